@@ -16,7 +16,8 @@ from openfall.producers.batch.files import InvalidLine, read_lines
 from openfall.producers.request import JobRequest
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.jobs import JobRecord, Receipt
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.vocabulary import Urgency
 
 FAIL_AFTER = 0.2

@@ -29,7 +29,8 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader
-from openfall.router_core.state.jobs import JobRecord, Receipt
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.state.redis_connection import RedisConnection
 
 SUBMIT_CHUNK = 500

@@ -9,12 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic_core import from_json
-
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.decoding import read_json
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.inbox import READER_TIMEOUT_SECONDS, InboxEntry, InboxReader, acknowledge
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -78,7 +77,7 @@ async def read_inbox(
                     continue
                 yield InboxDelivery(
                     result=result,
-                    reply_to=from_json(entry.reply_to) if entry.reply_to else None,
+                    reply_to=read_json(entry.reply_to),
                     created_at=entry.at,
                     ack=_Ack(connection, name, entry, unacknowledged),
                 )

@@ -7,12 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
-
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore
 from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
+from openfall.router_core.state.decoding import read_object
 from openfall.router_core.state.job_events import Announcement, continue_from
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.vocabulary import Urgency
@@ -87,7 +86,7 @@ def _announced(announcements: Sequence[Announcement]) -> list[str] | None:
     """The names of the announced events. None: there may be others."""
     if not announcements or not all(announced.length for announced in announcements):
         return None
-    return [from_json(announced.event)["event"] for announced in announcements]
+    return [str((read_object(announced.event) or {}).get("event")) for announced in announcements]
 
 
 async def interim_reply(jobs: JobStore, job_id: str, accept_interim: bool | None = None) -> Result | None:

@@ -25,7 +25,8 @@ from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.jobs import JobRecord, Receipt
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.jobs import Receipt
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeVar
 
 Dialect = Literal["openai", "anthropic", "ollama"]
 """The wire format of a caller. The job keeps the body in it."""
@@ -130,6 +130,20 @@ RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldRe
 
 FLAT_PLAN = "flat_plan"
 """The reason of an incident of a flat-rate backend that takes no calls. No job falls for it."""
+
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def carry_word(kind: type[Word], word: str) -> Word:
+    """The member of a kind with this word. A word of a newer openfall becomes a member that no code names: it is shown,
+    stored and compared as it is."""
+    known = kind._value2member_map_.get(word)
+    if known is not None:
+        return kind(word)
+    unknown = str.__new__(kind, word)
+    unknown._name_, unknown._value_ = word.upper(), word
+    return unknown
 
 
 class Remedy(StrEnum):

@@ -16,7 +16,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import job_events
-from openfall.router_core.state.jobs import JobRecord, JobStore, SubmitTerms
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.process import Generation, WorkerConfig

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.jobs.envelope import unpack_result
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state import keys
@@ -98,4 +98,6 @@ async def _fetch_last_result(link: RedisConnection, key: str) -> Result | None:
         packed = await link.command("GET", keys.LAST_ANSWER + key)
     except StoreUnreachable:  # not the job's fault: its next remedy applies
         return None
-    return None if packed is None else unpack_result("", packed)
+    with contextlib.suppress(UnreadableEnvelope):
+        return None if packed is None else unpack_result("", packed)
+    return None

@@ -39,7 +39,7 @@ log = logging.getLogger("openfall.worker")
 SCRIPTS = (
     "claim", "settle", "beat", "reap", "sweep", "move", "fleet_snapshot", "breaker_probe_result", "append_events",
     "finish", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle", "notice_admit",
-    "incident_close", "left_jobs",
+    "incident_close", "left_jobs", "audit",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.held_jobs import HeldJob
-    from openfall.router_core.state.jobs import JobRecord
+    from openfall.router_core.state.job_records import JobRecord
 
 MAX_ROWS = 1000
 """Rows of a table. `--json` has them all."""

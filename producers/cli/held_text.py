@@ -29,7 +29,7 @@ def describe_reason(reason: HoldReason) -> str:
         HoldReason.OWN_FAULT: "for a fault of their own",
         HoldReason.POISONED: "as poisoned",
         HoldReason.UNREADABLE: "as unreadable",
-    }[reason]
+    }.get(reason, f"for {reason}")
 
 
 def join_names(models: tuple[str, ...]) -> str:

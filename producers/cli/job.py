@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.jobs.outcome import Attempt
     from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.jobs import JobRecord
+    from openfall.router_core.state.job_records import JobRecord
 
 
 @click.group()

@@ -174,6 +174,8 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
     text += f"; {describe_away(away, status.now)}" if away else ""
     text += f"; {describe_held(held)}" if held.total else ""
     text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
+    unreadable = status.counters.get("unreadable", 0)
+    text += f"; {plural(unreadable, 'value')} in Redis could not be read and counted as unknown" if unreadable else ""
     return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
 
 

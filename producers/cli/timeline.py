@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from openfall.router_core.jobs.job import ConsideredModel
     from openfall.router_core.jobs.outcome import Attempt
     from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.jobs import JobRecord
+    from openfall.router_core.state.job_records import JobRecord
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """Tie-break order for events with the same timestamp."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from openfall.router_core.jobs.envelope import repeat_digest
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
 PRESENCE_INTERVAL_SECONDS = 1.0
@@ -69,4 +70,4 @@ async def let_go(link: RedisConnection, door: str, job_id: str, linger_seconds: 
 async def left_jobs(link: RedisConnection) -> list[str]:
     """Unfinished jobs whose callers have left for good."""
     reply = await link.script("left_jobs", {"limit": _LIMIT, "again_ms": int(_AGAIN_SECONDS * 1000)})
-    return [job_id.decode() for job_id in reply]
+    return [read_text(job_id) for job_id in reply]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
-
-from pydantic_core import from_json
+from typing import Any, Literal
 
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state import keys
 from openfall.router_core.state.claims import Probe
+from openfall.router_core.state.decoding import read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.settlement import policy_arguments
-from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass
+from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass, carry_word
 
 NEVER = 9007199254740.0
 """Epoch seconds: an override without an end."""
@@ -62,33 +61,32 @@ class BreakerChange:
 async def list_breakers(link: RedisConnection) -> list[BreakerStatus]:
     """Every breaker that ever changed or counted a failure, and every target that cools down; by name."""
     names, blocks = await asyncio.gather(link.command("SMEMBERS", keys.BREAKERS), link.command("HGETALL", keys.BLOCKED))
-    blocked = {name: value.decode() for name, value in pairs(blocks).items()}
+    blocked = {name: read_text(value) for name, value in pairs(blocks).items()}
     cooling = {name.removesuffix(" cool") for name in blocked if name.endswith(" cool")}
-    targets = sorted({name.decode() for name in names} | cooling)
+    targets = sorted(set(map(read_text, names)) | cooling)
     rows = await asyncio.gather(*(link.command("HGETALL", keys.BREAKER + target) for target in targets))
     return [_breaker(target, pairs(row), blocked) for target, row in zip(targets, rows, strict=True)]
 
 
 def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) -> BreakerStatus:
-    fields = {name: value.decode() for name, value in row.items()}
+    fields = {name: read_text(value) for name, value in row.items()}
     forced, _, forced_until = fields.get("forced", "").partition(" ")
-    state = BreakerState(fields.get("state", "closed"))
-    cool = blocked.get(f"{target} cool")
+    state = read_breaker_state(row.get("state"))
     return BreakerStatus(
         target=target,
         state=state,
-        epoch=int(fields.get("epoch", 0)),
-        since=int(fields.get("since", 0)) / 1000,
+        epoch=read_number(row.get("epoch")),
+        since=read_moment(row.get("since")),
         why=fields.get("why", ""),
-        open_count=int(fields.get("open_count", 0)),
-        consecutive_failures=int(fields.get("consecutive_failures", 0)),
+        open_count=read_number(row.get("open_count")),
+        consecutive_failures=read_number(row.get("consecutive_failures")),
         until=_end(fields.get("until", "0")) if state is BreakerState.OPEN else None,
         forced=forced or None,
         forced_until=_end(forced_until or "0"),
-        cooling_until=int(cool) / 1000 if cool else None,
+        cooling_until=read_moment(blocked.get(f"{target} cool", "").encode()) or None,
         ramping=blocked.get(target, "").startswith("ramp"),
         error=read_error_class(fields.get("error", "")),
-        http_status=int(fields.get("http_status") or 0) or None,
+        http_status=read_number(row.get("http_status")) or None,
         cause=fields.get("cause", ""),
         away_since=_end(fields.get("away_since", "0")),
     )
@@ -100,17 +98,25 @@ def read_error_class(name: str) -> ErrorClass | None:
 
 
 def _end(value: str) -> float | None:
-    moment = int(value) / 1000
+    moment = read_number(value.encode()) / 1000
     return moment if 0 < moment < NEVER else None
 
 
 async def breaker_history(link: RedisConnection, limit: int = 50) -> list[BreakerChange]:
     """The last changes of any breaker, newest first."""
     rows = await link.command("LRANGE", keys.BREAKER_HISTORY, 0, limit - 1)
-    return [
-        BreakerChange(row["at"] / 1000, row["target"], BreakerState(row["from"]), BreakerState(row["to"]), row["why"])
-        for row in map(from_json, rows)
-    ]
+    return list(read_objects(rows, _change))
+
+
+def _change(row: Mapping[str, Any]) -> BreakerChange:
+    before, after = carry_word(BreakerState, str(row["from"])), carry_word(BreakerState, str(row["to"]))
+    return BreakerChange(read_moment(row["at"]), str(row["target"]), before, after, str(row["why"]))
+
+
+def read_breaker_state(value: bytes | None) -> BreakerState:
+    """The state of a breaker. One that cannot be read counts as closed, as in the scripts."""
+    text = read_text(value)
+    return BreakerState(text) if text in set(BreakerState) else BreakerState.CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +138,13 @@ async def force_breaker(
     duration_ms = None if override.seconds is None else max(1, int(override.seconds * 1000))
     arguments = {"target": target, "state": override.state, "why": override.why, "duration_ms": duration_ms}
     reply = await link.script("breaker_force", arguments, policy_arguments(policy))
-    return BreakerState(reply[0].decode())
+    return read_breaker_state(reply[0])
 
 
 async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolicy) -> BreakerState:
     """Clear a manual override. An open breaker is probed at once."""
     reply = await link.script("breaker_force", {"target": target, "state": "auto"}, policy_arguments(policy))
-    return BreakerState(reply[0].decode())
+    return read_breaker_state(reply[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +167,4 @@ async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult,
     """Report a probe; without effect once another was handed out. Returns the breaker's state."""
     arguments = {"target": probe.target, "token": probe.token, **asdict(result)}
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
-    return BreakerState(reply[0].decode())
+    return read_breaker_state(reply[0])

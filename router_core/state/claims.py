@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.vocabulary import HoldReason
 
@@ -106,32 +107,33 @@ class Claim:
 def read_claim(reply: list[Any]) -> Claim:
     """Read the reply of claim.lua."""
     state, now, next_due, suspect, more_waiting, jobs, rq_jobs, probes = reply
-    server_now = int(now) / 1000
+    server_now = read_moment(now)
     return Claim(
-        state=state.decode(),
+        state=read_text(state),
         now=server_now,
-        next_due_at=float(next_due) / 1000,
-        suspect=suspect.decode(),
+        next_due_at=read_moment(next_due),
+        suspect=read_text(suspect),
         more_waiting=bool(more_waiting),
         deliveries=tuple(_delivery(row, server_now) for row in jobs),
-        rq_jobs=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in rq_jobs),
-        probes=tuple(Probe(*(part.decode() for part in row)) for row in probes),
+        rq_jobs=tuple(RqJob(read_text(row[0]), read_text(row[1]), row[2]) for row in rq_jobs),
+        probes=tuple(Probe(*map(read_text, row)) for row in probes),
     )
 
 
 def _delivery(row: list[Any], server_now: float) -> Delivery:
     return Delivery(
-        row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
-        int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        row[13].decode(), None if row[14] < 0 else row[14], tuple(row[15]), server_now, _fall_info(row[16]),
-        row[17] != b"",
+        read_text(row[0]), read_text(row[1]), read_text(row[2]), read_text(row[3]), row[4], read_moment(row[5]), row[6],
+        read_number(row[7]), read_number(row[8]), row[9] != b"", read_moment(row[10]), read_text(row[11]),
+        read_text(row[12]), read_text(row[13]), None if row[14] < 0 else row[14], tuple(row[15]), server_now,
+        _fall_info(row[16]), row[17] != b"",
     )  # fmt: skip
 
 
 def _fall_info(row: Any) -> FallInfo | None:
     if not row:
         return None
-    reason, why, at, falls, strikes, stand_in, has_deadline = (part.decode() for part in row)
+    reason, why, at, falls, strikes, stand_in, has_deadline = row
     return FallInfo(
-        HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in, bool(has_deadline)
-    )
+        read_hold_reason(reason), read_text(why), read_moment(at),
+        read_number(falls), read_number(strikes), read_text(stand_in), bool(has_deadline),
+    )  # fmt: skip

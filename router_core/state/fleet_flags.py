@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
+from openfall.router_core.state.decoding import read_reports, read_text
+from openfall.router_core.state.redis_connection import RedisConnection
 
 MEMORY_CHECK_INTERVAL_SECONDS = 1.0
 """Seconds for which one check is good for the whole fleet."""
@@ -23,7 +24,7 @@ _LOCAL_ONLY = "local-only"
 async def local_only(link: RedisConnection) -> str | None:
     """Why jobs must stay in the local pools now; None: they may leave."""
     value = await link.command("HGET", keys.BLOCKED, _LOCAL_ONLY)
-    return None if value is None else str(value.decode())
+    return None if value is None else read_text(value)
 
 
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:
@@ -50,9 +51,9 @@ async def forget_load_errors(link: RedisConnection, targets: Iterable[str]) -> N
         await link.command("HDEL", keys.LOAD_ERRORS, *names)
 
 
-async def remembered_load_errors(link: RedisConnection) -> dict[str, dict[str, Any]]:
+async def remembered_load_errors(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """`at` and `detail` of each load that failed, and has not succeeded since."""
-    return json_pairs(await link.command("HGETALL", keys.LOAD_ERRORS))
+    return _fields(await link.command("HGETALL", keys.LOAD_ERRORS))
 
 
 async def remember_other_models(link: RedisConnection, backend: str, models: Mapping[str, bool], now: float) -> None:
@@ -60,9 +61,10 @@ async def remember_other_models(link: RedisConnection, backend: str, models: Map
     await link.command("HSET", keys.OTHER_MODELS, backend, to_json({"at": now, "models": dict(models)}))
 
 
-async def remembered_other_models(link: RedisConnection) -> dict[str, dict[str, Any]]:
+async def remembered_other_models(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """By backend `at` and `models`, as they were written down last."""
-    return json_pairs(await link.command("HGETALL", keys.OTHER_MODELS))
+    reports = _fields(await link.command("HGETALL", keys.OTHER_MODELS))
+    return {name: report for name, report in reports.items() if isinstance(report.get("models"), dict)}
 
 
 async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
@@ -81,9 +83,13 @@ async def forget_health(link: RedisConnection, target: str) -> None:
     await link.command("HDEL", keys.HEALTH, target)
 
 
-async def remembered_health(link: RedisConnection) -> dict[str, dict[str, Any]]:
+async def remembered_health(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """The last health check of every target that had one."""
-    return json_pairs(await link.command("HGETALL", keys.HEALTH))
+    return _fields(await link.command("HGETALL", keys.HEALTH))
+
+
+def _fields(reply: Sequence[bytes]) -> dict[str, Mapping[str, Any]]:
+    return {name: report.fields for name, report in read_reports(reply).items()}
 
 
 async def check_memory(link: RedisConnection, limit: float) -> str:
@@ -96,7 +102,7 @@ async def check_memory(link: RedisConnection, limit: float) -> str:
         "check_ms": int(MEMORY_CHECK_INTERVAL_SECONDS * 800),
         "pressure_ms": int(MEMORY_PRESSURE_TTL_SECONDS * 1000),
     }
-    return str((await link.script("memory_pressure", arguments)).decode())
+    return read_text(await link.script("memory_pressure", arguments))
 
 
 async def is_suspended(link: RedisConnection) -> bool:
@@ -107,4 +113,4 @@ async def is_suspended(link: RedisConnection) -> bool:
 async def fetch_memory_pressure(link: RedisConnection) -> str | None:
     """Why no job is accepted now; None: jobs are accepted."""
     value = await link.command("GET", keys.MEMORY_PRESSURE)
-    return None if value is None else str(value.decode())
+    return None if value is None else read_text(value)

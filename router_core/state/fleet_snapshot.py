@@ -11,6 +11,7 @@ from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
+from openfall.router_core.state.decoding import read_moment, read_number, read_reports, read_text
 from openfall.router_core.state.key_states import (
     KeyState,
     LimitPair,
@@ -19,7 +20,7 @@ from openfall.router_core.state.key_states import (
     key_limits,
     seconds_per_call,
 )
-from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
+from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
 from openfall.router_core.vocabulary import BlockReason, Urgency
@@ -120,14 +121,18 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
     """Fetch the state of everything that the catalog names."""
     reply = await link.script("fleet_snapshot", {"models": _models(catalog)}, policy_arguments(catalog.breakers))
     now, local_only, reports, health, unknown, models = reply
-    at = int(now) / 1000
-    fresh = {name: row for name, row in json_pairs(reports).items() if at - row["at"] <= LOADED_TTL_SECONDS}
-    loaded = {name: row["models"] for name, row in fresh.items()}
-    view = _View(catalog, at, loaded, json_pairs(health), bool(local_only) or catalog.local_only)
-    rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
+    at = read_moment(now)
+    loaded = {
+        name: upstreams
+        for name, report in read_reports(reports).items()
+        if at - report.at <= LOADED_TTL_SECONDS and (upstreams := report.texts("models")) is not None
+    }
+    checks = {name: report.fields for name, report in read_reports(health).items() if "ok" in report.fields}
+    view = _View(catalog, at, loaded, checks, bool(local_only) or catalog.local_only)
+    rows = [(read_text(row[0]), [_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(view.backend_state(alias, row) for row in backends) for alias, _, backends in rows}
     fleets = view.fleet_states({alias: queues for alias, queues, _ in rows}, at_backends)
-    others = frozenset(name.decode() for name in unknown)
+    others = frozenset(map(read_text, unknown))
     stranded = tuple(
         queue.name
         for alias, queues, _ in rows
@@ -167,8 +172,9 @@ def _has_outage(state: ModelState) -> bool:
 
 
 def _queue(row: list[Any], now: float) -> _Queue:
-    oldest = now - int(row[2]) / 1000 if row[2] else 0.0
-    return _Queue(row[0].decode(), int(row[1]), max(0.0, oldest), bool(row[3]), bool(row[4]))
+    accepted_at = read_moment(row[2])
+    oldest = now - accepted_at if accepted_at else 0.0
+    return _Queue(read_text(row[0]), max(0, read_number(row[1])), max(0.0, oldest), bool(row[3]), bool(row[4]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +239,7 @@ class _View:
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
         name, free, unreserved, block, calls, failed, slow, ms, key_rows = row
-        name = name.decode()
+        name = read_text(name)
         keys = tuple(
             self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ", self.catalog.backends[name])
             for key_row in key_rows
@@ -245,30 +251,31 @@ class _View:
             or all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
+        sums = [max(0, read_number(value)) for value in (calls, failed, slow, ms)]
         return BackendState(
-            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(slow), int(ms), keys, limited
+            name, int(free), int(unreserved), blocked, sums[0], sums[1], sums[2], sums[3], keys, limited
         )
 
     def _key_state(self, row: list[Any], subject: str, spec: Backend) -> KeyState:
         credential, block, cool, cool_cause, *limits = row
         parked = self._by_breaker(block, f"{subject}is parked", BlockReason.CREDENTIAL)
-        cooling = self._cooling(cool.decode(), cool_cause.decode(), "it " if subject else "")
-        return KeyState(credential.decode(), parked or cooling, key_limits(limits, spec, self.now))
+        cooling = self._cooling(cool, read_text(cool_cause), "it " if subject else "")
+        return KeyState(read_text(credential), parked or cooling, key_limits(limits, spec, self.now))
 
     def _by_breaker(self, row: list[bytes], text: str, reason: BlockReason) -> Blocked | None:
         """The block by an open breaker; `text` with STATE in place of its state."""
-        block, why, error, cause = (part.decode() for part in row)
+        block, why, error, cause = map(read_text, row)
         kind, _, rest = block.partition(" ")
         if kind not in ("open", "half_open"):
             return None
-        until, state = int(rest) / 1000, "open"
+        until, state = read_number(rest.encode()) / 1000, "open"
         if kind == "half_open" or until <= self.now:  # a probe is on its way
             until, state = max(until, self.now + 1.0), "half open"
         detail = f"{text.replace('STATE', state)} ({why})"
         return Blocked(reason, FOREVER if until > NEVER / 2 else until, detail, read_error_class(error), cause)
 
-    def _cooling(self, cool: str, cause: str, subject: str) -> Blocked | None:
-        until = int(cool) / 1000 if cool else 0.0
+    def _cooling(self, cool: bytes, cause: str, subject: str) -> Blocked | None:
+        until = read_moment(cool)
         if until <= self.now:
             return None
         return Blocked(BlockReason.COOLDOWN, until, f"{subject}cools down after {cause or 'a 429'}", cause=cause)
@@ -277,8 +284,9 @@ class _View:
         check = self.health.get(name)
         if check is None or check["ok"] or self.now - check["at"] > HEALTH_TTL_SECONDS:
             return None
-        detail, until = f"its health check failed ({check['detail']})", check["at"] + HEALTH_TTL_SECONDS
-        error, cause = read_error_class(check.get("error") or ""), check.get("cause") or ""
+        detail = f"its health check failed ({check.get('detail')})"
+        until = check["at"] + HEALTH_TTL_SECONDS
+        error, cause = read_error_class(str(check.get("error") or "")), str(check.get("cause") or "")
         return Blocked(BlockReason.UNHEALTHY, until, detail, error, cause)
 
     def _is_loaded(self, alias: str) -> bool | None:

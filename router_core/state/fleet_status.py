@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
+from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import Urgency
@@ -101,11 +102,11 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
     )
     falling, held, suspended = numbers
     now = int(time[0]) + int(time[1]) / 1e6
-    known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in set(names) - set(backlogs))
+    known = sorted(read_text(name).removeprefix(keys.RQ_QUEUE) for name in set(names) - set(backlogs))
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
     queues, worker_states = await asyncio.gather(
         asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
-        asyncio.gather(*(_worker(link, key.decode(), alive, now) for key in sorted(workers))),
+        asyncio.gather(*(_worker(link, read_text(key), alive, now) for key in sorted(workers))),
     )
     return FleetStatus(
         now=now,
@@ -115,7 +116,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
         held=held,
         suspended=bool(suspended),
         memory_pressure=pressed,
-        counters={name: int(value) for name, value in pairs(counters).items()},
+        counters={name: read_number(value) for name, value in pairs(counters).items()},
     )
 
 
@@ -133,33 +134,34 @@ async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> 
 async def _oldest(link: RedisConnection, queue: str) -> int | None:
     """When the oldest waiting job was accepted, in ms. Each producer's oldest is among the first of the list."""
     first = await link.command("LRANGE", keys.RQ_QUEUE + queue, 0, MAX_PRODUCERS - 1)
-    accepted = await asyncio.gather(*(link.command("HGET", keys.RECORD + id_.decode(), "accepted") for id_ in first))
-    return min((int(moment) for moment in accepted if moment is not None), default=None)
+    accepted = await asyncio.gather(*(link.command("HGET", keys.RECORD + read_text(id_), "accepted") for id_ in first))
+    moments = filter(None, map(read_moment, accepted))
+    return min((int(moment * 1000) for moment in moments), default=None)
 
 
 async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
     """None: rq has forgotten it, and only its name is left."""
-    fields = pairs(await link.command("HGETALL", key))
+    fields = pairs(await link.command("HGETALL", key)) if key.startswith(keys.RQ_WORKER) else {}
     if not fields:
         return None
     name = key.removeprefix(keys.RQ_WORKER)
     return WorkerStatus(
         name=name,
-        state=fields.get("state", b"?").decode(),
+        state=read_text(fields.get("state", b"?")),
         alive=name in alive,
-        queues=tuple(filter(None, fields.get("queues", b"").decode().split(","))),
-        host=fields.get("hostname", b"").decode(),
-        pid=int(fields.get("pid", 0)),
-        heartbeat_age_seconds=_seconds_since(fields.get("last_heartbeat", b"").decode(), now),
-        answered=int(fields.get("successful_job_count", 0)),
-        failed=int(fields.get("failed_job_count", 0)),
+        queues=tuple(filter(None, read_text(fields.get("queues")).split(","))),
+        host=read_text(fields.get("hostname")),
+        pid=read_number(fields.get("pid")),
+        heartbeat_age_seconds=_seconds_since(read_text(fields.get("last_heartbeat")), now),
+        answered=read_number(fields.get("successful_job_count")),
+        failed=read_number(fields.get("failed_job_count")),
     )
 
 
 def _seconds_since(at: str, now: float) -> float | None:
     try:
         return max(0.0, now - datetime.fromisoformat(at).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -170,7 +172,7 @@ async def pause_queue(link: RedisConnection, queue: str) -> bool:
 
 async def paused_queues(link: RedisConnection) -> list[str]:
     """The paused queues."""
-    return sorted(name.decode() for name in await link.command("SMEMBERS", keys.PAUSED))
+    return sorted(read_text(name) for name in await link.command("SMEMBERS", keys.PAUSED))
 
 
 async def resume_queue(link: RedisConnection, queue: str) -> bool:
@@ -183,7 +185,7 @@ async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[s
     results = {}
     for part in _parts(job_ids):
         rows = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
-        results.update({id_: unpack_result(id_, row) for id_, row in zip(part, rows, strict=True) if row is not None})
+        results.update({id_: read_result(id_, row) for id_, row in zip(part, rows, strict=True) if row is not None})
     return results
 
 
@@ -192,7 +194,7 @@ async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[st
     states: dict[str, str | None] = {}
     for part in _parts(job_ids):
         rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "state") for job_id in part))
-        states.update({id_: row.decode() if row else None for id_, row in zip(part, rows, strict=True)})
+        states.update({id_: read_text(row) if row else None for id_, row in zip(part, rows, strict=True)})
     return states
 
 

@@ -9,17 +9,29 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency, carry_word
 
 BATCH_SIZE = 256
 """Jobs fetched in one batch: Redis serves other clients between two."""
 MAX_SUMMARIZED = 2000
 """Held jobs that a summary examines."""
 
-_FIELDS = ("held_for", "held_why", "held_at", "deadline", "fell_from", "queue", "held_by", "ready_at", "deliveries")
+_FIELDS = (
+    "state",
+    "held_for",
+    "held_why",
+    "held_at",
+    "deadline",
+    "fell_from",
+    "queue",
+    "held_by",
+    "ready_at",
+    "deliveries",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +54,7 @@ class HeldJob:
 
     @property
     def urgency(self) -> Urgency:
-        return Urgency(self.queue.rpartition(".")[2])
+        return carry_word(Urgency, self.queue.rpartition(".")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +116,21 @@ async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
         link.command("HMGET", keys.RECORD + job_id, *_FIELDS),
         link.command("HGET", keys.RQ_JOB + job_id, "description"),
     )
-    if row[0] is None:
-        return None
     fields = dict(zip(_FIELDS, row, strict=True))
-    role = (label or b"").decode().partition("/")[0]
+    if fields["state"] != b"held":
+        return None
+    role = read_text(label).partition("/")[0]
     return HeldJob(
         id=job_id,
         role=role if role not in ("", "-") else None,
-        queue=(fields["fell_from"] or fields["queue"]).decode(),
-        reason=HoldReason(fields["held_for"].decode()),
-        why=(fields["held_why"] or b"").decode(),
-        held_at=int(fields["held_at"]) / 1000,
-        deadline=int(fields["deadline"]) / 1000,
-        release_models=tuple(filter(None, (fields["held_by"] or b"").decode().split(","))),
-        ready_at=int(fields["ready_at"] or 0) / 1000,
-        deliveries=int(fields["deliveries"] or 0),
+        queue=read_text(fields["fell_from"] or fields["queue"]),
+        reason=read_hold_reason(fields["held_for"]),
+        why=read_text(fields["held_why"]),
+        held_at=read_moment(fields["held_at"]),
+        deadline=read_moment(fields["deadline"]),
+        release_models=tuple(filter(None, read_text(fields["held_by"]).split(","))),
+        ready_at=read_moment(fields["ready_at"]),
+        deliveries=read_number(fields["deliveries"]),
     )
 
 
@@ -126,7 +138,7 @@ async def fetch_held_summary(link: RedisConnection, limit: int = MAX_SUMMARIZED)
     """How many jobs are held, for which reasons, and which models release them."""
     registry = keys.RQ_DEFERRED + keys.DEGRADE
     total, ids = await asyncio.gather(count_held(link), link.command("ZRANGE", registry, 0, limit - 1))
-    jobs = await fetch_held(link, [id_.decode() for id_ in ids])
+    jobs = await fetch_held(link, [read_text(id_) for id_ in ids])
     models = Counter(model for job in jobs for model in job.release_models)
     return HeldSummary(
         total,
@@ -143,7 +155,7 @@ async def count_held(link: RedisConnection) -> int:
 
 async def replay_held(link: RedisConnection, job_id: str) -> str:
     """Put a held job back into its queue. Returns its state now. Raises `UnknownJob`."""
-    state = (await link.script("held_replay", {"id": job_id}))[0].decode()
+    state = read_text((await link.script("held_replay", {"id": job_id}))[0])
     if state == "gone":
         raise UnknownJob(job_id)
     return str(state)
@@ -174,4 +186,4 @@ async def release_held(link: RedisConnection, budgets: Iterable[ReleaseBudget], 
     the breaker of the model closed. So a healed backend is not flooded. Returns their ids and queues. Idempotent."""
     arguments = {"first": first, "budgets": list(budgets)}
     reply = await link.script("held_release", arguments)
-    return [(job_id.decode(), queue.decode()) for job_id, queue in reply]
+    return [(read_text(job_id), read_text(queue)) for job_id, queue in reply]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_text
 from openfall.router_core.state.errors import StoreRefused
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
@@ -126,9 +127,9 @@ def _entry(row: list[list[bytes]]) -> InboxEntry:
     fields = pairs(row[1])
     return InboxEntry(
         entry_id=row[0].decode(),  # type: ignore[attr-defined]
-        job_id=fields["id"].decode(),
-        kind=fields["kind"].decode(),
-        at=int(fields["at"]) / 1000,
+        job_id=read_text(fields.get("id")),
+        kind=read_text(fields.get("kind")),
+        at=read_moment(fields.get("at")),
         reply_to=fields.get("reply_to", b""),
-        packed_result=fields["result"],
+        packed_result=fields.get("result", b""),
     )

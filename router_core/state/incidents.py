@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.vocabulary import FLAT_PLAN, RELEASED_BY_ITSELF, HoldReason
 
@@ -20,6 +19,8 @@ FLAT_PLAN_QUIET_SECONDS = 60.0
 """Seconds since a flat plan was last out before its incident is over: it may be called only now and then."""
 
 BATCH_SIZE = 256
+_UNKNOWN_FALL = {"at": 0.0, "reason": "unreadable", "detail": ""}
+"""What stands in the record of a fall where it cannot be read."""
 RETENTION_SECONDS = 7 * 86400
 """Seconds for which a closed incident is kept."""
 
@@ -53,21 +54,23 @@ class Incident:
 
 async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
     """The open incidents, the oldest first."""
-    ids = pairs(await link.command("HGETALL", keys.INCIDENTS)).values()
-    incidents = await asyncio.gather(*(fetch_incident(link, id_.decode()) for id_ in ids))
+    ids = {reason: read_text(id_) for reason, id_ in pairs(await link.command("HGETALL", keys.INCIDENTS)).items()}
+    incidents = await asyncio.gather(*(fetch_incident(link, id_) for id_ in ids.values()))
+    if lost := [reason for reason, incident in zip(ids, incidents, strict=True) if incident is None]:
+        await link.command("HDEL", keys.INCIDENTS, *lost)
     return tuple(sorted(filter(None, incidents), key=lambda incident: incident.began_at))
 
 
 async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | None:
     """One incident, open or closed. None: there is none, or it is no longer kept."""
     fields = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
-    return read_incident(incident_id, fields) if "began" in fields else None
+    return read_incident(incident_id, fields) if read_moment(fields.get("began")) else None
 
 
 async def observe_incident(link: RedisConnection, reason: str, counts: Sequence[str], notify: Sequence[str]) -> str:
     """Open an incident that is no fall of a job, or keep it open. Returns its id. `counts` are fields of a new one."""
     observed = await link.script("incident_observe", {"reason": reason, "counts": counts, "notify": notify})
-    return str(observed.decode())
+    return read_text(observed)
 
 
 async def close_incident(
@@ -98,16 +101,16 @@ async def close_incident(
         "other_models": [model for model in former_models if model not in models],
     }
     closed = await link.script("incident_close", arguments)
-    return closed.decode() or None
+    return read_text(closed) or None
 
 
 def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
     """An incident from its hash."""
-    moments = {name: int(fields.get(name) or 0) / 1000 for name in ("began", "last", "ended")}
-    counts = {name: int(fields.get(name) or 0) for name in ("falls", "held", "replayed", "expired", "version")}
+    moments = {name: read_moment(fields.get(name)) for name in ("began", "last", "ended")}
+    counts = {name: read_number(fields.get(name)) for name in ("falls", "held", "replayed", "expired", "version")}
     return Incident(
         id=incident_id,
-        reason=fields.get("reason", b"").decode() or incident_id.rpartition("-")[0],
+        reason=read_text(fields.get("reason")) or incident_id.rpartition("-")[0],
         began_at=moments["began"],
         last_fall_at=moments["last"] or moments["began"],
         ended_at=moments["ended"] or None,
@@ -116,7 +119,7 @@ def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
         causes=_counted(fields, "c:"),
         remedies=_counted(fields, "s:"),
         chains=_counted(fields, "chain:"),
-        messages={name: fields.get("message:" + name, b"").decode() for name in _below(fields, "notified:")},
+        messages={name: read_text(fields.get("message:" + name)) for name in _below(fields, "notified:")},
         **counts,
     )
 
@@ -127,7 +130,7 @@ def _below(fields: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
 
 def _counted(fields: Mapping[str, bytes], prefix: str) -> dict[str, int]:
     """The counts with a prefix, the highest first."""
-    counts = {name: int(count) for name, count in _below(fields, prefix).items()}
+    counts = {name: read_number(count) for name, count in _below(fields, prefix).items()}
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -137,7 +140,9 @@ async def read_falls(link: RedisConnection, since: float | None = None) -> Async
     while True:
         rows = await link.command("XRANGE", keys.FALLS, start, "+", "COUNT", BATCH_SIZE)
         for row in rows:
-            yield from_json(pairs(row[1])["fall"])
+            fall = read_object(pairs(row[1]).get("fall"))
+            if fall is not None and isinstance(fall.get("id"), str):
+                yield {**_UNKNOWN_FALL, **fall}
         if len(rows) < BATCH_SIZE:
             return
         start = f"({rows[-1][0].decode()}"

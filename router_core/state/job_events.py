@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.decoding import read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 
 POLL_INTERVAL_SECONDS = 2.0
@@ -45,13 +45,21 @@ def continue_from(cursor: int, announced: Sequence[Announcement]) -> list[dict[s
             return None
         if item.length > cursor:
             cursor += 1
-            events.append(from_json(item.event))
+            events.append(_event(item.event))
     return events
 
 
 async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
     """The events of a job from an index on, oldest first. Each has `event` and `at` (ms, server clock)."""
-    return [from_json(row) for row in await link.command("LRANGE", keys.EVENTS + job_id, start, -1)]
+    return [_event(row) for row in await link.command("LRANGE", keys.EVENTS + job_id, start, -1)]
+
+
+def _event(row: bytes) -> dict[str, Any]:
+    """An event; `unreadable` for what is none: the index of the others is their cursor."""
+    event = read_object(row)
+    if event is None or not isinstance(event.get("event"), str):
+        return {"event": "unreadable", "at": 0}
+    return event
 
 
 class EventHub:
@@ -121,7 +129,7 @@ class EventHub:
                 await asyncio.sleep(0.2)  # the connection is down; subscribers poll meanwhile
                 continue
             if message is not None:
-                job_id = message["channel"].decode().removeprefix(keys.JOB_CHANGED)
+                job_id = read_text(message["channel"]).removeprefix(keys.JOB_CHANGED)
                 announced = _read_announcement(message)
                 for subscription in self._subscriptions.get(job_id, ()):
                     subscription.announce(announced)
@@ -132,7 +140,7 @@ def _read_announcement(message: dict[str, Any]) -> Announcement:
     if message["type"] != "message" or not message["data"]:
         return Announcement()
     length, _, event = message["data"].partition(b" ")
-    return Announcement(int(length), event)
+    return Announcement(read_number(length), event)
 
 
 class EventSubscription:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,17 +13,22 @@ from typing import Any
 from pydantic_core import to_json
 
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.jobs.envelope import digest, pack_job, pack_result, unpack_attempts, unpack_job, unpack_result
+from openfall.router_core.jobs.envelope import (
+    digest,
+    pack_job,
+    pack_result,
+)
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import Attendance, attendance_arguments
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
+from openfall.router_core.state.job_records import JobRecord, read_record, read_result
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.waiting_jobs import fetch_position
-from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
+from openfall.router_core.vocabulary import ErrorClass, Urgency, carry_word
 
 ENTRY_POINT = "openfall.deliver"
 """The function that our rq jobs name. No worker imports it: it only shows what the job is.
@@ -74,38 +79,6 @@ class Receipt:
     deadline: float
     position: int
     joined: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
-    """All that is known of a job. Times are epoch seconds on the server's clock."""
-
-    id: str
-    state: str
-    queue: str
-    producer: str
-    accepted_at: float
-    deadline: float
-    deliveries: int
-    crashes: int
-    attempts: tuple[Attempt, ...]
-    job: CompletionJob | None
-    result: Result | None
-    worker: str | None
-    backend: str | None
-    held_for: HoldReason | None
-    hold_detail: str
-    release_models: tuple[str, ...] = ()
-    """The models whose return releases it."""
-    ready_at: float = 0.0
-    interim_reply: Result | None = None
-    """The reply while it is held."""
-    falls: int = 0
-    stand_in: str | None = None
-    """The model outside its chain to which it was handed last."""
-    released_by: str | None = None
-    """The model whose return released it, until it has answered or the job goes elsewhere."""
-    inbox: str | None = None
 
 
 def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
@@ -176,8 +149,12 @@ class JobStore:
         """The terminal result, or None while there is none; `UnknownJob` when there is no such job."""
         packed = await self._link.command("GET", keys.RESULT + job_id)
         if packed is not None:
-            return unpack_result(job_id, packed)
-        if not await self._link.command("EXISTS", keys.RECORD + job_id):
+            return read_result(job_id, packed)
+        state = await self._link.command("HGET", keys.RECORD + job_id, "state")
+        if state == b"done":
+            packed = await self._link.command("GET", keys.RESULT + job_id)  # it has ended since
+            return read_result(job_id, packed or b"")
+        if state is None and not await self._link.command("EXISTS", keys.PROMPT + job_id):
             raise UnknownJob(job_id)
         return None
 
@@ -187,7 +164,8 @@ class JobStore:
         state, reply, fell_from, queue = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
         if state != b"held" or reply is None:
             return None
-        return unpack_result(job_id, reply), Urgency((fell_from or queue).decode().rpartition(".")[2])
+        urgency = carry_word(Urgency, read_text(fell_from or queue).rpartition(".")[2])
+        return read_result(job_id, reply), urgency
 
     async def record(self, job_id: str) -> JobRecord:
         """All that is known of a job; `UnknownJob` when there is no such job."""
@@ -199,7 +177,7 @@ class JobStore:
         fields = pairs(record)
         if "state" not in fields:
             raise UnknownJob(job_id)
-        return _record(job_id, fields, *rest)
+        return read_record(job_id, fields, *rest)
 
     async def position(self, job_id: str, max_scanned: int = 10_000) -> int | None:
         """The position in its queue, from 1. None: it is not waiting, or not among the first `max_scanned`."""
@@ -209,7 +187,7 @@ class JobStore:
             raise UnknownJob(job_id)
         if state != b"queued":
             return None
-        return await fetch_position(self._link, job_id, queue.decode(), producer, max_scanned)
+        return await fetch_position(self._link, job_id, read_text(queue), producer or b"?", max_scanned)
 
     async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
         """End a job that has no result yet. Its worker stops the call. False: it had ended before."""
@@ -253,37 +231,3 @@ def _utc(moment: float) -> str:
 def rq_text(text: str) -> str:
     """A message as rq keeps it in a result: compressed, base64."""
     return base64.b64encode(zlib.compress(text.encode())).decode() if text else ""
-
-
-def _record(job_id: str, fields: Mapping[str, bytes], prompt: bytes | None, ended: bytes | None) -> JobRecord:
-    deadline = int(fields["deadline"]) / 1000
-    result = unpack_result(job_id, ended) if ended else None
-    lines = b"\n".join(fields[name] for name in ("history", "attempts") if name in fields)
-    return JobRecord(
-        id=job_id,
-        state=fields["state"].decode(),
-        queue=fields["queue"].decode(),
-        producer=fields["producer"].decode(),
-        accepted_at=int(fields["accepted"]) / 1000,
-        deadline=deadline,
-        deliveries=int(fields.get("deliveries", 0)),
-        crashes=int(fields.get("crashes", 0)),
-        attempts=(result.attempts if result else ()) or unpack_attempts(lines),
-        job=unpack_job(prompt, deadline, int(fields["accepted"]) / 1000) if prompt else None,
-        result=result,
-        worker=_text(fields, "worker"),
-        backend=_text(fields, "backend"),
-        held_for=HoldReason(fields["held_for"].decode()) if "held_for" in fields else None,
-        hold_detail=_text(fields, "held_why") or "",
-        release_models=tuple(filter(None, (_text(fields, "held_by") or "").split(","))),
-        ready_at=int(fields.get("ready_at", 0)) / 1000,
-        interim_reply=unpack_result(job_id, fields["reply"]) if fields.get("reply") else None,
-        falls=int(fields.get("falls", 0)),
-        stand_in=_text(fields, "stand_in"),
-        released_by=_text(fields, "released"),
-        inbox=_text(fields, "inbox"),
-    )
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
-    return fields[name].decode() if name in fields else None

@@ -81,6 +81,9 @@ REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job th
 RESPONSE = "of:response:"  # string with a TTL, by job: what a Response repeats of its request. No prompt
 CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP door: its SHA-256, and what it may do
 COUNTERS = "of:counters"  # hash of totals, for metrics
+UNREADABLE = "of:unreadable"  # list, bounded: what was set aside because it could not be read, as JSON, newest first
+SET_ASIDE = "of:set-aside:"  # a key that had another type than it must have, under its name
+AUDIT = "of:audit"  # hash: the cursor of the audit, and which notes of UNREADABLE it has handled
 AUDIT_CURSOR = "of:audit-cursor"  # string: how far the audit of unfinished jobs has come
 
 BACKLOG_MARK = "~"

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_number
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LEDGER_TTL_SECONDS = 100 * 86400
@@ -64,8 +65,9 @@ async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[Ledger
     for day in days:
         rows: dict[tuple[str, str], dict[str, int]] = {}
         for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
-            target, group, counter = name.split(" ")
-            rows.setdefault((target, group), {})[counter] = int(value)
+            target, group, counter = (*name.split(" "), "", "")[:3]
+            if counter:
+                rows.setdefault((target, group), {})[counter] = max(0, read_number(value))
         entries += [_entry(day, *key, sums) for key, sums in sorted(rows.items())]
     return entries
 

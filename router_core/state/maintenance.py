@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import move_arguments
-from openfall.router_core.state.worker_queue import SILENCE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS, SILENCE
 from openfall.router_core.vocabulary import Urgency
 
 MAX_CRASHES = 3
@@ -22,6 +24,7 @@ RECHECK_SECONDS = {Urgency.INTERACTIVE: 1.0, Urgency.BACKGROUND: 5.0, Urgency.BA
 MAX_HEAD_BYTES = 16384
 """No head of an envelope is longer."""
 BATCH_SIZE = 100
+AUDIT_INTERVAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,39 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
         "silence": SILENCE,
     }
     reply = await link.script("reap", arguments)
-    return [(row[0].decode(), row[1].decode(), row[2].decode()) for row in reply[1:]]
+    return [(read_text(row[0]), read_text(row[1]), read_text(row[2])) for row in reply[1:]]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableValue:
+    """A value in Redis that could not be read and was set aside. `what` is its key and field; `at`: epoch seconds."""
+
+    at: float
+    what: str
+    why: str
+
+
+async def audit(link: RedisConnection) -> list[UnreadableValue]:
+    """Examine a part of the records, and write anew what is missing in an index. One worker does it for the fleet.
+
+    Returns what was set aside since the last audit."""
+    arguments = {
+        "check_ms": int(AUDIT_INTERVAL_SECONDS * 800),
+        "keys": 500,
+        "keys_after_damage": 5000,
+        "lease_ms": int(LEASE_SECONDS * 1000),
+    }
+    return _unreadable_values(await link.script("audit", arguments))
+
+
+async def list_unreadable(link: RedisConnection) -> list[UnreadableValue]:
+    """The last values that were set aside, newest first."""
+    return _unreadable_values(await link.command("LRANGE", keys.UNREADABLE, 0, -1))
+
+
+def _unreadable_values(rows: Iterable[bytes]) -> list[UnreadableValue]:
+    notes = filter(None, map(read_object, rows))
+    return [UnreadableValue(read_moment(note.get("at")), str(note.get("what")), str(note.get("why"))) for note in notes]
 
 
 async def sweep(
@@ -95,15 +130,15 @@ async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | F
 
 def _waiting_job(row: list[Any]) -> WaitingJob:
     return WaitingJob(
-        id=row[0].decode(),
-        deliveries=int(row[1]),
-        cause=row[2].decode(),
+        id=read_text(row[0]),
+        deliveries=read_number(row[1]),
+        cause=read_text(row[2]),
         attempts=row[3],
-        deadline=int(row[4]) / 1000,
-        accepted_at=int(row[5]) / 1000,
-        queue=row[6].decode(),
+        deadline=read_moment(row[4]),
+        accepted_at=read_moment(row[5]),
+        queue=read_text(row[6]),
         head=row[7],
         answers=tuple(row[8]),
-        stand_in=row[9].decode(),
+        stand_in=read_text(row[9]),
         replied=row[10] != b"",
     )

@@ -198,7 +198,7 @@ class _Facts:
         """Why the last load failed; empty: it did not, or the model is in memory."""
         error = self.load_errors.get(breaker_target(backend.name, alias))
         in_memory = self.catalog.models[alias].upstream in self.snapshot.loaded.get(backend.name, ())
-        return "" if error is None or in_memory else f"its last load failed: {error['detail']}"
+        return "" if error is None or in_memory else f"its last load failed: {error.get('detail')}"
 
     def _load_state(self, alias: str, backend: BackendState, started: int) -> LoadState:
         if backend.blocked is not None and backend.blocked.reason is not BlockReason.COOLDOWN:

@@ -7,16 +7,17 @@ An entry is `job:{job id}:{done|degraded}` (for its webhook) or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.incidents import Incident, read_incident
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
@@ -138,9 +139,9 @@ class PendingEntry:
 async def claim_entries(link: RedisConnection, limit: int) -> Sequence[ClaimedEntry]:
     """Claim up to `limit` due entries, the longest due first. Each goes to one dispatcher."""
     reply = await link.script("outbox_claim", {"limit": limit, "lease_ms": int(LEASE_SECONDS * 1000)})
-    now = int(reply[0]) / 1000
+    now = read_moment(reply[0])
     return [
-        ClaimedEntry(entry.decode(), token.decode(), int(tries), int(first_claimed_at) / 1000, now)
+        ClaimedEntry(read_text(entry), read_text(token), read_number(tries), read_moment(first_claimed_at), now)
         for entry, token, tries, first_claimed_at in reply[1:]
     ]
 
@@ -203,7 +204,7 @@ async def admit_notice(link: RedisConnection, claimed: ClaimedEntry, rate: Notic
     if reply[0] != b"go":
         return None
     incident = read_incident(claimed.entry.split(":")[2], pairs(reply[3:]))
-    return NoticeAdmission(incident, int(reply[2]), int(reply[1]) / 1000)
+    return NoticeAdmission(incident, read_number(reply[2]), read_moment(reply[1]))
 
 
 async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotification | None:
@@ -218,10 +219,10 @@ async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotifi
     if not url or not packed:
         return None
     return JobNotification(
-        url=url.decode(),
+        url=read_text(url),
         result=unpack_result(entry.job_id, packed),
-        reply_to=from_json(reply_to) if reply_to else None,
-        at=int(at or 0) / 1000,
+        reply_to=read_json(reply_to),
+        at=read_moment(at),
     )
 
 
@@ -236,7 +237,12 @@ async def is_forgotten(link: RedisConnection, entry: JobEntry) -> bool:
 
 async def list_dead_letters(link: RedisConnection, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
     """The dead letters, newest first."""
-    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.DEAD_LETTERS, 0, limit - 1)]
+    rows = await link.command("LRANGE", keys.DEAD_LETTERS, 0, limit - 1)
+    return list(read_objects(rows, _dead_letter))
+
+
+def _dead_letter(row: Mapping[str, Any]) -> DeadLetter:
+    return DeadLetter(str(row["entry"]), str(row["host"]), str(row["why"]), int(row["tries"]), float(row["at"]))
 
 
 async def count_dead_letters(link: RedisConnection) -> int:
@@ -250,7 +256,7 @@ async def list_pending(link: RedisConnection, limit: int = 1000) -> list[Pending
     due = {entry: float(at) / 1000 for entry, at in pairs(rows).items()}
     rows = await asyncio.gather(*(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due))
     return [
-        PendingEntry(entry, at, int(tries or 0), (why or b"").decode())
+        PendingEntry(entry, at, read_number(tries), read_text(why))
         for (entry, at), (tries, why) in zip(due.items(), rows, strict=True)
     ]
 

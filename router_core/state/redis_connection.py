@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from hiredis import pack_command
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
@@ -18,6 +18,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import scripts
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import StoreFull, translate
 from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
@@ -91,7 +92,13 @@ class RedisConnection:
         return await self.command(*call)
 
     async def command(self, *args: Any) -> Any:
-        """Run one plain command."""
+        """Run one plain command. A key of another type than it needs is set aside first."""
+        try:
+            return await self._send_command(args)
+        except redis_errors.RedisError as error:
+            if "WRONGTYPE" not in str(error):
+                raise translate(error, self.safe_url) from error
+        await self.script("set_aside", {"command": args[0]}, *args[1:])
         try:
             return await self._send_command(args)
         except redis_errors.RedisError as error:
@@ -224,9 +231,4 @@ def pack_arguments(arguments: Mapping[str, Any]) -> bytes:
 
 def pairs(reply: list[bytes]) -> Mapping[str, bytes]:
     """A hash as HGETALL returns it over RESP2."""
-    return {reply[i].decode(): reply[i + 1] for i in range(0, len(reply), 2)}
-
-
-def json_pairs(reply: list[bytes]) -> dict[str, Any]:
-    """A hash of JSON values as HGETALL returns it."""
-    return {name: from_json(value) for name, value in pairs(reply).items()}
+    return {read_text(reply[i]): reply[i + 1] for i in range(0, len(reply), 2)}

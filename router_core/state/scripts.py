@@ -30,7 +30,9 @@ class Script:
 def load(name: str) -> Script:
     """A script with the key names and the libraries that it uses."""
     body = _read(name)
-    libraries = "".join(map(_read, ["lib/prelude", *_includes(body)]))
+    prelude, libraries = _read("lib/prelude"), "".join(map(_read, _includes(body)))
+    body, libraries = body.replace("redis.call(", "guarded_call("), libraries.replace("redis.call(", "guarded_call(")
+    libraries = prelude + libraries
     # Redis refuses writes when its memory is full. `accept` must fail then, but jobs in flight must be able to end.
     allow_oom = name != "accept"
     flags = ", flags = {'allow-oom'}" if allow_oom else ""

@@ -6,6 +6,7 @@ import asyncio
 import re
 
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_number
 from openfall.router_core.state.redis_connection import RedisConnection
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9@_.-]")
@@ -22,7 +23,7 @@ async def count_waiting(link: RedisConnection, queue: str) -> int:
     listed, backlogged = await asyncio.gather(
         link.command("LLEN", keys.RQ_QUEUE + queue), link.command("HGET", keys.LISTED + queue, "")
     )
-    return int(listed) + int(backlogged or 0)
+    return int(listed) + max(0, read_number(backlogged))
 
 
 async def fetch_position(

@@ -11,6 +11,7 @@ from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -146,6 +147,7 @@ class WorkerQueue:
         answered, failed = self._answered, self._failed
         arguments = {
             "worker": self._who.name,
+            "queues": ",".join(self._who.queues),
             "presence_ms": int(PRESENCE_SECONDS * 1000),
             "lease_ms": int(LEASE_SECONDS * 1000),
             "rq_ttl_s": RQ_WORKER_TTL_SECONDS,
@@ -157,7 +159,7 @@ class WorkerQueue:
         reply = await self._link.script("beat", arguments)
         self._answered -= answered
         self._failed -= failed
-        return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
+        return bool(reply[0]), [read_text(job_id) for job_id in reply[2:]]
 
     async def adopt_rq_job(self, rq_job: RqJob, job_id: str, why_not: str, expires_after_seconds: float) -> str:
         """End a job of plain rq, after seeing that the accepted job it names runs.

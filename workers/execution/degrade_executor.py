@@ -57,6 +57,9 @@ class DegradeExecutor:
     ) -> DeliveryOutcome:
         """Decide about one fallen job. `clock` is the server's, in epoch seconds."""
         fall = _require_fall(delivery)
+        if fall.reason is HoldReason.UNREADABLE:  # whatever can be read now: a part of it was lost
+            hold = Hold(reason=fall.reason, detail=fall.detail)
+            return self._hold_unreadable(delivery, hold, clock())
         try:
             job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
             attempts = unpack_attempts(delivery.attempts)

@@ -13,7 +13,7 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
@@ -85,6 +85,7 @@ class Housekeeping:
                 wake=self.fleet_cache.model_loaded,
             ),
             PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_left_jobs, for_fleet=True),
+            PeriodicTask("audit", AUDIT_INTERVAL_SECONDS, self._audit, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
             *self.extra_tasks,
         ]
@@ -168,6 +169,10 @@ class Housekeeping:
             with contextlib.suppress(UnknownJob):
                 if await JobStore(self.link).cancel(job_id, "its caller has left"):
                     log.info("%s: ended: its caller has left", job_id)
+
+    async def _audit(self) -> None:
+        for value in await audit(self.link):
+            log.warning("%s cannot be read and was set aside: %s", value.what, value.why)
 
     async def _deliver_spool(self) -> None:
         for path in await asyncio.to_thread(lambda: list(self.spool.pending())):

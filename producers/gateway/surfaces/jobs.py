@@ -11,7 +11,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
-from openfall.router_core.state.jobs import JobRecord
+from openfall.router_core.state.job_records import JobRecord
 
 
 async def get_job(exchange: Exchange) -> Response:

@@ -25,7 +25,7 @@ from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.request import new_job_id
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.jobs import JobRecord
+from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.stored_responses import StoredResponse, delete_response, fetch_response, store_response
 from openfall.router_core.vocabulary import Urgency
 

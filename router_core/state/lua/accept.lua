@@ -9,17 +9,17 @@
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
 local id, queue, digest = args.id, args.queue, args.digest
-local known = fields(RECORD .. id, 'digest', 'deadline')
-if known.deadline then
+local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
+if known.state then
   -- A finished job has forgotten its digest: a producer that sends it again under its own id gets its receipt.
   if known.digest and known.digest ~= digest then return {'conflict', id} end
-  return {'accepted', id, known.deadline, count_waiting(queue, args.producer).all}
+  return {'accepted', id, known.deadline or ms(now), count_waiting(queue, args.producer).all}
 end
 local idem
 if args.idempotency_key then  -- the length first: a producer's name may have any character
   idem = #args.producer .. ':' .. args.producer .. ':' .. args.idempotency_key
   local other, other_digest = string.match(redis.call('GET', IDEMPOTENCY .. idem) or '', '^(%S+) (%S+)$')
-  local deadline = other and redis.call('HGET', RECORD .. other, 'deadline')
+  local deadline = other and fields(RECORD .. other, 'deadline').deadline
   if deadline then
     if other_digest ~= digest then return {'conflict', other} end
     return {'joined', other, deadline, 0}
@@ -30,7 +30,7 @@ local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.
 local other = repeats and redis.call('GET', repeats)
 if other then
   local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'state', 'status')
-  local has_caller = job.door and tonumber(redis.call('ZSCORE', DOORS, job.door) or 0) > now
+  local has_caller = job.door and number(redis.call('ZSCORE', DOORS, job.door), 0) > now
   local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
   if job.deadline and not job.left and not has_caller and useful then
     redis.call('HSET', RECORD .. other, 'door', args.door)

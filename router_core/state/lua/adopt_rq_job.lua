@@ -14,17 +14,17 @@ local job = id and fields(RECORD .. id, 'state', 'queue', 'status', 'idem', 'fel
 local state = job.state or 'unknown'
 if state == 'held' then
   unhold(id, now, 'replayed')
-  requeue_fresh(id, job.fell_from, true, 'asked for again', now, true)
+  requeue_fresh(id, job.fell_from or DEGRADE, true, 'asked for again', now, true)
   state = 'queued'
 elseif state == 'done' and job.status == 'failed' and redis.call('EXISTS', PROMPT .. id) == 1 then
   for _, key in ipairs({RECORD, PROMPT, RQ_JOB, EVENTS}) do redis.call('PERSIST', key .. id) end
   if job.idem then redis.call('PERSIST', IDEMPOTENCY .. job.idem) end
   redis.call('DEL', RQ_RESULTS .. id, RESULT .. id)
-  redis.call('ZREM', RQ_FAILED .. job.queue, id)
+  redis.call('ZREM', RQ_FAILED .. (job.queue or queue), id)
   local deadline = ms(now + args.expires_after_ms)
   redis.call('HSET', RECORD .. id, 'deadline', deadline)
   redis.call('ZADD', UNFINISHED, deadline, id)
-  requeue_fresh(id, job.queue == DEGRADE and job.fell_from or job.queue, false, 'asked for again', now, true)
+  requeue_fresh(id, job.queue == DEGRADE and job.fell_from or job.queue or DEGRADE, false, 'asked for again', now, true)
   state = 'queued'
 end
 if rq_job == id then  -- rq's own requeue: there is no other job to end. One that cannot run again is shown as it ended

@@ -8,7 +8,7 @@ local id, batch = args.id, args.batch
 local job = fields(RECORD .. id, 'state', 'lease', 'pieces')
 if job.state ~= 'started' or job.lease ~= args.token then return 0 end
 if batch then
-  if batch <= tonumber(job.pieces or 0) then return 1 end
+  if batch <= (tonumber(job.pieces) or 0) then return 1 end
   redis.call('HSET', RECORD .. id, 'pieces', batch)
 end
 for i = 3, #ARGV do add_event(id, ARGV[i]) end

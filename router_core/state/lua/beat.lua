@@ -1,13 +1,14 @@
 -- @include silence
 -- A worker is alive, and so are its calls: renew its presence and the leases that it still has. Never revives a lease.
--- Arguments: worker, presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last beat), silence (see
+-- Arguments: worker, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last beat), silence (see
 --   silence.lua), deliveries ({id, token, backend}...)
 -- Reply: {known to rq (1/0), now, lost job id...}
 local worker = RQ_WORKER .. args.worker
 end_silence(args.silence, now)
 redis.call('ZADD', PRESENCE, now + args.presence_ms, args.worker)
 local at, seconds = iso(now), string.format('%.3f', now / 1000)
-local known = redis.call('EXISTS', worker)
+-- A registration that another program has changed is written anew.
+local known = redis.call('HGET', worker, 'queues') == args.queues and redis.call('SISMEMBER', RQ_WORKERS, worker) or 0
 if known == 1 then
   redis.call('HSET', worker, 'last_heartbeat', at)
   if args.answered > 0 then redis.call('HINCRBY', worker, 'successful_job_count', args.answered) end
@@ -23,7 +24,12 @@ for _, delivery in ipairs(args.deliveries) do
     redis.call('HSET', RQ_JOB .. id, 'last_heartbeat', at)
     redis.call('HSET', RQ_EXECUTION .. member, 'last_heartbeat', seconds)
   else
-    reply[#reply + 1] = id
+    local job = fields(RECORD .. id, 'state', 'lease')
+    if job.state == 'started' and job.lease == token then  -- it was not taken over: the set of leases was damaged
+      redis.call('ZADD', key, now + args.lease_ms, member)
+    else
+      reply[#reply + 1] = id
+    end
   end
 end
 return reply

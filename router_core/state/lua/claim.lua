@@ -57,6 +57,7 @@ local function fall_context(id)
   local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in',
     'has_deadline')
   for i = 1, 7 do row[i] = row[i] or '' end
+  for i = 3, 5 do row[i] = ms(number(row[i], i == 3 and now or 0)) end
   return row
 end
 
@@ -72,6 +73,10 @@ local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'pieces',
     'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
   if not job.state then
+    if redis.call('EXISTS', PROMPT .. id) == 1 then
+      fall_unreadable(id, queue, 'its record is gone', now)
+      return '?'
+    end
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then take_rq_job(id, queue, data) end
     return
@@ -82,6 +87,12 @@ local function lease(id, queue, backend, key)
     if rq_job.status == 'queued' and rq_job.data then take_rq_job(id, queue, rq_job.data) end
   end
   if job.state ~= 'queued' then return end
+  job.queue = queue_of(id, job, queue)
+  local prompt = redis.call('GET', PROMPT .. id)
+  if not (job.deadline and job.accepted and prompt) and queue ~= DEGRADE then
+    fall_unreadable(id, queue, unreadable_part(id, job), now)
+    return job.producer or '?'
+  end
   if job.queue ~= queue then  -- an rq tool moved it: back to the queue of its record, the only one where it may be
     leave_queue(id, job.queue)
     enqueue(id, job.queue, true, now)
@@ -89,7 +100,7 @@ local function lease(id, queue, backend, key)
   end
   if job.local_only and not subscription.is_local then  -- a wiring error put it here: it must not leave
     fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
-    return job.producer
+    return job.producer or '?'
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
@@ -99,7 +110,7 @@ local function lease(id, queue, backend, key)
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
   end
-  local deliveries = tonumber(job.deliveries or 0) + 1
+  local deliveries = (tonumber(job.deliveries) or 0) + 1
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
   redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
@@ -114,12 +125,12 @@ local function lease(id, queue, backend, key)
   end
   add_event(id, '{"event":"started","at":' .. ms(now) .. ',"delivery":' .. deliveries .. ',"backend":"' .. backend.name
     .. '"}')
-  jobs[#jobs + 1] = {id, token, queue, backend.name, redis.call('GET', PROMPT .. id) or '', job.deadline,
-    job.attempts or '', deliveries, tonumber(job.crashes or 0), job.stream or '', job.accepted,
+  jobs[#jobs + 1] = {id, token, queue, backend.name, prompt or '', job.deadline or ms(now + DAY_MS),
+    job.attempts or '', deliveries, tonumber(job.crashes) or 0, job.stream or '', job.accepted or ms(now),
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     charged, job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
     (queue == DEGRADE or job.stand_in) and fall_context(id) or {}, job.replied or ''}
-  return job.producer
+  return job.producer or '?'
 end
 
 -- Lease the jobs that were popped off a queue's list. Returns how many ids entered the list: the turns of their
@@ -146,8 +157,9 @@ for i = #due_ids, 1, -1 do
   local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
   local job = fields(RECORD .. id, 'state', 'queue')
+  job.queue = queue_of(id, job)
   -- The sweep ends jobs that rq's own tools have cancelled or deleted.
-  if job.state == 'scheduled' and redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled' then
+  if job.state == 'scheduled' and not removed_by_rq(id) then
     redis.call('ZREM', RQ_SCHEDULED .. job.queue, id)
     enqueue(id, job.queue, true, now)  -- at the front: it has waited its turn before
   end
@@ -167,8 +179,9 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, MAX_SUSPECTS)
   if args.suspect and redis.call('ZSCORE', SUSPECTS .. pool, args.suspect) then table.insert(waiting, 1, args.suspect) end
   for _, id in ipairs(waiting) do
-    local queue = redis.call('HGET', RECORD .. id, 'queue') or ''
-    local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- rq's own tools have not cancelled it
+    local job = fields(RECORD .. id, 'state', 'queue')
+    local queue = queue_of(id, job)
+    local wanted = job.state == 'scheduled' and not removed_by_rq(id)
     local backend, _, _, key = least_loaded(capacity, wanted and backends[queue] or {}, queue, id)
     if backend then
       if args.in_flight > 0 then
@@ -248,7 +261,7 @@ end
 
 if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
-  if first[2] then due = math.min(due, tonumber(first[2])) end
+  if first[2] then due = math.min(due, number(first[2], now)) end
 end
 write_limits(capacity)
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')

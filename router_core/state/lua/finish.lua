@@ -9,16 +9,16 @@
 local id = args.id
 local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries', 'answers',
   'settled', 'released', 'incident', 'promised_until', 'keep_unread_s')
-local state, queue = job.state, job.queue
+local state, queue = job.state, queue_of(id, job)
 if not state then return {'gone', ''} end
-if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
+if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status') or ''} end
 local busy = state == 'started' and redis.call('HGET', RQ_JOB .. id, 'status') ~= 'canceled'
-if args.deliveries and (busy or args.deliveries ~= tonumber(job.deliveries or 0)) then return {'moved', state} end
+if args.deliveries and (busy or args.deliveries ~= (tonumber(job.deliveries) or 0)) then return {'moved', state} end
 local keys_to_delete = {}
 if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
 if state == 'started' then
   end_lease(id, job.lease, queue, job.backend, keys_to_delete)
-  redis.call('PUBLISH', RQ_PUBSUB .. job.worker, cjson.encode({command = 'stop-job', job_id = id, ended = true}))
+  redis.call('PUBLISH', RQ_PUBSUB .. (job.worker or ''), cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
   remove_waiting(id, state, queue, now, args.status == 'expired' and 'expired' or nil)
 end

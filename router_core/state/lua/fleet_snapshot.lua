@@ -60,7 +60,7 @@ for _, model in ipairs(args.models) do
     local first
     if length > 0 then
       first = redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
-      length = length + (redis.call('HGET', LISTED .. queue, '') or 0)
+      length = length + number(redis.call('HGET', LISTED .. queue, ''), 0)
     end
     queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end

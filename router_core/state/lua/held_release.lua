@@ -12,8 +12,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT'
   redis.call('ZREM', HELD_LATER, id)
   local job = fields(RECORD .. id, 'state', 'held_by', 'fell_from', 'accepted')
   if job.state == 'held' then
-    for model in string.gmatch(job.held_by, '[^,]+') do
-      redis.call('ZADD', HELD .. model, hold_order(job.fell_from, job.accepted), id)
+    for model in string.gmatch(job.held_by or '', '[^,]+') do
+      redis.call('ZADD', HELD .. model, hold_order(job.fell_from or DEGRADE, job.accepted), id)
     end
   end
 end
@@ -57,7 +57,7 @@ for _, budget in ipairs(args.budgets) do
   local model = budget.model
   if redis.call('EXISTS', HELD .. model) == 1 then
     remove_lost(model)
-    local window = math.min(budget.max_jobs, args.first + tonumber(redis.call('HGET', RELEASE_WINDOW, model) or 0))
+    local window = math.min(budget.max_jobs, args.first + number(redis.call('HGET', RELEASE_WINDOW, model), 0))
     local chosen = first_held(model, window - redis.call('ZCARD', RELEASED .. model), budget.urgencies)
     for n = #chosen, 1, -1 do  -- each goes to the front: the last first
       release(chosen[n][1], model, budget.pool .. '.' .. model .. '.' .. chosen[n][2])

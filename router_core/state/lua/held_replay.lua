@@ -9,6 +9,6 @@ local job = fields(RECORD .. id, 'state', 'fell_from')
 if not job.state then return {'gone'} end
 if job.state ~= 'held' then return {job.state} end
 unhold(id, now, 'replayed')
-requeue_fresh(id, job.fell_from, true, 'replayed', now, true)
+requeue_fresh(id, job.fell_from or DEGRADE, true, 'replayed', now, true)
 count('replayed')
 return {'queued'}

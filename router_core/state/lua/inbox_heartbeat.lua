@@ -2,6 +2,7 @@
 -- Arguments: inbox, group, reader, limit, after (entry id; '-': from the first)
 -- Reply: the entries that are its own, oldest first
 local inbox = INBOX .. args.inbox
+redis.call('XLEN', inbox)  -- it is set aside if it is no stream
 redis.pcall('XGROUP', 'CREATE', inbox, args.group, '0', 'MKSTREAM')
 local own = {}
 for i, row in ipairs(redis.call('XPENDING', inbox, args.group, args.after, '+', args.limit, args.reader)) do own[i] = row[1] end

@@ -41,8 +41,8 @@ local last = tonumber(incident.last or incident.began)
 if now - last < args.quiet_ms then return '' end
 if args.of_jobs then
   if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
-  if not (args.ends_with_answer and tonumber(incident.answered_at or 0) > last) then
-    if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
+  if not (args.ends_with_answer and (tonumber(incident.answered_at) or 0) > last) then
+    if number(incident.held, 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
     if is_on_its_way() then return '' end
   end
 end

@@ -11,9 +11,10 @@
 local id, queue, verb = args.id, args.seen_queue, args.verb
 local record = RECORD .. id
 local job = fields(record, 'state', 'deliveries', 'queue', 'released')
-local waits = (job.state == 'queued' or job.state == 'scheduled') and redis.call('HGET', RQ_JOB .. id, 'status') == job.state
+if job.state then job.queue = queue_of(id, job) end
+local waits = (job.state == 'queued' or job.state == 'scheduled') and not removed_by_rq(id)
 local is_there = verb == 'later' and job.state == 'scheduled' and args.queue == queue
-if not waits or is_there or tonumber(job.deliveries or 0) ~= args.deliveries or job.queue ~= queue
+if not waits or is_there or (tonumber(job.deliveries) or 0) ~= args.deliveries or job.queue ~= queue
   or redis.call('ZSCORE', SUSPECTS .. pool_of(queue), id) then
   return {'gone', job.state or ''}
 end

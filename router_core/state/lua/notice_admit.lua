@@ -11,8 +11,8 @@ local notifier, id, kind = parse_notice(entry)
 local incident_key, notice = INCIDENT .. id, 'notice:' .. notifier .. ':' .. id
 local values = redis.call('HMGET', incident_key, 'ended', 'version', 'notified:' .. notifier,
   'notified_version:' .. notifier, 'updated:' .. notifier, 'began')
-local ended, version, notified = (values[1] or '') ~= '', tonumber(values[2] or 0), values[3]
-local notified_version, updated, began = tonumber(values[4] or 0), tonumber(values[5] or 0), values[6]
+local ended, version, notified = (values[1] or '') ~= '', number(values[2], 0), values[3]
+local notified_version, updated, began = number(values[4], 0), number(values[5], 0), number(values[6])
 
 local function drop(...)
   for _, dropped in ipairs({entry, ...}) do
@@ -28,13 +28,13 @@ local function wait(wait_ms)
 end
 
 local function go()
-  local unmentioned = redis.call('HGET', NOTICE_RATE, notifier .. ':unmentioned') or '0'
+  local unmentioned = ms(number(redis.call('HGET', NOTICE_RATE, notifier .. ':unmentioned'), 0))
   return {'go', ms(now), unmentioned, unpack(redis.call('HGETALL', incident_key))}
 end
 
 local function admit_new()
   if notified then return drop() end
-  local turns = other_turns(notifier, redis.call('HGET', key, 'turn'), now - interval_ms)
+  local turns = other_turns(notifier, redis.call('HGET', key, 'turn'), now - interval_ms, now)
   local is_full = #turns >= max_notices
   if ended and (is_full or redis.call('HGET', key, 'early')) then
     redis.call('HINCRBY', NOTICE_RATE, notifier .. ':unmentioned', 1)

@@ -10,6 +10,6 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', OUTBOX, '-inf', now, 'LIMIT',
   redis.call('HSETNX', key, 'since', ms(now))
   redis.call('HSET', key, 'lease', token)
   local row = fields(key, 'tries', 'since')
-  reply[#reply + 1] = {entry, token, row.tries or '0', row.since}
+  reply[#reply + 1] = {entry, token, row.tries or '0', row.since or ms(now)}
 end
 return reply

@@ -17,7 +17,7 @@ local notifier, id, kind = parse_notice(entry)
 local function give_turn_back()
   local turn = notifier and redis.call('HGET', key, 'turn')
   if not turn then return end
-  write_turns(notifier, other_turns(notifier, turn, 0))
+  write_turns(notifier, other_turns(notifier, turn, 0, now))
   redis.call('HDEL', key, 'turn')
 end
 
@@ -30,7 +30,7 @@ local function note_notified()
   if args.message then redis.call('HSET', incident_key, 'message:' .. notifier, args.message) end
   local incident = fields(incident_key, 'version', 'ended')
   local notice = 'notice:' .. notifier .. ':' .. id
-  if (incident.ended or '') == '' and tonumber(incident.version or 0) > args.version then  -- it went on meanwhile
+  if (incident.ended or '') == '' and (tonumber(incident.version) or 0) > args.version then  -- it went on meanwhile
     redis.call('ZADD', OUTBOX, 'NX', now + args.update_interval_ms, notice .. ':update')
   end
   if kind == 'began' then  -- its end can be sent now

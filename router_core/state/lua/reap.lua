@@ -13,7 +13,7 @@ if end_silence(args.silence, now) then return reply end
 
 local function take_over(id, token, backend)
   local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes')
-  local queue = job.queue
+  local queue = queue_of(id, job)
   if job.state ~= 'started' or job.lease ~= token then
     redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
     return
@@ -21,8 +21,8 @@ local function take_over(id, token, backend)
   local keys_to_delete = {}
   end_lease(id, token, queue, backend, keys_to_delete)
   redis.call('DEL', unpack(keys_to_delete))
-  local alive = tonumber(redis.call('ZSCORE', PRESENCE, job.worker) or 0) > now
-  local crashes = tonumber(job.crashes or 0)
+  local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
+  local crashes = tonumber(job.crashes) or 0
   count('taken_over')
   if not alive and queue ~= DEGRADE then  -- the degrade worker calls no model: no job can kill it
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)
@@ -53,7 +53,12 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
   local ended = redis.call('ZRANGEBYSCORE', LEASES .. backend, '-inf', now, 'LIMIT', 0, args.limit)
   for i = #ended, 1, -1 do  -- the last first: each goes to the front
     local id, token = string.match(ended[i], '^([^:]+):(.+)$')
-    take_over(id, token, backend)
+    if id then
+      take_over(id, token, backend)
+    else
+      redis.call('ZREM', LEASES .. backend, ended[i])
+      note_unreadable(LEASES .. backend, 'names no delivery: ' .. ended[i])
+    end
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RQ_JOBS_TAKEN, '-inf', now, 'LIMIT', 0, args.limit)) do

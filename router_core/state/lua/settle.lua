@@ -23,7 +23,7 @@ local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
 local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
   'pieces', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until')
-local state, queue = job.state, job.queue
+local state, queue = job.state, queue_of(id, job)
 
 -- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,
 -- even after its job went on, is recognized by its token. At most 64 bytes: up to there Redis packs a hash tightly.
@@ -60,7 +60,7 @@ local keys_to_delete = {}
 if job.backend then end_lease(id, job.lease, queue, job.backend, keys_to_delete) end
 if reaped then
   if waits then remove_waiting(id, state, queue, now) end
-  if queue == DEGRADE then queue = job.fell_from end
+  if queue == DEGRADE then queue = job.fell_from or DEGRADE end
   count('late_accepted')
 end
 

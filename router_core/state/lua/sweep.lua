@@ -1,4 +1,5 @@
 -- @include turns
+-- @include lifecycle
 -- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
 -- or `move`. Causes:
 --   overdue              waits past its deadline
@@ -20,26 +21,28 @@ local function add(id, cause)
   local job = fields(RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'stand_in',
     'replied')
   if cause ~= 'overdue' then  -- a job that was cancelled or deleted with rq's own tools is not moved
-    local status = redis.call('HGET', RQ_JOB .. id, 'status')
-    if not status then cause = 'deleted' elseif status == 'canceled' then cause = 'cancelled' end
+    cause = removed_by_rq(id) or cause
   end
   local head = string.match(redis.call('GETRANGE', PROMPT .. id, 0, args.head_bytes), '^[^\n]*')
   local answers = job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
-  reply[#reply + 1] = {id, job.deliveries or '0', cause, job.attempts or '', job.deadline, job.accepted, job.queue, head,
+  reply[#reply + 1] = {id, job.deliveries or '0', cause, job.attempts or '', job.deadline or '0', job.accepted or '0', job.queue or DEGRADE, head,
     answers, job.stand_in or '', job.replied or ''}
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now, 'LIMIT', 0, limit)) do
-  local job = fields(RECORD .. id, 'state', 'deadline', 'queue')
-  local deadline = tonumber(job.deadline or 0)
-  if not job.state then
+  local job = fields(RECORD .. id, 'state', 'deadline', 'queue', 'accepted')
+  local deadline = tonumber(job.deadline) or 0
+  local unreadable = job.state ~= 'started' and job.queue ~= DEGRADE and job.state ~= 'held' and unreadable_part(id, job)
+  if not job.state and redis.call('EXISTS', PROMPT .. id) == 0 then
     redis.call('ZREM', UNFINISHED, id)
+  elseif unreadable then
+    fall_unreadable(id, job.queue, unreadable, now)
   elseif job.state ~= 'started' and deadline <= now then
     add(id, 'overdue')
   elseif job.state == 'held' then
     redis.call('ZADD', UNFINISHED, deadline, id)
   else
-    local recheck_at = now + (args.recheck_ms[urgency_of(job.queue)] or args.recheck_ms.background)
+    local recheck_at = now + (args.recheck_ms[urgency_of(job.queue or DEGRADE)] or args.recheck_ms.background)
     redis.call('ZADD', UNFINISHED, deadline > now and math.min(recheck_at, deadline) or recheck_at, id)
     if job.state ~= 'started' and job.queue ~= DEGRADE then add(id, 'late') end
   end
@@ -74,21 +77,21 @@ local function is_off_its_list(id, queue, producer, status)
   return is_missing(id, RQ_QUEUE .. queue) and is_missing(id, backlog_of(queue, producer))
 end
 
-local from = tonumber(redis.call('GET', AUDIT_CURSOR) or 0)
+local from = math.max(0, math.floor(number(redis.call('GET', AUDIT_CURSOR), 0)))
 local unfinished = redis.call('ZRANGE', UNFINISHED, from, from + limit - 1)
 redis.call('SET', AUDIT_CURSOR, #unfinished < limit and 0 or from + limit)
 for _, id in ipairs(unfinished) do
   local job = fields(RECORD .. id, 'state', 'queue', 'producer')
-  local status = redis.call('HGET', RQ_JOB .. id, 'status')
-  if status == 'canceled' then
-    add(id, 'cancelled')
-  elseif not status and job.state ~= 'started' then
-    add(id, 'deleted')
-  elseif job.state == 'queued' and is_off_its_list(id, job.queue, job.producer, status) then
-    redis.call('ZREM', RQ_FAILED .. job.queue, id)
+  local status, removed = redis.call('HGET', RQ_JOB .. id, 'status'), removed_by_rq(id)
+  if removed == 'cancelled' or (removed and job.state and job.state ~= 'started') then
+    add(id, removed)
+  elseif not job.state then
+    if redis.call('EXISTS', PROMPT .. id) == 1 then fall_unreadable(id, nil, 'its record is gone', now) end
+  elseif job.state == 'queued' and is_off_its_list(id, queue_of(id, job), job.producer or '?', status) then
+    redis.call('ZREM', RQ_FAILED .. queue_of(id, job), id)
     count('strayed')
-    leave_queue(id, job.queue)
-    enqueue_with_event(id, job.queue, true, 'another tool had taken it off its list', now)
+    leave_queue(id, queue_of(id, job))
+    enqueue_with_event(id, queue_of(id, job), true, 'another tool had taken it off its list', now)
   end
 end
 

@@ -15,7 +15,7 @@ from openfall.producers.cli.timeline import moments
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.jobs import JobRecord
+from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue

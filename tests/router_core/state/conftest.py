@@ -81,7 +81,7 @@ class Fleet:
         """A registered worker of pool gpu that has beaten once."""
         await register(self.link, WorkerIdentity(name, "gpu", queues, (backend,)))
         drained = [QueueSubscription(queue, (BackendCapacity(backend, slots),)) for queue in queues]
-        worker = WorkerQueue(self.link, WorkerIdentity(name, "gpu", (), ()), drained)
+        worker = WorkerQueue(self.link, WorkerIdentity(name, "gpu", queues, (backend,)), drained)
         await worker.beat([])
         return worker
 

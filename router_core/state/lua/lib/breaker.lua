@@ -17,9 +17,9 @@ local function breaker_change(target, to, why, policy, jitter, now)
   local key = BREAKER .. target
   local breaker = fields(key, 'state', 'epoch', 'since', 'open_count')
   local state = breaker.state or 'closed'
-  local open_count, ends_at = tonumber(breaker.open_count or 0), 0
+  local open_count, ends_at = tonumber(breaker.open_count) or 0, 0
   if to == 'open' then
-    local healthy = state == 'closed' and now - tonumber(breaker.since or now) > policy.reset_after * 1000
+    local healthy = state == 'closed' and now - (breaker.since or now) > policy.reset_after * 1000
     open_count = (healthy and 0 or open_count) + 1
     local open_ms = 1000 * math.min(policy.open_for_max, policy.open_for * 2 ^ math.min(open_count - 1, 20))
     ends_at = math.floor(now + open_ms * (1 + policy.jitter * (2 * jitter - 1)))
@@ -32,7 +32,7 @@ local function breaker_change(target, to, why, policy, jitter, now)
   else
     redis.call('HDEL', BLOCKED, target)
   end
-  local epoch = tonumber(breaker.epoch or 0) + 1
+  local epoch = (tonumber(breaker.epoch) or 0) + 1
   redis.call('HSET', key, 'state', to, 'epoch', epoch, 'since', ms(now), 'until', ms(ends_at), 'why', why,
     'open_count', open_count, 'consecutive_failures', 0, 'probe_successes', 0)
   redis.call('HDEL', key, 'probe', 'forced', 'trial')
@@ -53,8 +53,8 @@ local function window_sums(target, policy, now)
   local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
   for i = 1, #entries, 2 do
     local at, counter = string.match(entries[i], '^(%d+):(%a+)$')
-    at = tonumber(at)
-    if at <= slot - policy.window_slots or at > slot then
+    at = number(at)
+    if not at or not sums[counter] or not number(entries[i + 1]) or at <= slot - policy.window_slots or at > slot then
       outside[#outside + 1] = entries[i]
     else
       sums[counter] = sums[counter] + entries[i + 1]
@@ -123,5 +123,5 @@ end
 local function cool_down(target, wait_ms, cause, now)
   local key, ends_at = target .. ' cool', now + wait_ms
   redis.call('HSET', BREAKER .. target, 'cool_cause', cause or '')
-  if tonumber(redis.call('HGET', BLOCKED, key) or 0) < ends_at then redis.call('HSET', BLOCKED, key, ms(ends_at)) end
+  if number(redis.call('HGET', BLOCKED, key), 0) < ends_at then redis.call('HSET', BLOCKED, key, ms(ends_at)) end
 end

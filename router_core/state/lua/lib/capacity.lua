@@ -7,11 +7,29 @@ local function is_interactive(queue) return string.sub(queue, -12) == '.interact
 -- The end of the token of an interactive job's lease. It tells which leases may use reserved slots.
 local function token_suffix(queue) return is_interactive(queue) and 'i' or '' end
 
+-- A block, as it is. One that cannot be read is removed; that of a breaker which is not closed is probed at once.
+local function readable_block(name, block)
+  if name == 'local-only' then return block end
+  if string.sub(name, -5) == ' cool' then
+    if string.find(block, '^%d+$') and #block < 17 then return block end
+  elseif string.find(block, '^ramp %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then
+    return block
+  end
+  note_unreadable(BLOCKED .. ' ' .. name, 'is no block')
+  local state = redis.call('HGET', BREAKER .. name, 'state')
+  if state ~= 'open' and state ~= 'half_open' then
+    redis.call('HDEL', BLOCKED, name)
+    return nil
+  end
+  redis.call('HSET', BLOCKED, name, state .. ' 0')
+  return state .. ' 0'
+end
+
 -- The state of one moment, for the functions below: the entries of BLOCKED (see breaker.lua), and the slots in use,
 -- counted once for each backend.
 local function load_capacity(now)
   local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
-  for i = 1, #entries, 2 do blocked[entries[i]] = entries[i + 1] end
+  for i = 1, #entries, 2 do blocked[entries[i]] = readable_block(entries[i], entries[i + 1]) end
   return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {},
     limits = {}, charged = {}, tokens = {}, limited_until = NEVER}
 end
@@ -59,7 +77,7 @@ local function get_block(capacity, target)
   local block = capacity.blocked[target]
   if not block then return nil end
   local kind, first, second = string.match(block, '^(%S+) (%d+) ?(%d*)$')
-  if kind ~= 'ramp' then return kind, tonumber(first) end
+  if kind ~= 'ramp' then return kind, number(first, 0) end
   local share = (capacity.now - first) / second
   if share < 1 then return kind, share end
   remove_block(capacity, target)

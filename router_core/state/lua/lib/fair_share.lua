@@ -10,7 +10,7 @@ local function load_credits(shares, pool)
   local turns = {}
   if not shares[1] then return turns end
   local credits, entries = {}, redis.call('HGETALL', CREDITS .. pool)
-  for i = 1, #entries, 2 do credits[entries[i]] = tonumber(entries[i + 1]) end
+  for i = 1, #entries, 2 do credits[entries[i]] = math.max(0, math.min(MAX_CREDIT, number(entries[i + 1], 0))) end
   for i, share in ipairs(shares) do
     local credit = credits[share.urgency] or 0
     turns[i] = {urgency = share.urgency, share = share.share, first = share.first, last = share.last,

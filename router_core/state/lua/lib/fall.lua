@@ -14,7 +14,8 @@ end
 local function fall(id, reason, detail, now)
   local record = RECORD .. id
   local job = fields(record, 'queue', 'stand_in', 'fell_from', 'released', 'lease')
-  local from = (job.stand_in or job.queue == DEGRADE) and job.fell_from or job.queue
+  local queue = queue_of(id, {queue = job.queue, state = true})
+  local from = (job.stand_in or queue == DEGRADE) and job.fell_from or queue
   redis.call('HSET', record, 'fell_for', reason, 'fell_why', detail, 'fell_at', ms(now), 'fell_from', from,
     'fell_lease', job.lease or '')
   redis.call('HINCRBY', record, 'falls', 1)
@@ -61,8 +62,11 @@ end
 local function notify_producer(id, kind, result, now)
   local job = fields(RECORD .. id, 'inbox', 'reply_to', 'webhook', 'keep_unread_s')
   if job.inbox then
-    redis.call('XADD', INBOX .. job.inbox, 'MINID', '~', ms(math.max(0, now - job.keep_unread_s * 1000)), '*', 'id', id,
-      'kind', kind, 'at', ms(now), 'reply_to', job.reply_to or '', 'result', result)
+    local inbox, keep_s = INBOX .. job.inbox, tonumber(job.keep_unread_s) or DAY_MS / 1000
+    redis.call('XADD', inbox, 'MINID', ms(math.max(0, now - keep_s * 1000)), '*', 'id', id, 'kind', kind, 'at', ms(now),
+      'reply_to', job.reply_to or '', 'result', result)
+    -- An inbox that gets no more entries ends with its last one, whether it is read or not.
+    if redis.call('TTL', inbox) < keep_s then redis.call('EXPIRE', inbox, keep_s) end
   end
   if job.webhook then  -- an event of its own, with all its tries, even while an earlier one is being posted
     local entry = 'job:' .. id .. ':' .. kind

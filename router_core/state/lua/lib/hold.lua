@@ -4,7 +4,7 @@
 -- The open incident of a reason, or a new one; and whether it is new.
 local function open_incident(reason, notify, now)
   local incident = redis.call('HGET', INCIDENTS, reason)
-  if incident then return incident, false end
+  if incident and fields(INCIDENT .. incident, 'began').began then return incident, false end
   incident = reason .. '-' .. ms(now)
   redis.call('HSET', INCIDENTS, reason, incident)
   redis.call('HSET', INCIDENT .. incident, 'reason', reason, 'began', ms(now), 'ended', '', 'held', 0,
@@ -30,14 +30,15 @@ end
 
 -- The order in which held jobs are released: the most urgent first, then the oldest.
 local RANK = {interactive = 0, background = 1, batch = 2}
-local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + tonumber(accepted) end
+local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + (tonumber(accepted) or 0) end
 
 -- Hold a job. `args`: reason, detail, remedy (nil: none), text, models (comma list: their return releases it), ready_at
 -- (ms), strikes, keep_until (ms). `reply` is the interim result, or ''.
 local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
   local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
-  local deadline, interactive = job.deadline, urgency_of(job.fell_from) == 'interactive'
+  local deadline, fell_from = job.deadline or ms(now), job.fell_from or DEGRADE
+  local interactive = urgency_of(fell_from) == 'interactive'
   -- The caller set no deadline: an outage may last longer than was guessed.
   if not job.has_deadline and args.keep_until > tonumber(deadline) then
     deadline = ms(args.keep_until)
@@ -56,7 +57,7 @@ local function hold(id, args, reply, incident, now)
     redis.call('ZADD', HELD_LATER, args.ready_at, id)
   else
     for model in string.gmatch(args.models, '[^,]+') do
-      redis.call('ZADD', HELD .. model, hold_order(job.fell_from, job.accepted), id)
+      redis.call('ZADD', HELD .. model, hold_order(fell_from, job.accepted), id)
     end
   end
   if incident then incident_add(incident, 'held', 1, now) end

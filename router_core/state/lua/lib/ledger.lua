@@ -15,7 +15,7 @@ local function add_to_ledger(call, now)
   if call.cost_nusd then add('nusd', call.cost_nusd) else add('unpriced', 1) end
   local sums, entries = redis.call('HMGET', day, unpack(names)), {}
   for i, name in ipairs(names) do
-    entries[2 * i - 1], entries[2 * i] = name, ms((sums[i] or 0) + amounts[i])
+    entries[2 * i - 1], entries[2 * i] = name, ms(number(sums[i], 0) + amounts[i])
   end
   redis.call('HSET', day, unpack(entries))
   if not sums[1] then redis.call('EXPIRE', day, call.ledger_ttl_s) end

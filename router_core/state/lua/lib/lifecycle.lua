@@ -16,10 +16,38 @@ end
 
 -- End a lease. Its keys are added to `keys_to_delete`, for one DEL of everything at the end.
 local function end_lease(id, token, queue, backend, keys_to_delete)
+  if not token or not backend then return end  -- they cannot be read: the lease ends by itself
   redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
   redis.call('ZREM', RQ_WIP .. queue, id .. ':' .. token)
   keys_to_delete[#keys_to_delete + 1] = RQ_EXECUTION .. id .. ':' .. token
   keys_to_delete[#keys_to_delete + 1] = RQ_EXECUTIONS .. id
+end
+
+-- A job whose record or request cannot be read falls as unreadable, with what could be read. `queue`: where it waits (nil:
+-- as its record or rq has it).
+local function fall_unreadable(id, queue, why, now)
+  local record = RECORD .. id
+  local job = fields(record, 'state', 'queue', 'accepted', 'deadline', 'keep', 'producer')
+  job.queue = queue_of(id, job, queue)
+  local known = {queue = job.queue, producer = '?', accepted = ms(now), deadline = ms(now + DAY_MS), keep = DAY_MS / 1000}
+  if not job.deadline then redis.call('HDEL', record, 'has_deadline') end  -- a hold may last longer than this guess
+  for name, value in pairs(known) do
+    if not job[name] then redis.call('HSET', record, name, value) end
+  end
+  note_unreadable(record, why)
+  count('unreadable_jobs')
+  if redis.call('EXISTS', RQ_JOB .. id) == 0 then redis.call('HSET', RQ_JOB .. id, 'created_at', iso(now)) end
+  redis.call('ZADD', UNFINISHED, 'NX', job.deadline or known.deadline, id)
+  remove_waiting(id, job.state or 'queued', job.queue, now)
+  fall(id, 'unreadable', why, now)
+end
+
+-- Why a waiting job cannot be read; nil if it can. `job` has state, accepted and deadline.
+local function unreadable_part(id, job)
+  if not job.state then return 'its record is gone' end
+  if not job.deadline then return 'its deadline cannot be read' end
+  if not job.accepted then return 'the time of its acceptance cannot be read' end
+  if redis.call('STRLEN', PROMPT .. id) == 0 then return 'its request is gone' end
 end
 
 -- rq keeps a result as a stream. XADD leaves 4 KB of spare room in it; a copy has none.
@@ -41,8 +69,8 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 -- and ended).
 local function finish(id, queue, job, ending, result, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
-  local promised_s = math.ceil((tonumber(job.promised_until or 0) - now) / 1000)
-  local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0), promised_s)
+  local promised_s = math.ceil(((job.promised_until or 0) - now) / 1000)
+  local keep_s = math.max(tonumber(job.keep) or DAY_MS / 1000, tonumber(job.keep_unread_s) or 0, promised_s)
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
   redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result has what is worth knowing of them
   redis.call('SET', RESULT .. id, result, 'EX', keep_s)

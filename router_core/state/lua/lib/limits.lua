@@ -1,3 +1,4 @@
+-- @include limit_corrections
 -- Limits of calls and tokens a minute, of each key of a backend (GCRA, see catalog/rates.py). LIMITS has, for each key and
 -- limit, the moment at which the bucket is full again, in ms. Only backends with limits get here.
 local LIMITS_TTL_S = 3600
@@ -7,7 +8,7 @@ local function load_limits(capacity, name)
   if limits then return limits end
   limits = {}
   local entries = redis.call('HGETALL', LIMITS .. name)
-  for i = 1, #entries, 2 do limits[entries[i]] = tonumber(entries[i + 1]) end
+  for i = 1, #entries, 2 do limits[entries[i]] = bucket_full_at(entries[i + 1], capacity.now) end
   capacity.limits[name] = limits
   return limits
 end

@@ -4,10 +4,10 @@
 local function parse_notice(entry) return string.match(entry, '^notice:([^:]*):(.*):([^:]*)$') end
 
 -- The turns of a notifier after `since` (ms), without `own`, the one that an entry has from an earlier try.
-local function other_turns(notifier, own, since)
+local function other_turns(notifier, own, since, now)
   local turns = {}
   for at in string.gmatch(redis.call('HGET', NOTICE_RATE, notifier) or '', '%S+') do
-    if at == own then own = nil elseif tonumber(at) > since then turns[#turns + 1] = at end
+    if at == own then own = nil elseif number(at, 0) > since and number(at) <= now then turns[#turns + 1] = at end
   end
   return turns
 end

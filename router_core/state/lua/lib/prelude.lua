@@ -7,6 +7,74 @@ local function clock(ARGV)
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- What cannot be read is set aside, counted and named in UNREADABLE, and the script goes on as if it were absent: its owner
+-- writes it anew, or the audit does. So no script stops half-way because of a value that another program wrote.
+local MAX_NOTES, SET_ASIDE_TTL_S = 100, 86400
+local function failed(reply) return type(reply) == 'table' and reply.err end
+
+local function note_unreadable(what, why)
+  local time = redis.call('TIME')
+  local function shown(text) return (string.gsub(string.sub(text, 1, 160), '[^\32-\126]', '?')) end
+  if failed(redis.pcall('HINCRBY', COUNTERS, 'unreadable', 1)) then redis.call('DEL', COUNTERS) end
+  local note = cjson.encode({at = time[1] * 1000, what = shown(what), why = shown(why)})
+  if failed(redis.pcall('LPUSH', UNREADABLE, note)) then redis.call('DEL', UNREADABLE) end
+  redis.pcall('LTRIM', UNREADABLE, 0, MAX_NOTES - 1)
+end
+
+-- Rename a key of another type than `wanted`. rq's record of a job is written anew at once: without it the job would count
+-- as deleted with rq's tools.
+local RQ_STATUS = {queued = 'queued', scheduled = 'scheduled', started = 'started', held = 'deferred'}
+local function set_aside(key, wanted)
+  local is = redis.call('TYPE', key).ok
+  if is == 'none' or is == wanted then return end
+  redis.call('RENAME', key, SET_ASIDE .. key)
+  redis.call('EXPIRE', SET_ASIDE .. key, SET_ASIDE_TTL_S)
+  note_unreadable(key, 'is a ' .. is .. ', not a ' .. wanted)
+  local id = string.match(key, '^' .. RQ_JOB .. '(.*)$')
+  if not id then return end
+  local job = redis.pcall('HMGET', RECORD .. id, 'state', 'queue')
+  if failed(job) or not RQ_STATUS[job[1]] then return end
+  redis.call('HSET', key, 'status', RQ_STATUS[job[1]], 'origin', job[2] or '', 'data',
+    '["openfall.deliver",null,["' .. id .. '"],{}]')
+end
+
+local SET_COMMANDS = {SADD = true, SREM = true, SMEMBERS = true, SRANDMEMBER = true, SISMEMBER = true, SCARD = true}
+local TYPES = {H = 'hash', Z = 'zset', X = 'stream', L = 'list', R = 'list', B = 'list'}
+local function wanted_type(command)
+  return SET_COMMANDS[command] and 'set' or TYPES[string.sub(command, 1, 1)] or 'string'
+end
+
+-- Repeat a command that failed because of what its key holds, once that is set aside. Any other error is raised.
+local function repeat_command(problem, ...)
+  local command, key, field = ...
+  if string.find(problem, '^WRONGTYPE') then
+    set_aside(key, wanted_type(command))
+    if command == 'LMOVE' then set_aside(field, 'list') end
+  elseif command == 'HINCRBY' and (string.find(problem, 'not an integer') or string.find(problem, 'overflow')) then
+    redis.call('HDEL', key, field)
+    note_unreadable(key .. ' ' .. field, 'is no number')
+  elseif command == 'XADD' and string.find(problem, 'XADD') then  -- its last id is beyond the clock
+    redis.call('RENAME', key, SET_ASIDE .. key)
+    redis.call('EXPIRE', SET_ASIDE .. key, SET_ASIDE_TTL_S)
+    note_unreadable(key, 'takes no more entries')
+  end
+  return redis.call(...)
+end
+
+-- In the text of every script and library, `redis.call` is this (see scripts.py).
+local function guarded_call(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  return repeat_command(reply.err, ...)
+end
+
+-- A number that Redis holds as text; `default` for what is none.
+local MAX_NUMBER = 2 ^ 53
+local function number(text, default)
+  local n = tonumber(text)
+  return n and n > -MAX_NUMBER and n < MAX_NUMBER and n or default
+end
+
 -- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it
 -- returns.
 local MAX_DECODED = 100
@@ -20,11 +88,57 @@ local function decode_once(text)
   return value
 end
 
--- The named fields of a hash, as a table by name; nil where there is none.
+-- The fields that are whole numbers, with the highest of each: counts, and moments (ms) up to the year 9999.
+local MAX_COUNT, MAX_MOMENT, DAY_MS = 1e9, 253402300799000, 86400000
+local NUMBERS = {
+  consecutive_failures = MAX_COUNT, crashes = MAX_COUNT, deliveries = MAX_COUNT, epoch = MAX_COUNT, falls = MAX_COUNT,
+  keep = MAX_COUNT, keep_unread_s = MAX_COUNT, open_count = MAX_COUNT, probe_successes = MAX_COUNT, strikes = MAX_COUNT,
+  pieces = MAX_COUNT, tries = MAX_COUNT, version = MAX_COUNT,
+  accepted = MAX_MOMENT, answered_at = MAX_MOMENT, away_since = MAX_MOMENT, began = MAX_MOMENT, deadline = MAX_MOMENT,
+  fell_at = MAX_MOMENT, held_at = MAX_MOMENT, last = MAX_MOMENT, promised_until = MAX_MOMENT, ready_at = MAX_MOMENT,
+  since = MAX_MOMENT,
+}
+
+-- What the text of a field must look like, beside those.
+local function is_queue(text)
+  return text == DEGRADE or (#text < 512 and string.find(text, '^[\33-\126]+$') and string.find(text, '^[^.]+%.[^.]+%..')) and true
+end
+local TEXTS = {queue = is_queue, fell_from = is_queue}
+
+local function is_readable(name, value)
+  if NUMBERS[name] then return string.find(value, '^%d+$') and tonumber(value) <= NUMBERS[name] end
+  return not TEXTS[name] or TEXTS[name](value)
+end
+
+-- The named fields of a hash, as a table by name; nil where there is none. What cannot be read is removed.
 local function fields(key, ...)
-  local values, row = redis.call('HMGET', key, ...), {}
-  for i = 1, #values do row[select(i, ...)] = values[i] or nil end
+  local values, row = guarded_call('HMGET', key, ...), {}
+  for i = 1, #values do
+    local name, value = select(i, ...), values[i] or nil
+    if value and not is_readable(name, value) then
+      guarded_call('HDEL', key, name)
+      note_unreadable(key .. ' ' .. name, 'cannot be read')
+      value = nil
+    end
+    row[name] = value
+  end
   return row
+end
+
+-- The queue of a job with these fields. One that could not be read is written anew, as rq has it (or `known`).
+local function queue_of(id, job, known)
+  if job.queue then return job.queue end
+  local queue = known or guarded_call('HGET', RQ_JOB .. id, 'origin')
+  if not queue or not is_queue(queue) then queue = DEGRADE end
+  if job.state then guarded_call('HSET', RECORD .. id, 'queue', queue) end
+  return queue
+end
+
+-- How a tool of rq has removed a job: 'cancelled', 'deleted' or nil. A status that cannot be read is no removal.
+local function removed_by_rq(id)
+  local status = guarded_call('HGET', RQ_JOB .. id, 'status')
+  if status == 'canceled' then return 'cancelled' end
+  return not status and guarded_call('EXISTS', RQ_JOB .. id) == 0 and 'deleted' or nil
 end
 
 -- rq's time format. Days to a civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
@@ -50,28 +164,28 @@ local function ms(n) return string.format('%.0f', n) end
 local function urgency_of(queue) return string.match(queue, '[^.]*$') end
 local function pool_of(queue) return string.match(queue, '^([^.]*)') end
 local function model_of(queue) return string.match(queue, '^[^.]*%.([^.]*)') or '' end
-local function count(counter) redis.call('HINCRBY', COUNTERS, counter, 1) end
+local function count(counter) guarded_call('HINCRBY', COUNTERS, counter, 1) end
 
 -- Append an event to a job's list, and announce it to the subscribers of the job, with the length of the list: who has
 -- read all before it needs not read the list. An empty announcement, and a long event, says only that there is something
 -- to read. `event` is JSON.
 local MAX_ANNOUNCED_BYTES = 65536
 local function add_event(id, event)
-  local length = redis.call('RPUSH', EVENTS .. id, event)
-  redis.call('PUBLISH', JOB_CHANGED .. id, #event > MAX_ANNOUNCED_BYTES and '' or (length .. ' ' .. event))
+  local length = guarded_call('RPUSH', EVENTS .. id, event)
+  guarded_call('PUBLISH', JOB_CHANGED .. id, #event > MAX_ANNOUNCED_BYTES and '' or (length .. ' ' .. event))
 end
 
 local function schedule(id, queue, due)
-  redis.call('HSET', RQ_JOB .. id, 'status', 'scheduled', 'origin', queue)
-  redis.call('HSET', RECORD .. id, 'state', 'scheduled', 'queue', queue)
-  redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
-  redis.call('ZADD', RQ_SCHEDULED .. queue, math.floor(due / 1000), id)
+  guarded_call('HSET', RQ_JOB .. id, 'status', 'scheduled', 'origin', queue)
+  guarded_call('HSET', RECORD .. id, 'state', 'scheduled', 'queue', queue)
+  guarded_call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
+  guarded_call('ZADD', RQ_SCHEDULED .. queue, math.floor(due / 1000), id)
 end
 
 -- Schedule a job for delivery after a delay, and write an event that says why.
 local function deliver_later(id, queue, delay_ms, why, now)
   local due = now + delay_ms
   schedule(id, queue, due)
-  redis.call('ZADD', SCHEDULED .. pool_of(queue), due, id)
+  guarded_call('ZADD', SCHEDULED .. pool_of(queue), due, id)
   add_event(id, cjson.encode({event = 'scheduled', at = now, queue = queue, due = due, why = why}))
 end

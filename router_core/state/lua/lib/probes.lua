@@ -6,7 +6,7 @@ local MAX_PROBES = 2
 -- Hand out the one probe of the whole fleet for a target. It is held by a lease: when its worker dies, the lease ends.
 local function hand_out_probe(capacity, due, token, max_history, probes)
   local target, now = due.target, capacity.now
-  if redis.call('HGET', BREAKER .. target, 'state') == 'open' then
+  if redis.call('HGET', BREAKER .. target, 'state') ~= 'half_open' then
     breaker_change(target, 'half_open', 'time to probe', {slow_start = 0, max_history = max_history}, 0, now)
   end
   redis.call('HSET', BREAKER .. target, 'probe', token)

@@ -14,6 +14,9 @@ local function wake_worker(queue)
   if redis.call('LLEN', WAKEUP .. queue) < MAX_WAKEUPS then redis.call('RPUSH', WAKEUP .. queue, '1') end
 end
 
+-- The producer of a job; '?' if it cannot be read.
+local function producer_of(id) return redis.call('HGET', RECORD .. id, 'producer') or '?' end
+
 -- The list of a producer's backlog. A producer's name may have any character; that of a queue stays readable in a URL.
 local unsafe = '[^%w@_.-]'
 local function backlog_of(queue, producer)
@@ -37,8 +40,8 @@ end
 -- any producer are `backlogged`, how many there are in `all`, and whether the producer is noted as the only one.
 local function count_waiting(queue, producer)
   local counts, length = redis.call('HMGET', LISTED .. queue, producer, ''), redis.call('LLEN', RQ_QUEUE .. queue)
-  local is_sole, backlogged = counts[1] == '*', tonumber(counts[2] or 0)
-  local listed = is_sole and length or tonumber(counts[1] or 0)
+  local is_sole, backlogged = counts[1] == '*', number(counts[2], 0)
+  local listed = is_sole and length or number(counts[1], 0)
   local own = backlogged == 0 and listed or listed + redis.call('LLEN', backlog_of(queue, producer))
   return {own = own, listed = listed, backlogged = backlogged, all = backlogged + length, is_sole = is_sole}
 end
@@ -68,6 +71,7 @@ local function give_turn(queue, producer)
     end
     if redis.call('HGET', RQ_JOB .. id, 'status') == 'queued' then return 1, left + 1 end
     if redis.call('HGET', RECORD .. id, 'state') == 'queued' then
+      if not removed_by_rq(id) then return 1, left + 1 end
       redis.call('LMOVE', list, backlog, 'RIGHT', 'RIGHT')
     else
       redis.call('RPOP', list)
@@ -117,11 +121,11 @@ end
 local function note_left(queue, producer, n)
   local counts = redis.call('HMGET', LISTED .. queue, producer, '')
   if counts[1] == '*' then return 0, 0 end
-  local listed, entered, left = tonumber(counts[1] or 0) - n, 0, 0
+  local listed, entered, left = number(counts[1], 0) - n, 0, 0
   if listed < 1 and counts[2] then entered, left = give_turn(queue, producer) end
   if listed + entered < 1 then
     redis.call('HDEL', LISTED .. queue, producer)
-  elseif listed + entered ~= tonumber(counts[1]) then
+  elseif listed + entered ~= number(counts[1], 0) then
     redis.call('HSET', LISTED .. queue, producer, math.max(listed, 0) + entered)
   end
   return entered, left
@@ -130,7 +134,7 @@ end
 -- Take a job out of the list or the backlog where it waits. A reaped job is at the head of its list, where LREM finds it
 -- at once. A job in neither was removed by a tool of rq: the sweep counts again.
 local function leave_queue(id, queue)
-  local producer = redis.call('HGET', RECORD .. id, 'producer')
+  local producer = producer_of(id)
   if redis.call('LREM', RQ_QUEUE .. queue, 1, id) == 1 then
     local _, left = note_left(queue, producer, 1)
     note_unbacklogged(queue, left)
@@ -141,7 +145,7 @@ end
 
 -- How many jobs wait in a queue.
 local function length_of(queue)
-  return redis.call('LLEN', RQ_QUEUE .. queue) + (redis.call('HGET', LISTED .. queue, '') or 0)
+  return redis.call('LLEN', RQ_QUEUE .. queue) + number(redis.call('HGET', LISTED .. queue, ''), 0)
 end
 
 -- At most `n` waiting jobs of a queue after the first `from`: those in its list, then those in backlogs.
@@ -162,7 +166,7 @@ local function enqueue(id, queue, at_front, now)
   redis.call('HSET', RQ_JOB .. id, 'status', 'queued', 'origin', queue, 'enqueued_at', iso(now))
   redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue)
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
-  local producer = redis.call('HGET', RECORD .. id, 'producer')
+  local producer = producer_of(id)
   local waiting = count_waiting(queue, producer)
   local position = at_front and 1 or next_position(queue, waiting)
   add_waiting(id, queue, producer, at_front, waiting)

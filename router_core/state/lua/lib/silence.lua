@@ -2,8 +2,8 @@
 -- lease and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So
 -- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it.
 local function end_silence(silence, now)
-  local last = tonumber(redis.call('GET', LAST_BEAT) or now)
-  redis.call('SET', LAST_BEAT, ms(math.max(now, last)))
+  local last = math.min(now, number(redis.call('GET', LAST_BEAT), now))
+  redis.call('SET', LAST_BEAT, ms(now))
   if now - last <= silence.after_ms then return false end
   local keys = {PRESENCE}
   for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do keys[#keys + 1] = LEASES .. backend end

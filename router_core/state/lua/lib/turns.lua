@@ -25,6 +25,12 @@ end
 -- `limit` backlogs are examined, at random.
 local function restore_turns(limit)
   local backlogs, sums = redis.call('SRANDMEMBER', BACKLOGS, limit), {}
+  for i = #backlogs, 1, -1 do
+    if not string.find(backlogs[i], '^' .. RQ_QUEUE .. '.*' .. BACKLOG_MARK) then
+      redis.call('SREM', BACKLOGS, backlogs[i])
+      note_unreadable(BACKLOGS, 'names no backlog: ' .. table.remove(backlogs, i))
+    end
+  end
   for _, backlog in ipairs(backlogs) do
     local queue = string.match(backlog, '^' .. RQ_QUEUE .. '(.*)' .. BACKLOG_MARK)
     local length = redis.call('LLEN', backlog)

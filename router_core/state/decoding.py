@@ -1,0 +1,94 @@
+"""Reads values of Redis. Another program, or a newer openfall, may have written any of them: none raises an error.
+
+What cannot be read counts as unknown. A word that this version does not know is carried as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+
+from openfall.router_core.vocabulary import HoldReason, carry_word
+
+MAX_MOMENT_MS = 253402300799000
+"""The end of the year 9999: no calendar goes on after it."""
+_MAX_NUMBER = 2**53
+
+T = TypeVar("T")
+
+
+def read_text(value: bytes | None) -> str:
+    """A text. Bytes that are no UTF-8 are shown as `\\ufffd`; nothing is the empty text."""
+    return (value or b"").decode(errors="replace")
+
+
+def read_number(value: bytes | int | None, default: int = 0) -> int:
+    """A whole number; `default` for what is none, or is out of range."""
+    try:
+        number = int(value or default)
+    except ValueError:
+        return default
+    return number if abs(number) < _MAX_NUMBER else default
+
+
+def read_moment(value: bytes | int | None) -> float:
+    """Epoch seconds of a moment in milliseconds; 0 for what is none."""
+    number = read_number(value)
+    return number / 1000 if 0 <= number <= MAX_MOMENT_MS else 0.0
+
+
+def read_json(value: bytes | None) -> Any:
+    """A JSON value; None for what is none."""
+    try:
+        return from_json(value or b"null")
+    except ValueError:
+        return None
+
+
+def read_object(value: bytes | None) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    decoded = read_json(value)
+    return decoded if isinstance(decoded, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker wrote down about a backend or a model: a JSON object with `at` (epoch seconds)."""
+
+    at: float
+    fields: Mapping[str, Any]
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """A field that is a list of texts; None if it is not."""
+        value = self.fields.get(name)
+        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+
+
+def read_reports(reply: Sequence[bytes]) -> dict[str, Report]:
+    """A hash of reports as HGETALL returns it. A value that is none is left out: its writer repeats it soon."""
+    reports = {}
+    for name, value in zip(reply[::2], reply[1::2], strict=True):
+        fields = read_object(value)
+        at = None if fields is None else fields.get("at")
+        if fields is not None and isinstance(at, int | float) and 0 <= at <= MAX_MOMENT_MS / 1000:
+            reports[read_text(name)] = Report(float(at), fields)
+    return reports
+
+
+def read_objects(rows: Iterable[bytes], build: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """What `build` makes of each JSON object. Rows that are none, or that it cannot use, are left out."""
+    for row in rows:
+        fields = read_object(row)
+        if fields is not None:
+            try:
+                yield build(fields)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                continue
+
+
+def read_hold_reason(value: bytes | None) -> HoldReason:
+    """The reason of a fall or a hold. One of a newer openfall is carried; without one the job is unreadable."""
+    return carry_word(HoldReason, read_text(value) or HoldReason.UNREADABLE.value)

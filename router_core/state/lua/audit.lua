@@ -1,0 +1,113 @@
+-- @include lifecycle
+-- @include hold
+-- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
+-- every index that its record names. An index that was set aside is so written anew. While something was set aside, more
+-- records are examined each second. Also removes leases of no delivery, and workers that rq has forgotten.
+-- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms
+-- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
+local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
+local lock = LOCK .. 'audit'
+if redis.call('EXISTS', lock) == 1 then return {} end
+redis.call('SET', lock, 1, 'PX', args.check_ms)
+
+-- Whether a moment in an index is missing or so late that it cannot be right.
+local function is_lost(score, latest) return not score or number(score, latest + 1) > latest end
+
+local function restore_held(id, job)
+  if not redis.call('ZSCORE', RQ_DEFERRED .. DEGRADE, id) then redis.call('ZADD', RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id) end
+  if not job.held_by or job.held_by == '' or redis.call('ZSCORE', HELD_LATER, id) then return end
+  for model in string.gmatch(job.held_by, '[^,]+') do
+    if redis.call('ZSCORE', HELD .. model, id) then return end
+  end
+  redis.call('ZADD', HELD_LATER, tonumber(job.ready_at) or now, id)
+end
+
+local function restore_started(id, job, queue)
+  if (job.lease or '') == '' or (job.backend or '') == '' then
+    enqueue_with_event(id, queue, true, 'its lease cannot be read', now)
+    return
+  end
+  local member = id .. ':' .. job.lease
+  redis.call('SADD', BACKENDS, job.backend)
+  if is_lost(redis.call('ZSCORE', LEASES .. job.backend, member), now + MAX_WAIT_MS) then
+    redis.call('ZADD', LEASES .. job.backend, now + args.lease_ms, member)  -- its worker renews it, or it is taken over
+  end
+end
+
+local function restore_scheduled(id, pool)
+  local due = redis.call('ZSCORE', SCHEDULED .. pool, id)
+  if redis.call('ZSCORE', SUSPECTS .. pool, id) then return end
+  if is_lost(due, now + MAX_WAIT_MS) then redis.call('ZADD', SCHEDULED .. pool, now, id) end
+end
+
+local function restore_backlog(queue, producer)
+  local backlog = backlog_of(queue, producer)
+  if redis.call('EXISTS', backlog) == 1 then register_backlog(backlog) end
+end
+
+local KNOWN_STATES = {queued = true, scheduled = true, started = true, held = true}
+local function examine(id)
+  local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state')
+  local state, queue = job.state, queue_of(id, job)
+  if state == 'done' then return end
+  if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall
+    if not state and redis.call('EXISTS', PROMPT .. id) == 0 then return end
+    redis.call('HDEL', RECORD .. id, 'state')
+    fall_unreadable(id, nil, 'its state cannot be read', now)
+    return
+  end
+  if not KNOWN_STATES[state] and state ~= job.odd_state then  -- it ends at its deadline
+    redis.call('HSET', RECORD .. id, 'odd_state', state)
+    note_unreadable(RECORD .. id, 'has a state that this openfall does not know: ' .. state)
+  end
+  if is_lost(redis.call('ZSCORE', UNFINISHED, id), tonumber(job.deadline) or now) then redis.call('ZADD', UNFINISHED, now, id) end
+  if state == 'held' then
+    restore_held(id, job)
+  elseif state == 'started' then
+    restore_started(id, job, queue)
+  elseif state == 'scheduled' then
+    restore_scheduled(id, pool_of(queue))
+  elseif state == 'queued' then
+    restore_backlog(queue, job.producer or '?')
+  end
+end
+
+-- Remove leases that no delivery has: those which end last hide longest.
+for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
+  for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, -MAX_PARTS, -1)) do
+    local id, token = string.match(member, '^([^:]+):(.+)$')
+    local job = id and fields(RECORD .. id, 'state', 'lease') or {}
+    if job.state ~= 'started' or job.lease ~= token then
+      redis.call('ZREM', LEASES .. backend, member)
+      note_unreadable(LEASES .. backend, 'names no delivery: ' .. member)
+    end
+  end
+end
+
+for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
+  if string.sub(key, 1, #RQ_WORKER) ~= RQ_WORKER or redis.call('EXISTS', key) == 0 then
+    redis.call('SREM', RQ_WORKERS, key)
+    for _, queue in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
+      redis.call('SREM', RQ_WORKERS_OF .. string.sub(queue, #RQ_QUEUE + 1), key)
+    end
+  end
+end
+
+local row = redis.call('HMGET', AUDIT, 'cursor', 'began', 'clean', 'shown')
+local cursor = row[1] and string.match(row[1], '^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?$') or '0'
+local unreadable = number(redis.call('HGET', COUNTERS, 'unreadable'), 0)
+if cursor == '0' then redis.call('HSET', AUDIT, 'began', unreadable) end
+local keys = unreadable ~= number(row[3], 0) and args.keys_after_damage or args.keys
+local page = redis.call('SCAN', cursor, 'MATCH', RECORD .. '*', 'COUNT', keys)
+for _, key in ipairs(page[2]) do examine(string.sub(key, #RECORD + 1)) end
+redis.call('HSET', AUDIT, 'cursor', page[1])
+if page[1] == '0' then redis.call('HSET', AUDIT, 'clean', number(row[2], 0)) end
+
+unreadable = number(redis.call('HGET', COUNTERS, 'unreadable'), 0)
+local shown = math.min(number(row[4], 0), unreadable)
+redis.call('HSET', AUDIT, 'shown', unreadable)
+local notes = {}
+for i, note in ipairs(unreadable > shown and redis.call('LRANGE', UNREADABLE, 0, unreadable - shown - 1) or {}) do
+  table.insert(notes, 1, note)
+end
+return notes

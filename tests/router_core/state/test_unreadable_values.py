@@ -1,0 +1,124 @@
+"""Every value in Redis, replaced by what another program could have written there: no script and no reader fails, and
+every other job ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+
+import pytest
+
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.fleet_status import paused_queues
+from openfall.router_core.state.held_jobs import drop_held, list_held
+from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
+from openfall.router_core.vocabulary import HoldReason
+from tests.router_core.state import corruption
+from tests.router_core.state.damaged_fleet import JOBS, build, look, work
+
+JOB = "job-00001"
+OFFSETS, STEP = (range(13), 1) if os.environ.get("OPENFALL_EXPLORE") else (range(1), 4)
+"""Each part of a key gets one damage, each offset another one; `make explore` tries all, the gate every fourth part."""
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_whatever_one_value_is_replaced_by_every_other_job_ends(fleet, offset):
+    async def story(f):
+        members = await build(f)
+        dump = {key: (max(0, f.store.pttl(key)), f.store.dump(key)) for key in f.store.scan_iter(count=1000)}
+        moment, broken = f.clock.now, {}
+        for number, (key, part) in enumerate(_parts(f.store)[::STEP]):
+            damages = list(corruption.damages(f.store, key, part))
+            name, damage = damages[(number + offset) % len(damages)]
+            damage()
+            where = f"{key.decode()} {part.decode(errors='replace')}: {name}"
+            if problem := await _problem(f, members, where):
+                broken[where] = problem
+            f.store.flushdb()
+            f.clock.now = moment
+            for restored, (ttl, value) in dump.items():
+                if value is not None:
+                    f.store.restore(restored, ttl, value)
+        assert broken == {}
+
+    fleet(story)
+
+
+def test_a_job_whose_record_is_gone_is_held_as_unreadable_is_named_and_can_be_dropped(fleet):
+    async def story(f):
+        await f.accept(JOB)
+        f.store.delete("of:job:" + JOB)
+        await sweep(f.link, clean=False)
+        await f.degrade()
+        (held,) = [job async for job in list_held(f.link)]
+        assert (held.id, held.reason, held.why) == (JOB, HoldReason.UNREADABLE, "its record is gone")
+        assert [(value.what, value.why) for value in await list_unreadable(f.link)] == [
+            (f"of:job:{JOB}", "its record is gone")
+        ]
+        assert f.counter("unreadable_jobs") == 1
+        assert await drop_held(f.link, held)
+        assert (await f.job_store.result(JOB)).status is Status.CANCELLED
+
+    fleet(story)
+
+
+def test_a_key_of_another_type_is_set_aside_by_the_command_that_needs_it(fleet):
+    async def story(f):
+        f.store.set("of:paused", "garbage")
+        assert await paused_queues(f.link) == []
+        assert f.store.get("of:set-aside:of:paused") == b"garbage"
+        assert f.store.ttl("of:set-aside:of:paused") > 0
+        (value,) = await audit(f.link)
+        assert (value.what, value.why) == ("of:paused", "is a string, not a set")
+        f.store.delete("of:lock:audit")
+        assert await audit(f.link) == [], "it is named once"
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("index", ["of:unfinished", "of:leases:box", "of:backends"])
+def test_an_index_that_was_damaged_is_written_anew_from_the_records(fleet, index):
+    async def story(f):
+        await f.accept(JOB)
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        before = f.store.dump(index) and f.store.type(index)
+        f.store.set(index, "garbage")
+        await sweep(f.link, clean=False)
+        await worker.beat([delivery])
+        f.store.delete("of:lock:audit")
+        await audit(f.link)
+        assert f.store.type(index) == before
+        assert await f.settle(worker, delivery) == "settled"
+
+    fleet(story)
+
+
+def _parts(store):
+    """Each part of one key of each kind: the keys of one kind are written by the same code. The records of jobs in
+    different states are different kinds."""
+    kinds = {}
+    for key in sorted(store.scan_iter(count=1000)):
+        is_record = key.startswith(b"of:job:") and b"wait-" not in key and b"fail-" not in key
+        kinds[key if is_record else re.sub(rb"[a-z]+-[\w-]*\d.*|(?<=gpu)\..*", b"ID", key)] = key
+    return [(key, part) for key in sorted(kinds.values()) for part in corruption.parts(store, key)]
+
+
+async def _problem(f, members, where):
+    """What goes wrong after a damage: an error, or jobs that do not end."""
+    try:
+        await look(f)
+        await work(f, *members)
+        await look(f)
+    except Exception as error:  # noqa: BLE001 - the report names the damage
+        return "".join(traceback.format_exception(error)[-3:])
+    return [job for job in [*JOBS, "new-000002"] if not _has_ended(f, job, damaged=job in where)]
+
+
+def _has_ended(f, job, *, damaged):
+    """A job has its result. A damaged one may be held, or keep a word that a newer openfall may have written."""
+    state = f.record_field(job, "state")
+    if state == "done" or f.store.exists("of:result:" + job):
+        return True
+    return damaged and (state == "held" or re.fullmatch("[a-z]+", state or "-") is not None)
