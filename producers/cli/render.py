@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openfall.producers.age import format_age as format_age
-from openfall.producers.cli.terminal import StatusLine, console, plain, print_line
+from openfall.producers.cli.tables import show_table as show_table
+from openfall.producers.cli.terminal import StatusLine, console, print_line
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
 
@@ -122,26 +120,6 @@ def format_price(catalog: Catalog, model: str, backend: str) -> str:
         for candidate in (prices and prices.input, prices and prices.output)
     )
     return "+".join(prices_text)
-
-
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A plain table. Numbers are right-aligned, and the first column is never wrapped."""
-    from rich import box
-    from rich.table import Table
-
-    table_ = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    cells = [list(row) for row in rows]
-    for number, column in enumerate(columns):
-        is_number = any(isinstance(row[number], int) for row in cells)
-        table_.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
-    for row in cells:
-        table_.add_row(*map(plain, row))
-    return table_
-
-
-def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table."""
-    console().print(table(columns, rows))
 
 
 class WaitIndicator:

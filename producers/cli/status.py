@@ -14,7 +14,8 @@ import click
 from openfall.producers.cli.held_text import configured_models, describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
-from openfall.producers.cli.render import format_age, plural, show_table, table
+from openfall.producers.cli.render import format_age, plural, show_table
+from openfall.producers.cli.tables import table
 from openfall.producers.cli.terminal import console, echo, plain, show_json
 from openfall.producers.cli.workers import START_WORKER
 
@@ -90,7 +91,7 @@ class _Status:
 def _screen(status: _Status) -> RenderableType:
     from rich.console import Group
 
-    rows = table(COLUMNS, queue_rows(status.overview.queues))
+    rows = table(COLUMNS, queue_rows(status.overview.queues), console().width)
     return Group(plain(_sentence(status)), rows, "Ctrl-C stops this view only.")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PIPE_WIDTH = 200
-"""Columns of a table that no terminal shows."""
+"""Columns of a table that no terminal shows, unless $COLUMNS is set."""
 
 _RAW = "openfall.raw"
 
@@ -86,7 +86,7 @@ def console(*, err: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    width = None if stream.isatty() else PIPE_WIDTH
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(stderr=err, markup=False, emoji=False, highlight=False, width=width)
 
 

@@ -49,7 +49,7 @@ def test_a_breaker_is_shown_with_its_cause_and_its_countdown(openfall: Run, call
     assert "rack/tiny" in shown
     assert "open, next probe in " in shown
     assert "2 failures in a row: timeout" in shown
-    assert "closed   open   2 failures in a row" in openfall("breakers", "--history").stdout
+    assert "closed  open  2 failures in a row" in openfall("breakers", "--history").stdout
 
 
 def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(

@@ -16,7 +16,7 @@ from rich.console import Console
 from openfall.config import LoadedConfig
 from openfall.producers.cli.held import COLUMNS, held_rows
 from openfall.producers.cli.held_text import describe_fall
-from openfall.producers.cli.render import table
+from openfall.producers.cli.tables import table
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.cli.conftest import Run
@@ -51,7 +51,7 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
                release_models=("tiny", "other"),
                ready_at=0.0, deliveries=2)  # fmt: skip
     console = Console(width=100, file=io.StringIO())
-    console.print(table(COLUMNS, held_rows([job, replace(job, deadline=100.0)], 720.0, loaded.catalog)))
+    console.print(table(COLUMNS, held_rows([job, replace(job, deadline=100.0)], 720.0, loaded.catalog), 100))
     (row, late) = [line for line in console.file.getvalue().splitlines() if job.id in line]  # type: ignore[attr-defined]
     assert row.split()[:5] == [job.id, "12m", "in", "25h", "own_fault"]
     assert "in 0s" in late, "what is over is ended by the next sweep"

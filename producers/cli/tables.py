@@ -1,0 +1,78 @@
+"""Tables that fit the terminal. No word is broken: what is too narrow for a table becomes a block for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from openfall.producers.cli.terminal import console, plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_GAP = 2
+"""Columns of the terminal between two columns of a table."""
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table."""
+    out = console()
+    out.print(table(columns, rows, out.width))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]], width: int) -> RenderableType:
+    """A plain table of at most `width` columns of the terminal. Numbers are right-aligned."""
+    names, cells = list(columns), [list(row) for row in rows]
+    texts = [[str(plain(cell)) for cell in row] for row in cells]
+    widths = _widths(names, texts, width)
+    if widths is None:
+        return _blocks(names, texts)
+    from rich import box
+    from rich.table import Table
+
+    table_ = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for number, (name, column_width) in enumerate(zip(names, widths, strict=True)):
+        is_number = any(isinstance(row[number], int) for row in cells)
+        table_.add_column(name, justify="right" if is_number else "left", width=column_width)
+    for row in texts:
+        table_.add_row(*map(plain, row))
+    return table_
+
+
+def _widths(names: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """The width of each column, at least that of its longest word; the first is never wrapped. None: no room."""
+    from rich.cells import cell_len
+
+    columns = [[name, *(row[number] for row in texts)] for number, name in enumerate(names)]
+    whole = [max(cell_len(line) for text in column for line in text.split("\n")) for column in columns]
+    least = [max((cell_len(word) for text in column for word in text.split()), default=0) for column in columns]
+    least[0] = whole[0]
+    free = width - sum(least) - _GAP * (len(names) - 1)
+    if free < 0:
+        return None
+    by_need = sorted(range(len(names)), key=lambda number: whole[number] - least[number])
+    for place, number in enumerate(by_need):  # those with little need first: what they leave goes to the others
+        more = min(whole[number] - least[number], free // (len(names) - place))
+        least[number] += more
+        free -= more
+    return least
+
+
+def _blocks(names: Sequence[str], texts: Sequence[Sequence[str]]) -> RenderableType:
+    """Each row as a heading, the first column, and a line for every other value."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+
+    parts: list[RenderableType] = []
+    for row in texts:
+        heading = plain(row[0], "bold")
+        heading.overflow = "fold"
+        values = Table.grid(padding=(0, _GAP, 0, 0))
+        values.add_column(no_wrap=True)
+        values.add_column(overflow="fold")
+        for name, text in zip(names[1:], row[1:], strict=True):
+            if text:
+                values.add_row(plain(name, "dim"), plain(text))
+        parts += [heading, Padding(values, (0, 0, 0, 2))]
+    return Group(*parts)
