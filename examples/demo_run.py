@@ -3,6 +3,7 @@
 1. An engine is killed during its calls. Its breaker opens, the other model answers, the breaker closes.
 2. A worker is killed during its calls. Other workers take them over.
 3. Both engines are away for a while. New jobs are held, and are answered when the engines are back.
+4. The HTTP door is killed behind a request of OpenAI's SDK. The next door has its answer.
 
 Everything runs on this machine and is removed afterwards, except `.openfall/demo/episode-07.md` and `.jsonl`.
 Exit status: 0 every job was answered and every act happened; 1 otherwise; 130 interrupted.
@@ -28,6 +29,7 @@ from rich.text import Text
 
 from examples import report
 from examples.demo_fleet import CONFIG, ROOT, FleetFailed, environment, running
+from examples.door_kill import kill_door
 from examples.night import Display, Line, Night, read_jobs, run
 from examples.outage import fall_open
 from openfall import AsyncOpenfall, config
@@ -154,6 +156,8 @@ async def _run_night(
             )
             screen.show_line(f"{len(night.results)} of {len(night.accepted)} done")
             night.outage = await fall_open(client, fleet, screen.show_line)
+            url = f"http://{loaded.settings.gateway.listen[0]}/v1"
+            night.door_kill = await kill_door(url, fleet, screen.show_line)
         screen.show_line("stopping everything")
     return night
 
@@ -168,6 +172,7 @@ def _report(console: Console, night: Night) -> int:
     console.print(report.job_account(night))
     console.print(report.summary(night), highlight=False, soft_wrap=True)
     console.print(report.outage_summary(night), highlight=False, soft_wrap=True)
+    console.print(report.door_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:
         console.print(f"[red]lost: {custom_id} (job {night.accepted[custom_id]})[/]")
     for custom_id in night.unanswered:
@@ -177,4 +182,5 @@ def _report(console: Console, night: Night) -> int:
     console.print(text, highlight=False, soft_wrap=True)
     console.print("Next: .venv/bin/openfall up, and in another terminal:", soft_wrap=True, highlight=False)
     console.print("      .venv/bin/openfall ask 'Haruka waves' -r dialogue", soft_wrap=True, highlight=False)
+    console.print("      any OpenAI client with base_url=http://127.0.0.1:8309/v1", soft_wrap=True, highlight=False)
     return 0 if night.all_shown else 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples.demo_fleet import Fleet, poll
+from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure, await_recovery, fail_engine
 from examples.outage import Outage
 from openfall import AsyncOpenfall
@@ -60,6 +61,7 @@ class Night:
     """custom id -> seconds from the kill to the claim of another worker"""
     engine_failure: EngineFailure | None = None
     outage: Outage | None = None
+    door_kill: DoorKill | None = None
     begun: float = 0.0
     submit_seconds: float = 0.0
     ended: float = 0.0
@@ -81,7 +83,8 @@ class Night:
         taken_over = kill is not None and self.taken_over.keys() == set(kill.orphans)
         held_back = self.outage is not None and self.outage.survived
         complete = bool(self.accepted) and not (self.lost or self.unanswered or self.refused)
-        return complete and recovered and taken_over and held_back
+        door_back = self.door_kill is not None and self.door_kill.survived
+        return complete and recovered and taken_over and held_back and door_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

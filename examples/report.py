@@ -101,6 +101,17 @@ def outage_summary(night: Night) -> str:
     )
 
 
+def door_summary(night: Night) -> str:
+    """The last line about the kill of the door."""
+    act = night.door_kill
+    if act is None or not act.survived:
+        return "[red]the door: its act did not reach its end[/]"
+    return (
+        f"the HTTP door killed: back after {act.back:.1f} s, its request in the background answered, "
+        "[bold green]0 lost[/]"
+    )
+
+
 def write_page(night: Night, path: Path) -> None:
     """Write prompts and answers as Markdown, grouped by kind."""
     parts = [

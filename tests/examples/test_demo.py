@@ -23,6 +23,7 @@ from rich.table import Table
 from examples import report
 from examples.demo_fleet import CONFIG, ROOT, Fleet, environment, free_ports
 from examples.demo_run import EPISODE
+from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure
 from examples.night import Night, WorkerKill, read_jobs
 from examples.outage import Outage
@@ -136,20 +137,22 @@ def test_a_night_succeeds_only_if_every_fault_happened_and_was_overcome(tmp_path
         night = make_night(tmp_path)
         night.results = {line.custom_id: answered(night.accepted[line.custom_id], waited=1.0) for line in night.lines}
         night.outage = make_outage()
+        night.door_kill = DoorKill(answer="a", response="resp_1", killed=True, back=0.5, text="b")
         night.engine_failure = EngineFailure(pid=1, opened=0.1, closed=4.0)
         first = night.lines[0].custom_id
         night.worker_kill, night.taken_over = WorkerKill(orphans={first: 1}, at=0.0), {first: 10.0}
         return night
 
-    spoilt = [successful_night() for _ in range(6)]
+    spoilt = [successful_night() for _ in range(7)]
     spoilt[0].results.popitem()
     spoilt[1].refused["x"] = "queue full"
     spoilt[2].engine_failure = EngineFailure(pid=1, opened=0.1)
     spoilt[3].worker_kill = None
     spoilt[4].taken_over = {}
     spoilt[5].outage = make_outage(degraded_after=None)
+    spoilt[6].door_kill = DoorKill(answer="a", response="resp_1", killed=True)
     assert successful_night().all_shown
-    assert [night.all_shown for night in spoilt] == [False] * 6
+    assert [night.all_shown for night in spoilt] == [False] * 7
 
 
 def process_state(pid: int) -> str:
