@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.paths import resolve
-from openfall.config.redact import MASK, redact_value
+from openfall.config.redact import MASK
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret, read_text
 from openfall.router_core.catalog.formats import Format
+from openfall.router_core.redis_url import ADDRESS, NOT_ENCODED, find_fault, hide_credentials
 
 EMBEDDED = "embedded"
-_SCHEMES = frozenset({"redis", "rediss", "unix"})
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 _MAX_PORT = 65535
 
@@ -25,18 +24,14 @@ def _read_url(node: Node) -> str | None:
     text = read_secret(node)
     if text is None or text == EMBEDDED:
         return None
-    if _is_redis(text):
+    fault = find_fault(text)
+    if fault is None:
         return text
-    node.report(f"must be {EMBEDDED} or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://...")
+    if fault is NOT_ENCODED:
+        node.report(fault, "Or write the password alone, under redis: password:.")
+    else:
+        node.report(f"must be {EMBEDDED} or {ADDRESS}")
     return None
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in _SCHEMES and "://" in url and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
 
 
 def _read_host_port(node: Node) -> str | None:
@@ -67,7 +62,7 @@ def _read_file(node: Node) -> str | None:
 
 
 REDIS_FORMATS: Mapping[Format, FieldType[Any]] = {
-    Format.REDIS_URL: FieldType(_read_url, {"type": "string"}, lambda url: escape(redact_value(url))),
+    Format.REDIS_URL: FieldType(_read_url, {"type": "string"}, lambda url: escape(hide_credentials(url))),
     Format.HOST_PORT: FieldType(_read_host_port, pattern_shape(r"^[^/@\s]+:[0-9]+$|\$\{"), escape),
     Format.PASSWORD: FieldType(_read_password, {"type": "string"}, lambda _: MASK),
     Format.FILE: FieldType(_read_file, {"type": "string"}, escape),

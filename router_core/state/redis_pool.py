@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import redis.asyncio as aioredis
@@ -13,15 +12,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.state.errors import SentinelTrouble
+from openfall.router_core.redis_url import find_fault, hide_credentials
+from openfall.router_core.state.errors import SentinelTrouble, StoreRefused
 from openfall.router_core.state.sentinel import Sentinels
 
 CONNECT_TIMEOUT_SECONDS = 2.0
-
-
-def redact_url(url: str) -> str:
-    """A Redis URL without its password."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1…", re.sub(r"(://[^:@/]*):\S*@", r"\1:…@", url))
 
 
 def server_at(server: RedisServer | str) -> RedisServer:
@@ -32,12 +27,14 @@ def server_at(server: RedisServer | str) -> RedisServer:
 def display_address(server: RedisServer) -> str:
     """Where a server is, for people: without a password."""
     if server.url is not None:
-        return redact_url(server.url)
+        return hide_credentials(server.url)
     return f"the primary of Sentinel service {server.service} ({', '.join(server.sentinels)})"
 
 
 def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
     """A pool of connections. Closing it ends all that belongs to it."""
+    if server.url is not None and (fault := find_fault(server.url)):
+        raise StoreRefused(f"the address of Redis cannot be used: {fault}")
     # One retry owner: no layer below sends a command twice. RESP2: as many jobs as RESP3 with 6 % less CPU, measured.
     options = {
         "protocol": 2,

@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from openfall.router_core.errors import InvalidOperation
+from openfall.router_core.redis_url import hide_credentials
 from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.redis_pool import redact_url
 
 TIMEOUT = 20
 
@@ -225,7 +225,7 @@ def test_a_long_refusal_is_cut_short():
         ("redis://me:secret@host:6379/0", "redis://me:…@host:6379/0"),
         ("rediss://me:se%40cret@host", "rediss://me:…@host"),
         ("redis://me:a@b@host", "redis://me:…@host"),
-        ("redis://me:a/b@host", "redis://me:…@host"),
+        ("redis://me:a/b@host", "…"),
         ("redis://me:a:b@host", "redis://me:…@host"),
         ("redis://host?password=secret&db=1", "redis://host?password=…&db=1"),
         ("redis://host:6379/0", "redis://host:6379/0"),
@@ -233,7 +233,7 @@ def test_a_long_refusal_is_cut_short():
     ],
 )
 def test_an_address_is_shown_without_its_password(url, shown):
-    assert redact_url(url) == shown
+    assert hide_credentials(url) == shown
 
 
 def test_a_connection_in_another_event_loop_is_an_error_at_once(redis_url):
