@@ -11,11 +11,9 @@ from openfall.router_core.jobs.pieces import Piece, UsagePiece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.finish_reasons import read_finish_reason
-from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
-    assemble_events,
     malformed,
     parse_document,
     token_count,
@@ -33,10 +31,7 @@ _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    if not isinstance(document, Failure):
-        return to_outcome(document)
-    is_several = document.error_class is ErrorClass.MALFORMED and b"\n" in body.strip()
-    return assemble_events(body, SseFraming(), MessageAssembler()) if is_several else document
+    return document if isinstance(document, Failure) else to_outcome(document)
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:

@@ -126,7 +126,7 @@ class CallWatch:
         reached = (self._started_at + longest, f"no complete answer within {_format(longest)}")
         if self.whole or not self.needs_stream:
             return reached
-        return min(reached, *self._stream_limits())
+        return min([reached, *self._stream_limits()])
 
     def _stream_limits(self) -> list[tuple[float, str]]:
         limits, load = self._limits, self._load

@@ -31,6 +31,12 @@ MAX_DEPTH = 5
 MAX_WORDS = 5
 """How deep the words of an error are looked for, and how many of a list are read."""
 
+MAX_MESSAGE_LENGTH = 2048
+"""How much of an error's message is read for its words, in characters."""
+
+MAX_DETAILS = 32
+"""How many entries of a list of errors are read."""
+
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
 
@@ -43,7 +49,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error = find_error(document)
     page = _page_text(body) if document is None else ""
     codes = frozenset(_codes(error, document)) | ({FIREWALL_PAGE} if is_firewall_page(page) else frozenset())
-    upstream = UpstreamError(_status(status, error), codes, _message(error, document) or page)
+    upstream = UpstreamError(_status(status, error), codes, _message(error, document)[:MAX_MESSAGE_LENGTH] or page)
     error_class = find_class(upstream) or _by_range(upstream, document)
     wait = retry_after(headers)
     if wait is None and error_class is ErrorClass.RATE_LIMITED:
@@ -107,7 +113,11 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
     if not isinstance(parts[0], dict):
         return
     metadata, details = parts[0].get("metadata"), parts[0].get("details")
-    parts += [parts[0].get("innererror"), metadata, *(details if isinstance(details, list) else [details])]
+    parts += [
+        parts[0].get("innererror"),
+        metadata,
+        *(details[:MAX_DETAILS] if isinstance(details, list) else [details]),
+    ]
     for part in filter(lambda part: isinstance(part, dict), parts):
         for key in ("code", "type", "status", "reason", "limit_source", "error_code", "error_type"):
             value = part.get(key)
@@ -157,7 +167,7 @@ def _by_range(error: UpstreamError, document: Any) -> ErrorClass:
 def _retry_delay(error: Any) -> float | None:
     """Google's `RetryInfo`: `{"retryDelay": "36s"}` among the details."""
     details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else ():
+    for detail in details[:MAX_DETAILS] if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
             return parse_duration(delay)
     return None

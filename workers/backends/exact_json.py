@@ -12,29 +12,39 @@ from typing import Any
 
 import orjson
 
+from openfall.workers.backends.bounds import JsonTooLarge, check_depth, check_values
+
 BOM = b"\xef\xbb\xbf"
 """A byte-order mark, with which some servers and proxies begin a body."""
 
-_MANY_DIGITS = re.compile(rb"\d{19}")
+_DIGITS = bytes(ord("0" if chr(byte).isascii() and chr(byte).isdigit() else " ") for byte in range(256))
+_MANY_DIGITS = b"0" * 19
 _LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
 
 
 def loads(data: bytes | str, *, halves: bool = False) -> Any:
-    """The value of a JSON text. Raises `ValueError`. NaN and infinities are null.
+    """The value of a JSON text. Raises `ValueError`, and `JsonTooLarge` past the bounds. NaN and infinities are null.
 
     `halves` leaves half characters as they are, for a stream whose next piece may have the other half.
     """
     raw = (data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).removeprefix(BOM)
-    if not _MANY_DIGITS.search(raw) or not _LONG_INTEGER.search(raw):  # the first is fast, and rarely matches
+    check_values(raw)
+    value, is_whole = _parse(raw)
+    check_depth(raw, value)
+    return value if halves or is_whole else mend(value)
+
+
+def _parse(raw: bytes) -> tuple[Any, bool]:
+    """The value, and whether it surely has no half characters."""
+    if _MANY_DIGITS not in raw.translate(_DIGITS) or not _LONG_INTEGER.search(raw):  # the first is fast
         try:
-            return orjson.loads(raw)
+            return orjson.loads(raw), True
         except orjson.JSONDecodeError:
             pass
     try:
-        value = json.loads(_decode(raw), strict=False, parse_constant=lambda _: None)
+        return json.loads(_decode(raw), strict=False, parse_constant=lambda _: None), False
     except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return value if halves else mend(value)
+        raise JsonTooLarge("is nested too deeply") from None
 
 
 def dumps(value: Any) -> bytes:

@@ -14,6 +14,9 @@ escape it, and is escaped here."""
 _UNDECIDED = re.compile(rb"\r(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?|r(?:r(?:or?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?\Z")
 """A carriage return at the end of a chunk. The next chunk decides what it is."""
 
+LINE_BYTES = 48
+"""The memory of a line beside its bytes."""
+
 
 class Framing(Protocol):
     """Where one event of a stream ends and the next begins."""
@@ -26,24 +29,55 @@ class Framing(Protocol):
         """The last event of a stream whose server left out the terminator."""
         ...
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of the event that is not complete yet."""
+        ...
+
+
+class _OpenLine:
+    """A line that is not complete. It is joined once, however many parts it arrives in."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.bytes = 0
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The lines that these bytes complete."""
+        first, *lines = data.split(b"\n")
+        self._add(first)
+        if not lines:
+            return []
+        whole, last = b"".join(self._parts), lines.pop()
+        self._parts, self.bytes = [], 0
+        self._add(last)
+        return [whole, *lines]
+
+    def _add(self, part: bytes) -> None:
+        if part:
+            self._parts.append(part)
+            self.bytes += len(part) + LINE_BYTES
+
 
 class SseFraming:
     """Server-sent events: the data of each, in order. An event ends with an empty line."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._line = _OpenLine()
+        self._undecided = b""
         self._data: list[bytes] = []
+        self._data_bytes = 0
         self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        data, undecided = self._rest + chunk, b""
+        data, undecided = self._undecided + chunk, b""
         if b"\r" in data:
             last = data.rindex(b"\r")
             undecided = data[last:] if _UNDECIDED.match(data, last) else b""
             data = data[: len(data) - len(undecided)] + b":"  # behind a carriage return that another one follows
             data = _LINE_END.sub(b"\n", data)[:-1].replace(b"\r", rb"\r")
-        *lines, self._rest = data.split(b"\n")
-        self._rest += undecided
+        self._undecided = undecided
+        lines = self._line.split(data)
         for line in lines:
             yield from self._add(line if self._begun else line.removeprefix(BOM))
             self._begun = True
@@ -51,24 +85,31 @@ class SseFraming:
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n\n")
 
+    @property
+    def waiting_bytes(self) -> int:
+        return self._line.bytes + len(self._undecided) + self._data_bytes
+
     def _add(self, line: bytes) -> Iterator[bytes]:
         if not line and self._data:
-            yield b"\n".join(self._data)
-            self._data = []
+            yield self._end_event()
         field, _, value = line.partition(b":")
         if field == b"data":
             yield from self._add_data(value.removeprefix(b" "))
         elif line.startswith(b"{"):  # some servers leave out `data:`
             yield from self._add_data(line)
         elif field == b"error":  # older llama-servers write this in place of `data`
-            self._data.append(b'{"error":%b}' % value)
+            yield from self._add_data(b'{"error":%b}' % value)
 
     def _add_data(self, value: bytes) -> Iterator[bytes]:
         """Some servers leave out the empty line between two objects."""
         if self._data and self._data[-1].endswith(b"}") and value.startswith((b"{", b"[DONE]")):
-            yield b"\n".join(self._data)
-            self._data = []
+            yield self._end_event()
         self._data.append(value)
+        self._data_bytes += len(value) + LINE_BYTES
+
+    def _end_event(self) -> bytes:
+        event, self._data, self._data_bytes = b"\n".join(self._data), [], 0
+        return event
 
 
 def looks_like_events(body: bytes) -> bool:
@@ -80,11 +121,14 @@ class NdjsonFraming:
     """NDJSON: every line that is not empty is an event."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._line = _OpenLine()
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        yield from (line for line in map(bytes.strip, lines) if line)
+        yield from (line for line in map(bytes.strip, self._line.split(chunk)) if line)
 
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n")
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._line.bytes

@@ -15,10 +15,11 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
+from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.error_mapping import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader, ResponseTooLong, read_json, read_liveness
+from openfall.workers.backends.response import AnswerReader, read_json, read_liveness
 from openfall.workers.backends.transport import Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
@@ -89,7 +90,7 @@ class HttpClient:
             return await read(response)
         except aiohttp.ClientError:
             return malformed("the connection broke off within the answer")
-        except ResponseTooLong as error:
+        except AnswerTooLarge as error:
             return malformed(str(error))
         finally:
             response.close()

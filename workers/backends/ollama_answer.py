@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,15 +23,9 @@ from openfall.workers.backends.parsing import (
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 200's body. An error inside it is a failure.
-
-    It parses lines too, because a proxy may have removed the content type that marks a stream.
-    """
+    """The outcome of a 200's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    if not isinstance(document, Failure):
-        return to_outcome(document)
-    lines = body.split(b"\n") if document.error_class is ErrorClass.MALFORMED else ()
-    return _read_lines(lines) if len(lines) > 1 else _as_server_error(document)
+    return _as_server_error(document) if isinstance(document, Failure) else to_outcome(document)
 
 
 def to_outcome(document: Any) -> Outcome:
@@ -55,14 +49,6 @@ def to_outcome(document: Any) -> Outcome:
         output_tokens=token_count({"eval_count": 0, **document}, "eval_count"),
         body=document,
     )
-
-
-def _read_lines(lines: Iterable[bytes]) -> Outcome:
-    answer = ChatAssembler()
-    for line in filter(None, map(bytes.strip, lines)):
-        if not answer.ended:
-            answer.add(line)
-    return answer.outcome()
 
 
 class ChatAssembler(StreamAssembler):

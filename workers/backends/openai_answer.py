@@ -12,11 +12,9 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
-from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
-    assemble_events,
     content_text,
     malformed,
     parse_document,
@@ -37,12 +35,9 @@ _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
 
 
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 2xx's body. An error inside it is a failure. Some servers stream without a request for it."""
+    """The outcome of a 2xx's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    if not isinstance(document, Failure):
-        return to_outcome(document)
-    is_several = document.error_class is ErrorClass.MALFORMED and b"\n" in body.strip()
-    return assemble_events(body, SseFraming(), CompletionAssembler()) if is_several else document
+    return document if isinstance(document, Failure) else to_outcome(document)
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
@@ -243,4 +238,6 @@ def _merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
     merged = choice.setdefault("logprobs", {})
     for key, value in logprobs.items():
         if isinstance(value, list):
-            merged[key] = [*(merged.get(key) or []), *value]
+            if not isinstance(merged.get(key), list):
+                merged[key] = []
+            merged[key] += value

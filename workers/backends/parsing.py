@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.bounds import JsonTooLarge
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
-from openfall.workers.backends.framing import Framing
 
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
@@ -26,6 +28,8 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     """The JSON of a 200's body. An error inside it is a failure."""
     try:
         document = loads(body)
+    except JsonTooLarge as error:
+        return malformed(f"the answer {error}")
     except ValueError:
         failure = classify(200, headers, body)
         return failure if failure.error_class is ErrorClass.FORBIDDEN else malformed("the answer is not JSON")
@@ -36,6 +40,8 @@ def parse_event(event: bytes) -> dict[str, Any] | Failure:
     """The JSON object of one event of a stream. An error inside it is a failure."""
     try:
         document = loads(event, halves=True)
+    except JsonTooLarge as error:
+        return malformed(f"an event of the stream {error}")
     except ValueError:
         return malformed("an event of the stream is not JSON")
     if find_error(document):
@@ -119,19 +125,15 @@ class StreamAssembler:
 
     def _mended(self, document: dict[str, Any]) -> dict[str, Any]:
         """The assembled document, without half characters."""
-        whole: dict[str, Any] = mend(document)
-        return whole
+        try:
+            orjson.dumps(document)
+        except TypeError:  # half a character, or an integer above 64 bits
+            whole: dict[str, Any] = mend(document)
+            return whole
+        return document
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
         raise NotImplementedError
 
     def _assemble(self) -> Outcome:
         raise NotImplementedError
-
-
-def assemble_events(body: bytes, framing: Framing, answer: StreamAssembler) -> Outcome:
-    """The outcome of a whole body that is a stream."""
-    for event in (*framing.feed(body), *framing.end()):
-        if not answer.ended:
-            answer.add(event)
-    return answer.outcome()

@@ -13,8 +13,18 @@ import aiohttp
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import text_of
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import OnPieces
+from openfall.workers.backends.bounds import (
+    ANSWER_MEMORY,
+    MAX_ANSWER_BYTES,
+    MAX_STREAM_BYTES,
+    MAX_STREAM_MEMORY,
+    AnswerTooLarge,
+    KeptBytes,
+    Pace,
+    event_memory,
+)
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_mapping import classify
 from openfall.workers.backends.exact_json import BOM
@@ -22,12 +32,12 @@ from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
 from openfall.workers.backends.usage import usage_of
 
-MAX_ANSWER_BYTES = 32 * 2**20
-"""The longest answers of today's models are under 1 MiB. A longer body than this is not an answer."""
-
 EVENT_STREAM = "text/event-stream"
 MIN_BEGINNING = 6
 """The bytes that show whether a body begins with an event: `event:` is the longest of these beginnings."""
+
+CHUNK_BYTES = 32 * 2**10
+"""How much of a body is read at a time."""
 
 MAX_REFUSAL_BYTES = 64 * 2**10
 """How much of an error's body is read. Every error fits; the rest of a web page is useless."""
@@ -36,10 +46,6 @@ MAX_REFUSAL_BYTES = 64 * 2**10
 _REQUEST_FAULTS = frozenset({400, 422})
 _NAMES_STREAM = re.compile(rb"\bstream(?:ing|ed|_options)?\b")
 """How the refusal of a server that cannot stream a model names the parameter, in its text or in a path."""
-
-
-class ResponseTooLong(Exception):
-    """The body is longer than the limit of its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +76,23 @@ class AnswerReader:
     on_pieces: OnPieces | None = None
 
     async def read(self, response: aiohttp.ClientResponse) -> Outcome:
-        """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+        """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `AnswerTooLarge`."""
         if not is_success(response):
             return await self._read_refusal(response)
-        async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
-            head = await _read_beginning(chunks)
-            if self._is_stream(response, head):
-                return await self._read_stream(head, chunks)
-            body = head + b"".join([chunk async for chunk in chunks])
-        outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
+        with ANSWER_MEMORY.reading() as kept:
+            async with aclosing(_chunks(response, MAX_STREAM_BYTES)) as chunks:
+                head = await _read_beginning(chunks, kept)
+                if self._is_stream(response, head):
+                    return await self._read_stream(head, chunks, kept)
+                parts = [head]
+                async for chunk in chunks:
+                    kept.take(len(chunk), MAX_ANSWER_BYTES)
+                    parts.append(chunk)
+            body = b"".join(parts)
+            parts.clear()
+            outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
+            if _is_several(outcome, body):
+                return await self._read_stream(body, _no_chunks(), kept)
         if self.on_pieces and isinstance(outcome, Completion):
             self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_of(outcome)))
         return outcome
@@ -96,32 +110,62 @@ class AnswerReader:
         self.watch.stream_refused = response.status in _REQUEST_FAULTS and _NAMES_STREAM.search(body) is not None
         return classify(response.status, response.headers, body)
 
-    async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None]) -> Outcome:
+    async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> Outcome:
         """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
         answer, framing = self.wire.assembler(), self.wire.framing()
-        self._add(answer, framing.feed(head))
+        adding = _Adding(answer, kept, self.watch, self.on_pieces)
+        for start in range(0, len(head), CHUNK_BYTES):
+            await adding.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
                 if answer.ended:
                     return answer.outcome()
-                self._add(answer, framing.feed(chunk))
+                adding.note_waiting(framing.waiting_bytes)
+                await adding.add(framing.feed(chunk))
         except aiohttp.ClientError:
             return answer.outcome()
-        self._add(answer, framing.end())
+        await adding.add(framing.end())
         return answer.outcome()
 
-    def _add(self, answer: StreamAssembler, events: Iterable[bytes]) -> None:
+
+class _Adding:
+    """Adds the events of one stream to its answer, at a fair pace."""
+
+    def __init__(self, answer: StreamAssembler, kept: KeptBytes, watch: CallWatch, on_pieces: OnPieces | None) -> None:
+        self._answer, self._kept, self._watch, self._on_pieces = answer, kept, watch, on_pieces
+        self._pace = Pace()
+        self._characters = self._waiting = 0
+
+    async def add(self, events: Iterable[bytes]) -> None:
+        """Add some events. Raises `AnswerTooLarge`."""
+        answer, pace = self._answer, self._pace
+        pace.begin()
         for event in events:
             if answer.ended:
                 return
             pieces = answer.add(event)
-            self.watch.count(answer.characters, text_of(pieces))
-            if pieces and self.on_pieces:
-                self.on_pieces(pieces)
+            self._watch.count(answer.characters, text_of(pieces))
+            if pieces and self._on_pieces:
+                self._on_pieces(pieces)
+            if memory := event_memory(event) + answer.characters - self._characters:
+                self._kept.take(memory, MAX_STREAM_MEMORY)
+                self._characters = answer.characters
+            if pace.is_over():
+                await pace.rest()
+        pace.pause()
+        if pace.is_over():
+            await pace.rest()
+
+    def note_waiting(self, size: int) -> None:
+        """So much of an event has arrived. Raises `AnswerTooLarge`."""
+        if size > MAX_ANSWER_BYTES:
+            raise AnswerTooLarge(f"an event of the stream is longer than {MAX_ANSWER_BYTES / 2**20:g} MiB")
+        self._kept.take(size - self._waiting, MAX_STREAM_MEMORY)
+        self._waiting = size
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:
-    """The JSON of a 2xx. Any other status is a failure. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+    """The JSON of a 2xx. Any other status is a failure. Raises `aiohttp.ClientError` and `AnswerTooLarge`."""
     if not is_success(response):
         return await _read_refusal(response)
     return parse_document(await _read_whole(response), response.headers)
@@ -143,31 +187,53 @@ async def _read_part(response: aiohttp.ClientResponse) -> bytes:
     try:
         async for chunk in _chunks(response, MAX_REFUSAL_BYTES):
             body += chunk
-    except (aiohttp.ClientError, ResponseTooLong):
+    except (aiohttp.ClientError, AnswerTooLarge):
         pass
     return bytes(body)
 
 
 async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(response, MAX_ANSWER_BYTES)])
+    with ANSWER_MEMORY.reading() as kept:
+        parts = []
+        async for chunk in _chunks(response, MAX_ANSWER_BYTES):
+            kept.take(len(chunk), MAX_ANSWER_BYTES)
+            parts.append(chunk)
+        return b"".join(parts)
 
 
-async def _read_beginning(chunks: AsyncGenerator[bytes, None]) -> bytes:
-    """The body up to its first word, with whatever arrived beside it. Some servers send white space first, to keep the
+async def _read_beginning(chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> bytes:
+    """The body from its first word on, as far as it has arrived. Some servers send white space first, to keep the
     connection open."""
     head = b""
     async for chunk in chunks:
-        head += chunk
-        if len(head.removeprefix(BOM).lstrip()) >= MIN_BEGINNING:
+        kept.take(len(chunk), MAX_ANSWER_BYTES)
+        head = (head + chunk).removeprefix(BOM).lstrip()
+        if len(head) >= MIN_BEGINNING:
             break
     return head
 
 
+def _is_several(outcome: Outcome, body: bytes) -> bool:
+    """Whether a body that is no JSON may be lines of it: some servers stream without a request for it, and a proxy may
+    have removed the content type."""
+    is_malformed = isinstance(outcome, Failure) and outcome.error_class is ErrorClass.MALFORMED
+    return is_malformed and b"\n" in body.strip()
+
+
+async def _no_chunks() -> AsyncGenerator[bytes, None]:
+    return
+    yield
+
+
 async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives, decompressed. `ResponseTooLong` past `limit` bytes."""
+    """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`. `AnswerTooLarge` past `limit` bytes."""
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > limit:
-            raise ResponseTooLong(f"the answer is longer than {limit / 2**20:g} MiB")
-        yield chunk
+            raise AnswerTooLarge(f"the answer is longer than {limit / 2**20:g} MiB")
+        if len(chunk) <= CHUNK_BYTES:
+            yield chunk
+            continue
+        for start in range(0, len(chunk), CHUNK_BYTES):
+            yield chunk[start : start + CHUNK_BYTES]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import aiohttp
 import certifi
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 CONNECT_TIMEOUT_S = 10.0
@@ -21,6 +25,9 @@ CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 15.0
 """The client closes a connection that is unused for longer. Load balancers allow 60 s and more, so the client closes
 first."""
+
+MAX_INTERIM_RESPONSES = 64
+"""Interim responses in a row. Servers send one or two."""
 
 
 class Transport:
@@ -66,13 +73,35 @@ class Transport:
 
     def _open(self) -> aiohttp.ClientSession:
         lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_TIMEOUT_S} if self._keep_alive else {"force_close": True}
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl, socket_factory=_open_socket, **lifetime)
+        connector = _Connector(limit=0, ssl=self._ssl, socket_factory=_open_socket, **lifetime)
         return aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
+
+
+class BoundedHandler(ResponseHandler):
+    """Ends a connection whose server sends interim responses (100 to 199) for ever. aiohttp bounds all other heads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        self._interim = self._interim + 1 if data[0].code < 200 else 0
+        if self._interim > MAX_INTERIM_RESPONSES:
+            self.close()
+        else:
+            super().feed_data(data, size)
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handler: Callable[..., ResponseHandler] = BoundedHandler
+        self._factory = partial(handler, asyncio.get_running_loop())
 
 
 @dataclass(slots=True)
@@ -119,6 +148,12 @@ def describe_error(error: aiohttp.ClientError | OSError) -> str:
             return "the connection failed: the server closed the connection"
         case OSError():
             return f"the connection failed: {_describe_os_error(error)}"
+    return _describe_http_error(error)
+
+
+def _describe_http_error(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message.lower():
+        return "the answer is compressed in a way that openfall does not read; it asks for none"
     return f"the connection failed: the response is not valid HTTP ({type(error).__name__})"
 
 

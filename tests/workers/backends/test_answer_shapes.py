@@ -17,8 +17,8 @@ from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion, to_outcome
-from openfall.workers.backends.parsing import assemble_events
 from openfall.workers.backends.translate import translate_request, translate_response
+from tests.workers.backends.assembled import assemble_events
 
 HUGE = 115792089237316195423570985008687907853269984665640564039457584007913129639935
 """The largest amount of 256 bits, as it stands in calls of tools."""
@@ -258,8 +258,8 @@ def test_a_stream_in_every_wrapping_is_the_whole_answer(stream: bytes) -> None:
 
 @pytest.mark.parametrize("stream", [sse(*EVENTS), b"\n" + sse(*EVENTS), b"\xef\xbb\xbf" + sse(*EVENTS)])
 def test_a_stream_without_a_request_for_it_is_an_answer(stream: bytes) -> None:
-    assert answered(parse_completion(stream, {})).text == "Do NOT press."
-    cut = parse_completion(sse(*EVENTS[:2], done=False), {})
+    assert answered(assemble_events(stream, SseFraming(), CompletionAssembler())).text == "Do NOT press."
+    cut = streamed(*EVENTS[:2], done=False)
     assert isinstance(cut, Failure)
     assert cut.error_class is E.MALFORMED
 
@@ -270,7 +270,7 @@ def test_a_stream_of_anthropic_without_a_request_for_it_is_an_answer() -> None:
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "A"}},
         {"type": "message_stop"},
     ]
-    outcome = answered(parse_message(sse(*events, done=False), {}))
+    outcome = answered(assemble_events(sse(*events, done=False), SseFraming(), MessageAssembler()))
     assert (outcome.text, outcome.finish_reason) == ("A", "end_turn")
 
 

@@ -137,7 +137,7 @@ def test_a_stream_without_its_content_type_is_parsed() -> None:
 
     outcome = run(work())
     assert isinstance(outcome, Completion)
-    assert (outcome.text, deltas) == ("A B", ["A B"])
+    assert (outcome.text, "".join(deltas)) == ("A B", "A B")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler, to_outcome
-from openfall.workers.backends.parsing import assemble_events
 from openfall.workers.backends.translate import translate_response
 from openfall.workers.backends.usage import merge_usage
+from tests.workers.backends.assembled import assemble_events
 
 Counts = tuple[int | None, int | None, int | None]
 

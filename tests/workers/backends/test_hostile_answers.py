@@ -1,0 +1,177 @@
+"""An upstream that attacks its caller costs little memory, blocks nothing, and fails in words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import orjson
+import pytest
+
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.stream_limits import StreamLimits
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.bounds import AnswerMemory, AnswerTooLarge, JsonTooLarge
+from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.exact_json import loads
+from openfall.workers.backends.framing import NdjsonFraming, SseFraming
+from openfall.workers.backends.openai_answer import CompletionAssembler
+from openfall.workers.backends.registry import open_backend
+from tests.chaos.hostile_upstream import KINDS, serve_kind
+from tests.workers.backends.openai_calls import REQUEST_BODY, run
+
+
+@asynccontextmanager
+async def upstream(kind: str) -> AsyncIterator[str]:
+    server = await asyncio.start_server(partial(serve_kind, KINDS[kind]), "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def call(kind: str, timeout: float = 30.0) -> Outcome:
+    async def work() -> Outcome:
+        async with upstream(kind) as url:
+            backend = open_backend(Backend(url=url, pool="cloud"))
+            watch = CallWatch(timeout, StreamLimits(first_token=timeout))
+            try:
+                return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=timeout, watch=watch))
+            finally:
+                await backend.close()
+
+    return run(work())
+
+
+WORDS = {
+    "gzip_twice": "the answer is not JSON",
+    "unknown_encoding": "the answer is compressed in a way that openfall does not read; it asks for none",
+    "many_keys": "the answer has more than 300,000 values",
+    "many_tool_calls": "the answer has more than 300,000 values",
+    "deep_enough_to_be_read": "the answer is nested more than 100 levels deep",
+    "half_a_character_and_many_keys": "the answer has more than 300,000 values",
+    "long_text": "the answer is longer than 16 MiB",
+    "endless_wide_events": "an event of the stream has more than 300,000 values",
+    "endless_line": "an event of the stream is longer than 16 MiB",
+    "interim_responses": "the connection failed: the server closed the connection",
+    "long_header": "the connection failed: the response is not valid HTTP (ClientResponseError)",
+    "many_headers": "the connection failed: the response is not valid HTTP (ClientResponseError)",
+    "length_lie": "the connection broke off within the answer",
+    "redirect_to_itself": "HTTP 302: a body that is not JSON",
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_an_answer_of_a_hostile_upstream_fails_in_words(kind: str) -> None:
+    outcome = call(kind)
+    assert isinstance(outcome, Failure)
+    assert outcome.detail == WORDS[kind]
+
+
+@pytest.mark.parametrize("kind", ["endless_events", "endless_tiny_events", "endless_comments", "tiny_chunks"])
+def test_an_endless_stream_ends_at_the_time_limit_of_its_call(kind: str) -> None:
+    outcome = call(kind, timeout=0.3)
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.TIMEOUT
+
+
+def test_a_compressed_error_body_is_read_up_to_its_limit() -> None:
+    outcome = call("gzip_bomb_in_an_error")
+    assert isinstance(outcome, Failure)
+    assert outcome.http_status == 500
+
+
+def test_an_endless_stream_leaves_the_event_loop_to_others() -> None:
+    """Beside eight streams at full speed the loop has most of its time left. The time of the CPU counts, so a busy
+    machine does not change the result."""
+
+    async def work() -> tuple[float, int]:
+        async with upstream("endless_tiny_events") as url:
+            backend = open_backend(Backend(url=url, pool="cloud"))
+            request = Request(body=REQUEST_BODY, upstream="m", timeout=60.0)
+            calls = [asyncio.create_task(backend.complete(request, lambda pieces: None)) for _ in range(8)]
+            longest, turns, last = 0.0, 0, time.thread_time()
+            try:
+                while turns < 100:
+                    await asyncio.sleep(0.002)
+                    turns, now = turns + 1, time.thread_time()
+                    longest, last = max(longest, now - last), now
+                return longest, sum(task.done() for task in calls)
+            finally:
+                for task in calls:
+                    task.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+                await backend.close()
+
+    longest, ended = run(work())
+    assert (longest < 0.25, ended) == (True, 0)
+
+
+@pytest.mark.parametrize("depth", [50, 2_000, 200_000])
+@pytest.mark.parametrize("halved", [b"", b'"\\ud83d",'])
+def test_json_is_read_to_a_depth_of_a_hundred(depth: int, halved: bytes) -> None:
+    text = b"[" + halved + b"[" * depth + b"]" * depth + b"]"
+    if depth < 100:
+        assert loads(text)
+        return
+    with pytest.raises(JsonTooLarge):
+        loads(text)
+
+
+def test_a_long_text_full_of_commas_is_no_wide_answer() -> None:
+    assert loads(b'["' + b"a, b: " * 40_000 + b'"]')
+
+
+def test_the_memory_of_all_answers_is_shared_and_given_back() -> None:
+    memory = AnswerMemory(8 * 2**20)
+    with memory.reading() as first, memory.reading() as second:
+        first.take(5 * 2**20, 2**30)
+        second.take(2**20, 2**30)
+        with pytest.raises(AnswerTooLarge, match="longer than 2 MiB"):
+            second.take(2 * 2**20, 2**30)
+    with memory.reading() as third:
+        third.take(7 * 2**20, 2**30)
+
+
+def test_a_short_answer_has_room_however_many_are_read() -> None:
+    memory = AnswerMemory(0)
+    with memory.reading() as kept:
+        kept.take(2**20, 2**30)
+
+
+def test_a_tool_call_with_a_giant_index_takes_no_memory_for_it() -> None:
+    answer = CompletionAssembler()
+    calls = [{"index": 10**9, "id": "c", "function": {"name": "f", "arguments": "{}"}}]
+    answer.add(orjson.dumps({"choices": [{"index": 10**9, "delta": {"tool_calls": calls}, "finish_reason": "stop"}]}))
+    outcome = answer.outcome()
+    assert isinstance(outcome, Completion)
+    assert len(outcome.body["choices"]) == 1
+
+
+@pytest.mark.parametrize("framing", [SseFraming, NdjsonFraming])
+def test_the_framing_counts_what_is_not_complete(framing: Callable[[], SseFraming | NdjsonFraming]) -> None:
+    stream = framing()
+    assert list(stream.feed(b"data: a")) == []
+    assert list(stream.feed(b"b" * 100)) == []
+    assert stream.waiting_bytes >= 107
+    assert list(stream.feed(b"\n\n")) != []
+    assert stream.waiting_bytes == 0
+
+
+def test_the_lines_of_an_event_without_end_count() -> None:
+    stream = SseFraming()
+    assert list(stream.feed(b"data:a\n" * 1000)) == []
+    assert stream.waiting_bytes > 1000
+
+
+def test_a_message_of_an_error_is_read_in_part() -> None:
+    errors = [{"msg": "a" * 50}] * 10_000
+    failure = classify(422, {}, orjson.dumps({"error": {"message": errors, "details": [{"code": "x"}] * 10_000}}))
+    assert failure.detail.startswith("HTTP 422")
+    assert len(failure.detail) <= 300
