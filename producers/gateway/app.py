@@ -20,16 +20,25 @@ from openfall.producers.gateway.key_limits import KeyLimits
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import surface_of
-from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models, openapi, responses
+from openfall.producers.gateway.surfaces import (
+    chat,
+    completions,
+    echo,
+    health,
+    jobs,
+    messages,
+    models,
+    openapi,
+    responses,
+)
 from openfall.producers.gateway.waiting import CallerLeft
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-ENDPOINTS: tuple[Endpoint, ...] = openapi.endpoints_with(
-    endpoint for api in (chat, completions, responses, messages, models, jobs, health) for endpoint in api.ENDPOINTS
-)
+_APIS = (chat, completions, responses, messages, models, jobs, echo, health)
+ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")
 """The caller of a request that is refused before its key is known."""

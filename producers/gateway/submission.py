@@ -52,6 +52,7 @@ class Terms(TypedDict, total=False):
     """What an endpoint adds to a request. `stays`: the job goes on without its caller, who has its id."""
 
     id: str
+    task: str
     urgency: Urgency
     expires_in: str
     stays: bool
@@ -68,7 +69,7 @@ async def submit(
     name, of_name = split_urgency(asked_for)
     target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
     check_allowed(caller, target)
-    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "expires_in")}
+    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "task", "expires_in")}
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
