@@ -68,7 +68,9 @@ class LimitsSection(CatalogEntry):
     """What is accepted."""
 
     max_prompt: Annotated[int, Field(ge=1), size_in_bytes] = Field(
-        4 * 2**20, description="Maximum size of a request, in bytes."
+        4 * 2**20,
+        description="Maximum size of a request of the Python client and the command line, in bytes. "
+        "The HTTP door has `gateway: max_body`.",
     )
     max_memory: PositiveShare = Field(0.85, description="Above this share of Redis's `maxmemory` no job is accepted.")
 

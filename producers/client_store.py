@@ -15,6 +15,7 @@ from openfall.producers.request import UNKNOWN_FLEET, FleetView
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
+from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
@@ -25,6 +26,8 @@ REDIS_TIMEOUT_SECONDS = 1.0
 """Limit for reading the fleet's state, and for reporting a call. After it the configuration alone decides."""
 FLEET_TTL_SECONDS = 0.5
 """How long one snapshot serves further jobs. `claim` and the sweeper notice a breaker that opens in between."""
+KEPT_TTL_SECONDS = 2 * (FLEET_TTL_SECONDS + REDIS_TIMEOUT_SECONDS)
+"""How long a snapshot serves if another is read in the background: the next may take its time."""
 OUTAGE_POLL_SECONDS = 0.5
 """Pause between attempts of a reader while Redis does not answer."""
 UNREACHABLE = (StoreUnreachable, NoRedis)
@@ -60,6 +63,7 @@ class ClientStore:
         self._events: EventHub | None = None
         self._fleet = UNKNOWN_FLEET
         self._fetched_at = float("-inf")
+        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def connection(self) -> RedisConnection:
@@ -89,13 +93,28 @@ class ClientStore:
         return JobStore(self.connection)
 
     async def fleet(self) -> FleetView:
-        """The fleet's state, at most `FLEET_TTL_SECONDS` old. While Redis does not answer, every model counts as
-        available."""
-        if time.monotonic() - self._fetched_at > FLEET_TTL_SECONDS:
-            snapshot = await fetch_fleet(self.try_connection(), self._catalog)
-            self._fleet = FleetView(snapshot.fleet_state, snapshot.now) if snapshot is not None else UNKNOWN_FLEET
-            self._fetched_at = time.monotonic()
+        """The fleet's state, at most `FLEET_TTL_SECONDS` old, or `KEPT_TTL_SECONDS` while it is kept fresh. While Redis
+        does not answer, every model counts as available."""
+        ttl = FLEET_TTL_SECONDS if self._keeper is None else KEPT_TTL_SECONDS
+        if time.monotonic() - self._fetched_at > ttl:
+            await self._fetch_fleet()
         return self._fleet
+
+    def keep_fleet_fresh(self) -> None:
+        """Read the fleet's state in the background until `close`, so that no request waits for it. For a process that
+        lives in this event loop: it costs Redis two snapshots a second."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep_fleet_fresh(), name="fleet-snapshot")
+
+    async def _keep_fleet_fresh(self) -> None:
+        while True:
+            await self._fetch_fleet()
+            await asyncio.sleep(FLEET_TTL_SECONDS)
+
+    async def _fetch_fleet(self) -> None:
+        snapshot = await fetch_fleet(self.try_connection(), self._catalog)
+        self._fleet = FleetView(snapshot.fleet_state, snapshot.now) if snapshot is not None else UNKNOWN_FLEET
+        self._fetched_at = time.monotonic()
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises a `StoreError` at once when it does not."""
@@ -108,6 +127,7 @@ class ClientStore:
 
     async def close(self) -> None:
         self._closed = True
+        await cancel_all(self._keeper)
         events, self._events = self._events, None
         connection, self._connection = self._connection, None
         if events is not None:

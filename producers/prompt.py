@@ -73,14 +73,16 @@ def check_messages(messages: object, dialect: Dialect = "openai") -> None:
         _check_message(f"messages[{number}]", message, dialect)
 
 
-def check_size(body: Mapping[str, Any], max_bytes: int) -> None:
-    """Raises `PromptTooLarge` for more than `max_bytes` of JSON, and `BadRequest` if the body is not JSON."""
+def check_size(body: Mapping[str, Any], max_bytes: int) -> int:
+    """The bytes of a body as JSON. Raises `PromptTooLarge` for more than `max_bytes`, and `BadRequest` if it is not
+    JSON."""
     try:
         size = len(to_json(body))
     except (PydanticSerializationError, ValueError) as error:
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
     if size > max_bytes:
         raise PromptTooLarge(size, max_bytes)
+    return size
 
 
 def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) -> None:

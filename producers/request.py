@@ -102,10 +102,11 @@ OPTIONS = frozenset(SubmitOptions.__annotations__)
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """One request as its caller wrote it."""
+    """One request as its caller wrote it. `max_bytes`: its limit in place of `limits: max_prompt`."""
 
     prompt: Prompt
     options: SubmitOptions = field(default_factory=SubmitOptions)
+    max_bytes: int | None = None
 
 
 def new_job_id() -> str:
@@ -131,7 +132,7 @@ def prepare(
     dialect, values = parse_dialect(options.get("dialect")), cast("Mapping[str, Any]", options)
     body = build_body(request.prompt, dialect, {name: values.get(name) for name in PARAMETERS})
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
-    check_size(job_body, config.settings.limits.max_prompt)
+    size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
     route_request = replace(_route_request(options, body, dialect), default_urgency=default_urgency)
     try:
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
@@ -149,7 +150,7 @@ def prepare(
         )
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
-    terms = _terms(config, routed.queue, routed.urgency, options)
+    terms = replace(_terms(config, routed.queue, routed.urgency, options), body_bytes=size)
     if any(backend.tokens_per_minute is not None for backend in config.catalog.backends.values()):
         terms = replace(terms, prompt_tokens=route_request.needs.tokens, answer_tokens=max_tokens(job_body, dialect))
     return job, terms

@@ -52,6 +52,7 @@ class Gateway:
         Raises `StoreError` when Redis does not answer at the start: without the keys nobody can be let in or refused.
         """
         self.keys = await fetch_keys(self.client.store.connection)
+        self.client.store.keep_fleet_fresh()
         await self.callers.start()
         self._refresh = asyncio.create_task(self._refresh_keys(), name="client-keys")
 

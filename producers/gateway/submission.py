@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
-from openfall.producers.request import JobRequest, SubmitOptions, parse_urgency, prepare
+from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state.attendance import Attendance
-from openfall.router_core.state.jobs import SubmitTerms
+from openfall.router_core.state.jobs import LARGE_BODY_BYTES, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, Urgency
 
 _SERVICE_TIERS: Mapping[str, Urgency] = {
@@ -74,14 +76,31 @@ async def submit(
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
     options["wire_headers"] = pick_wire_headers(exchange.request.headers, dialect)
-    fleet = await gateway.client.store.fleet()
-    request = JobRequest({**body, "model": target}, cast("SubmitOptions", options))
-    job, terms = prepare(gateway.config, caller.name, request, fleet, default_urgency=Urgency.INTERACTIVE)
+    whole = {**body, "model": target}
+    job, terms = await _prepare(
+        exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
+    )
     if not terms_of_endpoint.get("stays"):
         terms = replace(terms, attendance=_attendance(gateway.callers.door, job, terms))
     receipt = await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
     exchange.job_id = receipt.id
     return Accepted(receipt.id, asked_for or target, job, terms.attendance, receipt.joined)
+
+
+async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:
+    """The job of a request. A large one is read in a thread: it takes up to a second, and other callers wait."""
+    gateway = exchange.gateway
+    build = partial(
+        prepare,
+        gateway.config,
+        exchange.caller.name,
+        request,
+        await gateway.client.store.fleet(),
+        default_urgency=Urgency.INTERACTIVE,
+    )
+    size = exchange.request.headers.get("content-length", "")
+    is_small = size.isdigit() and int(size) <= LARGE_BODY_BYTES
+    return build() if is_small else await asyncio.to_thread(build)
 
 
 def _attendance(door: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:

@@ -10,6 +10,7 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -76,7 +77,7 @@ class EventHub:
 
     async def close(self) -> None:
         self._closed = True
-        for subscription in [one for several in self._subscriptions.values() for one in several]:
+        for subscription in chain.from_iterable(map(tuple, self._subscriptions.values())):
             subscription.announce(Announcement())  # who waits learns of it now
         await cancel_all(self._reader)
         await self._disconnect()

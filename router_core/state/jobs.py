@@ -40,6 +40,10 @@ RQ_TIMEOUT_SECONDS = 3600
 """Seconds that rq's tools show as a job's limit. The real limits come from the model and the deadline."""
 
 
+LARGE_BODY_BYTES = 2**20
+"""What is larger takes longer than 10 ms to read or to pack, and is so in a thread."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitTerms:
     """How a job is accepted. `deadline` is epoch seconds on the server's clock, and wins over `expires_after_seconds`.
@@ -68,6 +72,8 @@ class SubmitTerms:
     answer_tokens: int | None = None
     keep_unread_seconds: float = 604800.0
     has_deadline: bool = True
+    body_bytes: int = 0
+    """The size of the body. A large one is packed in a thread."""
     attendance: Attendance | None = None
 
 
@@ -127,8 +133,11 @@ class JobStore:
         connection.
         """
         rq_data = to_json([ENTRY_POINT, None, [job.id], {}])  # rq reads it uncompressed too, and it is shorter so
-        bodies = pack_job(job), rq_data, terms.reply_to
-        reply = await self._link.script("accept", _accept_arguments(job, terms), *bodies)
+        if terms.body_bytes > LARGE_BODY_BYTES:
+            packed, arguments = await asyncio.to_thread(lambda: (pack_job(job), _accept_arguments(job, terms)))
+        else:
+            packed, arguments = pack_job(job), _accept_arguments(job, terms)
+        reply = await self._link.script("accept", arguments, packed, rq_data, terms.reply_to)
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,10 @@ first."""
 
 MAX_INTERIM_RESPONSES = 64
 """Interim responses in a row. Servers send one or two."""
+
+
+LARGE_BODY_BYTES = 2**20
+"""A larger body is written in parts, so that other calls of the event loop go on."""
 
 
 class Transport:
@@ -69,7 +74,8 @@ class Transport:
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
         session = self._session = self._session or self._open()
-        return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+        data = BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        return await session.request(method, url, headers=headers, data=data, allow_redirects=False)
 
     def _open(self) -> aiohttp.ClientSession:
         lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_TIMEOUT_S} if self._keep_alive else {"force_close": True}
