@@ -24,17 +24,26 @@ class ValkeyState:
 
 async def fetch_valkey_state(path: Path) -> ValkeyState | None:
     """The Valkey on this unix socket, or None. It responds to INFO while it loads data, unlike to PING."""
+    answer = await _ask_valkey(path, b"PING\r\nINFO server persistence\r\n")
+    return None if answer is None else _state(answer)
+
+
+async def rewrite_files(path: Path) -> bool:
+    """Let the Valkey on this unix socket rewrite its append-only file in the background, without deleted values."""
+    return "started" in (await _ask_valkey(path, b"BGREWRITEAOF\r\n") or "")
+
+
+async def _ask_valkey(path: Path, commands: bytes) -> str | None:
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=_MAX_RESPONSE_BYTES)
             try:
-                writer.write(b"PING\r\nINFO server persistence\r\nQUIT\r\n")
-                answer = (await reader.read(-1)).decode(errors="replace")
+                writer.write(commands + b"QUIT\r\n")
+                return (await reader.read(-1)).decode(errors="replace")
             finally:
                 writer.close()
     except (OSError, TimeoutError):
         return None
-    return _state(answer)
 
 
 def _state(answer: str) -> ValkeyState | None:

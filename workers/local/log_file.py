@@ -49,11 +49,13 @@ class LogFile:
 
     async def follow(self, output: StreamReader) -> None:
         """Write the output of a process until it ends."""
-        rest = b""
+        rest, is_cut = b"", False
         while chunk := await output.read(MAX_LINE_BYTES):
-            lines, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > MAX_LINE_BYTES:
-                lines, newline, rest = lines + newline + rest, b"", b""
+            text = rest + (chunk.removeprefix(b"\n") if is_cut else chunk)
+            lines, newline, rest = text.rpartition(b"\n")
+            is_cut = len(rest) > MAX_LINE_BYTES
+            if is_cut:
+                newline, rest = newline + rest, b""
             self.write(lines + newline)
         self.write(rest)
 

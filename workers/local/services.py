@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.valkey import start_valkey
+from openfall.workers.local.liveness import rewrite_files
+from openfall.workers.local.valkey import Valkey, start_valkey
 
 Report = Callable[[dict[str, Any]], None]
 """Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
@@ -61,6 +62,10 @@ class Service(Protocol):
         ...
 
 
+FIRST_REWRITE_S, REWRITE_INTERVAL_S = 60.0, 6 * 3600.0
+"""When Valkey rewrites its append-only file. Otherwise that keeps the prompts of answered jobs until it has doubled."""
+
+
 class ValkeyService:
     """Valkey. It is restarted always, since nothing works without it. Its URL goes into `environment` as REDIS_URL."""
 
@@ -69,8 +74,8 @@ class ValkeyService:
     final = frozenset[int]()
     crashes: int | None = None
 
-    def __init__(self, data: Path, environment: dict[str, str]) -> None:
-        self.data, self.environment = data, environment
+    def __init__(self, data: Path, environment: dict[str, str], first_rewrite_s: float = FIRST_REWRITE_S) -> None:
+        self.data, self.environment, self.first_rewrite_s = data, environment, first_rewrite_s
 
     async def start(self, report: Report) -> Started:
         def loading(share: float) -> None:
@@ -80,7 +85,19 @@ class ValkeyService:
         self.environment["REDIS_URL"] = valkey.url
         self.notice = valkey.remark
         fields = {"socket": str(valkey.socket), "adopted": valkey.adopted}
-        return Started(child=valkey.child, fields=fields, stop=lambda hurry: valkey.stop())
+        rewriting = asyncio.create_task(self._rewrite_files(valkey), name="rewrite the append-only file")
+
+        async def stop(_hurry: asyncio.Event) -> None:
+            rewriting.cancel()
+            await valkey.stop()
+
+        return Started(child=valkey.child, fields=fields, stop=stop)
+
+    async def _rewrite_files(self, valkey: Valkey) -> None:
+        await asyncio.sleep(self.first_rewrite_s)
+        while valkey.child.running():
+            await rewrite_files(valkey.socket)
+            await asyncio.sleep(REWRITE_INTERVAL_S)
 
 
 class EngineService:

@@ -3,6 +3,7 @@ import os
 import signal
 import stat
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import pytest
 import redis
 
 from openfall.workers.local.errors import LocalError
+from openfall.workers.local.services import ValkeyService
 from openfall.workers.local.valkey import Valkey, start_valkey
 
 T = TypeVar("T")
@@ -144,3 +146,27 @@ def test_a_valkey_that_does_not_respond_is_never_joined_by_a_second(
         await valkey.child.wait()
 
     run(story())
+
+
+def test_up_lets_valkey_rewrite_its_files_so_that_a_deleted_prompt_leaves_the_disk(data: Path) -> None:
+    async def main() -> None:
+        started = await ValkeyService(data, {}, first_rewrite_s=0.2).start(lambda _: None)
+        with redis.Redis(unix_socket_path=str(data / "valkey.sock")) as client:
+            client.set("prompt", "a secret prompt")
+            client.delete("prompt")
+        assert on_disk(data)
+        async with asyncio.timeout(20):
+            while on_disk(data):
+                await asyncio.sleep(0.02)
+        await started.stop(asyncio.Event())
+
+    asyncio.run(main())
+
+
+def on_disk(data: Path) -> bool:
+    """Whether a file of Valkey has the prompt. One may be deleted meanwhile."""
+    for path in (data / "valkey").rglob("*"):
+        with suppress(FileNotFoundError, IsADirectoryError):
+            if b"a secret prompt" in path.read_bytes():
+                return True
+    return False
