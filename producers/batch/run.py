@@ -96,6 +96,8 @@ class BatchRun:
                 pause = MIN_POLL_SECONDS if any_ended else min(MAX_POLL_SECONDS, pause * POLL_BACKOFF)
             await submitting
         finally:
+            submitting.cancel()  # once: it counts the lines that are on their way
+            await asyncio.wait([submitting], timeout=2 * MAX_SENDING_SECONDS)
             await cancel_all(submitting)
         return self.tally
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.producers.cli.batch_files import LINES, every_line_has_one_row, read_rows
+from tests.producers.cli.batch_files import LINES, every_line_has_one_row, line, read_rows
 from tests.producers.cli.conftest import Run, Start
 from tests.producers.hold_jobs import hold_next_sync
 
@@ -65,6 +65,19 @@ def test_an_interrupted_run_says_exactly_what_was_submitted_and_what_was_not(
     assert f"{LINES - limit} not submitted" in err
     assert "it submits the rest and collects the answers" in err
     assert store.hget("of:counters", "accepted") == str(limit).encode()
+
+
+def test_a_run_that_is_interrupted_between_two_lines_counts_those_on_their_way(
+    start: Start, store: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f"{line(f'line-{n}', 'x')}\n" for n in range(6000)))
+    with start(*RUN) as process:
+        until(lambda: store.llen("rq:queue:gpu.other.batch") > 600)
+        err = interrupt(process)
+    accepted = int(store.hget("of:counters", "accepted"))
+    assert accepted < 6000
+    assert f"{accepted:,} lines of 6,000 submitted without a result so far" in err
+    assert f"{6000 - accepted:,} not submitted" in err
 
 
 def test_a_paused_queue_is_named_as_the_reason_while_the_run_waits(
