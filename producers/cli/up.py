@@ -64,15 +64,18 @@ def _forward_signals(process: subprocess.Popen[str]) -> None:
 
 @dataclass(slots=True)
 class _Screen:
-    """The services that are ready, as a list. In a terminal a status line stands below it."""
+    """The services that are ready, as a list. In a terminal a status line stands below it. Elsewhere each line begins
+    with date, time and zone."""
 
     console: Console
     status: StatusLine
+    at: str = ""
     ready: dict[str, str] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
 
     def show(self, event: Mapping[str, Any]) -> None:
         service, name = event.get("what", "everything"), event["event"]
+        self.at = "" if self.console.is_terminal else f"{event.get('at', '')} "
         if name == "ready":
             self.ready[service] = event.get("url") or event.get("socket") or ""
             self._print_service("✓", "green", service, f"ready{_duration(event)}", self.ready[service])
@@ -87,7 +90,7 @@ class _Screen:
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
             rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
-            self.console.print(plain("Everything runs", "bold") + plain(rest), soft_wrap=True)
+            self.console.print(plain(self.at) + plain("Everything runs", "bold") + plain(rest), soft_wrap=True)
         if name == "fleet_stopping":
             self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:
@@ -102,7 +105,7 @@ class _Screen:
             self._print_service("!", "yellow", service, text)
 
     def _print_service(self, mark: str, colour: str, service: str, text: str, address: str = "") -> None:
-        line = plain(mark, colour) + plain(f" {service:<16} {text}")
+        line = plain(self.at) + plain(mark, colour) + plain(f" {service:<16} {text}")
         self.console.print(line + plain(f"  {address}", "dim") if address else line, soft_wrap=True)
 
 
