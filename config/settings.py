@@ -17,6 +17,7 @@ from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import OpenfallError
+from openfall.router_core.preconditions import ServerTerms
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
@@ -141,6 +142,11 @@ class Settings(SettingsSections):
     engines: Mapping[str, EngineSettings] = {}
     """By the name of the embedded backend."""
     notify: NotifySection = NotifySection()
+
+    @property
+    def server_terms(self) -> ServerTerms:
+        """What is wanted of Redis."""
+        return ServerTerms(accepted_risks=self.redis.accept_risks, max_memory_share=self.limits.max_memory)
 
 
 class NoRedis(OpenfallError):

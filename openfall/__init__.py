@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         StoreRefused,
         StoreUnreachable,
         UnknownJob,
+        UnsuitableRedis,
     )
     from openfall.router_core.state.jobs import Receipt
 
@@ -77,6 +78,7 @@ _MODULES = {
         "StoreRefused",
         "StoreUnreachable",
         "UnknownJob",
+        "UnsuitableRedis",
     ),
     "router_core.state.jobs": ("Receipt",),
 }
@@ -115,6 +117,7 @@ __all__ = [
     "UnknownJob",
     "UnknownName",
     "UnreadableEnvelope",
+    "UnsuitableRedis",
     "__version__",
     "report_call",
     "resolve_runtime_model",

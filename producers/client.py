@@ -97,7 +97,8 @@ class AsyncOpenfall:
         """Submit one job. Returns once Redis has stored it.
 
         While Redis does not answer, the client retries for `retry_for` seconds, then raises `StoreUnreachable`.
-        `Backpressure` comes at once and says when to try again. Also raises `BadRequest`, `PromptTooLarge`,
+        `Backpressure` comes at once and says when to try again. `UnsuitableRedis` says what Redis
+        lacks to keep jobs. Also raises `BadRequest`, `PromptTooLarge`,
         `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
         job, terms = prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from openfall.config import NoRedis
+from openfall.producers.checked_jobs import CheckedJobStore
 from openfall.producers.errors import ClientClosed
 from openfall.producers.inheritance import keep_in_children
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
@@ -60,6 +61,7 @@ class ClientStore:
         self._find_redis, self._catalog = find_redis, catalog
         self._closed = False
         self._connection: RedisConnection | None = None
+        self._jobs: JobStore | None = None
         self._events: EventHub | None = None
         self._fleet = UNKNOWN_FLEET
         self._fetched_at = float("-inf")
@@ -90,7 +92,10 @@ class ClientStore:
 
     @property
     def jobs(self) -> JobStore:
-        return JobStore(self.connection)
+        link = self.connection
+        if self._jobs is None:
+            self._jobs = CheckedJobStore(link, self._catalog)
+        return self._jobs
 
     async def fleet(self) -> FleetView:
         """The fleet's state, at most `FLEET_TTL_SECONDS` old, or `KEPT_TTL_SECONDS` while it is kept fresh. While Redis
@@ -129,7 +134,7 @@ class ClientStore:
         self._closed = True
         await cancel_all(self._keeper)
         events, self._events = self._events, None
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._jobs = self._connection, None, None
         if events is not None:
             await events.close()
         if connection is not None:

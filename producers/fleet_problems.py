@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openfall.producers.outage import Away, Wait
-from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
+from openfall.router_core.preconditions import Finding
+from openfall.router_core.state.fleet_catalogs import has_other_catalog
+from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.keys import DEGRADE
 
@@ -27,6 +29,8 @@ class ProblemCode(StrEnum):
     NO_DEGRADE_WORKER = "no_degrade_worker"
     SUSPENDED = "suspended"
     NOT_ACCEPTING = "not_accepting"
+    UNSUITABLE_REDIS = "unsuitable_redis"
+    OTHER_CATALOG = "other_catalog"
     OVERDUE = "overdue"
     PAUSED = "paused"
     BREAKER_OPEN = "breaker_open"
@@ -71,6 +75,31 @@ def list_problems(
             FleetProblem(code=ProblemCode.DEAD_LETTERS, severity=ProblemSeverity.WARNING, count=dead_letters)
         )
     return sorted(problems, key=lambda problem: problem.severity is ProblemSeverity.WARNING)
+
+
+def problems_of_server(findings: Sequence[Finding]) -> list[FleetProblem]:
+    """The preconditions of Redis for which no job is accepted. Warnings and accepted risks are no problems."""
+    return [
+        FleetProblem(
+            code=ProblemCode.UNSUITABLE_REDIS,
+            severity=ProblemSeverity.FAILURE,
+            subject=finding.name,
+            detail=str(finding),
+        )
+        for finding in findings
+        if finding.is_fatal
+    ]
+
+
+def problems_of_catalogs(workers: Sequence[WorkerStatus], own_digest: str) -> list[FleetProblem]:
+    """The live workers that read another configuration."""
+    return [
+        FleetProblem(
+            code=ProblemCode.OTHER_CATALOG, severity=ProblemSeverity.WARNING, subject=worker.name, detail=worker.catalog
+        )
+        for worker in workers
+        if has_other_catalog(worker, own_digest)
+    ]
 
 
 def worst(problems: Sequence[FleetProblem]) -> ProblemSeverity | None:

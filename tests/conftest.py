@@ -28,6 +28,9 @@ settings.load_profile("explore" if os.environ.get("OPENFALL_EXPLORE") else "fixe
 SERVER = os.environ.get("OPENFALL_TEST_SERVER") or str(get_binary_path())
 """The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""
 
+MAX_MEMORY_BYTES = 4 * 2**30
+"""The `maxmemory` of each server, unless a test sets another."""
+
 STARTS_WITHIN = 15.0
 """Seconds that a server may take to answer on a busy machine."""
 
@@ -38,6 +41,7 @@ class Server:
 
     home: Path
     options: tuple[str, ...] = ()
+    program: str = SERVER
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -52,9 +56,10 @@ class Server:
         """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
         self.process = subprocess.Popen(
             [
-                SERVER, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
+                self.program, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-                "--stream-node-max-bytes", "1024", "--logfile", str(self.home / "valkey.log"), *self.options,
+                "--stream-node-max-bytes", "1024", "--maxmemory", str(MAX_MEMORY_BYTES),
+                "--logfile", str(self.home / "valkey.log"), *self.options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -99,6 +104,7 @@ def shared_server() -> Iterator[Server]:
 def redis_url(shared_server: Server) -> str:
     """The address of an empty Valkey."""
     client = redis.Redis(unix_socket_path=str(shared_server.socket))
+    client.config_set("maxmemory", MAX_MEMORY_BYTES)
     client.flushall()
     client.close()
     return shared_server.url

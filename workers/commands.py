@@ -1,6 +1,6 @@
 """`python -m openfall.workers COMMAND`: the worker processes that `openfall work` and `openfall up` start.
 
-Exit codes: 0 success; 1 failure; 2 usage or configuration; 3 Redis is unreachable.
+Exit codes: 0 success; 1 failure; 2 usage, configuration, or a Redis that would not keep jobs; 3 Redis is unreachable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.printable import escape_controls
-from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnsuitableRedis
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.pidfile import make_private
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(logging.WARNING if options.quiet else logging.INFO, descriptor)
     try:
         return _work(options) if options.command == "work" else _up(options)
-    except (config.ConfigError, UnknownName, ValueError) as error:
+    except (config.ConfigError, UnknownName, ValueError, UnsuitableRedis) as error:
         return _fail(error, 2)
     except (StoreUnreachable, config.NoRedis) as error:
         return _fail(error, 3)
@@ -73,7 +73,6 @@ def _work(options: argparse.Namespace) -> int:
 
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
-        config.redis_server(loaded.settings)
         return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs))
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)

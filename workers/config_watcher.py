@@ -49,7 +49,7 @@ def load_worker_config(loaded: config.LoadedConfig, options: WorkerOptions) -> W
             notify_recovery=settings.notify.on_recovery,
             url_policy=UrlPolicy(allow=settings.webhooks.allow, allow_private=settings.webhooks.private),
         ),
-        max_memory=settings.limits.max_memory,
+        server_terms=settings.server_terms,
     )
     identify(worker_config)
     return worker_config

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.preconditions import ServerTerms
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.rights import WORKER_SCRIPTS
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity, backends_for
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register, unregister
@@ -27,7 +30,8 @@ from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends import health
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
-from openfall.workers.maintenance.housekeeping import Housekeeping
+from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
+from openfall.workers.maintenance.server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
 from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
@@ -35,13 +39,6 @@ from openfall.workers.stop_signals import stop_signals
 from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
 log = logging.getLogger("openfall.worker")
-
-SCRIPTS = (
-    "claim", "settle", "beat", "reap", "sweep", "move", "fleet_snapshot", "breaker_probe_result", "append_events",
-    "finish", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle", "notice_admit",
-    "incident_close", "left_jobs", "audit",
-)  # fmt: skip
-
 
 RELOAD_INTERVAL_SECONDS = 2.0
 
@@ -61,7 +58,7 @@ class WorkerConfig:
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
-    max_memory: float = 0.85
+    server_terms: ServerTerms = field(default_factory=ServerTerms)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
@@ -86,7 +83,8 @@ def identify(config: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscript
     name = f"of-{config.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
     # The degrade worker calls no model, so nothing leaves the local pools through it.
     local = config.pool == DEGRADE or config.catalog.pools[config.pool].local
-    return WorkerIdentity(name, config.pool, tuple(queue.queue for queue in queues), backends, local=local), queues
+    names, digest = tuple(queue.queue for queue in queues), catalog_digest(config.catalog)
+    return WorkerIdentity(name, config.pool, names, backends, local=local, catalog=digest), queues
 
 
 def _subscribe_degrade(config: WorkerConfig) -> QueueSubscription:
@@ -109,7 +107,8 @@ def _subscribe_models(config: WorkerConfig) -> Iterator[QueueSubscription]:
 
 
 async def run(config: WorkerConfig) -> None:
-    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis is unreachable at the start.
+    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis is unreachable at the start, or
+    would not keep accepted jobs.
 
     When the configuration changes, a new worker takes over: the old one stops claiming, its calls end by themselves,
     and no job is dropped.
@@ -156,7 +155,9 @@ class Generation:
         identity, queues = identify(config)
         async with contextlib.AsyncExitStack() as stack:
             link = await stack.enter_async_context(RedisConnection(config.redis))
-            await link.load(*SCRIPTS)
+            watch = ServerWatch(link, config.server_terms)
+            await watch.require()
+            await link.load(*WORKER_SCRIPTS)
             wakeup = WakeUp(link.server, identity.queues)
             stack.push_async_callback(wakeup.close)
             queue = WorkerQueue(link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts)
@@ -171,8 +172,9 @@ class Generation:
             )  # fmt: skip
             housekeeping = Housekeeping(
                 link=link, identity=identity, worker=worker, queue=queue, fleet_cache=fleet_cache, spool=spool,
-                jitter=random.random, loading_backends=parts.loading_backends, extra_tasks=parts.tasks,
-                max_memory=config.max_memory,
+                jitter=random.random, loading_backends=parts.loading_backends,
+                extra_tasks=(*parts.tasks, PeriodicTask("server", SERVER_CHECK_INTERVAL_SECONDS, watch.look)),
+                max_memory=config.server_terms.max_memory_share,
             )  # fmt: skip
             await register(link, identity)
             self._worker, self._housekeeping = worker, housekeeping

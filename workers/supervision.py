@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from openfall.config import EngineSettings, LoadedConfig
+from openfall.config import EngineSettings, LoadedConfig, redis_server
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_check import require_server
 from openfall.workers.local import supervisor
 from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
@@ -26,8 +27,7 @@ async def run_all(loaded: LoadedConfig) -> int:
     """Run Valkey if no Redis is configured, every embedded engine, and the workers of each pool that has a model."""
     settings = loaded.settings
     if not settings.redis.is_embedded:
-        async with RedisConnection(settings.redis) as link:
-            await link.command("PING")  # fail before any process is started
+        await _require_server(loaded)  # fail before any process is started
     plan = supervisor.SupervisorPlan(
         data=settings.data_dir,
         valkey=settings.redis.is_embedded,
@@ -40,11 +40,17 @@ async def run_all(loaded: LoadedConfig) -> int:
 
 async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
     """Run `procs` workers of one pool. Each gets the arguments of this process, `argv`, without `--procs`."""
+    await _require_server(loaded)
     spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_without_procs(argv))), procs=procs)
     plan = supervisor.SupervisorPlan(
         data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.workers.shutdown_grace
     )
     return await supervisor.run(plan, _report)
+
+
+async def _require_server(loaded: LoadedConfig) -> None:
+    async with RedisConnection(redis_server(loaded.settings)) as link:
+        await require_server(link, loaded.settings.server_terms)
 
 
 def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:

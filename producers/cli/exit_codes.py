@@ -25,6 +25,7 @@ def _codes() -> dict[type[Exception], int]:
         IdempotencyConflict,
         StoreError,
         UnknownJob,
+        UnsuitableRedis,
     )
 
     return {
@@ -39,6 +40,7 @@ def _codes() -> dict[type[Exception], int]:
         IdempotencyConflict: 2,
         UnknownJob: 2,
         AmbiguousId: 2,
+        UnsuitableRedis: 2,
         NoRedis: 3,
         StoreError: 3,
     }

@@ -14,12 +14,15 @@ from openfall.producers.cli.breakers import describe_breaker, display_name
 from openfall.producers.cli.options import common_options
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.terminal import echo, echo_marked, show_json
+from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.fleet_catalogs import describe_catalogs
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_check import fetch_findings
 from openfall.router_core.vocabulary import BreakerState
 from openfall.workers.admin.preflight import CheckResult, CheckState
 from openfall.workers.admin.preflight import preflight as check_backends
@@ -153,9 +156,9 @@ async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
                 await connection.command("PING")
                 message = f"Redis answers at {connection.safe_url}"
                 yield CheckResult(check="redis", subject="redis", state="ok", message=message)
-                workers, breakers = await _check_workers(config, connection), await _check_breakers(config, connection)
-                for result in [*workers, *breakers]:
-                    yield result
+                for check in (_check_server, _check_workers, _check_breakers):
+                    for result in await check(config, connection):
+                        yield result
         except (StoreError, TimeoutError) as error:
             timeout = f"Redis does not answer at {connection.safe_url} within {REDIS_TIMEOUT_SECONDS:g} s"
             remedy = "Start it, or set REDIS_URL."
@@ -164,8 +167,27 @@ async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
             )
 
 
+async def _check_server(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
+    """The preconditions of Redis. An accepted risk is a warning."""
+    findings = await fetch_findings(connection, config.settings.server_terms)
+    if not findings:
+        message = "Redis is set up to keep every accepted job"
+        return [CheckResult(check="redis", subject="server", state="ok", message=message)]
+    return [
+        CheckResult(
+            check="redis",
+            subject=finding.name,
+            state="failure" if finding.is_fatal else "warning",
+            message=f"accepted risk: {finding.message}" if finding.accepted else finding.message,
+            remedy="" if finding.accepted else finding.remedy,
+        )
+        for finding in findings
+    ]
+
+
 async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
     status, catalog = await fetch_status(connection), config.catalog
+    difference = describe_catalogs(status.workers, catalog_digest(catalog))
     served = [{name.partition(".")[0] for name in worker.queues} for worker in status.workers if worker.alive]
     results = []
     for pool in catalog.pools:
@@ -178,6 +200,11 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             remedy = f"openfall work {pool}, or openfall up for everything on this machine."
             message = f"no worker of pool {pool}: its models get no calls"
             results.append(CheckResult(check="workers", subject=pool, state="failure", message=message, remedy=remedy))
+    if difference:
+        message, _, remedy = difference.partition(". ")
+        results.append(
+            CheckResult(check="workers", subject="catalog", state="warning", message=message, remedy=f"{remedy}.")
+        )
     return results
 
 

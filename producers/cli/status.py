@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.fleet_problems import FleetProblem
     from openfall.producers.outage import Away
+    from openfall.router_core.preconditions import Finding
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
 
@@ -77,7 +78,8 @@ def _watch(config_path: Path | None, as_json: bool, max_wait_seconds: float | No
 @dataclass(frozen=True, slots=True)
 class _Status:
     """A snapshot of the fleet. `local_only_reason` says why no job may leave the local pools, or None.
-    `away`: what takes no calls now. `limits`: the reached limits of models with waiting jobs."""
+    `away`: what takes no calls now. `limits`: the reached limits of models with waiting jobs. `findings`: the
+    preconditions that Redis does not meet."""
 
     overview: FleetStatus
     held: HeldSummary
@@ -86,6 +88,9 @@ class _Status:
     away: list[Away]
     limits: dict[str, str]
     problems: list[FleetProblem]
+    findings: tuple[Finding, ...]
+    catalogs: str
+    """Which workers read another configuration; empty: none."""
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -96,12 +101,15 @@ def _screen(status: _Status) -> RenderableType:
 
 
 def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status:
-    from openfall.producers.fleet_problems import list_problems
+    from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
     from openfall.producers.outage import fetch_away
+    from openfall.router_core.catalog.digest import catalog_digest
+    from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
     from openfall.router_core.state.held_jobs import fetch_held_summary
     from openfall.router_core.state.outbox import count_dead_letters
+    from openfall.router_core.state.server_check import fetch_findings
 
     async def fetch(llm: AsyncOpenfall) -> _Status:
         configured = "set in the configuration" if llm.config.catalog.local_only else None
@@ -110,6 +118,9 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
         dead_letters = await count_dead_letters(llm.store.connection)
         status = await fetch_status(llm.store.connection)
         away = await fetch_away(llm.store.connection, llm.config.catalog)
+        findings = await fetch_findings(llm.store.connection, llm.config.settings.server_terms)
+        digest = catalog_digest(llm.config.catalog)
+        problems = list_problems(status, held, dead_letters, away, max_wait_seconds)
         return _Status(
             status,
             held,
@@ -117,7 +128,9 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
             await local_only(llm.store.connection) or configured,
             away,
             await _reached_limits(llm, status),
-            list_problems(status, held, dead_letters, away, max_wait_seconds),
+            [*problems_of_server(findings), *problems, *problems_of_catalogs(status.workers, digest)],
+            findings,
+            describe_catalogs(status.workers, digest),
         )
 
     return with_client(config_path, fetch)
@@ -141,9 +154,18 @@ async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, 
 def _sentence(status: _Status) -> str:
     text = health(status.overview, status.held, status.dead_letters, status.away)
     text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
+    text += _describe_server(status.findings)
+    text += f" Warning: {status.catalogs}." if status.catalogs else ""
     return text + (
         f" Local-only: no job leaves the local pools ({status.local_only_reason})." if status.local_only_reason else ""
     )
+
+
+def _describe_server(findings: Sequence[Finding]) -> str:
+    """Why no job is accepted, and the risks that are accepted. `preflight` shows the warnings too."""
+    text = "".join(f" No job is accepted: {finding}" for finding in findings if finding.is_fatal)
+    accepted = ", ".join(finding.name for finding in findings if finding.accepted)
+    return text + (f" Accepted risks: {accepted}." if accepted else "")
 
 
 def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequence[Away] = ()) -> str:
@@ -204,6 +226,9 @@ def _json(status: _Status) -> dict[str, Any]:
         "held_by_reason": status.held.by_reason,
         "held_waits_for": status.held.models,
         "dead_letters": status.dead_letters,
+        "redis_findings": [asdict(finding) for finding in status.findings],
+        "accepted_risks": [finding.name for finding in status.findings if finding.accepted],
+        "catalog_difference": status.catalogs,
         **asdict(fleet_status),
     }
 

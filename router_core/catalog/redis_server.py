@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 
 from openfall.router_core.catalog.formats import CatalogEntry, Format, Seconds, Text
+from openfall.router_core.preconditions import Risk
 
 
 class Durability(StrEnum):
@@ -71,10 +72,14 @@ class RedisServer(CatalogEntry):
         5.0,
         description="With `durability: fsync`: the longest wait. After it the caller learns that it is not confirmed.",
     )
+    accept_risks: tuple[Risk, ...] = Field(
+        (),
+        description="[Preconditions](redis.md#preconditions) of Redis that may be unmet, by their names.",
+    )
 
     def at(self, url: str) -> RedisServer:
-        """The Redis at another address, with the same durability."""
-        kept = ("durability", "confirm_replicas", "confirm_timeout")
+        """The Redis at another address, with the same durability and accepted risks."""
+        kept = ("durability", "confirm_replicas", "confirm_timeout", "accept_risks")
         return RedisServer(url=url, **{name: getattr(self, name) for name in kept})
 
     @property

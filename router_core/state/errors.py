@@ -25,6 +25,13 @@ class StoreRefused(StoreError):
     remedy = "see the message"
 
 
+class UnsuitableRedis(StoreRefused):
+    """Redis would not keep accepted jobs, or cannot run the scripts: nothing was accepted. The message has a remedy for
+    each cause, and names the risk that an operator may accept instead."""
+
+    remedy = "run the command in the message"
+
+
 class NotConfirmed(StoreError):
     """The job is accepted, but Redis did not confirm in time that it is on its disk, or on those of its replicas.
 
@@ -194,7 +201,13 @@ _REMEDIES: _Remedies = (
     (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
     (("without any password configured",), StoreRefused, "Redis has no password: remove it from the configuration"),
     (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
-    (("NOPERM", "has no permissions"), StoreRefused, "this Redis user may not do that: give it more rights"),
+    (
+        ("NOPERM", "has no permissions", "can't run this command", "can't access at least one of the keys"),
+        StoreRefused,
+        "this Redis user may not do that: give it more rights; `openfall preflight` names them",
+    ),
+    (("DENIED", "protected mode"), StoreRefused, "Redis is in protected mode: set a password and `bind` on its server"),
+    (("LOADING", "loading the dataset"), StoreUnreachable, "Redis still loads its data from disk: try again"),
     (
         ("READONLY", "read only replica"),
         StoreRefused,

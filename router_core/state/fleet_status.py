@@ -42,7 +42,8 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker as rq knows it. `alive`: its presence has not expired."""
+    """One worker as rq knows it. `alive`: its presence has not expired. `catalog`: the digest of its catalog; empty: it
+    names none."""
 
     name: str
     state: str
@@ -53,6 +54,7 @@ class WorkerStatus:
     heartbeat_age_seconds: float | None
     answered: int
     failed: int
+    catalog: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
     queues, worker_states = await asyncio.gather(
         asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
-        asyncio.gather(*(_worker(link, read_text(key), alive, now) for key in sorted(workers))),
+        asyncio.gather(*(fetch_worker(link, read_text(key), alive, now) for key in sorted(workers))),
     )
     return FleetStatus(
         now=now,
@@ -139,8 +141,8 @@ async def _oldest(link: RedisConnection, queue: str) -> int | None:
     return min((int(moment * 1000) for moment in moments), default=None)
 
 
-async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
-    """None: rq has forgotten it, and only its name is left."""
+async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
+    """The worker of an rq key. None: rq has forgotten it, and only its name is left."""
     fields = pairs(await link.command("HGETALL", key)) if key.startswith(keys.RQ_WORKER) else {}
     if not fields:
         return None
@@ -155,6 +157,7 @@ async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) 
         heartbeat_age_seconds=_seconds_since(read_text(fields.get("last_heartbeat")), now),
         answered=read_number(fields.get("successful_job_count")),
         failed=read_number(fields.get("failed_job_count")),
+        catalog=read_text(fields.get(keys.CATALOG_FIELD)),
     )
 
 

@@ -25,6 +25,7 @@ RQ_WORKER = "rq:worker:"
 RQ_WORKERS = "rq:workers"
 RQ_WORKERS_OF = "rq:workers:"
 RQ_PUBSUB = "rq:pubsub:"
+CATALOG_FIELD = "of_catalog"  # of an rq worker's hash: the digest of its catalog. rq ignores it
 
 # Ours.
 RECORD = "of:job:"  # hash: the record of a job. Short values only: Redis then packs it tightly

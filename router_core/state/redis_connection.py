@@ -57,6 +57,8 @@ class RedisConnection:
         self.safe_url = display_address(self.server)
         self.round_trips = 0
         """Batches sent so far."""
+        self.connections = 0
+        """Connections opened so far: a new one may lead to a server that was restarted with other settings."""
         self._clock = clock
         self._pool = open_pool(self.server, socket_timeout=REPLY_TIMEOUT_SECONDS)
         self._connection: AbstractConnection | None = None
@@ -169,6 +171,7 @@ class RedisConnection:
         try:
             if self._connection is None:
                 self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+                self.connections += 1
             connection = self._connection
             await connection.send_packed_command([packed])
             self.round_trips += 1

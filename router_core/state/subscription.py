@@ -48,13 +48,14 @@ class QueueSubscription:
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
     """A worker: its name in rq, its pool, its queues, its backends. `local`: its pool never leaves its owner's
-    machines."""
+    machines. `catalog`: the digest of its catalog."""
 
     name: str
     pool: str
     queues: tuple[str, ...]
     backends: tuple[str, ...]
     local: bool = True
+    catalog: str = ""
 
 
 def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[BackendCapacity]:

@@ -37,6 +37,7 @@ async def register(link: RedisConnection, who: WorkerIdentity) -> None:
         "version": version("rq"),
         "python_version": platform.python_version(),
         "state": "idle",
+        keys.CATALOG_FIELD: who.catalog,
     }
     key = keys.RQ_WORKER + who.name
     await link.command("HSET", key, *(part for pair in fields.items() for part in pair))

@@ -25,7 +25,8 @@ def test_it_is_a_schema() -> None:
 EVERYTHING = """
 redis: {url: "${R:-embedded}", sentinels: ["a:26379", "[::1]:26379"], service: s, database: 1, username: u, password: p,
         sentinel_username: u, sentinel_password: p, tls: yes, tls_ca: openfall.yaml, tls_certificate: openfall.yaml,
-        tls_key: openfall.yaml, tls_check_hostname: no, durability: fsync, confirm_replicas: 1, confirm_timeout: 2s}
+        tls_key: openfall.yaml, tls_check_hostname: no, durability: fsync, confirm_replicas: 1, confirm_timeout: 2s,
+        accept_risks: [no_append_only_file, eviction]}
 data: state
 pools: {rack: {local: yes}, far: }
 backends:

@@ -57,6 +57,7 @@ def errors() -> list[openfall.OpenfallError]:
         openfall.ClientClosed(),
         translate(ConnectionError("refused"), "redis://here"),
         openfall.StoreRefused("wrong password"),
+        openfall.UnsuitableRedis("no job is accepted by Redis at here: the append-only file is off"),
         openfall.StoreFull("no memory"),
         openfall.QueueFull("gpu.tiny.batch", 8, 4, 2),
         openfall.MemoryPressure("90 % of maxmemory"),

@@ -1,11 +1,13 @@
 -- Check, once for the whole fleet, whether the memory of Redis runs out. While more of it is used than may be, no job
 -- is accepted. This must begin before Redis itself refuses to write, and must work even then.
 -- Arguments: max_share (of `maxmemory`), check_ms (how long one check is good), pressure_ms (how long a refusal lasts)
+-- A user without the right to INFO checks nothing: the check of the server names the right.
 -- Reply: why no job is accepted from now on; '' when jobs are accepted, or when it was reported before
 local lock = LOCK .. 'pressure'
 if redis.call('EXISTS', lock) == 1 then return '' end
 redis.call('SET', lock, 1, 'PX', args.check_ms)
-local info = redis.call('INFO', 'memory')
+local info = redis.pcall('INFO', 'memory')
+if type(info) ~= 'string' then return '' end
 local used = tonumber(string.match(info, 'used_memory:(%d+)'))
 local max = tonumber(string.match(info, '[\r\n]maxmemory:(%d+)'))
 if max == 0 or used <= max * args.max_share then

@@ -156,7 +156,7 @@ def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering
         async with endpoint(["tiny-1"]) as api:
             ran = await run("preflight", "--config", configured(tmp_path, TINY, API=api))
         assert ran.returncode == 0, ran.stdout
-        assert ran.stdout.splitlines()[-1] == "6 checks passed."
+        assert ran.stdout.splitlines()[-1] == "7 checks passed."
 
     beside(story, openfall)
 

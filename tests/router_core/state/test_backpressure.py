@@ -176,6 +176,7 @@ def test_jobs_are_accepted_again_when_memory_is_free_and_pressure_is_reported_on
 @pytest.mark.usefixtures("roomy")
 def test_a_redis_without_maxmemory_has_no_memory_pressure(fleet):
     async def story(f):
+        f.store.config_set("maxmemory", 0)
         assert not await check_memory(f.link, 0.0001)
         assert await fetch_memory_pressure(f.link) is None
 
