@@ -28,16 +28,17 @@ _WORKER_COMMANDS = (
 _PREFIXES = ("of:", "rq:")
 _CHANNEL_COMMANDS = ("PUBLISH", "SUBSCRIBE")
 _KEYLESS: dict[str, tuple[str, ...]] = {
-    "TIME": ("TIME",), "FCALL": ("FCALL", "x", "0"), "EVAL": ("EVAL", "return 1", "0"),
+    "TIME": ("TIME",), "SCAN": ("SCAN", "0"), "FCALL": ("FCALL", "x", "0"), "EVAL": ("EVAL", "return 1", "0"),
     "FUNCTION|LOAD": ("FUNCTION", "LOAD", "x"),
 }  # fmt: skip
 COMPLETE_RULE = ("~of:*", "~rq:*", "&of:*", "&rq:*", "+@all", "-@admin", "-@dangerous", "+info", "+config|get")
 """The rights of a worker, as docs/redis.md has them."""
 
+_NEEDED_BY_ALL = (*_CHANNEL_COMMANDS, "TIME", "FCALL", "EVAL", "FUNCTION|LOAD")
 _OPTIONAL = frozenset({"INFO"})
 """Commands without which openfall runs, but cannot check everything."""
 
-_CALL = re.compile(r"redis\.p?call\(([^,)]*)")
+_CALL = re.compile(r"(?:redis\.p?call|guarded_call)\(([^,)]*)")
 _NAME = re.compile(r"'([A-Z]+)'")
 
 
@@ -69,9 +70,10 @@ def commands_of(*names: str) -> set[str]:
 
 
 def _samples(commands: Collection[str]) -> Iterator[RightSample]:
-    for command, call in _KEYLESS.items():
-        yield RightSample(command, call)
-    for command in sorted({*commands, *_CHANNEL_COMMANDS} - _KEYLESS.keys() - _OPTIONAL):
+    for command in sorted({*commands, *_NEEDED_BY_ALL} - _OPTIONAL):
+        if command in _KEYLESS:
+            yield RightSample(command, _KEYLESS[command])
+            continue
         for prefix in _PREFIXES:
             name = f"{prefix}x"  # in the place of each argument: commands differ in which ones are keys
             yield RightSample(command, (command, name, name), prefix)
