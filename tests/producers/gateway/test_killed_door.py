@@ -1,0 +1,144 @@
+"""Doors that are killed: their callers come again at another door."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from openfall.producers.gateway.serve import listening_sockets
+from openfall.router_core.state import keys
+from tests.faults import COMPLETION, answer, piece, stall
+from tests.producers.gateway.door import SAY, Door, open_door, run
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def _killable(door: Door, home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """A second door, as a process of its own."""
+    with listening_sockets(("127.0.0.1:0",)) as (free,):
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    text = (home / "openfall.yaml").read_text()
+    file = home / "second.yaml"
+    file.write_text(f'{text}\ngateway: {{listen: ["{address}"]}}\n')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce", "--quiet"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b'{"event": "ready"}\n'
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30) as http:
+            yield process, http
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def test_a_request_at_a_killed_door_is_answered_at_another_and_bought_once(redis_url: str, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await answer(COMPLETION)(writer)
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, slow) as door, _killable(door, tmp_path) as (process, http):
+            lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
+            await asyncio.wait_for(door.upstream.arrived.wait(), 20)
+            process.kill()
+            with pytest.raises(httpx.TransportError):
+                await lost
+            await _until_gone(door)
+            again = asyncio.create_task(door.chat())
+            gate.set()
+            response = await again
+        assert response.json()["choices"][0]["message"]["content"] == "A lantern festival."
+        assert len(door.upstream.calls_received) == 1
+
+    run(main)
+
+
+async def _until_gone(door: Door) -> None:
+    """Wait until the presence of the killed door has ended: 3 s."""
+    async with asyncio.timeout(20):
+        while True:
+            seconds, _ = await door.link.command("TIME")
+            if await door.link.command("ZCOUNT", keys.DOORS, int(seconds) * 1000, "+inf") == 1:
+                return
+            await asyncio.sleep(0.05)
+
+
+def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(redis_url: str, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        writer.write(head + _sse(piece(content="A lantern ")))
+        await writer.drain()
+        await gate.wait()
+        writer.write(_sse(piece(content="festival.")) + _sse(piece("stop")) + b"data: [DONE]\n\n")
+        await writer.drain()
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, slow) as door, _killable(door, tmp_path) as (process, http):
+            events: list[dict[str, Any]] = []
+            with pytest.raises(httpx.TransportError):
+                await _read_until_killed(http, process, events)
+            gate.set()
+            path = f"/v1/responses/{events[0]['response']['id']}?stream=true"
+            resumed = await door.http.get(f"{path}&starting_after={events[-1]['sequence_number']}")
+            events += [
+                json.loads(line.removeprefix("data: "))
+                for line in resumed.text.splitlines()
+                if line.startswith("data: ")
+            ]
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+        assert text == "A lantern festival."
+        assert events[-1]["type"] == "response.completed"
+        assert len(door.upstream.calls_received) == 1
+
+    run(main)
+
+
+async def _read_until_killed(
+    http: httpx.AsyncClient, process: asyncio.subprocess.Process, events: list[dict[str, Any]]
+) -> None:
+    """Stream a Response into `events`, and kill its door at the first text."""
+    body = {"model": "chat", "input": "x", "background": True, "stream": True}
+    async with http.stream("POST", "/v1/responses", json=body) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line.removeprefix("data: ")))
+                if events[-1]["type"] == "response.output_text.delta":
+                    process.kill()
+
+
+def _sse(chunk: object) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def test_a_killed_door_leaves_no_orphan(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall) as door, _killable(door, tmp_path) as (process, http):
+            lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
+            await asyncio.wait_for(door.upstream.arrived.wait(), 20)
+            (job,) = await door.link.command("ZRANGE", keys.ATTENDED, 0, -1)
+            process.kill()
+            await asyncio.wait([lost])
+            lost.exception()
+            result = await door.gateway.client.wait(job.decode(), 25)
+            await asyncio.wait_for(door.upstream.left.wait(), 10)
+        assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
+
+    run(main)
