@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.jobs.pieces import (
@@ -17,6 +18,15 @@ from openfall.workers.backends.exact_json import dumps
 
 _PLAIN = {"text": frozenset({"type", "text", "citations"}), "thinking": frozenset({"type", "thinking", "signature"})}
 """The blocks that typed pieces can say, with their fields."""
+
+_DELTAS: Mapping[str, tuple[str, str | None]] = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "signature_delta": ("signature", "thinking"),
+    "input_json_delta": ("partial_json", "tool_use"),
+}
+"""By the type of a delta, the field with its text, and the kind of the blocks in which typed pieces can say it."""
+_OTHER: tuple[str, None] = ("", None)
 
 _CALL = frozenset({"type", "id", "name", "input"})
 
@@ -55,17 +65,21 @@ class BlockPieces:
         """The open block grows."""
         self._kind = self._kind or "text"  # some servers begin no block
         delta = event["delta"]
-        match delta:
-            case {"type": "text_delta", "text": str(text)} if self._kind == "text":
-                return [TextPiece(0, text)] if text else []
-            case {"type": "thinking_delta", "thinking": str(text)} if self._kind == "thinking":
-                return [ThinkingPiece(0, text)] if text else []
-            case {"type": "signature_delta", "signature": str(text)} if self._kind == "thinking":
-                return self._signature(text)
-            case {"type": "input_json_delta", "partial_json": str(text)} if self._kind == "tool_use":
-                self._input = None if text else self._input
-                return [ToolArguments(0, self._calls - 1, text)] if text else []
-        return [RawEvent(event)]
+        kind = delta.get("type")
+        field, of_block = _DELTAS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
+        text = delta.get(field)
+        if of_block != self._kind or not isinstance(text, str):
+            return [RawEvent(event)]
+        if not text:
+            return []
+        if kind == "text_delta":
+            return [TextPiece(0, text)]
+        if kind == "thinking_delta":
+            return [ThinkingPiece(0, text)]
+        if kind == "signature_delta":
+            return self._signature(text)
+        self._input = None
+        return [ToolArguments(0, self._calls - 1, text)]
 
     def end_block(self) -> list[Piece]:
         """The open block ends."""

@@ -110,14 +110,14 @@ class CompletionAssembler(StreamAssembler):
         return super().add(event)
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
-        usage = merge_usage(self._head.get("usage"), completion_usage(fields))
+        reported = completion_usage(fields)
+        usage = merge_usage(self._head.get("usage"), reported)
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}
         self._head |= {"usage": usage} if usage is not None else {}
         choices = fields.get("choices")
         added = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
         pieces = [piece for choice in added for piece in self._add_choice(choice)]
-        is_last = not added or any(choice.get("finish_reason") for choice in added)
-        if is_last and completion_usage(fields) is not None:
+        if reported is not None and (not added or any(choice.get("finish_reason") for choice in added)):
             pieces.append(_usage_piece(usage))
         return pieces
 

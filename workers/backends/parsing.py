@@ -110,10 +110,8 @@ class StreamAssembler:
 
     def _without_halves(self, piece: Piece) -> Piece:
         """The piece with the half before it, and without the half at its end."""
-        if isinstance(piece, RawEvent):
-            return replace(piece, event=mend(piece.event))
         if not isinstance(piece, GrowingPiece):
-            return piece
+            return replace(piece, event=mend(piece.event)) if isinstance(piece, RawEvent) else piece
         text = piece.text
         if self._halves and (half := self._halves.pop(same_text(piece), "")):
             text = half + text

@@ -216,6 +216,22 @@ def test_events_record_every_step_of_a_job(fleet):
     fleet(story)
 
 
+def test_a_reset_names_the_new_delivery_and_is_written_only_if_there_are_pieces_to_void(fleet):
+    async def story(f):
+        await f.accept()
+        worker, delivery = await _started(f)
+        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) is True
+        for model in ("large", "other"):
+            queue = f"gpu.{model}.background"
+            await f.settle(worker, delivery, Handoff(model, True), queue)
+            worker = await f.worker(model, queues=(queue,))
+            delivery = await f.claim(worker)
+        resets = [(event["event"], event["delivery"]) for event in f.events(JOB) if event["event"] == "reset"]
+        assert resets == [("reset", 2)]
+
+    fleet(story)
+
+
 def test_a_stream_request_reaches_the_next_delivery(fleet):
     async def story(f):
         await f.accept()
