@@ -26,6 +26,7 @@ class ProblemCode(StrEnum):
 
     NO_WORKER = "no_worker"
     NOT_SERVED = "not_served"
+    WORKER_SHORT = "worker_short"
     NO_DEGRADE_WORKER = "no_degrade_worker"
     SUSPENDED = "suspended"
     NOT_ACCEPTING = "not_accepting"
@@ -63,6 +64,7 @@ def list_problems(
     """
     problems = [
         *_of_workers(status),
+        *_of_shortages(status),
         *_of_queues(status, max_wait_seconds),
         *_of_targets(away),
         *(
@@ -126,6 +128,13 @@ def _of_workers(status: FleetStatus) -> Iterator[FleetProblem]:
     if alive:
         for queue in status.unserved:
             yield _of_queue(ProblemCode.NOT_SERVED, ProblemSeverity.FAILURE, queue)
+
+
+def _of_shortages(status: FleetStatus) -> Iterator[FleetProblem]:
+    for worker in status.workers:
+        if worker.alive and worker.shortage:
+            code, severity = ProblemCode.WORKER_SHORT, ProblemSeverity.WARNING
+            yield FleetProblem(code=code, severity=severity, subject=worker.name, detail=worker.shortage)
 
 
 def _of_queues(status: FleetStatus, max_wait_seconds: float | None) -> Iterator[FleetProblem]:

@@ -44,6 +44,7 @@ class ErrorClass(StrEnum):
     # openfall's own
     NO_WORKER = "no_worker"
     NO_VRAM = "no_vram"
+    WORKER_LIMIT = "worker_limit"  # the worker lacks descriptors, memory, ports or threads
     CRASHED = "crashed"
     OTHER = "other"
 

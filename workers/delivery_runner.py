@@ -21,6 +21,7 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.execution.executor import Executor
 from openfall.workers.execution.piece_writer import PieceWriter
 from openfall.workers.settler import Settler
+from openfall.workers.slots import Slots, WorkerShort
 
 log = logging.getLogger("openfall.worker")
 
@@ -46,6 +47,7 @@ class DeliveryRunner:
     queue: WorkerQueue
     settler: Settler
     executor: Executor
+    slots: Slots
     on_finished: Callable[[], None]
     _running: dict[str, _Running] = field(default_factory=dict, init=False)
     _followed: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_FOLLOWED), init=False)
@@ -124,6 +126,9 @@ class DeliveryRunner:
             if not running.settles:
                 return None
             return self.executor.on_cancelled(delivery, clock(), by_command=_BY_COMMAND in cancelled.args)
+        except WorkerShort as shortage:
+            self.slots.shrink(str(shortage), len(self))
+            return self.executor.on_cancelled(delivery, clock(), by_command=False)
         except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
             log.exception("%s: internal error", delivery.id)
             return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())

@@ -17,6 +17,7 @@ from openfall.workers.delivery_runner import DeliveryRunner
 from openfall.workers.execution.executor import Executor
 from openfall.workers.maintenance.prober import Prober
 from openfall.workers.settler import Settler
+from openfall.workers.slots import Slots
 
 log = logging.getLogger("openfall.worker")
 
@@ -60,6 +61,7 @@ class Worker:
     prober: Prober
     settings: WorkerSettings
     runner: DeliveryRunner = field(init=False)
+    slots: Slots = field(init=False)
     _stop: StopMode = field(default=StopMode.NO, init=False)
     _drain_ends: float = field(default=float("inf"), init=False)  # monotonic: when calls in flight are put back
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -68,9 +70,11 @@ class Worker:
     _more_waiting: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        self.slots = Slots(self.settings.slots)
         self.runner = DeliveryRunner(
-            queue=self.queue, settler=self.settler, executor=self.executor, on_finished=self._on_finished
-        )
+            queue=self.queue, settler=self.settler, executor=self.executor, slots=self.slots,
+            on_finished=self._on_finished,
+        )  # fmt: skip
 
     async def work(self) -> None:
         """Work until stopped. Every claimed job is settled, spooled or put back before this returns."""
@@ -98,7 +102,7 @@ class Worker:
         drained_for = ""
         while self._stop is StopMode.NO:
             self._woken.clear()
-            want = min(max(0, self.settings.slots - len(self.runner)), MAX_JOBS_PER_CLAIM)
+            want = min(self.slots.free(len(self.runner)), MAX_JOBS_PER_CLAIM)
             if want == 0 and await self._pause(MAX_WAIT_SECONDS):
                 continue  # a slot is free; while none is, a claim of no job still brings the probes that are due
             try:
@@ -119,9 +123,10 @@ class Worker:
         jobs is useless while this worker has no free slot for one."""
         if not self.queue.reserved_slots:
             return want
-        reserved = min(self.queue.reserved_slots, self.settings.slots - 1)
+        slots = self.slots.count
+        reserved = min(self.queue.reserved_slots, slots - 1)
         others = sum(not delivery.interactive for delivery in self.runner.deliveries)
-        return max(0, min(want, self.settings.slots - reserved - others))
+        return max(0, min(want, slots - reserved - others))
 
     def _start(self, claim: Claim) -> None:
         claimed_at = time.monotonic()
@@ -162,7 +167,7 @@ class Worker:
             await self._listening.wait()
             try:
                 woken = await self.wakeup.wait(self._wait_seconds)
-                if woken and len(self.runner) >= self.settings.slots:
+                if woken and not self.slots.free(len(self.runner)):
                     await self.wakeup.forward()
             except StoreError:
                 await asyncio.sleep(REDIS_RETRY_SECONDS)
@@ -170,7 +175,7 @@ class Worker:
             self._woken.set()
 
     def _on_finished(self) -> None:
-        if self._more_waiting or len(self.runner) == self.settings.slots - 1 or not len(self.runner):
+        if self._more_waiting or len(self.runner) == self.slots.count - 1 or not len(self.runner):
             self._woken.set()
 
     async def _wait_until_idle(self) -> None:

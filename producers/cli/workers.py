@@ -41,7 +41,7 @@ def workers(config_path: Path | None, as_json: bool) -> None:
         rows = (
             (
                 worker.name,
-                worker.state if worker.alive else "gone",
+                (worker.shortage or worker.state) if worker.alive else "gone",
                 format_age(worker.heartbeat_age_seconds),
                 worker.answered,
                 worker.failed,

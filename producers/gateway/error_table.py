@@ -85,6 +85,7 @@ TABLE: Mapping[str, Row] = {
     "not_installed": Row(503, _SERVER, "not_installed", "api_error"),
     "no_vram": Row(503, _SERVER, "no_vram", "api_error"),
     "no_worker": Row(503, _SERVER, "no_worker", "overloaded_error", True, 10, 529),
+    "worker_limit": Row(503, _SERVER, "worker_limit", "overloaded_error", True, 10, 529),
     "crashed": Row(500, _SERVER, "crashed", "api_error"),
     "other": Row(500, _SERVER, "other", "api_error"),
 }

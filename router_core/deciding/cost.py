@@ -14,7 +14,7 @@ TOKENS_PER_PRICE_UNIT = 1_000_000
 REFUSED = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.RATE_LIMITED, ErrorClass.AUTH,
     ErrorClass.OUT_OF_CREDITS, ErrorClass.FORBIDDEN, ErrorClass.NOT_INSTALLED, ErrorClass.NO_VRAM, ErrorClass.BUDGET,
-    ErrorClass.LOCAL_ONLY, ErrorClass.PAUSED, ErrorClass.NO_WORKER,
+    ErrorClass.LOCAL_ONLY, ErrorClass.PAUSED, ErrorClass.NO_WORKER, ErrorClass.WORKER_LIMIT,
 })  # fmt: skip
 """Errors that come only before the first token. Any other error may end an answer midway, which is paid for."""
 

@@ -55,6 +55,7 @@ DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
     ErrorClass.INVALID_OUTPUT:   Disposition(_D,       _OK,    _FINE,      True,  _OUT),
     ErrorClass.NO_WORKER:        Disposition(_T,       _OK,    _FINE,      True,  _AWAY),
     ErrorClass.NO_VRAM:          Disposition(_F,       _TRIP,  _FINE,      False, _AWAY),
+    ErrorClass.WORKER_LIMIT:     Disposition(_T,       _OK,    _FINE,      True,  _AWAY),
     ErrorClass.CRASHED:          Disposition(_D,       _OK,    _FINE,      False, None),
     ErrorClass.OTHER:            Disposition(_D,       _BAD,   _FINE,      True,  _AWAY),
 })  # fmt: skip

@@ -55,6 +55,8 @@ class WorkerStatus:
     answered: int
     failed: int
     catalog: str = ""
+    shortage: str = ""
+    """What its process lacks, and how many slots it takes meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: fl
         answered=read_number(fields.get("successful_job_count")),
         failed=read_number(fields.get("failed_job_count")),
         catalog=read_text(fields.get(keys.CATALOG_FIELD)),
+        shortage=read_text(fields.get(keys.SHORTAGE_FIELD)),
     )
 
 

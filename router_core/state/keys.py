@@ -26,6 +26,7 @@ RQ_WORKERS = "rq:workers"
 RQ_WORKERS_OF = "rq:workers:"
 RQ_PUBSUB = "rq:pubsub:"
 CATALOG_FIELD = "of_catalog"  # of an rq worker's hash: the digest of its catalog. rq ignores it
+SHORTAGE_FIELD = "of_shortage"  # of the same hash: what its process lacks
 
 # Ours.
 RECORD = "of:job:"  # hash: the record of a job. Short values only: Redis then packs it tightly

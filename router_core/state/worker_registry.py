@@ -49,6 +49,11 @@ async def register(link: RedisConnection, who: WorkerIdentity) -> None:
     await link.command("SADD", keys.RQ_QUEUES, *(keys.RQ_QUEUE + queue for queue in who.queues))
 
 
+async def report_shortage(link: RedisConnection, who: WorkerIdentity, shortage: str) -> None:
+    """What the process of this worker lacks, for `openfall status`; empty: nothing."""
+    await link.command("HSET", keys.RQ_WORKER + who.name, keys.SHORTAGE_FIELD, shortage)
+
+
 async def unregister(link: RedisConnection, who: WorkerIdentity) -> None:
     """Leave rq's worker list, at a clean stop."""
     key = keys.RQ_WORKER + who.name

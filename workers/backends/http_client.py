@@ -18,6 +18,7 @@ from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.error_mapping import shorten
 from openfall.workers.backends.exact_json import dumps
+from openfall.workers.backends.own_limits import describe_shortage
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader, read_json, read_liveness
 from openfall.workers.backends.transport import Transport, describe_error
@@ -84,14 +85,16 @@ class HttpClient:
             response = await self._send(self._below_version(path), payload, headers)
             if response.status in _NO_SUCH_PATH and (other := self._without_guess(path)):
                 response = await self._try_other(response, other, payload, headers)
-        except aiohttp.ClientError as error:
-            return Failure(error_class=ErrorClass.CONNECTION, detail=shorten(describe_error(error)))
+        except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
+            return _unsent(error)
         try:
             return await read(response)
         except aiohttp.ClientError:
             return malformed("the connection broke off within the answer")
         except AnswerTooLarge as error:
             return malformed(str(error))
+        except MemoryError as error:
+            return _unsent(error)
         finally:
             response.close()
 
@@ -124,6 +127,15 @@ class HttpClient:
         first.close()
         self._is_unversioned = True
         return other
+
+
+def _unsent(error: Exception) -> Failure:
+    """The failure of a call without a response. An error that is no upstream's and no shortage is raised again."""
+    if shortage := describe_shortage(error):
+        return Failure(error_class=ErrorClass.WORKER_LIMIT, detail=shortage)
+    if not isinstance(error, aiohttp.ClientError):
+        raise error
+    return Failure(error_class=ErrorClass.CONNECTION, detail=shorten(describe_error(error)))
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:

@@ -46,6 +46,7 @@ from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.model_call import CalledJob, ModelCaller
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
 from openfall.workers.execution.retry_budget import RetryBudget
+from openfall.workers.slots import WorkerShort
 
 
 class Executor(Protocol):
@@ -58,7 +59,7 @@ class Executor(Protocol):
         on_pieces: OnPieces | None,
         on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
-        """Execute one delivery. `clock` is the server's, in epoch seconds."""
+        """Execute one delivery. `clock` is the server's, in epoch seconds. Raises `WorkerShort`."""
         ...
 
     def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
@@ -96,7 +97,7 @@ class JobExecutor:
         on_pieces: OnPieces | None,
         on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
-        """Make at most one call. Raises only when cancelled."""
+        """Make at most one call. Raises `WorkerShort` if this process could not make it."""
         try:
             progress = _read_progress(delivery, clock())
         except UnreadableEnvelope as error:
@@ -107,6 +108,8 @@ class JobExecutor:
         if not isinstance(step, Call):
             return self._conclude(step, progress, None)
         called = await self._caller.call(step, progress.as_called, on_pieces, on_progress)
+        if isinstance(called.answer, Failure) and called.answer.error_class is ErrorClass.WORKER_LIMIT:
+            raise WorkerShort(called.answer.detail)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.judging else check_answer(called.answer, job, self._catalog, schema_error)

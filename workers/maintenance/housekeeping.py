@@ -17,7 +17,7 @@ from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
-from openfall.router_core.state.worker_registry import listen_commands, register
+from openfall.router_core.state.worker_registry import listen_commands, register, report_shortage
 from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -129,6 +129,10 @@ class Housekeeping:
             await register(self.link, self.identity)
         for job_id in lost:
             self.worker.runner.abandon(job_id)
+        slots = self.worker.slots
+        if (state := slots.state) != slots.reported:
+            await report_shortage(self.link, self.identity, state)
+            slots.reported = state
 
     async def _reap(self) -> None:
         for job_id, queue, outcome in await reap(self.link):

@@ -87,6 +87,8 @@ def evaluate_probe(
     failure = outcome if isinstance(outcome, Failure) else None
     error = failure.error_class if failure else None
     refused = credential_signal(error) is CredentialSignal.PARK
+    if error is ErrorClass.WORKER_LIMIT and failure is not None:  # this worker could not send it
+        return breakers.ProbeResult(CallSignal.NEUTRAL, failure.detail, KEY_RETRY_SECONDS, jitter)
     detail = f"{failure.error_class}: {failure.detail}" if failure else ""
     cause = (error, failure.http_status, failure.cause) if failure else (None, None, "")
     if probe.target.startswith("key:"):

@@ -1,0 +1,40 @@
+"""Errors that are this process's own: it lacks file descriptors, memory, ports or threads. No upstream is to blame."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import aiohttp
+
+_OWN_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
+
+
+def describe_shortage(error: BaseException) -> str | None:
+    """What this process lacks, by the error of a call; None: the error is not its own."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, RuntimeError):
+        return "no further thread can be started" if "can't start new thread" in str(error) else None
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, socket.gaierror):  # the resolver does not say that it could open no file
+        return None if _can_open_file() else os.strerror(errno.EMFILE).lower()
+    if not isinstance(cause, OSError) or cause.errno is None:
+        return None
+    if cause.errno in _OWN_ERRORS or (cause.errno == errno.EADDRNOTAVAIL and not _is_ipv6(error)):
+        return os.strerror(cause.errno).lower()
+    return None
+
+
+def _is_ipv6(error: BaseException) -> bool:
+    """Whether the address is one of IPv6. A machine without IPv6 reports it like a machine without a free port."""
+    return isinstance(error, aiohttp.ClientConnectorError) and ":" in error.host
+
+
+def _can_open_file() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
