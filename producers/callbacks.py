@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic_core import to_json
 
 from openfall.config.settings import Settings
+from openfall.producers.arguments import describe
 from openfall.producers.errors import BadRequest
 from openfall.router_core.url_rules import is_allowed_host, is_internal_host
 
@@ -37,7 +38,8 @@ def callback_options(options: Mapping[str, Any], settings: Settings) -> dict[str
 def check_inbox_name(name: str) -> str:
     """The name, if it is valid: it is a part of a key in Redis. Raises `BadRequest`."""
     if not isinstance(name, str) or not _INBOX.fullmatch(name):
-        raise BadRequest(f"not the name of an inbox: {name!r}. It has 1 to 64 letters, digits, `_`, `.` or `-`.")
+        wrong = repr(name) if isinstance(name, str) and len(name) <= 64 else describe(name)
+        raise BadRequest(f"not the name of an inbox: {wrong}. It has 1 to 64 letters, digits, `_`, `.` or `-`.")
     return name
 
 

@@ -6,17 +6,28 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from openfall.config import LoadedConfig, Settings, load, redis_server
+from openfall.config import LoadedConfig, NoRedis, Settings, load, redis_server
+from openfall.producers.arguments import (
+    CONFIG,
+    COUNT,
+    NAME,
+    PRODUCER,
+    REDIS_URL,
+    WAIT,
+    check,
+    check_job_id,
+    check_many,
+)
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore, ClientStores
-from openfall.producers.errors import BadRequest, ProducerError, StillQueued
+from openfall.producers.errors import ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.model_loading import ModelLoad, load_model
@@ -27,7 +38,7 @@ from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, SubmitError,
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import Backpressure, StoreUnreachable
+from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
@@ -70,6 +81,10 @@ class AsyncOpenfall:
         producer: str | None = None,
         retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
+        check("redis_url", redis_url, REDIS_URL)
+        check("config", config, CONFIG)
+        check("producer", producer, PRODUCER)
+        check("retry_for", retry_for, WAIT, required=True)
         loaded = config if isinstance(config, LoadedConfig) else load(None if config is None else Path(config))
         self.config = loaded
         self.producer = producer or producer_name()
@@ -102,7 +117,8 @@ class AsyncOpenfall:
         `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
         job, terms = prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())
-        return await self._retry(lambda: self.store.jobs.accept(job, terms))
+        with _about(job.id):
+            return await self._retry(lambda: self.store.jobs.accept(job, terms))
 
     async def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
         """Submit many jobs. Each is accepted or refused on its own; the list has one entry per request, in order.
@@ -110,6 +126,7 @@ class AsyncOpenfall:
         While a queue is full, its jobs are retried for `retry_for` seconds. Later jobs are then tried once each. A job
         refused with `Backpressure` may be submitted again later.
         """
+        check_many(requests)
         answers: list[Receipt | SubmitError] = []
         await self._retry(self._connection)
         retry_on = RETRYABLE
@@ -181,6 +198,7 @@ class AsyncOpenfall:
         text.
         """
         job_id = _job_id(job)
+        check("cursor", cursor, COUNT, required=True)
         async with aclosing(follow(self.store, job_id, cursor, requests_pieces=deltas)) as events:
             async for event in events:
                 if event["event"] != "delta" or pieces:
@@ -195,25 +213,31 @@ class AsyncOpenfall:
         each (default: this producer): every delivery goes to one reader, and those of a reader silent for 60 s go to
         another. Survives outages of Redis. Raises `BadRequest` for an invalid name.
         """
+        check("reader", reader, PRODUCER)
         return self._read_inbox(check_inbox_name(name), reader or self.producer)
 
     async def result(self, job_id: str) -> Result | None:
         """The final result of a job; None while there is none. Raises `UnknownJob`."""
-        return await self._retry(lambda: self.store.jobs.result(_job_id(job_id)))
+        with _about(job_id := _job_id(job_id)):
+            return await self._retry(lambda: self.store.jobs.result(job_id))
 
     async def record(self, job_id: str) -> JobRecord:
         """The stored state of a job. Raises `UnknownJob`."""
-        return await self._retry(lambda: self.store.jobs.record(_job_id(job_id)))
+        with _about(job_id := _job_id(job_id)):
+            return await self._retry(lambda: self.store.jobs.record(job_id))
 
     async def cancel(self, job_id: str) -> bool:
         """End a job. False: it had ended before."""
-        return await self._retry(lambda: self.store.jobs.cancel(_job_id(job_id)))
+        with _about(job_id := _job_id(job_id)):
+            return await self._retry(lambda: self.store.jobs.cancel(job_id))
 
     async def load_model(self, model: str, *, backend: str | None = None) -> list[ModelLoad]:
         """Load a model into the memory of its backends, or of one of them, and wait for it. Raises `UnknownName`.
 
         A backend may unload other models to make room. Its host must be reachable from here.
         """
+        check("model", model, NAME, required=True)
+        check("backend", backend, NAME)
         return await load_model(self.config.catalog, self.store.try_connection(), model, backend)
 
     async def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
@@ -257,7 +281,14 @@ def _find_redis(given: RedisServer | str | None, settings: Settings) -> RedisSer
 
 
 def _job_id(job: Receipt | str) -> str:
-    job_id = job.id if isinstance(job, Receipt) else job
-    if not job_id:
-        raise BadRequest("the job id is empty")
-    return job_id
+    return check_job_id(job.id if isinstance(job, Receipt) else job)
+
+
+@contextmanager
+def _about(job_id: str) -> Iterator[None]:
+    """Errors of Redis name the job that they are about."""
+    try:
+        yield
+    except (StoreError, NoRedis) as error:
+        error.job_id = error.job_id or job_id
+        raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any, get_args
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from openfall.producers.arguments import check_json, describe
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
@@ -48,6 +48,10 @@ def parse_dialect(name: str | None) -> Dialect:
 
 def build_body(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The request body, with `parameters` added. A whole body stays as it is otherwise. Raises `BadRequest`."""
+    if isinstance(prompt, bytes | bytearray) or not isinstance(prompt, str | Sequence | Mapping):
+        raise BadRequest(
+            f"the prompt must be text, a list of messages, or a whole request body, not {describe(prompt)}"
+        )
     if isinstance(prompt, str):
         if not prompt.strip():
             raise BadRequest("the prompt is empty")
@@ -66,7 +70,8 @@ def build_body(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) 
 def check_messages(messages: object, dialect: Dialect = "openai") -> None:
     """Raises `BadRequest` unless this is a non-empty list of messages, each with a role and content."""
     if not isinstance(messages, list) or not messages:
-        raise BadRequest("`messages` must be a non-empty list of {role, content}")
+        wrong = "" if messages is None or isinstance(messages, list) else f", not {describe(messages)}"
+        raise BadRequest(f"`messages` must be a non-empty list of {{role, content}}{wrong}")
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise BadRequest(f"messages[{number}] must be an object {{role, content}}, not {type(message).__name__}")
@@ -77,12 +82,14 @@ def check_size(body: Mapping[str, Any], max_bytes: int) -> int:
     """The bytes of a body as JSON. Raises `PromptTooLarge` for more than `max_bytes`, and `BadRequest` if it is not
     JSON."""
     try:
-        size = len(to_json(body))
+        packed = to_json(body)
     except (PydanticSerializationError, ValueError) as error:
+        check_json(body, b"")
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
-    if size > max_bytes:
-        raise PromptTooLarge(size, max_bytes)
-    return size
+    check_json(body, packed)
+    if len(packed) > max_bytes:
+        raise PromptTooLarge(len(packed), max_bytes)
+    return len(packed)
 
 
 def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) -> None:
@@ -92,7 +99,9 @@ def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) 
         raise BadRequest(f"{location} has no role: write {roles}")
     if not _has_content(message, dialect):
         kinds = "text; images go into `images`" if dialect == "ollama" else "text, or a list of parts"
-        raise BadRequest(f"{location} has no content: write {kinds}")
+        content = message.get("content")
+        wrong = f"has a content of a wrong type ({describe(content)})" if content else "has no content"
+        raise BadRequest(f"{location} {wrong}: write {kinds}")
 
 
 def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:
@@ -145,7 +154,7 @@ def _check_numbers(parameters: Mapping[str, Any]) -> None:
         value = parameters.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise BadRequest(f"`{name}` must be a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
+            raise BadRequest(f"`{name}` must be a number, not {describe(value)}")
         if name in _LENGTHS and value < 1:
             raise BadRequest(f"`{name}` must be 1 or more, not {value!r}")

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, cast
 from pydantic import ValidationError
 
 from openfall.config import LoadedConfig, literals
+from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
@@ -35,6 +36,9 @@ from openfall.router_core.vocabulary import Dialect, Urgency
 
 MAX_DEADLINE = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds. A later deadline is a mistake, such as milliseconds."""
+
+MAX_DURATION = 4102444800.0
+"""A longer duration is a mistake too."""
 
 _JOB_KEYS = ("model", "stream")
 """Keys of a body that the job holds, not its body: its target, and whether it streams."""
@@ -97,9 +101,6 @@ class SubmitOptions(TypedDict, total=False):
     response_format: Mapping[str, Any] | None
 
 
-OPTIONS = frozenset(SubmitOptions.__annotations__)
-
-
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """One request as its caller wrote it. `max_bytes`: its limit in place of `limits: max_prompt`."""
@@ -127,8 +128,7 @@ def prepare(
     task, model, urgency, dialect or option.
     """
     options = request.options
-    if unknown := options.keys() - OPTIONS:
-        raise UnknownName("option", min(unknown), OPTIONS)  # a misspelled `local_only` must not pass silently
+    check_options(options, SUBMIT_OPTIONS)
     dialect, values = parse_dialect(options.get("dialect")), cast("Mapping[str, Any]", options)
     body = build_body(request.prompt, dialect, {name: values.get(name) for name in PARAMETERS})
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
@@ -179,10 +179,12 @@ def _route_fields(routed: Route) -> dict[str, Any]:
 
 def parse_duration(value: float | str) -> float:
     """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest` for anything else and for zero."""
-    seconds = literals.parse_duration(value.strip()) if isinstance(value, str) else float(value)
-    if seconds is None or not 0 < seconds < float("inf"):
-        raise BadRequest(f"not a duration: {value!r}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
-    return seconds
+    check("a duration", value, DURATION)
+    seconds = literals.parse_duration(value.strip()) if isinstance(value, str) else value
+    if seconds is None or not 0 < seconds < MAX_DURATION:
+        wrong = repr(value) if isinstance(value, str) else describe(value)
+        raise BadRequest(f"not a duration: {wrong}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
+    return float(seconds)
 
 
 def parse_timestamp(value: float | str | datetime) -> float:
@@ -194,7 +196,7 @@ def parse_timestamp(value: float | str | datetime) -> float:
         return moment.timestamp()
     if not 0 < moment < MAX_DEADLINE:
         raise BadRequest(
-            f"not a moment: {value!r}. Write epoch seconds before the year 2100, or 2027-01-31T08:00:00+09:00."
+            f"not a moment: {describe(value)}. Write epoch seconds before the year 2100, or 2027-01-31T08:00:00+09:00."
         )
     return float(moment)
 
@@ -249,6 +251,8 @@ def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dia
     target = body.get("model")
     if target is not None and not isinstance(target, str):
         raise BadRequest("`model` must be text: the name of a role, task or model, or auto")
+    check("model", target, NAME)
+    check("stream", body.get("stream"), FLAG)
     named = role or options.get("task") or (model and model != AUTO)
     return RouteRequest(
         target=AUTO if model == AUTO else target,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
 
 from openfall.config import LoadedConfig
+from openfall.producers.arguments import NAME, OUTCOMES, RESOLVE_OPTIONS, check, check_options, describe
 from openfall.producers.client_store import fetch_fleet, try_redis
-from openfall.producers.errors import NoModel
+from openfall.producers.errors import BadRequest, NoModel
 from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.catalog.catalog import Catalog
@@ -127,15 +128,17 @@ async def resolve_model(
     config: LoadedConfig, connection: RedisConnection | None, role: str | None, options: ResolveOptions
 ) -> RuntimeModel:
     """The model to call. Raises `UnknownName`, `NoModel`."""
+    check("role", role, NAME)
+    check_options(options, RESOLVE_OPTIONS)
     catalog = config.catalog
     snapshot = await fetch_fleet(connection, catalog)
     resolution = resolve(
-        catalog, route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
+        catalog, route_request(role, options), snapshot, exclude=options.get("exclude") or (), direct=True
     )
     spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
     start = CallStart(first_credential(catalog, resolution.backend))
     if connection is not None and snapshot is not None:
-        tokens = options.get("prompt_tokens", 0) + (spec.max_tokens or 0)
+        tokens = (options.get("prompt_tokens") or 0) + (spec.max_tokens or 0)
         start = await _start_call(connection, catalog, resolution, tokens) or start
     secret = catalog.credentials(resolution.backend).get(start.credential, "")
     return RuntimeModel(
@@ -193,7 +196,7 @@ def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
         group=options.get("group"),
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
-        needs=Requirements(tokens_at_least=options.get("prompt_tokens", 0)),
+        needs=Requirements(tokens_at_least=options.get("prompt_tokens") or 0),
         texts=(text,) if (text := options.get("text")) else (),
     )
 
@@ -202,6 +205,9 @@ async def report_outcome(
     config: LoadedConfig, connection: RedisConnection | None, model: RuntimeModel, outcome: CallOutcome
 ) -> bool:
     """Report a call. False: Redis did not take it within `REDIS_TIMEOUT_SECONDS`. The caller must not wait longer."""
+    if not isinstance(model, RuntimeModel):
+        raise BadRequest(f"`model` must be what `resolve` returned, not {describe(model)}")
+    check_options(outcome, OUTCOMES, "outcome")
     if connection is None:
         return False
     latency = outcome.get("latency_seconds")

@@ -26,7 +26,7 @@ PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
 OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, OutputWriteError}
 """Errors that only the command line raises."""
 
-INTERNAL = {"InterpolationError", "CatalogError", "NothingFits"}
+INTERNAL = {"InterpolationError", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted"}
 """Exceptions that another one replaces before a caller sees them."""
 
 
@@ -61,6 +61,7 @@ def errors() -> list[openfall.OpenfallError]:
         openfall.StoreFull("no memory"),
         openfall.QueueFull("gpu.tiny.batch", 8, 4, 2),
         openfall.MemoryPressure("90 % of maxmemory"),
+        openfall.NotConfirmed(1, 0, 2, 1.0),
         openfall.DeadlinePassed("it has passed"),
         openfall.IdempotencyConflict("key-1", "job-000002"),
         openfall.UnknownJob("job-000003"),

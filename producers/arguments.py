@@ -1,0 +1,197 @@
+"""Checks arguments, so that a mistake is an error that names the argument, its type and what is expected."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from openfall.config import LoadedConfig
+from openfall.producers.errors import BadRequest
+from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.redis_server import RedisServer
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+MAX_NAME = 256
+MAX_DEPTH = 200
+"""Levels of lists and objects within a request."""
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an argument must be: a test, and words for it."""
+
+    matches: Callable[[Any], object]
+    expected: str
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value))
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_real(value) and 0 <= value < 1e300
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and _is_seconds(value) and value < 2**53
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(_is_text, value))
+
+
+TEXT = Kind(_is_text, "text")
+NAME = Kind(lambda value: _is_text(value) and len(value) <= MAX_NAME, f"text of at most {MAX_NAME} characters")
+FLAG = Kind(lambda value: isinstance(value, bool), "True or False")
+COUNT = Kind(_is_count, "a whole number, 0 or more")
+SECONDS = Kind(_is_seconds, "a number of seconds, 0 or more")
+WAIT = Kind(lambda value: _is_seconds(value) or value == math.inf, "a number of seconds, 0 or more")
+DURATION = Kind(lambda value: NAME.matches(value) or _is_real(value), "seconds or text such as 90, 500ms, 5m, 2h, 1d")
+MOMENT = Kind(
+    lambda value: NAME.matches(value) or _is_real(value) or isinstance(value, datetime),
+    "epoch seconds, an aware datetime, or text such as 2027-01-31T08:00:00+09:00",
+)
+LIST_OF_TEXT = Kind(_is_list_of_text, "a list of text")
+TEXT_OR_LIST = Kind(lambda value: _is_text(value) or _is_list_of_text(value), "text or a list of text")
+OBJECT = Kind(lambda value: isinstance(value, Mapping), "an object")
+ANY = Kind(lambda value: True, "any value")
+PRODUCER = Kind(
+    lambda value: _is_text(value) and value.isprintable() and 0 < len(value) <= 128, "text of 1 to 128 characters"
+)
+CONFIG = Kind(
+    lambda value: (
+        isinstance(value, Path | LoadedConfig) or (_is_text(value) and value.isprintable() and 0 < len(value) <= 4096)
+    ),
+    "the path of a file, or a loaded configuration",
+)
+
+
+def _is_redis(value: object) -> bool:
+    url = isinstance(value, str) and _is_text(value) and value.isprintable()
+    return isinstance(value, RedisServer) or value == "" or (url and str(value).startswith(REDIS_SCHEMES))
+
+
+REDIS_URL = Kind(
+    _is_redis,
+    "an address such as redis://127.0.0.1:6379/0, rediss://... or unix://...",
+)
+
+SUBMIT_OPTIONS: Mapping[str, Kind] = {
+    **dict.fromkeys(("role", "task", "model", "group", "dialect", "urgency"), NAME),
+    **dict.fromkeys(("idempotency_key", "id"), TEXT),
+    **dict.fromkeys(("local_only", "stream"), FLAG),
+    "expires_in": DURATION,
+    "deadline": MOMENT,
+    **dict.fromkeys(("inbox", "webhook", "reply_to"), ANY),  # `callbacks` checks them
+    **dict.fromkeys(("max_tokens", "temperature", "top_p", "seed"), ANY),  # `prompt` checks them
+    "stop": TEXT_OR_LIST,
+    "response_format": OBJECT,
+    "wire_headers": OBJECT,
+}
+RESOLVE_OPTIONS: Mapping[str, Kind] = {
+    **dict.fromkeys(("target", "task", "model", "group", "urgency"), NAME),
+    "text": TEXT,
+    "local_only": FLAG,
+    "exclude": LIST_OF_TEXT,
+    "prompt_tokens": COUNT,
+}
+OUTCOMES: Mapping[str, Kind] = {
+    "error": Kind(lambda value: isinstance(value, str | BaseException), "an error class, other text, or an exception"),
+    "status": COUNT,
+    **dict.fromkeys(("latency_seconds", "retry_after"), SECONDS),
+    **dict.fromkeys(("input_tokens", "output_tokens"), COUNT),
+}
+
+
+def check(name: str, value: object, kind: Kind, *, required: bool = False) -> None:
+    """Raises `BadRequest` unless the value is of its kind. None will do, unless the value is required."""
+    if (required or value is not None) and not kind.matches(value):
+        raise BadRequest(f"`{name}` must be {kind.expected}, not {describe(value)}")
+
+
+def check_options(options: object, kinds: Mapping[str, Kind], what: str = "option") -> None:
+    """Check named options. Raises `BadRequest`, and `UnknownName` for one that is not in `kinds`."""
+    if not isinstance(options, Mapping):
+        raise BadRequest(f"the {what}s must be an object of names and values, not {describe(options)}")
+    for name, value in options.items():
+        if name not in kinds:
+            raise UnknownName(what, str(name), kinds)  # a misspelled `local_only` must not pass silently
+        check(name, value, kinds[name])
+
+
+def check_job_id(value: object) -> str:
+    """The id, if it may be one. Raises `BadRequest`."""
+    if not isinstance(value, str):
+        raise BadRequest(f"a job is the receipt of `submit`, or its id as text, not {describe(value)}")
+    if not value:
+        raise BadRequest("the job id is empty")
+    if not _JOB_ID.fullmatch(value):
+        raise BadRequest("not a job id: it has up to 64 letters, digits, `-` or `_`")
+    return value
+
+
+def check_many(requests: object) -> None:
+    """Raises `BadRequest` unless this is a collection of requests. A text would be a job for each letter."""
+    if isinstance(requests, str | bytes | bytearray | Mapping) or not hasattr(requests, "__iter__"):
+        raise BadRequest(
+            f"`requests` must be a list of prompts or of JobRequest, not {describe(requests)}. For one: `submit`"
+        )
+
+
+def describe(value: object) -> str:
+    """The type of a value; of a number, the value."""
+    if isinstance(value, bool | float) or (_is_real(value) and -1e15 < value < 1e15):  # type: ignore[operator]
+        return repr(value)
+    if isinstance(value, str):
+        if not _is_text(value):
+            return "text with half a character (a lone surrogate)"
+        return f"text of {len(value):,} characters" if len(value) > MAX_NAME else "text"
+    return type(value).__name__
+
+
+def check_json(body: Mapping[str, Any], packed: bytes) -> None:
+    """Raises `BadRequest` if a body has a value that JSON has not. `packed` is the body as pydantic writes it, which
+    takes a set for a list and bytes for text."""
+    try:
+        orjson.dumps(body, option=_STRICT)
+        strict = True
+    except TypeError:  # also an integer of more than 64 bits, which JSON has
+        strict = False
+    if strict and b"NaN" not in packed and b"Infinity" not in packed:
+        return
+    for path, value in foreign_values(body):
+        raise BadRequest(f"the request cannot be written as JSON: `{path}` is {describe(value)}")
+
+
+def foreign_values(body: Mapping[Any, Any]) -> Iterator[tuple[str, object]]:
+    """The values within a body that JSON has not, each with its path."""
+    pending: list[tuple[str, object, int]] = [(str(name), value, 1) for name, value in body.items()]
+    while pending:
+        path, value, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise BadRequest(f"the request cannot be written as JSON: it has more than {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            pending += [(f"{path}.{name}", below, depth + 1) for name, below in value.items()]
+        elif isinstance(value, list | tuple):
+            pending += [(f"{path}[{number}]", below, depth + 1) for number, below in enumerate(value)]
+        elif not (value is None or isinstance(value, bool | int) or _is_text(value) or _is_finite(value)):
+            yield path, value
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
