@@ -209,3 +209,11 @@ def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: R
     assert "submitted by" in shown
     assert "tiny@rack: answered after 0.1s, 3+4 tok, $?" in shown
     assert "answered, $? in all" in shown
+
+
+def test_job_why_of_a_fallen_job_says_that_it_waits_for_a_degrade_worker(openfall: Run, store: Any) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
+    store.hset(f"of:job:{job_id}", "queue", "degrade")
+    shown = openfall("job", "why", job_id)
+    assert shown.returncode == 0
+    assert "waits in degrade: no model could serve it, and no degrade worker has claimed it yet" in shown.stdout
