@@ -256,3 +256,18 @@ def test_a_bulk_of_jobs_is_refused_with_the_same_error(serve, configured):
 
     answers = asyncio.run(story())
     assert [type(answer) for answer in answers] == [api.UnsuitableRedis] * 2
+
+
+def test_status_workers_and_preflight_name_a_worker_that_reads_another_configuration(
+    answering, redis_url, openfall: Run
+):
+    with redis.Redis.from_url(redis_url) as store:
+        store.hset("rq:worker:answering-worker", "of_catalog", "0123456789ab")
+    words = "workers read another configuration than this file"
+    status = openfall("status")
+    assert words in status.stdout
+    assert "0123456789ab: answering-worker" in status.stdout
+    assert words in openfall("workers").stderr + openfall("workers").stdout
+    result = by_check(openfall("preflight", "--json"))["workers", "catalog"]
+    assert (result["state"], "answering-worker" in result["message"]) == ("warning", True)
+    assert "one file" in result["remedy"]
