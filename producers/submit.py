@@ -11,7 +11,7 @@ from openfall.producers.client_store import UNREACHABLE
 from openfall.producers.errors import ProducerError
 from openfall.producers.request import PreparedJob
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable
+from openfall.router_core.state.errors import Backpressure, NotConfirmed, StoreError, StoreUnreachable
 from openfall.router_core.state.jobs import JobStore, Receipt
 
 T = TypeVar("T")
@@ -24,7 +24,9 @@ RETRY_FOR_SECONDS = 10.0
 RETRY_INTERVAL_SECONDS = 0.25
 FULL_QUEUE_INTERVAL_SECONDS = 1.0
 """Pause between attempts on a full queue: a refused job costs Redis as much as an accepted one."""
-RETRYABLE: Errors = (StoreUnreachable, Backpressure)
+UNCERTAIN: Errors = (StoreUnreachable, NotConfirmed)
+"""Errors after which the same job can be sent again at once."""
+RETRYABLE: Errors = (*UNCERTAIN, Backpressure)
 """Errors that may pass with time."""
 
 
@@ -61,7 +63,7 @@ async def retry(step: Callable[[], Awaitable[T]], retry_for: float) -> T:
     while True:
         try:
             return await step()
-        except UNREACHABLE:
+        except (*UNREACHABLE, NotConfirmed):
             if time.monotonic() > end:
                 raise
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)

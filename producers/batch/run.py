@@ -24,7 +24,7 @@ from openfall.producers.batch.waiting_reason import explain_waiting
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
 from openfall.producers.request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
-from openfall.producers.submit import submit_with_retry
+from openfall.producers.submit import UNCERTAIN, submit_with_retry
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
@@ -155,7 +155,7 @@ class BatchRun:
     ) -> tuple[list[tuple[BatchLine, PreparedJob]], Backpressure | None]:
         """Submit lines once. Returns those that a full queue refuses, and its refusal."""
         answers = await submit_with_retry(
-            self._client.store.jobs, [job for _, job in jobs], (StoreUnreachable,), self._client.retry_for
+            self._client.store.jobs, [job for _, job in jobs], UNCERTAIN, self._client.retry_for
         )
         refused, backpressure = [], None
         for (line, job), answer in zip(jobs, answers, strict=True):

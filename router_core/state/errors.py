@@ -40,13 +40,13 @@ class NotConfirmed(StoreError):
 
     remedy = "submit it again with the same id or key; that is harmless"
 
-    def __init__(self, on_disk: int, on_replicas: int, replicas: int, seconds: float) -> None:
-        self.on_disk, self.on_replicas = on_disk, on_replicas
-        disk = "Redis has it on its disk" if on_disk else "Redis has not confirmed that it is on its disk"
-        copies = f", {on_replicas} of {replicas} replicas have it on theirs" if replicas else ""
+    def __init__(self, job_id: str, confirmed: tuple[int, int], replicas: int, seconds: float) -> None:
+        self.job_id, (self.on_disk, self.on_replicas) = job_id, confirmed
+        disk = "Redis has it on its disk" if self.on_disk else "Redis has not confirmed that it is on its disk"
+        copies = f", {self.on_replicas} of {replicas} replicas have it on theirs" if replicas else ""
         super().__init__(
-            f"the job is accepted but not confirmed: after {seconds:g} s {disk}{copies}. Submit it again with the same "
-            "id or idempotency key: that is harmless. If it lasts, check the disk of Redis"
+            f"job {job_id} is accepted but not confirmed: after {seconds:g} s {disk}{copies}. Submit it again with the "
+            "same id or idempotency key: that is harmless. If it lasts, check the disk of Redis"
             f"{' and its replicas' if replicas else ''}"
         )
 

@@ -23,7 +23,14 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import Attendance, attendance_arguments
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
+from openfall.router_core.state.errors import (
+    DeadlinePassed,
+    IdempotencyConflict,
+    MemoryPressure,
+    NotConfirmed,
+    QueueFull,
+    UnknownJob,
+)
 from openfall.router_core.state.job_records import JobRecord, read_record, read_result
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -129,15 +136,16 @@ class JobStore:
     async def accept(self, job: CompletionJob, terms: SubmitTerms) -> Receipt:
         """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
 
-        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, or a `StoreError` of the
-        connection.
+        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, `NotConfirmed`, or a `StoreError`
+        of the connection.
         """
         rq_data = to_json([ENTRY_POINT, None, [job.id], {}])  # rq reads it uncompressed too, and it is shorter so
         if terms.body_bytes > LARGE_BODY_BYTES:
             packed, arguments = await asyncio.to_thread(lambda: (pack_job(job), _accept_arguments(job, terms)))
         else:
             packed, arguments = pack_job(job), _accept_arguments(job, terms)
-        reply = await self._link.script("accept", arguments, packed, rq_data, terms.reply_to)
+        bodies = packed, rq_data, terms.reply_to
+        reply, confirmation = await self._link.confirmed_script("accept", arguments, *bodies)
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
@@ -148,7 +156,11 @@ class JobStore:
             raise MemoryPressure(reply[2].decode())
         if verdict == b"conflict":
             raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
-        return Receipt(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")
+        receipt = Receipt(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")
+        server = self._link.server
+        if confirmation is not None and confirmation < (1, server.confirm_replicas):
+            raise NotConfirmed(receipt.id, confirmation, server.confirm_replicas, server.confirm_timeout)
+        return receipt
 
     async def accept_many(self, jobs: Iterable[tuple[CompletionJob, SubmitTerms]]) -> list[Receipt | BaseException]:
         """Accept in bulk: each is written or refused on its own, in the order given."""

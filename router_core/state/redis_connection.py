@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as aioredis
 from hiredis import pack_command
@@ -16,11 +16,11 @@ from redis.asyncio.connection import AbstractConnection
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
-from openfall.router_core.state import scripts
+from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import StoreFull, translate
-from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
+from openfall.router_core.state.redis_pool import Demoted, PrimaryPool, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
 
 REPLY_TIMEOUT_SECONDS = 5.0
@@ -30,6 +30,14 @@ MAX_BATCH = 128
 """Commands in one batch. More brings nothing, and the first would wait for the last."""
 
 Clock = Callable[[], float]
+
+
+class Confirmation(NamedTuple):
+    """How many servers have a write on their disks: the primary (0 or 1), and its replicas."""
+
+    on_disk: int
+    on_replicas: int
+
 
 _Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 """A command, and the future of its reply."""
@@ -52,6 +60,8 @@ class RedisConnection:
     `clock` replaces the server's clock in scripts, in epoch seconds; tests use it.
     """
 
+    max_batch = MAX_BATCH
+
     def __init__(self, server: RedisServer | str, *, clock: Clock | None = None) -> None:
         self.server = server_at(server)
         self.safe_url = display_address(self.server)
@@ -60,7 +70,8 @@ class RedisConnection:
         self.connections = 0
         """Connections opened so far: a new one may lead to a server that was restarted with other settings."""
         self._clock = clock
-        self._pool = open_pool(self.server, socket_timeout=REPLY_TIMEOUT_SECONDS)
+        self._pool = open_pool(self.server, socket_timeout=self._reply_timeout())
+        self._confirming: ConfirmingConnection | None = None
         self._connection: AbstractConnection | None = None
         self._waiting: deque[_Pending] = deque()
         self._more = asyncio.Event()
@@ -93,6 +104,19 @@ class RedisConnection:
             return await self.command("EVAL", script.text, 0, now, packed, *bodies)
         return await self.command(*call)
 
+    async def confirmed_script(
+        self, name: str, arguments: Mapping[str, Any] | bytes, *bodies: Any
+    ) -> tuple[Any, Confirmation | None]:
+        """Run a script, and wait until its write is on the disks that the server's settings name.
+
+        None in place of a confirmation: these settings name none."""
+        if not self.server.confirms:
+            return await self.script(name, arguments, *bodies), None
+        if self._confirming is None:  # of its own: no other command waits for a disk
+            self._confirming = ConfirmingConnection(self.server, clock=self._clock)
+        reply, confirmation = await self._confirming.script(name, arguments, *bodies)
+        return reply, confirmation
+
     async def command(self, *args: Any) -> Any:
         """Run one plain command. A key of another type than it needs is set aside first."""
         try:
@@ -105,6 +129,11 @@ class RedisConnection:
             return await self._send_command(args)
         except redis_errors.RedisError as error:
             raise translate(error, self.safe_url) from error
+
+    @property
+    def switches(self) -> int:
+        """How many times Sentinel named another primary than before."""
+        return self._pool.switches if isinstance(self._pool, PrimaryPool) else 0
 
     async def load(self, *names: str) -> None:
         """Load scripts ahead of their first use, so that the first job is as fast as any."""
@@ -121,6 +150,11 @@ class RedisConnection:
             _resolve(self._waiting.popleft()[1], _closed())
         await self._disconnect()
         await self._pool.aclose()
+        if self._confirming is not None:
+            await self._confirming.close()
+
+    def _reply_timeout(self) -> float:
+        return REPLY_TIMEOUT_SECONDS
 
     def _send_command(self, command: tuple[Any, ...]) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()
@@ -141,7 +175,7 @@ class RedisConnection:
             while True:
                 await self._more.wait()
                 while self._waiting:
-                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.max_batch))]
                     batch = [(command, future) for command, future in batch if not future.cancelled()]
                     await self._send(batch)
                 self._more.clear()
@@ -195,6 +229,33 @@ class RedisConnection:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
+
+
+class ConfirmingConnection(RedisConnection):
+    """A connection whose every reply has its confirmation with it: one `WAITAOF` a batch, in the same round trip."""
+
+    max_batch = 512
+    """A batch costs a write to the disk, so a larger one is better."""
+
+    def _reply_timeout(self) -> float:
+        return REPLY_TIMEOUT_SECONDS + self.server.confirm_timeout
+
+    async def _exchange(self, packed: bytes, pending: deque[asyncio.Future[Any]]) -> redis_errors.RedisError | None:
+        # WAITAOF waits for the last write of its connection. A job that is sent again writes nothing: hence the count.
+        wait = ("WAITAOF", 1, self.server.confirm_replicas, int(self.server.confirm_timeout * 1000))
+        commands: tuple[Any, ...] = (("HINCRBY", keys.COUNTERS, "confirmations", 1), wait)
+        futures: list[asyncio.Future[Any]] = [
+            asyncio.get_running_loop().create_future() for _ in range(len(pending) + len(commands))
+        ]
+        error = await super()._exchange(packed + b"".join(map(pack_command, commands)), deque(futures))
+        replies = [future.exception() or future.result() for future in futures if future.done()]
+        if error is not None:
+            return error
+        confirmation: Any = replies[-1]
+        for reply in replies[: -len(commands)]:
+            failed = next((each for each in (reply, confirmation) if isinstance(each, Exception)), None)
+            _resolve(pending.popleft(), failed or (reply, Confirmation(*confirmation)))
+        return None
 
 
 def _packed(batch: list[_Pending]) -> tuple[bytes, deque[asyncio.Future[Any]]]:

@@ -44,7 +44,7 @@ def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
         **more,
     }
     if server.sentinels:
-        return _PrimaryPool(server, **options)
+        return PrimaryPool(server, **options)
     options |= _tls(server)
     if server.confirms:
         options["redis_connect_func"] = _check_confirmation
@@ -84,11 +84,26 @@ class _ToPrimary:
 
     def __init__(self, *, sentinels: Sentinels, confirms: bool, **options: Any) -> None:
         self._sentinels, self._confirms = sentinels, confirms
+        self._connecting = asyncio.Lock()
+        self._connector: asyncio.Task[Any] | None = None
         super().__init__(**options)
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        if self.is_connected:  # type: ignore[attr-defined]
-            return
+        """Connect. A subscription reads in one task and subscribes in another, and both may find it disconnected."""
+        if self._connector is asyncio.current_task():
+            if self.is_connected:  # type: ignore[attr-defined]
+                return
+            raise redis_errors.ConnectionError("the connection broke while it was made")
+        async with self._connecting:
+            if self.is_connected:  # type: ignore[attr-defined]
+                return
+            self._connector = asyncio.current_task()
+            try:
+                await self._connect_to_primary(check_health, retry_socket_connect)
+            finally:
+                self._connector = None
+
+    async def _connect_to_primary(self, check_health: bool, retry_socket_connect: bool) -> None:
         self.host, self.port = await self._sentinels.address()
         try:
             await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
@@ -107,6 +122,9 @@ class _ToPrimary:
             await _ask(self, "WAITAOF", 1, 0, 1)  # type: ignore[arg-type]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        if self._connecting.locked() and self._connector is not asyncio.current_task():
+            async with self._connecting:
+                pass  # the first replies belong to the task that connects
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
         except redis_errors.ReadOnlyError:
@@ -126,7 +144,7 @@ class Demoted(redis_errors.ConnectionError):
     """This server was the primary. It did not carry out the command."""
 
 
-class _PrimaryPool(aioredis.ConnectionPool):
+class PrimaryPool(aioredis.ConnectionPool):
     """Connections to the primary. When it is another one, those to the old one are closed at once: it may be frozen,
     or answer as if nothing had happened."""
 
@@ -140,6 +158,11 @@ class _PrimaryPool(aioredis.ConnectionPool):
             **_tls(server),
             **options,
         )
+
+    @property
+    def switches(self) -> int:
+        """How many times the primary was another one than before."""
+        return self._sentinels.switches
 
     def _leave(self) -> None:
         for connection in (*self._available_connections, *self._in_use_connections):

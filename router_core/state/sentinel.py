@@ -60,6 +60,9 @@ class Sentinels:
             for name in server.sentinels
         ]
         self._newest: _Answer | None = None
+        self._last: Address | None = None
+        self.switches = 0
+        """How many times the primary was another one than before."""
         self._watch: asyncio.Task[None] | None = None
 
     async def address(self) -> Address:
@@ -112,8 +115,10 @@ class Sentinels:
             await cancel_all(*pending)
         if not answers:
             raise self._trouble(errors)
-        self._newest = max([*answers, *([self._newest] if self._newest else [])])
-        return self._newest
+        newest = self._newest = max([*answers, *([self._newest] if self._newest else [])])
+        self.switches += self._last not in (None, newest.address)
+        self._last = newest.address
+        return newest
 
     async def _ask_one(self, client: aioredis.Redis) -> _Answer:
         view: Any = await client.sentinel_master(self._service)

@@ -21,11 +21,11 @@ from typing import Any
 import click
 
 from benchmarks.processes import BenchmarkError
-from tests.chaos import faults, outage, outage_plan, silence, torture, torture_plan
+from tests.chaos import faults, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS
-from tests.chaos.verdict_tables import show_faults, show_promises, show_silence
+from tests.chaos.verdict_tables import show_faults, show_promises, show_sentinel, show_silence
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
@@ -81,6 +81,18 @@ def outage_command(jobs: int, seed: int | None, quick: bool, as_json: bool) -> N
     """5,000 jobs while every backend is away for a minute, and more is killed."""
     plan = outage_plan.Plan(outage_plan.QUICK_JOBS if quick else jobs, _choose_seed(seed), quick)
     verdict = _run(lambda *run: outage.run(plan, *run), plan.jobs, as_json, show_promises, seed=plan.seed)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("sentinel")
+@click.option("--jobs", default=10_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--fsync", "confirmed", is_flag=True, help="With `durability: fsync` and one replica: none may be lost.")
+@click.option("--quick", is_flag=True, help=f"{sentinel_drill.QUICK_JOBS} jobs, and one kill.")
+@as_json
+def sentinel_command(jobs: int, confirmed: bool, quick: bool, as_json: bool) -> None:
+    """10,000 jobs while the primary of three Sentinels is killed three times and frozen once."""
+    jobs = sentinel_drill.QUICK_JOBS if quick else jobs
+    verdict = _run(lambda *run: sentinel_drill.run(jobs, confirmed, quick, *run), 0, as_json, show_sentinel)
     sys.exit(0 if verdict["kept"] else 1)
 
 

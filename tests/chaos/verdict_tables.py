@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -118,3 +119,12 @@ def _account(counts: dict[str, dict[str, int]]) -> Table:
     total = [sum(row.get(fate, 0) for row in rows.values()) for fate in fates]
     table.add_row("all", str(sum(total)), *map(str, total))
     return table
+
+
+def show_sentinel(verdict: dict[str, Any]) -> None:
+    """The figures of a run with Sentinel, one a line."""
+    for name, value in verdict.items():
+        if name != "problems":
+            click.echo(f"{name}: {value}")
+    for problem in verdict["problems"][:10]:
+        click.echo(f"problem: {problem}")

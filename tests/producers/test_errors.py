@@ -61,7 +61,7 @@ def errors() -> list[openfall.OpenfallError]:
         openfall.StoreFull("no memory"),
         openfall.QueueFull("gpu.tiny.batch", 8, 4, 2),
         openfall.MemoryPressure("90 % of maxmemory"),
-        openfall.NotConfirmed(1, 0, 2, 1.0),
+        openfall.NotConfirmed("job-000004", (1, 0), 1, 5.0),
         openfall.DeadlinePassed("it has passed"),
         openfall.IdempotencyConflict("key-1", "job-000002"),
         openfall.UnknownJob("job-000003"),
