@@ -86,21 +86,6 @@ def test_a_frozen_primary_holds_no_command_longer_than_the_failover_and_serves_n
     asyncio.run(story())
 
 
-def test_a_write_that_a_demoted_server_refuses_is_carried_out_by_the_primary(group) -> None:
-    async def story() -> None:
-        async with RedisConnection(group.server) as link:
-            await link.command("SET", "demoted", 0)
-            old = group.primary()
-            with group.client(old) as client, group.client(next(p for p in group.servers if p != old)) as other:
-                client.execute_command("REPLICAOF", "127.0.0.1", other.connection_pool.connection_kwargs["port"])
-                errors = await persist(lambda: link.command("SET", "demoted", 1))
-            assert all("replica now" in str(error) or "no primary" in str(error) for error in errors)
-            assert await link.command("GET", "demoted") == b"1"
-            group.wait_for_replicas(2)
-
-    asyncio.run(story())
-
-
 def test_a_subscription_follows_the_primary(group) -> None:
     async def story() -> None:
         hub = EventHub(group.server)
@@ -163,3 +148,19 @@ def test_a_wrong_password_of_the_primary_is_no_secret_and_names_the_remedy(group
     assert message.startswith(StoreRefused.__name__)
     assert "password" in message
     assert "hunter2" not in message
+
+
+def test_a_write_that_a_demoted_server_refuses_is_carried_out_by_the_primary(group) -> None:
+    """The last test of the group: it leaves the servers in a circle, which Sentinel needs some time to undo."""
+
+    async def story() -> None:
+        async with RedisConnection(group.server) as link:
+            await link.command("SET", "demoted", 0)
+            old = group.primary()
+            with group.client(old) as client, group.client(next(p for p in group.servers if p != old)) as other:
+                client.execute_command("REPLICAOF", "127.0.0.1", other.connection_pool.connection_kwargs["port"])
+                errors = await persist(lambda: link.command("SET", "demoted", 1))
+            assert all("replica now" in str(error) or "no primary" in str(error) for error in errors)
+            assert await link.command("GET", "demoted") == b"1"
+
+    asyncio.run(story())
