@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.deciding.crashes import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
@@ -15,8 +16,6 @@ from openfall.router_core.state.settlement import move_arguments
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, SILENCE
 from openfall.router_core.vocabulary import Urgency
 
-MAX_CRASHES = 3
-"""Crashes after which a job falls as poisoned."""
 WORKER_RETENTION_SECONDS = 600.0
 """How long the presence of a dead worker is kept."""
 RECHECK_SECONDS = {Urgency.INTERACTIVE: 1.0, Urgency.BACKGROUND: 5.0, Urgency.BATCH: 10.0}
@@ -59,7 +58,8 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
     """Take over the jobs of dead workers: (job id, queue, `queued`, `suspect` or `fallen`)."""
     arguments = {
         "limit": 256,
-        "max_crashes": MAX_CRASHES,
+        "suspect_after": SUSPECT_AFTER,
+        "condemn_after_alone": CONDEMN_AFTER_ALONE,
         "worker_retention_ms": int(WORKER_RETENTION_SECONDS * 1000),
         "silence": SILENCE,
     }

@@ -70,7 +70,7 @@ end
 
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
-  local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'pieces',
+  local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
     'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
@@ -111,6 +111,7 @@ local function lease(id, queue, backend, key)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
   end
   local deliveries = (tonumber(job.deliveries) or 0) + 1
+  if job.alone then redis.call('HDEL', RECORD .. id, 'alone') end
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
   redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
@@ -190,6 +191,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
         remove_waiting(id, 'scheduled', queue, now)
         redis.call('HSET', RECORD .. id, 'state', 'queued')
         lease(id, queue, backend, key)
+        redis.call('HSET', RECORD .. id, 'alone', 1)  -- a crash of this delivery is evidence
       end
       suspect, limit = id, 0
       break

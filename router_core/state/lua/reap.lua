@@ -3,16 +3,16 @@
 -- @include silence
 -- Take over the jobs of dead workers: each goes back to the front of its queue. Any worker does it for all.
 -- A crash is counted only when the worker itself is gone: a lease can also end because the reply of its claim was lost.
--- The last crash but one that is allowed makes a job a suspect, which runs alone. The last one makes it fall as
--- poisoned.
--- Arguments: limit, max_crashes, worker_retention_ms (how long a dead worker's presence is kept), silence (see
+-- The rule for suspects, which run alone, and for poisoned jobs is that of crashes.py.
+-- Arguments: limit, suspect_after (crashes), condemn_after_alone (crashes), worker_retention_ms (how long a dead worker's
+-- presence is kept), silence (see
 -- silence.lua)
 -- Reply: {now, {id, queue, 'queued' | 'suspect' | 'fallen'}...}
 local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end
 
 local function take_over(id, token, backend)
-  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes')
+  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes', 'crashes_alone', 'alone', 'deadline')
   local queue = queue_of(id, job)
   if job.state ~= 'started' or job.lease ~= token then
     redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
@@ -22,19 +22,23 @@ local function take_over(id, token, backend)
   end_lease(id, token, queue, backend, keys_to_delete)
   redis.call('DEL', unpack(keys_to_delete))
   local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
-  local crashes = tonumber(job.crashes) or 0
+  local crashes, crashes_alone = tonumber(job.crashes) or 0, tonumber(job.crashes_alone) or 0
+  -- The next sweep ends a job past its deadline.
+  if (tonumber(job.deadline) or 0) <= now then redis.call('ZADD', UNFINISHED, 'XX', now, id) end
   count('taken_over')
   if not alive and queue ~= DEGRADE then  -- the degrade worker calls no model: no job can kill it
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)
+    if job.alone then crashes_alone = redis.call('HINCRBY', RECORD .. id, 'crashes_alone', 1) end
     count('crashes')
   end
   local outcome = 'queued'
   if queue == DEGRADE then
     enqueue(id, queue, true, now)
-  elseif crashes >= args.max_crashes then
-    fall(id, 'poisoned', 'the worker that carried it out died ' .. crashes .. ' times', now)
+  elseif crashes_alone >= args.condemn_after_alone then
+    fall(id, 'poisoned', 'the worker that carried it out died ' .. crashes .. ' times, ' .. crashes_alone
+      .. ' times with no other job', now)
     outcome = 'fallen'
-  elseif crashes >= args.max_crashes - 1 then
+  elseif crashes >= args.suspect_after then
     schedule(id, queue, now)
     redis.call('ZADD', SUSPECTS .. pool_of(queue), now, id)
     wake_worker(queue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from openfall.router_core.deciding.crashes import CrashVerdict, judge_crash
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, PRESENCE_SECONDS
 from tests.router_core.state.reference_queue import ReferenceQueue
 
@@ -13,7 +14,7 @@ SLOTS = {"box": 2, "big": 1, "degrade": 2}
 WORKERS = {"wa": (SMOL, LARGE), "wb": (SMOL, LARGE), "wc": (LARGE,), "wd": (DEGRADE,)}
 VERBS = ("answer", "fail", "queue", "later", "fall", "back")
 RELEASED_AT_ONCE = 2
-SILENCE, GRACE, RESERVED, CONDEMN = 4, 5, 60, 3
+SILENCE, GRACE, RESERVED = 4, 5, 60
 KINDS = ("wip", "finished", "failed", "canceled", "scheduled", "deferred")
 RQ_STATUS = {"queued": "queued", "scheduled": "scheduled", "started": "started", "held": "deferred"}
 RQ_END = {
@@ -34,6 +35,8 @@ class Job:
     worker: str = ""
     backend: str = ""
     crashes: int = 0
+    crashes_alone: int = 0
+    alone: bool = False
     deliveries: int = 0
     status: str = ""
     ended_in: str = ""
@@ -126,12 +129,13 @@ class Model:
             if queue in queues and self.roomiest(queue)[1] > 0:
                 del self.suspects[job_id]
                 self.start(job_id, self.roomiest(queue)[0])
+                self.jobs[job_id].alone = True
                 return job_id
         return ""
 
     def start(self, job_id: str, backend: str) -> None:
         job = self.jobs[job_id]
-        job.state, job.backend, job.token = "started", backend, "?"
+        job.state, job.backend, job.token, job.alone = "started", backend, "?", False
         job.deliveries += 1
         self.leases[backend][job_id, "?"] = self.now + LEASE_SECONDS
 
@@ -220,11 +224,14 @@ class Model:
             job.state = "queued"
             self.lists[DEGRADE].insert_first(job_id)
             return "queued"
-        job.crashes += self.presence.get(job.worker, 0) <= self.now
-        if job.crashes >= CONDEMN:
+        dead = self.presence.get(job.worker, 0) <= self.now
+        job.crashes += dead
+        job.crashes_alone += dead and job.alone
+        verdict = judge_crash(job.crashes, job.crashes_alone)
+        if verdict is CrashVerdict.FALLEN:
             self.fall(job_id)
             return "fallen"
-        if job.crashes >= CONDEMN - 1:
+        if verdict is CrashVerdict.SUSPECT:
             job.state = "scheduled"
             self.suspects[job_id] = self.now
             return "suspect"

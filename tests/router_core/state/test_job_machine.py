@@ -240,7 +240,7 @@ class JobMachine(JobInvariants):
         job = self.model.jobs[job_id]
         if job.state == "held":
             self.model.requeue_held(job, job.fell_from)
-            job.crashes = 0
+            job.crashes = job.crashes_alone = 0
             self.model.lists[job.queue].insert_first(job_id)
         assert self.do(replay_held(self.link, job_id)) == job.state
 
@@ -273,7 +273,7 @@ class JobMachine(JobInvariants):
 
     @rule(crashes=st.integers(2, 3))
     def crash_workers_one_after_another(self, crashes: int) -> None:
-        """Crashes make a job a suspect, and then condemn it."""
+        """Crashes make a job a suspect, which then runs alone."""
         for name in ("wa", "wb") * 2:
             if crashes:
                 self.claim(name, 1, 0)

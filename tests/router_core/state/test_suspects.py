@@ -1,4 +1,4 @@
-"""A job that may be what kills its workers: it runs alone, and the third crash holds it."""
+"""A job that may be what kills its workers: it runs alone, and the third crash alone holds it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ async def _crash(f, name, drained_for=""):
     return (await reap(f.link))[0][2]
 
 
-def test_the_third_crash_holds_a_job_as_poisoned(fleet):
+def test_the_third_crash_alone_holds_a_job_as_poisoned(fleet):
     async def story(f):
         await f.accept()
         assert await _crash(f, "first") == "queued"
         assert await _crash(f, "second") == "suspect"
         assert f.rq_places(JOB) == [("scheduled", f.queue)]
         assert f.rq_field(JOB, "status") == "scheduled"
-        assert await _crash(f, "third") == "fallen"
+        assert await _crash(f, "third") == "suspect"
+        assert await _crash(f, "fourth") == "suspect"
+        assert await _crash(f, "fifth") == "fallen"
         await f.degrade()
         record = await f.job_store.record(JOB)
-        assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 3)
+        assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 5)
         assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert (f.rq_field(JOB, "status"), f.rq_field(JOB, "origin")) == ("deferred", "degrade")
         assert record.job is not None
@@ -138,6 +140,8 @@ def test_a_late_answer_ends_a_job_that_was_held_as_poisoned_meanwhile(fleet, hel
         await f.accept()
         await _crash(f, "first")
         await _crash(f, "second")
+        await _crash(f, "third")
+        await _crash(f, "fourth")
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE_SECONDS + 1)
@@ -158,6 +162,8 @@ def test_a_late_answer_is_accepted_while_the_degrade_worker_has_its_job(fleet):
         await f.accept()
         await _crash(f, "first")
         await _crash(f, "second")
+        await _crash(f, "third")
+        await _crash(f, "fourth")
         slow = await f.worker("slow")
         delivery = await f.claim(slow)
         await f.pass_time(LEASE_SECONDS + 1)

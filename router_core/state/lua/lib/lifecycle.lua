@@ -117,6 +117,6 @@ local function requeue_fresh(id, queue, at_front, why, now, forgive)
   redis.call('ZADD', UNFINISHED, 'XX', now + RESTART_GRACE_MS, id)
   redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'stand_in')
   redis.call('HSET', record, 'replied', 1)  -- its caller has had a reply or a result: no `reply_within` applies
-  if forgive then redis.call('HDEL', record, 'crashes', 'falls', 'strikes', 'notified') end
+  if forgive then redis.call('HDEL', record, 'crashes', 'crashes_alone', 'falls', 'strikes', 'notified') end
   enqueue_with_event(id, queue, at_front, why, now)
 end

@@ -91,7 +91,7 @@ end
 -- The fields that are whole numbers, with the highest of each: counts, and moments (ms) up to the year 9999.
 local MAX_COUNT, MAX_MOMENT, DAY_MS = 1e9, 253402300799000, 86400000
 local NUMBERS = {
-  consecutive_failures = MAX_COUNT, crashes = MAX_COUNT, deliveries = MAX_COUNT, epoch = MAX_COUNT, falls = MAX_COUNT,
+  consecutive_failures = MAX_COUNT, crashes = MAX_COUNT, crashes_alone = MAX_COUNT, deliveries = MAX_COUNT, epoch = MAX_COUNT, falls = MAX_COUNT,
   keep = MAX_COUNT, keep_unread_s = MAX_COUNT, open_count = MAX_COUNT, probe_successes = MAX_COUNT, strikes = MAX_COUNT,
   pieces = MAX_COUNT, tries = MAX_COUNT, version = MAX_COUNT,
   accepted = MAX_MOMENT, answered_at = MAX_MOMENT, away_since = MAX_MOMENT, began = MAX_MOMENT, deadline = MAX_MOMENT,

@@ -1,0 +1,31 @@
+"""Whether a job is what kills its workers. A job is condemned only on evidence: workers died while they ran it alone.
+
+The script `reap` applies the same rule, with these numbers.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+SUSPECT_AFTER = 2
+"""Crashes, in any company, after which a job runs alone."""
+CONDEMN_AFTER_ALONE = 3
+"""Crashes without any other job on the worker after which a job is held as poisoned.
+
+A worker that is killed by chance takes one job alone with it now and then. Three times in a row is no chance: if every
+twentieth call ends with the death of its worker, one healthy job of three million is condemned."""
+
+
+class CrashVerdict(StrEnum):
+    """What becomes of a job whose worker died."""
+
+    QUEUED = "queued"  # it runs as before
+    SUSPECT = "suspect"  # it runs alone
+    FALLEN = "fallen"  # it is held as poisoned
+
+
+def judge_crash(crashes: int, crashes_alone: int) -> CrashVerdict:
+    """The verdict about a job after a crash. `crashes` are all of them, `crashes_alone` those without another job."""
+    if crashes_alone >= CONDEMN_AFTER_ALONE:
+        return CrashVerdict.FALLEN
+    return CrashVerdict.SUSPECT if crashes >= SUSPECT_AFTER else CrashVerdict.QUEUED

@@ -1,0 +1,49 @@
+"""A job is condemned only on evidence that it kills its workers."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from openfall.router_core.deciding.crashes import CrashVerdict, judge_crash
+
+
+def _deliveries(kills, limit=100):
+    """Deliver a job until it is answered or condemned; `kills(is_alone)`: its worker dies. Returns (verdict, kills)."""
+    crashes = crashes_alone = 0
+    verdict = CrashVerdict.QUEUED
+    for _ in range(limit):
+        is_alone = verdict is CrashVerdict.SUSPECT
+        if not kills(is_alone):
+            return verdict, crashes
+        crashes, crashes_alone = crashes + 1, crashes_alone + is_alone
+        verdict = judge_crash(crashes, crashes_alone)
+        if verdict is CrashVerdict.FALLEN:
+            break
+    return verdict, crashes
+
+
+@pytest.mark.parametrize(("chance", "jobs"), [(0.05, 100_000), (0.02, 50_000)])
+def test_workers_that_die_by_chance_condemn_no_healthy_job(chance, jobs):
+    rng = random.Random(1)
+    verdicts = [_deliveries(lambda is_alone: rng.random() < chance)[0] for _ in range(jobs)]
+    assert CrashVerdict.FALLEN not in verdicts
+    assert CrashVerdict.SUSPECT in verdicts
+
+
+def test_a_job_that_kills_every_worker_is_condemned_after_five_and_the_last_three_had_no_other_job():
+    company = []
+
+    def kills(is_alone):
+        company.append(is_alone)
+        return True
+
+    assert _deliveries(kills) == (CrashVerdict.FALLEN, 5)
+    assert company == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("crashes", [2, 9, 50])
+def test_crashes_beside_other_jobs_never_condemn(crashes):
+    assert judge_crash(crashes, 2) is CrashVerdict.SUSPECT
+    assert judge_crash(1, 0) is CrashVerdict.QUEUED
