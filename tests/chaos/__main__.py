@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence|hostile`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -21,11 +21,11 @@ from typing import Any
 import click
 
 from benchmarks.processes import BenchmarkError
-from tests.chaos import faults, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
+from tests.chaos import faults, hostile, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS
-from tests.chaos.verdict_tables import show_faults, show_promises, show_sentinel, show_silence
+from tests.chaos.verdict_tables import show_faults, show_hostile, show_promises, show_sentinel, show_silence
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
@@ -107,6 +107,19 @@ def silence_command(files: str | None, kinds: str | None, as_json: bool) -> None
     if unknown := [name for name in (*names, *faults) if name not in (*silence.FILES, *FAULTS)]:
         raise click.BadParameter(f"unknown {unknown[0]!r}. Known: {', '.join((*silence.FILES, *FAULTS))}")
     verdict = _run(lambda *run: silence.run(names, faults, *run), 0, as_json, show_silence)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("hostile")
+@click.option("--kinds", help=f"Only these, with a comma between: {', '.join(hostile.ALL_KINDS)}.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(min=1), help="For each kind.")
+@as_json
+def hostile_command(kinds: str | None, seconds: float, as_json: bool) -> None:
+    """One worker under each hostile upstream, with small jobs at a healthy one beside it."""
+    names = list(hostile.ALL_KINDS) if kinds is None else kinds.split(",")
+    if unknown := [name for name in names if name not in hostile.ALL_KINDS]:
+        raise click.BadParameter(f"unknown kind {unknown[0]!r}", param_hint="--kinds")
+    verdict = _run(lambda *run: hostile.run(names, seconds, *run), 0, as_json, show_hostile)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -10,12 +10,15 @@ import asyncio
 import gzip
 import json
 import signal
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 
 import click
+
+from benchmarks.processes import ROOT
 
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -165,6 +168,19 @@ async def serve(names: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
+
+
+@asynccontextmanager
+async def serving(names: Sequence[str]) -> AsyncIterator[dict[str, str]]:
+    """These kinds in a process of its own; yields the addresses."""
+    argv = [sys.executable, "-m", "tests.chaos.hostile_upstream", *names]
+    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        yield json.loads(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @click.command()

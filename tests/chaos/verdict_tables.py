@@ -91,6 +91,18 @@ def show_faults(verdict: dict[str, Any]) -> None:
             console.print(f"{kind['name']}: {violation}", style="red", markup=False, highlight=False)
 
 
+def show_hostile(verdict: dict[str, Any]) -> None:
+    """A row for each hostile upstream: what its worker used, and what became of the jobs beside it."""
+    headings = ("kind", "MB", "blocked s", "answered", "slowest s", "healthy breaker", "")
+    table = _table(*headings, title="one worker under each hostile upstream")
+    for row in verdict["rows"]:
+        end = "[green]kept[/green]" if row["kept"] else "[red]BROKEN[/red]"
+        answered = f"{row['answered']} of {row['asked']}"
+        numbers = (str(row["memory_mb"]), f"{row['blocked_seconds']:g}", answered, f"{row['slowest_seconds']:.2f}")
+        table.add_row(row["kind"], *numbers, row["healthy_breaker"], end if row["alive"] else "[red]DIED[/red]")
+    _console().print(table)
+
+
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 

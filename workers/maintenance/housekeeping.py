@@ -21,6 +21,7 @@ from openfall.router_core.state.worker_registry import listen_commands, register
 from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
+from openfall.workers.maintenance.loop_watch import WATCH_INTERVAL_SECONDS, LoopWatch
 from openfall.workers.maintenance.sweeper import Sweeper
 from openfall.workers.spool import Spool, UnreadableSpool
 from openfall.workers.worker import StopMode, Worker
@@ -74,6 +75,7 @@ class Housekeeping:
         opened = self.fleet_cache.breaker_opened
         return [
             PeriodicTask("beat", BEAT_INTERVAL_SECONDS, self.beat, jittered=False),
+            PeriodicTask("loop", WATCH_INTERVAL_SECONDS, LoopWatch().check, jittered=False),
             PeriodicTask("reap", REAP_INTERVAL_SECONDS, self._reap),
             PeriodicTask("spool", SPOOL_INTERVAL_SECONDS, self._deliver_spool),
             PeriodicTask("sweep", SWEEP_INTERVAL_SECONDS, self._sweep, for_fleet=True, wake=opened),
