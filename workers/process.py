@@ -162,6 +162,8 @@ class Generation:
             stack.push_async_callback(wakeup.close)
             queue = WorkerQueue(link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts)
             fleet_cache, spool = FleetCache(link, catalog), Spool(config.spool)
+            if torn := await asyncio.to_thread(spool.remove_drafts):
+                log.warning("%s: %d torn drafts removed", config.spool, torn)
             if config.pool == DEGRADE:
                 parts = degrade_worker(fleet_cache, config.outbox, stack)
             else:

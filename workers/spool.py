@@ -41,6 +41,13 @@ class Spool:
             os.close(handle)
         return path
 
+    def remove_drafts(self) -> int:
+        """Remove drafts of processes that are gone: a full disk or a crash left them torn. Returns how many."""
+        drafts = [path for path in self.directory.glob("*.draft-*") if not _is_running(path.suffix)]
+        for path in drafts:
+            path.unlink(missing_ok=True)
+        return len(drafts)
+
     def pending(self) -> Iterator[Path]:
         """The files that wait, oldest first."""
         if not self.directory.is_dir():
@@ -67,6 +74,20 @@ class Spool:
         if path.exists():
             path.rename(quarantined)
         return quarantined
+
+
+def _is_running(suffix: str) -> bool:
+    """Whether the process that writes a draft runs. Another process may have its number by now: then it stays."""
+    number = suffix.rpartition("-")[2]
+    if not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return int(number) != os.getpid()
 
 
 def _modified_at(path: Path) -> float:

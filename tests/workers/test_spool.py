@@ -1,6 +1,8 @@
 """The spool: what a file contains, how it is read back, and who may read it."""
 
+import os
 import stat
+import subprocess
 
 import pytest
 
@@ -49,3 +51,18 @@ def test_a_damaged_file_is_quarantined(tmp_path, text):
         spool.read(path)
     assert spool.quarantine(path).read_bytes() == text
     assert list(spool.pending()) == []
+
+
+def test_torn_drafts_of_dead_processes_are_removed_and_never_delivered(tmp_path):
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    torn = tmp_path / f"job-00000001.ab.1.draft-{dead.pid}"
+    own = tmp_path / f"job-00000002.ab.1.draft-{os.getppid()}"
+    for path in (torn, own):
+        path.write_bytes(b'{"id": "job-0')
+    spool = Spool(tmp_path)
+    kept = spool.write(SETTLEMENT)
+    assert spool.remove_drafts() == 1
+    assert sorted(tmp_path.iterdir()) == sorted([kept, own]), "another worker still writes its own"
+    assert list(spool.pending()) == [kept]
+    assert Spool(tmp_path / "none").remove_drafts() == 0

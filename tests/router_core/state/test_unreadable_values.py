@@ -9,6 +9,7 @@ import traceback
 
 import pytest
 
+from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.fleet_status import paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
@@ -122,3 +123,41 @@ def _has_ended(f, job, *, damaged):
     if state == "done" or f.store.exists("of:result:" + job):
         return True
     return damaged and (state == "held" or re.fullmatch("[a-z]+", state or "-") is not None)
+
+
+def test_a_worker_that_was_killed_leaves_rqs_lists_when_rq_has_forgotten_it(fleet):
+    async def story(f):
+        await f.worker("killed")
+        await f.worker("alive")
+        f.store.delete("rq:worker:killed")
+        await audit(f.link)
+        assert f.store.smembers("rq:workers") == {b"rq:worker:alive"}
+        assert f.store.smembers(f"rq:workers:{f.queue}") == {b"rq:worker:alive"}
+
+    fleet(story)
+
+
+def test_an_inbox_that_nobody_reads_ends_with_the_time_of_its_last_entry(fleet):
+    async def story(f):
+        worker = await f.worker()
+        for job in (JOB, "job-00002"):
+            await f.accept(job, inbox="bot", keep_unread_seconds=60)
+            await f.settle(worker, await f.claim(worker))
+        assert f.store.xlen("of:inbox:bot") == 2
+        assert 0 < f.store.ttl("of:inbox:bot") <= 60
+
+    fleet(story)
+
+
+def test_a_reason_of_a_newer_openfall_is_carried_and_shown(fleet):
+    async def story(f):
+        await f.accept(JOB)
+        worker = await f.worker()
+        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
+        f.store.hset("of:job:" + JOB, "fell_for", "moonlight")
+        await f.degrade()
+        (held,) = [job async for job in list_held(f.link)]
+        assert (held.reason, f"{held.reason}") == ("moonlight", "moonlight")
+        assert (await f.job_store.record(JOB)).held_for == "moonlight"
+
+    fleet(story)
