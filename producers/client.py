@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from openfall.config import LoadedConfig, NoRedis, Settings, load, redis_server
+from openfall.config import LoadedConfig, NoRedis, load
 from openfall.producers.arguments import (
     CONFIG,
     COUNT,
@@ -26,7 +26,7 @@ from openfall.producers.arguments import (
     check_many,
 )
 from openfall.producers.callbacks import check_inbox_name
-from openfall.producers.client_store import ClientStore, ClientStores
+from openfall.producers.client_store import ClientStore, ClientStores, find_redis
 from openfall.producers.errors import ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
@@ -89,7 +89,7 @@ class AsyncOpenfall:
         self.config = loaded
         self.producer = producer or producer_name()
         self.retry_for = retry_for
-        self._stores = ClientStores(partial(_find_redis, redis_url, loaded.settings), loaded.catalog)
+        self._stores = ClientStores(partial(find_redis, redis_url, loaded.settings), loaded.catalog)
 
     @property
     def store(self) -> ClientStore:
@@ -284,13 +284,6 @@ class AsyncOpenfall:
 
     async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
         return await retry(step, self.retry_for)
-
-
-def _find_redis(given: RedisServer | str | None, settings: Settings) -> RedisServer:
-    """The Redis of the arguments, else of the configuration. Raises `NoRedis`."""
-    if given is None or given == "":
-        return redis_server(settings)
-    return given if isinstance(given, RedisServer) else settings.redis.at(given)
 
 
 def _job_id(job: Receipt | str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from openfall.config import NoRedis
+from openfall.config import NoRedis, Settings, redis_server
 from openfall.producers.checked_jobs import CheckedJobStore
 from openfall.producers.errors import ClientClosed
 from openfall.producers.inheritance import keep_in_children
@@ -192,3 +192,10 @@ class ClientStores:
         for process, loop in list(self._stores):
             if process == os.getpid() and loop.is_closed():
                 self._stores.pop((process, loop), None)
+
+
+def find_redis(given: RedisServer | str | None, settings: Settings) -> RedisServer:
+    """The Redis of the arguments, else of the configuration. Raises `NoRedis`."""
+    if given is None or given == "":
+        return redis_server(settings)
+    return given if isinstance(given, RedisServer) else settings.redis.at(given)

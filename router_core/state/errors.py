@@ -245,8 +245,17 @@ def translate(error: Exception, address: str) -> StoreError:
         if any(word in text for word in words):
             return kind(f"{remedy} ({address})")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
-        return StoreUnreachable(f"Redis does not answer at {address}: is it running? ({_short(text)})")
+        return StoreUnreachable(f"Redis does not answer at {address}: {_guess(text, address)} ({_short(text)})")
     return StoreRefused(f"Redis at {address} refused: {_short(text)}")
+
+
+def _guess(text: str, address: str) -> str:
+    """What may be wrong. A server with TLS often closes the connection without a word."""
+    if not any(words in text for words in ("closed by server", "Connection lost", "Timeout connecting")):
+        return "is it running?"
+    if address.startswith("rediss:"):
+        return "is it running, does it demand a certificate of this client (`tls_certificate`), has this port TLS?"
+    return "is it running? If this is its TLS port, use rediss://"
 
 
 def _short(text: str) -> str:

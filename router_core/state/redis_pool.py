@@ -121,6 +121,12 @@ class _ToPrimary:
         if self._confirms:
             await _ask(self, "WAITAOF", 1, 0, 1)  # type: ignore[arg-type]
 
+    def leave(self) -> None:
+        """End the connection at once, also to a frozen server. The task that uses it meets an error, and reconnects."""
+        writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
+        if writer is not None:
+            writer.transport.abort()
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         if self._connecting.locked() and self._connector is not asyncio.current_task():
             async with self._connecting:
@@ -150,7 +156,6 @@ class PrimaryPool(aioredis.ConnectionPool):
 
     def __init__(self, server: RedisServer, **options: Any) -> None:
         self._sentinels = Sentinels(server, {"ssl": True, **_tls(server)} if server.tls else {}, self._leave)
-        self._leaving: set[asyncio.Task[None]] = set()
         super().__init__(
             _PrimarySSLConnection if server.tls else _PrimaryConnection,
             sentinels=self._sentinels,
@@ -166,9 +171,8 @@ class PrimaryPool(aioredis.ConnectionPool):
 
     def _leave(self) -> None:
         for connection in (*self._available_connections, *self._in_use_connections):
-            task = asyncio.ensure_future(connection.disconnect(nowait=True))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            if isinstance(connection, _ToPrimary):
+                connection.leave()
 
     async def aclose(self) -> None:
         await self._sentinels.close()
