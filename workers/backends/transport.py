@@ -27,6 +27,9 @@ IDLE_TIMEOUT_S = 15.0
 """The client closes a connection that is unused for longer. Load balancers allow 60 s and more, so the client closes
 first."""
 
+READ_BUFFER_BYTES = 2**14
+"""How much of a body a connection parses ahead: also 1,024 chunks of it, which take 4 ms. Then its server waits."""
+
 MAX_INTERIM_RESPONSES = 64
 """Interim responses in a row. Servers send one or two."""
 
@@ -84,6 +87,7 @@ class Transport:
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BUFFER_BYTES,
             trust_env=False,
         )
 
