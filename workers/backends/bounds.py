@@ -160,6 +160,10 @@ class Pace:
         """Whether the slice is used up: then `rest` is due."""
         return self._slice + time.perf_counter() - self._since > SLICE_SECONDS
 
+    def charge(self, seconds: float) -> None:
+        """The connection of the answer has used the loop, too."""
+        self._slice += seconds
+
     def pause(self) -> None:
         """The reading waits for the network."""
         self._slice += time.perf_counter() - self._since

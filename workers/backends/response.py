@@ -30,6 +30,7 @@ from openfall.workers.backends.error_mapping import classify
 from openfall.workers.backends.exact_json import BOM
 from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
+from openfall.workers.backends.transport import BoundedHandler
 from openfall.workers.backends.usage import usage_of
 
 EVENT_STREAM = "text/event-stream"
@@ -227,9 +228,16 @@ async def _no_chunks() -> AsyncGenerator[bytes, None]:
 
 async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`. `AnswerTooLarge` past `limit` bytes."""
-    size = 0
+    size, parsed, pace = 0, 0.0, Pace()
+    connection = response.connection and response.connection.protocol
     async for chunk in response.content.iter_any():
         size += len(chunk)
+        if isinstance(connection, BoundedHandler):
+            pace.begin()
+            pace.charge(connection.parsing_seconds - parsed)
+            parsed = connection.parsing_seconds
+            if pace.is_over():
+                await pace.rest()
         if size > limit:
             raise AnswerTooLarge(f"the answer is longer than {limit / 2**20:g} MiB")
         if len(chunk) <= CHUNK_BYTES:
