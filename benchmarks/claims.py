@@ -47,8 +47,8 @@ RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**
 COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile"}
 TURNS, BATCH_SIZE = 40, 100
 CUTS = (
-    ("redis.call('HGETALL', BLOCKED)", "{}"),
-    ("redis.call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
+    ("guarded_call('HGETALL', BLOCKED)", "{}"),
+    ("guarded_call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
 )
 """Replacements in the script without breakers."""
 

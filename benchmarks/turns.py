@@ -59,6 +59,9 @@ class OneListLink:
     async def script(self, name: str, arguments: Any, *bodies: Any) -> Any:
         return await self._link.command("FCALL", self._functions[name], 0, "", pack_arguments(arguments), *bodies)
 
+    async def confirmed_script(self, name: str, arguments: Any, *bodies: Any) -> tuple[Any, None]:
+        return await self.script(name, arguments, *bodies), None
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -160,7 +160,7 @@ def test_a_bot_runs_beside_modules_of_the_same_names(installation: Installation,
     [
         (("--version",), "0."),
         (("config", "check"), "openfall.yaml"),
-        (("status",), "worker"),
+        (("workers",), "worker"),
         (("resolve", "chat"), "tiny@box"),
         (("work", "--help"), "Usage"),
     ],

@@ -289,6 +289,7 @@ def test_submit_and_wait_survive_a_restart_of_redis(server: Any, loaded: LoadedC
 
 
 def test_the_sync_client_has_the_same_methods(loaded: LoadedConfig, answering: Any) -> None:
+    before = set(threading.enumerate())
     with Openfall(config=loaded) as llm:
         assert llm.ask("hello", timeout="20s").text == "echo hello"
         job = llm.submit("one two", stream=True)
@@ -300,7 +301,7 @@ def test_the_sync_client_has_the_same_methods(loaded: LoadedConfig, answering: A
         assert llm.cancel(job.id) is False
     with pytest.raises(RuntimeError, match="closed"):
         llm.result(job.id)
-    assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "openfall"]
 
 
 def test_a_stream_may_be_closed_early(loaded: LoadedConfig) -> None:
