@@ -41,7 +41,7 @@ class OneListLink:
     """A connection whose accepts and claims know no producers: a queue is one list."""
 
     def __init__(self, link: RedisConnection) -> None:
-        self._link = link
+        self._link, self.server = link, link.server
         self._functions: dict[str, str] = {}
 
     async def load(self, *names: str) -> None:
