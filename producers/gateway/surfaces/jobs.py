@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.event_stream import HEADERS, KEEPALIVE_SECONDS
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
+from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import job_search
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.job_search import JOB_STATES, JobFilter
+
+MAX_LISTED = 1000
+KNOWN_STATES = frozenset({*JOB_STATES, *(status.value for status in Status)})
 
 
 async def get_job(exchange: Exchange) -> Response:
@@ -24,6 +38,63 @@ async def cancel_job(exchange: Exchange) -> Response:
     record = await own_record(exchange)
     changed = await exchange.gateway.client.cancel(record.id)
     return json_response({**_described(await own_record(exchange)), "changed": changed})
+
+
+async def replay_job(exchange: Exchange) -> Response:
+    """Put a held job back into its queue. Any other job stays as it is."""
+    record = await own_record(exchange)
+    await replay_held(exchange.gateway.client.store.connection, record.id)
+    return json_response(_described(await own_record(exchange)))
+
+
+async def list_jobs(exchange: Exchange) -> Response:
+    """List the newest jobs of the key."""
+    query, caller = exchange.request.query_params, exchange.caller
+    limit = query.get("limit", "50")
+    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
+        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    states = frozenset(filter(None, query.get("state", "").split(",")))
+    if unknown := states - KNOWN_STATES:
+        raise Refusal("bad_request", str(UnknownName("state", min(unknown), KNOWN_STATES)), "state")
+    wanted = JobFilter(
+        states=states,
+        role=query.get("role"),
+        model=query.get("model"),
+        group=query.get("group"),
+        producer=query.get("producer") if caller.admin else caller.name,
+    )
+    jobs, count = await job_search.list_jobs(exchange.gateway.client.store.connection, wanted, int(limit))
+    return json_response({"object": "list", "data": [asdict(job) for job in jobs], "matching": count})
+
+
+async def job_events(exchange: Exchange) -> Response:
+    """Stream the events of a job, behind `Last-Event-ID` or `after`: for the EventSource of a browser."""
+    record = await own_record(exchange)
+    after = exchange.request.query_params.get("after") or exchange.request.headers.get("last-event-id") or "0"
+    if not after.isdigit():
+        raise Refusal("bad_request", "`after` must be the id of an event", "after")
+    return StreamingResponse(_events(exchange, record.id, int(after)), headers=HEADERS, media_type="text/event-stream")
+
+
+async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[bytes]:
+    """The events as server-sent events, and a comment now and then. Ids are right here: no SDK reads this stream."""
+    async with aclosing(exchange.gateway.client.stream(job_id, cursor=after)) as events:
+        step = asyncio.ensure_future(anext(events, None))
+        try:
+            while True:
+                await asyncio.wait({step}, timeout=KEEPALIVE_SECONDS)
+                if not step.done():
+                    yield sse.comment("waiting")
+                    continue
+                event = step.result()
+                if event is None:
+                    return
+                if isinstance(result := event.get("result"), Result):
+                    event = {**event, "result": result.as_json()}
+                yield f"id: {event['cursor']}\n".encode() + sse.named(event["event"], event)
+                step = asyncio.ensure_future(anext(events, None))
+        finally:
+            await cancel_all(step)
 
 
 async def own_record(exchange: Exchange) -> JobRecord:
@@ -53,6 +124,9 @@ def _described(record: JobRecord) -> dict[str, Any]:
 
 
 ENDPOINTS = (
+    Endpoint("GET", "/v1/jobs", list_jobs, "List the newest jobs."),
+    Endpoint("GET", "/v1/jobs/{id}/events", job_events, "Stream the events of a job."),
+    Endpoint("POST", "/v1/jobs/{id}/replay", replay_job, "Put a held job back into its queue."),
     Endpoint("GET", "/v1/jobs/{id}", get_job, "Describe a job."),
     Endpoint("POST", "/v1/jobs/{id}/cancel", cancel_job, "End a job."),
 )

@@ -56,3 +56,37 @@ def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path)
         assert several.json()["error"]["param"] == "prompt"
 
     run(main)
+
+
+def test_the_newest_jobs_of_a_key_are_listed_and_no_others(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            for name in ("mine", "yours"):
+                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+            door.gateway.keys = await fetch_keys(door.link)
+            mine, yours = ({"x-api-key": f"of_{name}"} for name in ("mine", "yours"))
+            made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
+            own = (await door.http.get("/v1/jobs?state=answered", headers=mine)).json()
+            other = (await door.http.get("/v1/jobs?producer=mine", headers=yours)).json()
+            wrong = await door.http.get("/v1/jobs?state=answerd", headers=mine)
+        assert [job["id"] for job in own["data"]] == [made.headers["x-openfall-job"]]
+        assert other["data"] == []
+        assert "Did you mean 'answered'?" in wrong.json()["error"]["message"]
+
+    run(main)
+
+
+def test_the_events_of_a_job_are_read_by_an_event_source_from_any_id_on(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            made = await door.chat(stream=True)
+            path = f"/v1/jobs/{made.headers['x-openfall-job']}/events"
+            whole = (await door.http.get(path)).text
+            ids = [int(line.removeprefix("id: ")) for line in whole.splitlines() if line.startswith("id: ")]
+            rest = (await door.http.get(path, headers={"Last-Event-ID": str(ids[1])})).text
+        assert ids == sorted(ids)
+        assert "event: done" in whole
+        assert whole.endswith(rest)
+        assert len(rest) < len(whole)
+
+    run(main)
