@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,6 +43,7 @@ ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api
 
 _UNKNOWN = ClientKey(name="-", digest="")
 """The caller of a request that is refused before its key is known."""
+MAX_LOGGED_PATH = 256
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request whose caller has left, for the log: no response reaches anybody."""
 
@@ -158,9 +160,14 @@ def _log_access(exchange: Exchange, status: int, seconds: float) -> None:
     """One line for a request. Never a body, never a query: it may carry a key."""
     log.info(
         "%s %s status=%d key=%s job=%s ms=%d id=%s",
-        exchange.request.method, exchange.path.path, status, exchange.caller.name, exchange.job_id or "-",
+        exchange.request.method, _loggable(exchange.path.path), status, exchange.caller.name, exchange.job_id or "-",
         round(seconds * 1000), exchange.request_id,
     )  # fmt: skip
+
+
+def _loggable(path: str) -> str:
+    """The path as it is in a URL: decoded, it may have line feeds and spaces, which would pass for other fields."""
+    return quote(path, safe="/:@+,;~()")[:MAX_LOGGED_PATH]
 
 
 async def _unused(request: Request) -> Response:

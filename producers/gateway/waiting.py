@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
+from openfall.producers.batch.waiting_reason import explain_waiting
+from openfall.producers.client_store import try_redis
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import Exchange
@@ -44,7 +46,7 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
         raise
     except StillQueued:
         visit.linger_seconds = PATIENCE_SECONDS
-        raise
+        raise Refusal("still_queued", await _describe_wait(exchange, accepted.id), job_id=accepted.id) from None
     finally:
         await end_visit(exchange, accepted, visit)
     return result
@@ -81,6 +83,13 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
         callers.remove(accepted.id)
     else:
         await callers.let_go(accepted.id, visit.linger_seconds)
+
+
+async def _describe_wait(exchange: Exchange, job_id: str) -> str:
+    """What the caller can do about an answer that is not there yet, and why it is not."""
+    text = f"no answer yet: job {job_id} goes on. Send the same request again for its answer"
+    why = await try_redis(explain_waiting(exchange.gateway.client, [job_id]))
+    return f"{text}. It waits: {why}" if why else text
 
 
 async def _wait(exchange: Exchange, accepted: Accepted) -> Result:

@@ -62,6 +62,8 @@ def echo_of(request: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[st
     echo = {name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()}
     reasoning, text = _object(request.get("reasoning")), _object(request.get("text"))
     form = _object(text.get("format")) or {"type": "text"}
+    if form.get("type") == "json_schema":
+        form = {"description": None, "strict": False, **form}
     tools = [tool for tool in request.get("tools") or () if isinstance(tool, Mapping)]
     functions = [
         {"description": None, "parameters": None, "strict": None, **tool}
@@ -178,11 +180,12 @@ def _usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(usage, Mapping):
         return None
     prompt, answer = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    of_prompt, of_answer = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
+    cached, stored = of_prompt.get("cached_tokens") or 0, of_prompt.get("cache_write_tokens") or 0
+    reasoning = of_answer.get("reasoning_tokens") or 0
     return {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": cached},
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": stored},
         "output_tokens": answer,
         "output_tokens_details": {"reasoning_tokens": reasoning},
         "total_tokens": usage.get("total_tokens") or prompt + answer,

@@ -22,7 +22,8 @@ from openfall.router_core.routing.chain_selection import AUTO
 async def list_models(exchange: Exchange) -> Response:
     """List every role, task and model."""
     names = exchange.caller.names
-    data = [entry for entry in entries(exchange.gateway.config.catalog) if not names or entry["id"] in names]
+    known = entries(exchange.gateway.config.catalog)
+    data = [_for_caller(exchange, entry) for entry in known if not names or entry["id"] in names]
     ids = [entry["id"] for entry in data]
     ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
     return json_response({"object": "list", "data": data, "has_more": False, **ends})
@@ -34,7 +35,12 @@ async def get_model(exchange: Exchange) -> Response:
     named = exchange.request.path_params["name"]
     name = resolve_name(catalog, exchange.gateway.settings.aliases, named)
     known = {entry["id"]: entry for entry in entries(catalog)}
-    return json_response(known[name if name in known else catalog.find_model(name)])
+    return json_response(_for_caller(exchange, known[name if name in known else catalog.find_model(name)]))
+
+
+def _for_caller(exchange: Exchange, entry: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic's API has an object where others list the capabilities as words. Null: they are not known."""
+    return {**entry, "capabilities": None} if "anthropic-version" in exchange.request.headers else entry
 
 
 def entries(catalog: Catalog) -> Iterator[dict[str, Any]]:
@@ -75,7 +81,9 @@ def _entry(catalog: Catalog, name: str, kind: str, chain: tuple[str, ...]) -> di
         "max_model_len": context,
         "max_input_tokens": context,
         "max_completion_tokens": min(answers) if answers else context,
+        "max_tokens": min(answers) if answers else context,
         "capabilities": [word for word, yes in able.items() if yes],
+        "lifecycle": "active",
         "openfall": {"kind": kind, "chain": list(chain), "local": local},
     }
 

@@ -1,0 +1,52 @@
+"""The access log of the door: one line for a request, whatever the request has in it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.faults import COMPLETION, answer
+from tests.producers.gateway.door import SAY, open_door, run
+
+
+def test_a_request_has_one_line_whatever_is_in_its_path(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = (
+        "/%0a%0dI%20forged",
+        "/v1/models/a%0astatus=200",
+        "/for/x%0ay/v1/models",
+        "/%1b%5b2J%c2%85%e2%80%ae",
+        "/%ff",
+    )
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            for path in paths:
+                await door.http.get(path)
+            await door.http.get("/" + "a" * 20_000)
+
+    with caplog.at_level(logging.INFO, "openfall.door"):
+        run(main)
+    lines = [record.getMessage() for record in caplog.records if record.name == "openfall.door"]
+    assert len(lines) == len(paths) + 1
+    assert all(line.isprintable() and line.isascii() and len(line) < 500 for line in lines)
+    assert all(line.count("status=") == 1 for line in lines)
+
+
+def test_the_access_log_has_neither_a_key_nor_a_prompt_nor_a_query(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            headers = {"Authorization": "Bearer of_secret"}
+            body = {"model": "chat", **SAY}
+            await door.http.post("/v1/chat/completions?key=of_query", json=body, headers=headers)
+
+    with caplog.at_level(logging.DEBUG):
+        run(main)
+    text = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
+    assert "POST /v1/chat/completions status=200 key=door" in text
+    assert not any(word in text for word in ("of_secret", "of_query", "Haruka"))
