@@ -96,7 +96,7 @@ def _door(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
     addresses = loaded.settings.gateway.listen
     if addresses:
         argv = (sys.executable, "-m", "openfall.producers.gateway", "--config", str(loaded.source), "--announce")
-        yield WorkerSpec(pool="", label="door", argv=argv, fields={"url": f"http://{addresses[0]}/v1"})
+        yield WorkerSpec(pool="", label="door", optional=True, argv=argv, fields={"url": f"http://{addresses[0]}/v1"})
 
 
 def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

@@ -107,10 +107,7 @@ def read_lines(source: BinaryIO) -> Iterator[BatchLine | InvalidLine]:
 
 
 def parse_line(number: int, row: bytes) -> BatchLine | InvalidLine:
-    """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`.
-
-    A `custom_id` that is a whole number is read as text.
-    """
+    """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`."""
     try:
         line = from_json(row)
     except ValueError as error:
@@ -119,8 +116,6 @@ def parse_line(number: int, row: bytes) -> BatchLine | InvalidLine:
     if not isinstance(line, dict):
         return InvalidLine(number, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
     custom_id: Any = line.get("custom_id")
-    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
-        custom_id = str(custom_id)
     if problem := _custom_id_problem(custom_id):
         return InvalidLine(number, problem)
     try:
@@ -142,9 +137,11 @@ def _explain_layout(row: bytes) -> str:
 
 
 def _custom_id_problem(custom_id: Any) -> str:
-    """What is wrong with a custom_id; empty: nothing is. A whole number was turned into text before."""
+    """What is wrong with a custom_id; empty: nothing is."""
     if custom_id is None:
         return "custom_id is missing: each line needs its own, as text"
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        return f'custom_id must be text: write "{custom_id}", not {custom_id}'
     if not isinstance(custom_id, str):
         return f"custom_id must be text, not {to_json(custom_id).decode()[:80]}"
     if not 0 < len(custom_id) <= MAX_CUSTOM_ID_LENGTH:

@@ -26,9 +26,17 @@ class Restarter:
         self._ends: deque[float] = deque()
 
     async def run(self) -> None:
-        """Run until the service stops, ends for good, or crashes too often. `LocalError` if the first start fails."""
+        """Run until the service stops, ends for good, or crashes too often. `LocalError` if the first start fails,
+        unless it is optional."""
         self._emit("starting")
-        await self._start()
+        try:
+            await self._start()
+        except LocalError as error:
+            if not self.service.optional:
+                raise
+            self._emit("gave_up", error=str(error))
+            self.ready.set()
+            return
         if self.service.notice:
             self._emit("notice", text=self.service.notice)
         self.ready.set()

@@ -30,6 +30,8 @@ class WorkerSpec:
     pool: str
     argv: tuple[str, ...]
     procs: int = 1
+    optional: bool = False
+    """The others run without it, if it cannot start."""
     label: str = ""
     """Its name, if it is not that of its pool: the door."""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -49,13 +51,14 @@ class Service(Protocol):
     """A service that a restarter keeps running.
 
     After an exit status in `final` it is not started again. `crashes` is the number of ends within a minute after which
-    the restarter still starts it (None: any number).
+    the restarter still starts it (None: any number). `optional`: the others run without it, if it cannot start.
     """
 
     what: str
     notice: str
     final: frozenset[int]
     crashes: int | None
+    optional: bool
 
     async def start(self, report: Report) -> Started:
         """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""
@@ -71,6 +74,7 @@ class ValkeyService:
 
     what = "valkey"
     notice = ""
+    optional = False
     final = frozenset[int]()
     crashes: int | None = None
 
@@ -103,6 +107,7 @@ class ValkeyService:
 class EngineService:
     """An engine. It is restarted after a crash, up to three times a minute: a breaker keeps jobs away from it."""
 
+    optional = False
     final = frozenset[int]()
     crashes: int | None = _MAX_CRASHES
 
@@ -129,7 +134,7 @@ class WorkerService:
 
     def __init__(self, spec: WorkerSpec, number: int, data: Path, environment: Mapping[str, str], grace: float) -> None:
         self.spec, self.environment, self.grace = spec, environment, grace
-        self.what = spec.label or f"worker-{spec.pool}-{number}"
+        self.what, self.optional = spec.label or f"worker-{spec.pool}-{number}", spec.optional
         self.log = data / "log" / f"{self.what}.log"
         self.listening: asyncio.Task[None] | None = None
 

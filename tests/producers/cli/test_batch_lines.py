@@ -34,14 +34,15 @@ def answers(out: Path) -> dict[str, str]:
     return {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in rows}
 
 
-def test_a_custom_id_that_is_a_whole_number_is_read_as_text(
+def test_a_custom_id_that_is_a_whole_number_is_refused_with_its_spelling(
     openfall: Run, answering: Any, write: Any, out: Path
 ) -> None:
-    write(with_id(140, "a"), with_id(0, "b"), with_id(12345678901234567890123, "c"))
-    assert openfall(*RUN).returncode == 0
-    assert answers(out) == {"140": "echo a", "0": "echo b", "12345678901234567890123": "echo c"}
-    write(with_id(140), with_id("140"))
-    assert "line 2: custom_id '140' is used in line 1 already" in openfall(*RUN).stderr
+    write(with_id("140", "a"), with_id(140, "b"), with_id(12345678901234567890123, "c"))
+    ran = openfall(*RUN)
+    assert ran.returncode == 5
+    assert answers(out) == {"140": "echo a"}
+    assert 'line 2: custom_id must be text: write "140", not 140' in ran.stderr
+    assert 'line 3: custom_id must be text: write "12345678901234567890123", not' in ran.stderr
 
 
 @pytest.mark.parametrize(

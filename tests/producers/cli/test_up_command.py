@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,3 +101,25 @@ def ignores_sighup(pid: int) -> bool:
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
     )
     return bool(int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1)
+
+
+def test_up_goes_on_without_the_door_when_its_address_is_in_use(
+    start: Start, config_file: Path, environment: dict[str, str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = config_file.read_text().replace("gateway: {listen: []}", f'gateway: {{listen: ["{address}"]}}')
+        config_file.write_text(text)
+        with start("up", "--json") as process:
+            assert process.stdout is not None
+            events = [json.loads(process.stdout.readline())]
+            while events[-1]["event"] != "fleet_ready":
+                events.append(json.loads(process.stdout.readline()))
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=40)
+    (failure,) = [event for event in events if event["event"] == "gave_up"]
+    assert failure["what"] == "door"
+    assert f"cannot listen on {address}" in failure["error"]
+    assert process.returncode == 0
