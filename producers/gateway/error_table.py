@@ -171,7 +171,7 @@ def refusal_of_error(error: Exception) -> Refusal | None:
 
 def refusal_of_result(result: Result) -> Refusal:
     """The refusal for a job that has no answer: it failed, expired, was cancelled, or is held."""
-    if not result.final:
+    if not result.final or result.degraded:
         return Refusal("held", result.degraded_why or result.detail or "no model can answer now", job_id=result.id)
     if result.status is Status.EXPIRED:
         return Refusal("expired", result.detail or "the job's deadline has passed", job_id=result.id)

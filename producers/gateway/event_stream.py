@@ -18,7 +18,7 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error, re
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.submission import Accepted
-from openfall.producers.gateway.waiting import CallerLeft, Visit, caller_left, end_visit, start_visit, wants_reply
+from openfall.producers.gateway.waiting import CallerLeft, Visit, caller_left, end_visit, is_wanted, start_visit
 from openfall.producers.job_stream import interim_reply
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
@@ -174,14 +174,14 @@ class EventStream(Response):
         reply = await interim_reply(client.store.jobs, self._accepted.id, accept_interim=True)
         if reply is None:
             raise Refusal("held", "no model can answer now", job_id=self._accepted.id)
-        if not reply.answered or not wants_reply(self._exchange, self._accepted):
+        if not is_wanted(self._exchange, self._accepted, reply):
             self._visit.linger_seconds = PATIENCE_SECONDS
             raise refusal_of_result(reply)
         return self._finish(reply)
 
     def _finish(self, result: Result) -> bytes:
         in_stream = self._reports_failures() or (self._encoder.carries_failures and self._head_sent)
-        if not result.answered and not in_stream:
+        if not in_stream and not is_wanted(self._exchange, self._accepted, result):
             raise refusal_of_result(result)
         self._ended, self._visit.linger_seconds = True, None
         self._visit.ends_job = not result.final
@@ -194,12 +194,13 @@ class EventStream(Response):
     async def _close(self, *, left_after_head: bool) -> None:
         """End the subscription, and leave the job. A caller who leaves after the head has pressed stop: SDKs do not
         repeat then."""
+        left = self._leaving.done()
         await cancel_all(self._next, self._leaving, self._stopping)
         if self._events is not None:
             async with aclosing(self._events):
                 pass
         if left_after_head:
             self._visit.ends_job = True
-        elif self._visit.linger_seconds is not None and self._leaving.done():
+        elif self._visit.linger_seconds is not None and left:
             self._visit.linger_seconds = LINGER_SECONDS
         await end_visit(self._exchange, self._accepted, self._visit)

@@ -36,8 +36,7 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
     start_visit(exchange, accepted)
     try:
         result = await _wait(exchange, accepted)
-        is_reply = not result.final or result.degraded_by in REPLIES_WITHOUT_CALL
-        if not result.answered or (is_reply and not wants_reply(exchange, accepted)):
+        if not is_wanted(exchange, accepted, result):
             visit.linger_seconds = PATIENCE_SECONDS
             raise refusal_of_result(result)
         visit.linger_seconds, visit.ends_job = None, not result.final
@@ -112,6 +111,12 @@ async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
         return await waiting
     finally:
         await cancel_all(waiting, leaving, stopping)
+
+
+def is_wanted(exchange: Exchange, accepted: Accepted, result: Result) -> bool:
+    """Whether a result is given as the answer: it is an answer, or a reply that the caller wants for the meantime."""
+    is_reply = not result.final or result.degraded_by in REPLIES_WITHOUT_CALL
+    return result.answered and (not is_reply or wants_reply(exchange, accepted))
 
 
 def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:

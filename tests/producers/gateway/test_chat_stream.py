@@ -128,11 +128,14 @@ def test_a_stream_that_begins_anew_tells_the_caller_to_come_again(redis_url: str
             job = response.headers["x-openfall-job"]
             state = (await door.gateway.client.record(job)).result
             attended = await door.link.command("HGET", keys.RECORD + job, "door")
+            seconds, _ = await door.link.command("TIME")
+            lingers_ms = float(await door.link.command("ZSCORE", keys.ATTENDED, job)) - int(seconds) * 1000
         assert '"content":"A lan"' in "".join(lines)
         error = json.loads(lines[-2].removeprefix("data: "))["error"]
         assert error["code"] == "restarted"
         assert lines[-1] == "data: [DONE]"
         assert (state, attended) == (None, None)
+        assert lingers_ms > 60_000
 
     run(main)
 
@@ -212,5 +215,23 @@ def test_a_legacy_completion_is_streamed_as_text(redis_url: str, tmp_path: Path)
         chunks = _chunks(response.text.split("\n\n"))
         assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "A festival."
         assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+
+    run(main)
+
+
+def test_a_canned_reply_stands_for_an_answer_only_where_somebody_wants_it(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        gone = answer({"error": {"message": "no such model"}}, 404)
+        async with open_door(redis_url, tmp_path, gone) as door:
+            plain = await door.chat(stream=True)
+            wanted = await door.http.post("/v1/chat/completions", json=STREAM, headers={"X-Openfall-Degraded": "reply"})
+            tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+            agent = await door.http.post(
+                "/v1/chat/completions", json={**STREAM, "tools": tools}, headers={"X-Openfall-Degraded": "reply"}
+            )
+        assert (plain.status_code, plain.json()["error"]["code"]) == (503, "held")
+        assert wanted.status_code == 200
+        assert "No model can answer" in wanted.text
+        assert (agent.status_code, agent.json()["error"]["code"]) == (503, "held")
 
     run(main)
