@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.awake_time import TICK_SECONDS, AwakeTime
 
 PROGRESS_CHARACTERS = 10
 """An answer progresses when this many further characters have arrived: of its text, reasoning or tool calls. A person
@@ -21,7 +22,7 @@ WHOLE_ANSWER_SECONDS = 30.0
 class CallWatch:
     """The limits of one call, in seconds since its start. `limits` None: only the timeout.
 
-    Its timer is set once for each limit, not for each token: a token only adds to a counter.
+    Time in which this process stood still does not count. A token only adds to a counter: a timer looks at the limits.
     """
 
     def __init__(self, timeout: float, limits: StreamLimits | None = None) -> None:
@@ -30,7 +31,8 @@ class CallWatch:
         self._started_at = self._progressed_at = 0.0
         self._first_token_at: float | None = None
         self._counted = 0
-        self._clock: asyncio.Timeout | None = None
+        self._awake = AwakeTime(0.0)
+        self._end: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.needs_stream = limits is not None
         """Whether the call must be streamed for its limits."""
@@ -46,10 +48,11 @@ class CallWatch:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run a call within its limits. Raises `TimeoutError` when one is reached: see `failure`."""
-        loop = asyncio.get_running_loop()
-        self._started_at = self._progressed_at = loop.time()
+        now = asyncio.get_running_loop().time()
+        self._awake = AwakeTime(now)
+        self._started_at = self._progressed_at = now
         try:
-            async with asyncio.timeout(None) as self._clock:
+            async with asyncio.timeout(None) as self._end:
                 self._check()
                 yield
         finally:
@@ -63,7 +66,7 @@ class CallWatch:
         self.characters = characters
         self.text_characters += len(text)
         if self._first_token_at is None or characters - self._counted >= PROGRESS_CHARACTERS:
-            now = asyncio.get_running_loop().time()
+            now = self._now()
             if self._first_token_at is None:
                 self._first_token_at = now
             if characters - self._counted >= PROGRESS_CHARACTERS:
@@ -97,7 +100,7 @@ class CallWatch:
     @property
     def seconds(self) -> float:
         """The time since its start."""
-        return asyncio.get_running_loop().time() - self._started_at
+        return self._now() - self._started_at
 
     @property
     def progressed_after(self) -> float:
@@ -111,14 +114,17 @@ class CallWatch:
         """The failure of a call that reached a limit: it names the limit."""
         return Failure(error_class=ErrorClass.TIMEOUT, detail=self._reached()[1])
 
+    def _now(self) -> float:
+        return self._awake.read(asyncio.get_running_loop().time())
+
     def _check(self) -> None:
         """End the call if a limit is reached, else look again when the next one could be."""
-        due, _ = self._reached()
-        loop = asyncio.get_running_loop()
-        if loop.time() < due:
-            self._timer = loop.call_at(due, self._check)
-        elif self._clock is not None:
-            self._clock.reschedule(loop.time())
+        loop, now = asyncio.get_running_loop(), self._now()
+        due = max(self._reached()[0], self._awake.limits_from)
+        if now < due:
+            self._timer = loop.call_later(min(due - now, TICK_SECONDS), self._check)
+        elif self._end is not None:
+            self._end.reschedule(loop.time())
 
     def _reached(self) -> tuple[float, str]:
         """The limit that is reached first: its moment, and the words for it."""
