@@ -18,7 +18,7 @@ class Endpoint:
     """A method and a path in the form of Starlette (`/v1/jobs/{id}`). `public`: it needs no key.
 
     `body`: the JSON Schema of the fields that a caller must or usually does send; None: it has no body. `limited`: it
-    counts for the limits of a key.
+    counts for the limits of a key. `streams`: it may answer with events, as each does whose body has `stream`.
     """
 
     method: str
@@ -27,6 +27,11 @@ class Endpoint:
     summary: str
     public: bool = False
     body: Mapping[str, Any] | None = None
+    streams: bool = False
+
+    @property
+    def may_stream(self) -> bool:
+        return self.streams or "stream" in (self.body or {}).get("properties", {})
 
     @property
     def limited(self) -> bool:

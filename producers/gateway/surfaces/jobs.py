@@ -125,7 +125,7 @@ def _described(record: JobRecord) -> dict[str, Any]:
 
 ENDPOINTS = (
     Endpoint("GET", "/v1/jobs", list_jobs, "List the newest jobs."),
-    Endpoint("GET", "/v1/jobs/{id}/events", job_events, "Stream the events of a job."),
+    Endpoint("GET", "/v1/jobs/{id}/events", job_events, "Stream the events of a job.", streams=True),
     Endpoint("POST", "/v1/jobs/{id}/replay", replay_job, "Put a held job back into its queue."),
     Endpoint("GET", "/v1/jobs/{id}", get_job, "Describe a job."),
     Endpoint("POST", "/v1/jobs/{id}/cancel", cancel_job, "End a job."),

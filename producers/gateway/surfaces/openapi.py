@@ -52,7 +52,8 @@ _ERROR = {
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    answer = {"description": "The answer, in the form of the API.", "content": {"application/json": {}}}
+    kinds: dict[str, Any] = {"application/json": {}} | ({"text/event-stream": {}} if endpoint.may_stream else {})
+    answer = {"description": "The answer, in the form of the API.", "content": kinds}
     error = {"schema": {"$ref": "#/components/schemas/Error"}}
     operation: dict[str, Any] = {
         "summary": endpoint.summary,

@@ -187,7 +187,7 @@ BODY = body_of("input", model=TEXT, input=TEXT, background=FLAG, stream=FLAG, st
 ENDPOINTS = (
     Endpoint("POST", "/v1/responses", create, "Answer a request, now or in the background.", body=BODY),
     Endpoint("POST", "/v1/responses/input_tokens", input_tokens, "Estimate the tokens of a request.", body=BODY),
-    Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response."),
+    Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response.", streams=True),
     Endpoint("DELETE", "/v1/responses/{id}", delete, "Forget a Response."),
     Endpoint("POST", "/v1/responses/{id}/cancel", cancel, "End a Response."),
     Endpoint("GET", "/v1/responses/{id}/input_items", input_items, "List the messages of a request."),

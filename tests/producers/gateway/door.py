@@ -72,12 +72,12 @@ async def open_door(
         loaded = door_config(redis_url, home, upstream.url, more, protocol)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
-            async with _served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+            async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
                 yield Door(url, http, upstream, gateway, fleet.link)
 
 
 @asynccontextmanager
-async def _served(gateway: Gateway) -> AsyncIterator[str]:
+async def served(gateway: Gateway) -> AsyncIterator[str]:
     with listening_sockets(("127.0.0.1:0",)) as sockets:
         server = Server(gateway, handle_signals=False)
         serving = asyncio.create_task(server.serve(sockets))

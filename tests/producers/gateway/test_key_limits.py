@@ -79,6 +79,8 @@ def test_the_door_describes_every_path_in_openapi(redis_url: str, tmp_path: Path
         paths = described["paths"]
         assert paths["/v1/models/{name}"]["get"]["parameters"][0]["name"] == "name"
         assert paths["/v1/chat/completions"]["post"]["requestBody"]["required"]
+        for path, method in (("/v1/messages", "post"), ("/v1/responses/{id}", "get"), ("/v1/jobs/{id}/events", "get")):
+            assert "text/event-stream" in paths[path][method]["responses"]["200"]["content"]
         assert set(paths["/v1/responses/{id}"]) == {"get", "delete"}
 
     run(main)

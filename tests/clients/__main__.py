@@ -1,0 +1,67 @@
+"""`make clients`: programs that nobody here wrote, against a door with a worker and a scripted provider.
+
+Each client has an environment of its own below `.clients`, made once with pip or uv, or with npm. A client that cannot
+be installed is skipped, in words. The exit status is 1 if a check failed, 2 if no client could be installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.clients.environments import CLIENTS, Client, prepare
+from tests.clients.outcomes import Outcome, outcomes_of
+from tests.clients.stand import stand
+
+CLIENT_SECONDS = 240.0
+"""How long the checks of one client may take."""
+
+
+async def main(names: list[str]) -> int:
+    chosen = [client for client in CLIENTS if not names or client.name in names]
+    console = Console()
+    if len(chosen) < len(set(names)):
+        console.print(f"unknown client; known: {', '.join(client.name for client in CLIENTS)}")
+        return 2
+    ready: dict[Client, str] = {}
+    for client in chosen:
+        console.print(f"preparing {client.name}", style="dim")
+        ready[client] = await asyncio.to_thread(prepare, client)
+    table = Table("client", "check", "outcome")
+    failed = 0
+    async with stand() as url:
+        for client, trouble in ready.items():
+            outcomes = [Outcome("all", skipped=trouble)] if trouble else await _run(client, url)
+            failed += sum(bool(outcome.why) for outcome in outcomes)
+            for outcome in outcomes:
+                table.add_row(client.name, outcome.check, outcome.text)
+    console.print(table)
+    if all(ready.values()):
+        return 2
+    return 1 if failed else 0
+
+
+async def _run(client: Client, url: str) -> list[Outcome]:
+    """Run the checks of a client in a process of its own."""
+    command = [word.replace("DOOR_URL", url) for word in client.command]
+    environment = {**os.environ, "DOOR_URL": url, "AI_SDK_LOG_WARNINGS": "false", "LANGSMITH_TRACING": "false"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=client.home, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(CLIENT_SECONDS):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return [Outcome("all", f"did not end within {CLIENT_SECONDS:.0f} s")]
+    (client.home / "output.log").write_bytes(output)
+    return outcomes_of(client, output.decode(errors="replace"), process.returncode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -1,0 +1,36 @@
+import Anthropic from "@anthropic-ai/sdk";
+import { door, equal, run, schema, statusOf, text } from "./report.mjs";
+
+const client = new Anthropic({ baseURL: door, apiKey: "any" });
+const messages = [{ role: "user", content: "Haruka waves" }];
+const tools = [{ name: "look", input_schema: schema }];
+const common = { model: "chat", max_tokens: 64, messages };
+
+await run({
+  "whole answer": async () => {
+    const answer = await client.messages.create(common);
+    equal(answer.content[0].text, text);
+  },
+  "raw stream": async () => {
+    const stream = await client.messages.create({ ...common, stream: true });
+    let all = "";
+    for await (const event of stream) if (event.type === "content_block_delta") all += event.delta.text ?? "";
+    equal(all, text);
+  },
+  "stream helper with a tool": async () => {
+    const message = await client.messages.stream({ ...common, tools }).finalMessage();
+    equal([message.stop_reason, message.content.at(-1).input], ["tool_use", { at: "dusk" }]);
+  },
+  "count tokens": async () => {
+    const counted = await client.messages.countTokens({ model: "chat", messages });
+    equal(counted.input_tokens > 0, true);
+  },
+  "models": async () => {
+    const ids = [];
+    for await (const model of client.models.list({ limit: 1000 })) ids.push(model.id);
+    equal(ids.includes("chat"), true);
+  },
+  "unknown model": async () => {
+    equal(await statusOf(() => client.messages.create({ ...common, model: "chatt" })), 404);
+  },
+});

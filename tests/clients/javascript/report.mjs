@@ -1,0 +1,30 @@
+// Runs checks one after another, and prints one JSON line for each.
+export async function run(checks) {
+  for (const [check, work] of Object.entries(checks)) {
+    let why = "";
+    try {
+      await work();
+    } catch (error) {
+      why = `${error.name}: ${error.message}`.slice(0, 300) || "failed";
+    }
+    console.log(JSON.stringify({ check, why }));
+  }
+}
+
+export function equal(actual, expected) {
+  const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
+  if (left !== right) throw new Error(`${left} instead of ${right}`);
+}
+
+export const door = process.env.DOOR_URL;
+export const text = "A lantern festival.";
+export const schema = { type: "object", properties: { at: { type: "string" } }, required: ["at"] };
+
+export async function statusOf(work) {
+  try {
+    await work();
+  } catch (error) {
+    return error.status ?? error.statusCode;
+  }
+  return 200;
+}

@@ -1,0 +1,28 @@
+"""The library behind the command `llm`, at the door: an answer, a stream, a tool."""
+
+from llm.default_plugins.openai_models import Chat
+from report import DOOR, TEXT, equal, run
+
+MODEL = Chat("door", model_name="chat", api_base=f"{DOOR}/v1", supports_tools=True)
+MODEL.key = "any"
+
+
+def whole_answer() -> None:
+    equal(MODEL.prompt("Haruka waves", stream=False).text(), TEXT)
+
+
+def stream() -> None:
+    equal("".join(MODEL.prompt("Haruka waves")), TEXT)
+
+
+def tool() -> None:
+    looked = []
+
+    def look(at: str) -> str:
+        looked.append(at)
+        return "lanterns"
+
+    equal((MODEL.chain("Look", tools=[look]).text(), looked), (TEXT, ["dusk"]))
+
+
+run({check.__name__: check for check in (whole_answer, stream, tool)})
