@@ -23,8 +23,7 @@ local function take_over(id, token, backend)
   redis.call('DEL', unpack(keys_to_delete))
   local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
   local crashes, crashes_alone = tonumber(job.crashes) or 0, tonumber(job.crashes_alone) or 0
-  -- The next sweep ends a job past its deadline.
-  if (tonumber(job.deadline) or 0) <= now then redis.call('ZADD', UNFINISHED, 'XX', now, id) end
+  examine_if_overdue(id, job.deadline, now)
   count('taken_over')
   if not alive and queue ~= DEGRADE then  -- the degrade worker calls no model: no job can kill it
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)

@@ -22,7 +22,8 @@ local policy, attempt, answer, fall_record, result = ARGV[3], ARGV[4], ARGV[5], 
 local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
 local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
-  'pieces', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until')
+  'pieces', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until',
+  'deadline')
 local state, queue = job.state, queue_of(id, job)
 
 -- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,
@@ -72,7 +73,10 @@ local function failure()
     (failed.detail and (' (' .. failed.detail .. ')') or '')
 end
 
-if verb ~= 'done' then redis.call('HSET', record, 'settled', settled_with(token)) end
+if verb ~= 'done' then
+  redis.call('HSET', record, 'settled', settled_with(token))
+  examine_if_overdue(id, job.deadline, now)
+end
 if attempt ~= '' then
   redis.call('HSET', record, 'attempts', job.attempts and (job.attempts .. '\n' .. attempt) or attempt)
 end

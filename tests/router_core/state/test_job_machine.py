@@ -271,10 +271,10 @@ class JobMachine(JobInvariants):
         self.model.suspended = False
         self.store.delete("rq:suspended")
 
-    @rule(crashes=st.integers(2, 3))
+    @rule(crashes=st.integers(2, 5))
     def crash_workers_one_after_another(self, crashes: int) -> None:
         """Crashes make a job a suspect, which then runs alone."""
-        for name in ("wa", "wb") * 2:
+        for name in ("wa", "wb") * 3:
             if crashes:
                 self.claim(name, 1, 0)
                 self.one_worker_survives(5, "wc")

@@ -109,16 +109,6 @@ def test_a_held_job_is_examined_again_at_its_deadline(fleet):
     fleet(story)
 
 
-def test_an_overdue_job_is_found_until_it_is_ended(fleet):
-    async def story(f):
-        await waiting(f, expires_after_seconds=10)
-        f.clock.now += 10
-        assert await whys(f) == {JOB: "overdue"}
-        assert await whys(f, SMOL) == {JOB: "overdue"}, "once, though it is stranded as well"
-
-    fleet(story)
-
-
 def test_all_of_many_late_jobs_are_found(fleet):
     async def story(f):
         for number in range(250):

@@ -23,6 +23,12 @@ local function end_lease(id, token, queue, backend, keys_to_delete)
   keys_to_delete[#keys_to_delete + 1] = RQ_EXECUTIONS .. id
 end
 
+-- A job that waits again past its deadline is ended by the next sweep: while it ran, no sweep could end it, and the next
+-- examination was put off.
+local function examine_if_overdue(id, deadline, now)
+  if (tonumber(deadline) or 0) <= now then redis.call('ZADD', UNFINISHED, 'XX', now, id) end
+end
+
 -- A job whose record or request cannot be read falls as unreadable, with what could be read. `queue`: where it waits (nil:
 -- as its record or rq has it).
 local function fall_unreadable(id, queue, why, now)
@@ -110,11 +116,11 @@ end
 local RESTART_GRACE_MS = 2000
 local function requeue_fresh(id, queue, at_front, why, now, forgive)
   local record = RECORD .. id
-  local job = fields(record, 'history', 'attempts')
+  local job = fields(record, 'history', 'attempts', 'deadline')
   if job.attempts then
     redis.call('HSET', record, 'history', job.history and (job.history .. '\n' .. job.attempts) or job.attempts)
   end
-  redis.call('ZADD', UNFINISHED, 'XX', now + RESTART_GRACE_MS, id)
+  redis.call('ZADD', UNFINISHED, 'XX', math.min(now + RESTART_GRACE_MS, tonumber(job.deadline) or now), id)
   redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'stand_in')
   redis.call('HSET', record, 'replied', 1)  -- its caller has had a reply or a result: no `reply_within` applies
   if forgive then redis.call('HDEL', record, 'crashes', 'crashes_alone', 'falls', 'strikes', 'notified') end
