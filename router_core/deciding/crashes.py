@@ -12,8 +12,9 @@ SUSPECT_AFTER = 2
 CONDEMN_AFTER_ALONE = 3
 """Crashes without any other job on the worker after which a job is held as poisoned.
 
-A worker that is killed by chance takes one job alone with it now and then. Three times in a row is no chance: if every
-twentieth call ends with the death of its worker, one healthy job of three million is condemned."""
+A worker that is killed by chance takes one job alone with it now and then. If a call ends with the death of its worker
+with the chance p, a healthy job is condemned with the chance p to the fifth power: one job of 3.2 million where every
+twentieth call ends so, one of 100,000 where every tenth does."""
 
 
 class CrashVerdict(StrEnum):

@@ -32,6 +32,21 @@ def test_workers_that_die_by_chance_condemn_no_healthy_job(chance, jobs):
     assert CrashVerdict.SUSPECT in verdicts
 
 
+def _chance_of_condemnation(death: float, crashes: int = 0, crashes_alone: int = 0) -> float:
+    """The exact chance that a job is condemned whose worker dies with the chance `death` in each delivery."""
+    verdict = judge_crash(crashes, crashes_alone)
+    if verdict is CrashVerdict.FALLEN:
+        return 1.0
+    return death * _chance_of_condemnation(death, crashes + 1, crashes_alone + (verdict is CrashVerdict.SUSPECT))
+
+
+@pytest.mark.parametrize(
+    ("death", "one_of"), [(1 / 50, 312_500_000), (1 / 20, 3_200_000), (1 / 10, 100_000), (1 / 4, 1024)]
+)
+def test_of_healthy_jobs_no_more_are_condemned_than_documented(death, one_of):
+    assert _chance_of_condemnation(death) == pytest.approx(1 / one_of)
+
+
 def test_a_job_that_kills_every_worker_is_condemned_after_five_and_the_last_three_had_no_other_job():
     company = []
 
