@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NoModel,
         ProducerError,
         PromptTooLarge,
+        RequestTooComplex,
         StillQueued,
     )
     from openfall.producers.inbox_delivery import InboxDelivery
@@ -57,6 +58,7 @@ _MODULES = {
         "NoModel",
         "ProducerError",
         "PromptTooLarge",
+        "RequestTooComplex",
         "StillQueued",
     ),
     "producers.inbox_delivery": ("InboxDelivery",),
@@ -109,6 +111,7 @@ __all__ = [
     "PromptTooLarge",
     "QueueFull",
     "Receipt",
+    "RequestTooComplex",
     "Result",
     "RuntimeModel",
     "StillQueued",

@@ -14,15 +14,21 @@ from typing import Any
 import orjson
 
 from openfall.config import LoadedConfig
-from openfall.producers.errors import BadRequest
+from openfall.producers.errors import BadRequest, RequestTooComplex
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.jobs.json_bounds import (
+    MAX_DEPTH,
+    JsonTooLarge,
+    check_depth,
+    check_values,
+    deep_place,
+    shorten_place,
+    wide_place,
+)
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 MAX_NAME = 256
-MAX_DEPTH = 200
-"""Levels of lists and objects within a request."""
-
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -174,17 +180,34 @@ def check_json(body: Mapping[str, Any], packed: bytes) -> None:
         strict = False
     if strict and b"NaN" not in packed and b"Infinity" not in packed:
         return
+    refuse_foreign(body)
+
+
+def refuse_foreign(body: Mapping[str, Any]) -> None:
+    """Raises `BadRequest` for the first value that JSON has not, and `RequestTooComplex`."""
     for path, value in foreign_values(body):
         raise BadRequest(f"the request cannot be written as JSON: `{path}` is {describe(value)}")
 
 
+def check_bounds(body: Mapping[str, Any], packed: bytes) -> None:
+    """Raises `RequestTooComplex` if a body that is JSON has too many values, or is nested too deeply."""
+    try:
+        check_values(packed)
+    except JsonTooLarge as error:
+        raise RequestTooComplex(str(error), wide_place(body)) from None
+    try:
+        check_depth(packed, body)
+    except JsonTooLarge as error:
+        raise RequestTooComplex(str(error), deep_place(body)) from None
+
+
 def foreign_values(body: Mapping[Any, Any]) -> Iterator[tuple[str, object]]:
     """The values within a body that JSON has not, each with its path."""
-    pending: list[tuple[str, object, int]] = [(str(name), value, 1) for name, value in body.items()]
+    pending: list[tuple[str, object, int]] = [(str(name), value, 2) for name, value in body.items()]
     while pending:
         path, value, depth = pending.pop()
-        if depth > MAX_DEPTH:
-            raise BadRequest(f"the request cannot be written as JSON: it has more than {MAX_DEPTH} levels")
+        if depth > MAX_DEPTH and isinstance(value, dict | list | tuple):
+            raise RequestTooComplex(f"is nested more than {MAX_DEPTH} levels deep", shorten_place(path))
         if isinstance(value, dict):
             pending += [(f"{path}.{name}", below, depth + 1) for name, below in value.items()]
         elif isinstance(value, list | tuple):

@@ -5,6 +5,7 @@ OpenfallError                 in `router_core.errors`
 │   └── ClientClosed          the client was closed before
 └── ProducerError
     ├── BadRequest            the request is malformed: nothing was submitted
+    │   └── RequestTooComplex it has too many values, or is nested too deeply
     ├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
     ├── NoModel               no model can be called now, or none can take the request
     ├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
@@ -28,6 +29,16 @@ class BadRequest(ProducerError, ValueError):
     """An argument or a request is malformed. The message names the argument and what is expected."""
 
     remedy = "correct it"
+
+
+class RequestTooComplex(BadRequest):
+    """The request has too many values, or is nested too deeply. `place`: the field that has them."""
+
+    remedy = "send it in parts, or as text"
+
+    def __init__(self, fault: str, place: str) -> None:
+        self.place = place
+        super().__init__(f"the request {fault}, in `{place}`: send it in parts, or as text")
 
 
 class PromptTooLarge(ProducerError):

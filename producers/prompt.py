@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from openfall.producers.arguments import check_json, describe
+from openfall.producers.arguments import check_bounds, check_json, describe, refuse_foreign
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
@@ -79,16 +79,17 @@ def check_messages(messages: object, dialect: Dialect = "openai") -> None:
 
 
 def check_size(body: Mapping[str, Any], max_bytes: int) -> int:
-    """The bytes of a body as JSON. Raises `PromptTooLarge` for more than `max_bytes`, and `BadRequest` if it is not
-    JSON."""
+    """The bytes of a body as JSON. Raises `PromptTooLarge` for more than `max_bytes`, `RequestTooComplex`, and
+    `BadRequest` if it is not JSON."""
     try:
         packed = to_json(body)
     except (PydanticSerializationError, ValueError) as error:
-        check_json(body, b"")
+        refuse_foreign(body)  # not by orjson: deep tuples overflow its stack, and the process dies
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
     check_json(body, packed)
     if len(packed) > max_bytes:
         raise PromptTooLarge(len(packed), max_bytes)
+    check_bounds(body, packed)
     return len(packed)
 
 

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
+from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
 from openfall.router_core.state.client_keys import ClientKey
 
 if TYPE_CHECKING:
@@ -41,9 +42,15 @@ class Exchange:
         """The JSON object of the body. Raises `Refusal`."""
         packed = await self._read()
         try:
+            check_values(packed)
             body = orjson.loads(packed)
+            check_depth(packed, body)
+        except JsonTooLarge as error:
+            raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
         except orjson.JSONDecodeError as error:
             what = "is empty: send a JSON object" if not packed.strip() else f"is not JSON: {error}"
+            if "depth limit" in str(error):
+                what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
             raise Refusal("bad_request", f"the body {what}") from None
         if not isinstance(body, dict):
             raise Refusal("bad_request", f"the body must be a JSON object, not a {type(body).__name__}")

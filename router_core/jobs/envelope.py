@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 
 from openfall.router_core.errors import OpenfallError
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.json_bounds import MAX_RESULT_VALUES, MAX_VALUES, JsonTooLarge, check_values
 from openfall.router_core.jobs.outcome import Answer, Attempt
 from openfall.router_core.jobs.result import Result
 
@@ -47,6 +48,7 @@ def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> Co
     The first line alone gives the job with an empty body.
     """
     head, _, body = envelope.partition(b"\n")
+    _check_values(body, MAX_VALUES)
     job = _read_object(head) | {"deadline": deadline, "accepted_at": accepted_at}
     try:
         return CompletionJob.model_validate(job | {"body": from_json(body) if body else {}})
@@ -128,6 +130,7 @@ def pack_result(result: Result) -> bytes:
 
 def unpack_result(job_id: str, envelope: bytes) -> Result:
     """The result of a job. Raises `UnreadableEnvelope`."""
+    _check_values(envelope, MAX_RESULT_VALUES)
     values = _read_object(envelope)
     try:
         return Result.model_validate({"id": job_id, **values})
@@ -144,6 +147,13 @@ def _read_object(envelope: bytes) -> dict[str, Any]:
         schema = values.get(_SCHEMA_KEY) if isinstance(values, dict) else None
         raise UnreadableEnvelope(f"schema {schema!r}, but this openfall reads schema {SCHEMA}")
     return {key: value for key, value in values.items() if key != _SCHEMA_KEY}
+
+
+def _check_values(envelope: bytes, limit: int) -> None:
+    try:
+        check_values(envelope, limit)
+    except JsonTooLarge as error:
+        raise UnreadableEnvelope(f"it {error}") from None
 
 
 def _first_problem(error: ValidationError) -> str:

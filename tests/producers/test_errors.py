@@ -26,7 +26,7 @@ PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
 OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, OutputWriteError}
 """Errors that only the command line raises."""
 
-INTERNAL = {"InterpolationError", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted"}
+INTERNAL = {"InterpolationError", "JsonTooLarge", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted"}
 """Exceptions that another one replaces before a caller sees them."""
 
 
@@ -47,6 +47,7 @@ def errors() -> list[openfall.OpenfallError]:
     return [
         openfall.BadRequest("`role` must be text"),
         openfall.PromptTooLarge(70_000, 64_000),
+        openfall.RequestTooComplex("is nested more than 100 levels deep", "tools[0]"),
         openfall.NoModel("no model can be called now"),
         openfall.StillQueued("job-000001"),
         openfall.UnknownName("role", "dialog", ["dialogue"]),

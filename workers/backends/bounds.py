@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from openfall.router_core.jobs.json_bounds import count_values
+
 MAX_ANSWER_BYTES = 16 * 2**20
 """Of a whole answer, decompressed. The longest texts are under 1 MiB, the largest pictures under 12."""
 
@@ -24,12 +26,6 @@ MAX_PROCESS_MEMORY = 96 * 2**20
 
 MIN_ANSWER_BYTES = 2**20
 """An answer may be as long as this, however many are read at once."""
-
-MAX_VALUES = 300_000
-"""Of one JSON text: its commas, colons and opening brackets. Reading so many takes 30 to 150 ms and 30 MB."""
-
-MAX_DEPTH = 100
-"""Of one JSON text. Python code that visits it calls itself for each level, up to 1,000."""
 
 ORDINARY_EVENT_BYTES = 512
 """An event of a stream up to this length has a token and its wrapping. Only its text is kept."""
@@ -51,41 +47,6 @@ HEAVY_SHARE = 0.2
 
 class AnswerTooLarge(Exception):
     """An answer is larger than its bound."""
-
-
-class JsonTooLarge(ValueError):
-    """A JSON text has too many values, or is nested too deeply."""
-
-
-def count_values(raw: bytes) -> int:
-    """An upper bound of the values in a JSON text: no text of N bytes is parsed for it."""
-    return raw.count(b",") + raw.count(b":") + raw.count(b"{") + raw.count(b"[")
-
-
-def check_values(raw: bytes) -> None:
-    """Raise `JsonTooLarge` if a JSON text has too many values. A short text cannot."""
-    if len(raw) > MAX_VALUES and count_values(raw) > MAX_VALUES:
-        raise JsonTooLarge(f"has more than {MAX_VALUES:,} values")
-
-
-def check_depth(raw: bytes, value: object) -> None:
-    """Raise `JsonTooLarge` if the value of a JSON text is nested too deeply. Few texts need a look at the value."""
-    if len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        items = [item for parent in level for item in _items(parent)]
-        level = [item for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise JsonTooLarge(f"is nested more than {MAX_DEPTH} levels deep")
-
-
-def _items(parent: object) -> Iterator[object]:
-    if isinstance(parent, dict):
-        yield from parent.values()
-    elif isinstance(parent, list):
-        yield from parent
 
 
 def event_memory(event: bytes) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from openfall.workers.backends.bounds import JsonTooLarge, check_depth, check_values
+from openfall.router_core.jobs.json_bounds import JsonTooLarge, check_depth, check_values
 
 BOM = b"\xef\xbb\xbf"
 """A byte-order mark, with which some servers and proxies begin a body."""

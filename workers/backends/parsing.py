@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
+from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.bounds import JsonTooLarge
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
 

@@ -1,0 +1,92 @@
+"""How large a JSON text may be beside its bytes: how many values it has, and how deep they are nested. Pure.
+
+The reasons and the figures are in docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_VALUES = 300_000
+"""Of one JSON text: its commas, colons and opening brackets. Reading so many takes 30 to 150 ms and 30 MB."""
+
+MAX_RESULT_VALUES = 2_000_000
+"""Of a kept result: more than any streamed answer that a worker assembles."""
+
+MAX_DEPTH = 100
+"""Levels of lists and objects in one JSON text. Python code that visits it calls itself for each level, up to 1,000."""
+
+_MAX_PLACE = 60
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+class JsonTooLarge(ValueError):
+    """A JSON text has too many values, or is nested too deeply. The message continues a sentence: `the answer` ..."""
+
+
+def count_values(raw: bytes) -> int:
+    """An upper bound of the values in a JSON text: no text of N bytes is parsed for it."""
+    return raw.count(b",") + raw.count(b":") + raw.count(b"{") + raw.count(b"[")
+
+
+def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
+    """Raise `JsonTooLarge` if a JSON text has more values than the limit. Signs within its strings do not count."""
+    if len(raw) <= limit or count_values(raw) <= limit:
+        return
+    without_strings, strings = _STRING.subn(b"", raw, count=limit + 1)
+    if strings > limit or count_values(without_strings) > limit:
+        raise JsonTooLarge(f"has more than {limit:,} values")
+
+
+def check_depth(raw: bytes, value: object) -> None:
+    """Raise `JsonTooLarge` if the value of a JSON text is nested too deeply. Few texts need a look at the value."""
+    if len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        items = [item for parent in level for item in _items(parent)]
+        level = [item for item in items if isinstance(item, dict | list | tuple)]
+        if not level:
+            return
+    raise JsonTooLarge(f"is nested more than {MAX_DEPTH} levels deep")
+
+
+def deep_place(body: Mapping[str, Any]) -> str:
+    """The beginning of the path of the first value that is nested too deeply; empty: there is none."""
+    pending: list[tuple[str, object, int]] = [(name, value, 2) for name, value in reversed(list(body.items()))]
+    while pending:
+        path, value, level = pending.pop()
+        if isinstance(value, dict | list | tuple) and level > MAX_DEPTH:
+            return shorten_place(path)
+        if isinstance(value, dict):
+            pending += [(f"{path}.{name}", item, level + 1) for name, item in reversed(value.items())]
+        elif isinstance(value, list | tuple):
+            pending += [(f"{path}[{number}]", item, level + 1) for number, item in reversed(list(enumerate(value)))]
+    return ""
+
+
+def wide_place(body: Mapping[str, Any]) -> str:
+    """The field of a body that has the most values."""
+    return shorten_place(max(body, key=lambda name: _count(body[name])))
+
+
+def shorten_place(path: str) -> str:
+    return path if len(path) <= _MAX_PLACE else f"{path[:_MAX_PLACE]}..."
+
+
+def _count(value: object) -> int:
+    count, pending = 0, [value]
+    while pending:
+        item = pending.pop()
+        count += 1
+        pending += _items(item)
+    return count
+
+
+def _items(parent: object) -> Iterator[object]:
+    if isinstance(parent, dict):
+        yield from parent.values()
+    elif isinstance(parent, list | tuple):
+        yield from parent

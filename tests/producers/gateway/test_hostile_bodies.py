@@ -1,0 +1,66 @@
+"""Bodies that attack the door: each is a 400 in words on every path, and none reaches the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openfall.router_core.state import keys
+from tests.faults import COMPLETION, answer
+from tests.producers.gateway.door import open_door, run
+
+CHAT = b'"model":"chat","messages":[{"role":"user","content":"hi"}]'
+PATHS = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": b'"model":"chat","prompt":"hi"',
+    "/v1/responses": b'"model":"chat","input":"hi"',
+    "/v1/messages": CHAT + b',"max_tokens":5',
+    "/v1/messages/count_tokens": CHAT,
+}
+DEEP, WIDE, NO_JSON = "is nested more than 100 levels deep", "has more than 300,000 values", "is not JSON"
+HOSTILE = {
+    "101 lists": (b"[" * 101 + b"]" * 101, DEEP),
+    "250 lists": (b"[" * 250 + b"]" * 250, DEEP),
+    "900 objects": (b'{"a":' * 900 + b"1" + b"}" * 900, DEEP),
+    "1,020 lists": (b"[" * 1020 + b"]" * 1020, DEEP),
+    "5,000 objects": (b'{"a":' * 5000 + b"1" + b"}" * 5000, DEEP),
+    "10^5 lists": (b"[" * 10**5 + b"]" * 10**5, DEEP),
+    "10^6 lists": (b"[" * 10**6 + b"]" * 10**6, WIDE),
+    "10^6 keys": (b"{" + b",".join(b'"k%d":1' % number for number in range(10**6)) + b"}", WIDE),
+    "10^6 empty lists": (b"[" + b"[]," * 10**6 + b"[]]", WIDE),
+    "half a character": (b'"\\ud83d"', NO_JSON),
+    "half a character as a key": (b'{"\\ud83d":1}', NO_JSON),
+    "not UTF-8": (b'"\xff\xfe"', NO_JSON),
+    "a raw NUL": (b'"\x00"', NO_JSON),
+    "NUL behind": (b"1}\x00", NO_JSON),
+    "NaN": (b"NaN", NO_JSON),
+    "infinity": (b"-Infinity", NO_JSON),
+    "5,000 digits": (b"9" * 5000, NO_JSON),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_hostile_body_is_a_400_in_words_on_every_path(redis_url: str, tmp_path: Path, path: str) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            for name, (value, words) in HOSTILE.items():
+                body = b"{" + PATHS[path] + b',"x":' + value + b"}"
+                response = await door.http.post(path, content=body)
+                assert (response.status_code, words in response.text) == (400, True), (name, response.text[:300])
+            assert not await door.link.command("EXISTS", keys.UNFINISHED)
+
+    run(main)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "value", [b'{"a":1,"a":2}', b"9" * 100, b"-9223372036854775809", b'"\\u0000"', b"[" * 98 + b"]" * 98]
+)
+def test_an_odd_body_that_is_json_is_answered(redis_url: str, tmp_path: Path, path: str, value: bytes) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            response = await door.http.post(path, content=b"{" + PATHS[path] + b',"x":' + value + b"}")
+            assert response.status_code == 200, response.text[:300]
+
+    run(main)
