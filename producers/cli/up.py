@@ -91,6 +91,8 @@ class _Screen:
         elif name == "fleet_ready":
             rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
             self.console.print(plain(self.at) + plain("Everything runs", "bold") + plain(rest), soft_wrap=True)
+            if "environment" in event:
+                self.print(f"{self.at}Programs in other folders: {event['environment']}")
         if name == "fleet_stopping":
             self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:

@@ -151,7 +151,10 @@ def _listen(address: str) -> socket.socket:
         own.listen(BACKLOG)
     except OSError as error:
         own.close()
-        remedy = "stop the other program, or choose another address under `gateway: {listen: [...]}`"
+        remedy = (
+            "Stop the other program (an `openfall up` of another folder?), or choose another address under "
+            "`gateway: {listen: [...]}`."
+        )
         raise CannotListen(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}. {remedy}") from None
     own.setblocking(False)
     return own

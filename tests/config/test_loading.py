@@ -251,9 +251,21 @@ class TestRedisAddress:
         with pytest.raises(NoRedis) as caught:
             config.redis_server(settings)
         assert str(caught.value) == (
-            f"No Redis: nothing runs in {tmp_path}/.openfall. Start it with `openfall up`, or set REDIS_URL "
-            f"(or `redis:` in {tmp_path}/openfall.yaml)."
+            f"No Redis: nothing runs in {tmp_path}/.openfall. Start it here with `openfall up`, or set REDIS_URL "
+            f"(or `redis:` in {tmp_path}/openfall.yaml). If `openfall up` runs in another folder, set the variable "
+            "that it names when everything runs."
         )
+
+    def test_a_program_in_another_folder_reaches_the_embedded_redis_with_one_variable(self, tmp_path: Path) -> None:
+        own = load_text(tmp_path, "redis: embedded").settings
+        shipped = config.load(DEMO, environ={}, cwd=tmp_path).settings
+        for settings in (own, shipped):
+            settings.data_dir.mkdir(exist_ok=True)
+            (settings.data_dir / "redis.url").write_text("unix:///run/openfall.sock?db=0\n")
+            name, _, value = config.variable_for_other_folders(settings).partition("=")
+            (other := tmp_path / "other").mkdir(exist_ok=True)
+            there = config.load(environ={name: value}, cwd=other).settings
+            assert config.redis_server(there).url == "unix:///run/openfall.sock?db=0"
 
     def test_no_message_says_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
         with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):

@@ -138,8 +138,8 @@ async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child
         await asyncio.sleep(_POLL_INTERVAL_S)
     if port_taken(spec.port):
         raise LocalError(
-            f"engine {spec.name}: port {spec.port} is taken by another program. "
-            "Stop it, or give the engine another port."
+            f"engine {spec.name}: port {spec.port} is taken by another program, or by `openfall up` in another "
+            f"folder. Stop it, or give the engine another port: the `url` of its backend in openfall.yaml."
         )
     child = await spawn(spec.argv(), _log(spec, data))
     write_record(path, child.identity, options)
