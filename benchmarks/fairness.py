@@ -28,7 +28,7 @@ from rich.console import Console
 from benchmarks.latency import quantile, read_events
 from benchmarks.peers.parameters import Order
 from benchmarks.processes import BenchmarkError, started, wait_for
-from benchmarks.run_environment import START_TIMEOUT_S, upstream
+from benchmarks.run_environment import START_TIMEOUT_S, Demand, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
 from benchmarks.turns import compare
@@ -171,7 +171,7 @@ def fleet() -> Iterator[tuple[Path, Path]]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
         server = stack.enter_context(valkey())
         log = directory / "calls.jsonl"
-        url = stack.enter_context(upstream(directory, LATENCY_MS, log))
+        url = stack.enter_context(upstream(directory, Demand(0, LATENCY_MS), log))
         config = _write_config(directory, server.url, url)
         argv = [sys.executable, "-m", "openfall.workers", "work", "gpu", "--config", str(config)]
         workers = [stack.enter_context(started(argv, directory / f"worker-{n}.log")) for n in range(PROCESSES)]

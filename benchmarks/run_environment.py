@@ -113,6 +113,7 @@ class Demand:
     latency_ms: float = 0.0
     lanes: int = 1
     log: bool = False
+    delta_ms: float = 0.0
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def run_environment(peer: Peer, demand: Demand, console: Console) -> Iterator[Ru
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
         server = stack.enter_context(valkey())
         log = directory / "calls.jsonl" if demand.log else None
-        url = stack.enter_context(upstream(directory, demand.latency_ms, log))
+        url = stack.enter_context(upstream(directory, demand, log))
         place = urlsplit(url)
         connection = stack.enter_context(closing(http.client.HTTPConnection(str(place.hostname), place.port)))
         parameters = Parameters(server.url, url, peer.slots, demand.count, directory, demand.lanes)
@@ -130,10 +131,11 @@ def run_environment(peer: Peer, demand: Demand, console: Console) -> Iterator[Ru
 
 
 @contextmanager
-def upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[str]:
+def upstream(directory: Path, demand: Demand, log: Path | None) -> Iterator[str]:
     """A mock upstream, ready to serve: its URL."""
     output = directory / "upstream.out"
-    options = ["--latency-ms", str(latency_ms), *(["--log", str(log)] if log else [])]
+    options = ["--latency-ms", str(demand.latency_ms), "--delta-ms", str(demand.delta_ms)]
+    options += ["--log", str(log)] if log else []
     with started([sys.executable, "-m", "benchmarks.upstream", *options], output) as child:
         wait_for(lambda: "\n" in output.read_text(), START_TIMEOUT_S, "the mock upstream to start", child)
         yield output.read_text().splitlines()[0]
