@@ -28,7 +28,7 @@ class JsonTooLarge(ValueError):
 
 def count_values(raw: bytes) -> int:
     """An upper bound of the values in a JSON text: no text of N bytes is parsed for it."""
-    return raw.count(b",") + raw.count(b":") + raw.count(b"{") + raw.count(b"[")
+    return len(raw) - len(raw.translate(None, b",:{["))  # one pass, faster than four counts
 
 
 def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
