@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence|hostile`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence|hostile|garbage`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -21,11 +21,18 @@ from typing import Any
 import click
 
 from benchmarks.processes import BenchmarkError
-from tests.chaos import faults, hostile, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
+from tests.chaos import faults, garbage, hostile, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS
-from tests.chaos.verdict_tables import show_faults, show_hostile, show_promises, show_sentinel, show_silence
+from tests.chaos.verdict_tables import (
+    show_faults,
+    show_garbage,
+    show_hostile,
+    show_promises,
+    show_sentinel,
+    show_silence,
+)
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
@@ -120,6 +127,16 @@ def hostile_command(kinds: str | None, seconds: float, as_json: bool) -> None:
     if unknown := [name for name in names if name not in hostile.ALL_KINDS]:
         raise click.BadParameter(f"unknown kind {unknown[0]!r}", param_hint="--kinds")
     verdict = _run(lambda *run: hostile.run(names, seconds, *run), 0, as_json, show_hostile)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("garbage")
+@click.option("--damage", type=click.Choice(garbage.DAMAGES), help="Only this kind of damage.")
+@as_json
+def garbage_command(damage: str | None, as_json: bool) -> None:
+    """Another program overwrites a key of each kind in Redis; small jobs beside it are answered."""
+    damages = [damage] if damage else list(garbage.DAMAGES)
+    verdict = _run(lambda *run: garbage.run(damages, *run), 0, as_json, show_garbage)
     sys.exit(0 if verdict["kept"] else 1)
 
 

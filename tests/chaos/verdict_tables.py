@@ -103,6 +103,16 @@ def show_hostile(verdict: dict[str, Any]) -> None:
     _console().print(table)
 
 
+def show_garbage(verdict: dict[str, Any]) -> None:
+    """What was damaged, and a row for each damage after which a job had no answer."""
+    table = _table("key", "damage", "answered", title="keys overwritten in Redis")
+    for row in verdict["broken"]:
+        table.add_row(row["key"], row["damage"], f"[red]{row['answered']}[/red]")
+    for name, figure in verdict["figures"].items():
+        table.add_row(name.replace("_", " "), "", str(figure))
+    _console().print(table)
+
+
 def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
