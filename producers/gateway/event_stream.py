@@ -7,8 +7,8 @@ the head goes out, and keepalives hold the connection open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -29,6 +29,9 @@ HEAD_SECONDS = 1.0
 """How long the head is held back for the first piece or a refusal."""
 KEEPALIVE_SECONDS = 10.0
 """Proxies close a silent connection after 60 s, some after 15."""
+
+MAX_UNSENT = 100
+"""Events that are read ahead of a slow caller."""
 
 HEADERS = {
     "cache-control": "no-cache, no-transform",
@@ -72,10 +75,12 @@ class EventStream(Response):
         self._has_pieces = self._head_sent = False
         self._buffer = b""
         self._ended = False
-        self._events: AsyncGenerator[dict[str, Any], None] | None = None
-        self._next: asyncio.Task[dict[str, Any]] | None = None
+        self._events: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(MAX_UNSENT)
+        self._following: asyncio.Task[None] | None = None
         self._leaving = asyncio.create_task(caller_left(exchange))
         self._stopping = asyncio.create_task(exchange.gateway.stopping.wait())
+        for interruption in (self._leaving, self._stopping):
+            interruption.add_done_callback(self._interrupt)
 
     async def open(self) -> EventStream:
         """Follow the job until there is something to send, for at most `HEAD_SECONDS`.
@@ -83,7 +88,7 @@ class EventStream(Response):
         Raises `Refusal` when the job ends without an answer before, and `CallerLeft`.
         """
         start_visit(self._exchange, self._accepted)
-        self._events = self._exchange.gateway.client.stream(self._accepted.id, pieces=True)
+        self._following = asyncio.create_task(self._follow(), name="follow")
         try:
             async with asyncio.timeout(HEAD_SECONDS):
                 while not (self._has_pieces or self._ended):
@@ -125,19 +130,32 @@ class EventStream(Response):
                 raise
             return self._fail(refusal)
 
+    async def _follow(self) -> None:
+        """Read the events of the job ahead of the caller, up to `MAX_UNSENT`."""
+        try:
+            async with aclosing(self._exchange.gateway.client.stream(self._accepted.id, pieces=True)) as events:
+                async for event in events:
+                    await self._events.put(event)
+        except Exception as error:  # noqa: BLE001 - raised where the event is awaited
+            await self._events.put(error)
+
+    def _interrupt(self, _task: asyncio.Task[Any]) -> None:
+        """Wake the reader. With a full queue it is awake."""
+        with suppress(asyncio.QueueFull):
+            self._events.put_nowait(None)
+
     async def _next_event(self) -> dict[str, Any]:
         """The next event of the job. Raises `CallerLeft`, and `Refusal` when the door stops."""
-        if self._events is None:
-            raise RuntimeError("open() comes first")
-        if self._next is None:
-            self._next = asyncio.ensure_future(anext(self._events))
-        await asyncio.wait({self._next, self._leaving, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if self._leaving.done():
-            raise CallerLeft
-        if not self._next.done():
-            raise Refusal("restarting", "the door restarts: send the request again", job_id=self._accepted.id)
-        step, self._next = self._next, None
-        return step.result()
+        while True:
+            if self._leaving.done():
+                raise CallerLeft
+            if self._stopping.done() and self._events.empty():
+                raise Refusal("restarting", "the door restarts: send the request again", job_id=self._accepted.id)
+            event = await self._events.get()
+            if isinstance(event, Exception):
+                raise event
+            if event is not None and not self._leaving.done():
+                return event
 
     async def _take(self, event: dict[str, Any]) -> bytes:
         """The bytes for an event of the job. Raises `Refusal` for an end without an answer."""
@@ -195,10 +213,7 @@ class EventStream(Response):
         """End the subscription, and leave the job. A caller who leaves after the head has pressed stop: SDKs do not
         repeat then."""
         left = self._leaving.done()
-        await cancel_all(self._next, self._leaving, self._stopping)
-        if self._events is not None:
-            async with aclosing(self._events):
-                pass
+        await cancel_all(self._following, self._leaving, self._stopping)
         if left_after_head:
             self._visit.ends_job = True
         elif self._visit.linger_seconds is not None and left:

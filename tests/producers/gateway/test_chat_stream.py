@@ -107,7 +107,9 @@ def test_an_upstream_that_does_not_stream_is_streamed_all_the_same(redis_url: st
     run(main)
 
 
-def test_a_refusal_before_the_first_piece_has_its_own_status(redis_url: str, tmp_path: Path) -> None:
+def test_a_refusal_before_the_first_piece_has_its_own_status(redis_url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("openfall.producers.gateway.event_stream.HEAD_SECONDS", 20)  # on a busy machine too
+
     async def main() -> None:
         refused = answer({"error": {"message": "the prompt is too long", "code": "context_length_exceeded"}}, 400)
         async with open_door(redis_url, tmp_path, refused) as door:
@@ -219,7 +221,11 @@ def test_a_legacy_completion_is_streamed_as_text(redis_url: str, tmp_path: Path)
     run(main)
 
 
-def test_a_canned_reply_stands_for_an_answer_only_where_somebody_wants_it(redis_url: str, tmp_path: Path) -> None:
+def test_a_canned_reply_stands_for_an_answer_only_where_somebody_wants_it(
+    redis_url: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("openfall.producers.gateway.event_stream.HEAD_SECONDS", 20)  # on a busy machine too
+
     async def main() -> None:
         gone = answer({"error": {"message": "no such model"}}, 404)
         async with open_door(redis_url, tmp_path, gone) as door:
