@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
+from urllib.parse import urlsplit
 
 MIN_VERSION = 7
 """Redis 7.0 has function libraries, and tells a script its rights. Every Valkey reports a version of Redis above it."""
@@ -55,6 +56,7 @@ class ServerFacts:
     """
 
     name: Literal["Redis", "Valkey"] = "Redis"
+    cli_options: tuple[str, ...] = ()
     version: str | None = None
     user: str = "default"
     has_functions: bool = True
@@ -218,7 +220,17 @@ def _warn(risk: Risk, message: str, remedy: str) -> Finding:
 
 
 def _cli(facts: ServerFacts) -> str:
-    return f"{facts.name.lower()}-cli"
+    return shlex.join([f"{facts.name.lower()}-cli", *facts.cli_options])
+
+
+def cli_options(url: str) -> tuple[str, ...]:
+    """The options with which `valkey-cli` reaches the server of an address, and no other one. None holds a password."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return ("-s", parts.path)
+    host = ("-h", parts.hostname) if parts.hostname and parts.hostname not in ("localhost", "127.0.0.1") else ()
+    port = ("-p", str(parts.port)) if parts.port not in (None, 6379) else ()
+    return (*host, *port, *(("--tls",) if parts.scheme == "rediss" else ()))
 
 
 def _allow(facts: ServerFacts, rights: Iterable[str]) -> str:

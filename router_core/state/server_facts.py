@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic_core import to_json
 from redis import exceptions as redis_errors
 
-from openfall.router_core.preconditions import ServerFacts
+from openfall.router_core.preconditions import ServerFacts, cli_options
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.rights import RightSample, missing_rights
@@ -58,6 +58,7 @@ async def fetch_server_facts(link: RedisConnection, samples: Iterable[RightSampl
         name="Valkey" if "valkey_version" in fields else "Redis",
         version=fields.get("valkey_version") or fields.get("redis_version") or (version.decode() if version else None),
         user=_user(link),
+        cli_options=cli_options(link.server.url or ""),
         has_functions=(probe is None or version is not None) and _FUNCTIONS not in unknown,
         missing_rights=("+eval",) if _lacks_right(replies[3]) else missing_rights(denied_samples, samples),
         unreadable=tuple(name for name, reply in (("info", info), ("config|get", appending)) if reply is None),

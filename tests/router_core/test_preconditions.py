@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.preconditions import Fault, Risk, ServerFacts, ServerTerms, check_server
+from openfall.router_core.preconditions import Fault, Risk, ServerFacts, ServerTerms, check_server, cli_options
 
 GOOD = ServerFacts(
     name="Valkey", version="9.1.0", append_only_file=True, sync_policy="everysec", eviction_policy="noeviction",
@@ -44,6 +44,22 @@ def test_each_error_names_its_remedy(changed, name, remedy):
     (finding,) = findings(**changed).values()
     assert (finding.name, finding.severity, finding.is_fatal) == (name, "error", True)
     assert remedy in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("redis://localhost:6379/0", "valkey-cli CONFIG"),
+        ("redis://127.0.0.1:6390", "valkey-cli -p 6390 CONFIG"),
+        ("rediss://user:secret@jobs.example/0", "valkey-cli -h jobs.example --tls CONFIG"),
+        ("unix:///run/own.sock?db=0", "valkey-cli -s /run/own.sock CONFIG"),
+        ("", "valkey-cli CONFIG"),
+    ],
+)
+def test_the_command_of_a_remedy_reaches_the_server_that_was_checked_and_no_other(url, command):
+    (finding,) = findings(append_only_file=False, cli_options=cli_options(url)).values()
+    assert command in finding.remedy
+    assert "secret" not in finding.remedy
 
 
 @pytest.mark.parametrize(
