@@ -46,7 +46,7 @@ class NotConfirmed(StoreError):
         copies = f", {self.on_replicas} of {replicas} replicas have it on theirs" if replicas else ""
         super().__init__(
             f"job {job_id} is accepted but not confirmed: after {seconds:g} s {disk}{copies}. Submit it again with the "
-            "same id or idempotency key: that is harmless. If it lasts, check the disk of Redis"
+            "same id or idempotency key: that is harmless. If it lasts, check `appendonly` and the disk of Redis"
             f"{' and its replicas' if replicas else ''}"
         )
 
@@ -139,7 +139,7 @@ class IdempotencyConflict(StoreError):
 class UnknownJob(StoreError):
     """There is no such job, or its result has expired."""
 
-    remedy = "submit it again, if its answer is still wanted"
+    remedy = "submit it again with the same id, if its answer is still wanted"
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id

@@ -251,10 +251,11 @@ class ConfirmingConnection(RedisConnection):
         replies = [future.exception() or future.result() for future in futures if future.done()]
         if error is not None:
             return error
-        confirmation: Any = replies[-1]
+        # An error of WAITAOF (the append-only file was switched off) does not undo the scripts: their writes are in.
+        last: Any = replies[-1]
+        confirmation = Confirmation(0, 0) if isinstance(last, Exception) else Confirmation(*last)
         for reply in replies[: -len(commands)]:
-            failed = next((each for each in (reply, confirmation) if isinstance(each, Exception)), None)
-            _resolve(pending.popleft(), failed or (reply, Confirmation(*confirmation)))
+            _resolve(pending.popleft(), reply if isinstance(reply, Exception) else (reply, confirmation))
         return None
 
 

@@ -107,6 +107,18 @@ def test_a_server_without_an_append_only_file_is_refused_with_the_remedy_before_
             server.kill()
 
 
+def test_a_job_is_accepted_but_not_confirmed_when_the_append_only_file_is_switched_off_later(always: Server) -> None:
+    async def story(link: RedisConnection, jobs: JobStore) -> None:
+        await jobs.accept(a_job(1), TERMS)
+        await link.command("CONFIG", "SET", "appendonly", "no")
+        with pytest.raises(NotConfirmed, match="job-000002 is accepted but not confirmed") as raised:
+            await jobs.accept(a_job(2), TERMS)
+        assert (raised.value.on_disk, raised.value.on_replicas) == (0, 0)
+        assert (await jobs.record("job-000002")).state == "queued"
+
+    accepting(on_disk(always.url), story)
+
+
 def test_everysec_sends_no_command_more(redis_url: str) -> None:
     async def story(link: RedisConnection, jobs: JobStore) -> int:
         await jobs.accept(a_job(1), TERMS)
