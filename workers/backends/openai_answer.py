@@ -58,6 +58,7 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
     if message.get("refusal") and not text and not calls:
         return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
     choice |= {"message": message, "finish_reason": finish}
+    _number(choices)
     usage = completion_usage(document)
     return Completion(
         text=text,
@@ -68,6 +69,13 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
         cache_write_tokens=stored_tokens(usage),
         body=document,
     )
+
+
+def _number(choices: Any) -> None:
+    """Number the choices by their places: some servers number none, or all alike. The text is that of the first."""
+    for place, choice in enumerate(choices):
+        if isinstance(choice, dict):
+            choice["index"] = place
 
 
 def _message(choice: dict[str, Any]) -> Any:
@@ -127,7 +135,9 @@ class CompletionAssembler(StreamAssembler):
         return to_outcome(self._mended(document), ended=self.done)
 
     def _add_choice(self, piece: dict[str, Any]) -> list[Piece]:
-        index = piece.get("index", 0) if isinstance(piece.get("index", 0), int) else 0
+        index = piece.get("index")
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
         choice |= {key: value for key, value in piece.items() if key not in _MERGED and value is not None}
@@ -141,7 +151,7 @@ class CompletionAssembler(StreamAssembler):
         pieces = [*_text_pieces(index, delta), *calls.add(delta.get("tool_calls"))]
         _merge(choice["message"], delta, calls)
         if piece.get("logprobs") or _says_more(delta):
-            return [RawEvent({"choices": [piece]}, len(pieces)), *pieces]
+            return [RawEvent({"choices": [piece | {"index": index}]}, len(pieces)), *pieces]
         return pieces
 
 

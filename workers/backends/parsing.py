@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
-from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
@@ -105,8 +105,12 @@ class StreamAssembler:
         return [self._without_halves(piece) for piece in self._add(fields)]
 
     def outcome(self) -> Outcome:
-        """The outcome once the stream has ended. A stream that was cut short is a failure."""
-        return self.failure or self._assemble()
+        """The outcome once the stream has ended. A stream that was cut short is a failure. An answer that has ended is
+        whole, whatever unreadable event follows it."""
+        if self.failure is None or self.failure.error_class is not ErrorClass.MALFORMED:
+            return self.failure or self._assemble()
+        answer = self._assemble()
+        return answer if isinstance(answer, Completion) else self.failure
 
     def _without_halves(self, piece: Piece) -> Piece:
         """The piece with the half before it, and without the half at its end."""

@@ -64,7 +64,8 @@ def echo_of(request: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[st
     form = _object(text.get("format")) or {"type": "text"}
     if form.get("type") == "json_schema":
         form = {"description": None, "strict": False, **form}
-    tools = [tool for tool in request.get("tools") or () if isinstance(tool, Mapping)]
+    given = request.get("tools")
+    tools = [tool for tool in (given if isinstance(given, list) else ()) if isinstance(tool, Mapping)]
     functions = [
         {"description": None, "parameters": None, "strict": None, **tool}
         for tool in tools

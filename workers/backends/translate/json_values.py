@@ -92,7 +92,7 @@ def safe_id(call_id: str) -> str:
     """The id of a tool call with Anthropic's characters only (letters, digits, `_`, `-`), the same for the same id."""
     if not _UNSAFE.search(call_id):
         return call_id
-    return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode()):08x}"
+    return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def shorten(blocks: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
