@@ -42,7 +42,7 @@ class Reading:
 
 async def compare(answers: int, seed: int) -> dict[str, list[str]]:
     """The differences by kind, each with its cases."""
-    found: dict[str, list[str]] = {}
+    differences: dict[str, list[str]] = {}
     for number in range(answers):
         chance = random.Random(f"{seed}:sdk:{number}")
         dialect, streamed = chance.choice(("openai", "anthropic")), chance.random() < 0.7
@@ -51,8 +51,8 @@ async def compare(answers: int, seed: int) -> dict[str, list[str]]:
         else:
             body = pack(chance, mutate(chance, chance.choice(samples.ANSWERS[dialect]), 2))
         if difference := await differ(dialect, body, streamed):
-            found.setdefault(difference[0], []).append(f"{difference[1]} {body!r}")
-    return found
+            differences.setdefault(difference[0], []).append(f"{difference[1]} {body!r}")
+    return differences
 
 
 async def differ(dialect: str, body: bytes, streamed: bool) -> tuple[str, str] | None:
