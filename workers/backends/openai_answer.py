@@ -72,7 +72,11 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
 
 
 def _number(choices: Any) -> None:
-    """Number the choices by their places: some servers number none, or all alike. The text is that of the first."""
+    """Number the choices by their places, unless each has its own number: some servers number none, or all alike."""
+    numbers = [choice.get("index") for choice in choices if isinstance(choice, dict)]
+    valid = {number for number in numbers if isinstance(number, int) and not isinstance(number, bool) and number >= 0}
+    if len(valid) == len(numbers):
+        return
     for place, choice in enumerate(choices):
         if isinstance(choice, dict):
             choice["index"] = place

@@ -102,8 +102,7 @@ class AnswerReader:
         """Whether the answer arrives in events. Its beginning says more than its content type: some servers and proxies
         send a stream as plain text, or a whole answer as a stream."""
         if self.wire.stream_type == EVENT_STREAM:
-            declared = response.headers.get("content-type", "").startswith(EVENT_STREAM)
-            return looks_like_events(head) or (declared and head[:1].isalpha())  # a field that is no known one
+            return looks_like_events(head)
         requested = self.watch.needs_stream or self.on_pieces is not None
         return requested and response.headers.get("content-type", "").startswith(self.wire.stream_type)
 
