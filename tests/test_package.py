@@ -92,7 +92,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(TREE / file, home / "tree")
     with tarfile.open(_build("sdist", home / "tree")) as sdist:
-        sdist.extractall(home / "sdist", filter="data")
+        sdist.extractall(home / "sdist")  # our own: `filter` came with Python 3.11.4
     (unpacked,) = (home / "sdist").iterdir()
     return _build("wheel", unpacked)
 

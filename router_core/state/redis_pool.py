@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.parser  # noqa: F401 - redis-py imports it in each connect, where a fork would leave its lock held
 from typing import Any
 
 import redis.asyncio as aioredis

@@ -9,9 +9,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
-from importlib.resources import files
+from pathlib import Path
 
 from openfall.router_core.state import keys
+
+_FOLDER = Path(__file__).with_name("lua")
+"""By its path: `importlib.resources` takes locks of imports, for which a child that is forked meanwhile would wait."""
 
 _MAIN = "local function main(_, ARGV)\nlocal now, args = clock(ARGV), cjson.decode(ARGV[2])\n"
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
@@ -47,7 +50,7 @@ def load(name: str) -> Script:
 
 
 def _read(name: str) -> str:
-    return (files("openfall.router_core.state") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _includes(text: str) -> list[str]:

@@ -98,7 +98,7 @@ _CALLS = b",".join(
 KINDS: Mapping[str, Sends] = {
     "gzip_bomb": encoded(bomb, b"gzip"),
     "gzip_bomb_in_an_error": encoded(bomb, b"gzip", _ERROR_HEAD),
-    "gzip_twice": encoded(lambda: gzip.compress(bomb()), b"gzip, gzip"),
+    "gzip_twice": encoded(lambda: gzip.compress(bomb(), mtime=0x0A0A0A0A), b"gzip, gzip"),  # with line ends in its head
     "unknown_encoding": encoded(lambda: b"\0" * 2**20, b"br"),
     "many_keys": document(lambda: choice(b'"content":"a","x":{' + _keys(700_000) + b"}")),
     "many_keys_at_the_top": document(lambda: b"{" + _keys(700_000) + b"," + choice(b'"content":"a"')[1:]),

@@ -93,7 +93,8 @@ class AnswerReader:
             parts.clear()
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
             if _is_several(outcome, body):
-                return await self._read_stream(body, _no_chunks(), kept)
+                streamed = await self._read_stream(body, _no_chunks(), kept)
+                return outcome if _is_malformed(streamed) and not self.watch.characters else streamed
         if self.on_pieces and isinstance(outcome, Completion):
             self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_of(outcome)))
         return outcome
@@ -217,8 +218,11 @@ async def _read_beginning(chunks: AsyncGenerator[bytes, None], kept: KeptBytes) 
 def _is_several(outcome: Outcome, body: bytes) -> bool:
     """Whether a body that is no JSON may be lines of it: some servers stream without a request for it, and a proxy may
     have removed the content type."""
-    is_malformed = isinstance(outcome, Failure) and outcome.error_class is ErrorClass.MALFORMED
-    return is_malformed and b"\n" in body.strip()
+    return _is_malformed(outcome) and b"\n" in body.strip()
+
+
+def _is_malformed(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.error_class is ErrorClass.MALFORMED
 
 
 async def _no_chunks() -> AsyncGenerator[bytes, None]:

@@ -58,7 +58,7 @@ def test_no_redis_exits_with_3(openfall: Run) -> None:
 def test_without_a_redis_address_the_error_names_the_remedy(openfall: Run) -> None:
     ran = openfall("ask", "x", url="")
     assert ran.returncode == 3
-    assert "Start it with `openfall up`" in ran.stderr
+    assert "Start it here with `openfall up`" in ran.stderr
 
 
 def test_a_wrong_password_is_reported_without_showing_it(openfall: Run, server: Any) -> None:
