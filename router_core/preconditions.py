@@ -51,7 +51,7 @@ class ServerFacts:
     """What a Redis server says of itself. None: it does not say.
 
     `user` is the user of the connection. `missing_rights` are written as in an ACL rule: `+hset`, `~rq:*`, `&of:*`.
-    `unreadable` are the commands that it refused, which would have told the rest. `clock_offset_seconds` is the
+    `unreadable` are the commands that it refused: their facts are unknown. `clock_offset_seconds` is the
     server's clock minus that of this machine, 0 within the accuracy of the measurement.
     """
 

@@ -49,7 +49,7 @@ class Gateway:
     async def start(self) -> None:
         """Read the keys, and keep them fresh. While Redis does not answer, the last known ones stay in force.
 
-        Raises `StoreError` when Redis does not answer at the start: without the keys nobody can be let in or refused.
+        Raises `StoreError` when Redis does not answer at the start: without the keys no caller can be checked.
         """
         self.keys = await fetch_keys(self.client.store.connection)
         self.client.store.keep_fleet_fresh()

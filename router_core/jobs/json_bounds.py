@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_VALUES = 300_000
-"""Of one JSON text: its commas, colons and opening brackets. Reading so many takes 30 to 150 ms and 30 MB."""
+"""Of one JSON text: its commas, colons and opening brackets. Reading this number takes 30 to 150 ms and 30 MB."""
 
 MAX_RESULT_VALUES = 2_000_000
 """Of a kept result: more than any streamed answer that a worker assembles."""

@@ -33,7 +33,7 @@ _LIMIT = 100
 @dataclass(frozen=True, slots=True)
 class Attendance:
     """A caller is connected to this process of the door. `joins_repeats`: a repeat of the request joins the job once no
-    caller is connected to it. `ends_without_caller`: nobody else can read the answer."""
+    caller is connected to it. `ends_without_caller`: no other caller can read the answer."""
 
     door: str
     joins_repeats: bool = True

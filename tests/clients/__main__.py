@@ -1,4 +1,4 @@
-"""`make clients`: programs that nobody here wrote, against a door with a worker and a scripted provider.
+"""`make clients`: programs of other projects, against a door with a worker and a scripted provider.
 
 Each client has an environment of its own below `.clients`, made once with pip or uv, or with npm. A client that cannot
 be installed is skipped, in words. The exit status is 1 if a check failed, 2 if no client could be installed.

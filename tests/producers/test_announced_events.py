@@ -1,4 +1,4 @@
-"""An announcement carries its event: who has read all before it reads no list, and nobody misses one."""
+"""An announcement carries its event: a reader that is up to date reads no list, and no reader misses an event."""
 
 from __future__ import annotations
 

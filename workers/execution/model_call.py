@@ -61,7 +61,7 @@ class ModelCaller:
         watch = CallWatch(call.timeout, call.stream_limits)
         embedded = self.catalog.backends[called.backend].embedded
         if not (called.streamed or call.stream_limits is not None or embedded):
-            on_pieces = None  # nobody follows the job, and nothing else needs a stream
+            on_pieces = None  # no reader follows the job, and nothing else needs a stream
         if ensemble_for(called.job, self.catalog) is not None:
             on_pieces = None  # this is one of several answers, and perhaps not the one that is picked
         if on_pieces is None and embedded:

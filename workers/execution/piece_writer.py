@@ -25,7 +25,7 @@ class PieceWriter:
     """Gathers pieces and emits them. It calls `on_lease_lost` when Redis refuses them: the delivery lost its lease.
 
     While Redis does not answer, it keeps the pieces and tries again, so a reader never has a hole in an answer. Not
-    `is_open`: nobody follows the job yet, and the pieces are kept until `open`.
+    `is_open`: no reader follows the job yet, and the pieces are kept until `open`.
     """
 
     def __init__(self, emit: Emit, on_lease_lost: Callable[[], object], *, is_open: bool = True) -> None:

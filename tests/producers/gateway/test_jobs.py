@@ -6,7 +6,15 @@ from pathlib import Path
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.door import SAY, Door, open_door, run
+
+
+async def _two_keys(door: Door) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers of two keys of the door."""
+    for name in ("mine", "yours"):
+        await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+    door.gateway.keys = await fetch_keys(door.link)
+    return {"x-api-key": "of_mine"}, {"x-api-key": "of_yours"}
 
 
 def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redis_url: str, tmp_path: Path) -> None:
@@ -29,10 +37,7 @@ def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redi
 def test_a_job_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            for name in ("mine", "yours"):
-                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
-            door.gateway.keys = await fetch_keys(door.link)
-            mine, yours = ({"x-api-key": f"of_{name}"} for name in ("mine", "yours"))
+            mine, yours = await _two_keys(door)
             made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
             path = f"/v1/jobs/{made.headers['x-openfall-job']}"
             own = await door.http.get(path, headers=mine)
@@ -61,10 +66,7 @@ def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path)
 def test_the_newest_jobs_of_a_key_are_listed_and_no_others(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            for name in ("mine", "yours"):
-                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
-            door.gateway.keys = await fetch_keys(door.link)
-            mine, yours = ({"x-api-key": f"of_{name}"} for name in ("mine", "yours"))
+            mine, yours = await _two_keys(door)
             made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
             own = (await door.http.get("/v1/jobs?state=answered", headers=mine)).json()
             other = (await door.http.get("/v1/jobs?producer=mine", headers=yours)).json()

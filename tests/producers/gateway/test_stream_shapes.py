@@ -1,4 +1,4 @@
-"""The shapes at which a client fails that nobody here wrote: none of them is on any stream of the door.
+"""The shapes at which clients of other projects fail: no stream of the door has one of them.
 
 Each rule is named after what fails: an `id:` before a comment and a `retry:` line end openai-python in a
 JSONDecodeError, an empty `data:` ends every OpenAI SDK, a named event without a choice ends openai-js and every loop

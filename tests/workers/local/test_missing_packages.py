@@ -1,4 +1,4 @@
-"""What is said when the extra `embedded` is not installed."""
+"""The messages without the extra `embedded`."""
 
 from __future__ import annotations
 
