@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
 from openfall.router_core.state.client_keys import ClientKey
+from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 
 if TYPE_CHECKING:
     from openfall.producers.gateway.gateway import Gateway
@@ -41,20 +43,9 @@ class Exchange:
     async def body(self) -> dict[str, Any]:
         """The JSON object of the body. Raises `Refusal`."""
         packed = await self._read()
-        try:
-            check_values(packed)
-            body = orjson.loads(packed)
-            check_depth(packed, body)
-        except JsonTooLarge as error:
-            raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
-        except orjson.JSONDecodeError as error:
-            what = "is empty: send a JSON object" if not packed.strip() else f"is not JSON: {error}"
-            if "depth limit" in str(error):
-                what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
-            raise Refusal("bad_request", f"the body {what}") from None
-        if not isinstance(body, dict):
-            raise Refusal("bad_request", f"the body must be a JSON object, not a {type(body).__name__}")
-        return body
+        if len(packed) <= LARGE_BODY_BYTES:
+            return _parse(packed)
+        return await asyncio.to_thread(_parse, packed)
 
     async def _read(self) -> bytes:
         limit = self.gateway.settings.max_body
@@ -92,3 +83,21 @@ class Exchange:
         if text.lower() not in _FLAGS:
             raise Refusal("bad_request", f"X-Openfall-{name.title()} must be yes or no, not {text[:40]!r}")
         return _FLAGS[text.lower()]
+
+
+def _parse(packed: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises `Refusal`."""
+    try:
+        check_values(packed)
+        body = orjson.loads(packed)
+        check_depth(packed, body)
+    except JsonTooLarge as error:
+        raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
+    except orjson.JSONDecodeError as error:
+        what = "is empty: send a JSON object" if not packed.strip() else f"is not JSON: {error}"
+        if "depth limit" in str(error):
+            what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
+        raise Refusal("bad_request", f"the body {what}") from None
+    if not isinstance(body, dict):
+        raise Refusal("bad_request", f"the body must be a JSON object, not a {type(body).__name__}")
+    return body

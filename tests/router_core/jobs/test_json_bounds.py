@@ -32,8 +32,9 @@ def nested(levels: int, kind: str = "list") -> Any:
         b"[" + b'"a",' * MAX_VALUES + b'"a"]',
         b"{" + b",".join(b'"k%d":1' % number for number in range(MAX_VALUES // 2 + 1)) + b"}",
         b"[" * MAX_VALUES + b"]" * MAX_VALUES + b"[",
+        b"[" + b"1," * MAX_VALUES + b'"' + rb"\"" * MAX_VALUES,
     ],
-    ids=["numbers", "texts", "keys", "brackets"],
+    ids=["numbers", "texts", "keys", "brackets", "a text that does not end"],
 )
 def test_a_text_of_too_many_values_is_refused(raw: bytes) -> None:
     with pytest.raises(JsonTooLarge, match="has more than 300,000 values"):
