@@ -1,0 +1,1 @@
+"""Which models a graphics card holds, and whose jobs are called there now."""

@@ -1,0 +1,204 @@
+"""Which model each card loads, keeps and evicts, and whose jobs may be called there now: docs/placement.md.
+
+The plan follows from the view alone. It may be made any number of times and by anybody, and nothing of it has to be
+remembered but what was done.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from openfall.router_core.placement.cards_view import (
+    BATCH,
+    INTERACTIVE,
+    LONG_AGO,
+    NEVER,
+    Card,
+    CardPlan,
+    CardsView,
+    Demand,
+    PlacementPolicy,
+    ResidentModel,
+)
+from openfall.router_core.placement.residence import Departure, Residence
+
+DEFAULT_POLICY = PlacementPolicy()
+MAX_COMPARED = 6
+"""Up to so many models that could leave, all sets of them are compared; of more, the cheapest leave."""
+_ROUNDING_GB = 1e-9
+
+
+def plan_cards(view: CardsView, now: float, policy: PlacementPolicy = DEFAULT_POLICY) -> dict[str, CardPlan]:
+    """What each card does now, by its name."""
+    return _Planner(view, now, policy).plans()
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """A place for a demand: who leaves, from when on, and what it costs to have them back. `in_use`: the demand is
+    next, after callers who are no more urgent. `by_share`: more urgent callers give way."""
+
+    card: Card
+    leaving: tuple[ResidentModel, ...]
+    at: float
+    cost: float
+    in_use: bool = False
+    by_share: bool = False
+
+
+@dataclass(slots=True)
+class _Planner:
+    view: CardsView
+    now: float
+    policy: PlacementPolicy
+    residence: Residence = field(init=False)
+    waiting: dict[str, list[Demand]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = {}
+        for demand in sorted(self.view.demands, key=lambda demand: demand.urgency):
+            self.waiting.setdefault(demand.model, []).append(demand)
+        self.residence = Residence(self.view, self.now, self.policy, self.waiting)
+
+    def plans(self) -> dict[str, CardPlan]:
+        plans = {card.name: plan for card in self.view.cards if (plan := self._ordered(card))}
+        free = {card.name: card for card in self.view.cards if not card.switching and card.name not in plans}
+        resident = {model.model for card in self.view.cards for model in card.resident}
+        check_at = NEVER
+        for demand in sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model)):
+            if not free or (demand.model in resident and not self._needs_copy(demand)):
+                continue
+            room = self._room(list(free.values()), demand)
+            if room is None:
+                continue
+            if room.at > self.now and not room.in_use:
+                check_at = min(check_at, room.at)
+                continue
+            if room.at <= self.now:
+                plans[room.card.name] = self._switch(room, demand)
+                resident.add(demand.model)
+            else:  # it is next here: nothing less urgent starts meanwhile
+                plans[room.card.name] = self._wait(room, demand)
+            del free[room.card.name]
+        for card in self.view.cards:
+            plans.setdefault(card.name, CardPlan(self._admitted(card), check_at=check_at))
+        return plans
+
+    def _ordered(self, card: Card) -> CardPlan | None:
+        """The plan for a model that an operator wants out; None: there is none."""
+        ordered = tuple(model for model in card.resident if model.ready and model.unload_ordered)
+        if card.switching or not ordered:
+            return None
+        names = tuple(model.model for model in ordered)
+        others = self._admitted(card, names)
+        if any(model.calls for model in ordered):
+            return CardPlan(others, draining=names, reason="an operator unloads it")
+        return CardPlan(others, evict=names, reason="an operator unloads it")
+
+    def _needs_copy(self, demand: Demand) -> bool:
+        """Whether a second card loads the model: only if the jobs that wait would take longer than two loads."""
+        facts = self.view.facts[demand.model]
+        copies = [model for card in self.view.cards for model in card.resident if model.model == demand.model]
+        if not copies or len(copies) >= len(self.view.cards) or not all(model.ready for model in copies):
+            return False
+        return demand.count * facts.call_seconds / (facts.slots * len(copies)) > 2 * facts.load_seconds
+
+    def _room(self, cards: Sequence[Card], demand: Demand) -> _Room | None:
+        """Where the model can be loaded soonest, at the least cost. None: nowhere, as things are."""
+        rooms = [room for card in cards for room in self._rooms(card, demand)]
+        return min(rooms, key=lambda room: (max(room.at, self.now), room.cost), default=None)
+
+    def _rooms(self, card: Card, demand: Demand) -> Iterator[_Room]:
+        model, facts = demand.model, self.view.facts
+        if card.refused_until.get(model, LONG_AGO) > self.now or any(
+            resident.model == model for resident in card.resident
+        ):
+            return
+        if card.models is not None and model not in card.models:
+            return
+        free_gb = card.vram_gb - sum(facts[resident.model].vram_gb for resident in card.resident)
+        needed_gb = facts[model].vram_gb - _ROUNDING_GB
+        movable = [resident for resident in card.resident if resident.ready and not facts[resident.model].pinned]
+        departures = {resident.model: self.residence.departure(card, resident, demand) for resident in movable}
+        is_copy = any(twin.model == model for other in self.view.cards for twin in other.resident)
+        for leaving in self._sets(movable):
+            if len(card.resident) - len(leaving) >= card.max_models:
+                continue
+            if free_gb + sum(facts[resident.model].vram_gb for resident in leaving) < needed_gb:
+                continue
+            if is_copy and any(resident.model in self.waiting or resident.calls for resident in leaving):
+                continue  # a copy displaces no model in use
+            room = self._place(card, leaving, demand, [departures[resident.model] for resident in leaving])
+            if room is not None:
+                yield room
+
+    def _sets(self, movable: Sequence[ResidentModel]) -> Iterator[tuple[ResidentModel, ...]]:
+        """The sets of models that may leave, the smallest first."""
+        if len(movable) > MAX_COMPARED:
+            cheapest = sorted(movable, key=self.residence.eviction_cost)
+            yield from (tuple(cheapest[:number]) for number in range(len(cheapest) + 1))
+            return
+        for number in range(len(movable) + 1):
+            yield from itertools.combinations(movable, number)
+
+    def _place(
+        self,
+        card: Card,
+        leaving: tuple[ResidentModel, ...],
+        demand: Demand,
+        departures: Sequence[Departure | None],
+    ) -> _Room | None:
+        """When all of these have left: those in use by callers no more urgent; then those that more urgent callers
+        keep, unless the share of the demand is due before."""
+        cost = sum(map(self.residence.eviction_cost, leaving))
+        served = max((each.at for each in departures if each and each.in_use), default=LONG_AGO)
+        kept = max(
+            (NEVER if each is None else each.at for each in departures if not (each and each.in_use)), default=LONG_AGO
+        )
+        if kept <= max(served, self.now):
+            return _Room(card, leaving, served, cost, in_use=served > self.now)
+        share_at = max(served, self.residence.share_due_at(card, leaving, demand))
+        if share_at < kept:
+            return _Room(card, leaving, share_at, cost, by_share=True)
+        return _Room(card, leaving, kept, cost) if kept < NEVER else None
+
+    def _admitted(self, card: Card, without: Sequence[str] = ()) -> dict[str, int]:
+        return {model.model: BATCH for model in card.resident if model.ready and model.model not in without}
+
+    def _wait(self, room: _Room, demand: Demand) -> CardPlan:
+        """The demand is next. Of the models that leave for it only jobs as urgent as the demand are called, once they
+        have stayed."""
+        admitted = self._admitted(room.card)
+        for model in room.leaving:
+            if model.ready and not model.unused and self.now >= self.residence.stays_until(room.card, model):
+                admitted[model.model] = demand.urgency
+        names = ", ".join(model.model for model in room.leaving)
+        reason = f"{demand.model} is next, after the earlier jobs of {names}"
+        return CardPlan(admitted, next_model=demand.model, check_at=room.at, reason=reason)
+
+    def _switch(self, room: _Room, demand: Demand) -> CardPlan:
+        names = tuple(model.model for model in room.leaving)
+        admitted = self._admitted(room.card, names)
+        jobs = f"{demand.count} job{'s' * (demand.count != 1)}"
+        reason = f"{jobs} wait{'s' * (demand.count == 1)} for {demand.model}"
+        reason += ", whose share of the card is due" * room.by_share
+        if any(model.calls for model in room.leaving):
+            put_back = self._put_back(room, demand)
+            return CardPlan(admitted, draining=names, put_back=put_back, next_model=demand.model, reason=reason)
+        protected = self.view.facts[demand.model].load_seconds if room.by_share else 0.0
+        return CardPlan(
+            admitted, demand.model, names, protected_seconds=protected, next_model=demand.model, reason=reason
+        )
+
+    def _put_back(self, room: _Room, demand: Demand) -> tuple[str, ...]:
+        """Batch calls that are younger than a usual call, when an interactive caller waits; each job once."""
+        calls = [(call, self.view.facts[model.model]) for model in room.leaving for call in model.calls]
+        if demand.urgency != INTERACTIVE or any(call.urgency < BATCH for call, _ in calls):
+            return ()
+        if self.residence.is_thrashing(room.card):
+            return ()
+        return tuple(
+            call.id for call, facts in calls if not call.was_put_back and call.elapsed_seconds < facts.call_seconds
+        )

@@ -1,0 +1,112 @@
+"""How long a resident model keeps its place against a demand for another model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from openfall.router_core.placement.cards_view import (
+    INTERACTIVE,
+    LONG_AGO,
+    NEVER,
+    Card,
+    CardsView,
+    Demand,
+    PlacementPolicy,
+    ResidentModel,
+)
+
+IDLE_HALVES_SECONDS = 60.0
+"""After this idle time it costs half as much to evict a model: it is less likely to be wanted again soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """When a model may leave. `in_use`: it is kept by callers who are no more urgent than the demand, so nothing less
+    urgent than the demand starts there meanwhile."""
+
+    at: float
+    in_use: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """The rules of one view at one moment. `waiting`: the demands of each model, the most urgent first."""
+
+    view: CardsView
+    now: float
+    policy: PlacementPolicy
+    waiting: Mapping[str, Sequence[Demand]]
+
+    def departure(self, card: Card, model: ResidentModel, demand: Demand) -> Departure | None:
+        """When a model may leave for a demand. None: more urgent callers wait for it."""
+        waiting = self.waiting.get(model.model, ())
+        users = [entry.urgency for entry in waiting] + [call.urgency for call in model.calls]
+        if not users:
+            return Departure(self._warm_until(model, demand))
+        if waiting and model.unused:
+            return Departure(NEVER, in_use=True)  # its first call is about to start
+        if waiting and waiting[0].urgency < demand.urgency:
+            return None
+        if min(users) < demand.urgency:
+            return Departure(self._warm_until(model, demand))
+        return Departure(self._served_until(card, model, demand, min(users)), in_use=True)
+
+    def _served_until(self, card: Card, model: ResidentModel, demand: Demand, most_urgent: int) -> float:
+        """Until when its callers, who are no more urgent than the demand, keep it."""
+        waiting = self.waiting.get(model.model, ())
+        stays = self.stays_until(card, model) if waiting else LONG_AGO
+        if most_urgent > demand.urgency:
+            return max(stays, self._warm_until(model, demand))
+        gate = max(model.ready_at, demand.due_at)
+        if waiting and waiting[0].urgency == demand.urgency and waiting[0].oldest_at <= gate:
+            return NEVER  # who came before it was ready, or before the demand was due, is served
+        return max(stays, gate + self._swap_seconds(model, demand))
+
+    def stays_until(self, card: Card, model: ResidentModel) -> float:
+        """Until when a model with waiting callers keeps its place against anybody."""
+        if not self.is_thrashing(card):
+            return model.protected_until
+        served = (1 / self.policy.max_load_share - 1) * self.view.facts[model.model].load_seconds
+        return max(model.protected_until, model.ready_at + served)
+
+    def is_thrashing(self, card: Card) -> bool:
+        """Whether loads took more than their share of the card's recent time."""
+        begin = self.now - self.policy.window_seconds
+        spent = sum(max(0.0, at + seconds - max(at, begin)) for at, seconds in card.recent_loads)
+        return spent > self.policy.max_load_share * self.policy.window_seconds
+
+    def eviction_cost(self, model: ResidentModel) -> float:
+        """What it costs to have a model back: its load, the less the longer it is idle; and the end of its calls."""
+        facts = self.view.facts[model.model]
+        if model.model in self.waiting or model.calls:
+            return facts.load_seconds + (facts.call_seconds if model.calls else 0.0)
+        return facts.load_seconds / (1 + max(0.0, self.now - max(model.last_used)) / IDLE_HALVES_SECONDS)
+
+    def share_due_at(self, card: Card, leaving: Sequence[ResidentModel], demand: Demand) -> float:
+        """When a demand has waited so long for more urgent callers that its share of the card's time pays for the swap
+        there and back."""
+        share = self.view.shares[demand.urgency]
+        if not share or not leaving or any(model.protected_until > self.now for model in leaving):
+            return NEVER
+        load = self.view.facts[demand.model].load_seconds
+        cost = 2 * load + sum(self.view.facts[model.model].load_seconds for model in leaving)
+        late = sum(other.urgency == demand.urgency and other.due_at <= self.now for other in self.view.demands)
+        return max(demand.due_at, card.served_at.get(demand.model, 0.0)) + max(1, late) * cost / share
+
+    def _swap_seconds(self, model: ResidentModel, demand: Demand) -> float:
+        """The loads there and back."""
+        return self.view.facts[model.model].load_seconds + self.view.facts[demand.model].load_seconds
+
+    def _warm_until(self, model: ResidentModel, demand: Demand) -> float:
+        """Until when it is kept, idle, for callers who are more urgent than the demand."""
+        configured = self.view.facts[model.model].keep_warm_seconds
+        until = LONG_AGO
+        for urgency in range(demand.urgency):
+            keep = configured
+            if keep is None:
+                usual = max(self.policy.keep_warm_seconds, self._swap_seconds(model, demand))
+                keep = usual if urgency == INTERACTIVE else 0.0
+            in_flight = any(call.urgency == urgency for call in model.calls)
+            until = max(until, (self.now if in_flight else model.last_used[urgency]) + keep)
+        return until
