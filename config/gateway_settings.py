@@ -10,7 +10,8 @@ from pydantic import Field
 from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
-from openfall.config.scalars import FieldType, pattern_shape, read_text, size_in_bytes
+from openfall.config.paths import resolve
+from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Seconds
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
@@ -49,6 +50,14 @@ _names: FieldType[dict[str, str]] = FieldType(
 )
 
 
+def _read_directory(node: Node) -> str | None:
+    text = read_text(node)
+    return str(resolve(text, node.document.base, node.document.environ)) if text else None
+
+
+_directory: FieldType[str] = FieldType(_read_directory, {"type": "string"}, escape)
+
+
 class GatewaySection(CatalogEntry):
     """The HTTP door, `openfall serve`."""
 
@@ -71,5 +80,13 @@ class GatewaySection(CatalogEntry):
     )
     max_body: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
         32 * 2**20, description="Maximum size of the body of a request, in bytes."
+    )
+    files: Annotated[str, _directory] | None = Field(
+        None,
+        description="The directory of uploaded files and of batches. Without it: `files` in the data directory. "
+        "The doors of several hosts serve each other's files only if they share it.",
+    )
+    max_file: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
+        512 * 2**20, description="Maximum size of an uploaded file, in bytes."
     )
     processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share its addresses.")

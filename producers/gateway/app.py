@@ -25,6 +25,7 @@ from openfall.producers.gateway.surfaces import (
     chat,
     completions,
     echo,
+    files,
     health,
     jobs,
     messages,
@@ -38,7 +39,7 @@ from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-_APIS = (chat, completions, responses, messages, models, jobs, echo, health)
+_APIS = (chat, completions, responses, messages, models, files, jobs, echo, health)
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")

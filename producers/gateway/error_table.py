@@ -60,6 +60,8 @@ TABLE: Mapping[str, Row] = {
     "idempotency_conflict": Row(422, _INVALID, "idempotency_conflict", _INVALID),
     "queue_full": Row(429, "rate_limit_error", "queue_full", "rate_limit_error", retry=True),
     "rate_limit": Row(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", retry=True),
+    "disk_full": Row(507, _SERVER, "insufficient_storage", "api_error"),
+    "elsewhere": Row(503, _SERVER, "file_elsewhere", "api_error"),
     "store": Row(503, _SERVER, "store_unavailable", "overloaded_error", True, 5, 529),
     "held": Row(503, _SERVER, "held", "overloaded_error", True, 5, 529),
     "still_queued": Row(503, _SERVER, "still_queued", "overloaded_error", True, 1, 529),

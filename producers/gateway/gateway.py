@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
 from openfall.producers.gateway.callers import Callers
+from openfall.producers.gateway.file_directory import FileDirectory
+from openfall.producers.gateway.file_upkeep import keep_files_tidy
+from openfall.producers.gateway.key_limits import Concurrency
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
@@ -25,14 +29,18 @@ class Gateway:
 
     client: AsyncOpenfall
     callers: Callers
+    directory: FileDirectory
     keys: KeyRing = EMPTY
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Callers who wait are sent away, to come again."""
-    _refresh: asyncio.Task[None] | None = field(default=None, repr=False)
+    uploads: Concurrency = field(default_factory=Concurrency)
+    _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, client: AsyncOpenfall) -> Gateway:
-        return cls(client, Callers(client.store.connection))
+        settings = client.config.settings
+        files = Path(settings.gateway.files) if settings.gateway.files else settings.data_dir / "files"
+        return cls(client, Callers(client.store.connection), FileDirectory(files))
 
     @property
     def config(self) -> LoadedConfig:
@@ -54,10 +62,13 @@ class Gateway:
         self.keys = await fetch_keys(self.client.store.connection)
         self.client.store.keep_fleet_fresh()
         await self.callers.start()
-        self._refresh = asyncio.create_task(self._refresh_keys(), name="client-keys")
+        self._tasks = (
+            asyncio.create_task(self._refresh_keys(), name="client-keys"),
+            asyncio.create_task(keep_files_tidy(self.client.store.connection, self.directory), name="file-upkeep"),
+        )
 
     async def stop(self) -> None:
-        await cancel_all(self._refresh)
+        await cancel_all(*self._tasks)
         await self.callers.stop()
         await self.client.close()
 

@@ -50,3 +50,21 @@ class KeyLimits:
             message = f"the key {key.name!r} may send {key.per_minute} requests a minute: try again in {over:.0f} s"
             raise Refusal("rate_limit", message, retry_after=over)
         self._full_at[key.name] = full_at
+
+
+class Concurrency:
+    """What each key may do a few times at once."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def slot(self, name: str, most: int) -> Iterator[None]:
+        """Raises `Refusal` when the key uses them all."""
+        if self._taken[name] >= most:
+            raise Refusal("rate_limit", f"the key {name!r} may do this {most} times at once: wait", retry_after=1)
+        self._taken[name] += 1
+        try:
+            yield
+        finally:
+            self._taken[name] -= 1

@@ -19,6 +19,7 @@ class Endpoint:
 
     `body`: the JSON Schema of the fields that a caller must or usually does send; None: it has no body. `limited`: it
     counts for the limits of a key. `streams`: it may answer with events, as each does whose body has `stream`.
+    `form`: the JSON Schema of a body of multipart/form-data.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Endpoint:
     public: bool = False
     body: Mapping[str, Any] | None = None
     streams: bool = False
+    form: Mapping[str, Any] | None = None
 
     @property
     def may_stream(self) -> bool:
@@ -35,7 +37,7 @@ class Endpoint:
 
     @property
     def limited(self) -> bool:
-        return self.body is not None
+        return self.body is not None or self.form is not None
 
 
 def body_of(*required: str, **fields: Mapping[str, Any]) -> dict[str, Any]:

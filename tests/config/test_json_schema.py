@@ -85,6 +85,8 @@ gateway:
   cors: ["https://app.example.com"]
   wait_at_most: 10m
   max_body: 32MiB
+  files: uploads
+  max_file: 1GiB
   processes: 1
 """
 

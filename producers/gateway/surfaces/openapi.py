@@ -70,7 +70,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in names
         ]
-    if endpoint.body is not None:
-        content = {"application/json": {"schema": endpoint.body}}
+    bodies = {"application/json": endpoint.body, "multipart/form-data": endpoint.form}
+    if content := {kind: {"schema": schema} for kind, schema in bodies.items() if schema is not None}:
         operation["requestBody"] = {"required": True, "content": content}
     return operation

@@ -1,0 +1,180 @@
+"""OpenAI's files: data for batches, on the disk of the door's host."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import FileResponse, Response
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.file_directory import disk_errors, new_file_id
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.paging import page_limit
+from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.gateway.upload import Upload, receive
+from openfall.producers.submit import retry
+from openfall.router_core.state import stored_files
+from openfall.router_core.state.stored_files import FileQuery, StoredFile
+
+PURPOSES = ("batch", "user_data")
+BATCH_OUTPUT = "batch_output"
+BATCH_FILE_SECONDS = 30 * 86400
+"""When a file for a batch expires, unless its upload says when."""
+EXPIRY_RANGE = (3600, 30 * 86400)
+MAX_UPLOADS = 4
+"""Uploads of one key at once, in one process of the door."""
+MAX_LISTED = 10_000
+
+
+async def upload(exchange: Exchange) -> Response:
+    """Store a file."""
+    gateway = exchange.gateway
+    with gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS), disk_errors():
+        directory = gateway.directory
+        directory_id = await asyncio.to_thread(lambda: directory.id)
+        file_id = new_file_id()
+        form = await receive(exchange, directory, file_id, gateway.settings.max_file)
+        try:
+            file = _described_form(exchange, form, directory_id)
+            link = gateway.client.store.connection
+            await retry(
+                lambda: stored_files.announce_data(link, directory_id, file_id, time.time()), gateway.client.retry_for
+            )
+            await asyncio.to_thread(directory.complete, file_id)
+            await retry(lambda: stored_files.store_file(link, file), gateway.client.retry_for)
+        except BaseException:
+            directory.remove(file_id)
+            raise
+    return json_response(file_object(file))
+
+
+async def list_files(exchange: Exchange) -> Response:
+    """List the files of the key."""
+    query, caller = exchange.request.query_params, exchange.caller
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise Refusal("bad_request", "`order` must be asc or desc", "order")
+    wanted = FileQuery(
+        producer="" if caller.admin else caller.name,
+        limit=page_limit(query, MAX_LISTED, MAX_LISTED),
+        now=time.time(),
+        after=query.get("after", ""),
+        newest_first=order == "desc",
+        purpose=query.get("purpose", ""),
+    )
+    page = await stored_files.list_files(exchange.gateway.client.store.connection, wanted)
+    if page is None:
+        raise Refusal("bad_request", "`after` names no file of this key", "after")
+    files, has_more = page
+    ends = {"first_id": files[0].id if files else None, "last_id": files[-1].id if files else None}
+    return json_response({"object": "list", "data": [*map(file_object, files)], **ends, "has_more": has_more})
+
+
+async def retrieve(exchange: Exchange) -> Response:
+    """Describe a file."""
+    return json_response(file_object(await own_file(exchange, exchange.request.path_params["id"])))
+
+
+async def content(exchange: Exchange) -> Response:
+    """Send the data of a file."""
+    file = await own_file(exchange, exchange.request.path_params["id"])
+    with disk_errors():
+        path = exchange.gateway.directory.data(file.id)
+        is_here = await asyncio.to_thread(lambda: file.directory == exchange.gateway.directory.id and path.is_file())
+    if not is_here:
+        raise elsewhere(file)
+    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+async def delete(exchange: Exchange) -> Response:
+    """Delete a file. A batch that reads it goes on."""
+    file = await own_file(exchange, exchange.request.path_params["id"])
+    await stored_files.delete_file(exchange.gateway.client.store.connection, file)
+    with disk_errors():
+        await asyncio.to_thread(exchange.gateway.directory.remove, file.id)
+    return json_response({"id": file.id, "object": "file", "deleted": True})
+
+
+async def own_file(exchange: Exchange, file_id: str) -> StoredFile:
+    """A file of this key. One of another key does not exist. Raises `Refusal`."""
+    file = await stored_files.fetch_file(exchange.gateway.client.store.connection, file_id)
+    caller = exchange.caller
+    if file is None or file.is_over(time.time()) or (file.producer != caller.name and not caller.admin):
+        raise Refusal("not_found", f"no file {file_id[:64]}: it was never uploaded here, was deleted, or has expired")
+    return file
+
+
+def elsewhere(file: StoredFile) -> Refusal:
+    """The refusal for a file whose data this door does not have."""
+    return Refusal(
+        "elsewhere",
+        f"the data of {file.id} is not in the directory of this door: ask the door that took it, or let the doors "
+        "share one directory (`gateway: {files: ...}`)",
+    )
+
+
+def file_object(file: StoredFile) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def _described_form(exchange: Exchange, form: Upload, directory_id: str) -> StoredFile:
+    """The record of an upload. Raises `Refusal`."""
+    fields = form.fields
+    purpose = fields.get("purpose")
+    if purpose not in PURPOSES:
+        shown = "is missing" if purpose is None else f"{purpose[:40]!r} is not served"
+        raise Refusal("bad_request", f"`purpose` {shown}: send {' or '.join(PURPOSES)}", "purpose")
+    now = int(time.time())
+    seconds = _expiry_seconds(fields) or (BATCH_FILE_SECONDS if purpose == "batch" else None)
+    return StoredFile(
+        id=form.file_id,
+        producer=exchange.caller.name,
+        filename=form.filename or "",
+        purpose=purpose,
+        bytes=form.size,
+        created_at=now,
+        expires_at=None if seconds is None else now + seconds,
+        directory=directory_id,
+    )
+
+
+def _expiry_seconds(fields: Mapping[str, str]) -> int | None:
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    least, most = EXPIRY_RANGE
+    if anchor != "created_at":
+        raise Refusal("bad_request", "`expires_after[anchor]` must be created_at", "expires_after")
+    if seconds is None or not (seconds.isascii() and seconds.isdigit()) or not least <= int(seconds[:9]) <= most:
+        raise Refusal(
+            "bad_request", f"`expires_after[seconds]` must be a number from {least} to {most}", "expires_after"
+        )
+    return int(seconds)
+
+
+FORM = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {**TEXT, "enum": list(PURPOSES)}},
+    "required": ["file", "purpose"],
+}
+ENDPOINTS = (
+    Endpoint("POST", "/v1/files", upload, "Store a file.", form=FORM),
+    Endpoint("GET", "/v1/files", list_files, "List the files of the key."),
+    Endpoint("GET", "/v1/files/{id}/content", content, "Send the data of a file."),
+    Endpoint("GET", "/v1/files/{id}", retrieve, "Describe a file."),
+    Endpoint("DELETE", "/v1/files/{id}", delete, "Delete a file."),
+)
