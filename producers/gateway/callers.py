@@ -7,7 +7,9 @@ import contextlib
 import os
 import secrets
 import socket
+import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from openfall.router_core.state.attendance import (
     LEASE_INTERVAL_SECONDS,
@@ -26,14 +28,18 @@ class Callers:
     a lease outlives 10 s without it."""
 
     def __init__(self, link: RedisConnection) -> None:
-        self.door = f"door-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.door = f"{_doors_here()}{os.getpid()}-{secrets.token_hex(3)}"
         self._link = link
         self._jobs: Counter[str] = Counter()
         self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Announce this process, and keep its leases. Raises `StoreError`."""
-        await attend(self._link, self.door, ())
+        """Announce this process, and keep its leases. Raises `StoreError`.
+
+        A door that was killed on this machine is gone at once: its callers come again before its presence ends.
+        """
+        gone = ended_here(self.door, await attend(self._link, self.door, ()))
+        await attend(self._link, self.door, (), gone)
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
@@ -62,8 +68,37 @@ class Callers:
     async def _renew(self) -> None:
         rounds = round(LEASE_INTERVAL_SECONDS / PRESENCE_INTERVAL_SECONDS)
         number = 0
+        gone: tuple[str, ...] = ()
         while True:
             await asyncio.sleep(PRESENCE_INTERVAL_SECONDS)
             number = (number + 1) % rounds
             with contextlib.suppress(StoreError):
-                await attend(self._link, self.door, () if number else tuple(self._jobs))
+                present = await attend(self._link, self.door, () if number else tuple(self._jobs), gone)
+                gone = tuple(ended_here(self.door, present))
+
+
+def ended_here(own: str, doors: Iterable[str]) -> Iterator[str]:
+    """The doors of this machine whose processes have ended. In a container that was restarted the process before this
+    one had the same number. A door of a container beside this one may have this machine's name: if it is taken for
+    ended, it is present again within a second."""
+    for door in doors:
+        if door != own and door.startswith(_doors_here()) and not _runs(door.removeprefix(_doors_here())):
+            yield door
+
+
+def _doors_here() -> str:
+    return f"door-{socket.gethostname()[:32]}-"
+
+
+def _runs(process: str) -> bool:
+    """Whether the process of `NUMBER-TOKEN` runs, and is not this one under an earlier token."""
+    number = process.partition("-")[0]
+    if sys.platform == "win32" or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return int(number) != os.getpid()

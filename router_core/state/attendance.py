@@ -51,15 +51,16 @@ def attendance_arguments(job: CompletionJob, attendance: Attendance | None) -> d
     }
 
 
-async def attend(link: RedisConnection, door: str, job_ids: Iterable[str]) -> None:
-    """Renew the presence of a door, and the leases of these jobs."""
+async def attend(link: RedisConnection, door: str, job_ids: Iterable[str], gone: Iterable[str] = ()) -> list[str]:
+    """Renew the presence of a door, and the leases of these jobs. The doors that are present, without those `gone`."""
     arguments = {
         "door": door,
         "presence_ms": int(PRESENCE_SECONDS * 1000),
         "lease_ms": int(LEASE_SECONDS * 1000),
         "jobs": list(job_ids),
+        "gone": list(gone),
     }
-    await link.script("attend", arguments)
+    return [read_text(name) for name in await link.script("attend", arguments)]
 
 
 async def let_go(link: RedisConnection, door: str, job_id: str, linger_seconds: float) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from openfall.producers.gateway.callers import Callers
 from openfall.router_core.state import keys
+from openfall.router_core.state.attendance import attend
+from openfall.router_core.state.redis_connection import RedisConnection
 from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 
@@ -69,6 +75,24 @@ def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url
         assert (again.headers["x-openfall-job"], again.headers["x-openfall-joined"]) == (job, "true")
         assert calls == 1
         assert third.headers["x-openfall-job"] != job
+
+    run(main)
+
+
+def test_a_killed_door_of_this_machine_is_gone_when_another_starts(redis_url: str, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        pass
+
+    async def main() -> None:
+        async with RedisConnection(redis_url) as link:
+            prefix = Callers(link).door.rpartition("-")[0].rpartition("-")[0]
+            doors = [f"{prefix}-{killed.pid}-a1b2c3", f"{prefix}-{os.getpid()}-a1b2c3", "door-elsewhere-1-a1b2c3"]
+            await asyncio.gather(*(attend(link, door, ()) for door in [*doors, f"{prefix}-{os.getppid()}-a1b2c3"]))
+            callers = Callers(link)
+            await callers.start()
+            present = await attend(link, callers.door, ())
+            await callers.stop()
+        assert set(present) == {"door-elsewhere-1-a1b2c3", f"{prefix}-{os.getppid()}-a1b2c3", callers.door}
 
     run(main)
 

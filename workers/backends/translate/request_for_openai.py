@@ -1,6 +1,7 @@
 """Translates a request of Anthropic's dialect into OpenAI's. Pure.
 
-Omitted, since they only tune: top_k, cache_control, service_tier, speed, inference_geo, diagnostics.
+Omitted, since they only tune: top_k, cache_control, service_tier, speed, inference_geo, diagnostics, and
+context_management, which says what of a long history the provider may drop.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from openfall.workers.backends.translate.messages_for_openai import system_messa
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.schemas import is_strict, object_schema
 
-REFUSED = ("container", "mcp_servers", "context_management", "fallbacks")
+REFUSED = ("container", "mcp_servers", "fallbacks")
 """Parameters that change the result."""
 
 _PASSED = {"temperature": number, "top_p": number, "max_tokens": whole}

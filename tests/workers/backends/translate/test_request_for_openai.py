@@ -129,6 +129,11 @@ def test_limits_stops_users_and_temperatures_take_openais_form() -> None:
     assert body == HI | {"max_tokens": 7, "stop": ["END"], "user": "u-1", "temperature": 0.3, "top_p": 0.5}
 
 
+def test_what_claude_code_says_of_its_history_refuses_no_model() -> None:
+    edits = [{"type": "clear_thinking_20251015", "keep": "all"}]
+    assert translate_body(context_management={"edits": edits}, thinking={"type": "adaptive"}) == HI
+
+
 def test_parameters_that_only_tune_are_omitted() -> None:
     tuned = {"top_k": 3, "service_tier": "auto", "cache_control": {"type": "ephemeral"}, "stream": True, "model": "x"}
     assert translate_body(**tuned) == HI
