@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from openfall.producers.errors import BadRequest, BatchFileError
 from openfall.producers.prompt import check_messages
 from openfall.producers.request import JobRequest, SubmitOptions
+from openfall.router_core.batching.batch_line import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.printable import escape_json
@@ -28,7 +29,8 @@ SERVICE_TIERS: Mapping[str, Urgency] = {
 }
 """OpenAI's names for urgencies. A line's own `urgency`, our extension beside `body`, wins over them."""
 
-MAX_CUSTOM_ID_LENGTH = 512
+DROPPED = ("service_tier", "stream", "stream_options")
+"""Fields of a body that mean nothing in a batch."""
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MAX_LINE_BYTES = 64 << 20
 """Far more than any request or answer has. A file of one endless line must not fill the memory."""
@@ -108,60 +110,22 @@ def read_lines(source: BinaryIO) -> Iterator[BatchLine | InvalidLine]:
 
 def parse_line(number: int, row: bytes) -> BatchLine | InvalidLine:
     """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`."""
+    line = parse_batch_line(row, URLS)
+    if isinstance(line, LineProblem):
+        only = ": only chat completions are served" if line.code == URL_MISMATCH else ""
+        return InvalidLine(number, line.message + only, line.custom_id)
     try:
-        line = from_json(row)
-    except ValueError as error:
-        problem = str(error).replace(" at line 1 column ", " at column ")
-        return InvalidLine(number, f"not JSON: {problem}{_explain_layout(row)}")
-    if not isinstance(line, dict):
-        return InvalidLine(number, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
-    custom_id: Any = line.get("custom_id")
-    if problem := _custom_id_problem(custom_id):
-        return InvalidLine(number, problem)
-    try:
-        return BatchLine(number, custom_id, _parse_request(line))
+        return BatchLine(number, line.custom_id, _request_of(line))
     except BadRequest as error:
-        return InvalidLine(number, str(error), custom_id)
+        return InvalidLine(number, str(error), line.custom_id)
 
 
-def _explain_layout(row: bytes) -> str:
-    """What is wrong with a file that is JSON, but not JSON Lines."""
-    row = row.strip()
-    if row.startswith(b"["):
-        return ". The file is a JSON array: write each request as one line, without brackets and commas"
-    if row.endswith(b"},"):
-        return ". The line ends in a comma: write each request as one line, without commas between them"
-    if row in (b"{", b"}", b"]"):
-        return ". The JSON is indented: write each request as one line"
-    return ""
-
-
-def _custom_id_problem(custom_id: Any) -> str:
-    """What is wrong with a custom_id; empty: nothing is."""
-    if custom_id is None:
-        return "custom_id is missing: each line needs its own, as text"
-    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
-        return f'custom_id must be text: write "{custom_id}", not {custom_id}'
-    if not isinstance(custom_id, str):
-        return f"custom_id must be text, not {to_json(custom_id).decode()[:80]}"
-    if not 0 < len(custom_id) <= MAX_CUSTOM_ID_LENGTH:
-        return f"custom_id has {len(custom_id):,} characters: it must have 1 to {MAX_CUSTOM_ID_LENGTH}"
-    return ""
-
-
-def _parse_request(line: Mapping[str, Any]) -> JobRequest:
-    if line.get("method", "POST") != "POST":
-        raise BadRequest(f"method must be POST, not {line['method']!r}")
-    if line.get("url", URLS[0]) not in URLS:
-        raise BadRequest(f"url must be {URLS[0]}, not {line['url']!r}: only chat completions are served")
-    body = line.get("body")
-    if not isinstance(body, dict):
-        raise BadRequest("body is missing: it holds `messages`, and `model` for a role or model")
+def _request_of(line: ParsedLine) -> JobRequest:
+    body = line.body
     check_messages(body.get("messages"))
     tier = body.get("service_tier")
-    urgency = line.get("urgency") or SERVICE_TIERS.get(tier if isinstance(tier, str) else "")
-    prompt = {key: value for key, value in body.items() if key not in ("service_tier", "stream", "stream_options")}
-    return JobRequest(prompt, SubmitOptions(urgency=urgency))
+    urgency = line.fields.get("urgency") or SERVICE_TIERS.get(tier if isinstance(tier, str) else "")
+    return JobRequest({key: value for key, value in body.items() if key not in DROPPED}, SubmitOptions(urgency=urgency))
 
 
 def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a batch is: its lines, its rows, its statuses. Pure."""

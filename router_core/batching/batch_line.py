@@ -1,0 +1,90 @@
+"""One line of a batch file: `{"custom_id", "method": "POST", "url", "body"}`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+MAX_CUSTOM_ID_LENGTH = 512
+INVALID_JSON, MISSING, INVALID = "invalid_json_line", "missing_required_parameter", "invalid_value"
+URL_MISMATCH, DUPLICATE = "url_mismatch", "duplicate_custom_id"
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """What is wrong with a line. `param`: the field that is. With a `custom_id` a reader can tell which line it is."""
+
+    code: str
+    message: str
+    param: str | None = None
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLine:
+    """A line with everything that it must have. `fields`: the whole line."""
+
+    custom_id: str
+    body: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+
+def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProblem:
+    """`urls`: those that the line may name; the first is shown. A line without a method or a URL is a POST to it."""
+    try:
+        line = from_json(row)
+    except ValueError as error:
+        problem = str(error).replace(" at line 1 column ", " at column ")
+        return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row)}")
+    if not isinstance(line, dict):
+        return LineProblem(INVALID_JSON, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
+    custom_id: Any = line.get("custom_id")
+    if problem := custom_id_problem(custom_id):
+        return LineProblem(MISSING if custom_id is None else INVALID, problem, "custom_id")
+    return _check_target(line, custom_id, urls)
+
+
+def _check_target(line: Mapping[str, Any], custom_id: str, urls: Collection[str]) -> ParsedLine | LineProblem:
+    first = next(iter(urls))
+    if line.get("method", "POST") != "POST":
+        return LineProblem(INVALID, f"method must be POST, not {_shown(line['method'])}", "method", custom_id)
+    if line.get("url", first) not in urls:
+        return LineProblem(URL_MISMATCH, f"url must be {first}, not {_shown(line['url'])}", "url", custom_id)
+    body = line.get("body")
+    if not isinstance(body, dict):
+        text = "body is missing: it holds `messages`, and `model` for a role or model"
+        return LineProblem(MISSING, text, "body", custom_id)
+    return ParsedLine(custom_id, body, line)
+
+
+def custom_id_problem(custom_id: Any) -> str:
+    """What is wrong with a custom_id; empty: nothing is."""
+    if custom_id is None:
+        return "custom_id is missing: each line needs its own, as text"
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        return f'custom_id must be text: write "{custom_id}", not {custom_id}'
+    if not isinstance(custom_id, str):
+        return f"custom_id must be text, not {to_json(custom_id).decode()[:80]}"
+    if not 0 < len(custom_id) <= MAX_CUSTOM_ID_LENGTH:
+        return f"custom_id has {len(custom_id):,} characters: it must have 1 to {MAX_CUSTOM_ID_LENGTH}"
+    return ""
+
+
+def _explain_layout(row: bytes) -> str:
+    """What is wrong with a file that is JSON, but not JSON Lines."""
+    row = row.strip()
+    if row.startswith(b"["):
+        return ". The file is a JSON array: write each request as one line, without brackets and commas"
+    if row.endswith(b"},"):
+        return ". The line ends in a comma: write each request as one line, without commas between them"
+    if row in (b"{", b"}", b"]"):
+        return ". The JSON is indented: write each request as one line"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """A value of the line, not longer than a message may be."""
+    return repr(value)[:80]

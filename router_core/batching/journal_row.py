@@ -1,0 +1,55 @@
+"""The journal of a batch: one row for each line that has an end, before it goes into the output or the error file.
+
+A row is `{index of the line} {end} {JSON}`, so that the journal can be read again without parsing the JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+_ROW = re.compile(rb"(\d{1,9}) ([secx]) (\{[^\x00-\x1f]*\})\n")
+_JOB_ID = re.compile(r"([0-9a-f]{16})-(\d{1,9})")
+
+
+class LineEnd(StrEnum):
+    """How a line ended. Only those that succeeded go into the output file."""
+
+    SUCCEEDED = "s"
+    ERRORED = "e"
+    CANCELLED = "c"
+    EXPIRED = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """The end of the line with this index. `json` is its row in a file of results."""
+
+    index: int
+    end: LineEnd
+    json: bytes
+
+    def packed(self) -> bytes:
+        return b"%d %s %s\n" % (self.index, self.end.encode(), self.json)
+
+
+def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
+    """None: the row was cut short, or is none of a batch of so many lines."""
+    match = _ROW.fullmatch(row)
+    if match is None or int(match[1]) >= lines:
+        return None
+    return JournalRow(int(match[1]), LineEnd(match[2].decode()), match[3])
+
+
+def job_id_of(batch_id: str, index: int) -> str:
+    """The job of a line: always the same, so that a line that is submitted twice is one job."""
+    return f"{batch_id.rpartition('_')[2]}-{index}"
+
+
+def index_of(batch_id: str, job_id: str, lines: int) -> int | None:
+    """The line of a job. None: the job is none of this batch."""
+    match = _JOB_ID.fullmatch(job_id)
+    if match is None or match[1] != batch_id.rpartition("_")[2] or int(match[2]) >= lines:
+        return None
+    return int(match[2])

@@ -1,0 +1,151 @@
+"""Batches of the HTTP door: created by any door, kept by one at a time, read by all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openfall.router_core.batching.batch_status import CANCELLABLE, BatchStatus
+from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_text
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.vocabulary import carry_word
+
+KEEP_SECONDS = 30 * 86400
+"""How long a batch that has ended can be read."""
+LISTED_SECONDS = KEEP_SECONDS + 10 * 86400
+
+Form = Literal["openai", "anthropic"]
+
+
+class BatchTerms(BaseModel):
+    """What never changes of a batch. `form`: the API that created it. `directory`: where its files are, by its id.
+    `names`: what its key may ask for; empty: everything. `options`: those of all its jobs. `digest`: of the request that
+    created it. Times are epoch seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    form: Form
+    producer: str
+    endpoint: str
+    directory: str
+    created_at: int
+    deadline: int
+    window: str = "24h"
+    input_file_id: str | None = None
+    metadata: dict[str, str] | None = None
+    names: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    output_seconds: int | None = None
+    webhook: str | None = None
+    digest: str = ""
+
+    @property
+    def inbox(self) -> str:
+        return f"batch.{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it stands. `moments`: when it had which status (epoch seconds). `submitted`: how many of its lines are
+    jobs. `errors`: why it failed. `why`: what keeps its keeper from going on."""
+
+    terms: BatchTerms
+    status: BatchStatus
+    total: int
+    counts: Mapping[str, int]
+    submitted: int
+    moments: Mapping[str, float]
+    errors: Sequence[Mapping[str, Any]]
+    output_file_id: str | None
+    error_file_id: str | None
+    why: str
+    keeper: str
+
+
+COUNTS = ("succeeded", "errored", "cancelled", "expired")
+
+
+async def create_batch(link: RedisConnection, terms: BatchTerms) -> BatchTerms:
+    """Write down a batch. Returns the terms of the one that has this id, if there is one."""
+    arguments = {
+        "id": terms.id,
+        "form": terms.form,
+        "producer": terms.producer,
+        "directory": terms.directory,
+        "keep_ms": LISTED_SECONDS * 1000,
+    }
+    reply = await link.script("batch_create", arguments, terms.model_dump_json())
+    return _terms(reply[1]) or terms
+
+
+async def fetch_batch(link: RedisConnection, batch_id: str) -> Batch | None:
+    """None: there is none, or it cannot be read."""
+    return _batch(pairs(await link.command("HGETALL", keys.BATCH + batch_id)))
+
+
+async def list_batches(
+    link: RedisConnection, form: Form, producer: str, *, after: str = "", limit: int
+) -> tuple[list[Batch], bool] | None:
+    """The batches of a key ('': of all), the newest first, and whether there are more. None: `after` is unknown."""
+    index = f"{keys.BATCHES}{form}:{producer}"
+    first = 0
+    if after:
+        rank = await link.command("ZREVRANK", index, after)
+        if rank is None:
+            return None
+        first = rank + 1
+    batches: list[Batch] = []
+    while len(batches) <= limit:
+        ids = await link.command("ZRANGE", index, first, first + limit, "REV")
+        if not ids:
+            break
+        first += len(ids)
+        batches += filter(None, await asyncio.gather(*(fetch_batch(link, read_text(each)) for each in ids)))
+    return batches[:limit], len(batches) > limit
+
+
+async def cancel_batch(link: RedisConnection, batch_id: str) -> str:
+    """Let the keeper of a batch end it. Returns its status before."""
+    reply = await link.script("batch_cancel", {"id": batch_id, "from": CANCELLABLE})
+    return read_text(reply[0])
+
+
+async def delete_batch(link: RedisConnection, batch: Batch) -> None:
+    """Forget a batch that has ended."""
+    terms = batch.terms
+    for index in (f"{keys.BATCHES}{terms.form}:{terms.producer}", f"{keys.BATCHES}{terms.form}:"):
+        await link.command("ZREM", index, terms.id)
+    await link.command("DEL", keys.BATCH + terms.id)
+
+
+def _terms(packed: bytes | None) -> BatchTerms | None:
+    try:
+        return None if packed is None else BatchTerms.model_validate_json(packed)
+    except ValidationError:
+        return None
+
+
+def _batch(row: Mapping[str, bytes]) -> Batch | None:
+    terms = _terms(row.get("batch"))
+    if terms is None:
+        return None
+    errors = read_json(row.get("errors"))
+    return Batch(
+        terms=terms,
+        status=carry_word(BatchStatus, read_text(row.get("status"))),
+        total=read_number(row.get("total")),
+        counts={name: read_number(row.get(name)) for name in COUNTS},
+        submitted=read_number(row.get("submitted")),
+        moments={status: read_moment(row[f"{status}_at"]) for status in BatchStatus if f"{status}_at" in row},
+        errors=[each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else (),
+        output_file_id=read_text(row.get("output_file_id")) or None,
+        error_file_id=read_text(row.get("error_file_id")) or None,
+        why=read_text(row.get("why")),
+        keeper=read_text(row.get("keeper")),
+    )

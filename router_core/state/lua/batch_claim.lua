@@ -1,0 +1,15 @@
+-- Claim batches that have no keeper, or whose keeper has not renewed its lease.
+-- Arguments: directory, keeper, lease_ms, limit
+-- Reply: {id, number of the claim, ...}
+local open, claimed = OPEN_BATCHES .. args.directory, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', open, '-inf', now, 'LIMIT', 0, args.limit)) do
+  if redis.call('HEXISTS', BATCH .. id, 'batch') == 1 then
+    redis.call('ZADD', open, now + args.lease_ms, id)
+    redis.call('HSET', BATCH .. id, 'keeper', args.keeper)
+    claimed[#claimed + 1] = id
+    claimed[#claimed + 1] = tostring(redis.call('HINCRBY', BATCH .. id, 'claim', 1))
+  else
+    redis.call('ZREM', open, id)
+  end
+end
+return claimed

@@ -1,0 +1,99 @@
+"""The rules of a batch: its lines, the rows of its journal, its window and its last status."""
+
+from __future__ import annotations
+
+import pytest
+
+from openfall.router_core.batching.batch_line import LineProblem, ParsedLine, parse_batch_line
+from openfall.router_core.batching.batch_status import BatchStatus, final_status, window_seconds
+from openfall.router_core.batching.journal_row import JournalRow, LineEnd, index_of, job_id_of, read_journal_row
+
+URLS = ("/v1/chat/completions", "/chat/completions")
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "param"),
+    [
+        pytest.param(b"{", "invalid_json_line", None, id="indented JSON"),
+        pytest.param(b"[{}]", "invalid_json_line", None, id="an array"),
+        pytest.param(b'{"custom_id": "1"},', "invalid_json_line", None, id="a comma at the end"),
+        pytest.param(b"hello", "invalid_json_line", None, id="no JSON"),
+        pytest.param(b"{}", "missing_required_parameter", "custom_id", id="no custom_id"),
+        pytest.param(b'{"custom_id": 1}', "invalid_value", "custom_id", id="a number for a custom_id"),
+        pytest.param(b'{"custom_id": []}', "invalid_value", "custom_id", id="a list for a custom_id"),
+        pytest.param(b'{"custom_id": ""}', "invalid_value", "custom_id", id="an empty custom_id"),
+        pytest.param(b'{"custom_id": "1", "method": "GET"}', "invalid_value", "method", id="another method"),
+        pytest.param(b'{"custom_id": "1", "url": "/v1/embeddings"}', "url_mismatch", "url", id="another endpoint"),
+        pytest.param(b'{"custom_id": "1", "body": []}', "missing_required_parameter", "body", id="no body"),
+    ],
+)
+def test_a_wrong_line_has_a_code_and_the_field_that_is_wrong(row: bytes, code: str, param: str | None) -> None:
+    problem = parse_batch_line(row, URLS)
+    assert isinstance(problem, LineProblem)
+    assert (problem.code, problem.param) == (code, param)
+
+
+def test_a_line_without_method_and_url_is_one_of_the_endpoint_of_its_batch() -> None:
+    line = parse_batch_line(b'{"custom_id": "1", "body": {"model": "chat"}}', URLS)
+    assert isinstance(line, ParsedLine)
+    assert (line.custom_id, line.body) == ("1", {"model": "chat"})
+
+
+def test_a_row_of_the_journal_is_read_as_it_was_written() -> None:
+    row = JournalRow(7, LineEnd.EXPIRED, b'{"custom_id":"x"}')
+    assert read_journal_row(row.packed(), 8) == row
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(b'7 s {"a":1}', id="without its line end"),
+        pytest.param(b'7 s {"a":\n', id="cut within"),
+        pytest.param(b'7 s {"a":"\0\0"}\n', id="blocks that a power cut left empty"),
+        pytest.param(b'8 s {"a":1}\n', id="of a line that the batch does not have"),
+        pytest.param(b'7 q {"a":1}\n', id="with an unknown end"),
+    ],
+)
+def test_a_row_that_is_not_whole_is_none(row: bytes) -> None:
+    assert read_journal_row(row, 8) is None
+
+
+def test_the_job_of_a_line_is_always_the_same_and_names_its_line() -> None:
+    batch = "batch_0123456789abcdef"
+    assert job_id_of(batch, 399_999) == "0123456789abcdef-399999"
+    assert index_of(batch, job_id_of(batch, 399_999), 400_000) == 399_999
+    assert len(job_id_of(batch, 9_999_999)) <= 24, "above it rq's record of a job takes twice the memory"
+
+
+@pytest.mark.parametrize("job_id", ["0123456789abcdef-8", "fedcba9876543210-1", "another"])
+def test_a_job_of_no_line_of_the_batch_has_no_line(job_id: str) -> None:
+    assert index_of("batch_0123456789abcdef", job_id, 8) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("24h", 86400),
+        ("1h", 3600),
+        ("7d", 604800),
+        ("168h", 604800),
+        ("8d", None),
+        ("0h", None),
+        ("90m", None),
+        ("", None),
+    ],
+)
+def test_a_completion_window_is_one_hour_to_seven_days(text: str, seconds: int | None) -> None:
+    assert window_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("ends", "is_cancelled", "status"),
+    [
+        ({LineEnd.SUCCEEDED: 1, LineEnd.ERRORED: 1}, False, BatchStatus.COMPLETED),
+        ({LineEnd.SUCCEEDED: 1, LineEnd.EXPIRED: 1}, False, BatchStatus.EXPIRED),
+        ({LineEnd.SUCCEEDED: 2}, True, BatchStatus.CANCELLED),
+    ],
+)
+def test_the_last_status_says_how_the_lines_ended(ends: dict[LineEnd, int], is_cancelled: bool, status: str) -> None:
+    assert final_status(ends, is_cancelled=is_cancelled) is status
