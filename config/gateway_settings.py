@@ -12,7 +12,7 @@ from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.paths import resolve
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
-from openfall.router_core.catalog.formats import CatalogEntry, Seconds
+from openfall.router_core.catalog.formats import CatalogEntry, Count, Seconds
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
 
@@ -89,4 +89,8 @@ class GatewaySection(CatalogEntry):
     max_file: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
         512 * 2**20, description="Maximum size of an uploaded file, in bytes."
     )
+    max_batch_file: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
+        200 * 10**6, description="Maximum size of the file of a batch, in bytes."
+    )
+    max_batch_requests: Count = Field(50_000, description="Maximum requests of a batch.")
     processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share its addresses.")

@@ -22,6 +22,7 @@ from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import surface_of
 from openfall.producers.gateway.surfaces import (
+    batches,
     chat,
     completions,
     echo,
@@ -39,7 +40,7 @@ from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-_APIS = (chat, completions, responses, messages, models, files, jobs, echo, health)
+_APIS = (chat, completions, responses, messages, models, files, batches, jobs, echo, health)
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")

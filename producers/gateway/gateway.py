@@ -14,6 +14,7 @@ from openfall.producers.gateway.access import Access
 from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.file_upkeep import keep_files_tidy
+from openfall.producers.gateway.keeping.keeper import Keeper
 from openfall.producers.gateway.key_limits import Concurrency
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
@@ -34,7 +35,11 @@ class Gateway:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Callers who wait are sent away, to come again."""
     uploads: Concurrency = field(default_factory=Concurrency)
+    keeper: Keeper = field(init=False, repr=False)
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(self)
 
     @classmethod
     def of(cls, client: AsyncOpenfall) -> Gateway:
@@ -65,6 +70,7 @@ class Gateway:
         self._tasks = (
             asyncio.create_task(self._refresh_keys(), name="client-keys"),
             asyncio.create_task(keep_files_tidy(self.client.store.connection, self.directory), name="file-upkeep"),
+            asyncio.create_task(self.keeper.run(), name="keeper"),
         )
 
     async def stop(self) -> None:

@@ -24,8 +24,8 @@ Form = Literal["openai", "anthropic"]
 
 class BatchTerms(BaseModel):
     """What never changes of a batch. `form`: the API that created it. `directory`: where its files are, by its id.
-    `names`: what its key may ask for; empty: everything. `options`: those of all its jobs. `digest`: of the request that
-    created it. Times are epoch seconds."""
+    `names`: what its key may ask for; empty: everything. `options`: those of all its jobs. `digest`: of the request of
+    its creation. Times are epoch seconds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

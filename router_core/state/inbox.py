@@ -123,6 +123,11 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
         after = rows[-1][0].decode()
 
 
+async def read_first(link: RedisConnection, name: str, limit: int) -> list[InboxEntry]:
+    """The first entries of an inbox that has one reader, which takes none from another."""
+    return [_entry(row) for row in await link.command("XRANGE", keys.INBOX + name, "-", "+", "COUNT", limit)]
+
+
 def _entry(row: list[list[bytes]]) -> InboxEntry:
     fields = pairs(row[1])
     return InboxEntry(

@@ -87,6 +87,8 @@ gateway:
   max_body: 32MiB
   files: uploads
   max_file: 1GiB
+  max_batch_file: 1GiB
+  max_batch_requests: 400000
   processes: 1
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -24,8 +25,7 @@ _DROPPED = ("prompt", "echo", "best_of", "suffix", "logprobs")
 async def create(exchange: Exchange) -> Response:
     """Continue a prompt."""
     body = await exchange.body()
-    chat = {name: value for name, value in body.items() if name not in _DROPPED}
-    accepted = await submit(exchange, {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}, "openai")
+    accepted = await submit(exchange, chat_body(body), "openai")
     if accepted.streams:
         return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body, legacy=True)).open()
     result = await wait_for_answer(exchange, accepted)
@@ -33,7 +33,13 @@ async def create(exchange: Exchange) -> Response:
     return json_response(text_completion(result, accepted.asked_for, receipt_of(result)), headers=headers)
 
 
-def _prompt(body: dict[str, Any]) -> str:
+def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The chat completion that asks for the same. Raises `Refusal`."""
+    chat = {name: value for name, value in body.items() if name not in _DROPPED}
+    return {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}
+
+
+def _prompt(body: Mapping[str, Any]) -> str:
     """The prompt. Raises `Refusal` unless it is one text."""
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:

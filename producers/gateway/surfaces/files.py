@@ -7,21 +7,22 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.keeping.batch_folder import BATCH_OUTPUT
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.gateway.sorted_rows import sorted_rows
 from openfall.producers.gateway.upload import Upload, receive
 from openfall.producers.submit import retry
 from openfall.router_core.state import stored_files
 from openfall.router_core.state.stored_files import FileQuery, StoredFile
 
 PURPOSES = ("batch", "user_data")
-BATCH_OUTPUT = "batch_output"
 BATCH_FILE_SECONDS = 30 * 86400
 """When a file for a batch expires, unless its upload says when."""
 EXPIRY_RANGE = (3600, 30 * 86400)
@@ -80,13 +81,15 @@ async def retrieve(exchange: Exchange) -> Response:
 
 
 async def content(exchange: Exchange) -> Response:
-    """Send the data of a file."""
+    """Send the data of a file; with `order=input` the rows of a batch in the order of its lines."""
     file = await own_file(exchange, exchange.request.path_params["id"])
     with disk_errors():
         path = exchange.gateway.directory.data(file.id)
         is_here = await asyncio.to_thread(lambda: file.directory == exchange.gateway.directory.id and path.is_file())
     if not is_here:
         raise elsewhere(file)
+    if file.purpose == BATCH_OUTPUT and exchange.request.query_params.get("order") == "input":
+        return StreamingResponse(sorted_rows(path), media_type="application/octet-stream")
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
 
 

@@ -16,6 +16,7 @@ for _, from in ipairs(args.from or {}) do
     break
   end
 end
+redis.call('XLEN', INBOX .. args.inbox)  -- it is set aside if it is no stream
 local entries = args.entries or {}
 for i = 1, #entries, 2 do acknowledge(INBOX .. args.inbox, 'readers', entries[i], entries[i + 1]) end
 return {1, redis.call('HGET', key, 'status') or '', tostring(now)}

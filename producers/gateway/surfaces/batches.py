@@ -1,0 +1,229 @@
+"""OpenAI's batches: a file of requests, answered within a window, with one row for each in a file of results."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from openfall.producers.callbacks import callback_options
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.file_directory import disk_errors
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.keeping.batch_folder import take_input
+from openfall.producers.gateway.keeping.line_endpoints import LINE_ENDPOINTS
+from openfall.producers.gateway.paging import page_limit
+from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
+from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, elsewhere, own_file
+from openfall.producers.request import parse_urgency
+from openfall.producers.submit import retry
+from openfall.router_core.batching.batch_status import ENDED, BatchStatus, window_seconds
+from openfall.router_core.jobs.envelope import sorted_deep
+from openfall.router_core.state import batches
+from openfall.router_core.state.batches import Batch, BatchTerms, Form
+from openfall.router_core.state.stored_files import StoredFile
+
+MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
+_MOMENTS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+
+
+async def create(exchange: Exchange) -> Response:
+    """Answer the requests of a file."""
+    body = await exchange.body()
+    url = body.get("endpoint")
+    if url not in LINE_ENDPOINTS:
+        raise Refusal("bad_request", f"`endpoint` must be one of {', '.join(LINE_ENDPOINTS)}", "endpoint")
+    window = body.get("completion_window") or "24h"
+    seconds = window_seconds(window) if isinstance(window, str) else None
+    if seconds is None:
+        raise Refusal("bad_request", "`completion_window` must be 1h to 7d, for example 24h", "completion_window")
+    file = await _input_file(exchange, body.get("input_file_id"))
+    now = int(time.time())
+    terms = BatchTerms(
+        **await new_batch(exchange, body, "openai"),
+        endpoint=url,
+        created_at=now,
+        deadline=now + seconds,
+        window=window,
+        input_file_id=file.id,
+        output_seconds=_output_seconds(body.get("output_expires_after")),
+    )
+    if await batches.fetch_batch(exchange.gateway.client.store.connection, terms.id) is None:
+        with disk_errors():
+            directory = exchange.gateway.directory
+            await asyncio.to_thread(take_input, directory.path, terms.id, directory.data(file.id))
+    return json_response(batch_object(await start_batch(exchange, terms)))
+
+
+async def list_batches(exchange: Exchange) -> Response:
+    """List the batches of the key, the newest first."""
+    page, has_more = await batch_page(exchange, "openai", exchange.request.query_params.get("after", ""))
+    data = [batch_object(batch) for batch in page]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return json_response({"object": "list", "data": data, **ends, "has_more": has_more})
+
+
+async def retrieve(exchange: Exchange) -> Response:
+    """Describe a batch."""
+    return json_response(batch_object(await own_batch(exchange, "openai")))
+
+
+async def cancel(exchange: Exchange) -> Response:
+    """End a batch. What was answered stays."""
+    batch = await own_batch(exchange, "openai")
+    before = await batches.cancel_batch(exchange.gateway.client.store.connection, batch.terms.id)
+    if before in ENDED - {BatchStatus.CANCELLED} or before == BatchStatus.FINALIZING:
+        raise Refusal("bad_request", f"the batch is {before} already: only one that is not can be cancelled")
+    exchange.gateway.keeper.wake()
+    return json_response(batch_object(await own_batch(exchange, "openai")))
+
+
+async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    """The terms that all batches have. With an `Idempotency-Key` the id follows from it.
+
+    Raises `Refusal`, `BadRequest`."""
+    caller, settings = exchange.caller, exchange.gateway.config.settings
+    key = exchange.request.headers.get("idempotency-key")
+    known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)
+    options: dict[str, Any] = {name: exchange.header(name) for name in ("role", "task")}
+    options["group"] = exchange.header("group") or exchange.path.group or caller.group
+    options["local_only"] = exchange.flag("local-only") or None
+    options["urgency"] = parse_urgency(exchange.header("urgency"))
+    webhook = exchange.header("webhook")
+    if webhook is not None:
+        callback_options({"webhook": webhook}, settings)
+    with disk_errors():
+        directory = await asyncio.to_thread(lambda: exchange.gateway.directory.id)
+    return {
+        "id": ("msgbatch_" if form == "anthropic" else "batch_") + known,
+        "form": form,
+        "producer": caller.name,
+        "directory": directory,
+        "metadata": _metadata(body.get("metadata")),
+        "names": caller.names,
+        "options": {name: value for name, value in options.items() if value is not None},
+        "webhook": webhook,
+        "digest": sha256(to_json(sorted_deep(dict(body)))).hexdigest()[:24],
+    }
+
+
+async def start_batch(exchange: Exchange, terms: BatchTerms) -> Batch:
+    """Write down a batch whose input is on the disk, and wake the keeper. Raises `Refusal`."""
+    gateway = exchange.gateway
+    link = gateway.client.store.connection
+    known = await retry(lambda: batches.create_batch(link, terms), gateway.client.retry_for)
+    if known.digest != terms.digest:
+        raise Refusal("idempotency_conflict", "this Idempotency-Key belongs to a batch with other parameters")
+    gateway.keeper.wake()
+    batch = await batches.fetch_batch(link, terms.id)
+    if batch is None:
+        raise Refusal("other", "the batch cannot be read")
+    return batch
+
+
+async def own_batch(exchange: Exchange, form: Form) -> Batch:
+    """The batch in the path. One of another key does not exist. Raises `Refusal`."""
+    batch_id, caller = exchange.request.path_params["id"], exchange.caller
+    batch = await batches.fetch_batch(exchange.gateway.client.store.connection, batch_id)
+    if batch is None or batch.terms.form != form or (batch.terms.producer != caller.name and not caller.admin):
+        raise Refusal("not_found", f"no batch {batch_id[:64]}: it was never created here, was deleted, or has expired")
+    return batch
+
+
+async def batch_page(exchange: Exchange, form: Form, after: str) -> tuple[list[Batch], bool]:
+    """A page of the batches of the key, and whether there are more. Raises `Refusal`."""
+    limit = page_limit(exchange.request.query_params, 20, 100)
+    producer = "" if exchange.caller.admin else exchange.caller.name
+    link = exchange.gateway.client.store.connection
+    page = await batches.list_batches(link, form, producer, after=after, limit=limit)
+    if page is None:
+        raise Refusal("bad_request", "the cursor names no batch of this key", "after")
+    return page
+
+
+def batch_object(batch: Batch) -> dict[str, Any]:
+    """A batch in OpenAI's form."""
+    terms, counts = batch.terms, batch.counts
+    moments = {f"{name}_at": _seconds(batch.moments.get(name)) for name in _MOMENTS}
+    failed = counts["errored"] + counts["cancelled"] + counts["expired"]
+    return {
+        "id": terms.id,
+        "object": "batch",
+        "endpoint": terms.endpoint,
+        "errors": {"object": "list", "data": list(batch.errors)} if batch.errors else None,
+        "input_file_id": terms.input_file_id,
+        "completion_window": terms.window,
+        "status": str(batch.status),
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        "created_at": terms.created_at,
+        "expires_at": terms.deadline,
+        **moments,
+        "request_counts": {"total": batch.total, "completed": counts["succeeded"], "failed": failed},
+        "metadata": terms.metadata,
+        "openfall": {"submitted": batch.submitted, "keeper": batch.keeper or None, "why": batch.why or None},
+    }
+
+
+async def _input_file(exchange: Exchange, file_id: object) -> StoredFile:
+    if not isinstance(file_id, str) or not file_id:
+        raise Refusal("bad_request", "`input_file_id` is missing: upload the file first", "input_file_id")
+    try:
+        file = await own_file(exchange, file_id)
+    except Refusal as refusal:
+        raise Refusal("bad_request", refusal.message, "input_file_id") from None
+    if file.purpose != "batch":
+        raise Refusal("bad_request", f"the file has the purpose {file.purpose}, not batch", "input_file_id")
+    most = exchange.gateway.settings.max_batch_file
+    if file.bytes > most:
+        text = f"the file has {file.bytes:,} bytes, over the {most:,} of `gateway: {{max_batch_file: ...}}`"
+        raise Refusal("bad_request", text, "input_file_id")
+    directory = exchange.gateway.directory
+    if not await asyncio.to_thread(lambda: file.directory == directory.id and directory.data(file.id).is_file()):
+        raise elsewhere(file)
+    return file
+
+
+def _metadata(metadata: object) -> dict[str, str] | None:
+    """Raises `Refusal`."""
+    if metadata is None:
+        return None
+    texts = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    if not isinstance(metadata, dict) or not texts or len(metadata) > MAX_METADATA:
+        raise Refusal("bad_request", f"`metadata` must be an object of up to {MAX_METADATA} texts", "metadata")
+    if any(len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE for key, value in metadata.items()):
+        text = f"`metadata` has names of up to {MAX_METADATA_KEY} and texts of up to {MAX_METADATA_VALUE} characters"
+        raise Refusal("bad_request", text, "metadata")
+    return dict(metadata)
+
+
+def _output_seconds(expiry: object) -> int | None:
+    """Raises `Refusal`."""
+    if expiry is None:
+        return None
+    least, most = EXPIRY_RANGE
+    seconds = expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == "created_at" else None
+    if not isinstance(seconds, int) or not least <= seconds <= most:
+        text = f"`output_expires_after` must have the anchor created_at and {least} to {most} seconds"
+        raise Refusal("bad_request", text, "output_expires_after")
+    return seconds
+
+
+def _seconds(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
+
+
+BODY = body_of("input_file_id", "endpoint", input_file_id=TEXT, endpoint={**TEXT, "enum": list(LINE_ENDPOINTS)})
+ENDPOINTS = (
+    Endpoint("POST", "/v1/batches", create, "Answer the requests of a file.", body=BODY),
+    Endpoint("GET", "/v1/batches", list_batches, "List the batches of the key."),
+    Endpoint("GET", "/v1/batches/{id}", retrieve, "Describe a batch."),
+    Endpoint("POST", "/v1/batches/{id}/cancel", cancel, "End a batch. What was answered stays."),
+)
