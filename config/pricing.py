@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from openfall.config.fields import keys_of
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, ModelSpec, Prices
+from openfall.router_core.catalog.entries import Billing, ModelSpec
+from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
 """US dollars for a million tokens by the provider's name of a model. The header has the date and the source."""
@@ -19,10 +23,16 @@ PRICES = Path(__file__).resolve().parent / "prices.yaml"
 def known_prices() -> dict[str, Prices]:
     """The prices in the data, by `upstream`."""
     data = yaml.safe_load(PRICES.read_text("utf-8"))
-    keys = keys_of(Prices)
+    return {upstream: Prices(**_by_field(Prices, prices)) for upstream, prices in data["models"].items()}
+
+
+def _by_field(model: type[BaseModel], prices: Mapping[str, Any]) -> dict[str, Any]:
+    """The prices by the fields of their model. Those of a long prompt, or of a service tier, stand below them."""
+    keys = keys_of(model)
+    nested = {"above": LongPromptPrices}
     return {
-        upstream: Prices(**{keys[key].field: usd for key, usd in prices.items()})
-        for upstream, prices in data["models"].items()
+        keys[key].field: _by_field(nested.get(key, TokenPrices), value) if isinstance(value, dict) else value
+        for key, value in prices.items()
     }
 
 

@@ -31,9 +31,9 @@ from openfall.router_core.catalog.formats import (
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.prices import Prices as Prices
 from openfall.router_core.vocabulary import Urgency
 
-Usd = Annotated[float, Field(ge=0)]
 Gigabytes = Annotated[float, Field(gt=0)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$"), Format.URL]
 Protocol = Literal["openai", "anthropic", "ollama"]
@@ -114,15 +114,6 @@ class Backend(CatalogEntry):
         own = (self.auth_token,) if self.has_auth_token else self.api_keys or (self.api_key,)
         keys = (key.get_secret_value() for key in own)
         return tuple(key for key in keys if key)
-
-
-class Prices(CatalogEntry):
-    """US dollars for a million tokens. None is an unknown price, never 0."""
-
-    input: Usd | None = Field(None, serialization_alias="in", description="Input tokens.")
-    output: Usd | None = Field(None, serialization_alias="out", description="Output tokens.")
-    cache_read: Usd | None = Field(None, description="Input tokens found in the provider's cache. Without it: as `in`.")
-    cache_write: Usd | None = Field(None, description="Input tokens written to the provider's cache.")
 
 
 class ModelSpec(CatalogEntry):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from openfall.router_core.catalog.entries import Billing, Prices
-from openfall.router_core.jobs.outcome import Completion, Outcome
+from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.prices import Prices, rate_for
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
-
-TOKENS_PER_PRICE_UNIT = 1_000_000
-"""Prices are for this many tokens."""
 
 REFUSED = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.RATE_LIMITED, ErrorClass.AUTH,
@@ -19,60 +16,50 @@ REFUSED = frozenset({
 """Errors that come only before the first token. Any other error may end an answer midway, which is paid for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """The usage of a call, as the provider reported it. `input_tokens` contain the tokens of its cache.
+def call_cost(prices: Prices | None, billing: Billing, outcome: Outcome, error: ErrorClass | None = None) -> int | None:
+    """Nanodollars for one call; None: unknown. `error`: why it gave no answer, if it gave none.
 
-    `error` None: it answered. `sent` False: the request never reached the provider (connection
-    refused); None: the class of the error is all that is known.
+    1. Local and flat-rate calls, and calls that were never sent, cost nothing more.
+    2. What the provider itself charges is the cost.
+    3. A metered call with known tokens costs their price, whether it failed or not: see `usage_cost`.
+    4. A call that was refused before the first token costs nothing.
+    5. The cost of any other call is unknown.
     """
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    error: ErrorClass | None = None
-    sent: bool | None = None
-
-
-def read_usage(outcome: Outcome, error: ErrorClass | None = None) -> Usage:
-    """The usage in an outcome. `error`: why an answer was refused after all (`invalid_output`)."""
-    if not isinstance(outcome, Completion):
-        return Usage(error=outcome.error_class)
-    return Usage(
-        input_tokens=outcome.input_tokens,
-        output_tokens=outcome.output_tokens,
-        cache_read_tokens=outcome.cache_read_tokens,
-        cache_write_tokens=outcome.cache_write_tokens,
-        error=error,
-    )
-
-
-def cost(prices: Prices | None, billing: Billing, usage: Usage) -> float | None:
-    """US dollars for one call; None: unknown.
-
-    1. Local and flat-rate calls cost nothing more.
-    2. A metered call with known tokens costs their price, whether it failed or not: cache reads, cache writes and the
-       rest of the input each at its own price (the default of the cache prices is the input price).
-    3. A call that was refused before the first token costs nothing.
-    4. The cost of any other call is unknown. Only tokens that were used need a price.
-    """
-    if billing is not Billing.METERED or usage.sent is False:
-        return 0.0
+    usage = outcome.usage
+    if billing is not Billing.METERED or (isinstance(outcome, Failure) and outcome.never_sent):
+        return 0
+    if usage.cost_nusd is not None:
+        return usage.cost_nusd
     if usage.input_tokens is None or usage.output_tokens is None:
-        untouched = usage.input_tokens is None and usage.output_tokens is None
-        return 0.0 if untouched and usage.error in REFUSED else None
-    prices = prices or Prices()
-    read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+        is_untouched = usage.input_tokens is None and usage.output_tokens is None
+        return 0 if is_untouched and error in REFUSED else None
+    return usage_cost(prices or Prices(), usage)
+
+
+def usage_cost(prices: Prices, usage: Usage) -> int | None:
+    """Nanodollars for what a provider counted, rounded once, half up; None: a price that it needs is unknown.
+
+    Cache reads, cache writes and the rest of the input each have their own price (without one: as input; an hour's
+    cache: as the cache). A longer prompt than `above.tokens` has the prices of `above` for all of its tokens, and a
+    service tier those of the tier. Without them `priority` is unknown, and any other tier costs as much as the live
+    call. Only tokens that were used need a price.
+    """
+    read, stored = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+    stored_1h = min(usage.cache_write_1h_tokens or 0, stored)
+    rate = rate_for(prices, usage.service_tier, usage.input_tokens or 0)
+    if rate is None:
+        return None
     parts = (
-        (max(0, usage.input_tokens - read - written), prices.input),
-        (read, prices.input if prices.cache_read is None else prices.cache_read),
-        (written, prices.input if prices.cache_write is None else prices.cache_write),
-        (usage.output_tokens, prices.output),
+        (max(0, (usage.input_tokens or 0) - read - stored), rate.input),
+        (read, rate.cache_read),
+        (stored - stored_1h, rate.cache_write),
+        (stored_1h, rate.cache_write_1h),
+        (usage.output_tokens or 0, rate.output),
     )
-    dollars = 0.0
+    picodollars = 0
     for tokens, price in parts:
         if tokens and price is None:
             return None
-        dollars += tokens * (price or 0.0) / TOKENS_PER_PRICE_UNIT
-    return dollars
+        picodollars += tokens * (price or 0)
+    fees = rate.request + (usage.web_searches or 0) * rate.web_search
+    return (picodollars + 500) // 1000 + fees

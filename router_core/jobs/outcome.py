@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from openfall.router_core.jobs.request_body import without_reasoning
+from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
 
 
@@ -63,18 +64,11 @@ DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """An answer. `body` is the provider's whole response in the dialect of the job.
-
-    `input_tokens` are all tokens of the prompt; `cache_read_tokens` and `cache_write_tokens` are the part that was read
-    from, or written to, the provider's cache. None: the provider did not report it.
-    """
+    """An answer. `body` is the provider's whole response in the dialect of the job."""
 
     text: str
     finish_reason: str
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    usage: Usage = NO_USAGE
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -82,13 +76,16 @@ class Completion:
 class Failure:
     """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds.
 
-    `http_status` is the status of the response, if it was an error.
+    `http_status` is the status of the response, if it was an error. `usage`: what the provider counted all the same, as
+    for a refusal. `never_sent`: the request did not reach the provider.
     """
 
     error_class: ErrorClass
     detail: str = ""
     retry_after: float | None = None
     http_status: int | None = None
+    usage: Usage = NO_USAGE
+    never_sent: bool = False
 
     @property
     def cause(self) -> str:
@@ -131,14 +128,19 @@ class Attempt:
     retry_after: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cost_usd: float | None = None
-    """The cost of the call. None: unknown, which is not 0."""
+    cost_nusd: int | None = None
+    """The cost of the call, in nanodollars. None: unknown, which is not 0."""
     why: str = ""
     """Why this model was called: a few words from `decide`."""
     http_status: int | None = None
     """The status of the response, if it was an error."""
     progressed_at: float = 0.0
     """The last moment at which the model was being loaded, or the answer made progress. 0: there was none."""
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The cost of the call in US dollars, for people. None: unknown."""
+        return None if self.cost_nusd is None else self.cost_nusd / 1e9
 
     @property
     def cause(self) -> str:
@@ -181,6 +183,6 @@ def is_judging(attempt: Attempt) -> bool:
 
 
 def total_cost(attempts: Iterable[Attempt]) -> float | None:
-    """The cost of all these calls; None if the cost of one is unknown."""
-    costs = [attempt.cost_usd for attempt in attempts]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+    """The cost of all these calls in US dollars; None if the cost of one is unknown."""
+    costs = [attempt.cost_nusd for attempt in attempts]
+    return None if None in costs else sum(cost for cost in costs if cost is not None) / 1e9

@@ -12,7 +12,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.decoding import read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.settlement import policy_arguments
+from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
 from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass, carry_word
 
 NEVER = 9007199254740.0
@@ -163,8 +163,14 @@ class ProbeResult:
     on_trial: bool = False
 
 
-async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy) -> BreakerState:
-    """Report a probe; without effect once another was handed out. Returns the breaker's state."""
-    arguments = {"target": probe.target, "token": probe.token, **asdict(result)}
+async def report_probe(
+    link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy, call: CallReport | None = None
+) -> BreakerState:
+    """Report a probe; without effect once another was handed out. Returns the breaker's state.
+
+    `call`: the probe was paid for, so the ledger counts it."""
+    arguments: dict[str, Any] = {"target": probe.target, "token": probe.token, **asdict(result)}
+    if call is not None:
+        arguments["call"] = {**encode_call(call), "is_probe": True}
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
     return read_breaker_state(reply[0])

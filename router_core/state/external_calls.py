@@ -13,9 +13,10 @@ from openfall.router_core.deciding.breaker import (
     credential_signal,
     is_slow,
 )
-from openfall.router_core.deciding.cost import Usage, cost
+from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.outcome import Attempt, Failure
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, limit_arguments, policy_arguments
@@ -100,7 +101,8 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
 def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
     spec, credentials = catalog.model(call.model), catalog.credentials(call.backend)
     credential = call.start.credential or first_credential(catalog, call.backend)
-    usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens, error=call.error)
+    usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens)
+    outcome = Failure(error_class=call.error or ErrorClass.OTHER, usage=usage)
     attempt = Attempt(
         model=call.model,
         backend=call.backend,
@@ -110,7 +112,7 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         http_status=call.http_status,
         input_tokens=call.input_tokens,
         output_tokens=call.output_tokens,
-        cost_usd=cost(spec.usd_per_mtok, catalog.billing(call.backend), usage),
+        cost_nusd=call_cost(spec.usd_per_mtok, catalog.billing(call.backend), outcome, call.error),
     )
     return CallReport(
         attempt=attempt,

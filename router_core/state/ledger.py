@@ -16,7 +16,18 @@ LEDGER_TTL_SECONDS = 100 * 86400
 """How long a day of the ledger is kept."""
 
 _NANO = 1e-9
-_SUMS = ("calls", "failed", "as_fallback", "left_home", "seconds", "input_tokens", "output_tokens", "usd", "unpriced")
+_SUMS = (
+    "calls",
+    "failed",
+    "probes",
+    "as_fallback",
+    "left_home",
+    "seconds",
+    "input_tokens",
+    "output_tokens",
+    "usd",
+    "unpriced",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,7 @@ class LedgerEntry:
     """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
 
     `usd` is the known cost; `unpriced` counts the calls without a known price. `seconds` is the sum of their times.
+    `probes` counts those of the calls that were health prompts of openfall itself.
     `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
     those of them that left home: see `Substitution`.
     """
@@ -34,6 +46,7 @@ class LedgerEntry:
     group: str | None
     calls: int = 0
     failed: int = 0
+    probes: int = 0
     as_fallback: int = 0
     left_home: int = 0
     seconds: float = 0.0
@@ -81,6 +94,7 @@ def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEnt
         group=None if group == "-" else unquote(group),
         calls=sums.get("calls", 0),
         failed=sums.get("failed", 0),
+        probes=sums.get("probes", 0),
         as_fallback=sums.get("as_fallback", 0),
         left_home=sums.get("left_home", 0),
         seconds=sums.get("ms", 0) / 1000,

@@ -182,8 +182,8 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         arguments |= {"error": attempt.error, "cause": attempt.cause}
     if attempt.http_status is not None:
         arguments["http_status"] = attempt.http_status
-    if attempt.cost_usd is not None:
-        arguments["cost_nusd"] = _bounded(attempt.cost_usd * 1e9)
+    if attempt.cost_nusd is not None:
+        arguments["cost_nusd"] = _bounded(attempt.cost_nusd)
     return arguments
 
 

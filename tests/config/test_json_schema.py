@@ -41,7 +41,12 @@ models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,
       max_tokens: 100, tools: no, json_schema: no, images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5,
       quantization: Q4_K_M, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
-  b: {upstream: y, backends: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
+  b: {upstream: y, backends: [maker], quality: ,
+    usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2, request: 0, web_search: 0.01,
+      above: {tokens: 200k, in: 2, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2},
+      flex: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2},
+      batch: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2},
+      priority: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2}}}
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
          ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [default_fallback, fail], canned_reply: Not now.}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -29,7 +30,7 @@ HAIKU = "upstream: claude-haiku-4-5"
 
 
 def test_a_metered_model_has_the_prices_of_the_data(tmp_path: Path) -> None:
-    assert model(tmp_path, METERED, HAIKU).usd_per_mtok == Prices(input=1, output=5, cache_read=0.1, cache_write=1.25)
+    assert model(tmp_path, METERED, HAIKU).usd_per_mtok == known_prices()["claude-haiku-4-5"]
 
 
 def test_a_price_in_the_file_wins(tmp_path: Path) -> None:
@@ -98,4 +99,31 @@ def test_the_data_equals_its_source() -> None:
     data = yaml.safe_load(PRICES.read_text("utf-8"))
     if data["source"] != f"genai-prices {importlib.metadata.version('genai-prices')}":
         pytest.skip(f"written from {data['source']}, which is not the one that is installed")
-    assert writer().render(data["as_of"]) == PRICES.read_text("utf-8")
+    written = {
+        name: {word: entry[word] for word in ("flex", "batch", "priority") if word in entry}
+        for name, entry in data["models"].items()
+    }
+    text = PRICES.read_text("utf-8")
+    differing = [name for name in data["models"] if re.search(f"  {re.escape(name)}: .*# sources differ", text)]
+    litellm = data["compared"].removeprefix("litellm ")
+    assert writer().render(data["as_of"], litellm, written, differing) == text
+
+
+def test_a_call_of_flex_or_batch_never_costs_more_than_a_live_one_and_priority_never_less() -> None:
+    for upstream, prices in known_prices().items():
+        for cheaper in filter(None, (prices.flex, prices.batch)):
+            assert (cheaper.input or 0) <= (prices.input or 0), upstream
+            assert (cheaper.output or 0) <= (prices.output or 0), upstream
+        if prices.priority is not None:
+            assert (prices.priority.output or 0) >= (prices.output or 0), upstream
+
+
+def test_an_hour_of_cache_and_a_long_prompt_have_prices_of_their_own() -> None:
+    prices = known_prices()["claude-sonnet-4-5"]
+    assert prices.above is not None
+    assert (prices.cache_write_1h, prices.above.tokens, prices.above.input, prices.above.output) == (
+        6,
+        200_000,
+        6,
+        22.5,
+    )

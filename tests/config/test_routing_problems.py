@@ -212,7 +212,12 @@ class TestGroups:
         ("quality: {code: 1.5}", "quality.code: must be 1 or less."),
         ("quality: {code: good}", 'quality.code: must be a number such as 0.5, not "good".'),
         ("quality: 0.5", "quality: must be a mapping of keys to values, not a single value."),
-        ("usd_per_mtok: {input: 1}", 'usd_per_mtok: unknown key "input". Known: cache_read, cache_write, in, out.'),
+        (
+            "usd_per_mtok: {input: 1}",
+            'usd_per_mtok: unknown key "input". Known: above, batch, cache_read, cache_write, cache_write_1h, flex, '
+            "in, out, priority, request, web_search.",
+        ),
+        ("usd_per_mtok: {above: {in: 1}}", 'usd_per_mtok.above: "tokens" is missing. Add tokens: to it.'),
         ("usd_per_mtok: {in: -1}", "usd_per_mtok.in: must be 0 or more."),
         ("usd_per_mtok: {in: free}", 'usd_per_mtok.in: must be a number such as 0.5, not "free".'),
         ("vram_gb: 0", "vram_gb: must be more than 0."),

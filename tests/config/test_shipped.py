@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from openfall import config
 from openfall.config import LoadedConfig
 from openfall.config.paths import SHIPPED
+from openfall.config.pricing import known_prices
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, CheckKind, Pick, Prices
+from openfall.router_core.catalog.entries import Billing, CheckKind, Pick
 from openfall.router_core.vocabulary import Remedy, Urgency
 from tests.config.config_texts import unmask
 
@@ -111,7 +112,7 @@ class TestAce:
 
     def test_its_prices_are_known(self, tmp_path: Path) -> None:
         models = shipped("ace", tmp_path).catalog.models
-        assert models["opus"].usd_per_mtok == Prices(input=5, output=25, cache_read=0.5, cache_write=6.25)
+        assert models["opus"].usd_per_mtok == known_prices()["claude-opus-4-6"]
         assert models["llama"].usd_per_mtok is None
 
 
@@ -220,7 +221,7 @@ class TestGroups:
         ]
         assert catalog.backends["flat"].url == "http://192.168.64.1:11434"
         assert catalog.models["flat-cloud"].usd_per_mtok is None
-        assert catalog.models["sonnet"].usd_per_mtok == Prices(input=3, output=15, cache_read=0.3, cache_write=3.75)
+        assert catalog.models["sonnet"].usd_per_mtok == known_prices()["claude-sonnet-4-5-20250929"]
 
     def test_a_bad_tool_call_of_the_flat_plan_is_caught(self, tmp_path: Path) -> None:
         assert CheckKind.TOOL_CALLS in shipped("groups", tmp_path).catalog.roles["others"].checks

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, UsagePiece
+from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.finish_reasons import read_finish_reason
@@ -16,11 +16,11 @@ from openfall.workers.backends.parsing import (
     append_text,
     malformed,
     parse_document,
-    token_count,
+    with_usage,
 )
 from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import json_object
-from openfall.workers.backends.usage import completion_tokens, merge_usage
+from openfall.workers.backends.usage import merge_usage, read_message_usage, usage_piece
 
 _REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn"})
 
@@ -37,6 +37,12 @@ def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
     """The outcome of a `message`. It is complete with a stop reason, or if its end is certain (`ended`): a whole
     document, a stream with its last event. `pause_turn` is an answer."""
+    outcome = _read_outcome(document, ended=ended)
+    is_counted = isinstance(document, dict) and (ended or isinstance(outcome, Completion))
+    return with_usage(outcome, read_message_usage(document)) if is_counted else outcome
+
+
+def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     content = document.get("content") if isinstance(document, dict) else None
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
@@ -46,16 +52,7 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
     if isinstance(stop, Failure):
         return stop
     document = document | {"content": content, "stop_reason": stop}
-    usage = document.get("usage")
-    return Completion(
-        text="".join(map(_text, content)),
-        finish_reason=stop,
-        input_tokens=_prompt_tokens(usage),
-        output_tokens=_written_tokens(usage),
-        cache_read_tokens=token_count(usage, "cache_read_input_tokens"),
-        cache_write_tokens=token_count(usage, "cache_creation_input_tokens"),
-        body=document,
-    )
+    return Completion(text="".join(map(_text, content)), finish_reason=stop, body=document)
 
 
 def _stop_reason(document: dict[str, Any], content: list[Any], *, ended: bool) -> str | Failure:
@@ -90,25 +87,6 @@ def _text(block: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _prompt_tokens(usage: Any) -> int | None:
-    """`input_tokens` excludes the cached tokens."""
-    uncached = token_count(usage, "input_tokens")
-    if uncached is None:
-        return token_count(usage, "prompt_tokens")
-    return uncached + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
-
-
-def _written_tokens(usage: Any) -> int | None:
-    """Servers that translate a protocol at times keep OpenAI's names."""
-    written = token_count(usage, "output_tokens")
-    return completion_tokens(usage) if written is None else written
-
-
-def _usage_piece(usage: Any) -> UsagePiece:
-    read, stored = (token_count(usage, f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
-    return UsagePiece(_prompt_tokens(usage), _written_tokens(usage), read, stored)
-
-
 class MessageAssembler(StreamAssembler):
     """Assembles events into a `message`. Unknown events and deltas are ignored, as the protocol requires."""
 
@@ -128,7 +106,7 @@ class MessageAssembler(StreamAssembler):
         match fields:
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
-                return [_usage_piece(message.get("usage"))] if message.get("usage") else []
+                return [usage_piece(read_message_usage(message))] if message.get("usage") else []
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 if not isinstance(block.get("type"), str):
                     block["type"] = "text"
@@ -142,8 +120,7 @@ class MessageAssembler(StreamAssembler):
             case {"type": "content_block_stop"}:
                 return self._pieces.end_block()
             case {"type": "message_delta"}:
-                self._conclude(fields)
-                return [_usage_piece(self._message.get("usage"))] if fields.get("usage") else []
+                return self._conclude(fields)
             case {"type": "message_stop"}:
                 self.done = True
         return []
@@ -178,10 +155,14 @@ class MessageAssembler(StreamAssembler):
                 earlier = block.get("citations")
                 block["citations"] = [*(earlier if isinstance(earlier, list) else []), citation]
 
-    def _conclude(self, event: dict[str, Any]) -> None:
+    def _conclude(self, event: dict[str, Any]) -> list[Piece]:
         """Add the stop reason and the final usage, whose counts replace those of the start."""
         delta, usage = event.get("delta"), event.get("usage")
         if isinstance(delta, dict):
             self._message |= delta
         if isinstance(usage, dict):
             self._message["usage"] = merge_usage(self._message.get("usage"), usage)
+        if not usage:
+            return []
+        self.usage = read_message_usage(self._message)  # that of the start has counted no answer yet
+        return [usage_piece(self.usage)]

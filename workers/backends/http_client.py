@@ -21,7 +21,7 @@ from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.own_limits import describe_shortage
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader, read_json, read_liveness
-from openfall.workers.backends.transport import Transport, describe_error
+from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
@@ -135,7 +135,8 @@ def _unsent(error: Exception) -> Failure:
         return Failure(error_class=ErrorClass.WORKER_LIMIT, detail=shortage)
     if not isinstance(error, aiohttp.ClientError):
         raise error
-    return Failure(error_class=ErrorClass.CONNECTION, detail=shorten(describe_error(error)))
+    detail = shorten(describe_error(error))
+    return Failure(error_class=ErrorClass.CONNECTION, detail=detail, never_sent=detail.startswith(CANNOT_CONNECT))
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, RawEvent, ToolArguments, ToolStart, UsagePiece
+from openfall.router_core.jobs.pieces import Piece, RawEvent, ToolArguments, ToolStart
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
@@ -20,6 +21,7 @@ from openfall.workers.backends.parsing import (
     parse_document,
     token_count,
 )
+from openfall.workers.backends.usage import usage_piece
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -45,8 +47,7 @@ def to_outcome(document: Any) -> Outcome:
     return Completion(
         text=content_text(message.get("content")),
         finish_reason=reason,
-        input_tokens=token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
-        output_tokens=token_count({"eval_count": 0, **document}, "eval_count"),
+        usage=_read_usage(document),
         body=document,
     )
 
@@ -71,7 +72,7 @@ class ChatAssembler(StreamAssembler):
         if isinstance(fields.get("logprobs"), list):
             self._logprobs += fields["logprobs"]
         message = fields.get("message")
-        usage = [_usage_piece(fields)] if self.done else []
+        usage = [usage_piece(_read_usage(fields))] if self.done else []
         if not isinstance(message, dict):
             return [*usage]
         self.characters += _count_characters(message)
@@ -91,10 +92,10 @@ class ChatAssembler(StreamAssembler):
         return to_outcome(self._mended(whole | {"message": self._message}))
 
 
-def _usage_piece(line: dict[str, Any]) -> UsagePiece:
-    """The usage of the last line. The server omits a count that is 0."""
+def _read_usage(line: dict[str, Any]) -> Usage:
+    """The usage in the last line. The server omits a count that is 0."""
     counts = {"prompt_eval_count": 0, "eval_count": 0, **line}
-    return UsagePiece(token_count(counts, "prompt_eval_count"), token_count(counts, "eval_count"))
+    return Usage(input_tokens=token_count(counts, "prompt_eval_count"), output_tokens=token_count(counts, "eval_count"))
 
 
 def _as_server_error(failure: Failure) -> Failure:

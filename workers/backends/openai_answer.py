@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece, UsagePiece
+from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
@@ -18,16 +18,10 @@ from openfall.workers.backends.parsing import (
     content_text,
     malformed,
     parse_document,
+    with_usage,
 )
 from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
-from openfall.workers.backends.usage import (
-    cached_tokens,
-    completion_tokens,
-    completion_usage,
-    merge_usage,
-    prompt_tokens,
-    stored_tokens,
-)
+from openfall.workers.backends.usage import completion_usage, merge_usage, read_completion_usage, usage_piece
 
 _DONE = b"[DONE]"
 _LABELS = frozenset({"type", "id", "role"})
@@ -43,6 +37,12 @@ def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
     """The outcome of a `chat.completion`. It is complete with a finish reason, or if its end is certain (`ended`): a
     whole document, a stream with its last event."""
+    outcome = _read_outcome(document, ended=ended)
+    is_counted = isinstance(document, dict) and (ended or isinstance(outcome, Completion))
+    return with_usage(outcome, read_completion_usage(document)) if is_counted else outcome
+
+
+def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     choices = document.get("choices") if isinstance(document, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = _message(choice) if isinstance(choice, dict) else None
@@ -59,16 +59,7 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
         return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
     choice |= {"message": message, "finish_reason": finish}
     _number(choices)
-    usage = completion_usage(document)
-    return Completion(
-        text=text,
-        finish_reason=finish,
-        input_tokens=prompt_tokens(usage),
-        output_tokens=completion_tokens(usage),
-        cache_read_tokens=cached_tokens(usage),
-        cache_write_tokens=stored_tokens(usage),
-        body=document,
-    )
+    return Completion(text=text, finish_reason=finish, body=document)
 
 
 def _number(choices: Any) -> None:
@@ -130,7 +121,8 @@ class CompletionAssembler(StreamAssembler):
         added = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
         pieces = [piece for choice in added for piece in self._add_choice(choice)]
         if reported is not None and (not added or any(choice.get("finish_reason") for choice in added)):
-            pieces.append(_usage_piece(usage))
+            self.usage = read_completion_usage(self._head)
+            pieces.append(usage_piece(self.usage))
         return pieces
 
     def _assemble(self) -> Outcome:
@@ -198,10 +190,6 @@ def _says_more(delta: dict[str, Any]) -> bool:
         return True
     calls = delta.get("tool_calls")
     return isinstance(calls, list) and any(isinstance(call, dict) and "custom" in call for call in calls)
-
-
-def _usage_piece(usage: Any) -> UsagePiece:
-    return UsagePiece(prompt_tokens(usage), completion_tokens(usage), cached_tokens(usage), stored_tokens(usage))
 
 
 def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces) -> None:

@@ -11,6 +11,7 @@ import orjson
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
+from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
@@ -80,6 +81,11 @@ def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...
     return tuple(entry[key] for entry in entries if isinstance(entry, dict) and isinstance(entry.get(key), str))
 
 
+def with_usage(outcome: Outcome, usage: Usage) -> Outcome:
+    """The outcome with what its provider counted: a refusal and a filtered answer are paid for, too."""
+    return outcome if outcome.usage is not NO_USAGE or usage == NO_USAGE else replace(outcome, usage=usage)
+
+
 class StreamAssembler:
     """Assembles the events of one stream into the answer that the same call would give without a stream."""
 
@@ -90,6 +96,8 @@ class StreamAssembler:
         """By text, half a character at its end so far: its next piece may begin with the other half."""
         self.characters = 0
         """The generated characters so far: of the text, the reasoning and the tool calls."""
+        self.usage = NO_USAGE
+        """What the provider counted for the whole answer. It stays unknown while only a part was counted."""
 
     @property
     def ended(self) -> bool:
@@ -108,9 +116,9 @@ class StreamAssembler:
         """The outcome once the stream has ended. A stream that was cut short is a failure. An answer that has ended is
         whole, whatever unreadable event follows it."""
         if self.failure is None or self.failure.error_class is not ErrorClass.MALFORMED:
-            return self.failure or self._assemble()
+            return with_usage(self.failure or self._assemble(), self.usage)
         answer = self._assemble()
-        return answer if isinstance(answer, Completion) else self.failure
+        return answer if isinstance(answer, Completion) else with_usage(self.failure, self.usage)
 
     def _without_halves(self, piece: Piece) -> Piece:
         """The piece with the half before it, and without the half at its end."""

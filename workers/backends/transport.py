@@ -149,19 +149,23 @@ def _ended_before_any_byte(error: aiohttp.ClientError) -> bool:
     return isinstance(error, aiohttp.ClientConnectionError) and not unconnected
 
 
+CANNOT_CONNECT = "cannot connect: "
+"""The beginning of the reason for a request that was never sent."""
+
+
 def describe_error(error: aiohttp.ClientError | OSError) -> str:
     """The reason for a failed request. It repeats no address, which may hold a token, and nothing of a response."""
     match error:
         case aiohttp.ServerTimeoutError():
-            return f"cannot connect: no connection within {CONNECT_TIMEOUT_S:g} s"
+            return f"{CANNOT_CONNECT}no connection within {CONNECT_TIMEOUT_S:g} s"
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return "cannot connect: its host name is not known"
+            return f"{CANNOT_CONNECT}its host name is not known"
         case aiohttp.ClientConnectorCertificateError():
-            return "cannot connect: its certificate is not valid for this host"
+            return f"{CANNOT_CONNECT}its certificate is not valid for this host"
         case aiohttp.ClientSSLError():
-            return "cannot connect: the TLS handshake failed"
+            return f"{CANNOT_CONNECT}the TLS handshake failed"
         case aiohttp.ClientConnectorError():  # asyncio's own text names the address in place of the reason
-            return f"cannot connect: {_describe_os_error(error.os_error)}"
+            return f"{CANNOT_CONNECT}{_describe_os_error(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
             return "the connection failed: the server closed the connection"
         case OSError():

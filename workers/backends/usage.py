@@ -7,6 +7,7 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.pieces import UsagePiece
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.workers.backends.parsing import token_count
 
 
@@ -38,7 +39,69 @@ def completion_usage(document: Mapping[str, Any]) -> Any:
 
 def usage_of(answer: Completion) -> UsagePiece:
     """The usage of a whole answer, as a piece."""
-    return UsagePiece(answer.input_tokens, answer.output_tokens, answer.cache_read_tokens, answer.cache_write_tokens)
+    return usage_piece(answer.usage)
+
+
+def usage_piece(usage: Usage) -> UsagePiece:
+    """The usage of an answer, or of its beginning, as a piece."""
+    return UsagePiece(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
+
+
+def read_completion_usage(document: Mapping[str, Any]) -> Usage:
+    """What a `chat.completion` says that it used."""
+    usage = completion_usage(document)
+    return Usage(
+        input_tokens=prompt_tokens(usage),
+        output_tokens=completion_tokens(usage),
+        cache_read_tokens=cached_tokens(usage),
+        cache_write_tokens=stored_tokens(usage),
+        reasoning_tokens=token_count(_details(usage, "completion_tokens_details"), "reasoning_tokens"),
+        web_searches=token_count(_details(usage, "server_tool_use"), "web_search_requests"),
+        service_tier=_word(document.get("service_tier")),
+        cost_nusd=_charged(usage),
+    )
+
+
+def read_message_usage(document: Mapping[str, Any]) -> Usage:
+    """What an Anthropic `message` says that it used. Its `input_tokens` exclude those of the cache."""
+    usage = document.get("usage")
+    uncached, written = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
+    read, stored = (token_count(usage, f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
+    fast = _word(_details(usage, "speed")) == "fast"
+    return Usage(
+        input_tokens=token_count(usage, "prompt_tokens")
+        if uncached is None
+        else uncached + (read or 0) + (stored or 0),
+        output_tokens=completion_tokens(usage) if written is None else written,
+        cache_read_tokens=read,
+        cache_write_tokens=stored,
+        cache_write_1h_tokens=token_count(_details(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
+        reasoning_tokens=token_count(_details(usage, "output_tokens_details"), "thinking_tokens"),
+        web_searches=token_count(_details(usage, "server_tool_use"), "web_search_requests"),
+        service_tier="fast" if fast else _word(_details(usage, "service_tier")),
+        cost_nusd=_charged(usage),
+    )
+
+
+MAX_CHARGE_USD = 1_000_000.0
+"""No call costs more. A provider that states more is not believed."""
+
+
+def _charged(usage: Any) -> int | None:
+    """What the provider itself charges, as OpenRouter states it in `cost`. With a key of the owner's own (`is_byok`)
+    that is its fee alone: the other provider's charge is added."""
+    cost, upstream = _details(usage, "cost"), _details(_details(usage, "cost_details"), "upstream_inference_cost")
+    parts = [cost, upstream] if _details(usage, "is_byok") is True else [cost]
+    dollars = 0.0
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= MAX_CHARGE_USD:
+            return None
+        dollars += part
+    return round(dollars * 1e9)
+
+
+def _word(value: Any) -> str:
+    return value[:32] if isinstance(value, str) else ""
 
 
 def completion_tokens(usage: Any) -> int | None:

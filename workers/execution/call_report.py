@@ -13,7 +13,7 @@ from openfall.router_core.deciding.breaker import (
     is_error_of_one_request,
     is_slow,
 )
-from openfall.router_core.deciding.cost import cost, read_usage
+from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.state.claims import Delivery
@@ -65,21 +65,20 @@ class CallReporter:
         )
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:
-        outcome, answer = finished.outcome, finished.answer
+        outcome, answer, prices = finished.outcome, finished.answer, self.catalog.models[finished.model].usd_per_mtok
         failure = outcome if isinstance(outcome, Failure) else None
-        completion = answer if isinstance(answer, Completion) else None
-        usage = read_usage(answer, failure.error_class if failure else None)
+        error = failure.error_class if failure else None
         return Attempt(
             model=finished.model,
             backend=backend,
             started_at=finished.started_at,
             ended_at=finished.ended_at,
-            error=failure.error_class if failure else None,
+            error=error,
             detail=failure.detail if failure else "",
             retry_after=failure.retry_after if failure else None,
-            input_tokens=completion.input_tokens if completion else None,
-            output_tokens=completion.output_tokens if completion else None,
-            cost_usd=cost(self.catalog.models[finished.model].usd_per_mtok, self.catalog.billing(backend), usage),
+            input_tokens=answer.usage.input_tokens,
+            output_tokens=answer.usage.output_tokens,
+            cost_nusd=call_cost(prices, self.catalog.billing(backend), answer, error),
             why=finished.why,
             http_status=failure.http_status if failure else None,
             progressed_at=_progressed_at(finished),

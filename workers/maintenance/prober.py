@@ -9,17 +9,20 @@ breaker opens again, for longer.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.breaker import call_signal, cooldown, credential_signal
-from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 from openfall.workers.backends import health
 from openfall.workers.backends.registry import Clients
@@ -51,14 +54,16 @@ class Prober:
     async def probe(self, probe: Probe) -> None:
         """Probe once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec, client = self.catalog.models[probe.model], self.clients[probe.backend, probe.credential]
+        began = time.monotonic()
         if self.catalog.billing(probe.backend) is Billing.LOCAL:
             outcome = await health.probe_without_load(client, spec)
         else:
             outcome = await health.probe(client, spec)
         has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
         result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
+        call = self._paid_call(probe, outcome, seconds=time.monotonic() - began)
         try:
-            state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers)
+            state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers, call)
         except StoreError as error:
             log.warning("%s: probe not reported: %s; it is sent again", probe.target, error)
             return
@@ -69,6 +74,27 @@ class Prober:
             result.detail and f" ({result.detail})",
             state,
         )
+
+    def _paid_call(self, probe: Probe, outcome: Outcome | None, *, seconds: float) -> CallReport | None:
+        """The call of a metered model, for the ledger. None: the probe was not paid for."""
+        if outcome is None or self.catalog.billing(probe.backend) is not Billing.METERED:
+            return None
+        error = outcome.error_class if isinstance(outcome, Failure) else None
+        prices = self.catalog.models[probe.model].usd_per_mtok
+        attempt = Attempt(
+            model=probe.model,
+            backend=probe.backend,
+            started_at=0.0,
+            ended_at=seconds,
+            error=error,
+            input_tokens=outcome.usage.input_tokens,
+            output_tokens=outcome.usage.output_tokens,
+            cost_nusd=call_cost(prices, Billing.METERED, outcome, error),
+        )
+        return CallReport(
+            attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch="0", credential="",
+            credential_signal=CredentialSignal.FINE, credential_epoch="0", cooldown_seconds=0.0, jitter=0.0,
+        )  # fmt: skip
 
 
 def evaluate_probe(

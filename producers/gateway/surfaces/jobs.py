@@ -118,7 +118,7 @@ def _described(record: JobRecord) -> dict[str, Any]:
         "deadline": record.deadline,
         "deliveries": record.deliveries,
         "held_for": record.held_for,
-        "attempts": [asdict(attempt) for attempt in record.attempts],
+        "attempts": [asdict(attempt) | {"cost_usd": attempt.cost_usd} for attempt in record.attempts],
         "result": None if shown is None else shown.as_json(),
     }
 

@@ -1,13 +1,14 @@
--- @include breaker
+-- @include call_report
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
 --   failure), cooldown_seconds (of a 429), jitter, on_trial (the probe could not call the model: a first failed call
---   opens the breaker again)
+--   opens the breaker again), call? (see call_report.lua: a call of a metered model, which is paid for)
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
 local target, key = args.target, BREAKER .. args.target
+if args.call then add_to_ledger(args.call, now) end
 local breaker = fields(key, 'state', 'probe')
 if breaker.state ~= 'half_open' or breaker.probe ~= args.token then return {breaker.state or 'closed', 'no_lease'} end
 local policy = decode_once(ARGV[3])

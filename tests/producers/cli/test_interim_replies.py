@@ -113,7 +113,7 @@ def test_job_wait_returns_the_interim_reply_on_request(openfall: Run, loaded: Lo
 def degraded(by: Remedy, **more: Any) -> Result:
     calls = (
         Attempt(model="tiny", backend="rack", started_at=1.0, ended_at=2.0, error=ErrorClass.TIMEOUT),
-        Attempt(model="smol-a", backend="one", started_at=3.0, ended_at=4.0, output_tokens=5, cost_usd=0.0),
+        Attempt(model="smol-a", backend="one", started_at=3.0, ended_at=4.0, output_tokens=5, cost_nusd=0),
     )
     fields = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
     return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **fields)

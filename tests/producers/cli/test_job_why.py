@@ -29,7 +29,7 @@ def attempt(model: str, error: ErrorClass | None = None, **more: Any) -> Attempt
 
 
 def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() -> None:
-    answer = attempt("coder", input_tokens=41, output_tokens=38, cost_usd=0.00042)
+    answer = attempt("coder", input_tokens=41, output_tokens=38, cost_nusd=420000)
     considered = (ConsideredModel(model="coder", reason="1st in role worker, loaded"),)
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=2.9, considered=considered)
     assert (
@@ -39,7 +39,7 @@ def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() 
 
 
 def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
-    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_usd=0.01))
+    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_nusd=10000000))
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
     assert receipt(result) == (
         "[8f21 used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
@@ -54,7 +54,7 @@ def test_a_receipt_names_the_model_that_was_passed_over(passed_over: str) -> Non
         ConsideredModel(model="coder", reason=passed_over),
     )
     why = f"role worker: haiku first of 2; coder {passed_over}"
-    answer = attempt("haiku", cost_usd=0.000066)
+    answer = attempt("haiku", cost_nusd=66000)
     fields = {"took": 2.9, "considered": considered, "reason": why}
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), first_choice="coder", **fields)
     assert receipt(result) == f"[8f21 used haiku@tower instead of coder in 2.9s, $0.000066 · {why}]"
@@ -84,7 +84,7 @@ def test_a_receipt_does_not_blame_the_model_that_answered_in_the_end() -> None:
 
 
 def test_a_result_as_json_has_null_for_an_unknown_value() -> None:
-    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
+    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_nusd=0, why="fallback (unavailable)"))
     values = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
     assert (values["model_used"], values["fallback_used"], values["latency_ms"]) == ("haiku", True, 9000)
     assert values["selection_reason"] == "fallback (unavailable); role worker"

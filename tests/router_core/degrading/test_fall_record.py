@@ -21,9 +21,9 @@ JOB = job(
     body={"messages": [{"role": "user", "content": SECRET}]},
 )  # fmt: skip
 CALLS = (
-    replace(tried("small", E.TIMEOUT, NOW + 3.25, detail=SECRET, cost_usd=0.0), started_at=NOW + 1),
-    tried("small", E.TIMEOUT, NOW + 5, cost_usd=0.25),
-    tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5, http_status=401),
+    replace(tried("small", E.TIMEOUT, NOW + 3.25, detail=SECRET, cost_nusd=0), started_at=NOW + 1),
+    tried("small", E.TIMEOUT, NOW + 5, cost_nusd=250000000),
+    tried("haiku", E.AUTH, NOW + 6, cost_nusd=500000000, http_status=401),
 )
 FALLEN = FallContext(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
 FLEET = FleetState({"large": blocked(reason=BlockReason.COOLDOWN), "opus": blocked(NOW)})

@@ -26,6 +26,7 @@ from openfall.router_core.jobs.envelope import (
 from openfall.router_core.jobs.job import CompletionJob, ConsideredModel
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -122,7 +123,9 @@ def test_the_first_line_alone_is_the_job_without_its_body(job):
 
 def test_answers_kept_with_a_job_come_back_in_their_order():
     answers = tuple(
-        Answer(model, "box", Completion(text=model, finish_reason="stop", output_tokens=3, body={"a": [1]}))
+        Answer(
+            model, "box", Completion(text=model, finish_reason="stop", usage=Usage(output_tokens=3), body={"a": [1]})
+        )
         for model in ("smol", "large")
     )
     assert unpack_answers(map(pack_answer, answers)) == answers

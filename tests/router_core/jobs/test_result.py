@@ -112,8 +112,8 @@ class TestDegraded:
 
 
 def test_what_all_attempts_cost_is_unknown_when_one_of_them_is():
-    assert answered(attempt(cost_usd=0.25), attempt(cost_usd=0.5)).cost_usd == 0.75
-    assert answered(attempt(cost_usd=0.25), attempt()).cost_usd is None
+    assert answered(attempt(cost_nusd=250000000), attempt(cost_nusd=500000000)).cost_usd == 0.75
+    assert answered(attempt(cost_nusd=250000000), attempt()).cost_usd is None
 
 
 def test_the_latency_counts_every_wait():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
+
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -10,9 +15,10 @@ from openfall.router_core.state.breakers import (
     report_probe,
     reset_breaker,
 )
-from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
+from openfall.router_core.state.ledger import read_ledger
+from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY, CallReport
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
-from openfall.router_core.vocabulary import ErrorClass
+from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from tests.router_core.state.breaker_steps import (
     AT_BOX,
     BOX,
@@ -211,5 +217,26 @@ def test_only_the_last_changes_of_breakers_are_kept(fleet):
         assert f.store.llen("of:breaker-history") == MAX_BREAKER_HISTORY
         changes = await breaker_history(f.link, MAX_BREAKER_HISTORY + 1)
         assert (changes[0].why, changes[-1].why) == (f"change {MAX_BREAKER_HISTORY}", "change 1")
+
+    fleet(story)
+
+
+def test_a_probe_that_is_paid_for_is_in_the_ledger_even_when_another_one_was_handed_out_since(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await opened(f, worker)
+        f.clock.now = (await breaker(f)).until
+        (probe,) = (await worker.claim(0, 0)).probes
+        attempt = Attempt(model="smol", backend="box", started_at=0, ended_at=1.5, input_tokens=9, cost_nusd=77)
+        call = CallReport(
+            attempt=attempt, group=None, signal=NEUTRAL, epoch="0", credential="", credential_epoch="0",
+            credential_signal=CredentialSignal.FINE, cooldown_seconds=0.0, jitter=0.0,
+        )  # fmt: skip
+        for _ in range(2):  # the second report has no lease any more: it was paid for all the same
+            await report_probe(f.link, probe, ProbeResult(OK, "", 0.0, 0.5), POLICY, call)
+        day = f"{datetime.fromtimestamp(f.clock.now, UTC):%Y-%m-%d}"
+        rows = [row for row in await read_ledger(f.link, [day]) if row.probes]
+        assert [(row.model, row.backend, row.group, row.probes) for row in rows] == [("smol", "box", None, 2)]
+        assert rows[0].usd == pytest.approx(154e-9)
 
     fleet(story)

@@ -13,6 +13,7 @@ from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.anthropic_client import MAX_TOKENS
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.usage import read_message_usage
 from tests.faults import answer, fault_server
 from tests.workers.backends.anthropic_calls import (
     END,
@@ -35,8 +36,7 @@ from tests.workers.backends.openai_calls import RedirectedTransport
 def test_an_answer_is_the_whole_message_and_its_prompt_count_includes_cached_tokens() -> None:
     outcome, server = served(answer(MESSAGE))
     assert outcome == Completion(
-        text="A lantern festival.", finish_reason="end_turn", input_tokens=41, output_tokens=5,
-        cache_read_tokens=18, cache_write_tokens=20, body=MESSAGE,
+        text="A lantern festival.", finish_reason="end_turn", usage=read_message_usage(MESSAGE), body=MESSAGE,
     )  # fmt: skip
     [received] = server.calls_received
     assert received.path == "/v1/messages"
@@ -207,7 +207,7 @@ def test_the_usage_at_the_end_replaces_that_of_the_start() -> None:
     outcome, _ = served(sse(start(), *HELLO, final, END), deltas=[])
     assert isinstance(outcome, Completion)
     assert outcome.text == "Hello"
-    assert (outcome.input_tokens, outcome.output_tokens, outcome.cache_read_tokens) == (124, 9, 100)
+    assert (outcome.usage.input_tokens, outcome.usage.output_tokens, outcome.usage.cache_read_tokens) == (124, 9, 100)
 
 
 @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn"])

@@ -102,7 +102,7 @@ def test_an_answer_that_goes_on_ends_at_its_timeout():
 def test_a_call_with_limits_is_streamed_and_gives_the_whole_answer_with_its_usage():
     usage = {"choices": [], "usage": {"prompt_tokens": 41, "completion_tokens": 5}}
     (outcome,), (body,) = call(events(*WHOLE, usage), first_token=9, stall=9)
-    assert (outcome.text, outcome.input_tokens, outcome.output_tokens) == ("A lantern festival.", 41, 5)
+    assert (outcome.text, outcome.usage.input_tokens, outcome.usage.output_tokens) == ("A lantern festival.", 41, 5)
     assert b'"include_usage":true' in body
 
 

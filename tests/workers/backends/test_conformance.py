@@ -59,10 +59,10 @@ def test_a_plain_question_is_answered_and_counted(protocol: Protocol, engine: st
     assert answer.text
     assert text_of(protocol, answer.body) == answer.text
     assert answer.finish_reason == ENDED[protocol]
-    assert answer.input_tokens is not None
-    assert answer.input_tokens > 10
-    assert answer.output_tokens is not None
-    assert answer.output_tokens >= len(answer.text.split()) > 0
+    assert answer.usage.input_tokens is not None
+    assert answer.usage.input_tokens > 10
+    assert answer.usage.output_tokens is not None
+    assert answer.usage.output_tokens >= len(answer.text.split()) > 0
 
 
 def test_a_stream_becomes_what_the_same_call_without_one_gives(protocol: Protocol, engine: str) -> None:
@@ -77,7 +77,7 @@ def test_a_stream_becomes_what_the_same_call_without_one_gives(protocol: Protoco
     assert len(deltas) > 1
     assert "".join(deltas) == streamed.text == text_of(protocol, streamed.body)
     assert shape(streamed.body) == shape(whole.body)
-    assert streamed.input_tokens == whole.input_tokens
+    assert streamed.usage.input_tokens == whole.usage.input_tokens
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
@@ -90,7 +90,7 @@ def test_the_token_limit_holds_and_is_the_finish_reason(
             return completed(await backend.complete(call, texts_into(deltas)))
 
     answer = run(work())
-    assert (answer.output_tokens, answer.finish_reason) == (3, CUT[protocol])
+    assert (answer.usage.output_tokens, answer.finish_reason) == (3, CUT[protocol])
 
 
 def test_the_models_limit_holds_where_the_caller_names_none(protocol: Protocol, engine: str) -> None:
@@ -101,7 +101,7 @@ def test_the_models_limit_holds_where_the_caller_names_none(protocol: Protocol, 
             return completed(await backend.complete(call))
 
     answer = run(work())
-    assert (answer.output_tokens, answer.finish_reason) == (4, CUT[protocol])
+    assert (answer.usage.output_tokens, answer.finish_reason) == (4, CUT[protocol])
 
 
 def test_an_image_for_a_model_without_vision_is_unsupported(protocol: Protocol, engine: str) -> None:

@@ -63,7 +63,7 @@ def test_an_answer_is_in_the_callers_dialect(protocol: Protocol, dialect: Dialec
     outcome = run(work())
     assert isinstance(outcome, Completion), outcome
     text, finish, written = read(dialect, outcome.body)
-    assert (text, finish, written) == (outcome.text, outcome.finish_reason, outcome.output_tokens)
+    assert (text, finish, written) == (outcome.text, outcome.finish_reason, outcome.usage.output_tokens)
     assert text
     assert finish in ENDED[dialect]
     assert "".join(deltas) == (text if streamed else "")
@@ -80,7 +80,7 @@ def test_a_reached_limit_has_the_finish_reason_of_the_callers_dialect(
 
     outcome = run(work())
     assert isinstance(outcome, Completion), outcome
-    assert (outcome.output_tokens, outcome.finish_reason) == (3, ENDED[dialect][1])
+    assert (outcome.usage.output_tokens, outcome.finish_reason) == (3, ENDED[dialect][1])
 
 
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])  # the engine's /v1/messages takes no notice of a schema

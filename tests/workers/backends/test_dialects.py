@@ -68,7 +68,7 @@ def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:
     sent = orjson.loads(server.calls_received[0].body)
     assert sent == HI | {"model": "theirs", "max_tokens": 4096, "stop_sequences": ["END"], "temperature": 1.0}
     assert isinstance(outcome, Completion)
-    assert (outcome.text, outcome.finish_reason, outcome.input_tokens) == ("A lantern.", "stop", 41)
+    assert (outcome.text, outcome.finish_reason, outcome.usage.input_tokens) == ("A lantern.", "stop", 41)
     body = completion(outcome.body)
     assert (body.choices[0].message.content, body.choices[0].finish_reason) == ("A lantern.", "stop")
 
@@ -79,7 +79,7 @@ def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
     result = [{"role": "system", "content": "Be brief."}, *HI["messages"]]
     assert sent == {"messages": result, "model": "theirs", "max_tokens": 9}
     assert isinstance(outcome, Completion)
-    assert (outcome.text, outcome.finish_reason, outcome.input_tokens) == ("A lantern festival.", "end_turn", 41)
+    assert (outcome.text, outcome.finish_reason, outcome.usage.input_tokens) == ("A lantern festival.", "end_turn", 41)
     assert message(outcome.body).content[0].model_dump() == {
         "type": "text", "text": "A lantern festival.", "citations": None,
     }  # fmt: skip

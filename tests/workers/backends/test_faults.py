@@ -191,7 +191,7 @@ def test_an_answer_without_content_and_finish_reason_is_malformed(protocol: Prot
 def test_the_same_answers_without_a_fault_are_answers(protocol: Protocol) -> None:
     outcome = ask(protocol, answer(WHOLE[protocol]), None)
     assert isinstance(outcome, Completion)
-    assert (outcome.text, outcome.input_tokens, outcome.output_tokens) == (TEXT, 41, 5)
+    assert (outcome.text, outcome.usage.input_tokens, outcome.usage.output_tokens) == (TEXT, 41, 5)
 
 
 @every

@@ -125,8 +125,8 @@ def test_the_smallest_model_passes_its_probe_in_every_protocol(protocol: Protoco
 
     outcome = run(work())
     assert isinstance(outcome, Completion), outcome
-    assert outcome.output_tokens is not None
-    assert outcome.output_tokens <= MAX_TOKENS
+    assert outcome.usage.output_tokens is not None
+    assert outcome.usage.output_tokens <= MAX_TOKENS
 
 
 def probed(script: Script) -> Any:

@@ -81,7 +81,7 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
             await backend.close()
 
     reason = "cannot connect: its host name is not known"
-    assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason)
+    assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason, never_sent=True)
 
 
 def test_a_response_that_is_not_http_is_a_connection_failure_that_repeats_nothing() -> None:

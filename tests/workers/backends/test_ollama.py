@@ -117,7 +117,7 @@ def test_thinking_texts_and_calls_of_a_stream_are_assembled() -> None:
     message = {"role": "assistant", "content": "I look.", "thinking": "Look up.", "tool_calls": [CALL, other]}
     assert outcome.body == line(done=True) | {"message": message}
     assert (deltas, outcome.text, outcome.finish_reason) == (["I ", "look."], "I look.", "stop")
-    assert (outcome.input_tokens, outcome.output_tokens) == (0, 9)
+    assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (0, 9)
 
 
 def test_a_stream_is_done_with_its_last_line_whatever_follows() -> None:
@@ -228,8 +228,8 @@ def test_a_prompt_is_never_truncated_unless_the_caller_allows_it(engine: str) ->
     assert isinstance(whole, Failure)
     assert whole.error_class is E.CONTEXT_OVERFLOW
     assert isinstance(cut, Completion)
-    assert cut.input_tokens is not None
-    assert cut.input_tokens <= 300
+    assert cut.usage.input_tokens is not None
+    assert cut.usage.input_tokens <= 300
 
 
 async def with_fake(engine: str, story: Any, *models: FakeModel, **memory: Any) -> Any:

@@ -13,6 +13,7 @@ from openfall.router_core.vocabulary import Dialect
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.usage import read_completion_usage
 from tests.faults import (
     COMPLETION,
     MESSAGE,
@@ -37,7 +38,7 @@ from tests.workers.backends.openai_calls import KEY, REQUEST_BODY, RedirectedTra
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
     outcome = ask(answer(COMPLETION))
     assert outcome == Completion(
-        text=MESSAGE["content"], finish_reason="stop", input_tokens=41, output_tokens=5, body=COMPLETION
+        text=MESSAGE["content"], finish_reason="stop", usage=read_completion_usage(COMPLETION), body=COMPLETION
     )
 
 
@@ -115,7 +116,7 @@ def test_a_stream_becomes_the_body_that_the_same_call_without_one_has(newline: b
     message = {"role": "assistant", "content": "A lantern."}
     assert outcome.body["choices"] == [{"index": 0, "message": message, "finish_reason": "stop"}]
     assert outcome.body["object"] == "chat.completion"
-    assert (outcome.text, outcome.input_tokens, outcome.output_tokens) == ("A lantern.", 41, 5)
+    assert (outcome.text, outcome.usage.input_tokens, outcome.usage.output_tokens) == ("A lantern.", 41, 5)
 
 
 def test_streamed_tool_calls_are_assembled() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.framing import SseFraming
@@ -47,7 +48,7 @@ USAGES: dict[str, tuple[dict[str, Any], Counts]] = {
 
 def counts(outcome: object) -> Counts:
     assert isinstance(outcome, Completion)
-    return outcome.input_tokens, outcome.output_tokens, outcome.cache_read_tokens
+    return outcome.usage.input_tokens, outcome.usage.output_tokens, outcome.usage.cache_read_tokens
 
 
 @pytest.mark.parametrize(("usage", "expected"), USAGES.values(), ids=USAGES.keys())
@@ -107,3 +108,65 @@ def test_a_0_at_the_end_of_a_message_replaces_no_count(start: Any, end: Any, exp
 def test_a_usage_of_another_type_replaces_nothing_that_is_needed(value: Any) -> None:
     assert merge_usage({"a": 1}, None) == {"a": 1}
     assert merge_usage(value, {"a": 1}) == {"a": 1}
+
+
+def test_openrouter_states_what_it_charges_itself() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "cost": 0.00012345}
+    assert to_outcome({"choices": [choice], "usage": usage}).usage.cost_nusd == 123_450
+    byok = usage | {"is_byok": True, "cost": 0.000001, "cost_details": {"upstream_inference_cost": 0.0002}}
+    assert to_outcome({"choices": [choice], "usage": byok}).usage.cost_nusd == 201_000
+    for cost in ("0.1", True, -1, 1e12, None, float("nan")):
+        assert to_outcome({"choices": [choice], "usage": usage | {"cost": cost}}).usage.cost_nusd is None
+
+
+def test_a_refusal_and_a_filtered_answer_carry_what_they_used() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 4}
+    refusal = {"message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"}
+    filtered = {"message": {"role": "assistant", "content": "A"}, "finish_reason": "content_filter"}
+    for choice in (refusal, filtered):
+        outcome = to_outcome({"choices": [choice], "usage": usage, "service_tier": "flex"})
+        assert isinstance(outcome, Failure)
+        assert (outcome.usage.output_tokens, outcome.usage.service_tier) == (4, "flex")
+
+
+MESSAGE_START = {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 20, "output_tokens": 1}}}
+REFUSED = {
+    "type": "message_delta", "delta": {"stop_reason": "refusal"},
+    "usage": {
+        "output_tokens": 7, "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+        "output_tokens_details": {"thinking_tokens": 3}, "server_tool_use": {"web_search_requests": 2}, "speed": "fast",
+    },
+}  # fmt: skip
+
+
+def stream(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events)
+
+
+def test_a_streamed_refusal_of_anthropic_carries_every_part_that_is_billed() -> None:
+    outcome = assemble_events(stream(MESSAGE_START, REFUSED), SseFraming(), MessageAssembler())
+    assert isinstance(outcome, Failure)
+    assert outcome.usage == Usage(
+        input_tokens=50, output_tokens=7, cache_write_tokens=30, cache_write_1h_tokens=20, reasoning_tokens=3,
+        web_searches=2, service_tier="fast",
+    )  # fmt: skip
+
+
+def test_the_count_at_the_start_of_a_stream_that_breaks_is_no_cost() -> None:
+    outcome = assemble_events(stream(MESSAGE_START), SseFraming(), MessageAssembler())
+    assert isinstance(outcome, Failure)
+    assert outcome.usage == NO_USAGE
+    partial = {"choices": [{"delta": {"content": "A"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    cut = assemble_events(stream(partial), SseFraming(), CompletionAssembler())
+    assert isinstance(cut, Failure)
+    assert cut.usage == NO_USAGE
+
+
+def test_an_error_after_the_usage_of_a_stream_is_paid_for() -> None:
+    last = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 5}}
+    error = {"error": {"message": "overloaded", "code": 529}}
+    outcome = assemble_events(stream(last, error), SseFraming(), CompletionAssembler())
+    assert isinstance(outcome, Failure)
+    assert outcome.usage.output_tokens == 5

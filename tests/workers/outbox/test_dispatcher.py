@@ -23,7 +23,7 @@ from tests.workers.outbox.dispatcher_harness import DONE, INTERIM, JOB, SECRET, 
 
 def test_a_result_is_posted_complete_and_signed(dispatching):
     async def story(harness, server):
-        attempts = (Attempt(model="smol", backend="box", started_at=1, ended_at=2, cost_usd=0.5),)
+        attempts = (Attempt(model="smol", backend="box", started_at=1, ended_at=2, cost_nusd=500000000),)
         body = {"message": {"content": "lanterns"}}
         harness.add_job(server.url, Result(id=JOB, status=Status.ANSWERED, attempts=attempts, body=body, took=2.5),
               reply_to='{"channel": "7"}')  # fmt: skip

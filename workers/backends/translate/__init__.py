@@ -75,7 +75,7 @@ def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> 
     try:
         body = TRANSLATORS[request.dialect, dialect].response(outcome.body, request.body)
     except Unreadable as error:
-        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=str(error))
+        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=str(error), usage=outcome.usage)
     return replace(outcome, body=body, finish_reason=finish_reason(body, request.dialect))
 
 

@@ -10,6 +10,7 @@ local function add_to_ledger(call, now)
     if amount > 0 then names[#names + 1], amounts[#amounts + 1] = row .. sum, amount end
   end
   add('failed', call.error and 1 or 0)
+  add('probes', call.is_probe and 1 or 0)
   add('in', call.input_tokens)
   add('out', call.output_tokens)
   if call.cost_nusd then add('nusd', call.cost_nusd) else add('unpriced', 1) end
