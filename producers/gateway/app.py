@@ -29,6 +29,7 @@ from openfall.producers.gateway.surfaces import (
     files,
     health,
     jobs,
+    message_batches,
     messages,
     models,
     openapi,
@@ -40,7 +41,7 @@ from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-_APIS = (chat, completions, responses, messages, models, files, batches, jobs, echo, health)
+_APIS = (chat, completions, responses, messages, message_batches, models, files, batches, jobs, echo, health)
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")

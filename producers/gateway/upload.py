@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from io import FileIO
 
 from python_multipart.exceptions import FormParserError
@@ -54,6 +55,25 @@ async def receive(exchange: Exchange, directory: FileDirectory, file_id: str, ma
             directory.remove(file_id)
         raise
     return upload
+
+
+async def receive_body(exchange: Exchange, directory: FileDirectory, file_id: str, max_bytes: int) -> str:
+    """Write a whole body into the part of `file_id`, and return its digest. Raises `Refusal`, `OSError`."""
+    size, digest = 0, sha256()
+    pending = bytearray()
+    with await asyncio.to_thread(directory.open_part, file_id) as part:
+        async for chunk in _chunks(exchange):
+            size += len(chunk)
+            if size > max_bytes:
+                limit = "raise `gateway: {max_batch_file: ...}`"
+                raise Refusal("too_large", f"the body has more than the {max_bytes:,} bytes allowed: {limit}")
+            digest.update(chunk)
+            pending += chunk
+            if len(pending) >= CHUNK_BYTES:
+                await asyncio.to_thread(write_all, part, bytes(pending))
+                pending.clear()
+        await asyncio.to_thread(write_all, part, bytes(pending))
+    return digest.hexdigest()
 
 
 class _Receiver:

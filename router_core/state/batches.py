@@ -89,25 +89,36 @@ async def fetch_batch(link: RedisConnection, batch_id: str) -> Batch | None:
     return _batch(pairs(await link.command("HGETALL", keys.BATCH + batch_id)))
 
 
-async def list_batches(
-    link: RedisConnection, form: Form, producer: str, *, after: str = "", limit: int
-) -> tuple[list[Batch], bool] | None:
-    """The batches of a key ('': of all), the newest first, and whether there are more. None: `after` is unknown."""
-    index = f"{keys.BATCHES}{form}:{producer}"
-    first = 0
-    if after:
-        rank = await link.command("ZREVRANK", index, after)
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """Which batches are listed, the newest first. `producer`: of this key; '': of all. `after`: those that are older
+    than this batch; `before`: those that are newer."""
+
+    form: Form
+    producer: str
+    limit: int
+    after: str = ""
+    before: str = ""
+
+
+async def list_batches(link: RedisConnection, query: BatchQuery) -> tuple[list[Batch], bool] | None:
+    """A page of batches, and whether there are more. None: a cursor is unknown."""
+    index, first, end = f"{keys.BATCHES}{query.form}:{query.producer}", 0, -1
+    if cursor := query.after or query.before:
+        rank = await link.command("ZREVRANK", index, cursor)
         if rank is None:
             return None
-        first = rank + 1
+        first, end = (rank + 1, -1) if query.after else (max(0, rank - query.limit), rank - 1)
     batches: list[Batch] = []
-    while len(batches) <= limit:
-        ids = await link.command("ZRANGE", index, first, first + limit, "REV")
+    while len(batches) <= query.limit:
+        last = first + query.limit if end < 0 else min(end, first + query.limit)
+        ids = await link.command("ZRANGE", index, first, last, "REV") if last >= first else ()
         if not ids:
             break
         first += len(ids)
         batches += filter(None, await asyncio.gather(*(fetch_batch(link, read_text(each)) for each in ids)))
-    return batches[:limit], len(batches) > limit
+    has_more = len(batches) > query.limit or (bool(query.before) and max(0, end + 1 - query.limit) > 0)
+    return batches[: query.limit], has_more
 
 
 async def cancel_batch(link: RedisConnection, batch_id: str) -> str:

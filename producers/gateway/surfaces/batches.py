@@ -26,8 +26,9 @@ from openfall.producers.request import parse_urgency
 from openfall.producers.submit import retry
 from openfall.router_core.batching.batch_status import ENDED, BatchStatus, window_seconds
 from openfall.router_core.jobs.envelope import sorted_deep
+from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state import batches
-from openfall.router_core.state.batches import Batch, BatchTerms, Form
+from openfall.router_core.state.batches import Batch, BatchQuery, BatchTerms, Form
 from openfall.router_core.state.stored_files import StoredFile
 
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
@@ -96,6 +97,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     options["group"] = exchange.header("group") or exchange.path.group or caller.group
     options["local_only"] = exchange.flag("local-only") or None
     options["urgency"] = parse_urgency(exchange.header("urgency"))
+    options["wire_headers"] = pick_wire_headers(exchange.request.headers, form) or None
     webhook = exchange.header("webhook")
     if webhook is not None:
         callback_options({"webhook": webhook}, settings)
@@ -137,12 +139,12 @@ async def own_batch(exchange: Exchange, form: Form) -> Batch:
     return batch
 
 
-async def batch_page(exchange: Exchange, form: Form, after: str) -> tuple[list[Batch], bool]:
+async def batch_page(exchange: Exchange, form: Form, after: str, before: str = "") -> tuple[list[Batch], bool]:
     """A page of the batches of the key, and whether there are more. Raises `Refusal`."""
-    limit = page_limit(exchange.request.query_params, 20, 100)
+    limit = page_limit(exchange.request.query_params, 20, 1000 if form == "anthropic" else 100)
     producer = "" if exchange.caller.admin else exchange.caller.name
     link = exchange.gateway.client.store.connection
-    page = await batches.list_batches(link, form, producer, after=after, limit=limit)
+    page = await batches.list_batches(link, BatchQuery(form, producer, limit, after, before))
     if page is None:
         raise Refusal("bad_request", "the cursor names no batch of this key", "after")
     return page
