@@ -110,14 +110,21 @@ def _content(content: Any, number: int, left_out: list[str]) -> Any:
     return "\n".join(part["text"] for part in parts) if only_text else parts
 
 
+def _text(part: Body, name: str) -> str:
+    text = part.get(name) or ""
+    if not isinstance(text, str):
+        raise Refusal("bad_request", f"the {name} of a part of the input is not a text", "input")
+    return text
+
+
 def _parts(content: list[Any], left_out: list[str]) -> Iterator[Message]:
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         match kind:
             case "input_text" | "output_text" | "text":
-                yield {"type": "text", "text": part.get("text") or ""}
+                yield {"type": "text", "text": _text(part, "text")}
             case "refusal":
-                yield {"type": "text", "text": part.get("refusal") or ""}
+                yield {"type": "text", "text": _text(part, "refusal")}
             case "input_image" if part.get("image_url"):
                 detail = {"detail": part["detail"]} if part.get("detail") else {}
                 yield {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}

@@ -212,7 +212,7 @@ class RedisConnection:
             while pending:
                 reply = await self._reply(connection)
                 _resolve(pending.popleft(), reply)
-        except (redis_errors.RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers wait for these replies
             await self._disconnect()
             return error if isinstance(error, redis_errors.RedisError) else redis_errors.ConnectionError(str(error))
         return None
@@ -226,7 +226,7 @@ class RedisConnection:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(redis_errors.RedisError, OSError):
+            with contextlib.suppress(redis_errors.RedisError, OSError, RuntimeError):
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from redis import exceptions as redis_errors
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -49,7 +49,9 @@ def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
     options |= _tls(server)
     if server.confirms:
         options["redis_connect_func"] = _check_confirmation
-    return aioredis.ConnectionPool.from_url(server.url or "", **options)
+    pool = aioredis.ConnectionPool.from_url(server.url or "", **options)
+    pool.connection_class = _CLASSES.get(pool.connection_class, pool.connection_class)
+    return pool
 
 
 def _credentials(server: RedisServer) -> dict[str, Any]:
@@ -80,7 +82,32 @@ async def _ask(connection: AbstractConnection, *command: Any) -> Any:
     return await connection.read_response()
 
 
-class _ToPrimary:
+class _Closable:
+    """A part of a connection class: a transport that is closed is a lost connection."""
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except RuntimeError as error:  # uvloop's, once the other end has reset the connection
+            raise redis_errors.ConnectionError(str(error)) from error
+
+
+class _Connection(_Closable, Connection):
+    pass
+
+
+class _SSLConnection(_Closable, SSLConnection):
+    pass
+
+
+class _UnixConnection(_Closable, UnixDomainSocketConnection):
+    pass
+
+
+_CLASSES = {Connection: _Connection, SSLConnection: _SSLConnection, UnixDomainSocketConnection: _UnixConnection}
+
+
+class _ToPrimary(_Closable):
     """A part of a connection class: it asks for the primary before it connects, and leaves a server that is none."""
 
     def __init__(self, *, sentinels: Sentinels, confirms: bool, **options: Any) -> None:

@@ -1,37 +1,139 @@
-"""Differences to the SDKs that are meant, each with its reason."""
+"""Differences to the SDKs that are meant. Each has one reason, and is as narrow as its reason."""
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
-
-_ERROR = re.compile(rb'"error"\s*:\s*(?!null|\{\}|\[\]|""|false|0[,}\s])')
-_REFUSED = (
-    "an event of the stream is not an object",  # a part of the answer may be lost with it
-    "the input of a tool is not a JSON object",  # the SDK completes it by a guess
-    "no stop reason",  # a `message_stop` ends the stream, although the SDK reads on
-)
+from openfall.workers.backends.error_mapping import find_error
+from openfall.workers.backends.exact_json import loads, mend_text
+from openfall.workers.backends.framing import SseFraming
+from openfall.workers.backends.openai_answer import MAX_CHOICES
 
 
-def is_accepted(body: bytes, theirs: Any, mine: Any, outcome: Outcome) -> bool:
-    """Whether a difference is one of these."""
-    if isinstance(outcome, Failure):
-        # An error beside an answer is an error, of any shape: what stands before it may be a part.
-        return _ERROR.search(body) is not None or any(detail in outcome.detail for detail in _REFUSED)
-    if _stops_early(body):
-        return True
-    # The SDKs join the name of a call that a server repeats with each piece, and make one that no tool has. The product
-    # reads more than the SDKs: blocks without a beginning, choices without an index.
-    return theirs.text in mine.text and {*map(_once, theirs.calls)} <= {*map(_once, mine.calls)}
+def reason_of(body: bytes, theirs: Any, mine: Any, outcome: Outcome) -> str | None:
+    """The reason of a difference; None: it is a fault."""
+    documents = list(_documents(body))
+    for reason, applies in _OF_FAILURES.items() if isinstance(outcome, Failure) else _OF_ANSWERS.items():
+        if applies(documents, theirs, mine):
+            return reason
+    return None
 
 
-def _stops_early(body: bytes) -> bool:
-    stop = body.find(b'"message_stop"')
-    return 0 <= stop < body.rfind(b'"content_block')
+def _documents(body: bytes) -> Iterator[Any]:
+    """The values in an answer: one document, or the events of a stream."""
+    framing = SseFraming()
+    for event in [body] if body[:1] == b"{" else [*framing.feed(body), *framing.end()]:
+        try:
+            yield loads(event, halves=True)
+        except ValueError:
+            continue
+
+
+def _has_error(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    choices = [value["choices"] for value in _objects(documents) if isinstance(value.get("choices"), list)]
+    firsts = [choice[0] for choice in choices if choice and isinstance(choice[0], dict)]
+    return any(map(find_error, [*documents, *firsts])) or any(first.get("finish_reason") == "error" for first in firsts)
+
+
+def _has_half_input(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    return any(not _is_object(raw) for raw in theirs.raw_inputs)
+
+
+def _has_list(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    return any(isinstance(part, dict) for value in documents if isinstance(value, list) for part in value)
+
+
+def _ends_before_its_end(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    types = [value.get("type") for value in _objects(documents)]
+    rest = types[types.index("message_stop") :] if "message_stop" in types else []
+    return any(kind in ("message_start", "message_delta") or str(kind).startswith("content_block") for kind in rest)
+
+
+def _repeats_a_name(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    names = [[name for name, _ in reading.calls] for reading in (theirs, mine)]
+    return theirs.text == mine.text and names[0] != names[1] and set(map(_once, names[0])) <= set(names[1])
+
+
+def _has_half_character(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    return mend_text(theirs.text) == mine.text and theirs.text != mine.text
+
+
+def _has_other_indexes(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    """A block of Anthropic's begins under an index that is not its place, or grows under one that none can have."""
+    events = _objects(documents)
+    started = [value.get("index") for value in events if value.get("type") == "content_block_start"]
+    grown = [value.get("index") for value in events if value.get("type") == "content_block_delta"]
+    return [*map(repr, started)] != [*map(repr, range(len(started)))] or any(map(_is_malformed, grown))
+
+
+def _begins_late(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    types = [value.get("type") for value in _objects(documents)]
+    return "message_start" in types and "content_block_delta" in types[: types.index("message_start")]
+
+
+def _has_untyped_block(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    blocks = [value.get("content_block") for value in _objects(documents)]
+    return any(not isinstance(block.get("type"), str) for block in _objects(blocks)) and theirs.calls == mine.calls
+
+
+def _has_text_in_another_block(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    blocks = {value["index"]: value["content_block"].get("type") for value in _objects(documents)
+              if isinstance(value.get("content_block"), dict) and isinstance(value.get("index"), int)}  # fmt: skip
+    return theirs.calls == mine.calls and any(
+        value["delta"].get("type") == "text_delta" and blocks.get(value["index"]) != "text"
+        for value in _objects(documents)
+        if isinstance(value.get("delta"), dict) and isinstance(value.get("index"), int)
+    )
+
+
+def _has_malformed_number(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    lists = [value["choices"] for value in _objects(documents) if isinstance(value.get("choices"), list)]
+    several = [choice for choices in lists for choice in _objects(choices)]
+    calls = [choice["delta"].get("tool_calls") for choice in several if isinstance(choice.get("delta"), dict)]
+    of_calls = [call for some in calls if isinstance(some, list) for call in _objects(some)]
+    return any(_is_malformed(numbered.get("index", 0)) for numbered in (*several, *of_calls))
+
+
+def _is_malformed(number: Any) -> bool:
+    return not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MAX_CHOICES
+
+
+_OF_FAILURES: dict[str, Callable[[list[Any], Any, Any], bool]] = {
+    "an error beside an answer is an error": _has_error,
+    "the SDK completes half an input of a tool by a guess": _has_half_input,
+    "a list of events is no event: a part of the answer may be lost with it": _has_list,
+    "a message ends with its `message_stop`": _ends_before_its_end,
+    "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
+}
+_OF_ANSWERS: dict[str, Callable[[list[Any], Any, Any], bool]] = {
+    "a message ends with its `message_stop`": _ends_before_its_end,
+    "the SDK joins a name that a server repeats, to one that no tool has": _repeats_a_name,
+    "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
+    "the SDK leaves out the text of a block without a type": _has_untyped_block,
+    "the SDK leaves out a text in a block of another kind": _has_text_in_another_block,
+    "a choice with a malformed number is the first, and a call the last": _has_malformed_number,
+    "the SDK leaves out what stands before the beginning of a message": _begins_late,
+    "half a character cannot be written": _has_half_character,
+}
+
+
+def _objects(documents: list[Any]) -> list[dict[str, Any]]:
+    return [value for value in documents if isinstance(value, dict)]
+
+
+def _is_object(raw: str) -> bool:
+    try:
+        return isinstance(json.loads(raw or "{}", strict=False), dict)
+    except ValueError:
+        return False
 
 
 def _once(name: str) -> str:
-    half = name[: len(name) // 2]
-    return half if half * 2 == name else name
+    """A name without its repetitions."""
+    for length in range(1, len(name) // 2 + 1):
+        if name[:length] * (len(name) // length) == name:
+            return name[:length]
+    return name

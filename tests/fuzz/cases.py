@@ -47,11 +47,15 @@ async def stream(random: random.Random) -> None:
     await _read(random, dialect, _maybe_broken(random, stream_bytes(random, dialect)))
 
 
-def stream_bytes(random: random.Random, dialect: str, most: int = 3) -> bytes:
+def stream_bytes(random: random.Random, dialect: str, most: int = 3, named: float = 0.95) -> bytes:
     """A stream with changed events."""
     events = mutate(random, random.choice(samples.STREAMS[dialect]), most)
     events = events if isinstance(events, list) else [events]
-    return pack_lines(random, events) if dialect == "ollama" else pack_events(random, events, dialect == "anthropic")
+    return (
+        pack_lines(random, events)
+        if dialect == "ollama"
+        else pack_events(random, events, named if dialect == "anthropic" else 0)
+    )
 
 
 def _maybe_broken(random: random.Random, body: bytes) -> bytes:

@@ -6,10 +6,11 @@ reads otherwise. The other direction is none: the product reads more on purpose.
 
 from __future__ import annotations
 
+import json
 import random
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anthropic
@@ -18,10 +19,10 @@ import httpx2
 import openai
 
 from openfall.router_core.jobs.outcome import Completion, Outcome
-from openfall.router_core.jobs.pieces import Piece, ToolStart
+from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from tests.fuzz import samples
-from tests.fuzz.accepted import is_accepted
+from tests.fuzz.accepted import reason_of
 from tests.fuzz.cases import stream_bytes
 from tests.fuzz.mutations import mutate, pack
 from tests.fuzz.reading import read
@@ -34,10 +35,11 @@ _ENDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one reader made of an answer: its text, and the names of its tool calls."""
+    """What one reader made of an answer: its text, its tool calls (name, input), and their inputs as they arrived."""
 
     text: str
-    calls: tuple[str, ...] = ()
+    calls: tuple[tuple[str, str], ...] = ()
+    raw_inputs: tuple[str, ...] = field(default=(), compare=False)
 
 
 async def compare(answers: int, seed: int) -> dict[str, list[str]]:
@@ -47,7 +49,7 @@ async def compare(answers: int, seed: int) -> dict[str, list[str]]:
         chance = random.Random(f"{seed}:sdk:{number}")
         dialect, streamed = chance.choice(("openai", "anthropic")), chance.random() < 0.7
         if streamed:
-            body = stream_bytes(chance, dialect, 2)
+            body = stream_bytes(chance, dialect, 2, named=1)  # SDKs ignore an event of Anthropic's without a name
         else:
             body = pack(chance, mutate(chance, chance.choice(samples.ANSWERS[dialect]), 2))
         if difference := await differ(dialect, body, streamed):
@@ -62,7 +64,7 @@ async def differ(dialect: str, body: bytes, streamed: bool) -> tuple[str, str] |
         return None
     outcome, _ = await read(dialect, [body], _content_type(streamed), streamed=streamed)
     mine = _reading(outcome, dialect)
-    if theirs == mine or is_accepted(body, theirs, mine, outcome):
+    if theirs == mine or reason_of(body, theirs, mine, outcome):
         return None
     how = "text" if mine is not None and mine.text != theirs.text else "calls" if mine is not None else str(outcome)
     return f"{dialect} {'stream' if streamed else 'whole'}: {how}", f"SDK {theirs}, product {mine}"
@@ -72,9 +74,21 @@ def _reading(outcome: Outcome, dialect: str) -> Reading | None:
     if not isinstance(outcome, Completion):
         return None
     pieces: tuple[Piece, ...] = pieces_of_answer(outcome.body, dialect)  # type: ignore[arg-type]
-    return Reading(
-        outcome.text, tuple(piece.name for piece in pieces if isinstance(piece, ToolStart) and piece.choice == 0)
-    )
+    names = {piece.call: piece.name for piece in pieces if isinstance(piece, ToolStart) and piece.choice == 0}
+    inputs = dict.fromkeys(names, "")
+    for piece in pieces:
+        if isinstance(piece, ToolArguments) and piece.choice == 0:
+            inputs[piece.call] += piece.text
+    return Reading(outcome.text, tuple((names[call], canonical(inputs[call])) for call in names))
+
+
+def canonical(arguments: Any) -> str:
+    """The input of a call, however it is written."""
+    try:
+        value = json.loads(arguments or "{}", strict=False) if isinstance(arguments, str | None) else arguments
+        return json.dumps(value, sort_keys=True)
+    except ValueError:
+        return str(arguments)
 
 
 def _content_type(streamed: bool) -> str:
@@ -99,12 +113,13 @@ async def read_by_sdk(dialect: str, body: bytes, streamed: bool) -> Reading | No
 async def _completion(client: Any) -> Reading | None:
     answer = await client.chat.completions.create(model="m", messages=_MESSAGES)
     choice = answer.choices[0]
-    calls = tuple(call.function.name for call in choice.message.tool_calls or ())
+    functions = [call.function for call in choice.message.tool_calls or ()]
+    calls = tuple((function.name, canonical(function.arguments)) for function in functions)
     return _whole(choice.message.content or "", calls, choice.finish_reason)
 
 
 async def _chunks(client: Any) -> Reading | None:
-    text, calls, end = "", {}, None
+    text, calls, inputs, end = "", {}, {}, None
     async for chunk in await client.chat.completions.create(model="m", messages=_MESSAGES, stream=True):
         for choice in chunk.choices or ():
             if choice.index is not None and choice.index > 0:
@@ -113,8 +128,10 @@ async def _chunks(client: Any) -> Reading | None:
             for call in choice.delta.tool_calls or ():
                 if call.function and call.function.name:
                     calls[call.index] = calls.get(call.index, "") + call.function.name
+                if call.function and call.function.arguments:
+                    inputs[call.index] = inputs.get(call.index, "") + call.function.arguments
             end = choice.finish_reason or end
-    return _whole(text, tuple(calls[index] for index in sorted(calls)), end)
+    return _whole(text, tuple((calls[index], canonical(inputs.get(index))) for index in sorted(calls)), end)
 
 
 async def _message(client: Any) -> Reading | None:
@@ -123,21 +140,24 @@ async def _message(client: Any) -> Reading | None:
 
 async def _events(client: Any) -> Reading | None:
     async with client.messages.stream(model="m", max_tokens=9, messages=_MESSAGES) as stream:
-        ended = False
+        ended, inputs = False, {}
         async for event in stream:
             ended = ended or event.type == "message_stop"
-        return _of_message(await stream.get_final_message()) if ended else None
+            if event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                inputs[event.index] = inputs.get(event.index, "") + event.delta.partial_json
+        answer = _of_message(await stream.get_final_message()) if ended else None
+        return answer and replace(answer, raw_inputs=tuple(inputs.values()))
 
 
 def _of_message(message: Any) -> Reading | None:
     text = "".join(block.text for block in message.content if block.type == "text")
-    calls = tuple(block.name for block in message.content if block.type == "tool_use")
+    calls = tuple((block.name, canonical(block.input)) for block in message.content if block.type == "tool_use")
     return _whole(text, calls, message.stop_reason)
 
 
 def _whole(text: Any, calls: tuple[Any, ...], end: Any) -> Reading | None:
     """None unless the answer ended well and is of the types that the SDK declares."""
-    if end not in _ENDS or not isinstance(text, str) or not all(isinstance(name, str) for name in calls):
+    if end not in _ENDS or not isinstance(text, str) or not all(isinstance(name, str) for name, _ in calls):
         return None
     return Reading(text, calls)
 

@@ -83,14 +83,14 @@ def pack(random: random.Random, value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def pack_events(random: random.Random, events: list[Any], named: bool) -> bytes:
-    """Events as a server-sent stream, with the freedoms that the format leaves."""
+def pack_events(random: random.Random, events: list[Any], named: float) -> bytes:
+    """Events as a server-sent stream, with the freedoms that the format leaves. `named`: the share with a name."""
     end = random.choice(_LINE_ENDS)
     space, several = random.choice((" ", " ", "")), random.random() < 0.1
     lines: list[str] = []
     for event in events:
         text = event if event == "[DONE]" else json.dumps(event, ensure_ascii=several)
-        if named and isinstance(event, dict) and random.random() < 0.95:
+        if isinstance(event, dict) and random.random() < named:
             lines.append(f"event:{space}{event.get('type')}")
         if random.random() < 0.05:
             lines.append(random.choice((": ping", "id: 7", "retry: 100", "x-other: 1")))

@@ -7,14 +7,18 @@ import json
 
 import pytest
 
-from openfall.producers.gateway.encoders.response_object import echo_of
+from openfall.producers.gateway.encoders.chat_completion import text_completion
+from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.response_request import chat_request
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.jobs.pieces import TextPiece
+from openfall.router_core.jobs.pieces import TextPiece, ToolArguments
+from openfall.router_core.jobs.result import Result, Status
 from openfall.workers.backends.translate.json_values import safe_id
 from tests.fuzz.differential import compare, read_by_sdk
 from tests.fuzz.reading import read
 from tests.fuzz.run import run
-from tests.fuzz.samples import ANSWERS
+from tests.fuzz.samples import ANSWERS, STREAMS
 
 pytestmark = pytest.mark.anyio
 
@@ -54,9 +58,96 @@ async def test_an_answer_that_has_ended_is_whole_whatever_unreadable_event_follo
     assert await _text("openai", _events(_chunk("It is sunny.", "stop")) + end.encode()) == "It is sunny."
 
 
-async def test_an_unreadable_event_within_an_answer_is_a_failure() -> None:
-    outcome, _ = await read("openai", [_events(_chunk("It is "), 3, _chunk("sunny", "stop"))], "text/event-stream")
+@pytest.mark.parametrize("part", ['{"choices":', '"half', '[{"choices":[]}]'])
+async def test_an_event_that_may_be_a_part_of_the_answer_and_is_unreadable_is_a_failure(part: str) -> None:
+    body = _events(_chunk("It is ")) + f"data: {part}\n\n".encode() + _events(_chunk("sunny", "stop"))
+    outcome, _ = await read("openai", [body], "text/event-stream")
     assert not isinstance(outcome, Completion)
+
+
+@pytest.mark.parametrize("event", ["null", "3", '"ping"', "[]", "[null]", "keep-alive", "[HEARTBEAT]", "true", ""])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
+async def test_an_event_that_is_no_object_costs_no_answer(dialect: str, event: str) -> None:
+    sent = STREAMS[dialect][0]
+    lines = [event if number == 2 else json.dumps(value) for number, value in enumerate([*sent[:2], None, *sent[2:]])]
+    lines = ["[DONE]" if line == '"[DONE]"' else line for line in lines]
+    body = "".join(f"{line}\n" if dialect == "ollama" else f"data: {line}\n\n" for line in lines).encode()
+    assert (await _text(dialect, body, "application/x-ndjson" if dialect == "ollama" else "text/event-stream"))[
+        :11
+    ] == "It is sunny"
+
+
+@pytest.mark.parametrize("index", [None, "1", 1.5, [], -1, True])
+@pytest.mark.parametrize("event", ["content_block_start", "content_block_delta"])
+async def test_a_block_of_anthropic_with_a_malformed_index_is_the_last(event: str, index: object) -> None:
+    sent = [{**value, "index": index} if value["type"] == event else value for value in STREAMS["anthropic"][0]]
+    outcome, pieces = await read("anthropic", [_events(*sent)], "text/event-stream", streamed=True)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.text == "It is sunny."
+    assert outcome.body["content"][-1]["input"] == {"c": "Köln"}
+    assert "".join(piece.text for piece in pieces if isinstance(piece, ToolArguments)) == '{"c":"Köln"}'
+
+
+async def test_interleaved_inputs_of_anthropic_belong_to_the_calls_of_their_indexes() -> None:
+    uses = [{"type": "tool_use", "id": f"t{number}", "name": "f", "input": {}} for number in (0, 1)]
+    starts = [{"type": "content_block_start", "index": number, "content_block": use} for number, use in enumerate(uses)]
+    deltas = [{"type": "content_block_delta", "index": number,
+               "delta": {"type": "input_json_delta", "partial_json": text}}
+              for number, text in ((0, '{"a":'), (1, '{"b":'), (0, "0}"), (1, "1}"))]  # fmt: skip
+    end = [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}, {"type": "message_stop"}]
+    outcome, pieces = await read("anthropic", [_events(*starts, *deltas, *end)], "text/event-stream", streamed=True)
+    assert [block["input"] for block in outcome.body["content"]] == [{"a": 0}, {"b": 1}]
+    streamed = ["".join(piece.text for piece in pieces if isinstance(piece, ToolArguments) and piece.call == call)
+                for call in (0, 1)]  # fmt: skip
+    assert streamed == ['{"a":0}', '{"b":1}']
+
+
+async def test_a_text_under_the_index_of_another_block_is_a_block_of_its_own() -> None:
+    thinking = {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "hm"}}
+    text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "sunny"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    outcome, pieces = await read("anthropic", [_events(thinking, text, end)], "text/event-stream", streamed=True)
+    assert [block["type"] for block in outcome.body["content"]] == ["thinking", "text"]
+    assert [piece.text for piece in pieces if isinstance(piece, TextPiece)] == ["sunny"]
+
+
+async def test_the_whole_input_at_the_beginning_of_a_call_outlives_empty_deltas() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {"c": 1}}
+    body = _events(
+        {"type": "content_block_start", "index": 0, "content_block": use},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ""}},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    )
+    outcome, pieces = await read("anthropic", [body], "text/event-stream", streamed=True)
+    assert outcome.body["content"][0]["input"] == {"c": 1}
+    assert [piece.text for piece in pieces if isinstance(piece, ToolArguments)] == ['{"c":1}']
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_an_unknown_field_between_two_events_ends_neither(end: str, size: int) -> None:
+    body = (f"x-trace: 1{end}data: {json.dumps(_chunk('It is '))}{end}{end}x-trace: 2{end}"
+            f"data: {json.dumps(_chunk('sunny', 'stop'))}{end}{end}").encode()  # fmt: skip
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    outcome, _ = await read("openai", parts, "text/event-stream", streamed=True)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.text == "It is sunny"
+
+
+async def test_a_list_of_parts_in_a_line_of_ollama_is_read() -> None:
+    lines = [{"message": {"content": "It is "}, "done": False},
+             {"message": {"content": [{"type": "text", "text": "sunny"}]}, "done": True}]  # fmt: skip
+    body = "\n".join(map(json.dumps, lines)).encode()
+    assert await _text("ollama", body, "application/x-ndjson") == "It is sunny"
+
+
+async def test_half_a_character_in_the_name_of_a_tool_can_be_written() -> None:
+    call = {"index": 0, "id": "c\ud83d", "type": "function", "function": {"name": "f\ud83d", "arguments": "{}"}}
+    body = _events({"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+    _, pieces = await read("openai", [body], "text/event-stream", streamed=True)
+    for piece in pieces:
+        str(piece).encode()
 
 
 async def test_a_stream_may_begin_with_a_field_that_is_no_known_one() -> None:
@@ -98,6 +189,27 @@ async def test_a_block_of_anthropic_without_a_type_is_a_text() -> None:
 @pytest.mark.parametrize("tools", [1, 1.5, True, "x", {"a": 1}])
 def test_tools_of_a_wrong_type_are_echoed_as_none(tools: object) -> None:
     assert echo_of({"tools": tools})["tools"] == []
+
+
+@pytest.mark.parametrize("text", [1, 1.5, ["x"], {"a": 1}])
+def test_a_part_whose_text_is_none_is_refused(text: object) -> None:
+    body = {"model": "m", "input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}]}
+    with pytest.raises(Refusal):
+        chat_request(body)
+
+
+@pytest.mark.parametrize("count", ["12", None, {}, [1]])
+def test_a_usage_that_is_no_number_costs_no_response(count: object) -> None:
+    head = ResponseHead("j", "m", 1, echo_of({"model": "m"}))
+    body = {**ANSWERS["openai"][0], "usage": {"prompt_tokens": count, "completion_tokens": 4}}
+    ended = head.ended(Result(id="j", status=Status.ANSWERED, body=body), {})
+    assert ended["usage"]["output_tokens"] == 4
+
+
+def test_the_text_of_a_legacy_completion_is_a_text_whatever_the_content_is() -> None:
+    choices = [{"index": 0, "message": {"content": [{"type": "text", "text": "sunny"}]}}, "x"]
+    result = Result(id="j", status=Status.ANSWERED, body={"choices": choices})
+    assert [choice["text"] for choice in text_completion(result, "m", None)["choices"]] == ["sunny"]
 
 
 def test_an_id_with_half_a_character_becomes_a_safe_id() -> None:

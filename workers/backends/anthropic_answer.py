@@ -25,7 +25,7 @@ from openfall.workers.backends.usage import merge_usage, read_message_usage, usa
 _REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn"})
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
-"""By a delta's type, the field of the block that its text extends."""
+"""By a delta's type, the kind of the block that its text extends, and the field of it."""
 
 
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -77,6 +77,12 @@ def _refusal(details: Any) -> str:
     return f"the provider's filter stopped the answer{suffix}"
 
 
+def _index(event: dict[str, Any]) -> int | None:
+    """The index of an event; None: it has none that can be one."""
+    index = event.get("index")
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+
+
 def _count_characters(piece: dict[str, Any]) -> int:
     """The generated characters of a delta, or of the start of a block. An empty text block has none."""
     return sum(len(value) for key, value in piece.items() if isinstance(value, str) and key not in ("type", "id"))
@@ -107,40 +113,61 @@ class MessageAssembler(StreamAssembler):
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
                 return [usage_piece(read_message_usage(message))] if message.get("usage") else []
-            case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
-                if not isinstance(block.get("type"), str):
-                    block["type"] = "text"
-                self.characters += _count_characters(block)
-                self._blocks.append(block)
-                self._open[index] = len(self._blocks) - 1
-                return self._pieces.start_block(fields)
-            case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
-                self._extend(index, delta)
-                return self._pieces.extend_block(fields)
+            case {"type": "content_block_start", "content_block": dict(block)}:
+                return self._begin(fields, block)
+            case {"type": "content_block_delta", "delta": dict(delta)}:
+                place, pieces = self._find(fields, delta)
+                self._extend(place, delta)
+                return [*pieces, *self._pieces.extend_block(fields, place)]
             case {"type": "content_block_stop"}:
                 return self._pieces.end_block()
             case {"type": "message_delta"}:
                 return self._conclude(fields)
             case {"type": "message_stop"}:
                 self.done = True
+                return self._pieces.end_block()
         return []
 
     def _assemble(self) -> Outcome:
         truncated = self._message.get("stop_reason") == "max_tokens"
         for place, text in self._inputs.items():
-            arguments = json_object(text)
+            arguments = json_object(text) if text.strip() else self._blocks[place].get("input")
             if arguments is None and not truncated:
                 detail = "the input of a tool is not a JSON object"
                 return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=detail)
             self._blocks[place]["input"] = arguments or {}
         return to_outcome(self._mended({**self._message, "content": self._blocks}), ended=self.done)
 
-    def _extend(self, index: int, delta: dict[str, Any]) -> None:
+    def _begin(self, event: dict[str, Any], block: dict[str, Any]) -> list[Piece]:
+        """A block begins, under any index."""
+        if not isinstance(block.get("type"), str):
+            block["type"] = "text"
+        self.characters += _count_characters(block)
+        self._blocks.append(block)
+        place = len(self._blocks) - 1
+        if (index := _index(event)) is not None:
+            self._open[index] = place
+        return self._pieces.start_block(event, place)
+
+    def _find(self, event: dict[str, Any], delta: dict[str, Any]) -> tuple[int, list[Piece]]:
+        """The place of the block that a delta extends. Under an unknown index it is the last block.
+
+        A text begins a block of its own if the block is of another kind, or if another one has begun since: the texts
+        of an answer stand in the order in which its caller gets them.
+        """
+        last = len(self._blocks) - 1
+        index, kind = _index(event), delta.get("type")
+        place = last if index is None else self._open.get(index, last)
+        of_text = _DELTA_FIELDS.get(kind) if isinstance(kind, str) else None
+        is_continued = of_text is None or not delta.get(of_text)
+        if place >= 0 and (is_continued or (place == last and self._blocks[place]["type"] == of_text)):
+            return place, []
+        block = {"type": of_text or "text", of_text or "text": ""}
+        pieces = self._begin({"type": "content_block_start", "index": index, "content_block": block}, block)
+        return len(self._blocks) - 1, pieces
+
+    def _extend(self, place: int, delta: dict[str, Any]) -> None:
         self.characters += _count_characters(delta)
-        if index not in self._open:
-            self._blocks.append({"type": "text", "text": ""})
-            self._open[index] = len(self._blocks) - 1
-        place = self._open[index]
         block = self._blocks[place]
         match delta:
             case {"type": "text_delta" | "thinking_delta" as kind, **fields} if isinstance(

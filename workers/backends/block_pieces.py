@@ -32,7 +32,7 @@ _CALL = frozenset({"type", "id", "name", "input"})
 
 
 class BlockPieces:
-    """Reads the events of blocks. The protocol has one open block at a time.
+    """Reads the events of blocks. A text belongs to the block that began last. The inputs of calls may be interleaved.
 
     Typed pieces say no border between two blocks of one kind, no citation, and no block of a server's tool: such an
     event is carried as it is.
@@ -41,34 +41,35 @@ class BlockPieces:
     def __init__(self) -> None:
         self._kind = ""
         """The kind of the open block. Empty: none is open that a text could continue."""
-        self._calls = 0
+        self._calls: dict[int, int] = {}
+        """The number of each tool call, by the place of its block."""
         self._input: Any = None
         """The whole input with which a tool call began. It counts if no delta follows."""
 
-    def start_block(self, event: dict[str, Any]) -> list[Piece]:
+    def start_block(self, event: dict[str, Any], place: int) -> list[Piece]:
         """A block begins."""
-        block, before = event["content_block"], self._kind
-        kind = self._kind = block.get("type") if isinstance(block.get("type"), str) else ""
+        earlier, block, before = self.end_block(), event["content_block"], self._kind
+        kind = self._kind = block["type"]
         if kind == "tool_use":
-            self._calls += 1
+            number = self._calls[place] = len(self._calls)
             self._input = block.get("input")
             call_id, name = (value if isinstance(value := block.get(key), str) else "" for key in ("id", "name"))
-            began = ToolStart(0, self._calls - 1, call_id, name)
-            return [began] if block.keys() <= _CALL else [RawEvent(event, 1), began]
+            began = ToolStart(0, number, call_id, name)
+            return [*earlier, began] if block.keys() <= _CALL else [*earlier, RawEvent(event, 1), began]
         if kind not in _PLAIN:
-            return [RawEvent(event)]
+            return [*earlier, RawEvent(event)]
         pieces: list[Piece] = self._texts(block, kind)
         says_more = kind == before or bool(block.get("citations")) or not block.keys() <= _PLAIN[kind]
-        return [RawEvent(event, len(pieces)), *pieces] if says_more else pieces
+        return [*earlier, RawEvent(event, len(pieces)), *pieces] if says_more else [*earlier, *pieces]
 
-    def extend_block(self, event: dict[str, Any]) -> list[Piece]:
-        """The open block grows."""
-        self._kind = self._kind or "text"  # some servers begin no block
+    def extend_block(self, event: dict[str, Any], place: int) -> list[Piece]:
+        """The block at a place grows."""
         delta = event["delta"]
         kind = delta.get("type")
         field, of_block = _DELTAS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
-        text = delta.get(field)
-        if of_block != self._kind or not isinstance(text, str):
+        text, of_call = delta.get(field), place in self._calls
+        fits = of_call if of_block == "tool_use" else not of_call and of_block == self._kind
+        if not fits or not isinstance(text, str):
             return [RawEvent(event)]
         if not text:
             return []
@@ -79,12 +80,12 @@ class BlockPieces:
         if kind == "signature_delta":
             return self._signature(text)
         self._input = None
-        return [ToolArguments(0, self._calls - 1, text)]
+        return [ToolArguments(0, self._calls[place], text)]
 
     def end_block(self) -> list[Piece]:
         """The open block ends."""
         value, self._input = self._input, None
-        return [ToolArguments(0, self._calls - 1, dumps(value).decode())] if value else []
+        return [ToolArguments(0, len(self._calls) - 1, dumps(value).decode())] if value else []
 
     def _texts(self, block: dict[str, Any], kind: str) -> list[Piece]:
         text, signature = block.get(kind), block.get("signature")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from openfall.workers.backends.exact_json import BOM
 
-_LINE_END = re.compile(rb"\r\n|\r(?=[\r\n:{]|(?:data|event|id|retry|error):)")
+_LINE_END = re.compile(rb"\r\n|(?<=\r)\r|\r(?=[\r\n:{]|(?:data|event|id|retry|error):)")
 """A carriage return that ends a line: what follows begins one. Any other one stands in a text whose server does not
 escape it, and is escaped here."""
 _UNDECIDED = re.compile(rb"\r(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?|r(?:r(?:or?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?\Z")
@@ -73,7 +73,8 @@ class SseFraming:
         data, undecided = self._undecided + chunk, b""
         if b"\r" in data:
             last = data.rindex(b"\r")
-            undecided = data[last:] if _UNDECIDED.match(data, last) else b""
+            is_second = data[last - 1 : last] == b"\r"
+            undecided = data[last:] if not is_second and _UNDECIDED.match(data, last) else b""
             data = data[: len(data) - len(undecided)] + b":"  # behind a carriage return that another one follows
             data = _LINE_END.sub(b"\n", data)[:-1].replace(b"\r", rb"\r")
         self._undecided = undecided

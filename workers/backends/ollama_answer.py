@@ -43,9 +43,10 @@ def to_outcome(document: Any) -> Outcome:
     reason = read_finish_reason(document.get("done_reason") or "stop")
     if isinstance(reason, Failure):
         return reason
-    document = document | {"done_reason": reason}
+    message = _with_text(message)
+    document = document | {"done_reason": reason, "message": message}
     return Completion(
-        text=content_text(message.get("content")),
+        text=message.get("content") or "",
         finish_reason=reason,
         usage=_read_usage(document),
         body=document,
@@ -75,6 +76,8 @@ class ChatAssembler(StreamAssembler):
         usage = [usage_piece(_read_usage(fields))] if self.done else []
         if not isinstance(message, dict):
             return [*usage]
+        message = _with_text(message)
+        fields = fields | {"message": message}
         self.characters += _count_characters(message)
         _merge(self._message, message)
         pieces = [self._renumber(piece) for piece in pieces_of_answer(fields, "ollama")]
@@ -90,6 +93,12 @@ class ChatAssembler(StreamAssembler):
     def _assemble(self) -> Outcome:
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
         return to_outcome(self._mended(whole | {"message": self._message}))
+
+
+def _with_text(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with its content as a text, which some servers send as parts."""
+    content = message.get("content")
+    return message if content is None or isinstance(content, str) else message | {"content": content_text(content)}
 
 
 def _read_usage(line: dict[str, Any]) -> Usage:

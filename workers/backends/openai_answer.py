@@ -24,6 +24,8 @@ from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments
 from openfall.workers.backends.usage import completion_usage, merge_usage, read_completion_usage, usage_piece
 
 _DONE = b"[DONE]"
+MAX_CHOICES = 1000
+"""A number above this is no number of a choice."""
 _LABELS = frozenset({"type", "id", "role"})
 _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
 
@@ -65,8 +67,8 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
 def _number(choices: Any) -> None:
     """Number the choices by their places, unless each has its own number: some servers number none, or all alike."""
     numbers = [choice.get("index") for choice in choices if isinstance(choice, dict)]
-    valid = {number for number in numbers if isinstance(number, int) and not isinstance(number, bool) and number >= 0}
-    if len(valid) == len(numbers):
+    valid = {number for number in numbers if isinstance(number, int) and not isinstance(number, bool)}
+    if len(valid) == len(numbers) and all(0 <= number < MAX_CHOICES for number in valid):
         return
     for place, choice in enumerate(choices):
         if isinstance(choice, dict):
@@ -132,7 +134,7 @@ class CompletionAssembler(StreamAssembler):
 
     def _add_choice(self, piece: dict[str, Any]) -> list[Piece]:
         index = piece.get("index")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < MAX_CHOICES:
             index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import orjson
 
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
+from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
@@ -18,6 +19,8 @@ from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend
 
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
+
+_OF_OBJECT = re.compile(rb'[{}"]')
 
 
 def malformed(detail: str) -> Failure:
@@ -37,17 +40,20 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     return classify(200, headers, body) if find_error(document) else document
 
 
-def parse_event(event: bytes) -> dict[str, Any] | Failure:
-    """The JSON object of one event of a stream. An error inside it is a failure."""
+def parse_event(event: bytes) -> dict[str, Any] | Failure | None:
+    """The JSON object of one event of a stream. An error inside it is a failure. None: the event is no part of the
+    protocol, such as a `null` or a word that keeps a connection open. What may be a part of an object is a failure."""
     try:
         document = loads(event, halves=True)
     except JsonTooLarge as error:
         return malformed(f"an event of the stream {error}")
     except ValueError:
-        return malformed("an event of the stream is not JSON")
+        return malformed("an event of the stream is not JSON") if _OF_OBJECT.search(event) else None
     if find_error(document):
         return classify(200, {}, event)
-    return document if isinstance(document, dict) else malformed("an event of the stream is not an object")
+    if isinstance(document, list) and any(isinstance(part, dict) for part in document):
+        return malformed("an event of the stream is not an object")
+    return document if isinstance(document, dict) else None
 
 
 def content_text(content: Any) -> str:
@@ -109,6 +115,7 @@ class StreamAssembler:
         fields = parse_event(event)
         if isinstance(fields, Failure):
             self.failure = fields
+        if not isinstance(fields, dict):
             return []
         return [self._without_halves(piece) for piece in self._add(fields)]
 
@@ -122,8 +129,14 @@ class StreamAssembler:
 
     def _without_halves(self, piece: Piece) -> Piece:
         """The piece with the half before it, and without the half at its end."""
+        if isinstance(piece, RawEvent):
+            return replace(piece, event=mend(piece.event))
+        if isinstance(piece, ToolStart):
+            return replace(piece, id=mend_text(piece.id), name=mend_text(piece.name))
+        if isinstance(piece, SignaturePiece):
+            return replace(piece, text=mend_text(piece.text))
         if not isinstance(piece, GrowingPiece):
-            return replace(piece, event=mend(piece.event)) if isinstance(piece, RawEvent) else piece
+            return piece
         text = piece.text
         if self._halves and (half := self._halves.pop(same_text(piece), "")):
             text = half + text

@@ -102,10 +102,10 @@ class AnswerReader:
     def _is_stream(self, response: aiohttp.ClientResponse, head: bytes) -> bool:
         """Whether the answer arrives in events. Its beginning says more than its content type: some servers and proxies
         send a stream as plain text, or a whole answer as a stream."""
+        declared = response.headers.get("content-type", "").startswith(self.wire.stream_type)
         if self.wire.stream_type == EVENT_STREAM:
-            return looks_like_events(head)
-        requested = self.watch.needs_stream or self.on_pieces is not None
-        return requested and response.headers.get("content-type", "").startswith(self.wire.stream_type)
+            return looks_like_events(head) or (declared and head[:1] not in (b"{", b"[", b"<", b""))
+        return declared and (self.watch.needs_stream or self.on_pieces is not None)
 
     async def _read_refusal(self, response: aiohttp.ClientResponse) -> Failure:
         body = await _read_part(response)
@@ -218,7 +218,7 @@ async def _read_beginning(chunks: AsyncGenerator[bytes, None], kept: KeptBytes) 
 def _is_several(outcome: Outcome, body: bytes) -> bool:
     """Whether a body that is no JSON may be lines of it: some servers stream without a request for it, and a proxy may
     have removed the content type."""
-    return _is_malformed(outcome) and b"\n" in body.strip()
+    return _is_malformed(outcome) and re.search(rb"[\r\n]", body.strip()) is not None
 
 
 def _is_malformed(outcome: Outcome) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from openfall.router_core.jobs.pieces import TextPiece
+from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.result import Result
 
 
@@ -24,14 +27,15 @@ def completion(result: Result, asked_for: str, receipt: dict[str, Any] | None) -
 def text_completion(result: Result, asked_for: str, receipt: dict[str, Any] | None) -> dict[str, Any]:
     """The whole response in the form of the legacy completions."""
     body = completion(result, asked_for, receipt)
+    texts: dict[int, str] = {}
+    for piece in pieces_of_answer(body, "openai"):
+        if isinstance(piece, TextPiece):
+            texts[piece.choice] = texts.get(piece.choice, "") + piece.text
     body.update(id=f"cmpl-{result.id}", object="text_completion")
+    choices = [choice for choice in body.get("choices") or () if isinstance(choice, Mapping)]
+    numbers = [choice.get("index", place) for place, choice in enumerate(choices)]
     body["choices"] = [
-        {
-            "index": choice.get("index", number),
-            "text": (choice.get("message") or {}).get("content") or "",
-            "logprobs": None,
-            "finish_reason": choice.get("finish_reason"),
-        }
-        for number, choice in enumerate(body.get("choices") or ())
+        {"index": number, "text": texts.get(number, ""), "logprobs": None, "finish_reason": choice.get("finish_reason")}
+        for number, choice in zip(numbers, choices, strict=True)
     ]
     return body

@@ -180,14 +180,20 @@ def _usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
     usage = body.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    prompt, answer = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    prompt, answer = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     of_prompt, of_answer = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
-    cached, stored = of_prompt.get("cached_tokens") or 0, of_prompt.get("cache_write_tokens") or 0
-    reasoning = of_answer.get("reasoning_tokens") or 0
+    cached, stored = _count(of_prompt, "cached_tokens"), _count(of_prompt, "cache_write_tokens")
+    reasoning = _count(of_answer, "reasoning_tokens")
     return {
         "input_tokens": prompt,
         "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": stored},
         "output_tokens": answer,
         "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": usage.get("total_tokens") or prompt + answer,
+        "total_tokens": _count(usage, "total_tokens") or prompt + answer,
     }
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    """A number of tokens; 0 if the provider gives none."""
+    count = usage.get(name)
+    return count if isinstance(count, int) else 0

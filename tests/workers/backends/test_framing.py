@@ -49,7 +49,7 @@ def test_a_carriage_return_within_a_text_ends_no_line_wherever_it_is_cut(
 
 
 def test_an_event_that_ends_with_two_carriage_returns_is_not_kept_back() -> None:
-    assert list(SseFraming().feed(b"data: 1\r\rdata: 2\r\r")) == [b"1"]
+    assert list(SseFraming().feed(b"data: 1\r\rdata: 2\r\r")) == [b"1", b"2"]
     assert list(SseFraming().feed(b"data: 1\n\n")) == [b"1"]
 
 
