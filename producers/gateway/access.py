@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.gateway.error_table import Refusal
-from openfall.router_core.state.client_keys import ClientKey, KeyRing
+from openfall.router_core.state.client_keys import PREFIX, ClientKey, KeyRing
 
 LOCAL_PRODUCER = "door"
 """The producer of jobs that came without a key."""
@@ -40,7 +40,7 @@ class Access:
             return _OPEN
         secret = presented_key(headers)
         if not secret:
-            raise Refusal("no_key", "this door needs a key: send `Authorization: Bearer of_...` (`openfall keys new`)")
+            raise Refusal("no_key", _without_key(headers))
         key = self.keys.find(secret)
         if key is None:
             raise Refusal(
@@ -73,6 +73,16 @@ def presented_key(headers: Headers) -> str:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip()
+
+
+def _without_key(headers: Headers) -> str:
+    """The message for a request without a key. It names the header that has one all the same, never the key."""
+    wanted = "send `Authorization: Bearer of_...`"
+    for name, value in headers.items():
+        if PREFIX in value:
+            where = "Authorization lacks the word `Bearer`" if name.lower() == "authorization" else f"it is in {name}"
+            return f"this door reads no key there ({where}): {wanted}"
+    return f"this door needs a key: {wanted} (`openfall keys new NAME` prints one)"
 
 
 def is_loopback(address: str) -> bool:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from openfall.producers.gateway import path_advice
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
@@ -116,6 +117,7 @@ class App:
     def _find(self, request: Request, path: RequestPath) -> Endpoint:
         """The endpoint of a request, whose path parameters it gets. Raises `Refusal`."""
         other_methods: set[str] = set()
+        host = request.headers.get("host", "")
         for route, endpoint in self._routes:
             match, matched = route.matches(request.scope)
             if match is Match.FULL or (
@@ -126,13 +128,9 @@ class App:
             if match is Match.PARTIAL:
                 other_methods.add(endpoint.method)
         if other_methods:
-            allowed = ", ".join(sorted(other_methods))
-            raise Refusal(
-                "wrong_method", f"{path.path} takes {allowed}, not {request.method}", extra={"allow": allowed}
-            )
-        raise Refusal(
-            "unknown_url", f"there is no {request.method} {path.path} here: GET /openapi.json lists all paths"
-        )
+            message = path_advice.wrong_method(request.method, path.path, host, other_methods)
+            raise Refusal("wrong_method", message, extra={"allow": ", ".join(sorted(other_methods))})
+        raise Refusal("unknown_url", path_advice.unknown_path(request.method, path.path, host))
 
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""

@@ -31,6 +31,7 @@ class Callers:
         self.door = f"{_doors_here()}{os.getpid()}-{secrets.token_hex(3)}"
         self._link = link
         self._jobs: Counter[str] = Counter()
+        self._answered: list[str] = []
         self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,21 +40,27 @@ class Callers:
         A door that was killed on this machine is gone at once: its callers come again before its presence ends.
         """
         gone = ended_here(self.door, await attend(self._link, self.door, ()))
-        await attend(self._link, self.door, (), gone)
+        await attend(self._link, self.door, (), gone=gone)
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
         """Leave the jobs of all callers to their repeats at another door, or at this one after its restart."""
         await cancel_all(self._renewing)
         with contextlib.suppress(StoreError):
+            await attend(self._link, self.door, (), answered=self._answered)
             await asyncio.gather(*(let_go(self._link, self.door, job, RESTART_SECONDS) for job in self._jobs))
 
     def add(self, job_id: str) -> None:
         """A caller waits for a job."""
         self._jobs[job_id] += 1
 
-    def remove(self, job_id: str) -> None:
+    def answer(self, job_id: str) -> None:
         """A caller has its answer."""
+        self.remove(job_id)
+        self._answered.append(job_id)
+
+    def remove(self, job_id: str) -> None:
+        """A caller does not wait any more."""
         self._jobs[job_id] -= 1
         if self._jobs[job_id] <= 0:
             del self._jobs[job_id]
@@ -72,9 +79,11 @@ class Callers:
         while True:
             await asyncio.sleep(PRESENCE_INTERVAL_SECONDS)
             number = (number + 1) % rounds
+            jobs, answered = () if number else tuple(self._jobs), tuple(self._answered)
             with contextlib.suppress(StoreError):
-                present = await attend(self._link, self.door, () if number else tuple(self._jobs), gone)
+                present = await attend(self._link, self.door, jobs, gone=gone, answered=answered)
                 gone = tuple(ended_here(self.door, present))
+                del self._answered[: len(answered)]
 
 
 def ended_here(own: str, doors: Iterable[str]) -> Iterator[str]:

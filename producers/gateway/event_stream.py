@@ -18,7 +18,17 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error, re
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.submission import Accepted
-from openfall.producers.gateway.waiting import CallerLeft, Visit, caller_left, end_visit, is_wanted, start_visit
+from openfall.producers.gateway.waiting import (
+    NO_WORKER_SECONDS,
+    CallerLeft,
+    Visit,
+    caller_left,
+    end_visit,
+    is_wanted,
+    lacks_workers,
+    refusal_without_workers,
+    start_visit,
+)
 from openfall.producers.job_stream import interim_reply
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
@@ -83,22 +93,28 @@ class EventStream(Response):
             interruption.add_done_callback(self._interrupt)
 
     async def open(self) -> EventStream:
-        """Follow the job until there is something to send, for at most `HEAD_SECONDS`.
+        """Follow the job until there is something to send, for at most `HEAD_SECONDS`, or longer if no worker runs.
 
-        Raises `Refusal` when the job ends without an answer before, and `CallerLeft`.
+        Raises `Refusal` when the job ends without an answer before, or cannot begin, and `CallerLeft`.
         """
         start_visit(self._exchange, self._accepted)
         self._following = asyncio.create_task(self._follow(), name="follow")
         try:
-            async with asyncio.timeout(HEAD_SECONDS):
-                while not (self._has_pieces or self._ended):
-                    self._buffer += await self._take(await self._next_event())
-        except TimeoutError:
-            pass
+            for seconds in (HEAD_SECONDS, NO_WORKER_SECONDS - HEAD_SECONDS):
+                if await self._begins_within(seconds) or not await lacks_workers(self._exchange, self._accepted):
+                    return self
+            raise await refusal_without_workers(self._exchange, self._accepted.id)
         except BaseException:
             await self._close(left_after_head=False)
             raise
-        return self
+
+    async def _begins_within(self, seconds: float) -> bool:
+        """Whether there is something to send within this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self._has_pieces or self._ended):
+                    self._buffer += await self._take(await self._next_event())
+        return self._has_pieces or self._ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = False

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
+_EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
+
 
 def new_request_id() -> str:
     return f"req_{secrets.token_hex(12)}"
@@ -94,10 +96,14 @@ def _parse(packed: bytes) -> dict[str, Any]:
     except JsonTooLarge as error:
         raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
     except orjson.JSONDecodeError as error:
-        what = "is empty: send a JSON object" if not packed.strip() else f"is not JSON: {error}"
+        what = f"is not JSON: {error}. Send {_EXAMPLE}" if packed.strip() else f"is empty: send {_EXAMPLE}"
         if "depth limit" in str(error):
             what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
         raise Refusal("bad_request", f"the body {what}") from None
     if not isinstance(body, dict):
-        raise Refusal("bad_request", f"the body must be a JSON object, not a {type(body).__name__}")
+        raise Refusal("bad_request", f"the body must be {_EXAMPLE}: it is {_kind(body)}")
     return body
+
+
+def _kind(body: object) -> str:
+    return "a list" if isinstance(body, list) else "text" if isinstance(body, str) else "a number or a word"

@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.errors import AmbiguousName, UnknownName
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.vocabulary import Urgency
 
+_KIND = "role, task or model"
 _LATEST = ":latest"
 """The tag that clients of Ollama add to every name."""
 
@@ -28,10 +29,23 @@ def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None)
     """The role, task or model that a name means: itself, without `:latest`, by the `aliases` of the configuration, or
     `auto` for none.
 
-    A name of the catalog wins over a pattern. Raises `UnknownName`.
+    A name of the catalog wins over a pattern. Raises `UnknownName`, or `Refusal` for a name that is like none.
     """
     if not name or name == AUTO:
         return AUTO
+    try:
+        return _resolve(catalog, aliases, name)
+    except AmbiguousName:
+        raise
+    except UnknownName as error:
+        if "Did you mean" in str(error):
+            raise
+        pattern = f"{name.partition('-')[0][:40]}-*"
+        remedy = f'with a program that has its name built in, set `gateway: {{aliases: {{"{pattern}": auto}}}}`'
+        raise Refusal("unknown_model", f"{error} GET /v1/models lists them; {remedy}", "model") from None
+
+
+def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
     for candidate in dict.fromkeys((name, name.removesuffix(_LATEST))):
         if candidate in catalog.roles or catalog.find_task(candidate) is not None or candidate in catalog.models:
             return candidate
@@ -39,12 +53,12 @@ def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None)
         return meant
     known = {*catalog.roles, *catalog.tasks}
     try:
-        catalog.find_model(name, kind="role, task or model", known=known)
+        catalog.find_model(name, kind=_KIND, known=known)
     except UnknownName:
         bare = name.removesuffix(_LATEST)
         if bare == name:
             raise
-        return catalog.find_model(bare, kind="role, task or model", known=known)
+        return catalog.find_model(bare, kind=_KIND, known=known)
     return name
 
 

@@ -17,11 +17,11 @@ class Surface(StrEnum):
 
 def surface_of(path: str) -> Surface:
     """The API to which a path belongs, also one that does not exist: its error must have a shape too."""
-    if path.startswith("/v1/messages"):
+    if path.startswith("/v1/messages") or path.endswith(("/messages", "/messages/count_tokens")):
         return Surface.ANTHROPIC
     if path.startswith("/api/echo/"):
         return Surface.ECHO
-    if path.startswith("/api/"):
+    if path.startswith("/api/") and not path.endswith(("/completions", "/responses")):
         return Surface.OLLAMA
     if path.startswith(("/v1/jobs", "/v1/inboxes")):
         return Surface.OPENFALL

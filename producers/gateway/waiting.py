@@ -11,6 +11,7 @@ from openfall.producers.client_store import try_redis
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.live_workers import count_workers
 from openfall.producers.gateway.patience import patience
 from openfall.producers.gateway.submission import Accepted
 from openfall.producers.request import parse_duration
@@ -20,6 +21,9 @@ from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECON
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.vocabulary import Urgency
+
+NO_WORKER_SECONDS = 5.0
+"""A caller who waits for longer is told if no worker runs."""
 
 
 class CallerLeft(Exception):
@@ -79,9 +83,19 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
         with suppress(StoreError):  # its lease ends it
             await client.store.jobs.cancel(accepted.id, "its caller has left")
     elif visit.linger_seconds is None:
-        callers.remove(accepted.id)
+        callers.answer(accepted.id)
     else:
         await callers.let_go(accepted.id, visit.linger_seconds)
+
+
+async def lacks_workers(exchange: Exchange, accepted: Accepted) -> bool:
+    """Whether a caller waits and no worker runs: neither a model nor Open Fall would reply."""
+    waits = accepted.attendance is not None and accepted.attendance.ends_without_caller
+    return waits and await count_workers(exchange.gateway.client.store) == 0
+
+
+async def refusal_without_workers(exchange: Exchange, job_id: str) -> Refusal:
+    return Refusal("no_worker", await _describe_wait(exchange, job_id), job_id=job_id)
 
 
 async def _describe_wait(exchange: Exchange, job_id: str) -> str:
@@ -103,7 +117,12 @@ async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
     leaving = asyncio.create_task(caller_left(exchange))
     stopping = asyncio.create_task(exchange.gateway.stopping.wait())
     try:
-        await asyncio.wait({waiting, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        awaited = {waiting, leaving, stopping}
+        done, _ = await asyncio.wait(awaited, timeout=NO_WORKER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            if await lacks_workers(exchange, accepted):
+                raise await refusal_without_workers(exchange, accepted.id)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
             raise CallerLeft
         if stopping.done() and not waiting.done():

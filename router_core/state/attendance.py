@@ -51,14 +51,20 @@ def attendance_arguments(job: CompletionJob, attendance: Attendance | None) -> d
     }
 
 
-async def attend(link: RedisConnection, door: str, job_ids: Iterable[str], gone: Iterable[str] = ()) -> list[str]:
-    """Renew the presence of a door, and the leases of these jobs. The doors that are present, without those `gone`."""
+async def attend(
+    link: RedisConnection, door: str, job_ids: Iterable[str], *, gone: Iterable[str] = (), answered: Iterable[str] = ()
+) -> list[str]:
+    """Renew the presence of a door, and the leases of these jobs. The doors that are present, without those `gone`.
+
+    `answered`: jobs whose callers have their answers. The same request is then a new one, also when the door has ended.
+    """
     arguments = {
         "door": door,
         "presence_ms": int(PRESENCE_SECONDS * 1000),
         "lease_ms": int(LEASE_SECONDS * 1000),
         "jobs": list(job_ids),
         "gone": list(gone),
+        "answered": list(answered),
     }
     return [read_text(name) for name in await link.script("attend", arguments)]
 

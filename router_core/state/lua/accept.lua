@@ -29,10 +29,10 @@ end
 local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
 local other = repeats and redis.call('GET', repeats)
 if other then
-  local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'state', 'status')
+  local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'read', 'state', 'status')
   local has_caller = job.door and number(redis.call('ZSCORE', DOORS, job.door), 0) > now
   local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
-  if job.deadline and not job.left and not has_caller and useful then
+  if job.deadline and not job.left and not job.read and not has_caller and useful then
     redis.call('HSET', RECORD .. other, 'door', args.door)
     if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
     return {'joined', other, job.deadline, 0}

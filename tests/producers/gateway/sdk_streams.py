@@ -32,11 +32,21 @@ def thought_text_and_call() -> Any:
 
 def openai_client(door: Door, **options: Any) -> openai.AsyncOpenAI:
     """OpenAI's own client, which checks every field of every answer."""
-    options = {"api_key": "any", "max_retries": 0, "_strict_response_validation": True, **options}
-    return openai.AsyncOpenAI(base_url=f"{door.url}/v1", **options)
+    own: dict[str, Any] = {
+        "base_url": f"{door.url}/v1",
+        "api_key": "any",
+        "max_retries": 0,
+        "_strict_response_validation": True,
+    }
+    return openai.AsyncOpenAI(**(own | options))
 
 
 def anthropic_client(door: Door, **options: Any) -> anthropic.AsyncAnthropic:
     """Anthropic's own client, which checks every field of every answer."""
-    options = {"api_key": "any", "max_retries": 0, "_strict_response_validation": True, **options}
-    return anthropic.AsyncAnthropic(base_url=door.url, **options)
+    own: dict[str, Any] = {
+        "base_url": door.url,
+        "api_key": "any",
+        "max_retries": 0,
+        "_strict_response_validation": True,
+    }
+    return anthropic.AsyncAnthropic(**(own | options))

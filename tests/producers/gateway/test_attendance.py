@@ -97,6 +97,17 @@ def test_a_killed_door_of_this_machine_is_gone_when_another_starts(redis_url: st
     run(main)
 
 
+def test_a_request_that_was_answered_is_a_new_one_after_its_door_has_ended(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            first = await door.chat()
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            again = await door.chat()
+        assert first.headers["x-openfall-job"] != again.headers["x-openfall-job"]
+
+    run(main)
+
+
 def test_two_callers_with_the_same_request_get_a_job_each(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:

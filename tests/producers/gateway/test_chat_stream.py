@@ -165,7 +165,7 @@ def test_a_stream_is_kept_open_while_nothing_is_written(redis_url: str, tmp_path
     monkeypatch.setattr("openfall.producers.gateway.event_stream.KEEPALIVE_SECONDS", 0.05)
 
     async def first_lines(door: Door, keepalive: str) -> str:
-        headers = {"X-Openfall-Keepalive": keepalive}
+        headers = {"X-Openfall-Keepalive": keepalive, "X-Openfall-Urgency": "background"}
         async with door.http.stream("POST", "/v1/chat/completions", json=STREAM, headers=headers) as response:
             async for line in response.aiter_lines():
                 if line:

@@ -169,7 +169,7 @@ def test_the_error_of_a_wrong_key_a_wrong_model_or_no_worker_names_the_remedy(re
             async with openai_client(door) as client:
                 with pytest.raises(openai.NotFoundError, match=r"unknown role, task or model 'chatt'.*mean 'chat'"):
                     await client.chat.completions.create(model="chatt", messages=ASK)
-                with pytest.raises(openai.NotFoundError, match=r"GET /openapi\.json lists all paths"):
+                with pytest.raises(openai.NotFoundError, match=r"GET /docs lists all paths"):
                     await client.moderations.create(input="x")
             idle = await _error_text(door, default_headers={"X-Openfall-Wait": "1s"})
             await add_key(door.link, ClientKey(name="bot", digest=digest_of("of_bot")))

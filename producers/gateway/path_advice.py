@@ -1,0 +1,32 @@
+"""What a caller should correct whose request has a path or a method that the door does not have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_APIS = ("/chat/completions", "/completions", "/responses", "/messages", "/messages/count_tokens", "/embeddings")
+"""The ends of paths that SDKs add to their base URL, without `/v1`."""
+
+
+def unknown_path(method: str, path: str, host: str) -> str:
+    """The message for a path that no endpoint has."""
+    return f"there is no {method} {path} here: {_base_url_advice(path, host) or 'GET /docs lists all paths'}"
+
+
+def wrong_method(method: str, path: str, host: str, allowed: Iterable[str]) -> str:
+    """The message for a path that takes other methods."""
+    methods = " or ".join(sorted(allowed))
+    text = f"{path} takes {methods}, not {method}"
+    if advice := _base_url_advice(path, host) if method == "POST" else "":
+        return f"{text}: {advice}"
+    return f"{text}: send a POST with a JSON body" if methods == "POST" else text
+
+
+def _base_url_advice(path: str, host: str) -> str:
+    """The base URL that the caller's SDK should have, if it has added the path of an API to a wrong one."""
+    end = max((end for end in _APIS if path.endswith(end)), key=len, default="")
+    if not end or path == f"/v1{end}":
+        return ""
+    base = f"http://{host or '127.0.0.1:8309'}"
+    base = base if end.startswith("/messages") else f"{base}/v1"
+    return f"set the base URL to {base}, so that the path is /v1{end}"

@@ -1,0 +1,109 @@
+"""The mistakes of a new user, each with its remedy in what her SDK prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
+from tests.faults import COMPLETION, answer
+from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.sdk_streams import ASK, anthropic_client, openai_client
+
+
+async def _error(request: Awaitable[Any]) -> str:
+    """What the SDK prints for a request that fails."""
+    with pytest.raises((openai.APIStatusError, anthropic.APIStatusError)) as raised:
+        await request
+    return str(raised.value)
+
+
+def test_a_wrong_base_url_gets_the_right_one(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            for base in ("/v2", "/openai/v1", "/api", "/v1/chat/completions", "/v1/responses"):
+                async with openai_client(door, base_url=door.url + base) as client:
+                    remedy = f"set the base URL to {door.url}/v1, so that the path is"
+                    for ask in (
+                        client.chat.completions.create(model="chat", messages=ASK),
+                        client.responses.create(model="chat", input="wave"),
+                    ):
+                        assert remedy in await _error(ask)
+            async with anthropic_client(door, base_url=f"{door.url}/api") as other:
+                printed = await _error(other.messages.create(model="chat", messages=ASK, max_tokens=9))
+        assert f"set the base URL to {door.url}, so that the path is /v1/messages" in printed
+
+    run(main)
+
+
+def test_a_wrong_method_body_or_name_gets_its_remedy(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door, openai_client(door) as client:
+
+            async def message(method: str, path: str, content: bytes = b"") -> str:
+                response = await door.http.request(method, path, content=content)
+                return str(response.json()["error"]["message"])
+
+            assert "takes POST, not GET: send a POST with a JSON body" in await message("GET", "/v1/chat/completions")
+            for content in (b"model=chat", b"{'model': 'chat'}", b"", b'"wave"', b"[]"):
+                text = await message("POST", "/v1/chat/completions", content)
+                assert 'a JSON object, such as {"model": "auto", ...}' in text
+            assert "GET /docs lists all paths" in await _error(client.moderations.create(input="x"))
+            near = await _error(client.chat.completions.create(model="chatt", messages=ASK))
+            foreign = await _error(client.chat.completions.create(model="gpt-4o", messages=ASK))
+        assert "Did you mean 'chat'?" in near
+        assert re.search(r"Known: chat, .*GET /v1/models.*`gateway: {aliases: {\"gpt-\*\": auto}}`", foreign)
+
+    run(main)
+
+
+def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            secret = "of_" + "k" * 43
+            await add_key(door.link, ClientKey(name="bot", digest=digest_of(secret)))
+            door.gateway.keys = await fetch_keys(door.link)
+
+            async def message(**headers: str) -> str:
+                response = await door.http.get("/v1/models", headers=headers)
+                assert response.status_code == 401
+                return str(response.json()["error"]["message"])
+
+            assert "openfall keys new NAME" in await message()
+            assert "Authorization lacks the word `Bearer`" in await message(authorization=secret)
+            misplaced = await message(**{"x-goog-api-key": secret})
+            unknown = await message(authorization="Bearer of_wrong")
+        assert "it is in x-goog-api-key): send `Authorization: Bearer of_...`" in misplaced
+        assert secret not in misplaced
+        assert "`openfall keys list` names the known ones" in unknown
+
+    run(main)
+
+
+def test_a_caller_is_told_within_seconds_that_no_worker_runs(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("waiting", "event_stream"):
+        monkeypatch.setattr(f"openfall.producers.gateway.{module}.NO_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr("openfall.producers.gateway.event_stream.HEAD_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with (
+            open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door,
+            openai_client(door) as client,
+            anthropic_client(door) as other,
+        ):
+            whole = await _error(client.chat.completions.create(model="chat", messages=ASK))
+            streamed = await _error(client.responses.create(model="chat", input="wave", stream=True))
+            third = await _error(other.messages.create(model="chat", messages=ASK, max_tokens=9))
+            background = await client.responses.create(model="chat", input="wave", background=True)
+        assert all("start one: `openfall up`" in printed for printed in (whole, streamed, third))
+        assert background.status == "queued"
+
+    run(main)
