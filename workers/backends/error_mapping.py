@@ -119,15 +119,25 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
         *(details[:MAX_DETAILS] if isinstance(details, list) else [details]),
     ]
     for part in filter(lambda part: isinstance(part, dict), parts):
-        for key in ("code", "type", "status", "reason", "limit_source", "error_code", "error_type"):
+        for key in ("code", "type", "status", "reason", "limit_source", "error_code", "error_type", "__type"):
             value = part.get(key)
             if isinstance(value, int) and not isinstance(value, bool) and value >= 600:  # a number of its own
                 value = str(value)
             if isinstance(value, str) and len(value) <= 80:
-                yield value.lower()
+                yield value.lower().rpartition("#")[2]
+
+
+def _of_provider(error: Any) -> Any:
+    """The error of the provider behind OpenRouter and others like it, which they carry as a text."""
+    metadata = error.get("metadata") if isinstance(error, dict) else None
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    document = _read(raw.encode("utf-8", "replace")) if isinstance(raw, str) else raw
+    return find_error(document) or document or raw
 
 
 def _message(error: Any, document: Any) -> str:
+    if behind := _words(_of_provider(error)):
+        return f"{_words(error)}: {behind}"
     several = document.get("errors") if isinstance(document, dict) else None
     return _words(error) or _words(several, 1) or _words(document)
 

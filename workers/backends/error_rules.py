@@ -62,7 +62,7 @@ _CREDIT_CODES = (
     " openrouter_guardrail_budget openrouter_workspace_budget workspace_budget key_limit"
     " exceeded_current_quota_error insufficient_balance insufficientbalance insufficient_credits insufficient_funds"
     " insufficient_user_quota billing_hard_limit_reached billing_not_active arrearage accountoverdueerror"
-    " payment_required allocationquota.freetieronly 1113 1008"
+    " payment_required allocationquota.freetieronly budget_exceeded 1113 1008"
 )
 _CREDIT_TEXT = (
     r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough)"
@@ -70,11 +70,21 @@ _CREDIT_TEXT = (
     r"|credit balance is too low|requires more credits|please recharge|top[ -]?up your|in arrears|overdue payment"
     r"|account .{0,40}(is|has been) (suspended|overdue|in arrears).{0,60}(billing|plan|payment|balance)?"
     r"|(session|weekly|monthly) usage limit|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
-    r"|negative (credit )?balance|余额不足|欠费"
+    r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
+    r"|(reach|exceed)\w* .{0,30}spend(ing)? limit"
 )
-_RATE_CODES = "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
-_RATE_TEXT = r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
-_BUSY_TEXT = r"(model|server|engine|system|service) is (currently |temporarily )?(overloaded|busy)|at capacity"
+_RATE_CODES = (
+    "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted 1002 1039 1041"
+)
+_RATE_TEXT = (
+    r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
+    r"|too many (tokens|connections), please wait"
+)
+_BUSY_TEXT = (
+    r"(model|server|engine|system|service) is (currently |temporarily )?(overloaded|busy)|at capacity"
+    r"|\bmodel (has )?(crashed|unloaded)"
+    r"|degraded function"
+)
 _TOO_LONG_CODES = (
     "exceed_context_size_error context_length_exceeded model_max_prompt_tokens_exceeded string_above_max_length"
     " request_too_large 1261"
@@ -88,7 +98,12 @@ _TOO_LONG_TEXT = (
     r"|tokens? (count )?(in (the )?request )?(exceed\w*|more than|larger than|greater than)"
     r"|too large for model|reduce (the |your )?(length|size|number)|range of input length|max_new_tokens. must be <="
     r"|must have (less|fewer) than \d+ tokens|request too large|longer than the model"
+    r"|(prompt|input) length \d+ is (greater|longer|larger) than"
 )
+_TOO_LONG_OF_A_SERVER = (
+    r"context (length|size|window|limit)|maximum context|too many tokens|(prompt|input) is too large to process"
+)
+
 _FILTER_CODES = (
     "content_filter content_policy_violation moderation invalid_prompt data_inspection_failed datainspectionfailed"
     " responsibleaipolicyviolation content_filtered cyber_policy_violation prohibited_content inappropriate_content"
@@ -98,30 +113,32 @@ _FILTER_TEXT = (
     r"content[ _-](filter|management polic|polic|moderation|violat|exists risk)|output blocked|flagged|moderation"
     r"|usage (polic|guideline)|inappropriate content|considered high risk|(unsafe|sensitive) (content|information|word)"
     r"|safety (system|filter|check|reason|setting|polic)|safety_check|violat\w+ .{0,60}(polic|guideline|terms)"
-    r"|不安全或敏感|敏感内容|内容安全"
+    r"|不安全或敏感|敏感内容|内容安全|contentpolicyviolation|\bnsfw\b"
 )
 _NO_MODEL_CODES = (
     "model_not_found model_not_found_error model_decommissioned model_deprecated model_retired deploymentnotfound"
-    " modelnotfound modelnotopen model_not_exist unknown_model invalid_model model_not_available"
+    " modelnotfound modelnotopen model_not_exist unknown_model invalid_model model_not_available 1211"
 )
 _ENDED = (
-    r"decommissioned|retired|shut ?down|discontinued|sunset(ted)?|deprecated|end[- ]of[- ]life"
+    r"decommissioned|retired|removed|shut ?down|discontinued|sunset(ted)?|deprecated|(the )?end[- ]of[- ](its[- ])?life"
     r"|no longer (supported|available|served)"
 )
 _NO_MODEL_TEXT = (
     r"\bmodel\b.{0,200}(not found|does not exist|not exist)|no such model|not a valid model|unknown model"
     r"|no endpoints found|requires a subscription|cloud is disabled|remote model is unavailable"
-    rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached its) (now )?({_ENDED})"
+    rf"|(\bthis model( version)?|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached( its)?)"
+    rf" (now )?({_ENDED})"
+    r"|\bmodel is not (available|active)|function '[^']+': not found|\bendpoint does not exist|模型不存在"
 )
 _NAMED_MODEL_TEXT = (
     r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
-    r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )"
+    r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )|model identifier is invalid|模型不存在"
     rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({_ENDED})"
 )
 """A 400 opens the breaker of the model only if it names the model: other things of a request may not exist either."""
 
 _NO_ACCESS_TEXT = (
-    r"access to (the |this )?(model|deployment)"
+    r"access to (the |this )?(model|deployment)|requires? .{0,20}terms acceptance|accept the terms"
     r"|(allowed|permitted|authori[sz]ed|entitled|permission)s? to (use|access|call) (the |this )?model"
     r"|model.{0,80}(not (available|enabled|allowed) (for|in|to|on) your)|data policy|guardrail"
     r"|ignored providers|allowed providers"
@@ -132,10 +149,11 @@ _NOT_OF_A_MODEL = (
 )
 _CANNOT_CODES = (
     "unsupported_value unsupported_parameter unsupported_model unsupportedparamserror not_supported_error"
-    " unsupported_operation notimplementederror"
+    " unsupported_operation notimplementederror operationnotsupported"
 )
 _CANNOT_TEXT = (
-    r"(does|do|is|are|was|were)( not|n't) (currently |yet )?support|\bnot supported|unsupported|supports? only"
+    r"(does|do|is|are|was|were)( not|n['’]t) (currently |yet )?(support|work with)"
+    r"|\bat most \d+ (image|audio|video|file)|\bnot supported|unsupported|supports? only"
     r"|only (be )?supported|roles? are supported|requires? --|no endpoints found (that|with|matching)|only afford"
     r"|(can ?not|can't) be used with|not (available|enabled|allowed) (for|with|on|by) (this|the|that) (model|endpoint)"
     r"|(supports?|allows?) (at most|up to|a maximum)|is deprecated for this model|is too large: \d+"
@@ -150,16 +168,21 @@ _CANNOT_TEXT_OF_A_SERVER = (
 _WRONG_OUTPUT_TEXT = r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
 _OUT_OF_MEMORY = (
     r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
-    r"|insufficient memory|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
+    r"|insufficient memory|insufficient system resources|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
 )
 _FIREWALL = (
     r"attention required|(sorry,|been) (you have been )?blocked|request (was |has been )?(blocked|rejected)"
     r"|url was rejected|web application firewall|\bwaf\b|mod_?security|incapsula|support id is|just a moment"
     r"|request could not be satisfied|enable javascript and cookies|captcha"
 )
-_KEY_TEXT = r"(api|access|secret|subscription)[ _-]?key|your key|credential|authenticat|bearer|\btoken (is|has|was)\b"
+_KEY_TEXT = (
+    r"(api|access|secret|subscription)[ _-]?key|your key|credential|authenticat|bearer"
+    r"|\btoken\b.{0,30} (is|has|was)\b"
+)
 _WRONG_KEY_TEXT = (
     r"(incorrect|invalid|expired|missing|wrong) api[ _-]?key|api[ _-]?key.{0,40}(not valid|invalid|expired|incorrect)"
+    r"|(organi[sz]ation|account|project|workspace) (has been|is|was) (restricted|disabled|deactivated|banned)"
+    r"|credential is only authori[sz]ed"
 )
 
 RULES: tuple[Rule, ...] = (
@@ -179,9 +202,10 @@ RULES: tuple[Rule, ...] = (
     # the key
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # an Ollama without a login: its local models do not fail
     _rule(_E.FORBIDDEN, {401, 403, 404}, text=_NO_ACCESS_TEXT),
+    _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition"),
-    _rule(_E.AUTH, {400, 403, None}, codes="organization_on_hold permission_error", text=_WRONG_KEY_TEXT),
+    _rule(_E.AUTH, {400, 403, None}, "organization_on_hold organization_restricted permission_error", _WRONG_KEY_TEXT),
     # the content
     _rule(_E.CONTENT_FILTER, {400, 403, 422, 500, None}, codes=_FILTER_CODES, text=_FILTER_TEXT),
     _rule(_E.CONTENT_FILTER, {451}),
@@ -193,7 +217,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.BAD_REQUEST, {404}, text=_NOT_OF_A_MODEL),
     _rule(_E.NOT_INSTALLED, {403, 404, 410, None}, codes=_NO_MODEL_CODES, text=_NO_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {400, 422}, codes=_NO_MODEL_CODES, text=_NAMED_MODEL_TEXT),
-    _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
+    _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror resource_does_not_exist"),
     _rule(
         _E.NOT_INSTALLED, {503, None}, text=r"\bno (allowed |available )?providers?\b|no available channel|无可用渠道"
     ),
@@ -206,8 +230,9 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(_E.CONTEXT_OVERFLOW, {400, 413, 422, None}, text=_TOO_LONG_TEXT),
     _rule(_E.CONTEXT_OVERFLOW, {413}),
-    _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=r"context (length|size|window|limit)|maximum context|too many tokens"),
+    _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=_TOO_LONG_OF_A_SERVER),
     _rule(_E.UNSUPPORTED, {500, 503}, text=_CANNOT_TEXT_OF_A_SERVER),
+    _rule(_E.NO_VRAM, {400}, text=r"failed to load model.{0,120}resources"),
     _rule(_E.OVERLOADED, {400, 403, 404, 422}, codes="overloaded_error engine_overloaded_error", text=_BUSY_TEXT),
     _rule(_E.UNSUPPORTED, {400, 404, 405, 422, 501, None}, codes=_CANNOT_CODES, text=_CANNOT_TEXT),
     _rule(_E.AUTH, {403}, codes="permission_denied access_terminated_error account_deactivated", text=_KEY_TEXT),
