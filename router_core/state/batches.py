@@ -127,6 +127,11 @@ async def cancel_batch(link: RedisConnection, batch_id: str) -> str:
     return read_text(reply[0])
 
 
+async def reopen_batch(link: RedisConnection, terms: BatchTerms) -> None:
+    """Let a batch that has not ended have a keeper, if the list of such batches has lost it."""
+    await link.command("ZADD", keys.OPEN_BATCHES + terms.directory, "NX", 0, terms.id)
+
+
 async def delete_batch(link: RedisConnection, batch: Batch) -> None:
     """Forget a batch that has ended."""
     terms = batch.terms

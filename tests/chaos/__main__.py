@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence|hostile|garbage`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|batches|...`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -21,7 +21,18 @@ from typing import Any
 import click
 
 from benchmarks.processes import BenchmarkError
-from tests.chaos import faults, garbage, hostile, outage, outage_plan, sentinel_drill, silence, torture, torture_plan
+from tests.chaos import (
+    batch_drill,
+    faults,
+    garbage,
+    hostile,
+    outage,
+    outage_plan,
+    sentinel_drill,
+    silence,
+    torture,
+    torture_plan,
+)
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS
@@ -137,6 +148,17 @@ def garbage_command(damage: str | None, as_json: bool) -> None:
     """Another program overwrites a key of each kind in Redis; small jobs beside it are answered."""
     damages = [damage] if damage else list(garbage.DAMAGES)
     verdict = _run(lambda *run: garbage.run(damages, *run), 0, as_json, show_garbage)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("batches")
+@click.option("--lines", default=20_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--quick", is_flag=True, help=f"{batch_drill.QUICK_LINES} lines.")
+@as_json
+def batches_command(lines: int, quick: bool, as_json: bool) -> None:
+    """20,000 lines in three batches while doors and their keepers die at each step, and workers are killed."""
+    lines = batch_drill.QUICK_LINES if quick else lines
+    verdict = _run(lambda *run: batch_drill.run(lines, *run), 0, as_json, show_promises, seed=0)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -19,7 +19,7 @@ from openfall.producers.batch.files import MAX_LINE_BYTES
 from openfall.producers.gateway.file_directory import open_private, sync_directory, write_all
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, read_journal_row
 
-_NAME = re.compile(r"journal\.(\d+)")
+_NAME = re.compile(r"journal\.(\d+)(\.part)?")
 _COPY_BYTES = 2**20
 
 
@@ -32,6 +32,7 @@ class BatchJournal:
         self._file: FileIO | None = None
         self._size = 0
         self._lock = threading.Lock()
+        self._is_closed = False
         self.has_end = bytearray(lines)
         """By the index of a line: 1 if it has an end."""
         self.ends: Counter[LineEnd] = Counter()
@@ -43,11 +44,16 @@ class BatchJournal:
 
     def open(self) -> None:
         """Take over the whole rows of the journal before. Raises `OSError`."""
-        earlier = sorted(self._earlier(), reverse=True)
+        with self._lock:
+            if not self._is_closed:
+                self._take_over()
+
+    def _take_over(self) -> None:
+        complete, cut_off = self._earlier()
         part = self._path.with_name(f"{self._path.name}.part")
         with open_private(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as copy:
             gathered: list[bytes] = []
-            for row in _whole_rows(earlier[0][1], self._lines) if earlier else ():
+            for row in _whole_rows(max(complete.items())[1], self._lines) if complete else ():
                 if not self.has_end[row.index]:
                     self._count(row)
                     gathered.append(row.packed())
@@ -60,7 +66,7 @@ class BatchJournal:
         os.replace(part, self._path)
         sync_directory(self._folder)
         self._file = FileIO(os.open(self._path, os.O_WRONLY | os.O_APPEND), "ab")
-        for _, path in earlier:
+        for path in (*complete.values(), *cut_off):
             path.unlink(missing_ok=True)
 
     def add(self, rows: Iterable[JournalRow]) -> None:
@@ -98,8 +104,9 @@ class BatchJournal:
             self._file = None
 
     def close(self) -> None:
-        """Waits for the rows that are being written."""
+        """Waits for what is being written. A cancelled `open` may come later than this."""
         with self._lock:
+            self._is_closed = True
             if self._file is not None:
                 self._file.close()
             self._file = None
@@ -119,11 +126,19 @@ class BatchJournal:
         self.has_end[row.index] = 1
         self.ends[row.end] += 1
 
-    def _earlier(self) -> Iterator[tuple[int, Path]]:
+    def _earlier(self) -> tuple[dict[int, Path], list[Path]]:
+        """The journals of earlier claims by their numbers, and those whose copy was cut off."""
+        complete: dict[int, Path] = {}
+        cut_off: list[Path] = []
         for path in self._folder.iterdir():
             match = _NAME.fullmatch(path.name)
-            if match and int(match[1]) < self._claim:
-                yield int(match[1]), path
+            if match is None or int(match[1]) >= self._claim:
+                continue
+            if match[2]:
+                cut_off.append(path)
+            else:
+                complete[int(match[1])] = path
+        return complete, cut_off
 
 
 class _Gathered:

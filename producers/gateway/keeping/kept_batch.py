@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
@@ -74,13 +75,13 @@ class KeptBatch:
     async def run(self) -> None:
         self.note(await self._claim.keep())
         try:
-            total = self._batch.total or await self._validate()
+            path = await asyncio.to_thread(input_path, self._folder)
         except InputMissing as error:
             await self._fail([{"code": "input_missing", "message": str(error), "param": None, "line": None}])
             return
-        if not total:
+        if not (self._batch.total or await self._validate(path)):
             return
-        lines = await asyncio.to_thread(InputLines.scan, input_path(self._folder))
+        lines = await asyncio.to_thread(InputLines.scan, path)
         self._lines = BatchLines(self._gateway.config, self._batch.terms, lines)
         self._journal = BatchJournal(self._folder, self._claim.number, len(lines))
         try:
@@ -102,11 +103,10 @@ class KeptBatch:
         """No further line is submitted: the batch was cancelled, or its window has ended."""
         return self._is_cancelled or time.monotonic() + self._clock_ahead >= self._batch.terms.deadline
 
-    async def _validate(self) -> int:
+    async def _validate(self, path: Path) -> int:
         """The number of lines. 0: the batch has failed."""
         terms, settings = self._batch.terms, self._gateway.settings
         check = LineCheck(self._gateway.config, terms)
-        path = input_path(self._folder)
         urls = line_urls(terms.endpoint)
         validation = await asyncio.to_thread(validate, path, urls, settings.max_batch_requests, check)
         if validation.problems:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.stored_files import fetch_file, store_file
 from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.full_disk import full_disk
 from tests.producers.gateway.sdk_streams import openai_client
 
 LINES = b'{"custom_id": "1"}\n{"custom_id": "2"}\n'
@@ -143,17 +142,6 @@ def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing(redis_url
                 await asyncio.sleep(0.005)
 
     run(main)
-
-
-@contextmanager
-def full_disk(max_bytes: int) -> Iterator[None]:
-    """Files of this process cannot become larger: the same error as that of a full disk, without one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_a_507_that_no_sdk_repeats_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""A door that kills itself at a random step of its keeper: before or after a write, a sync, a rename or a script.
+
+`python -m tests.chaos.dying_door PROBABILITY FAULTS ...` takes the arguments of the door behind them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from openfall.producers.gateway.__main__ import main
+from openfall.producers.gateway.keeping import batch_journal
+from openfall.router_core.state.redis_connection import RedisConnection
+
+SCRIPTS = ("batch_create", "batch_claim", "batch_keep", "batch_end", "file_store")
+RARE = {"replace": 12.0, "batch_create": 12.0, "batch_claim": 3.0, "batch_end": 50.0, "file_store": 12.0}
+"""How much more often a door dies at steps that are rare."""
+
+
+class Death:
+    """Kills this process, now and then."""
+
+    def __init__(self, probability: float, faults: str) -> None:
+        self._probability, self._faults = probability, faults
+
+    def may_come(self, step: str, moment: str) -> None:
+        if random.random() < min(0.5, self._probability * RARE.get(step, 1.0)):
+            row = {"kind": "door", "began": time.time() * 1000, "step": f"{moment} {step}"}
+            handle = os.open(self._faults, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.write(handle, (json.dumps(row) + "\n").encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*arguments: Any, **options: Any) -> Any:
+            self.may_come(step, "before")
+            value = call(*arguments, **options)
+            self.may_come(step, "after")
+            return value
+
+        return dying
+
+
+def arm(death: Death) -> None:
+    """Make the steps of a keeper dangerous."""
+    os.replace = death.around("replace", os.replace)
+    os.fsync = death.around("fsync", os.fsync)
+    whole_write = batch_journal.write_all
+
+    def torn_write(file: Any, data: bytes) -> None:
+        half = len(data) // 2
+        whole_write(file, data[:half])
+        death.may_come("write", "within a")
+        whole_write(file, data[half:])
+
+    batch_journal.write_all = torn_write  # type: ignore[attr-defined]
+    script = RedisConnection.script
+
+    async def dying_script(self: Any, name: str, *arguments: Any) -> Any:
+        if name in SCRIPTS:
+            death.may_come(name, "before")
+        reply = await script(self, name, *arguments)
+        if name in SCRIPTS:
+            death.may_come(name, "after")
+        return reply
+
+    RedisConnection.script = dying_script  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    arm(Death(float(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(sys.argv[3:]))
