@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
+    from openfall.producers.embeddings_result import Embeddings
     from openfall.producers.errors import (
         BadRequest,
         ClientClosed,
+        NoEmbeddings,
         NoModel,
         ProducerError,
         PromptTooLarge,
@@ -52,9 +54,11 @@ _MODULES = {
     "config": ("ConfigError", "NoRedis"),
     "producers.client": ("AsyncOpenfall",),
     "producers.default_client": ("report_call", "resolve_runtime_model"),
+    "producers.embeddings_result": ("Embeddings",),
     "producers.errors": (
         "BadRequest",
         "ClientClosed",
+        "NoEmbeddings",
         "NoModel",
         "ProducerError",
         "PromptTooLarge",
@@ -96,12 +100,14 @@ __all__ = [
     "ClientClosed",
     "ConfigError",
     "DeadlinePassed",
+    "Embeddings",
     "IdempotencyConflict",
     "InboxDelivery",
     "InvalidOperation",
     "JobRequest",
     "MemoryPressure",
     "ModelLoad",
+    "NoEmbeddings",
     "NoModel",
     "NoRedis",
     "NotConfirmed",

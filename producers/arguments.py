@@ -98,7 +98,7 @@ REDIS_URL = Kind(
 )
 
 SUBMIT_OPTIONS: Mapping[str, Kind] = {
-    **dict.fromkeys(("role", "task", "model", "group", "dialect", "urgency"), NAME),
+    **dict.fromkeys(("kind", "role", "task", "model", "group", "dialect", "urgency"), NAME),
     **dict.fromkeys(("idempotency_key", "id"), TEXT),
     **dict.fromkeys(("local_only", "stream"), FLAG),
     "expires_in": DURATION,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from openfall.config import LoadedConfig, NoRedis, load
+from openfall.config import LoadedConfig, load
 from openfall.producers.arguments import (
     CONFIG,
     COUNT,
@@ -27,22 +24,41 @@ from openfall.producers.arguments import (
 )
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore, ClientStores, find_redis
+from openfall.producers.embeddings_result import Embeddings, to_embeddings
 from openfall.producers.errors import ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.model_loading import ModelLoad, load_model
+from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
-from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, parse_duration, prepare
+from openfall.producers.request import (
+    AskOptions,
+    FleetView,
+    JobRequest,
+    PreparedJob,
+    SubmitOptions,
+    parse_duration,
+    prepare,
+)
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
-from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, UNCERTAIN, SubmitError, retry, submit_with_retry
+from openfall.producers.submit import (
+    RETRY_FOR_SECONDS,
+    RETRYABLE,
+    UNCERTAIN,
+    SubmitError,
+    about_job,
+    retry,
+    submit_with_retry,
+)
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import Backpressure, StoreError, UnknownJob
+from openfall.router_core.state.errors import Backpressure, UnknownJob
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import JobKind
 
 SUBMIT_CHUNK = 500
 """Jobs that `submit_many` sends at once."""
@@ -50,15 +66,6 @@ EXPIRY_GRACE_SECONDS = 15.0
 """How long `ask` waits past a job's deadline: the sweeper needs time to expire the job."""
 
 T = TypeVar("T")
-
-
-def producer_name() -> str:
-    """`user@host`: the same for all processes of one user on one machine, so that they share idempotency keys."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id that has no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"[:128]
 
 
 class AsyncOpenfall:
@@ -166,6 +173,11 @@ class AsyncOpenfall:
                     raise
             await self._accept(prepared)  # the new primary had not received the job: the same id goes in again
 
+    async def embed(self, texts: Prompt, **options: Unpack[AskOptions]) -> Embeddings:
+        """Submit texts for embeddings, and wait for their vectors as `ask` does. Raises `NoEmbeddings` too."""
+        options["kind"] = JobKind.EMBEDDING
+        return to_embeddings(await self.ask(texts, **options))
+
     async def wait(
         self,
         job: Receipt | str,
@@ -224,17 +236,17 @@ class AsyncOpenfall:
 
     async def result(self, job_id: str) -> Result | None:
         """The final result of a job; None while there is none. Raises `UnknownJob`."""
-        with _about(job_id := _job_id(job_id)):
+        with about_job(job_id := _job_id(job_id)):
             return await self._retry(lambda: self.store.jobs.result(job_id))
 
     async def record(self, job_id: str) -> JobRecord:
         """The stored state of a job. Raises `UnknownJob`."""
-        with _about(job_id := _job_id(job_id)):
+        with about_job(job_id := _job_id(job_id)):
             return await self._retry(lambda: self.store.jobs.record(job_id))
 
     async def cancel(self, job_id: str) -> bool:
         """End a job. False: it had ended before."""
-        with _about(job_id := _job_id(job_id)):
+        with about_job(job_id := _job_id(job_id)):
             return await self._retry(lambda: self.store.jobs.cancel(job_id))
 
     async def load_model(self, model: str, *, backend: str | None = None) -> list[ModelLoad]:
@@ -268,7 +280,7 @@ class AsyncOpenfall:
         return prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())
 
     async def _accept(self, prepared: PreparedJob) -> Receipt:
-        with _about(prepared[0].id):
+        with about_job(prepared[0].id):
             return await self._retry(lambda: self.store.jobs.accept(*prepared))
 
     def _prepare(self, request: JobRequest | Prompt, fleet: FleetView) -> PreparedJob | SubmitError:
@@ -288,13 +300,3 @@ class AsyncOpenfall:
 
 def _job_id(job: Receipt | str) -> str:
     return check_job_id(job.id if isinstance(job, Receipt) else job)
-
-
-@contextmanager
-def _about(job_id: str) -> Iterator[None]:
-    """Errors of Redis name the job that they are about."""
-    try:
-        yield
-    except (StoreError, NoRedis) as error:
-        error.job_id = error.job_id or job_id
-        raise

@@ -8,6 +8,7 @@ OpenfallError                 in `router_core.errors`
     │   └── RequestTooComplex it has too many values, or is nested too deeply
     ├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
     ├── NoModel               no model can be called now, or none can take the request
+    ├── NoEmbeddings          a job for embeddings ended without vectors, or is held
     ├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
     └── BatchFileError        a file of a batch cannot be used
         └── OutputWriteError  the output file cannot be written: its rows are kept
@@ -58,6 +59,16 @@ class NoModel(ProducerError):
     """No model can be called now, or none can take the request. The message has the reason for each model."""
 
     remedy = "change the request or the configuration"
+
+
+class NoEmbeddings(ProducerError):
+    """A job for embeddings has no vectors: it failed, or it is held until its model takes calls. `job_id` names it."""
+
+    remedy = "ask again when the model takes calls"
+
+    def __init__(self, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no vectors for job {job_id}: {why}")
 
 
 class StillQueued(ProducerError, TimeoutError):

@@ -13,8 +13,9 @@ from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
 from openfall.router_core.vocabulary import Dialect
 
-Prompt = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
-"""Text, a list of messages, or a whole request body in the dialect that the options name."""
+Prompt = str | Sequence[Mapping[str, Any]] | Sequence[str] | Mapping[str, Any]
+"""Text, a list of messages, or a whole request body in the dialect that the options name. For embeddings: a text, a
+list of texts, or a body with `input`."""
 
 PARAMETERS = ("max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
 """Options of a job that go into its body."""

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from openfall.config import LoadedConfig, literals
 from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
+from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
@@ -32,7 +33,7 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route
 from openfall.router_core.state.jobs import SubmitTerms
-from openfall.router_core.vocabulary import Dialect, Urgency
+from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
 MAX_DEADLINE = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds. A later deadline is a mistake, such as milliseconds."""
@@ -63,10 +64,11 @@ class SubmitOptions(TypedDict, total=False):
 
     `model`, `role` or `task` names the target; without them the body's `model` does, which may be any of the three.
     With none, or `auto`, the target is the group's, else the task that the words of the prompt select, else the
-    default of the configuration. `group` says whose job it is, by any name (`whatsapp:main`): the configuration has
-    patterns for groups. `local_only` keeps the job in local pools, whatever happens. `dialect` is the format of a whole
-    body: openai, anthropic or ollama. `wire_headers` are headers that its provider needs beside the body, such as
-    `anthropic-beta`; a backend of another dialect does not get them.
+    default of the configuration. `kind` is `completion`, or `embedding`: then the prompt is a text, a list of texts or
+    a body with `input`, and one model serves the job. `group` says whose job it is, by any name (`whatsapp:main`): the
+    configuration has patterns for groups. `local_only` keeps the job in local pools, whatever happens. `dialect` is the
+    format of a whole body: openai, anthropic or ollama. `wire_headers` are headers that its provider needs beside the
+    body, such as `anthropic-beta`; a backend of another dialect does not get them.
 
     `expires_in` is how long an answer is wanted, in seconds or text (`90`, `"5m"`); `deadline` is the moment itself,
     epoch seconds or an aware datetime. `inbox` names an inbox (`AsyncOpenfall.inbox`) and `webhook` a URL that also
@@ -76,6 +78,7 @@ class SubmitOptions(TypedDict, total=False):
     The options of the last block go into the request body.
     """
 
+    kind: JobKind | str
     role: str | None
     task: str | None
     model: str | None
@@ -99,6 +102,12 @@ class SubmitOptions(TypedDict, total=False):
     stop: str | Sequence[str] | None
     seed: int | None
     response_format: Mapping[str, Any] | None
+
+
+class AskOptions(SubmitOptions, total=False):
+    """The options of `ask`."""
+
+    timeout: float | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +139,14 @@ def prepare(
     options = request.options
     check_options(options, SUBMIT_OPTIONS)
     dialect, values = parse_dialect(options.get("dialect")), cast("Mapping[str, Any]", options)
-    body = build_body(request.prompt, dialect, {name: values.get(name) for name in PARAMETERS})
+    kind, parameters = _parse_kind(options.get("kind"), dialect), {name: values.get(name) for name in PARAMETERS}
+    if kind is JobKind.EMBEDDING:
+        body = build_embeddings_body(request.prompt, parameters)
+    else:
+        body = build_body(request.prompt, dialect, parameters)
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
-    route_request = replace(_route_request(options, body, dialect), default_urgency=default_urgency)
+    route_request = replace(_route_request(options, body, dialect, kind), default_urgency=default_urgency)
     try:
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:
@@ -143,9 +156,10 @@ def prepare(
             id=options.get("id") or new_job_id(),
             producer=producer,
             body=job_body,
+            kind=kind,
             dialect=dialect,
             wire_headers=_wire_headers(options.get("wire_headers"), dialect),
-            stream=bool(options.get("stream", body.get("stream", False))),
+            stream=kind is JobKind.COMPLETION and bool(options.get("stream", body.get("stream", False))),
             **_route_fields(routed),
         )
     except ValidationError as error:
@@ -244,7 +258,18 @@ def _idempotency_key(key: str | None) -> str:
     return key or ""
 
 
-def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dialect) -> RouteRequest:
+def _parse_kind(name: JobKind | str | None, dialect: Dialect) -> JobKind:
+    """Raises `UnknownName`, and `BadRequest` for embeddings in another dialect than OpenAI's."""
+    try:
+        kind = JobKind(name or JobKind.COMPLETION)
+    except ValueError:
+        raise UnknownName("kind", str(name), [kind.value for kind in JobKind]) from None
+    if kind is JobKind.EMBEDDING and dialect != "openai":
+        raise BadRequest(f"a request for embeddings is in the openai dialect, not {dialect}")
+    return kind
+
+
+def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dialect, kind: JobKind) -> RouteRequest:
     role, model = options.get("role"), options.get("model")
     if role is not None and model is not None and model != AUTO:
         raise BadRequest("give a role or a model, not both")
@@ -262,8 +287,8 @@ def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dia
         group=options.get("group"),
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
-        needs=requirements_for(body, dialect),
-        texts=() if named else tuple(islice(user_texts(body), MAX_MESSAGES)),
+        needs=requirements_for(body, dialect, kind),
+        texts=() if named or kind is JobKind.EMBEDDING else tuple(islice(user_texts(body), MAX_MESSAGES)),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
+from openfall.config import NoRedis
 from openfall.producers.client_store import UNREACHABLE
 from openfall.producers.errors import ProducerError
 from openfall.producers.request import PreparedJob
@@ -55,6 +57,16 @@ async def submit_with_retry(
         full = any(isinstance(answers[index], Backpressure) for index in pending)
         await asyncio.sleep(FULL_QUEUE_INTERVAL_SECONDS if full else RETRY_INTERVAL_SECONDS)
     return [item if not isinstance(item, tuple) else answers[index] for index, item in enumerate(chunk)]
+
+
+@contextmanager
+def about_job(job_id: str) -> Iterator[None]:
+    """Errors of Redis name the job that they are about."""
+    try:
+        yield
+    except (StoreError, NoRedis) as error:
+        error.job_id = error.job_id or job_id
+        raise
 
 
 async def retry(step: Callable[[], Awaitable[T]], retry_for: float) -> T:

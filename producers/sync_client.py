@@ -14,12 +14,13 @@ from typing import Any, TypeVar, Unpack
 
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
+from openfall.producers.embeddings_result import Embeddings
 from openfall.producers.errors import ClientClosed
 from openfall.producers.inbox_delivery import InboxDelivery
 from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
-from openfall.producers.request import JobRequest, SubmitOptions
+from openfall.producers.request import AskOptions, JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -75,6 +76,9 @@ class Openfall:
 
     def ask(self, prompt: Prompt, *, timeout: float | str | None = None, **options: Unpack[SubmitOptions]) -> Result:
         return self._call(partial(self._client.ask, prompt, timeout=timeout, **options))
+
+    def embed(self, texts: Prompt, **options: Unpack[AskOptions]) -> Embeddings:
+        return self._call(partial(self._client.embed, texts, **options))
 
     def wait(
         self, job: Receipt | str, timeout: float | str | None = None, *, accept_interim: bool | None = None

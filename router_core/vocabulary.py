@@ -9,6 +9,13 @@ Dialect = Literal["openai", "anthropic", "ollama"]
 """The wire format of a caller. The job keeps the body in it."""
 
 
+class JobKind(StrEnum):
+    """What a job asks of a model."""
+
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"  # a vector for each of its texts
+
+
 class Urgency(StrEnum):
     """How soon an answer must start. Workers read the queues in the order of declaration."""
 

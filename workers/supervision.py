@@ -16,6 +16,7 @@ from openfall.config import EngineSettings, LoadedConfig, Settings, redis_server
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import require_server
+from openfall.router_core.vocabulary import JobKind
 from openfall.workers.local import supervisor
 from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
@@ -68,6 +69,7 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             threads=engine.threads,
             gpu_layers=engine.gpu_layers,
             notice=notice,
+            embeds=any(m.kind is JobKind.EMBEDDING for m in loaded.catalog.models.values() if name in m.backends),
         )
 
 

@@ -27,7 +27,11 @@ from openfall.producers.gateway.surfaces import (
     chat,
     completions,
     echo,
+<<<<<<< HEAD
     files,
+=======
+    embeddings,
+>>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
     health,
     jobs,
     message_batches,
@@ -42,7 +46,11 @@ from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
+<<<<<<< HEAD
 _APIS = (chat, completions, responses, messages, message_batches, models, files, batches, jobs, echo, health)
+=======
+_APIS = (chat, completions, embeddings, responses, messages, models, jobs, echo, health)
+>>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")

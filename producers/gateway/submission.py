@@ -17,7 +17,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state.attendance import Attendance
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, SubmitTerms
-from openfall.router_core.vocabulary import Dialect, Urgency
+from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
 _SERVICE_TIERS: Mapping[str, Urgency] = {
     "priority": Urgency.INTERACTIVE,
@@ -54,6 +54,7 @@ class Terms(TypedDict, total=False):
     """What an endpoint adds to a request. `stays`: the job goes on without its caller, who has its id."""
 
     id: str
+    kind: JobKind
     task: str
     urgency: Urgency
     expires_in: str
@@ -71,7 +72,7 @@ async def submit(
     name, of_name = split_urgency(asked_for)
     target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
     check_allowed(caller, target)
-    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "task", "expires_in")}
+    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "kind", "task", "expires_in")}
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect

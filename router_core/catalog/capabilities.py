@@ -34,6 +34,7 @@ class Capabilities:
 
 
 _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?!\d)(?:-(\d{1,2})(?!\d))?")
+_EMBEDS = re.compile(r"embed|(?:^|/)(?:all-minilm|bge-|e5-|gte-|paraphrase-|voyage-)")
 _REASONING = re.compile(r"(?:^|/)(?:o\d|gpt-5)(?!.*chat)")
 
 
@@ -45,3 +46,9 @@ def known_capabilities(upstream: str) -> Capabilities:
         thinking = Thinking.NONE if version < (3, 7) else Thinking.BUDGET if version < (4, 6) else Thinking.ADAPTIVE
         return Capabilities(thinking, version < (4, 7))
     return Capabilities(sampling_params=not _REASONING.search(name))
+
+
+def is_known_to_embed(upstream: str) -> bool:
+    """Whether the model with that name at its provider turns texts into vectors. A reranker does not."""
+    name = upstream.lower()
+    return _EMBEDS.search(name) is not None and "rerank" not in name

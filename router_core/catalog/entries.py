@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from openfall.router_core.catalog.answer_policy import CheckKind as CheckKind
 from openfall.router_core.catalog.answer_policy import Ensemble as Ensemble
 from openfall.router_core.catalog.answer_policy import Pick as Pick
-from openfall.router_core.catalog.capabilities import Capabilities, Thinking, known_capabilities
+from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
 from openfall.router_core.catalog.formats import (
     BackendName,
     CatalogEntry,
@@ -30,9 +30,14 @@ from openfall.router_core.catalog.formats import (
     Text,
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
+from openfall.router_core.catalog.order import Order as Order
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
+<<<<<<< HEAD
 from openfall.router_core.catalog.prices import Prices as Prices
 from openfall.router_core.vocabulary import Urgency
+=======
+from openfall.router_core.vocabulary import JobKind, Urgency
+>>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
 
 Gigabytes = Annotated[float, Field(gt=0)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$"), Format.URL]
@@ -136,6 +141,16 @@ class ModelSpec(CatalogEntry):
     tools: bool = Field(True, description="It can call tools.")
     json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
     images: bool = Field(False, description="It accepts images.")
+    embeds: bool | None = Field(
+        None,
+        description="It turns texts into vectors (embeddings), and completes nothing. Without it: known by its name "
+        "(`nomic-embed-text`, `text-embedding-3-small`, `bge-m3`).",
+    )
+    max_inputs: Count | None = Field(
+        None,
+        description="The most texts in one request to a provider of embeddings. A job with more is sent in several "
+        "requests. Without it: 512 for OpenAI, else 64.",
+    )
     sampling_params: bool | None = Field(
         None, description="It accepts temperature, top_p and top_k. Without it: known by its name, else yes."
     )
@@ -161,6 +176,12 @@ class ModelSpec(CatalogEntry):
     )
 
     @property
+    def kind(self) -> JobKind:
+        """The kind of jobs that it takes."""
+        embeds = is_known_to_embed(self.upstream) if self.embeds is None else self.embeds
+        return JobKind.EMBEDDING if embeds else JobKind.COMPLETION
+
+    @property
     def passed_on(self) -> bool:
         """Whether an Ollama passes its calls on to the machines of its maker. It is never in memory there."""
         return self.upstream.lower().endswith((":cloud", "-cloud"))
@@ -171,13 +192,6 @@ class ModelSpec(CatalogEntry):
         known = known_capabilities(self.upstream)
         sampling = known.sampling_params if self.sampling_params is None else self.sampling_params
         return Capabilities(self.thinking or known.thinking, sampling)
-
-
-class Order(StrEnum):
-    """Whether a chain is tried as it is written, or ranked for each job by its urgency."""
-
-    AS_WRITTEN = "as_written"
-    BY_URGENCY = "by_urgency"
 
 
 _ORDER = "`as_written`, or ranked for each job `by_urgency`: loaded and quick, or good and cheap."

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.entries import Backend, Group, Role, Unchecked
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
 from openfall.router_core.catalog.time_limits import validate_time_limits
-from openfall.router_core.vocabulary import Remedy, Urgency
+from openfall.router_core.vocabulary import JobKind, Remedy, Urgency
 
 DEFAULT_QUALITY = "default"
 """In a model's `quality`: the key for every task that is not named."""
@@ -81,9 +81,19 @@ def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
             yield CatalogProblem(
                 path, f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
             )
+        if model.kind is JobKind.EMBEDDING:
+            yield from _speaks_anthropic(catalog, name)
         for task in model.quality:
             if task not in catalog.tasks and task != DEFAULT_QUALITY:
                 yield _unknown(f"models.{name}.quality.{task}", "task", task, {*catalog.tasks, DEFAULT_QUALITY})
+
+
+def _speaks_anthropic(catalog: UncheckedCatalog, name: str) -> Iterator[CatalogProblem]:
+    model = catalog.models[name]
+    for at in model.backends:
+        if at in catalog.backends and catalog.backends[at].protocol == "anthropic":
+            why = f"{at} speaks Anthropic's protocol, which has no embeddings"
+            yield CatalogProblem(f"models.{name}.backends", f"{why}: use another backend, or write embeds: no")
 
 
 def _names(catalog: UncheckedCatalog, section: str, name: str, chain: tuple[str, ...]) -> Iterator[CatalogProblem]:
@@ -111,6 +121,7 @@ def _aliases(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
 
 def _role(catalog: UncheckedCatalog, path: str, role: Role) -> Iterator[CatalogProblem]:
     yield from _chain(catalog, f"{path}.chain", role.chain, role.local_only)
+    yield from _one_kind(catalog, f"{path}.chain", role)
     yield from _pattern(f"{path}.pattern", role.pattern)
     yield from () if role.open_fall is None else _remedies(f"{path}.open_fall", role.open_fall)
     yield from _ensemble(catalog, path, role)
@@ -122,6 +133,19 @@ def _chain(catalog: UncheckedCatalog, path: str, chain: tuple[str, ...], local_o
         yield CatalogProblem(path, "it names a model twice")
     if local_only and all(_stays(catalog, alias) is False for alias in chain):
         yield CatalogProblem(path, "its jobs may only go to local models, and none of these is one")
+
+
+def _one_kind(catalog: UncheckedCatalog, path: str, role: Role) -> Iterator[CatalogProblem]:
+    """A model that embeds stands alone: it completes nothing, and the vectors of two models do not mix."""
+    embedding = [
+        name for name in role.chain if name in catalog.models and catalog.models[name].kind is JobKind.EMBEDDING
+    ]
+    if embedding and len(role.chain) > 1:
+        yield CatalogProblem(
+            path,
+            f"{embedding[0]} embeds texts, and the vectors of two models do not mix: such a chain has one model, "
+            "which may have several backends",
+        )
 
 
 def _stays(catalog: UncheckedCatalog, alias: str) -> bool | None:

@@ -18,7 +18,7 @@ from openfall.router_core.jobs.request_body import (
     tool_schemas,
     without_reasoning,
 )
-from openfall.router_core.vocabulary import ErrorClass
+from openfall.router_core.vocabulary import ErrorClass, JobKind
 
 Validates = Callable[[Any, Any], str | None]
 """(schema, value) -> None if the value matches the schema, else the problem in a few words."""
@@ -38,7 +38,7 @@ _FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\
 
 
 def get_role(job: CompletionJob, catalog: Catalog) -> Role | None:
-    """The role whose checks and ensemble apply to a job: its own, else its task. None: it has neither."""
+    """The role whose remedies apply to a job: its own, else its task. None: it has neither."""
     if job.role is not None and job.role in catalog.roles:
         return catalog.roles[job.role]
     return None if job.task is None else catalog.tasks.get(job.task)
@@ -47,7 +47,7 @@ def get_role(job: CompletionJob, catalog: Catalog) -> Role | None:
 def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:
     """The outcome after the checks of the job's role: an answer that fails one becomes a failure, `invalid_output`."""
     role = get_role(job, catalog)
-    if isinstance(outcome, Failure) or role is None:
+    if isinstance(outcome, Failure) or role is None or job.kind is JobKind.EMBEDDING:
         return outcome
     failed = failed_check(role, outcome, job, validates)
     return outcome if failed is None else Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from openfall.router_core.deciding.candidates import ChainState, ready, reply_by, reserve, successors_outside
 from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.routing.fleet_state import FOREVER
+from openfall.router_core.vocabulary import JobKind
 
 ASSUMED_LOAD_SECONDS = 60.0
 """The longest load of a model without a `load_time`."""
@@ -23,6 +24,8 @@ def call_limits(chain: ChainState, model: str, now: float) -> tuple[float, Strea
     job, policy, spec = chain.job, chain.policy, chain.catalog.models[model]
     timeout = chain.catalog.call_timeout(model, job.urgency)
     longest = _longest_call(chain, model, timeout, now)
+    if job.kind is JobKind.EMBEDDING:  # nothing of it arrives before the whole
+        return min(timeout + _load_seconds(chain, model), longest), None
     first = spec.first_token_timeout or policy.first_token_timeout
     stall = spec.stall_timeout or policy.stall_timeout
     factor = TOOL_CALL_FACTOR if job.body.get("tools") else 1.0

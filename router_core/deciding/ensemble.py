@@ -21,7 +21,7 @@ from openfall.router_core.deciding.candidates import ChainState, ready, reply_is
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import JUDGING, Answer, Completion, Outcome, is_judging
 from openfall.router_core.jobs.request_body import without_reasoning
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, JobKind
 
 MAX_COMPARED_CHARS = 20_000
 """Only this many characters of an answer are compared."""
@@ -59,7 +59,7 @@ class Best:
 def ensemble_for(job: CompletionJob, catalog: Catalog) -> Ensemble | None:
     """The ensemble of the job's role; None: one answer is enough."""
     role = get_role(job, catalog)
-    return role.ensemble if role is not None else None
+    return role.ensemble if role is not None and job.kind is JobKind.COMPLETION else None
 
 
 def after_call(

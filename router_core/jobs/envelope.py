@@ -20,7 +20,9 @@ SCHEMA = 2
 """The version of the form. It rises when an older worker would misread a change."""
 
 _SCHEMA_KEY = "v"
-_IRRELEVANT = frozenset({"stream_options", "metadata", "user", "service_tier", "safety_identifier", "prompt_cache_key"})
+_IRRELEVANT = frozenset({
+    "stream_options", "metadata", "user", "service_tier", "safety_identifier", "prompt_cache_key", "encoding_format",
+})  # fmt: skip
 _ATTEMPT = TypeAdapter(Attempt)
 _ANSWER = TypeAdapter(Answer)
 _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}

@@ -1,4 +1,4 @@
-"""What a producer submits: one completion."""
+"""What a producer submits: one completion, or the embeddings of some texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from openfall.router_core.vocabulary import Dialect, Urgency
+from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 """What rq accepts as a job id (letters, digits, `-`, `_`), long enough not to collide."""
@@ -26,7 +26,8 @@ class ConsideredModel(BaseModel):
 
 
 class CompletionJob(BaseModel):
-    """One request for a completion, with the body that the caller wrote.
+    """One request for a completion, with the body that the caller wrote; or one for embeddings (`kind`), whose body is
+    in the form of OpenAI's, and whose chain is one model.
 
     `chain` are model aliases in the order they may be tried. `deadline` and `accepted_at` are moments on the Redis
     server's clock (epoch seconds); they are set when the job is accepted and are 0 before that.
@@ -38,6 +39,7 @@ class CompletionJob(BaseModel):
     producer: Producer
     chain: Annotated[tuple[str, ...], Field(min_length=1)]
     body: dict[str, Any]
+    kind: JobKind = JobKind.COMPLETION
     dialect: Dialect = "openai"
     wire_headers: dict[str, str] = {}
     """Headers of the caller's request that a backend of its dialect sends too: see `wire_headers.py`."""

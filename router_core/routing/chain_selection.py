@@ -12,7 +12,7 @@ from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.routing.classify import classify
 from openfall.router_core.routing.requirements import NOTHING, Requirements
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import JobKind, Urgency
 
 DEFAULT_ROLE = "chat"
 AUTO = "auto"
@@ -71,7 +71,10 @@ def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -
         return _named_by_caller(catalog, request)
     if request.target and (selection := _target(catalog, request.target)):
         return selection
-    return (group and _of_group(catalog, group)) or _classified(catalog, request.texts) or _default(catalog)
+    own = group and _of_group(catalog, group)
+    if own and (request.needs.kind is JobKind.COMPLETION or _has_kind(catalog, own.chain, request.needs.kind)):
+        return own
+    return _classified(catalog, request.texts) or _default(catalog, request.needs.kind)
 
 
 def _named_by_caller(catalog: Catalog, request: RouteRequest) -> ChainSelection:
@@ -127,19 +130,25 @@ def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
 
 
 def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | None:
-    match = classify(texts, catalog.tasks)
+    tasks = {name: task for name, task in catalog.tasks.items() if _has_kind(catalog, task.chain, JobKind.COMPLETION)}
+    match = classify(texts, tasks) if texts else None
     if match is None:
         return None
     words = ", ".join(map(repr, match.words))
     return _of_task(catalog, match.task, why=f"{match.task} (classified: {words}; {match.confidence:.1f})")
 
 
-def _default(catalog: Catalog) -> ChainSelection | None:
-    """The configured default, else role `chat`; else the cheapest role, task or model. None: the catalog is empty."""
+def _default(catalog: Catalog, kind: JobKind) -> ChainSelection | None:
+    """The configured default, else role `chat`; else the cheapest role, task or model. None: no model is of the kind.
+
+    The configured default is for completions, unless it embeds.
+    """
     name, why = catalog.default, "the default"
-    if name is None:
-        roles, tasks = _without_ensembles(catalog.roles), _without_ensembles(catalog.tasks)
-        chains = roles or tasks or {alias: (alias,) for alias in catalog.models}
+    own = catalog.roles.get(name or "") or catalog.tasks.get(name or "")
+    if name is None or (own is not None and kind is JobKind.EMBEDDING and not _has_kind(catalog, own.chain, kind)):
+        roles, tasks = _choices(catalog, catalog.roles, kind), _choices(catalog, catalog.tasks, kind)
+        models = {alias: (alias,) for alias, spec in catalog.models.items() if spec.kind is kind}
+        chains = roles or tasks or models
         if not chains:
             return None
         cheapest = min(chains, key=lambda name: _first_price(catalog, chains[name]))
@@ -158,9 +167,17 @@ def _first_price(catalog: Catalog, chain: tuple[str, ...]) -> float:
     return float("inf") if price is None else price
 
 
-def _without_ensembles(roles: Mapping[str, Role]) -> dict[str, tuple[str, ...]]:
-    """The chains of the roles that call one model for each job."""
-    return {name: role.chain for name, role in roles.items() if role.ensemble is None}
+def _choices(catalog: Catalog, roles: Mapping[str, Role], kind: JobKind) -> dict[str, tuple[str, ...]]:
+    """The chains of the roles that call one model for each job, and a model of this kind."""
+    return {
+        name: role.chain
+        for name, role in roles.items()
+        if role.ensemble is None and _has_kind(catalog, role.chain, kind)
+    }
+
+
+def _has_kind(catalog: Catalog, chain: tuple[str, ...], kind: JobKind) -> bool:
+    return any(catalog.models[alias].kind is kind for alias in chain)
 
 
 def _of_role(catalog: Catalog, name: str, *, why: str = "", task: str | None = None) -> ChainSelection:

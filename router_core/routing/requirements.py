@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.jobs.embeddings import inputs_of
 from openfall.router_core.jobs.request_body import (
     Body,
     all_text,
@@ -14,7 +15,7 @@ from openfall.router_core.jobs.request_body import (
     sampling_parameters,
     wants_schema,
 )
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, JobKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +33,16 @@ class Requirements:
     json_schema: bool = False
     images: bool = False
     sampling: tuple[str, ...] = ()
+    kind: JobKind = JobKind.COMPLETION
 
 
 NOTHING = Requirements()
 
 
-def requirements_for(body: Body, dialect: Dialect) -> Requirements:
+def requirements_for(body: Body, dialect: Dialect, kind: JobKind = JobKind.COMPLETION) -> Requirements:
     """The requirements of a request body, read in its own dialect."""
+    if kind is JobKind.EMBEDDING:
+        return _of_embeddings(body)
     texts = tuple(all_text(body))
     tokens_at_least = count_words(texts)
     return Requirements(
@@ -48,6 +52,18 @@ def requirements_for(body: Body, dialect: Dialect) -> Requirements:
         json_schema=wants_schema(body),
         images=has_images(body),
         sampling=sampling_parameters(body, dialect),
+    )
+
+
+def _of_embeddings(body: Body) -> Requirements:
+    """Each input must fit into the context alone."""
+    inputs = inputs_of(body)
+    texts = [value for value in inputs if isinstance(value, str)]
+    counts = [len(value) for value in inputs if isinstance(value, list)]
+    return Requirements(
+        tokens_at_least=max([*counts, *(count_words([text]) for text in texts)], default=0),
+        tokens=sum(counts) + max(count_words(texts), estimate_tokens(texts)),
+        kind=JobKind.EMBEDDING,
     )
 
 
@@ -70,6 +86,9 @@ def count_words(texts: Iterable[str]) -> int:
 
 def incompatibility(spec: ModelSpec, needs: Requirements) -> str | None:
     """Why a model cannot serve the job, for people; None: the catalog gives no reason."""
+    if needs.kind is not spec.kind:
+        embeds = spec.kind is JobKind.EMBEDDING
+        return "it embeds texts and completes none" if embeds else "it completes texts and embeds none"
     if needs.tokens_at_least > spec.context:
         return f"its context is {spec.context} tokens, the prompt has at least {needs.tokens_at_least}"
     if needs.tools and not spec.tools:

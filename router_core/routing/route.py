@@ -14,7 +14,7 @@ from openfall.router_core.routing.chain_selection import ChainSelection, RouteRe
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.rank import Entry, RankContext, RankedModel, considered_model, facts, rank
 from openfall.router_core.routing.requirements import Requirements, incompatibility
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import JobKind, Urgency
 
 _URGENCY_ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
 _MAX_ALTERNATIVES = 3
@@ -159,14 +159,24 @@ def _split_by_fit(
     members = model_index(catalog)
     fitting: list[Entry] = []
     excluded: list[ConsideredModel] = []
+    only = _only_model(catalog, chain, needs)
     for number, alias in enumerate(chain, 1):
         member = members[alias]
         why = local_reason if local_reason and not member.local else incompatibility(member.spec, needs)
+        if not why and only not in (None, alias):
+            why = f"the vectors of {only} and of another model do not mix"
         if why:
             excluded.append(ConsideredModel(model=alias, reason=f"left out: {why}", chosen=False))
         else:
             fitting.append((number, alias, member))
     return fitting, excluded
+
+
+def _only_model(catalog: Catalog, chain: tuple[str, ...], needs: Requirements) -> str | None:
+    """The one model that may serve a job for embeddings, whatever the state of the fleet; None: it may be any."""
+    if needs.kind is JobKind.COMPLETION:
+        return None
+    return next((alias for alias in chain if catalog.models[alias].kind is needs.kind), None)
 
 
 def _nothing_fits(

@@ -24,7 +24,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_both_clients_have_the_same_methods() -> None:
     methods = public_methods(openfall.AsyncOpenfall)
     assert public_methods(openfall.Openfall) == methods
-    assert len(methods) <= 13
+    assert len(methods) <= 14
 
 
 def test_not_finished_is_a_timeout_error() -> None:

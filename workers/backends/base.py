@@ -47,11 +47,13 @@ class Request:
     ctx: int | None = None
     watch: CallWatch | None = None
     wire_headers: Mapping[str, str] = field(default_factory=dict)
+    max_inputs: int | None = None
+    """For embeddings: the most texts of one request. None: as the protocol knows."""
 
     @property
     def prompt(self) -> Any:
         """The private parts of the body, which only the model may read."""
-        return [self.body.get(key) for key in ("system", "messages")]
+        return [self.body.get(key) for key in ("system", "messages", "input")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,10 @@ class CompletionBackend(Protocol):
 
     async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:
         """Make the call. It is streamed when `on_pieces` is given, or the limits of `request.watch` need it."""
+        ...
+
+    async def embed(self, request: Request) -> Outcome:
+        """The embeddings of the inputs of a body in OpenAI's form. The body of a `Completion` has packed vectors."""
         ...
 
     async def check_alive(self, timeout_s: float) -> Failure | None:

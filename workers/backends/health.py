@@ -6,12 +6,12 @@ import re
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.vocabulary import ErrorClass
+from openfall.router_core.vocabulary import ErrorClass, JobKind
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request, same_model
 
 PROMPT = "Reply with one word: ready."
@@ -113,6 +113,8 @@ async def _check_listed(backend: CompletionBackend, spec: ModelSpec) -> Failure 
 
 async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
     """Send the test prompt. An answer that makes no sense is a `Failure` that counts against the model."""
+    if spec.kind is JobKind.EMBEDDING:
+        return await backend.embed(replace(health_prompt(spec), body={"input": PROMPT}))
     outcome = await backend.complete(health_prompt(spec))
     if isinstance(outcome, Completion) and (flaw := find_flaw(outcome)):
         return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer to the test prompt {flaw}")

@@ -11,6 +11,7 @@ from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.learned_options import LearnedOptions
 from openfall.workers.backends.parsing import parse_names
@@ -40,6 +41,7 @@ class HttpBackend:
         self._learned = LearnedOptions(self.dialect)
         self._unstreamed_until: dict[str, float] = {}  # monotonic, by the provider's name of the model
         self._http = HttpClient(address, headers, transport)
+        self._embedding: EmbeddingCalls | None = None
 
     async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:
         """Make the call. It is streamed when `on_pieces` is given, or the limits of `request.watch` need it. The detail
@@ -88,6 +90,18 @@ class HttpBackend:
             body = self._learned.apply(body, request)
             outcome = await self._http.complete(self._path, body, request, reader, headers)
         return outcome
+
+    async def embed(self, request: Request) -> Outcome:
+        """The embeddings of the inputs of a body in OpenAI's form, within the timeout of the whole call."""
+        if self._embedding is None:
+            detail = f"the {self.dialect} protocol has no embeddings"
+            return Failure(error_class=ErrorClass.UNSUPPORTED, detail=detail)
+        watch = request.watch or CallWatch(request.timeout)
+        try:
+            async with watch.running():
+                return await self._embedding.embed(request, watch)
+        except TimeoutError:
+            return watch.failure()
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
         """The translated request, with the model, the stream, and a limit if it has none."""

@@ -10,7 +10,7 @@ Sources: Ollama's server/routes.go, server/sched.go and api/types.go. They imply
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -18,6 +18,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address, bearer, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request, same_model
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_ollama
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
@@ -34,6 +35,29 @@ _GIB = 2**30
 def parse_ollama_address(url: str) -> Address:
     """The address of an Ollama, by the url of any protocol that it serves."""
     return parse_address(url, "/v1/chat/completions", "/v1", CHAT_PATH, "/api")
+
+
+class OllamaEmbeddings:
+    """`/api/embed`. A text that is too long is refused, unless the caller lets the server cut it (`truncate`)."""
+
+    path = "/api/embed"
+    max_inputs = MAX_INPUTS
+
+    def __init__(self, keep_alive: Mapping[str, Any]) -> None:
+        self._keep_alive = keep_alive
+        self.response_format = formatted(OllamaBackend.response_format, parse_ollama)
+
+    def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any] | Failure:
+        if not all(isinstance(value, str) for value in inputs):
+            detail = "Ollama embeds texts, not token numbers (LangChain: check_embedding_ctx_length=False)"
+            return Failure(error_class=ErrorClass.UNSUPPORTED, detail=detail)
+        own = request.body
+        options = dict(own["options"]) if isinstance(own.get("options"), Mapping) else {}
+        if request.ctx is not None:
+            options.setdefault("num_ctx", request.ctx)
+        kept = {name: own[name] for name in ("dimensions", "keep_alive", "truncate") if own.get(name) is not None}
+        start = {"truncate": False, **self._keep_alive}
+        return {**start, **kept, "model": request.upstream, "input": list(inputs), "options": options}
 
 
 class OllamaBackend(HttpBackend):
@@ -55,6 +79,7 @@ class OllamaBackend(HttpBackend):
     def __init__(self, url: str, key: str, transport: Transport, keep_in_memory: float | None = None) -> None:
         super().__init__(parse_ollama_address(url), CHAT_PATH, bearer(key), transport)
         self._keep_alive = {} if keep_in_memory is None else {"keep_alive": ceil(keep_in_memory)}
+        self._embedding = EmbeddingCalls(self._http, OllamaEmbeddings(self._keep_alive))
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
         """Its options keep a prompt whole. The caller's own `keep_alive` wins over that of the configuration."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_openai
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
@@ -14,6 +15,10 @@ from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.transport import Transport
 
 PATH = "/chat/completions"
+EMBEDDINGS_PATH = "/embeddings"
+
+MAX_OPENAI_INPUTS = 512
+"""OpenAI takes 2,048 texts: the answer to 512 is within the bounds of an answer for each of its models."""
 
 OPENAI = "api.openai.com"
 """Its reasoning models refuse `max_tokens`. All its models know `max_completion_tokens`; most other servers do not."""
@@ -38,6 +43,27 @@ AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azur
 """Hosts that read a key from `api-key`. A bearer token is one of their directory's, a JWT."""
 
 
+OLLAMA_ONLY = ("options", "keep_alive")
+"""Fields of a request to Ollama for embeddings, which its door keeps for an Ollama behind it. `truncate: yes` too."""
+
+
+class OpenAIEmbeddings:
+    """`/embeddings`. Vectors are asked for as base64, which every SDK of OpenAI's does."""
+
+    def __init__(self, path: str, max_inputs: int) -> None:
+        self.path, self.max_inputs = path, max_inputs
+        self.response_format = formatted(OpenAIBackend.response_format, parse_openai)
+
+    def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any]:
+        body = {key: value for key, value in request.body.items() if key not in OLLAMA_ONLY}
+        if isinstance(body.get("truncate"), bool):
+            del body["truncate"]
+        body.update(model=request.upstream, input=inputs, encoding_format="base64")
+        if not packed:
+            del body["encoding_format"]
+        return body
+
+
 class OpenAIBackend(HttpBackend):
     """One endpoint. `url` is its base, `key` its bearer token (empty: none)."""
 
@@ -53,6 +79,9 @@ class OpenAIBackend(HttpBackend):
     def __init__(self, url: str, key: str, transport: Transport) -> None:
         address = parse_address(url, PATH, prefixes=PREFIXES)
         super().__init__(address, address.version + PATH, credentials(key, address), transport)
+        at_openai = address.root.host == OPENAI
+        endpoint = OpenAIEmbeddings(address.version + EMBEDDINGS_PATH, MAX_OPENAI_INPUTS if at_openai else MAX_INPUTS)
+        self._embedding = EmbeddingCalls(self._http, endpoint)
         self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:

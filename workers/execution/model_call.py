@@ -13,6 +13,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.request_body import last_user_text
+from openfall.router_core.vocabulary import JobKind
 from openfall.workers.backends.base import OnPieces, Request, same_model
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
@@ -72,7 +73,11 @@ class ModelCaller:
         progress.start()
         try:
             client = self.clients[called.backend, called.credential]
-            answer = await client.complete(self._request(call, called, watch), on_pieces)
+            request = self._request(call, called, watch)
+            if called.job.kind is JobKind.EMBEDDING:
+                answer = await client.embed(request)
+            else:
+                answer = await client.complete(request, on_pieces)
         finally:
             progress.stop()
             if looking is not None:
@@ -110,6 +115,7 @@ class ModelCaller:
             thinking=capabilities.thinking,
             ctx=model.context,
             watch=watch,
+            max_inputs=model.max_inputs,
             wire_headers={} if call.judging else job.wire_headers,
         )
 

@@ -44,6 +44,7 @@ class EngineSpec:
     threads: int | None = None
     gpu_layers: int | None = None
     notice: str = ""
+    embeds: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -70,7 +71,7 @@ class EngineSpec:
             argv += ["--threads", str(self.threads)]
         if self.gpu_layers is not None:
             argv += ["--n-gpu-layers", str(self.gpu_layers)]
-        return argv
+        return [*argv, "--embeddings"] if self.embeds else argv
 
 
 async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0) -> LocalServer:

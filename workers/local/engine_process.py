@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-np", "--parallel", type=int, default=1, help="slots")
     parser.add_argument("-t", "--threads", type=int, help="compute threads; default: one per core")
     parser.add_argument("-ngl", "--n-gpu-layers", type=int, help="default: as many as fit")
+    parser.add_argument("--embeddings", action="store_true", help="turn texts into vectors, and complete nothing")
     return parser
 
 
@@ -107,6 +108,11 @@ def _parameters(library: Any, options: argparse.Namespace) -> Any:
     )
     # By default every page in a browser may read the responses.
     params.cors_origins, params.cors_origins_explicit = f"http://127.0.0.1:{options.port}", True
+    if options.embeddings:
+        params.embedding = True
+        params.n_batch = params.n_ubatch = max(params.n_batch, options.ctx_size // options.parallel)  # a text is one
+        if params.pooling_type == library.llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED:
+            params.pooling_type = library.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     if options.threads:
         params.cpuparams.n_threads = options.threads
     if options.n_gpu_layers is not None:

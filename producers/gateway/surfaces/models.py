@@ -17,6 +17,7 @@ from openfall.producers.gateway.requested_name import resolve_name
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO
+from openfall.router_core.vocabulary import JobKind
 
 
 async def list_models(exchange: Exchange) -> Response:
@@ -52,7 +53,8 @@ def entries(catalog: Catalog) -> Iterator[dict[str, Any]]:
             yield _entry(catalog, name, "task", task.chain)
     taken = {*catalog.roles, *catalog.tasks}
     if AUTO not in taken | catalog.models.keys() and catalog.models:
-        yield _entry(catalog, AUTO, "auto", tuple(catalog.models))
+        writing = tuple(alias for alias, spec in catalog.models.items() if spec.kind is JobKind.COMPLETION)
+        yield _entry(catalog, AUTO, "auto", writing or tuple(catalog.models))
     for name in catalog.models:
         if name not in taken:
             yield _entry(catalog, name, "model", (name,))
@@ -64,8 +66,9 @@ def _entry(catalog: Catalog, name: str, kind: str, chain: tuple[str, ...]) -> di
     context = min(spec.context for spec in specs)
     answers = [spec.max_tokens for spec in specs if spec.max_tokens is not None]
     able = {
-        "completion": True,
-        "tools": all(spec.tools for spec in specs),
+        "completion": all(spec.kind is JobKind.COMPLETION for spec in specs),
+        "embedding": all(spec.kind is JobKind.EMBEDDING for spec in specs),
+        "tools": all(spec.kind is JobKind.COMPLETION and spec.tools for spec in specs),
         "vision": all(spec.images for spec in specs),
     }
     local = all(map(catalog.is_local, chain))

@@ -27,6 +27,7 @@ backends:
 models:
   tiny: {{upstream: tiny-1, backends: [rack], context: 8192}}
   other: {{upstream: other-1, backends: [rack], context: 4096, max_tokens: 512}}
+{models}
 roles:
   chat: {{chain: [tiny, other], urgency: interactive}}
   scene: {{chain: [other], urgency: background}}
@@ -51,9 +52,11 @@ class Door:
         return await self.http.post("/v1/chat/completions", json={"model": "chat", **SAY, **more})
 
 
-def door_config(redis_url: str, home: Path, upstream: str, more: str = "", protocol: str = "openai") -> LoadedConfig:
+def door_config(
+    redis_url: str, home: Path, upstream: str, more: str = "", protocol: str = "openai", models: str = ""
+) -> LoadedConfig:
     file = home / "openfall.yaml"
-    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more, protocol=protocol))
+    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more, protocol=protocol, models=models))
     return load(file)
 
 
@@ -65,11 +68,12 @@ async def open_door(
     more: str = "",
     pools: tuple[str, ...] = ("gpu", "degrade"),
     protocol: str = "openai",
+    models: str = "",
     **worker: Any,
 ) -> AsyncIterator[Door]:
     """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
     async with fault_server(*scripts) as upstream:
-        loaded = door_config(redis_url, home, upstream.url, more, protocol)
+        loaded = door_config(redis_url, home, upstream.url, more, protocol, models)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:

@@ -9,6 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
+from openfall.router_core.jobs.outcome import Completion
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.engine_process import main
 from openfall.workers.local.errors import LocalError
@@ -99,3 +104,23 @@ def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(
 def test_an_engine_name_that_is_not_a_file_name_is_refused(model: Path) -> None:
     with pytest.raises(LocalError, match="only a-z, 0-9"):
         EngineSpec(name="../demo", model=model, port=1)
+
+
+def test_an_engine_for_embeddings_gives_a_vector_for_each_text(data: Path, model: Path, port: int) -> None:
+    async def story() -> None:
+        engine = await start_engine(spec(model, port, aliases=("toy",), embeds=True, parallel=2), data)
+        client = open_backend(Backend(url=engine.url, pool="gpu"))
+        texts = ["a lantern festival", "a festival of lanterns", "an error in a compiler"]
+        answer = await client.embed(Request(body={"input": texts}, upstream="toy", timeout=20))
+        await client.close()
+        await engine.stop()
+        assert isinstance(answer, Completion)
+        near, nearer, far = (unpack_vector(packed) for packed in packed_vectors(answer.body))
+        assert dot(near, nearer) > dot(near, far)
+        assert answer.input_tokens
+
+    run(story())
+
+
+def dot(first: list[float], second: list[float]) -> float:
+    return sum(a * b for a, b in zip(first, second, strict=True))

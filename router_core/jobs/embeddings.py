@@ -1,0 +1,62 @@
+"""Embeddings in the form of OpenAI's: the inputs of a request, and the vectors of a response. Pure.
+
+A job keeps each vector packed: little-endian 32-bit floats in base64, as OpenAI sends them to its SDKs. As numbers they
+would need three times the memory, and a JSON text of many values. A provider's numbers have 32 bits or fewer.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MAX_INPUTS = 2048
+"""The most inputs of one request, as at OpenAI."""
+
+Input = str | list[int]
+"""A text, or the numbers of its tokens, which only the model's own tokenizer can give."""
+
+
+def inputs_of(body: Mapping[str, Any]) -> list[Any]:
+    """The inputs of a request. Its `input` is one of them, or a list."""
+    value = body.get("input")
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        return []
+    return [value] if value and all(map(is_token, value)) else value
+
+
+def is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def pack_vector(numbers: Sequence[float]) -> str:
+    """A vector as base64. Raises `TypeError` and `OverflowError` for what is no vector of 32-bit floats."""
+    return b64encode(_in_order(array("f", numbers)).tobytes()).decode()
+
+
+def unpack_vector(packed: str) -> list[float]:
+    """The numbers of a packed vector. Raises `ValueError`."""
+    vector = array("f", b64decode(packed, validate=True))
+    return _in_order(vector).tolist()
+
+
+def _in_order(vector: array[float]) -> array[float]:
+    if sys.byteorder == "big":  # pragma: no cover - no machine of ours
+        vector.byteswap()
+    return vector
+
+
+def embeddings_body(vectors: Iterable[str], model: str, tokens: int | None) -> dict[str, Any]:
+    """A whole response with packed vectors."""
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    usage = {"prompt_tokens": tokens or 0, "total_tokens": tokens or 0}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
+def packed_vectors(body: Mapping[str, Any]) -> list[str]:
+    """The packed vectors of a whole response, in the order of the inputs."""
+    return [entry["embedding"] for entry in body.get("data", ())]

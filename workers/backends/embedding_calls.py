@@ -1,0 +1,137 @@
+"""Asks an endpoint for embeddings, in as many requests as it needs for all inputs of a job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, pack_vector, packed_vectors
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.bounds import MAX_STREAM_MEMORY
+from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.http_client import HttpClient
+from openfall.workers.backends.parsing import malformed, parse_document, token_count
+from openfall.workers.backends.response import AnswerReader, ResponseFormat
+from openfall.workers.backends.usage import prompt_tokens
+
+MAX_INPUTS = 64
+"""Inputs of one request: with vectors of 4,096 numbers its answer is still within the bounds of one JSON text."""
+
+_REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
+_NAMES_FORMAT = re.compile("encoding_format|base64")
+
+
+class EmbeddingEndpoint(Protocol):
+    """The form of embeddings in a protocol. `body` is for some of a job's inputs."""
+
+    path: str
+    response_format: ResponseFormat
+    max_inputs: int
+
+    def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any] | Failure: ...
+
+
+class EmbeddingCalls:
+    """The embeddings of one endpoint. It learns which models refuse packed vectors."""
+
+    def __init__(self, http: HttpClient, endpoint: EmbeddingEndpoint) -> None:
+        self._http, self._endpoint = http, endpoint
+        self._unpacked: set[str] = set()
+
+    async def embed(self, request: Request, watch: CallWatch) -> Outcome:
+        """One vector for each input, in its order. The first failure is that of the whole call."""
+        inputs, size = inputs_of(request.body), request.max_inputs or self._endpoint.max_inputs
+        vectors, memory, tokens, model = list[str](), 0, 0, request.upstream
+        counted = True
+        for start in range(0, len(inputs), size):
+            some = inputs[start : start + size]
+            outcome = await self._embed_some(request, some, watch)
+            if isinstance(outcome, Failure):
+                return outcome
+            own = packed_vectors(outcome.body)
+            if len(own) != len(some):
+                return malformed(f"the answer has {len(own)} vectors for {len(some)} texts")
+            memory += sum(map(len, own))
+            if memory > MAX_STREAM_MEMORY:
+                detail = f"its vectors need more than {MAX_STREAM_MEMORY / 2**20:g} MiB: send fewer texts in a request"
+                return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
+            vectors += own
+            counted, tokens = counted and outcome.input_tokens is not None, tokens + (outcome.input_tokens or 0)
+            model = outcome.body["model"] or model
+        if len(set(map(len, vectors))) > 1:
+            return malformed("the vectors have different lengths")
+        return _completion(embeddings_body(vectors, model, tokens), tokens if counted else None)
+
+    async def _embed_some(self, request: Request, inputs: Sequence[Any], watch: CallWatch) -> Outcome:
+        packed = request.upstream not in self._unpacked
+        outcome = await self._send(request, inputs, watch, packed=packed)
+        refused = isinstance(outcome, Failure) and outcome.error_class in _REFUSALS
+        if packed and refused and isinstance(outcome, Failure) and _NAMES_FORMAT.search(outcome.detail):
+            self._unpacked.add(request.upstream)
+            outcome = await self._send(request, inputs, watch, packed=False)
+        return outcome
+
+    async def _send(self, request: Request, inputs: Sequence[Any], watch: CallWatch, *, packed: bool) -> Outcome:
+        body = self._endpoint.body(request, inputs, packed=packed)
+        if isinstance(body, Failure):
+            return body
+        reader = AnswerReader(self._endpoint.response_format, watch)
+        return await self._http.complete(self._endpoint.path, body, request, reader, {})
+
+
+def parse_openai(body: bytes, headers: Mapping[str, str]) -> Outcome:
+    """The outcome of a 2xx of `/embeddings`, with packed vectors."""
+    document = parse_document(body, headers)
+    if isinstance(document, Failure):
+        return document
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
+        return malformed("the answer has no embeddings")
+    places = [entry.get("index") for entry in data]
+    if sorted(place for place in places if isinstance(place, int)) == list(range(len(data))):
+        data = sorted(data, key=lambda entry: int(entry["index"]))
+    return _of_vectors([entry.get("embedding") for entry in data], document, prompt_tokens(document.get("usage")))
+
+
+def parse_ollama(body: bytes, headers: Mapping[str, str]) -> Outcome:
+    """The outcome of a 200 of `/api/embed`."""
+    document = parse_document(body, headers)
+    if isinstance(document, Failure):
+        return document
+    vectors = document.get("embeddings") if isinstance(document, dict) else None
+    if not isinstance(vectors, list) or not vectors:
+        return malformed("the answer has no embeddings")
+    return _of_vectors(vectors, document, token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"))
+
+
+def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int | None) -> Outcome:
+    packed: list[str] = []
+    for vector in vectors:
+        if isinstance(vector, list) and vector and isinstance(vector[0], list):
+            if len(vector) != 1:
+                return malformed("the answer has a vector for each token: start the server with a pooling (`mean`)")
+            vector = vector[0]
+        if isinstance(vector, str) and vector:
+            packed.append(vector)
+            continue
+        try:
+            packed.append(pack_vector(vector))
+        except (TypeError, OverflowError):
+            return malformed("a vector of the answer is not a list of numbers")
+        if not vector:
+            return malformed("a vector of the answer is empty")
+    model = document.get("model")
+    return _completion(embeddings_body(packed, model if isinstance(model, str) else "", tokens), tokens)
+
+
+def _completion(body: dict[str, Any], tokens: int | None) -> Completion:
+    return Completion(text="", finish_reason="stop", input_tokens=tokens, output_tokens=0, body=body)
+
+
+def formatted(base: ResponseFormat, parse: Any) -> ResponseFormat:
+    """The format of a protocol's embeddings: its own, with another reader of a whole answer."""
+    return replace(base, parse=parse)
