@@ -58,7 +58,6 @@ from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import JobKind
 
 SUBMIT_CHUNK = 500
 """Jobs that `submit_many` sends at once."""
@@ -128,8 +127,7 @@ class AsyncOpenfall:
     async def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
         """Submit many jobs. Each is accepted or refused on its own; the list has one entry per request, in order.
 
-        While a queue is full, its jobs are retried for `retry_for` seconds. Later jobs are then tried once each. A job
-        refused with `Backpressure` may be submitted again later.
+        While a queue is full, its jobs are retried for `retry_for` seconds, later ones once each.
         """
         check_many(requests)
         answers: list[Receipt | SubmitError] = []
@@ -175,7 +173,7 @@ class AsyncOpenfall:
 
     async def embed(self, texts: Prompt, **options: Unpack[AskOptions]) -> Embeddings:
         """Submit texts for embeddings, and wait for their vectors as `ask` does. Raises `NoEmbeddings` too."""
-        options["kind"] = JobKind.EMBEDDING
+        options["kind"] = "embedding"
         return to_embeddings(await self.ask(texts, **options))
 
     async def wait(

@@ -23,6 +23,7 @@ def build_embeddings_body(prompt: object, parameters: Mapping[str, Any]) -> dict
     for name, value in parameters.items():
         if value is not None:
             raise BadRequest(f"a request for embeddings has no option `{name}`")
+    body.pop("stream", None)
     _check_input(body)
     dimensions, encoding = body.get("dimensions"), body.get("encoding_format")
     if dimensions is not None and (not is_token(dimensions) or dimensions < 1):

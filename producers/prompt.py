@@ -8,10 +8,11 @@ from typing import Any, get_args
 from pydantic_core import PydanticSerializationError, to_json
 
 from openfall.producers.arguments import check_bounds, check_json, describe, refuse_foreign
+from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, JobKind
 
 Prompt = str | Sequence[Mapping[str, Any]] | Sequence[str] | Mapping[str, Any]
 """Text, a list of messages, or a whole request body in the dialect that the options name. For embeddings: a text, a
@@ -47,8 +48,12 @@ def parse_dialect(name: str | None) -> Dialect:
     raise UnknownName("dialect", name, get_args(Dialect))
 
 
-def build_body(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def build_body(
+    prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any], kind: JobKind = JobKind.COMPLETION
+) -> dict[str, Any]:
     """The request body, with `parameters` added. A whole body stays as it is otherwise. Raises `BadRequest`."""
+    if kind is JobKind.EMBEDDING:
+        return build_embeddings_body(prompt, parameters)
     if isinstance(prompt, bytes | bytearray) or not isinstance(prompt, str | Sequence | Mapping):
         raise BadRequest(
             f"the prompt must be text, a list of messages, or a whole request body, not {describe(prompt)}"

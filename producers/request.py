@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from openfall.config import LoadedConfig, literals
 from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
-from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
@@ -140,10 +139,7 @@ def prepare(
     check_options(options, SUBMIT_OPTIONS)
     dialect, values = parse_dialect(options.get("dialect")), cast("Mapping[str, Any]", options)
     kind, parameters = _parse_kind(options.get("kind"), dialect), {name: values.get(name) for name in PARAMETERS}
-    if kind is JobKind.EMBEDDING:
-        body = build_embeddings_body(request.prompt, parameters)
-    else:
-        body = build_body(request.prompt, dialect, parameters)
+    body = build_body(request.prompt, dialect, parameters, kind)
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
     route_request = replace(_route_request(options, body, dialect, kind), default_urgency=default_urgency)
@@ -159,7 +155,7 @@ def prepare(
             kind=kind,
             dialect=dialect,
             wire_headers=_wire_headers(options.get("wire_headers"), dialect),
-            stream=kind is JobKind.COMPLETION and bool(options.get("stream", body.get("stream", False))),
+            stream=bool(options.get("stream", body.get("stream", False))),
             **_route_fields(routed),
         )
     except ValidationError as error:

@@ -27,11 +27,8 @@ from openfall.producers.gateway.surfaces import (
     chat,
     completions,
     echo,
-<<<<<<< HEAD
-    files,
-=======
     embeddings,
->>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
+    files,
     health,
     jobs,
     message_batches,
@@ -46,11 +43,20 @@ from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-<<<<<<< HEAD
-_APIS = (chat, completions, responses, messages, message_batches, models, files, batches, jobs, echo, health)
-=======
-_APIS = (chat, completions, embeddings, responses, messages, models, jobs, echo, health)
->>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
+_APIS = (
+    chat,
+    completions,
+    embeddings,
+    responses,
+    messages,
+    message_batches,
+    models,
+    files,
+    batches,
+    jobs,
+    echo,
+    health,
+)
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")

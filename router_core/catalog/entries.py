@@ -32,12 +32,8 @@ from openfall.router_core.catalog.formats import (
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.catalog.order import Order as Order
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
-<<<<<<< HEAD
 from openfall.router_core.catalog.prices import Prices as Prices
-from openfall.router_core.vocabulary import Urgency
-=======
 from openfall.router_core.vocabulary import JobKind, Urgency
->>>>>>> 417d146 (Embeddings: a kind of job that one model serves)
 
 Gigabytes = Annotated[float, Field(gt=0)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$"), Format.URL]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, pack_vector, packed_vectors
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.bounds import MAX_STREAM_MEMORY
@@ -60,7 +61,8 @@ class EmbeddingCalls:
                 detail = f"its vectors need more than {MAX_STREAM_MEMORY / 2**20:g} MiB: send fewer texts in a request"
                 return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
             vectors += own
-            counted, tokens = counted and outcome.input_tokens is not None, tokens + (outcome.input_tokens or 0)
+            counted = counted and outcome.usage.input_tokens is not None
+            tokens += outcome.usage.input_tokens or 0
             model = outcome.body["model"] or model
         if len(set(map(len, vectors))) > 1:
             return malformed("the vectors have different lengths")
@@ -129,7 +131,7 @@ def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int
 
 
 def _completion(body: dict[str, Any], tokens: int | None) -> Completion:
-    return Completion(text="", finish_reason="stop", input_tokens=tokens, output_tokens=0, body=body)
+    return Completion(text="", finish_reason="stop", usage=Usage(input_tokens=tokens, output_tokens=0), body=body)
 
 
 def formatted(base: ResponseFormat, parse: Any) -> ResponseFormat:

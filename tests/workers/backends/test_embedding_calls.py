@@ -33,7 +33,7 @@ def test_ollama_is_asked_in_its_own_form_with_the_context_of_the_model() -> None
     outcome, sent = run(embed("ollama", reply, body, ctx=2048))
     assert isinstance(outcome, Completion)
     assert [unpack_vector(vector) for vector in packed_vectors(outcome.body)] == [[0.5], [1.0]]
-    assert (outcome.input_tokens, outcome.output_tokens) == (4, 0)
+    assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (4, 0)
     kept = {"input": ["a", "b"], "dimensions": 64, "truncate": True, "keep_alive": 60}
     assert sent == [("/api/embed", {"model": "nomic", **kept, "options": {"num_ctx": 2048}})]
 

@@ -117,7 +117,7 @@ def test_an_engine_for_embeddings_gives_a_vector_for_each_text(data: Path, model
         assert isinstance(answer, Completion)
         near, nearer, far = (unpack_vector(packed) for packed in packed_vectors(answer.body))
         assert dot(near, nearer) > dot(near, far)
-        assert answer.input_tokens
+        assert answer.usage.input_tokens
 
     run(story())
 
