@@ -132,8 +132,7 @@ def prepare(
 ) -> PreparedJob:
     """The job and its terms, routed by the state of the fleet. `default_urgency`: see `RouteRequest`.
 
-    Raises `BadRequest` (also when no model can or may take the job), `PromptTooLarge`, and `UnknownName` for a role,
-    task, model, urgency, dialect or option.
+    Raises `BadRequest` (also when no model can or may take the job), `PromptTooLarge`, and `UnknownName`.
     """
     options = request.options
     check_options(options, SUBMIT_OPTIONS)
