@@ -55,12 +55,14 @@ async def _fetch(llm: AsyncOpenfall) -> tuple[Sequence[PendingEntry], Sequence[D
 
 
 def _entry_json(entry: str) -> dict[str, Any]:
-    """The job or incident of an entry, its event, and its notifier (None: the webhook of the job)."""
-    from openfall.router_core.state.outbox import JobEntry, NoticeEntry, parse_entry
+    """The job, batch or incident of an entry, its event, and its notifier (None: a webhook that its caller named)."""
+    from openfall.router_core.state.outbox import BatchEntry, JobEntry, NoticeEntry, parse_entry
 
     match parse_entry(entry):
         case JobEntry(job_id, kind):
             return {"of": f"job {job_id}", "kind": kind, "notifier": None}
+        case BatchEntry(batch_id):
+            return {"of": f"batch {batch_id}", "kind": "done", "notifier": None}
         case NoticeEntry(notifier, incident, kind):
             return {"of": f"incident {incident}", "kind": kind, "notifier": notifier}
         case None:

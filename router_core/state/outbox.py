@@ -1,6 +1,6 @@
 """Pending webhooks and notices: claimed by one dispatcher at a time, retried, dead-lettered.
 
-An entry is `job:{job id}:{done|degraded}` (for its webhook) or
+An entry is `job:{job id}:{done|degraded}` or `batch:{batch id}` (for its webhook), or
 `notice:{notifier}:{incident id}:{began|update|recovered}` (for people).
 """
 
@@ -47,6 +47,13 @@ class JobEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """A webhook entry of a batch that has ended."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoticeEntry:
     """A notice entry of an incident, for people."""
 
@@ -55,11 +62,13 @@ class NoticeEntry:
     kind: NoticeKind
 
 
-def parse_entry(entry: str) -> JobEntry | NoticeEntry | None:
+def parse_entry(entry: str) -> JobEntry | BatchEntry | NoticeEntry | None:
     """The subject of an entry; None: it is unknown."""
     match entry.split(":"):
         case ["job", job_id, kind]:
             return JobEntry(job_id, kind)
+        case ["batch", batch_id]:
+            return BatchEntry(batch_id)
         case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
             return NoticeEntry(notifier, incident, NoticeKind(kind))
     return None
@@ -79,7 +88,7 @@ class ClaimedEntry:
     now: float
 
     @property
-    def subject(self) -> JobEntry | NoticeEntry | None:
+    def subject(self) -> JobEntry | BatchEntry | NoticeEntry | None:
         return parse_entry(self.entry)
 
 

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
 
+from openfall.router_core.batching.batch_status import ENDED
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import outbox
+from openfall.router_core.state.batches import fetch_batch
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.outbox import DONE, ClaimedEntry, JobEntry, JobNotification, NoticeEntry, NoticeRate
+from openfall.router_core.state.outbox import DONE, BatchEntry, ClaimedEntry, JobEntry, NoticeEntry, NoticeRate
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox import signing
 from openfall.workers.outbox.delivery import (
@@ -70,6 +72,15 @@ class OutboxSettings:
         return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
 
 
+@dataclass(frozen=True, slots=True)
+class _Webhook:
+    """What is posted to a producer. `event` is unique to the event, and the same for each try."""
+
+    url: str
+    event: str
+    body: bytes
+
+
 class OutboxDispatcher:
     """Delivers due entries. `jitter` in [0, 1] spreads the retries; `clock` is monotonic. It belongs to one event
     loop."""
@@ -119,6 +130,8 @@ class OutboxDispatcher:
             match claimed.subject:
                 case JobEntry() as job_entry:
                     await self._deliver_job(claimed, job_entry)
+                case BatchEntry() as batch_entry:
+                    await self._deliver_batch(claimed, batch_entry)
                 case NoticeEntry() as notice_entry:
                     await self._deliver_notice(claimed, notice_entry)
                 case None:
@@ -141,8 +154,23 @@ class OutboxDispatcher:
         if notification is None:
             await self._drop_outdated(claimed, job_entry)
             return
-        host = host_and_port(notification.url)
-        result = await self._post_notification(claimed, notification, host)
+        data = {**notification.result.as_json(), "reply_to": notification.reply_to}
+        body = signing.event_body(f"job.{notification.result.status}", notification.at, data)
+        event = f"{claimed.entry}:{notification.at:.3f}"  # a replayed job ends, or is held, once more
+        await self._deliver_webhook(claimed, _Webhook(notification.url, event, body))
+
+    async def _deliver_batch(self, claimed: ClaimedEntry, batch_entry: BatchEntry) -> None:
+        """The end of a batch, in the form of OpenAI's webhooks."""
+        batch = await fetch_batch(self._link, batch_entry.batch_id)
+        if batch is None or batch.terms.webhook is None or batch.status not in ENDED:
+            await self._record(outbox.mark_delivered, claimed)
+            return
+        body = signing.openai_event(f"batch.{batch.status}", batch.moments.get(batch.status, 0.0), batch.terms.id)
+        await self._deliver_webhook(claimed, _Webhook(batch.terms.webhook, claimed.entry, body))
+
+    async def _deliver_webhook(self, claimed: ClaimedEntry, webhook: _Webhook) -> None:
+        host = host_and_port(webhook.url)
+        result = await self._post(claimed, webhook, host)
         if isinstance(result, Delivered):
             await self._record(outbox.mark_delivered, claimed)
         elif isinstance(result, Deferred):
@@ -160,28 +188,23 @@ class OutboxDispatcher:
         else:
             await self._record(outbox.mark_delivered, claimed)
 
-    async def _post_notification(
-        self, claimed: ClaimedEntry, notification: JobNotification, host: str
-    ) -> DeliveryResult:
+    async def _post(self, claimed: ClaimedEntry, webhook: _Webhook, host: str) -> DeliveryResult:
         """Post to a producer's URL, unless its host is paused."""
         pause = self._host_backoff.remaining(host)
         if pause:
             return Deferred(pause)
-        result = await self._send(claimed, notification)
+        result = await self._send(claimed, webhook)
         if isinstance(result, Failed) and result.unreachable:
             self._host_backoff.record_failure(host)
         else:
             self._host_backoff.record_answer(host)
         return result
 
-    async def _send(self, claimed: ClaimedEntry, notification: JobNotification) -> Delivered | Failed:
+    async def _send(self, claimed: ClaimedEntry, webhook: _Webhook) -> Delivered | Failed:
         if not self._settings.secret:
             return Failed("webhooks must be signed and no secret is configured: set `webhooks: secret`", refused=True)
-        data = {**notification.result.as_json(), "reply_to": notification.reply_to}
-        body = signing.event_body(f"job.{notification.result.status}", notification.at, data)
-        event = f"{claimed.entry}:{notification.at:.3f}"  # a replayed job ends, or is held, once more
-        headers = signing.signed_headers(event, claimed.now, body, self._settings.secret)
-        return classify_response(await self._sender.send(notification.url, body, headers))
+        headers = signing.signed_headers(webhook.event, claimed.now, webhook.body, self._settings.secret)
+        return classify_response(await self._sender.send(webhook.url, webhook.body, headers))
 
     async def _deliver_notice(self, claimed: ClaimedEntry, notice_entry: NoticeEntry) -> None:
         notifier = self._notifiers.get(notice_entry.notifier)

@@ -25,6 +25,13 @@ def event_body(event_type: str, timestamp: float, data: Mapping[str, Any]) -> by
     return to_json({"type": event_type, "timestamp": iso_time(timestamp), "data": data})
 
 
+def openai_event(event_type: str, timestamp: float, subject_id: str) -> bytes:
+    """The body of an event in the form of OpenAI's webhooks. Its id follows from what it is about."""
+    event_id = "evt_" + blake2b(f"{event_type} {subject_id}".encode(), digest_size=12).hexdigest()
+    event = {"object": "event", "id": event_id, "type": event_type, "created_at": int(timestamp)}
+    return to_json({**event, "data": {"id": subject_id}})
+
+
 def signed_headers(event: str, now: float, body: bytes, secret: str) -> dict[str, str]:
     """The headers of one attempt. `event` must be unique to the event."""
     message_id = "msg_" + blake2b(event.encode(), digest_size=12).hexdigest()
