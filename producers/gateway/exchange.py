@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.http_connection import EXTENSION
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 _EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
+BODY_SECONDS = 30.0
+BODY_BYTES_A_SECOND = 128 * 1024
+"""How long a body may take to arrive: so long, and so much longer for its size."""
 
 
 def new_request_id() -> str:
     return f"req_{secrets.token_hex(12)}"
+
+
+class CallerLeft(Exception):
+    """The caller has closed the connection."""
 
 
 @dataclass(slots=True)
@@ -49,6 +57,15 @@ class Exchange:
             return _parse(packed)
         return await asyncio.to_thread(_parse, packed)
 
+    async def check_caller(self) -> None:
+        """Raise `CallerLeft` if the caller has closed the connection. The body has been read before.
+
+        A request that waited for the start of a door may be here when its caller has left long ago.
+        """
+        connection = self.request.scope.get("extensions", {}).get(EXTENSION)
+        if await self.request.is_disconnected() or (connection is not None and connection.has_hung_up()):
+            raise CallerLeft
+
     async def _read(self) -> bytes:
         limit = self.gateway.settings.max_body
         declared = self.request.headers.get("content-length", "")
@@ -56,12 +73,16 @@ class Exchange:
             raise self._too_large(int(declared))
         chunks: list[bytes] = []
         size = 0
+        expected = int(declared) if declared.isdigit() else limit
         try:
-            async for chunk in self.request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise self._too_large(size)
-                chunks.append(chunk)
+            async with asyncio.timeout(BODY_SECONDS + expected / BODY_BYTES_A_SECOND):
+                async for chunk in self.request.stream():
+                    size += len(chunk)
+                    if size > limit:
+                        raise self._too_large(size)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Refusal("body_timeout", f"only {size:,} bytes of the body have arrived") from None
         except ClientDisconnect:
             raise Refusal("cancelled", "the caller left before its body had arrived") from None
         return b"".join(chunks)

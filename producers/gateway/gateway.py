@@ -45,7 +45,7 @@ class Gateway:
     def of(cls, client: AsyncOpenfall) -> Gateway:
         settings = client.config.settings
         files = Path(settings.gateway.files) if settings.gateway.files else settings.data_dir / "files"
-        return cls(client, Callers(client.store.connection), FileDirectory(files))
+        return cls(client, Callers(client.store.connection, client.store.events), FileDirectory(files))
 
     @property
     def config(self) -> LoadedConfig:

@@ -17,6 +17,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import refuse_exposed
 from openfall.producers.gateway.app import App
 from openfall.producers.gateway.gateway import Gateway
+from openfall.producers.gateway.http_connection import HttpConnection
 from openfall.router_core.state.client_keys import fetch_keys
 
 BACKLOG = 2048
@@ -98,7 +99,7 @@ class Server(uvicorn.Server):
     def __init__(self, gateway: Gateway, on_ready: Ready = lambda: None, *, handle_signals: bool = True) -> None:
         super().__init__(
             uvicorn.Config(
-                App(gateway), http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+                App(gateway), http=HttpConnection, ws="none", lifespan="on", log_config=None, access_log=False,
                 server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )  # fmt: skip

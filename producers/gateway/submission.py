@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
-from openfall.router_core.state.attendance import Attendance
-from openfall.router_core.state.jobs import LARGE_BODY_BYTES, SubmitTerms
+from openfall.router_core.state.attendance import LINGER_SECONDS, Attendance, EqualRequests
+from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
 _SERVICE_TIERS: Mapping[str, Urgency] = {
@@ -44,6 +44,8 @@ class Accepted:
     job: CompletionJob | None = None
     attendance: Attendance | None = None
     joined: bool = False
+    is_undelivered: bool = False
+    """The caller of a stream gets the id of a job that stays with its first events."""
 
     @property
     def streams(self) -> bool:
@@ -81,11 +83,47 @@ async def submit(
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
-    if not terms_of_endpoint.get("stays"):
-        terms = replace(terms, attendance=_attendance(gateway.callers.door, job, terms))
-    receipt = await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
+    attendance = _attendance(gateway.callers.door, job, terms)
+    stays = bool(terms_of_endpoint.get("stays"))
+    if stays and attendance is not None:
+        attendance = replace(attendance, ends_without_caller=False)
+    await exchange.check_caller()  # its repeat may be here already
+    receipt = await _accept(exchange, job, replace(terms, attendance=attendance))
     exchange.job_id = receipt.id
-    return Accepted(receipt.id, asked_for or target, job, terms.attendance, receipt.joined)
+    if stays and attendance is not None:
+        gateway.callers.add(receipt.id)
+        if not job.stream:
+            await _deliver(exchange, receipt.id)
+        return Accepted(receipt.id, asked_for or target, job, None, receipt.joined, is_undelivered=job.stream)
+    return Accepted(receipt.id, asked_for or target, job, attendance, receipt.joined)
+
+
+async def _accept(exchange: Exchange, job: CompletionJob, terms: SubmitTerms) -> Receipt:
+    """Accept a job, or join that of an equal request whose caller has left."""
+    gateway = exchange.gateway
+
+    async def accept(attendance: Attendance | None) -> Receipt:
+        accepted = replace(terms, attendance=attendance)
+        return await retry(lambda: gateway.client.store.jobs.accept(job, accepted), gateway.client.retry_for)
+
+    try:
+        return await accept(terms.attendance)
+    except EqualRequests as equal:
+        assert terms.attendance is not None
+        left_jobs = await gateway.callers.check(equal.jobs)
+        await exchange.check_caller()
+        return await accept(replace(terms.attendance, left_jobs=left_jobs, is_new=True))
+
+
+async def _deliver(exchange: Exchange, job_id: str) -> None:
+    """The caller gets the id of a job that stays. If it has left meanwhile, its repeat gets the id."""
+    callers = exchange.gateway.callers
+    try:
+        await exchange.check_caller()
+    except CallerLeft:
+        await callers.let_go(job_id, LINGER_SECONDS)
+    else:
+        callers.answer(job_id)
 
 
 async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:

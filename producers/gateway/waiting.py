@@ -10,24 +10,20 @@ from openfall.producers.batch.waiting_reason import explain_waiting
 from openfall.producers.client_store import try_redis
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
-from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.live_workers import count_workers
 from openfall.producers.gateway.patience import patience
 from openfall.producers.gateway.submission import Accepted
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
-from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
+from openfall.router_core.state.attendance import CALLER_LEFT, LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.vocabulary import Urgency
 
 NO_WORKER_SECONDS = 5.0
 """A caller who waits for longer is told if no worker runs."""
-
-
-class CallerLeft(Exception):
-    """The caller has closed the connection."""
 
 
 async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
@@ -38,8 +34,22 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
     """
     visit = Visit()
     start_visit(exchange, accepted)
+    waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, _patience(exchange), accept_interim=True))
+    leaving = asyncio.create_task(caller_left(exchange))
+    stopping = asyncio.create_task(exchange.gateway.stopping.wait())
     try:
-        result = await _wait(exchange, accepted)
+        awaited = {waiting, leaving, stopping}
+        done, _ = await asyncio.wait(awaited, timeout=NO_WORKER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            if await lacks_workers(exchange, accepted):
+                raise await refusal_without_workers(exchange, accepted.id)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            raise CallerLeft
+        if stopping.done() and not waiting.done():
+            raise Refusal("restarting", "the door restarts: send the request again", job_id=accepted.id)
+        result = await waiting
+        await exchange.check_caller()
         if not is_wanted(exchange, accepted, result):
             visit.linger_seconds = PATIENCE_SECONDS
             raise refusal_of_result(result)
@@ -51,7 +61,8 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
         visit.linger_seconds = PATIENCE_SECONDS
         raise Refusal("still_queued", await _describe_wait(exchange, accepted.id), job_id=accepted.id) from None
     finally:
-        await end_visit(exchange, accepted, visit)
+        await end_visit(exchange, accepted, visit)  # first: the repeat may be on its way
+        await cancel_all(waiting, leaving, stopping)
     return result
 
 
@@ -81,7 +92,7 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
     if visit.ends_job and accepted.attendance.ends_without_caller:
         callers.remove(accepted.id)
         with suppress(StoreError):  # its lease ends it
-            await client.store.jobs.cancel(accepted.id, "its caller has left")
+            await client.store.jobs.cancel(accepted.id, CALLER_LEFT)
     elif visit.linger_seconds is None:
         callers.answer(accepted.id)
     else:
@@ -105,31 +116,14 @@ async def _describe_wait(exchange: Exchange, job_id: str) -> str:
     return f"{text}. It waits: {why}" if why else text
 
 
-async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
-    """The result of a job. Raises `StillQueued` when the patience of the caller is over, and `CallerLeft`."""
+def _patience(exchange: Exchange) -> float:
+    """Seconds for which the request is held open."""
     wanted = exchange.header("wait")
-    seconds = patience(
+    return patience(
         exchange.request.headers,
         None if wanted is None else parse_duration(wanted),
         exchange.gateway.settings.wait_at_most,
     )
-    waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, seconds, accept_interim=True))
-    leaving = asyncio.create_task(caller_left(exchange))
-    stopping = asyncio.create_task(exchange.gateway.stopping.wait())
-    try:
-        awaited = {waiting, leaving, stopping}
-        done, _ = await asyncio.wait(awaited, timeout=NO_WORKER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            if await lacks_workers(exchange, accepted):
-                raise await refusal_without_workers(exchange, accepted.id)
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done():
-            raise CallerLeft
-        if stopping.done() and not waiting.done():
-            raise Refusal("restarting", "the door restarts: send the request again", job_id=accepted.id)
-        return await waiting
-    finally:
-        await cancel_all(waiting, leaving, stopping)
 
 
 def is_wanted(exchange: Exchange, accepted: Accepted, result: Result) -> bool:

@@ -5,12 +5,13 @@ A door renews leases, so that no job runs for a caller who has left. A repeat of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from openfall.router_core.jobs.envelope import repeat_digest
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
@@ -26,18 +27,43 @@ PATIENCE_SECONDS = 120.0
 """The same after the door itself has sent the caller away, to come again."""
 RESTART_SECONDS = 30.0
 """The same while a door restarts."""
-_AGAIN_SECONDS = 5.0
-_LIMIT = 100
+CALLER_LEFT = "its caller has left"
+"""Why such a job ends."""
+MAX_REPEATS = 16
+"""Equal requests of one key that repeats can join. Of more, the latest count."""
+MAX_ANSWERED = 500
+"""Jobs that one renewal marks as answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
     """A caller is connected to this process of the door. `joins_repeats`: a repeat of the request joins the job once no
-    caller is connected to it. `ends_without_caller`: no other caller can read the answer."""
+    caller is connected to it. `ends_without_caller`: no other caller can read the answer.
+
+    `left_jobs` of equal requests have no caller any more, each with its door. `is_new`: callers wait for all others, so
+    this request is no repeat of theirs."""
 
     door: str
     joins_repeats: bool = True
     ends_without_caller: bool = True
+    left_jobs: tuple[tuple[str, str], ...] = ()
+    is_new: bool = False
+
+
+class AttendedJob(NamedTuple):
+    """The job of an equal request. Its caller waits at a process of a door, whose presence ends in some seconds."""
+
+    id: str
+    door: str
+    present_seconds: float
+
+
+class EqualRequests(Exception):
+    """Doors say that callers wait for the jobs of equal requests. A door that was killed says so for 3 s more."""
+
+    def __init__(self, jobs: tuple[AttendedJob, ...]) -> None:
+        super().__init__("equal requests are in flight")
+        self.jobs = jobs
 
 
 def attendance_arguments(job: CompletionJob, attendance: Attendance | None) -> dict[str, Any]:
@@ -48,33 +74,34 @@ def attendance_arguments(job: CompletionJob, attendance: Attendance | None) -> d
         "door": attendance.door,
         "repeat_digest": repeat_digest(job) if attendance.joins_repeats else None,
         "attended_ms": int(LEASE_SECONDS * 1000) if attendance.ends_without_caller else None,
+        "max_repeats": MAX_REPEATS - 1,
+        "left_jobs": attendance.left_jobs or None,
+        "is_new": attendance.is_new or None,
     }
 
 
-async def attend(
-    link: RedisConnection, door: str, job_ids: Iterable[str], *, gone: Iterable[str] = (), answered: Iterable[str] = ()
-) -> list[str]:
-    """Renew the presence of a door, and the leases of these jobs. The doors that are present, without those `gone`.
+def read_attended(rows: Iterable[Sequence[bytes]]) -> tuple[AttendedJob, ...]:
+    """The attended jobs in a reply of the script `accept`."""
+    return tuple(AttendedJob(read_text(job), read_text(door), int(left_ms) / 1000) for job, door, left_ms in rows)
 
-    `answered`: jobs whose callers have their answers. The same request is then a new one, also when the door has ended.
-    """
+
+async def attend(link: RedisConnection, door: str, job_ids: Iterable[str], answered: Iterable[str] = ()) -> None:
+    """Renew the presence of a door, and the leases of these jobs. Those `answered` are joined by no repeat."""
     arguments = {
         "door": door,
         "presence_ms": int(PRESENCE_SECONDS * 1000),
         "lease_ms": int(LEASE_SECONDS * 1000),
         "jobs": list(job_ids),
-        "gone": list(gone),
         "answered": list(answered),
     }
-    return [read_text(name) for name in await link.script("attend", arguments)]
+    await link.script("attend", arguments)
+
+
+async def is_held(link: RedisConnection, job_id: str) -> bool:
+    """Whether a job is held now. Its events say whether it ever was."""
+    return bool(await link.command("HGET", keys.RECORD + job_id, "state") == b"held")
 
 
 async def let_go(link: RedisConnection, door: str, job_id: str, linger_seconds: float) -> None:
     """The caller of a job has left this door. No effect if the job has a caller at another door by now."""
     await link.script("let_go", {"id": job_id, "door": door, "linger_ms": int(linger_seconds * 1000)})
-
-
-async def left_jobs(link: RedisConnection) -> list[str]:
-    """Unfinished jobs whose callers have left for good."""
-    reply = await link.script("left_jobs", {"limit": _LIMIT, "again_ms": int(_AGAIN_SECONDS * 1000)})
-    return [read_text(job_id) for job_id in reply]

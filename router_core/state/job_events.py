@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from redis import exceptions as redis_errors
 
@@ -63,13 +63,19 @@ def _event(row: bytes) -> dict[str, Any]:
     return event
 
 
+class Listener(Protocol):
+    """Who is told of the events of a job."""
+
+    def announce(self, announced: Announcement) -> None: ...
+
+
 class EventHub:
     """One Redis subscription for any number of jobs. It may miss announcements; the events are in the list."""
 
     def __init__(self, server: RedisServer | str) -> None:
         self._redis = open_redis(server, block=POLL_INTERVAL_SECONDS)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
-        self._subscriptions: dict[str, set[EventSubscription]] = defaultdict(set)
+        self._subscriptions: dict[str, set[Listener]] = defaultdict(set)
         self._has_subscribers = asyncio.Event()
         self._lock = asyncio.Lock()  # two first subscriptions would open a connection each, and redis-py loses one
         self._closed = False
@@ -92,7 +98,7 @@ class EventHub:
         """A subscription to one job. Enter it before the first read, so that no event is missed."""
         return EventSubscription(self, job_id)
 
-    async def add(self, job_id: str, subscription: EventSubscription) -> None:
+    async def add(self, job_id: str, subscription: Listener) -> None:
         self._subscriptions[job_id].add(subscription)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="job-events")
@@ -102,7 +108,7 @@ class EventHub:
                     await self._pubsub.subscribe(keys.JOB_CHANGED + job_id)
         self._has_subscribers.set()
 
-    async def remove(self, job_id: str, subscription: EventSubscription) -> None:
+    async def remove(self, job_id: str, subscription: Listener) -> None:
         self._subscriptions[job_id].discard(subscription)
         if not self._subscriptions[job_id]:
             del self._subscriptions[job_id]

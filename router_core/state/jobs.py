@@ -21,7 +21,7 @@ from openfall.router_core.jobs.envelope import (
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import Attendance, attendance_arguments
+from openfall.router_core.state.attendance import Attendance, EqualRequests, attendance_arguments, read_attended
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import (
     DeadlinePassed,
@@ -137,7 +137,7 @@ class JobStore:
         """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
 
         Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, `NotConfirmed`, or a `StoreError`
-        of the connection.
+        of the connection; for a door `EqualRequests`.
         """
         rq_data = to_json([ENTRY_POINT, None, [job.id], {}])  # rq reads it uncompressed too, and it is shorter so
         if terms.body_bytes > LARGE_BODY_BYTES:
@@ -146,7 +146,10 @@ class JobStore:
             packed, arguments = pack_job(job), _accept_arguments(job, terms)
         bodies = packed, rq_data, terms.reply_to
         reply, confirmation = await self._link.confirmed_script("accept", arguments, *bodies)
-        verdict, job_id = reply[0], reply[1].decode()
+        verdict = reply[0]
+        if verdict == b"attended":
+            raise EqualRequests(read_attended(reply[1:]))
+        job_id = reply[1].decode()
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
             raise DeadlinePassed(f"the deadline {deadline} has passed: the server's clock says {now}")

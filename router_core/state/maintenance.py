@@ -23,6 +23,8 @@ RECHECK_SECONDS = {Urgency.INTERACTIVE: 1.0, Urgency.BACKGROUND: 5.0, Urgency.BA
 MAX_HEAD_BYTES = 16384
 """No head of an envelope is longer."""
 BATCH_SIZE = 100
+LEFT_JOBS = 100
+LEFT_JOBS_AGAIN_MS = 5000
 AUDIT_INTERVAL_SECONDS = 1.0
 
 
@@ -65,6 +67,12 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
     }
     reply = await link.script("reap", arguments)
     return [(read_text(row[0]), read_text(row[1]), read_text(row[2])) for row in reply[1:]]
+
+
+async def left_jobs(link: RedisConnection) -> list[str]:
+    """Unfinished jobs whose callers have left for good. Each is offered again, in case its worker dies first."""
+    arguments = {"limit": LEFT_JOBS, "again_ms": LEFT_JOBS_AGAIN_MS, "silence": SILENCE}
+    return [read_text(job_id) for job_id in await link.script("left_jobs", arguments)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.jobs.result import Status
+from openfall.router_core.state import attendance
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import UnknownJob
@@ -30,8 +31,8 @@ BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
-SILENCE = {"after_ms": 4000, "grace_ms": 5000}
-"""Milliseconds without any beat after which Redis counts as having been away, and the grace for spooled settles."""
+SILENCE = {"after_ms": 4000, "grace_ms": 5000, "attended_ms": int(attendance.LEASE_SECONDS * 1000)}
+"""Milliseconds without any beat after which Redis counts as having been away, and graces for settles and doors."""
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500

@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|batches|...`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|door|batches|...`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -23,6 +23,8 @@ import click
 from benchmarks.processes import BenchmarkError
 from tests.chaos import (
     batch_drill,
+    door_drill,
+    door_plan,
     faults,
     garbage,
     hostile,
@@ -47,6 +49,7 @@ from tests.chaos.verdict_tables import (
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
+QUICK_DOOR_REQUESTS = 300
 
 Scenario = Callable[[Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -99,6 +102,18 @@ def outage_command(jobs: int, seed: int | None, quick: bool, as_json: bool) -> N
     """5,000 jobs while every backend is away for a minute, and more is killed."""
     plan = outage_plan.Plan(outage_plan.QUICK_JOBS if quick else jobs, _choose_seed(seed), quick)
     verdict = _run(lambda *run: outage.run(plan, *run), plan.jobs, as_json, show_promises, seed=plan.seed)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("door")
+@click.option("--requests", default=10_000, show_default=True, type=click.IntRange(min=50))
+@click.option("--seed", type=int, help="Repeat the requests and the kills of an earlier run.")
+@click.option("--quick", is_flag=True, help=f"{QUICK_DOOR_REQUESTS} requests.")
+@as_json
+def door_command(requests: int, seed: int | None, quick: bool, as_json: bool) -> None:
+    """10,000 requests at the HTTP door while clients, doors and workers are killed."""
+    plan = door_plan.DoorPlan(QUICK_DOOR_REQUESTS if quick else requests, _choose_seed(seed))
+    verdict = _run(lambda *run: door_drill.run(plan, *run), 0, as_json, show_promises, seed=plan.seed)
     sys.exit(0 if verdict["kept"] else 1)
 
 

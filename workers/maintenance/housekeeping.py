@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.state.attendance import left_jobs
+from openfall.router_core.state.attendance import CALLER_LEFT
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit, reap
+from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit, left_jobs, reap
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
@@ -173,7 +173,7 @@ class Housekeeping:
         """End the jobs whose callers have left: no one can read their answers, and they would hold slots."""
         for job_id in await left_jobs(self.link):
             with contextlib.suppress(UnknownJob):
-                if await JobStore(self.link).cancel(job_id, "its caller has left"):
+                if await JobStore(self.link).cancel(job_id, CALLER_LEFT):
                     log.info("%s: ended: its caller has left", job_id)
 
     async def _audit(self) -> None:

@@ -45,6 +45,8 @@ async def create(exchange: Exchange) -> Response:
         await _store(exchange, head, str(body.get("model") or ""))
     accepted = await submit(exchange, request.body, "openai", **terms)
     head = ResponseHead(accepted.id, accepted.asked_for, head.created_at, head.echo)
+    if accepted.joined:
+        head = await _stored_head(exchange, accepted.id) or head  # every door gives one Response alike
     if accepted.streams:
         return await EventStream(exchange, accepted, ResponseStream(head)).open()
     if background:
@@ -128,6 +130,12 @@ async def _store(exchange: Exchange, head: ResponseHead, asked_for: str) -> None
     longest = max(policy.expires_after for policy in config.catalog.urgency.values())
     keep_seconds = longest + config.catalog.open_fall.hold_for + config.settings.retention.results
     await store_response(exchange.gateway.client.store.connection, head.job_id, stored, keep_seconds)
+
+
+async def _stored_head(exchange: Exchange, job_id: str) -> ResponseHead | None:
+    """What the Response of an earlier request repeats. None: it was not stored."""
+    stored = await fetch_response(exchange.gateway.client.store.connection, job_id)
+    return None if stored is None else ResponseHead(job_id, stored.asked_for, stored.created_at, stored.echo)
 
 
 async def _own_response(exchange: Exchange) -> tuple[ResponseHead, JobRecord]:

@@ -4,9 +4,11 @@
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
 --   one), inbox?, webhook?, door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
---   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long)
+--   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
+--   left_jobs? ({job, door that has no caller for it}...), is_new? (an attended job is another caller's)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
+--   {'attended', {job, door, ms until the door's presence ends}...}: a door says that callers wait for equal requests;
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
@@ -27,16 +29,26 @@ if args.idempotency_key then  -- the length first: a producer's name may have an
 end
 -- A caller that lost its connection sends the same request again: it gets its job, which may have its answer by now.
 local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
-local other = repeats and redis.call('GET', repeats)
-if other then
-  local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'read', 'state', 'status')
-  local has_caller = job.door and number(redis.call('ZSCORE', DOORS, job.door), 0) > now
-  local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
-  if job.deadline and not job.left and not job.read and not has_caller and useful then
-    redis.call('HSET', RECORD .. other, 'door', args.door)
-    if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
-    return {'joined', other, job.deadline, 0}
+local earlier = {}  -- equal requests that may be joined one day, the latest first
+if repeats then
+  local left, attended = {}, {'attended'}
+  for _, other in ipairs(args.left_jobs or {}) do left[other[1]] = other[2] end
+  for other in string.gmatch(redis.call('GET', repeats) or '', '%S+') do
+    local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'read', 'state', 'status')
+    local present_ms = job.door and number(redis.call('ZSCORE', DOORS, job.door), 0) - now or 0
+    local has_caller = present_ms > 0 and left[other] ~= job.door
+    local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
+    if job.deadline and not job.left and not job.read and useful then
+      if not has_caller then
+        redis.call('HSET', RECORD .. other, 'door', args.door)
+        if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
+        return {'joined', other, job.deadline, 0}
+      end
+      attended[#attended + 1] = {other, job.door, ms(present_ms)}
+      if #earlier < args.max_repeats then earlier[#earlier + 1] = other end
+    end
   end
+  if #attended > 1 and not args.is_new then return attended end
 end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
@@ -72,7 +84,7 @@ if args.inbox or args.webhook then  -- the producer reads the result later
 end
 add('door', args.door)
 redis.call('HSET', RECORD .. id, unpack(record))
-if repeats then redis.call('SET', repeats, id, 'PX', ms(deadline - now)) end
+if repeats then redis.call('SET', repeats, table.concat({id, unpack(earlier)}, ' '), 'PX', ms(deadline - now)) end
 if args.attended_ms then redis.call('ZADD', ATTENDED, now + args.attended_ms, id) end
 redis.call('SET', PROMPT .. id, ARGV[3])
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)

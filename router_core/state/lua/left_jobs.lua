@@ -1,8 +1,10 @@
+-- @include silence
 -- The unfinished jobs whose callers have left for good: no door renews their leases. Each is offered again after
 -- `again_ms`, in case the worker that ends it dies before. It cannot be joined any more.
--- Arguments: limit, again_ms
+-- Arguments: limit, again_ms, silence (see silence.lua)
 -- Reply: {id...}
 local left = {}
+if end_silence(args.silence, now) then return left end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', ATTENDED, '-inf', now, 'LIMIT', 0, args.limit)) do
   local state = redis.call('HGET', RECORD .. id, 'state')
   if not state or state == 'done' then

@@ -15,11 +15,16 @@ from typing import Any
 
 import redis
 
-from tests.chaos.judge import fault_verdict, outage_verdict, torture_verdict
+from tests.chaos.judge import door_verdict, fault_verdict, outage_verdict, torture_verdict
 from tests.chaos.judge.aof import UnreadableLog
 from tests.chaos.judge.evidence import gather
 
-VERDICTS: dict[str, Any] = {"torture": torture_verdict, "faults": fault_verdict, "outage": outage_verdict}
+VERDICTS: dict[str, Any] = {
+    "torture": torture_verdict,
+    "faults": fault_verdict,
+    "outage": outage_verdict,
+    "door": door_verdict,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

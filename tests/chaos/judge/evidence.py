@@ -113,6 +113,9 @@ class Evidence:
     """What keeps calls from a target: breakers and cooldowns."""
     counters: dict[str, int] = field(default_factory=dict)
     incidents: dict[str, dict[str, str]] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+    """Every job on the server that is neither ended nor held."""
+    directory: Path | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -135,6 +138,7 @@ def gather(directory: Path, client: Any) -> Evidence:
         hooks=list(read_lines(directory / "hooks.jsonl")),
         faults=[Fault(**{"ended": row["began"], **row}) for row in read_lines(directory / "faults.jsonl")],
     )
+    evidence.directory = directory
     _read_server(evidence, client)
     return evidence
 
@@ -168,6 +172,9 @@ def _read_server(evidence: Evidence, client: Any) -> None:
     for key in client.smembers("rq:queues"):
         for registry in TERMINAL_REGISTRIES:
             evidence.registries.update(client.zrange(f"rq:{registry}:{key.removeprefix('rq:queue:')}", 0, -1))
+    for job in client.zrange("of:unfinished", 0, -1):
+        if client.hget(f"of:job:{job}", "state") != "held":
+            evidence.running.add(job)
     sizes = {key: client.llen(key) for key in client.scan_iter("rq:queue:*", count=1000)}
     for pattern in WAITING_SETS:
         sizes.update({key: client.zcard(key) for key in client.scan_iter(pattern, count=1000)})

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from openfall.producers.gateway.callers import Callers
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import attend
-from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.attendance import AttendedJob
 from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 
@@ -79,20 +74,12 @@ def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url
     run(main)
 
 
-def test_a_killed_door_of_this_machine_is_gone_when_another_starts(redis_url: str, tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
-        pass
-
+def test_a_door_that_was_killed_on_any_machine_has_no_callers(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with RedisConnection(redis_url) as link:
-            prefix = Callers(link).door.rpartition("-")[0].rpartition("-")[0]
-            doors = [f"{prefix}-{killed.pid}-a1b2c3", f"{prefix}-{os.getpid()}-a1b2c3", "door-elsewhere-1-a1b2c3"]
-            await asyncio.gather(*(attend(link, door, ()) for door in [*doors, f"{prefix}-{os.getppid()}-a1b2c3"]))
-            callers = Callers(link)
-            await callers.start()
-            present = await attend(link, callers.door, ())
-            await callers.stop()
-        assert set(present) == {"door-elsewhere-1-a1b2c3", f"{prefix}-{os.getppid()}-a1b2c3", callers.door}
+        async with open_door(redis_url, tmp_path, stall, pools=()) as door:
+            killed = AttendedJob("job", "door-elsewhere-1-a1b2c3", 3)
+            async with asyncio.timeout(2):
+                assert await door.gateway.callers.check([killed]) == (("job", killed.door),)
 
     run(main)
 

@@ -58,7 +58,6 @@ def test_a_request_at_a_killed_door_is_answered_at_another_and_bought_once(redis
             process.kill()
             with pytest.raises(httpx.TransportError):
                 await lost
-            await _until_gone(door)
             again = asyncio.create_task(door.chat())
             gate.set()
             response = await again
@@ -66,16 +65,6 @@ def test_a_request_at_a_killed_door_is_answered_at_another_and_bought_once(redis
         assert len(door.upstream.calls_received) == 1
 
     run(main)
-
-
-async def _until_gone(door: Door) -> None:
-    """Wait until the presence of the killed door has ended: 3 s."""
-    async with asyncio.timeout(20):
-        while True:
-            seconds, _ = await door.link.command("TIME")
-            if await door.link.command("ZCOUNT", keys.DOORS, int(seconds) * 1000, "+inf") == 1:
-                return
-            await asyncio.sleep(0.05)
 
 
 def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(redis_url: str, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""A connection to the door: its head is bounded in bytes and time, and it is asked whether its caller has left."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_CONNECTIONS = 10_000
+"""Of one process."""
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 30.0
+"""How long the head of a request may take to arrive: a connection that sends none is closed."""
+
+EXTENSION = "openfall.connection"
+_HANG_UP = getattr(select, "POLLRDHUP", 0)
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's connection with limits of its own: it has none for what sends no request, or no end of a head."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_bytes = 0
+        self._head_is_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_is_due is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        super().data_received(data)
+        if self._head_is_due is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def has_hung_up(self) -> bool:
+        """Whether the caller has closed its side, although what it sent before has not all been read."""
+        own = self.transport.get_extra_info("socket")
+        if not _HANG_UP or self.transport.is_closing() or own is None or own.fileno() < 0:
+            return bool(self.transport.is_closing())
+        poll = select.poll()
+        poll.register(own.fileno(), _HANG_UP)
+        return bool(poll.poll(0))
+
+    def _await_head(self) -> None:
+        self._stop_waiting()
+        self._head_is_due = self.loop.call_later(HEAD_SECONDS, self._refuse, b"408 Request Timeout")
+
+    def _stop_waiting(self) -> None:
+        self._head_bytes = 0
+        if self._head_is_due is not None:
+            self._head_is_due.cancel()
+            self._head_is_due = None
+
+    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
+        self._stop_waiting()
+        with suppress(OSError, RuntimeError):
+            self.transport.write(b"HTTP/1.1 %b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status, headers))
+        self.transport.close()

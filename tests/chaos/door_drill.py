@@ -1,0 +1,223 @@
+"""Scenario door: requests at several doors while clients, doors and workers are killed, and the upstream is away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.processes import BenchmarkError, Child, started
+from benchmarks.server import find_free_port
+from tests.chaos.door_plan import AWAY_SECONDS, DoorPlan
+from tests.chaos.environment import Environment, Service, environment, mock_upstream, now_ms, write_line
+from tests.chaos.harness import commit_faults, judge, workers
+from tests.chaos.progress import Progress
+from tests.chaos.worker_pool import WorkerPool, until
+
+LATENCY_MS = 300.0
+DELTA_MS = 40.0
+SLOW_MS = 120_000.0
+SLOTS = 40
+ORPHAN_SECONDS = 20.0
+"""After this time no job runs for a caller who has left."""
+STANDSTILL_SECONDS = 120.0
+MAX_RESTART_SECONDS = 1.5
+
+
+@dataclass
+class Restarted:
+    """A process that is killed, and started again after a moment. `done`: it ended by itself, with 0."""
+
+    name: str
+    argv: list[str]
+    directory: Path
+    starts: int = 0
+    done: bool = False
+    stack: ExitStack = field(default_factory=ExitStack)
+    child: Child | None = None
+
+    def start(self) -> None:
+        self.starts += 1
+        log = self.directory / f"{self.name}-{self.starts:03}.log"
+        self.child = self.stack.enter_context(started(self.argv, log))
+
+    @property
+    def ready(self) -> bool:
+        return self.child is not None and '"ready"' in self.child.log.read_text(errors="replace")
+
+    def kill(self) -> int:
+        """SIGKILL; returns the pid."""
+        assert self.child is not None
+        pid = self.child.popen.pid
+        self.child.popen.send_signal(signal.SIGKILL)
+        self.child.popen.wait()
+        self.stack.close()
+        self.child = None
+        return pid
+
+
+@dataclass
+class DoorFaults:
+    """Kills doors, clients and workers, and takes the upstream away."""
+
+    environment: Environment
+    pool: WorkerPool
+    doors: list[Restarted]
+    clients: list[Restarted]
+    upstream: Service
+    random: random.Random
+    log_line: Callable[[str], None]
+
+    def by_kind(self) -> dict[str, Any]:
+        return {
+            "door": self.kill_door, "client": self.kill_client, "worker": self.kill_worker,
+            "upstream-away": self.take_away,
+        }  # fmt: skip
+
+    async def kill_door(self) -> None:
+        if choices := [each for each in self.doors if each.ready]:
+            await self._restart(self.random.choice(choices), "door")
+
+    async def kill_client(self) -> None:
+        choices = [each for each in self.clients if each.child is not None and each.child.popen.poll() is None]
+        if choices:
+            await self._restart(self.random.choice(choices), "client")
+
+    async def _restart(self, victim: Restarted, kind: str) -> None:
+        began = now_ms()
+        pid = victim.kill()
+        write_line(self.environment.fault_log.path, {"kind": kind, "began": began, "pid": pid, "job": victim.name})
+        self.log_line(f"kill -9 {victim.name} ({pid})")
+        await asyncio.sleep(self.random.uniform(0, MAX_RESTART_SECONDS))
+        victim.start()
+
+    async def kill_worker(self) -> None:
+        victim = self.random.choice(await until(lambda: self.pool.undisturbed("gpu") or None))
+        self.pool.kill(victim, "worker")
+        self.log_line(f"kill -9 a worker ({victim.pid})")
+
+    async def take_away(self) -> None:
+        began = now_ms()
+        self.upstream.kill()
+        self.log_line(f"the upstream is away for {AWAY_SECONDS:g} s")
+        await asyncio.sleep(AWAY_SECONDS)
+        await asyncio.to_thread(self.upstream.start)
+        self.environment.fault_log.note("upstream-away", began, ended=now_ms())
+
+
+async def run(plan: DoorPlan, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Run a plan in an empty directory; returns the verdict, with the problems of the run."""
+    options = ["--delta-ms", str(DELTA_MS)]
+    upstream = mock_upstream("mock", LATENCY_MS, directory)
+    slow = mock_upstream("slow", SLOW_MS, directory)
+    upstream.options = [*upstream.options, *options]
+    for row in plan.plans():
+        write_line(directory / "requests.jsonl", row)
+    with environment(directory, SLOTS, [upstream, slow]) as env, ExitStack() as stack:
+        env.write_config(_fleet_config(upstream, slow))
+        doors, urls = _doors(plan, env)
+        clients = _clients(plan, directory, urls)
+        for each in (*doors, *clients):
+            stack.callback(each.stack.close)
+        with workers(env, [*["gpu"] * plan.workers, "degrade"]) as pool:
+            supervising = asyncio.create_task(pool.supervise())
+            try:
+                for door in doors:
+                    door.start()
+                await pool.wait_until_ready()
+                await until(lambda: all(door.ready for door in doors) or None, what="the doors")
+                faults = DoorFaults(env, pool, doors, clients, upstream, random.Random(plan.seed), progress.log_line)
+                await _let_clients_work(plan, faults, progress)
+                progress.log_line(f"every client is done; {ORPHAN_SECONDS:g} s until the judge looks for orphans")
+                await asyncio.sleep(ORPHAN_SECONDS)
+                verdict = await judge("door", directory, env.server.url)
+                if supervising.done():
+                    supervising.result()
+            finally:
+                supervising.cancel()
+                await asyncio.gather(supervising, return_exceptions=True)
+    return {**verdict, "problems": env.fault_log.problems}
+
+
+async def _let_clients_work(plan: DoorPlan, faults: DoorFaults, progress: Progress) -> None:
+    for client in faults.clients:
+        client.start()
+    progress.log_line(f"{plan.requests:,} jobs over {plan.seconds:.0f} s, {plan.doors} doors, seed {plan.seed}")
+    committing = asyncio.create_task(commit_faults(plan.faults(), faults.by_kind()))
+    try:
+        await _until_done(faults, committing)
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+
+
+async def _until_done(faults: DoorFaults, committing: asyncio.Task[None]) -> None:
+    """Return when every client has ended by itself, and every fault is over."""
+    loop, directory = asyncio.get_running_loop(), faults.environment.directory
+    deadline, before = loop.time() + STANDSTILL_SECONDS, -1
+    while not (committing.done() and all(map(_ended, faults.clients))):
+        size = sum(path.stat().st_size for path in directory.glob("client-*.jsonl"))
+        if size != before:
+            deadline, before = loop.time() + STANDSTILL_SECONDS, size
+        if loop.time() > deadline:
+            faults.environment.fault_log.problems.append("the clients stand still")
+            return
+        await asyncio.sleep(0.2)
+    committing.result()
+
+
+def _ended(client: Restarted) -> bool:
+    if client.child is None or client.child.popen.poll() is None:
+        return False
+    if client.child.popen.returncode:
+        raise BenchmarkError(f"a client failed: {client.child.last_output}")
+    return True
+
+
+def _doors(plan: DoorPlan, env: Environment) -> tuple[list[Restarted], list[str]]:
+    """The doors, each with a configuration of its own, and their addresses. The last has two processes."""
+    fleet, doors, urls = yaml.safe_load(env.config.read_text()), [], []
+    for number in range(plan.doors):
+        port, file = find_free_port(), env.directory / f"door-{number}.yaml"
+        section = {"listen": [f"127.0.0.1:{port}"], "processes": 1 + (number == plan.doors - 1)}
+        file.write_text(yaml.safe_dump({**fleet, "gateway": section}))
+        argv = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce"]
+        doors.append(Restarted(f"door-{number}", argv, env.directory))
+        urls.append(f"http://127.0.0.1:{port}")
+    return doors, urls
+
+
+def _clients(plan: DoorPlan, directory: Path, urls: list[str]) -> list[Restarted]:
+    clients = []
+    for number in range(plan.clients):
+        argv = [sys.executable, "-m", "tests.chaos.door_client", "--directory", str(directory), "--number", str(number)]
+        argv += ["--of", str(plan.clients), "--doors", ",".join(urls), "--seconds", str(plan.seconds)]
+        clients.append(Restarted(f"client-{number}", argv, directory))
+    return clients
+
+
+def _fleet_config(upstream: Service, slow: Service) -> dict[str, Any]:
+    """The breakers are quick, so that an outage of some seconds spans several of their periods."""
+    rows = {"mock": upstream, "slow": slow}
+    return {
+        "pools": {"gpu": {}},
+        "backends": {
+            name: {"protocol": "openai", "url": f"{service.url}/v1", "pool": "gpu", "slots": 60}
+            for name, service in rows.items()
+        },
+        "models": {name: {"upstream": name, "backends": [name]} for name in rows},
+        "roles": {"chat": {"chain": ["mock"]}, "slow": {"chain": ["slow"]}},
+        "urgency": {"interactive": {"reply_within": "100s", "first_token_timeout": "90s", "timeout": "110s"}},
+        "retry": {"max_retries": 0},
+        "breakers": {"consecutive_failures": 3, "open_for": "1s", "open_for_max": "2s", "slow_start": "1s"},
+        "open_fall": {"release": {"initial": 8, "max": 60}},
+        "workers": {"slots": SLOTS},
+    }

@@ -1,0 +1,147 @@
+"""Repeats of a request that meet its other callers, at this door or at another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway.gateway import Gateway
+from openfall.router_core.state import keys
+from openfall.router_core.state.attendance import AttendedJob
+from tests.faults import COMPLETION, answer, cut_events, events, piece
+from tests.producers.gateway.door import SAY, Door, open_door, run, served
+
+CHAT = "/v1/chat/completions"
+BRIEFLY = {"X-Openfall-Wait": "200ms"}
+
+
+@asynccontextmanager
+async def two_doors(redis_url: str, home: Path, **more: Any) -> AsyncIterator[tuple[Door, Door]]:
+    """Two doors of one fleet."""
+    async with open_door(redis_url, home, answer(COMPLETION), **more) as first:
+        gateway = Gateway.of(AsyncOpenfall(config=first.gateway.config, retry_for=1.0))
+        async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+            yield first, replace(first, url=url, http=http, gateway=gateway)
+
+
+async def ask(door: Door, **headers: str) -> str:
+    """The job of the same request, which is waited for briefly."""
+    response = await door.http.post(CHAT, json={"model": "chat", **SAY}, headers={**BRIEFLY, **headers})
+    return response.headers["x-openfall-job"]
+
+
+@asynccontextmanager
+async def waiting(door: Door) -> AsyncIterator[str]:
+    """A caller who waits; its job."""
+    before = set(await door.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
+    request = asyncio.create_task(door.chat())
+    async with asyncio.timeout(10):
+        while not (jobs := set(await door.link.command("ZRANGE", keys.UNFINISHED, 0, -1)) - before):
+            await asyncio.sleep(0.01)
+    try:
+        yield jobs.pop().decode()
+    finally:
+        request.cancel()
+        await asyncio.wait([request])
+
+
+def test_the_same_request_at_another_door_while_the_first_caller_waits_is_another_job(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path, pools=()) as (first, second), waiting(first) as job:
+            assert await ask(second) != job
+            assert await ask(first) != job
+
+    run(main)
+
+
+def test_each_of_two_repeats_at_once_joins_a_job_of_its_own(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path, pools=()) as (first, second):
+            async with waiting(first) as job, waiting(second) as other:
+                pass
+            repeats = await asyncio.gather(ask(first), ask(second))
+        assert set(repeats) == {job, other}
+
+    run(main)
+
+
+def test_a_repeat_that_arrives_as_the_first_door_lets_go_joins_the_job(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path, pools=()) as (first, second):
+            async with waiting(first) as job:
+                pass
+            assert await ask(second) == job
+
+    run(main)
+
+
+def test_the_same_question_after_its_answer_is_a_new_job_even_when_its_door_is_gone(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path) as (first, second):
+            answered = (await first.chat()).headers["x-openfall-job"]
+            await first.gateway.callers.stop()
+            await first.link.command("DEL", keys.DOORS)
+            again = (await second.chat()).headers["x-openfall-job"]
+        assert again != answered
+
+    run(main)
+
+
+def test_a_job_of_the_background_whose_id_reached_no_caller_is_joined(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path, pools=()) as (first, second):
+            body = {"model": "chat", "input": "x", "background": True}
+            sent = (await first.http.post("/v1/responses", json=body)).json()["id"]
+            job = sent.removeprefix("resp_")
+            first.gateway.callers.add(job)
+            await first.gateway.callers.let_go(job, 15)  # as if the response had reached no caller
+            again = (await second.http.post("/v1/responses", json=body)).json()["id"]
+            third = (await first.http.post("/v1/responses", json=body)).json()["id"]
+        assert again == sent
+        assert third != sent
+
+    run(main)
+
+
+def test_a_door_asks_nothing_about_its_own_callers(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with two_doors(redis_url, tmp_path, pools=()) as (first, _), waiting(first) as job:
+            callers = first.gateway.callers
+            left = await callers.check([AttendedJob(job, callers.door, 3), AttendedJob("other", callers.door, 3)])
+        assert left == (("other", callers.door),)
+
+    run(main)
+
+
+def test_a_repeated_stream_of_a_job_that_began_anew_has_the_answer_alone(redis_url: str, tmp_path: Path) -> None:
+    again = asyncio.Event()
+
+    async def second_attempt(writer: asyncio.StreamWriter) -> None:
+        await again.wait()
+        await events(piece(content="A lantern "), piece(content="festival."), piece("stop"))(writer)
+
+    async def main() -> None:
+        scripts = (cut_events(piece(content="A lan")), second_attempt)
+        async with open_door(redis_url, tmp_path, *scripts) as door:
+            broken = await door.chat(stream=True)
+            again.set()
+            whole = await door.chat(stream=True)
+        assert '"code":"restarted"' in broken.text
+        assert whole.headers["x-openfall-job"] == broken.headers["x-openfall-job"]
+        chunks = [json.loads(line[6:]) for line in whole.text.splitlines() if line.startswith("data: {")]
+        assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "A lantern festival."
+        assert len(door.upstream.calls_received) == 2
+
+    run(main)
