@@ -10,6 +10,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
+from openfall.workers.backends.error_mapping import words_in_place_of
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
     StreamAssembler,
@@ -22,7 +23,7 @@ from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import merge_usage, read_message_usage, usage_piece
 
-_REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn"})
+_REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "compaction"})
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the kind of the block that its text extends, and the field of it."""
@@ -46,8 +47,10 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     content = document.get("content") if isinstance(document, dict) else None
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
+    if isinstance(document, dict) and content is None and document.get("stop_reason"):
+        content = []
     if not isinstance(content, list):
-        return malformed("the answer has no content")
+        return words_in_place_of(document, "the answer has no content")
     stop = _stop_reason(document, content, ended=ended)
     if isinstance(stop, Failure):
         return stop

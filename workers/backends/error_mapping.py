@@ -58,6 +58,17 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     return Failure(error_class=error_class, detail=detail, retry_after=wait, http_status=upstream.status)
 
 
+def words_in_place_of(document: Any, missing: str) -> Failure:
+    """The failure of a 200 that is no answer: by its words if it has some (`{"code": 1261, "msg": "..."}`), else
+    malformed. A gateway may write an error like this."""
+    failure = Failure(error_class=ErrorClass.MALFORMED, detail=missing)
+    if not isinstance(document, dict) or not (words := _words(document)):
+        return failure
+    upstream = UpstreamError(None, frozenset(_codes(None, document)), words[:MAX_MESSAGE_LENGTH])
+    detail = f"{missing}: {_detail(200, upstream, document)}"
+    return Failure(error_class=find_class(upstream) or ErrorClass.MALFORMED, detail=shorten(detail))
+
+
 def find_error(document: Any) -> Any:
     """The value of `error` in a body, or in the only element of a list; None if there is none.
 
@@ -70,7 +81,8 @@ def find_error(document: Any) -> Any:
     error = document.get("error") or _first(document.get("errors")) or _base_error(document.get("base_resp"))
     if error is None and document.get("object") == "error":
         return document
-    return error[0] if isinstance(error, list) and error else error
+    error = error[0] if isinstance(error, list) and error else error
+    return error if not isinstance(error, dict) or any(error.values()) else None
 
 
 def _base_error(value: Any) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from openfall.router_core.vocabulary import ErrorClass
 CUT_OFF = "the answer has no finish reason: it was cut off"
 
 _SUCCESSES: Mapping[str, str] = {
-    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "eos": "stop",
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "compaction": "stop",
+    "eos": "stop",
     "eos_token": "stop", "stop_token": "stop", "end": "stop", "complete": "stop", "completed": "stop", "done": "stop",
     "length": "length", "max_tokens": "length", "max_output_tokens": "length", "max_completion_tokens": "length",
     "max_length": "length", "model_length": "length", "token_limit": "length",
@@ -34,8 +35,8 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
         "the answer ran into the end of the context",
     ),
     ErrorClass.INVALID_OUTPUT: (
-        "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error",
-        "the model wrote a tool call that cannot be read",
+        "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error repetition",
+        "the model wrote what cannot be used: a broken tool call, or one text again and again",
     ),
     ErrorClass.OVERLOADED: (
         "insufficient_system_resource network_error model_error server_error internal_error overloaded",
@@ -49,6 +50,8 @@ _NAME = re.compile(r"[\w .:-]{1,40}")
 def read_finish_reason(reason: Any) -> str | Failure:
     """OpenAI's reason for a successful end; a `Failure` for any other. `MAX_TOKENS` and `content_filter: SAFETY` are
     known in any case and with any prefix."""
+    if isinstance(reason, Mapping):  # of SGLang's own protocol
+        reason = reason.get("type")
     words = [str(reason).lower().strip(), *re.split(r"[\s:.]+", str(reason).lower().removeprefix("finish_reason_"))]
     for word in words:
         if word in _SUCCESSES and word in (words[0], words[-1]):

@@ -9,7 +9,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_mapping import classify, find_error
+from openfall.workers.backends.error_mapping import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
 from openfall.workers.backends.parsing import (
@@ -49,7 +49,7 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = _message(choice) if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return malformed("the answer has no choices")
+        return words_in_place_of(document, "the answer has no choices")
     if error := find_error(choice) or choice.get("finish_reason") == "error":
         body = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
         return classify(200, {}, dumps(body))
@@ -57,11 +57,16 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     if isinstance(finish, Failure):
         return finish
     text, calls = content_text(message.get("content")), message.get("tool_calls") or message.get("function_call")
-    if message.get("refusal") and not text and not calls:
+    if (message.get("refusal") or _is_refused(message.get("content"))) and not text and not calls:
         return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
     choice |= {"message": message, "finish_reason": finish}
     _number(choices)
     return Completion(text=text, finish_reason=finish, body=document)
+
+
+def _is_refused(content: Any) -> bool:
+    """Whether a content has a part that is a refusal."""
+    return isinstance(content, list) and any(isinstance(part, dict) and part.get("refusal") for part in content)
 
 
 def _number(choices: Any) -> None:
@@ -78,19 +83,21 @@ def _number(choices: Any) -> None:
 def _message(choice: dict[str, Any]) -> Any:
     """The message of a choice, under the names that servers use. The arguments of its tool calls become texts."""
     message = choice.get("message") or choice.get("delta")
+    if message is None and "text" not in choice and choice.get("finish_reason") not in (None, "stop"):
+        return {"role": "assistant", "content": None}  # Gemini, once thinking has used up the limit
     if message is None and isinstance(choice.get("text"), str):
         return {"role": "assistant", "content": choice["text"]}
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
-            function["arguments"] = arguments_text(function["arguments"])
+        if isinstance(function, dict) and not isinstance(function.get("arguments"), str):
+            function["arguments"] = arguments_text(function.get("arguments")) or "{}"
     return message
 
 
 def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
     """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end."""
-    if reason := choice.get("finish_reason"):
+    if (reason := choice.get("finish_reason")) and reason not in ("null", "none"):
         return read_finish_reason(reason)
     calls = message.get("tool_calls")
     has_content = any(message.get(key) for key in ("content", "refusal", "function_call", "reasoning_content"))

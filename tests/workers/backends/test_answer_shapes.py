@@ -101,7 +101,7 @@ def test_whoever_waits_for_an_answer_of_reasoning_alone_gets_a_text() -> None:
     assert (outcome.text, answer_text(outcome.body)) == ("", "It is 4.")
 
 
-@pytest.mark.parametrize("content", [None, "", []])
+@pytest.mark.parametrize("content", [None, "", [], [{"type": "refusal", "refusal": "I cannot."}]])
 def test_a_refusal_is_reported_as_one(content: Any) -> None:
     message = {"role": "assistant", "content": content, "refusal": "I cannot help with that."}
     outcomes = (to_outcome(completion(message)), streamed(chunk(refusal="I can"), chunk(refusal="not"), chunk("stop")))
@@ -116,7 +116,8 @@ FINISHES = {
     "content_filter: PROHIBITED_CONTENT": E.CONTENT_FILTER, "SAFETY": E.CONTENT_FILTER, "sensitive": E.CONTENT_FILTER,
     "RECITATION": E.CONTENT_FILTER, "model_context_window_exceeded": E.CONTEXT_OVERFLOW,
     "function_call_filter: MALFORMED_FUNCTION_CALL": E.INVALID_OUTPUT, "network_error": E.OVERLOADED,
-    "insufficient_system_resource": E.OVERLOADED, "abort": E.MALFORMED, "cosmic_ray": E.MALFORMED, "7": E.MALFORMED,
+    "insufficient_system_resource": E.OVERLOADED, "repetition": E.INVALID_OUTPUT, "null": "stop",
+    "abort": E.MALFORMED, "cosmic_ray": E.MALFORMED, "7": E.MALFORMED,
 }  # fmt: skip
 
 
@@ -125,6 +126,48 @@ def test_a_finish_reason_is_known_or_no_success(reason: str, meant: Any) -> None
     for outcome in (to_outcome(completion({"content": "A"}, reason)), streamed(chunk(reason, content="A"))):
         known = outcome.finish_reason if isinstance(outcome, Completion) else outcome.error_class
         assert known == meant
+
+
+def test_an_answer_without_a_message_whose_limit_is_used_up_is_a_cut_answer() -> None:
+    outcome = answered(to_outcome({"choices": [{"index": 0, "finish_reason": "length"}]}))
+    assert (outcome.text, outcome.finish_reason) == ("", "length")
+
+
+@pytest.mark.parametrize("arguments", [None, {}])
+def test_a_call_without_arguments_has_an_empty_object(arguments: Any) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    assert calls_of(to_outcome(completion({"content": None, "tool_calls": [call]}))) == [("a", "f", "{}")]
+
+
+@pytest.mark.parametrize("error", [{"code": 0, "message": ""}, {"message": None, "code": None}, {}, "", [], 0])
+def test_an_error_that_says_nothing_costs_no_answer(error: Any) -> None:
+    body = dumps({**completion({"content": "A"}), "error": error})
+    assert answered(parse_completion(body, {})).text == "A"
+
+
+@pytest.mark.parametrize(
+    ("body", "meant", "words"),
+    [
+        ({"code": 1261, "msg": "Prompt exceeds max length", "success": False}, E.CONTEXT_OVERFLOW, "1261: Prompt"),
+        ({"detail": "Not allowed"}, E.MALFORMED, "Not allowed"),
+        ({"message": "Too many requests", "status": "fail"}, E.RATE_LIMITED, "Too many requests"),
+        ({"result": None}, E.MALFORMED, "the answer has no choices"),
+    ],
+)
+def test_an_error_in_place_of_an_answer_is_read_in_its_words(body: Any, meant: E, words: str) -> None:
+    outcome = parse_completion(dumps(body), {})
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is meant
+    assert words in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "finish"),
+    [(None, "end_turn", "end_turn"), ([{"type": "compaction", "content": "x"}], "compaction", "compaction")],
+)
+def test_a_message_that_is_empty_or_was_compacted_is_an_answer(content: Any, reason: str, finish: str) -> None:
+    outcome = parse_message(dumps({"type": "message", "content": content, "stop_reason": reason}), {})
+    assert answered(outcome).finish_reason == finish
 
 
 def test_a_piece_with_another_id_under_the_same_index_is_another_call() -> None:

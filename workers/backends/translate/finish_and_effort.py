@@ -8,6 +8,7 @@ FINISH: Mapping[str, str] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "pause_turn": "stop",
+    "compaction": "stop",
     "max_tokens": "length",
     "tool_use": "tool_calls",
 }
