@@ -7,6 +7,23 @@ const tools = [{ name: "look", input_schema: schema }];
 const common = { model: "chat", max_tokens: 64, messages };
 
 await run({
+  "message batch": async () => {
+    const params = { model: "chat", max_tokens: 64, messages: [{ role: "user", content: "Haruka waves" }] };
+    let batch = await client.messages.batches.create({ requests: [{ custom_id: "a", params }] });
+    while (batch.processing_status !== "ended") {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      batch = await client.messages.batches.retrieve(batch.id);
+    }
+    equal(batch.request_counts.succeeded, 1);
+    const rows = [];
+    for await (const row of await client.messages.batches.results(batch.id)) rows.push(row);
+    equal([rows[0].custom_id, rows[0].result.message.content[0].text], ["a", text]);
+    const listed = [];
+    for await (const each of client.messages.batches.list()) listed.push(each.id);
+    equal(listed.includes(batch.id), true);
+    equal((await client.messages.batches.delete(batch.id)).type, "message_batch_deleted");
+    equal(await statusOf(() => client.messages.batches.retrieve(batch.id)), 404);
+  },
   "whole answer": async () => {
     const answer = await client.messages.create(common);
     equal(answer.content[0].text, text);

@@ -1,4 +1,4 @@
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import { door, equal, run, schema, statusOf, text } from "./report.mjs";
 
 const client = new OpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
@@ -41,6 +41,33 @@ await run({
     for await (const event of stream) numbers.push(event.sequence_number);
     equal(numbers[0], 2);
     equal((await client.responses.retrieve(begun.id)).output_text, text);
+  },
+  "files and a batch": async () => {
+    const line = (id) => JSON.stringify({ custom_id: id, method: "POST", url: "/v1/chat/completions", body: { model: "chat", messages } });
+    const file = await client.files.create({
+      file: await toFile(Buffer.from(`${line("a")}\n${line("b")}\n`), "in.jsonl"),
+      purpose: "batch",
+      expires_after: { anchor: "created_at", seconds: 3600 },
+    });
+    equal([file.filename, file.expires_at - file.created_at], ["in.jsonl", 3600]);
+    let batch = await client.batches.create({
+      input_file_id: file.id,
+      endpoint: "/v1/chat/completions",
+      completion_window: "24h",
+    });
+    while (!["completed", "failed"].includes(batch.status)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      batch = await client.batches.retrieve(batch.id);
+    }
+    equal(batch.request_counts, { total: 2, completed: 2, failed: 0 });
+    const rows = (await (await client.files.content(batch.output_file_id)).text()).trim().split("\n").map(JSON.parse);
+    equal(rows.map((row) => row.custom_id).sort(), ["a", "b"]);
+    equal(rows[0].response.body.choices[0].message.content, text);
+    equal(await statusOf(() => client.batches.cancel(batch.id)), 400);
+    equal((await client.files.delete(file.id)).deleted, true);
+    const listed = [];
+    for await (const each of client.batches.list()) listed.push(each.id);
+    equal(listed.includes(batch.id), true);
   },
   "models": async () => {
     const ids = [];
