@@ -1,4 +1,4 @@
-"""`openfall batch list`, `status` and `cancel`: batches by their output files or names."""
+"""`openfall batch list`, `status` and `cancel`: batches by their output files, names, or ids at the HTTP door."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.cli.door_batches import (
+    cancel_door_batch,
+    door_batch_values,
+    is_door_batch,
+    list_door_batches,
+)
 from openfall.producers.cli.options import common_options, open_client, with_client
 from openfall.producers.cli.render import plural, show_table
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json
@@ -24,10 +30,11 @@ NOT_SUBMITTED = "not submitted"
 
 
 @click.command("status", short_help="Show the progress of a batch.")
-@click.argument("name", metavar="OUT|NAME")
+@click.argument("name", metavar="OUT|NAME|ID")
 @common_options
 def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
-    """Show the progress of a batch, and why its lines wait. OUT is its output file, NAME its name."""
+    """Show the progress of a batch, and why its lines wait. OUT is its output file, NAME its name, ID that
+    of a batch of the HTTP door."""
     values = _status(name, config_path)
     if as_json:
         show_json(values)
@@ -39,6 +46,8 @@ def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     from openfall.producers.batch.journal import read_journal
 
+    if is_door_batch(name):
+        return with_client(config_path, lambda llm: door_batch_values(llm, name))
     saved = _find(name, config_path)
     if saved.plan is None:
         return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
@@ -78,12 +87,16 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 @click.command("list", short_help="List the batches of this machine.")
 @common_options
 def list_batches(config_path: Path | None, as_json: bool) -> None:
-    """List the batches that were run on this machine with this configuration, the last one first."""
+    """List the batches that were run on this machine with this configuration, then those of the HTTP door, of each the
+    last one first."""
     batches = asyncio.run(_list(config_path))
     if as_json:
         show_json(batches)
     elif not batches:
-        print_line("no batch was run on this machine with this configuration: openfall batch run IN -o OUT")
+        print_line(
+            "no batch was run on this machine with this configuration, and none is at the HTTP door: "
+            "openfall batch run IN -o OUT"
+        )
     else:
         show_table(COLUMNS, ([batch[name] for name in COLUMNS] for batch in batches))
 
@@ -93,7 +106,8 @@ async def _list(config_path: Path | None) -> list[dict[str, Any]]:
 
     async with open_client(config_path) as llm:
         saved = list(plan_file.list_batches(llm.config.settings.data_dir))
-        return [await _summarize(llm, batch) for batch in saved]
+        own = [await _summarize(llm, batch) for batch in saved]
+        return own + await list_door_batches(llm)
 
 
 async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
@@ -113,15 +127,19 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
 
 
 @click.command("cancel", short_help="End the jobs of a batch that have no answer yet.")
-@click.argument("name", metavar="OUT|NAME")
+@click.argument("name", metavar="OUT|NAME|ID")
 @common_options
 def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
-    """End the jobs of a batch that have no answer yet. Answers stay. OUT is its output file, NAME its name.
+    """End the jobs of a batch that have no answer yet. Answers stay. OUT is its output file, NAME its name, ID that of
+    a batch of the HTTP door.
 
     `batch run --retry-failed` submits the cancelled lines again.
     """
     from openfall.producers.batch.journal import is_written
 
+    if is_door_batch(name):
+        _cancel_at_door(name, config_path, as_json)
+        return
     saved = _find(name, config_path)
     if saved.plan is None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
@@ -135,6 +153,16 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
             f"a run of this batch is still active. It writes the results into {saved.out}, and may submit more lines: "
             "stop it with Ctrl-C, then cancel again"
         )
+
+
+def _cancel_at_door(batch_id: str, config_path: Path | None, as_json: bool) -> None:
+    values = with_client(config_path, lambda llm: cancel_door_batch(llm, batch_id))
+    if as_json:
+        show_json(values)
+    elif values["before"] == values["status"]:
+        echo(f"{batch_id} is {values['status']}: nothing has changed")
+    else:
+        echo(f"{batch_id} is {values['status']}: its keeper ends the lines that have no answer")
 
 
 async def _cancel(llm: AsyncOpenfall, saved: SavedBatch) -> tuple[int, int]:
