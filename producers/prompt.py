@@ -29,11 +29,14 @@ _NAMES: Mapping[Dialect, Mapping[str, str]] = {
     "ollama": {
         "max_tokens": "num_predict", "temperature": "temperature", "top_p": "top_p", "stop": "stop", "seed": "seed",
     },
+    "responses": {"max_tokens": "max_output_tokens", "temperature": "temperature", "top_p": "top_p"},
 }  # fmt: skip
 """Their names in each dialect. A caller writes other parameters into the body."""
 
-_NUMBERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "num_predict", "seed")
-_LENGTHS = ("max_tokens", "max_completion_tokens")
+_NUMBERS = (
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "seed",
+)  # fmt: skip
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """Answer lengths that must be 1 or more. Ollama's `num_predict` also takes -1 and -2."""
 
 
@@ -58,15 +61,19 @@ def build_body(
         raise BadRequest(
             f"the prompt must be text, a list of messages, or a whole request body, not {describe(prompt)}"
         )
+    name = "input" if dialect == "responses" else "messages"
     if isinstance(prompt, str):
         if not prompt.strip():
             raise BadRequest("the prompt is empty")
-        body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
+        body: dict[str, Any] = {name: [{"role": "user", "content": prompt}]}
     elif isinstance(prompt, Mapping):
         body = dict(prompt)
     else:
-        body = {"messages": list(prompt)}
-    check_messages(body.get("messages"), dialect)
+        body = {name: list(prompt)}
+    if dialect == "responses":
+        check_input(body.get("input"))
+    else:
+        check_messages(body.get("messages"), dialect)
     _check_fields(body, dialect)
     _add_parameters(body, dialect, {name: value for name, value in parameters.items() if value is not None})
     _check_numbers(get_parameters(body, dialect))
@@ -82,6 +89,20 @@ def check_messages(messages: object, dialect: Dialect = "openai") -> None:
         if not isinstance(message, dict):
             raise BadRequest(f"messages[{number}] must be an object {{role, content}}, not {type(message).__name__}")
         _check_message(f"messages[{number}]", message, dialect)
+
+
+def check_input(given: object) -> None:
+    """Raises `BadRequest` unless this is the input of a Response: text, or a list of items."""
+    if isinstance(given, str):
+        return
+    if not isinstance(given, list) or not given:
+        wrong = "" if given is None or isinstance(given, list) else f", not {describe(given)}"
+        raise BadRequest(f"`input` must be text, or a non-empty list of items{wrong}")
+    for number, item in enumerate(given):
+        if not isinstance(item, dict):
+            raise BadRequest(f"input[{number}] must be an object, not {type(item).__name__}")
+        if item.get("type") in (None, "message"):
+            _check_message(f"input[{number}]", item, "responses")
 
 
 def check_size(body: Mapping[str, Any], max_bytes: int) -> int:
@@ -114,6 +135,8 @@ def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) 
 def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:
     content = message.get("content")
     match dialect:
+        case "responses":
+            return isinstance(content, str | list)
         case "openai":
             return isinstance(content, str | list) or (content is None and _has_other_content(message))
         case "anthropic":

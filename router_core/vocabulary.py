@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal, TypeVar
 
-Dialect = Literal["openai", "anthropic", "ollama"]
-"""The wire format of a caller. The job keeps the body in it."""
+Dialect = Literal["openai", "anthropic", "ollama", "responses"]
+"""The wire format of a caller. The job keeps the body in it. `openai` are its chat completions."""
 
 
 class JobKind(StrEnum):

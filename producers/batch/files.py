@@ -21,7 +21,7 @@ from openfall.router_core.printable import escape_json
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 URLS = ("/v1/chat/completions", "/chat/completions")
-EXPORT_URLS = {"openai": URLS[0], "anthropic": "/v1/messages", "ollama": "/api/chat"}
+EXPORT_URLS = {"openai": URLS[0], "anthropic": "/v1/messages", "ollama": "/api/chat", "responses": "/v1/responses"}
 SERVICE_TIERS: Mapping[str, Urgency] = {
     "priority": Urgency.INTERACTIVE,
     "default": Urgency.BACKGROUND,

@@ -57,6 +57,7 @@ TABLE: Mapping[str, Row] = {
     "not_allowed": Row(403, _INVALID, "not_allowed", "permission_error"),
     "unknown_model": Row(404, _INVALID, "model_not_found", "not_found_error"),
     "not_found": Row(404, _INVALID, "not_found", "not_found_error"),
+    "no_previous_response": Row(400, _INVALID, "previous_response_not_found", _INVALID),
     "unknown_url": Row(404, _INVALID, "unknown_url", "not_found_error"),
     "wrong_method": Row(405, _INVALID, "method_not_allowed", _INVALID),
     "idempotency_conflict": Row(422, _INVALID, "idempotency_conflict", _INVALID),

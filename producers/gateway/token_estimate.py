@@ -16,7 +16,7 @@ IMAGE_TOKENS = 1600
 def estimate_tokens(body: Mapping[str, Any]) -> int:
     """The tokens of the system prompt, the messages and the tools of a request; at least 1."""
     size = sum(len(text.encode(errors="surrogatepass")) for text in all_text(body))
-    return max(1, round(size / BYTES_PER_TOKEN) + IMAGE_TOKENS * _images(body.get("messages")))
+    return max(1, round(size / BYTES_PER_TOKEN) + IMAGE_TOKENS * _images([body.get("messages"), body.get("input")]))
 
 
 def _images(value: Any) -> int:

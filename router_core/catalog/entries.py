@@ -96,6 +96,11 @@ class Backend(CatalogEntry):
     api_version: Annotated[str, Format.LITERAL] | None = Field(
         None, description="The `anthropic-version` to send. Without it: a version that is known to work."
     )
+    responses: bool = Field(
+        False,
+        description="Its OpenAI-compatible server has `/responses` too: a request of that API is sent as it is. "
+        "Without it such a request becomes a chat completion, without the tools that the provider runs.",
+    )
     keep_in_memory: SecondsOrZero | None = Field(
         None,
         description="How long an Ollama keeps a model in memory after its last call. "

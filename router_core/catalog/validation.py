@@ -54,6 +54,9 @@ def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         if backend.keep_in_memory is not None and backend.protocol != "ollama":
             remedy = "only an Ollama takes it: write protocol: ollama, or remove it"
             yield CatalogProblem(f"backends.{name}.keep_in_memory", remedy)
+        if backend.responses and backend.protocol != "openai":
+            remedy = "only a server of the openai protocol takes it: remove it"
+            yield CatalogProblem(f"backends.{name}.responses", remedy)
         yield from _keys(f"backends.{name}.api_keys", backend)
 
 

@@ -163,6 +163,8 @@ def judge_body(question: str, answers: Sequence[Answer], dialect: Dialect) -> di
         f"<question>\n{_shortened(question)}\n</question>\n\n{shown}\n\n"
         f"Reply with the number of the best answer alone, 1 to {len(answers)}."
     )
+    if dialect == "responses":
+        return {"input": prompt, "max_output_tokens": VERDICT_TOKENS, "store": False}
     body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
     if dialect == "ollama":
         return body | {"options": {"num_predict": VERDICT_TOKENS}}

@@ -108,10 +108,58 @@ def _of_chat(body: Body) -> Iterator[Piece]:
         yield from _tool_call(0, call, *function)
 
 
+def _of_response(body: Body) -> Iterator[Piece]:
+    call = 0
+    for index, item in enumerate(_objects(body.get("output"))):
+        began = {"type": "response.output_item.added", "output_index": index, "item": emptied(item)}
+        if item.get("type") == "function_call":
+            yield RawEvent(began, 1)
+            yield from _tool_call(0, call, _text(item, "call_id"), _text(item, "name"), item.get("arguments"))
+            call += 1
+        else:
+            yield RawEvent(began)
+            yield from _parts_of_item(index, item)
+        yield RawEvent({"type": "response.output_item.done", "output_index": index, "item": item})
+
+
+def _parts_of_item(index: int, item: Body) -> Iterator[Piece]:
+    """The texts of a message or of reasoning, each in its part."""
+    for place, part in enumerate(_objects(item.get("summary"))):
+        yield _part_added("reasoning_summary_part", index, "summary_index", place, {**part, "text": ""})
+        yield ThinkingPiece(0, _text(part, "text"))
+    for place, part in enumerate(_objects(item.get("content"))):
+        kind = _text(part, "type")
+        field = "refusal" if kind == "refusal" else "text"
+        empty = {**part, field: "", **({"annotations": []} if kind == "output_text" else {})}
+        yield _part_added("content_part", index, "content_index", place, empty)
+        text = _text(part, field)
+        match kind:
+            case "output_text":
+                yield TextPiece(0, text)
+            case "refusal":
+                yield RefusalPiece(0, text)
+            case "reasoning_text":
+                yield ThinkingPiece(0, text)
+    if signature := _text(item, "encrypted_content"):
+        yield SignaturePiece(0, signature)
+
+
+def _part_added(kind: str, index: int, name: str, place: int, part: Body) -> RawEvent:
+    return RawEvent({"type": f"response.{kind}.added", "output_index": index, name: place, "part": part})
+
+
+def emptied(item: Body) -> dict[str, Any]:
+    """An item of a Response at its beginning."""
+    begun = {key: [] if key in ("content", "summary") else value for key, value in item.items()}
+    begun |= {key: "" for key in ("arguments", "input") if key in item}
+    return {**begun, "status": "in_progress"}
+
+
 _READERS: Mapping[Dialect, Callable[[Body], Iterator[Piece]]] = {
     "openai": _of_completion,
     "anthropic": _of_message,
     "ollama": _of_chat,
+    "responses": _of_response,
 }
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openfall.router_core.jobs.response_items import CALLS, FUNCTION_TOOLS, input_messages
 from openfall.router_core.vocabulary import Dialect
 
 Body = Mapping[str, Any]
@@ -19,9 +20,11 @@ _MAX_TOKENS: Mapping[Dialect, tuple[str, ...]] = {
     "openai": ("max_completion_tokens", "max_tokens"),
     "anthropic": ("max_tokens",),
     "ollama": ("num_predict",),
+    "responses": ("max_output_tokens",),
 }
 _IMAGES = ("image", "image_url", "input_image")
 _TOOL_PARTS = ("tool_use", "tool_result")
+_THOUGHTS = ("reasoning_text", "summary_text")
 _REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
 _END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
 _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -46,6 +49,7 @@ def all_text(body: Body) -> Iterator[str]:
     earlier answers, and tool definitions that may not be used.
     """
     yield from _text_parts(body.get("system"))
+    yield from _text_parts(body.get("instructions"))  # responses
     for message in _messages(body):
         texts = _texts_with_tools(message.get("content"))
         yield from (_THINKING.sub(" ", text) for text in texts) if message.get("role") == "assistant" else texts
@@ -55,8 +59,10 @@ def all_text(body: Body) -> Iterator[str]:
 
 
 def has_tools(body: Body) -> bool:
-    """Whether it offers tools, or continues a conversation with a tool call."""
-    if body.get("tools"):
+    """Whether it offers tools, or continues a conversation with a tool call. The tools that a provider of Responses
+    runs do not count: another provider answers without them."""
+    tools = body.get("tools")
+    if tools and ("input" not in body or any(tool.get("type") in FUNCTION_TOOLS for tool in _parts(tools))):
         return True
     return any(
         message.get("role") == "tool"
@@ -77,6 +83,7 @@ def wants_schema(body: Body) -> bool:
         body.get("response_format"),  # openai
         body.get("output_format"),  # anthropic, and its newer field:
         _get(body.get("output_config"), "format"),
+        _get(body.get("text"), "format"),  # responses
     )
     if any(_get(format_, "type") == "json_schema" for format_ in formats):
         return True
@@ -87,12 +94,13 @@ def get_schema(body: Body) -> Any:
     """The JSON Schema that the answer of a request must match; None: the request has none.
 
     openai: `response_format.json_schema.schema`; anthropic: `output_format.schema` or `output_config.format.schema`;
-    ollama: `format`, if it is a schema and not the word "json".
+    ollama: `format`, if it is a schema and not the word "json"; responses: `text.format.schema`.
     """
     places = (
         _get(_get(body.get("response_format"), "json_schema"), "schema"),
         _get(body.get("output_format"), "schema"),
         _get(_get(body.get("output_config"), "format"), "schema"),
+        _get(_get(body.get("text"), "format"), "schema"),
         body.get("format"),
     )
     return next((schema for schema in places if isinstance(schema, Mapping)), None)
@@ -123,23 +131,36 @@ def get_parameters(body: Body, dialect: Dialect) -> Body:
 
 
 def answer_text(body: Body) -> str:
-    """The text of a whole response, without tool calls, and without reasoning unless there is nothing else. Its shape
-    shows its dialect.
+    """The text of a whole response, without tool calls, and without reasoning unless there is nothing else. That of a
+    refusal is its words. Its shape shows its dialect.
 
-    openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`.
+    openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`; responses:
+    `output`, a list of items.
     """
-    choices = body.get("choices")
+    choices, output = body.get("choices"), _parts(body.get("output"))
     message = _get(next(iter(choices), None), "message") if isinstance(choices, list) else body.get("message", body)
+    if output:
+        message = {
+            "content": [part for item in output for key in ("summary", "content") for part in _parts(item.get(key))]
+        }
     content = _get(message, "content")
-    text = "".join(_text_parts(body.get("response") if content is None else content))
+    text = "".join(_text_parts(body.get("response") if content is None else content)) or _refusal_text(message)
     return text if text or has_tool_call(body) else _reasoning_text(message)
+
+
+def _refusal_text(message: Any) -> str:
+    """The words of a refusal: a field of a message, or parts of its content."""
+    refusals = (_get(message, "refusal"), *(part.get("refusal") for part in _parts(_get(message, "content"))))
+    return "".join(text for text in refusals if isinstance(text, str))
 
 
 def _reasoning_text(message: Any) -> str:
     """The reasoning of an answer that consists of nothing else, under the names that providers use."""
     names = ("reasoning_content", "reasoning", "thinking")
     text = next((value for name in names if isinstance(value := _get(message, name), str) and value), "")
-    return text or "".join(_strings([_get(part, "thinking") for part in _parts(_get(message, "content"))]))
+    parts = _parts(_get(message, "content"))
+    texts = [part.get("text" if part.get("type") in _THOUGHTS else "thinking") for part in parts]
+    return text or "".join(_strings(texts))
 
 
 def has_tool_call(body: Body) -> bool:
@@ -152,6 +173,8 @@ def calls_of(body: Body) -> Iterator[tuple[Any, Any]]:
 
     The input of a custom tool (openai) is a text.
     """
+    calls = [item for item in _parts(body.get("output")) if item.get("type") in CALLS]
+    yield from ((item.get("name"), item["input"]) if "input" in item else _name_and_arguments(item) for item in calls)
     for message in (body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))):
         for call in _list(_get(message, "tool_calls")):
             if custom := _get(call, "custom"):
@@ -169,7 +192,7 @@ def tool_schemas(body: Body) -> dict[str, Any]:
     """The schema of the arguments of each tool that a request offers. None: the tool has none.
 
     openai and ollama: `tools[].function.parameters`; openai: also `functions` and custom tools, whose input is a text;
-    anthropic: `tools[].input_schema`.
+    anthropic: `tools[].input_schema`; responses: `tools[].parameters`.
     """
     schemas: dict[str, Any] = {}
     for tool in (*_parts(body.get("tools")), *_parts(body.get("functions"))):
@@ -177,6 +200,8 @@ def tool_schemas(body: Body) -> dict[str, Any]:
             schemas[name] = {"type": "string"}
             continue
         function = tool.get("function") or tool
+        if "input" in body and tool.get("type") == "custom":
+            function = {**tool, "parameters": {"type": "string"}}
         if isinstance(name := _get(function, "name"), str):
             places = (_get(function, "parameters"), _get(function, "input_schema"))
             schemas[name] = next((schema for schema in places if isinstance(schema, Mapping)), None)
@@ -210,7 +235,7 @@ def _refuse(constant: str) -> None:
 
 
 def _messages(body: Body) -> list[Body]:
-    return _parts(body.get("messages"))
+    return _parts(body.get("messages")) or input_messages(body)
 
 
 def _parts(content: Any) -> list[Body]:

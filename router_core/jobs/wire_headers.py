@@ -15,6 +15,7 @@ WIRE_HEADERS: Mapping[Dialect, frozenset[str]] = {
     "openai": frozenset({"openai-beta"}),
     "anthropic": frozenset({"anthropic-version", "anthropic-beta"}),
     "ollama": frozenset(),
+    "responses": frozenset({"openai-beta"}),
 }
 """By dialect. No other header of a caller reaches a provider: it may be a key, a cookie or a name of his."""
 

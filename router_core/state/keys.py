@@ -80,6 +80,7 @@ MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accep
 ATTENDED = "of:attended"  # zset: a job that ends when its caller has left -> until when a door attends it (ms)
 DOORS = "of:doors"  # zset: process of the HTTP door -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins
+RESPONSE_INPUT = "of:response-input:"  # string with a TTL, by job: the items of its request, unless `store: false`
 RESPONSE = "of:response:"  # string with a TTL, by job: what a Response repeats of its request. No prompt
 FILE = "of:file:"  # string with a TTL, by id: a file of the HTTP door, as JSON. Its data is on a disk
 FILES = "of:files:"  # zset, by key of the door ('': of all keys): file -> created (ms)

@@ -1,10 +1,13 @@
-"""What a Response of the HTTP door repeats of its request: kept as long as its result, without the prompt."""
+"""What a Response of the HTTP door repeats of its request, and the items of its input, for the Responses that continue
+it. Both are kept as long as its result."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -21,8 +24,21 @@ class StoredResponse(BaseModel):
     echo: dict[str, Any]
 
 
-async def store_response(link: RedisConnection, job_id: str, response: StoredResponse, keep_seconds: float) -> None:
-    await link.command("SET", keys.RESPONSE + job_id, response.model_dump_json(), "EX", max(1, int(keep_seconds)))
+async def store_response(
+    link: RedisConnection, job_id: str, response: StoredResponse, items: list[Any], keep_seconds: float
+) -> None:
+    expiry = ("EX", max(1, int(keep_seconds)))
+    await asyncio.gather(
+        link.command("SET", keys.RESPONSE + job_id, response.model_dump_json(), *expiry),
+        link.command("SET", keys.RESPONSE_INPUT + job_id, to_json(items), *expiry),
+    )
+
+
+async def fetch_input(link: RedisConnection, job_id: str) -> list[Any]:
+    """The items of the input. Empty: there are none."""
+    packed = await link.command("GET", keys.RESPONSE_INPUT + job_id)
+    items = None if packed is None else from_json(packed)
+    return items if isinstance(items, list) else []
 
 
 async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse | None:
@@ -36,4 +52,4 @@ async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse |
 
 async def delete_response(link: RedisConnection, job_id: str) -> bool:
     """False: there was none."""
-    return bool(await link.command("DEL", keys.RESPONSE + job_id))
+    return bool(await link.command("DEL", keys.RESPONSE + job_id, keys.RESPONSE_INPUT + job_id))

@@ -35,7 +35,7 @@ backends:
           api_keys: ["${A:-a}", "${B:-}"], requests_per_minute: 50, tokens_per_minute: 400k, burst: 10%}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
-  own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes,
+  own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes, responses: no,
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,

@@ -6,9 +6,10 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
+from openfall.producers.gateway.conversation import listed_items, output_as_input, request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
 from openfall.producers.gateway.encoders.chat_stream import ChatStream
 from openfall.producers.gateway.encoders.message import message
@@ -16,7 +17,6 @@ from openfall.producers.gateway.encoders.message_stream import MessageStream
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.response_request import chat_request
 from openfall.producers.prompt import build_body, check_size
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, pack_job, pack_result, unpack_job, unpack_result
 from openfall.router_core.jobs.job import CompletionJob
@@ -31,7 +31,7 @@ from tests.fuzz import samples
 from tests.fuzz.mutations import mutate, mutate_bytes, pack, pack_events, pack_lines
 from tests.fuzz.reading import check, cut, read
 
-DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic", "ollama")
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 CONTENT_TYPES = ("application/json", "text/event-stream", "text/event-stream; charset=utf-8", "application/x-ndjson",
                  "text/plain", "", "text/html", "x", ";;")  # fmt: skip
 
@@ -54,7 +54,7 @@ def stream_bytes(random: random.Random, dialect: str, most: int = 3, named: floa
     return (
         pack_lines(random, events)
         if dialect == "ollama"
-        else pack_events(random, events, named if dialect == "anthropic" else 0)
+        else pack_events(random, events, named if dialect in ("anthropic", "responses") else 0)
     )
 
 
@@ -68,7 +68,7 @@ async def _read(random: random.Random, dialect: Dialect, body: bytes) -> None:
     streamed = random.random() < 0.7
     outcome, pieces = await read(dialect, cut(random, body), random.choice(CONTENT_TYPES), streamed=streamed)
     check(outcome, pieces)
-    for caller in DIALECTS:
+    for caller in DIALECTS if dialect != "responses" else (dialect,):
         request = Request(body=samples.REQUESTS[caller][0], upstream="m", timeout=1, dialect=caller)
         translated = translate_response(outcome, request, dialect)
         check(translated, ())
@@ -90,11 +90,15 @@ def _encode(dialect: Dialect, outcome: Outcome, pieces: list[Piece]) -> None:
         encoder.end(result, {})
     if dialect == "openai":
         json.dumps([completion(result, "m", {}), text_completion(result, "m", {})])
-        head = ResponseHead("j", "m", 1, echo_of({"model": "m"}))
-        json.dumps(head.ended(result, {}))
-        for stream in (ChatStream("j", "m", 1, True), ChatStream("j", "m", 1, legacy=True), ResponseStream(head)):
+        for stream in (ChatStream("j", "m", 1, True), ChatStream("j", "m", 1, legacy=True)):
             stream.pieces(pieces)
             stream.end(result, {})
+    if dialect == "responses":
+        head = ResponseHead("j", "m", 1, echo_of({"model": "m"}))
+        json.dumps([head.ended(result, {}), output_as_input(result.body or {})])
+        written = ResponseStream(head)
+        written.pieces(pieces)
+        written.end(result, {})
 
 
 async def error_body(random: random.Random) -> None:
@@ -119,7 +123,7 @@ async def request(random: random.Random) -> None:
         unpacked = unpack_job(pack_job(_job(built, dialect)), 0.0)
         assert unpacked.dialect == dialect
     if isinstance(body, dict):
-        for target in DIALECTS:
+        for target in DIALECTS if dialect == "responses" else DIALECTS[:3]:
             translate_request(Request(body=body, upstream="m", timeout=1, dialect=dialect), target)
 
 
@@ -132,9 +136,10 @@ async def response_request(random: random.Random) -> None:
     if not isinstance(body, dict):
         return
     with suppress(Refusal, BadRequest):
-        chat = chat_request(body)
-        json.dumps(echo_of(body, chat.left_out))
-        build_body(chat.body, "openai", {})
+        whole = request_of(body, [{"role": "user", "content": "hi"}])
+        json.dumps(echo_of(body))
+        build_body(whole, "responses", {})
+        listed_items("j", whole["input"])
 
 
 async def stored(random: random.Random) -> None:

@@ -18,8 +18,11 @@ from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.responses_client import ResponsesBackend
 
-BACKENDS = {"openai": OpenAIBackend, "anthropic": AnthropicBackend, "ollama": OllamaBackend}
+BACKENDS = {
+    "openai": OpenAIBackend, "anthropic": AnthropicBackend, "ollama": OllamaBackend, "responses": ResponsesBackend
+}  # fmt: skip
 
 
 class _Content:

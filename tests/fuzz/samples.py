@@ -1,8 +1,10 @@
-"""Valid requests, answers, streams and errors of the three dialects, from which the fuzz makes invalid ones."""
+"""Valid requests, answers, streams and errors of every dialect, from which the fuzz makes invalid ones."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from tests.native_responses import CALL, MESSAGE, REASONING, REFUSAL, SEARCH, events_of, native
 
 _TOOL = {"name": "get_weather", "description": "d", "parameters": {"type": "object", "properties": {"c": {}}}}
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"c":"Köln"}'}}
@@ -262,6 +264,10 @@ STREAMS: dict[str, list[list[Any]]] = {
         ]
     ],
 }
+
+REQUESTS["responses"] = [RESPONSES_REQUEST]
+ANSWERS["responses"] = [native(REASONING, SEARCH, MESSAGE, CALL), native(REFUSAL)]
+STREAMS["responses"] = [events_of(REASONING, SEARCH, MESSAGE, CALL), events_of(REFUSAL)]
 
 ERRORS: list[Any] = [
     {"error": {"message": "Slow down.", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}},

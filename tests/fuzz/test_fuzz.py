@@ -9,12 +9,12 @@ import pytest
 
 from openfall.producers.gateway.encoders.chat_completion import text_completion
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
-from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.response_request import chat_request
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.pieces import TextPiece, ToolArguments
 from openfall.router_core.jobs.result import Result, Status
+from openfall.workers.backends.translate import responses_request
 from openfall.workers.backends.translate.json_values import safe_id
+from openfall.workers.backends.translate.refusals import Unreadable
 from tests.fuzz.differential import compare, read_by_sdk
 from tests.fuzz.reading import read
 from tests.fuzz.run import run
@@ -194,14 +194,14 @@ def test_tools_of_a_wrong_type_are_echoed_as_none(tools: object) -> None:
 @pytest.mark.parametrize("text", [1, 1.5, ["x"], {"a": 1}])
 def test_a_part_whose_text_is_none_is_refused(text: object) -> None:
     body = {"model": "m", "input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}]}
-    with pytest.raises(Refusal):
-        chat_request(body)
+    with pytest.raises(Unreadable):
+        responses_request.request(body)
 
 
 @pytest.mark.parametrize("count", ["12", None, {}, [1]])
 def test_a_usage_that_is_no_number_costs_no_response(count: object) -> None:
     head = ResponseHead("j", "m", 1, echo_of({"model": "m"}))
-    body = {**ANSWERS["openai"][0], "usage": {"prompt_tokens": count, "completion_tokens": 4}}
+    body = {**ANSWERS["responses"][0], "usage": {"input_tokens": count, "output_tokens": 4}}
     ended = head.ended(Result(id="j", status=Status.ANSWERED, body=body), {})
     assert ended["usage"]["output_tokens"] == 4
 

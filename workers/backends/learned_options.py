@@ -20,7 +20,7 @@ _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
 
 _TUNING = (
     "thinking", "output_config", "reasoning_effort", "think", "metadata", "user", "parallel_tool_calls", "truncate",
-    "keep_alive", "max_tokens", "max_completion_tokens",
+    "keep_alive", "max_tokens", "max_completion_tokens", "verbosity",
 )  # fmt: skip
 """Options that openfall adds or translates, and without which the answer is one to the same request."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
-from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_openai
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
 from openfall.workers.backends.response import ResponseFormat
+from openfall.workers.backends.responses_client import ResponsesBackend
 from openfall.workers.backends.transport import Transport
 
 PATH = "/chat/completions"
@@ -65,7 +67,8 @@ class OpenAIEmbeddings:
 
 
 class OpenAIBackend(HttpBackend):
-    """One endpoint. `url` is its base, `key` its bearer token (empty: none)."""
+    """One endpoint. `url` is its base, `key` its bearer token (empty: none). `responses`: it takes requests of that API
+    as they are."""
 
     dialect = "openai"
     response_format = ResponseFormat(
@@ -76,13 +79,19 @@ class OpenAIBackend(HttpBackend):
         parse=parse_completion,
     )
 
-    def __init__(self, url: str, key: str, transport: Transport) -> None:
+    def __init__(self, url: str, key: str, transport: Transport, *, responses: bool = False) -> None:
         address = parse_address(url, PATH, prefixes=PREFIXES)
         super().__init__(address, address.version + PATH, credentials(key, address), transport)
         at_openai = address.root.host == OPENAI
         endpoint = OpenAIEmbeddings(address.version + EMBEDDINGS_PATH, MAX_OPENAI_INPUTS if at_openai else MAX_INPUTS)
         self._embedding = EmbeddingCalls(self._http, endpoint)
         self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
+        self._responses = ResponsesBackend(address, credentials(key, address), transport) if responses else None
+
+    async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:
+        if self._responses is not None and request.dialect == "responses":
+            return await self._responses.complete(request, on_pieces)
+        return await super().complete(request, on_pieces)
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
         omitted = {"stream", "stream_options"} | (frozenset() if request.sampling_params else SAMPLING_PARAMETERS)

@@ -16,7 +16,7 @@ from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 
 PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBackend]] = {
-    "openai": lambda spec, key, transport: OpenAIBackend(spec.url, key, transport),
+    "openai": lambda spec, key, transport: OpenAIBackend(spec.url, key, transport, responses=spec.responses),
     "anthropic": lambda spec, key, transport: AnthropicBackend(
         spec.url, key, transport, version=spec.api_version, bearer_only=spec.has_auth_token
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion
@@ -60,6 +61,15 @@ def read_completion_usage(document: Mapping[str, Any]) -> Usage:
         service_tier=_word(document.get("service_tier")),
         cost_nusd=_charged(usage),
     )
+
+
+def read_response_usage(document: Mapping[str, Any]) -> Usage:
+    """What a Response says that it used. Its provider bills each search of the web."""
+    usage, output = document.get("usage"), document.get("output")
+    items = output if isinstance(output, list) else []
+    searches = sum(isinstance(item, Mapping) and item.get("type") == "web_search_call" for item in items)
+    reasoning = token_count(_details(usage, "output_tokens_details"), "reasoning_tokens")
+    return replace(read_completion_usage(document), reasoning_tokens=reasoning, web_searches=searches or None)
 
 
 def read_message_usage(document: Mapping[str, Any]) -> Usage:
@@ -132,15 +142,18 @@ def cached_tokens(usage: Any) -> int | None:
     places = (
         (_details(usage, "prompt_tokens_details"), "cached_tokens"), (usage, "prompt_cache_hit_tokens"),
         (usage, "cached_tokens"), (usage, "cache_read_input_tokens"),
+        (_details(usage, "input_tokens_details"), "cached_tokens"),
     )  # fmt: skip
     return _first_count(places)
 
 
 def stored_tokens(usage: Any) -> int | None:
     """The tokens of the prompt that were written to the provider's cache."""
-    return _first_count(
-        ((_details(usage, "prompt_tokens_details"), "cache_write_tokens"), (usage, "cache_creation_input_tokens"))
-    )
+    places = (
+        (_details(usage, "prompt_tokens_details"), "cache_write_tokens"), (usage, "cache_creation_input_tokens"),
+        (_details(usage, "input_tokens_details"), "cache_write_tokens"),
+    )  # fmt: skip
+    return _first_count(places)
 
 
 def _first_count(places: tuple[tuple[Any, str], ...]) -> int | None:

@@ -6,10 +6,11 @@ refuses a thin one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.jobs.response_items import is_own, item_id
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import ErrorClass
 
@@ -57,7 +58,7 @@ def response_id(job_id: str) -> str:
     return f"resp_{job_id}"
 
 
-def echo_of(request: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
+def echo_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """What every Response of a request repeats."""
     echo = {name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()}
     reasoning, text = _object(request.get("reasoning")), _object(request.get("text"))
@@ -76,7 +77,6 @@ def echo_of(request: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[st
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "text": {**text, "format": form},
         "tools": functions,
-        "left_out": list(left_out),
     }
 
 
@@ -91,7 +91,6 @@ class ResponseHead:
 
     def response(self, status: str, **more: Any) -> dict[str, Any]:
         """The Response in a state that is no end."""
-        echo = {key: value for key, value in self.echo.items() if key != "left_out"}
         return {
             "id": response_id(self.job_id),
             "object": "response",
@@ -103,21 +102,19 @@ class ResponseHead:
             "usage": None,
             "error": None,
             "incomplete_details": None,
-            **echo,
+            **self.echo,
             **more,
         }
 
     def ended(self, result: Result, receipt: Mapping[str, Any], first_index: int = 0) -> dict[str, Any]:
         """The Response of a job that has ended. Its items count from `first_index`."""
-        status, finish = _ENDS[result.status], result.finish_reason
-        more: dict[str, Any] = {"openfall": {**receipt, "left_out": self.echo.get("left_out", [])}}
+        status, body = _ENDS[result.status], result.body or {}
+        left_out = _object(body.get("openfall")).get("left_out") or []
+        more: dict[str, Any] = {"openfall": {**receipt, "left_out": left_out}}
         if result.answered:
-            body = result.body or {}
             more |= {"output": output_items(self.job_id, body, first_index), "usage": _usage(body)}
-            if finish in ("length", "content_filter"):
-                status = "incomplete"
-                reason = "max_output_tokens" if finish == "length" else finish
-                more["incomplete_details"] = {"reason": reason}
+            if body.get("status") == "incomplete":
+                status, more["incomplete_details"] = "incomplete", body.get("incomplete_details")
             more["completed_at"] = self.created_at + round(result.took) if status == "completed" else None
         elif status == "failed":
             code = ERROR_CODES.get(result.error or ErrorClass.OTHER, "server_error")
@@ -126,50 +123,16 @@ class ResponseHead:
 
 
 def output_items(job_id: str, body: Mapping[str, Any], first_index: int = 0) -> list[dict[str, Any]]:
-    """The items of a whole chat completion: reasoning, message, tool calls."""
-    choices = body.get("choices") or [{}]
-    message = choices[0].get("message") or {}
-    items: list[dict[str, Any]] = []
-
-    def index() -> int:
-        return first_index + len(items)
-
-    if reasoning := message.get("reasoning_content") or message.get("reasoning"):
-        items.append(reasoning_item(job_id, index(), reasoning))
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
-    parts = [text_part(content)] if content else []
-    if message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": message["refusal"]})
-    calls = [call for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
-    if parts or not (calls or items):
-        items.append(message_item(job_id, index(), parts or [text_part("")]))
-    for call in calls:
-        function = call.get("function") or {}
-        name, arguments = function.get("name") or "", function.get("arguments") or "{}"
-        named = {"call_id": call.get("id"), "name": name, "arguments": arguments}
-        items.append(call_item(job_id, index(), named))
-    return items
+    """The items of a whole Response. Those of a provider of Responses keep their ids: it finds them by these."""
+    output = body.get("output")
+    items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
+    return [_named(dict(item), index, job_id) for index, item in enumerate(items, first_index)]
 
 
-def text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def message_item(job_id: str, index: int, parts: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
-    return {"id": f"msg_{job_id}_{index}", "type": "message", "status": status, "role": "assistant", "content": parts}
-
-
-def reasoning_item(job_id: str, index: int, text: str, status: str = "completed") -> dict[str, Any]:
-    content = [{"type": "reasoning_text", "text": text}] if text else []
-    return {"id": f"rs_{job_id}_{index}", "type": "reasoning", "summary": [], "content": content, "status": status}
-
-
-def call_item(job_id: str, index: int, function: Mapping[str, Any], status: str = "completed") -> dict[str, Any]:
-    """A tool call. `function` has its `call_id`, `name` and `arguments`."""
-    own = {"id": f"fc_{job_id}_{index}", "type": "function_call", "status": status}
-    return {**own, **function, "call_id": function.get("call_id") or f"call_{job_id}_{index}"}
+def _named(item: dict[str, Any], index: int, job_id: str) -> dict[str, Any]:
+    if is_own(item):
+        item["id"] = item_id(str(item["id"]).partition("_")[0], index, job_id)
+    return item
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -177,18 +140,19 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The usage, with every number that clients read."""
     usage = body.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    prompt, answer = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    of_prompt, of_answer = _object(usage.get("prompt_tokens_details")), _object(usage.get("completion_tokens_details"))
+    of_prompt, of_answer = _object(usage.get("input_tokens_details")), _object(usage.get("output_tokens_details"))
+    prompt, answer = _count(usage, "input_tokens"), _count(usage, "output_tokens")
     cached, stored = _count(of_prompt, "cached_tokens"), _count(of_prompt, "cache_write_tokens")
-    reasoning = _count(of_answer, "reasoning_tokens")
     return {
+        **usage,
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": stored},
+        "input_tokens_details": {**of_prompt, "cached_tokens": cached, "cache_write_tokens": stored},
         "output_tokens": answer,
-        "output_tokens_details": {"reasoning_tokens": reasoning},
+        "output_tokens_details": {**of_answer, "reasoning_tokens": _count(of_answer, "reasoning_tokens")},
         "total_tokens": _count(usage, "total_tokens") or prompt + answer,
     }
 

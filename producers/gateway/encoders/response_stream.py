@@ -11,36 +11,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.producers.gateway.encoders import sse
-from openfall.producers.gateway.encoders.response_object import (
-    ResponseHead,
-    call_item,
-    message_item,
-    reasoning_item,
-    text_part,
-)
+from openfall.producers.gateway.encoders.response_item import Event, OpenItem
+from openfall.producers.gateway.encoders.response_object import ResponseHead, output_items
 from openfall.producers.gateway.encoders.shown import Shown
-from openfall.router_core.jobs.pieces import Piece, RefusalPiece, TextPiece, ThinkingPiece, ToolArguments, ToolStart
+from openfall.router_core.jobs.pieces import (
+    Piece,
+    RawEvent,
+    RefusalPiece,
+    TextPiece,
+    ThinkingPiece,
+    ToolArguments,
+    ToolStart,
+)
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.response_items import call_item, is_own, item_id, message_item, reasoning_item
 from openfall.router_core.jobs.result import Result
-
-Event = tuple[str, dict[str, Any]]
 
 _QUEUED = frozenset({"queued", "scheduled", "held", "fallen", "degraded"})
 _IN_PROGRESS = frozenset({"started", "loading"})
 _SHOWN = ("why", "position", "due", "held_for", "models", "model", "text")
 """Fields of a job's event that a reader of the Response may see."""
-
-
-@dataclass(slots=True)
-class _OpenItem:
-    """The item that is being written. `call`: the number of the tool call."""
-
-    kind: str
-    index: int
-    text: str = ""
-    call: int = -1
-    call_id: str = ""
-    name: str = ""
 
 
 @dataclass(slots=True)
@@ -55,9 +45,11 @@ class ResponseStream:
     """The index of the next item."""
     _first_index: int = 0
     """The index of the first item of the attempt that counts."""
-    _open: _OpenItem | None = None
+    _open: OpenItem | None = None
     _items: list[dict[str, Any]] = field(default_factory=list)
     """The finished items of the attempt that counts."""
+    _calls: int = 0
+    """The tool calls of that attempt."""
     _cursor: int = 0
 
     media_type = "text/event-stream"
@@ -79,23 +71,26 @@ class ResponseStream:
         """The events for the next pieces of the answer."""
         pieces = list(pieces)
         self.shown.add(pieces)
-        return self._packed(event for piece in pieces for event in self._of_piece(piece))
+        return self._packed(self._of_pieces(pieces))
 
     def restart(self) -> bytes:
         """Another model begins anew: the items so far are closed as incomplete, and are not in the final Response."""
         events = list(self._close("incomplete"))
-        self.shown, self._items, self._first_index = Shown(), [], self._index
+        self.shown, self._items, self._first_index, self._calls = Shown(), [], self._index, 0
         return self._packed(events)
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:
         """What is left of the answer, and the final Response."""
         events: list[Event] = []
         if result.answered:
-            rest = list(self.shown.rest(pieces_of_answer(result.body or {}, "openai")))
-            events += [event for piece in rest for event in self._of_piece(piece)]
+            body = result.body or {}
+            whole = {**body, "output": output_items(self.head.job_id, body, self._index)}
+            rest = list(self.shown.rest(pieces_of_answer(whole, "responses")))
+            self.shown.add(rest)
+            events += self._of_pieces(rest)
         events += self._close("completed" if result.answered else "incomplete")
         response = self.head.ended(result, receipt, self._first_index)
-        if result.answered and self._items:
+        if result.answered and self._items and all(map(is_own, response["output"])):
             response["output"] = self._items
         kind = "failed" if response["status"] in ("failed", "cancelled") else response["status"]
         return self._packed([*events, (f"response.{kind}", {"response": response})])
@@ -112,79 +107,80 @@ class ResponseStream:
         """Something that keeps the connection open while nothing is written. It has no number."""
         return sse.comment("waiting" if position is None else f"queued position={position}")
 
+    def _of_pieces(self, pieces: Iterable[Piece]) -> Iterator[Event]:
+        covered = 0
+        for piece in pieces:
+            if covered:
+                covered -= 1
+            elif isinstance(piece, RawEvent):
+                covered = piece.covers
+                yield from self._raw(piece.event)
+            else:
+                yield from self._of_piece(piece)
+
     def _of_piece(self, piece: Piece) -> Iterator[Event]:
         match piece:
             case TextPiece(choice=0, text=text):
-                yield from self._part("output_text", text)
+                yield from self._text("output_text", text)
             case RefusalPiece(choice=0, text=text):
-                yield from self._part("refusal", text)
+                yield from self._text("refusal", text)
             case ThinkingPiece(choice=0, text=text):
-                yield from self._thinking(text)
+                yield from self._text("reasoning_text", text)
             case ToolStart(choice=0, call=call, id=call_id, name=name):
-                yield from self._begin(_OpenItem("call", self._index, call=call, call_id=call_id, name=name))
+                item = call_item(self._id("fc"), call_id, name, "", "in_progress")
+                yield from self._begin(OpenItem(self._index, item, call))
             case ToolArguments(choice=0, call=call, text=text):
                 if self._open is not None and self._open.call == call:
-                    self._open.text += text
-                    yield "response.function_call_arguments.delta", self._place(delta=text)
+                    yield self._open.add_arguments(text)
 
-    def _part(self, kind: str, text: str) -> Iterator[Event]:
-        if self._open is None or self._open.kind != kind:
-            yield from self._begin(_OpenItem(kind, self._index))
-            empty = text_part("") if kind == "output_text" else {"type": "refusal", "refusal": ""}
-            yield "response.content_part.added", self._place(content_index=0, part=empty)
+    def _text(self, part: str, text: str) -> Iterator[Event]:
+        if not text:
+            return
+        if self._open is None or not self._open.accepts(part):
+            is_message = part in ("output_text", "refusal")
+            item = message_item(self._id("msg"), [], "in_progress") if is_message else self._reasoning()
+            yield from self._begin(OpenItem(self._index, item))
         assert self._open is not None
-        self._open.text += text
-        logprobs: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
-        yield f"response.{kind}.delta", self._place(content_index=0, delta=text, **logprobs)
+        yield from self._open.write(part, text)
 
-    def _thinking(self, text: str) -> Iterator[Event]:
-        if self._open is None or self._open.kind != "reasoning":
-            yield from self._begin(_OpenItem("reasoning", self._index))
-            yield (
-                "response.content_part.added",
-                self._place(content_index=0, part={"type": "reasoning_text", "text": ""}),
-            )
-        assert self._open is not None
-        self._open.text += text
-        yield "response.reasoning_text.delta", self._place(content_index=0, delta=text)
+    def _reasoning(self) -> dict[str, Any]:
+        return reasoning_item(self._id("rs"), "", "in_progress")
 
-    def _begin(self, item: _OpenItem) -> Iterator[Event]:
+    def _raw(self, event: Mapping[str, Any]) -> Iterator[Event]:
+        """The provider's own event, under the index of this stream."""
+        kind, item, part = event.get("type"), event.get("item"), event.get("part")
+        if kind == "response.output_item.added" and isinstance(item, Mapping):
+            call = self._calls if item.get("type") == "function_call" else -1
+            yield from self._begin(OpenItem(self._index, dict(item), call, own=False))
+        elif self._open is None or not isinstance(kind, str):
+            return
+        elif kind == "response.output_item.done":
+            yield from self._close("completed", item if isinstance(item, Mapping) else {})
+        elif kind in ("response.content_part.added", "response.reasoning_summary_part.added"):
+            if isinstance(part, Mapping) and isinstance(part.get("type"), str):
+                yield from self._open.open_part(part)
+        else:
+            self._open.count(event)
+            yield kind, {**event, "output_index": self._open.index}
+
+    def _begin(self, item: OpenItem) -> Iterator[Event]:
         yield from self._close("completed")
         self._open, self._index = item, self._index + 1
-        yield "response.output_item.added", {"output_index": item.index, "item": self._item(item, "in_progress")}
+        self._calls += item.kind == "function_call"
+        yield "response.output_item.added", {"output_index": item.index, "item": item.begun}
 
-    def _close(self, status: str) -> Iterator[Event]:
+    def _close(self, status: str, ended: Mapping[str, Any] | None = None) -> Iterator[Event]:
         """The events that end the open item."""
-        item = self._open
-        if item is None:
+        if (item := self._open) is None:
             return
-        if item.kind == "call":
-            item.text = item.text or "{}"
-            yield "response.function_call_arguments.done", self._place(name=item.name, arguments=item.text)
-        else:
-            field_name = "refusal" if item.kind == "refusal" else "text"
-            event = "reasoning_text" if item.kind == "reasoning" else item.kind
-            logprobs: dict[str, Any] = {"logprobs": []} if item.kind == "output_text" else {}
-            yield f"response.{event}.done", self._place(content_index=0, **{field_name: item.text}, **logprobs)
-            yield "response.content_part.done", self._place(content_index=0, part=_part_of(item))
         self._open = None
-        whole = self._item(item, status)
-        self._items.append(whole)
-        yield "response.output_item.done", {"output_index": item.index, "item": whole}
+        if ended and ended.get("status") == "incomplete":
+            status = "incomplete"
+        self._items.append(item.whole(status, ended or {}))
+        yield from item.close(status, ended or {})
 
-    def _item(self, item: _OpenItem, status: str) -> dict[str, Any]:
-        job_id, begun = self.head.job_id, status == "in_progress"
-        if item.kind == "call":
-            function = {"call_id": item.call_id, "name": item.name, "arguments": item.text}
-            return call_item(job_id, item.index, function, status)
-        if item.kind == "reasoning":
-            return reasoning_item(job_id, item.index, item.text, status)
-        return message_item(job_id, item.index, [] if begun else [_part_of(item)], status)
-
-    def _place(self, **fields: Any) -> dict[str, Any]:
-        assert self._open is not None
-        item_id = self._item(self._open, "in_progress")["id"]
-        return {"item_id": item_id, "output_index": self._open.index, **fields}
+    def _id(self, prefix: str) -> str:
+        return item_id(prefix, self._index, self.head.job_id)
 
     def _lifecycle(self, status: str, **more: Any) -> dict[str, Any]:
         return {"response": self.head.response(status, **more)}
@@ -200,13 +196,3 @@ class ResponseStream:
     def _numbered(self, kind: str, body: Mapping[str, Any]) -> bytes:
         number, self._number = self._number, self._number + 1
         return sse.named(kind, {"type": kind, "sequence_number": number, **body}) if number > self.after else b""
-
-
-def _part_of(item: _OpenItem) -> dict[str, Any]:
-    match item.kind:
-        case "refusal":
-            return {"type": "refusal", "refusal": item.text}
-        case "reasoning":
-            return {"type": "reasoning_text", "text": item.text}
-        case _:
-            return text_part(item.text)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.producers.batch.files import DROPPED
+from openfall.producers.gateway.conversation import request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
 from openfall.producers.gateway.encoders.message import message
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
+from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.receipt import receipt_of
-from openfall.producers.gateway.response_request import chat_request
 from openfall.producers.gateway.surfaces.completions import chat_body
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import Dialect
@@ -47,14 +48,21 @@ def _message(result: Result, asked_for: str, _: Body) -> Body:
 
 
 def _response(result: Result, asked_for: str, body: Body) -> Body:
-    left_out = chat_request(body).left_out
-    head = ResponseHead(result.id, asked_for, int(time.time()), echo_of(body, left_out))
+    head = ResponseHead(result.id, asked_for, int(time.time()), echo_of(body))
     return head.ended(result, receipt_of(result))
+
+
+def _response_request(body: Body) -> Body:
+    """Raises `Refusal`. A line stands for itself: no Response of the door is a part of its conversation."""
+    if body.get("previous_response_id") is not None:
+        message = "a line of a batch continues no Response: send the messages themselves"
+        raise Refusal("unsupported", message, "previous_response_id")
+    return request_of(body, [])
 
 
 LINE_ENDPOINTS: Mapping[str, LineEndpoint] = {
     "/v1/chat/completions": LineEndpoint("openai", dict, _completion),
-    "/v1/responses": LineEndpoint("openai", lambda body: chat_request(body).body, _response),
+    "/v1/responses": LineEndpoint("responses", _response_request, _response),
     "/v1/completions": LineEndpoint("openai", chat_body, _text_completion),
 }
 MESSAGES = "/v1/messages"

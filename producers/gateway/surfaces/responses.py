@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.gateway.conversation import input_items, listed_items, output_as_input, request_of
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of, response_id
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
@@ -18,18 +19,25 @@ from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.response_request import Message, chat_request
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import Accepted, Terms, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
+from openfall.producers.prompt import check_input
 from openfall.producers.request import new_job_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
-from openfall.router_core.state.stored_responses import StoredResponse, delete_response, fetch_response, store_response
+from openfall.router_core.state.stored_responses import (
+    StoredResponse,
+    delete_response,
+    fetch_input,
+    fetch_response,
+    store_response,
+)
 from openfall.router_core.vocabulary import Urgency
 
 _PREFIX = response_id("")
+MAX_LISTED = 100
 _WINDOWS = {"2h": "2h", "8h": "8h"}
 """The completion windows of OpenAI's background options, as deadlines."""
 
@@ -38,12 +46,12 @@ async def create(exchange: Exchange) -> Response:
     """Answer a request, now or in the background."""
     body = await exchange.body()
     background = body.get("background") is True
-    request = chat_request(body, await _earlier_messages(exchange, body.get("previous_response_id")))
-    head = ResponseHead(new_job_id(), "", int(time.time()), echo_of(body, request.left_out))
+    request = request_of(body, await _earlier_items(exchange, body.get("previous_response_id")))
+    head = ResponseHead(new_job_id(), "", int(time.time()), echo_of(body))
     terms: Terms = {"id": head.job_id, **_background_terms(body)} if background else {"id": head.job_id}
     if background or body.get("store") is not False:
-        await _store(exchange, head, str(body.get("model") or ""))
-    accepted = await submit(exchange, request.body, "openai", **terms)
+        await _store(exchange, head, request)
+    accepted = await submit(exchange, request, "responses", **terms)
     head = ResponseHead(accepted.id, accepted.asked_for, head.created_at, head.echo)
     if accepted.joined:
         head = await _stored_head(exchange, accepted.id) or head  # every door gives one Response alike
@@ -84,30 +92,30 @@ async def delete(exchange: Exchange) -> Response:
     return json_response({"id": response_id(head.job_id), "object": "response", "deleted": True})
 
 
-async def input_items(exchange: Exchange) -> Response:
-    """List the messages of a request, where prompts are kept."""
+async def list_input_items(exchange: Exchange) -> Response:
+    """List the items of a request, the newest first unless `order` is `asc`."""
     _, record = await _own_response(exchange)
-    messages = _kept_messages(record)
-    items = [
-        {
-            "id": f"in_{record.id}_{number}",
-            "type": "message",
-            "role": message.get("role"),
-            "status": "completed",
-            "content": [{"type": "input_text", "text": message.get("content")}],
-        }
-        for number, message in enumerate(messages)
-        if isinstance(message.get("content"), str)
-    ]
-    ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
-    return json_response({"object": "list", "data": items, "has_more": False, **ends})
+    query, items = exchange.request.query_params, listed_items(record.id, await _stored_input(exchange, record.id))
+    limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
+    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
+        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    if order not in ("asc", "desc"):
+        raise Refusal("bad_request", "`order` must be asc or desc", "order")
+    items = items if order == "asc" else items[::-1]
+    places = [place for place, item in enumerate(items) if item["id"] == after]
+    rest = items[places[0] + 1 :] if places else items
+    page = rest[: int(limit)]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return json_response({"object": "list", "data": page, "has_more": len(rest) > len(page), **ends})
 
 
 async def input_tokens(exchange: Exchange) -> Response:
     """Estimate the tokens of a request. No model is asked."""
-    request = chat_request(await exchange.body())
-    body = {"object": "response.input_tokens", "input_tokens": estimate_tokens(request.body)}
-    return json_response(body, headers={"x-openfall-estimate": "true"})
+    body = await exchange.body()
+    request = request_of(body, await _earlier_items(exchange, body.get("previous_response_id")))
+    check_input(request.get("input"))
+    answer = {"object": "response.input_tokens", "input_tokens": estimate_tokens(request)}
+    return json_response(answer, headers={"x-openfall-estimate": "true"})
 
 
 def _background_terms(body: Mapping[str, Any]) -> Terms:
@@ -118,18 +126,20 @@ def _background_terms(body: Mapping[str, Any]) -> Terms:
     return {"stays": True, "urgency": Urgency.BACKGROUND}
 
 
-async def _store(exchange: Exchange, head: ResponseHead, asked_for: str) -> None:
-    """Keep what the Response repeats, before its job is accepted: a door that dies between loses nothing."""
+async def _store(exchange: Exchange, head: ResponseHead, request: Mapping[str, Any]) -> None:
+    """Keep the input and what the Response repeats, before its job is accepted: a door that dies between loses
+    nothing."""
     config = exchange.gateway.config
     stored = StoredResponse(
         producer=exchange.caller.name,
-        asked_for=asked_for,
+        asked_for=str(request.get("model") or ""),
         created_at=head.created_at,
         echo={**head.echo, "instructions": None},  # it is a part of the prompt
     )
     longest = max(policy.expires_after for policy in config.catalog.urgency.values())
     keep_seconds = longest + config.catalog.open_fall.hold_for + config.settings.retention.results
-    await store_response(exchange.gateway.client.store.connection, head.job_id, stored, keep_seconds)
+    items = input_items(request.get("input"))
+    await store_response(exchange.gateway.client.store.connection, head.job_id, stored, items, keep_seconds)
 
 
 async def _stored_head(exchange: Exchange, job_id: str) -> ResponseHead | None:
@@ -167,28 +177,24 @@ def _described(head: ResponseHead, record: JobRecord) -> dict[str, Any]:
     return head.response("queued", openfall=waiting)
 
 
-def _kept_messages(record: JobRecord) -> list[Message]:
-    """The messages of a job whose prompt is kept. Raises `Refusal`."""
-    messages = record.job.body.get("messages") if record.job is not None else None
-    if not isinstance(messages, list):
-        raise Refusal(
-            "bad_request", "its prompt is not kept: set `privacy: {keep_prompts: yes}`, or send the messages again"
-        )
-    return [message for message in messages if isinstance(message, dict)]
+async def _stored_input(exchange: Exchange, job_id: str) -> list[Any]:
+    return await fetch_input(exchange.gateway.client.store.connection, job_id)
 
 
-async def _earlier_messages(exchange: Exchange, previous: object) -> list[Message]:
+async def _earlier_items(exchange: Exchange, previous: object) -> list[dict[str, Any]]:
     """The conversation up to the end of an earlier Response. Raises `Refusal`."""
     if previous is None:
         return []
     if not isinstance(previous, str):
         raise Refusal("bad_request", "`previous_response_id` must be text", "previous_response_id")
-    _, record = await _find(exchange, previous)
+    try:
+        _, record = await _find(exchange, previous)
+    except Refusal as error:
+        raise Refusal("no_previous_response", error.message, "previous_response_id") from None
     if record.result is None or not record.result.answered:
         raise Refusal("bad_request", f"response {previous} has no answer to continue", "previous_response_id")
-    choices = (record.result.body or {}).get("choices") or [{}]
-    answer = {key: value for key, value in (choices[0].get("message") or {}).items() if key != "reasoning_content"}
-    return [message for message in _kept_messages(record) if message.get("role") != "system"] + [answer]
+    exchange.job_id = None
+    return [*await _stored_input(exchange, record.id), *output_as_input(record.result.body or {})]
 
 
 BODY = body_of("input", model=TEXT, input=TEXT, background=FLAG, stream=FLAG, store=FLAG)
@@ -198,5 +204,5 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response.", streams=True),
     Endpoint("DELETE", "/v1/responses/{id}", delete, "Forget a Response."),
     Endpoint("POST", "/v1/responses/{id}/cancel", cancel, "End a Response."),
-    Endpoint("GET", "/v1/responses/{id}/input_items", input_items, "List the messages of a request."),
+    Endpoint("GET", "/v1/responses/{id}/input_items", list_input_items, "List the items of a request."),
 )

@@ -52,11 +52,24 @@ class Door:
         return await self.http.post("/v1/chat/completions", json={"model": "chat", **SAY, **more})
 
 
+NATIVE = CONFIG.replace("slots: 64}}", "slots: 64, responses: yes}}\n  loft: {{url: '{upstream}', pool: gpu}}").replace(
+    "other-1, backends: [rack]", "other-1, backends: [loft]"
+)
+"""The first model of `chat` is at a server that has Responses, the second one at a server without."""
+
+
 def door_config(
-    redis_url: str, home: Path, upstream: str, more: str = "", protocol: str = "openai", models: str = ""
+    redis_url: str,
+    home: Path,
+    upstream: str,
+    more: str = "",
+    protocol: str = "openai",
+    models: str = "",
+    config: str = "",
 ) -> LoadedConfig:
     file = home / "openfall.yaml"
-    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more, protocol=protocol, models=models))
+    text = (config or CONFIG).format(redis=redis_url, upstream=upstream, more=more, protocol=protocol, models=models)
+    file.write_text(text)
     return load(file)
 
 
@@ -69,11 +82,12 @@ async def open_door(
     pools: tuple[str, ...] = ("gpu", "degrade"),
     protocol: str = "openai",
     models: str = "",
+    config: str = "",
     **worker: Any,
 ) -> AsyncIterator[Door]:
     """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
     async with fault_server(*scripts) as upstream:
-        loaded = door_config(redis_url, home, upstream.url, more, protocol, models)
+        loaded = door_config(redis_url, home, upstream.url, more, protocol, models, config)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:

@@ -30,7 +30,7 @@ SCHEMA = {"format": {"type": "json_schema", "name": "place", "schema": {"type": 
 TOO_LONG = answer({"error": {"message": "your prompt is too long", "code": "context_length_exceeded"}}, 400)
 
 
-def _check(event: dict[str, Any]) -> None:
+def check_event(event: dict[str, Any]) -> None:
     kind = NAMED_OTHERWISE.get(event["type"], event["type"])
     MODELS[kind].model_validate(_with_published_schema({**event, "type": kind}))
 
@@ -69,7 +69,7 @@ def test_each_event_of_a_stream_is_valid(
         lines = [line for line in response.text.splitlines() if line.startswith("data: ")]
         sent = [json.loads(line.removeprefix("data: ")) for line in lines]
         for event in sent:
-            _check(event)
+            check_event(event)
         assert sent[-1]["type"] == end
 
     run(main)

@@ -185,32 +185,3 @@ def test_a_response_that_is_not_stored_is_not_found_again(redis_url: str, tmp_pa
         assert (made.status_code, gone.status_code, stored) == (200, 404, [])
 
     run(main)
-
-
-def test_a_conversation_is_continued_where_prompts_are_kept(redis_url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        more = "privacy: {keep_prompts: yes}"
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), more=more, keep_prompts=True) as door:
-            first = (await door.http.post("/v1/responses", json={"model": "chat", "input": "Haruka waves"})).json()
-            await door.http.post(
-                "/v1/responses", json={"model": "chat", "input": "and then?", "previous_response_id": first["id"]}
-            )
-            sent = json.loads(door.upstream.calls_received[-1].body)["messages"]
-            items = (await door.http.get(f"/v1/responses/{first['id']}/input_items")).json()
-        assert [message["content"] for message in sent] == ["Haruka waves", "A lantern festival.", "and then?"]
-        assert items["data"][0]["content"][0]["text"] == "Haruka waves"
-
-    run(main)
-
-
-def test_a_conversation_whose_prompt_is_not_kept_is_refused_with_the_remedy(redis_url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            first = (await door.http.post("/v1/responses", json={"model": "chat", "input": "x"})).json()
-            second = await door.http.post(
-                "/v1/responses", json={"model": "chat", "input": "y", "previous_response_id": first["id"]}
-            )
-        assert second.status_code == 400
-        assert "keep_prompts" in second.json()["error"]["message"]
-
-    run(main)

@@ -56,16 +56,18 @@ async def adapter_to(protocol: Protocol, engine: str) -> AsyncIterator[Completio
         yield backend
 
 
-def request_body(dialect: Dialect, text: str, limit: int | None = None, **more: Any) -> dict[str, Any]:
+def request_body(dialect: Dialect, text: str, /, limit: int | None = None, **more: Any) -> dict[str, Any]:
     """A request for the same thing in each dialect, answered the same way every time."""
     messages = [{"role": "user", "content": text}]
+    if dialect == "responses":
+        return {"input": messages, "temperature": 0, **({"max_output_tokens": limit} if limit else {}), **more}
     if dialect == "ollama":
         options = {"temperature": 0, **({"num_predict": limit} if limit else {})}
         return {"messages": messages, "options": options, **more}
     return {"messages": messages, "temperature": 0, **({"max_tokens": limit} if limit else {}), **more}
 
 
-def request(dialect: Dialect, text: str = "Name a colour.", limit: int = 12, **more: Any) -> Request:
+def request(dialect: Dialect, text: str = "Name a colour.", /, limit: int = 12, **more: Any) -> Request:
     timeout = more.pop("timeout", 60.0)
     body = request_body(dialect, text, limit, **more)
     return Request(body=body, upstream=MODEL, timeout=timeout, dialect=dialect, max_tokens=64, ctx=1024)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.responses import Response
 
 from openfall.router_core.catalog.entries import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure
@@ -27,6 +28,7 @@ ENDED: dict[Dialect, tuple[str, str]] = {
     "openai": ("stop", "length"),
     "anthropic": ("end_turn", "max_tokens"),
     "ollama": ("stop", "length"),
+    "responses": ("completed", "max_output_tokens"),
 }
 
 
@@ -48,6 +50,11 @@ def read(dialect: Dialect, body: Any) -> tuple[str, str, int]:
         case "ollama":
             assert body["done"] is True
             return body["message"]["content"], body["done_reason"], body["eval_count"]
+        case "responses":
+            answer_ = Response.model_validate(body)
+            assert answer_.usage is not None
+            reason = answer_.incomplete_details.reason if answer_.incomplete_details else answer_.status
+            return answer_.output_text, str(reason), answer_.usage.output_tokens
 
 
 @both
@@ -91,6 +98,7 @@ def test_a_schema_holds_in_every_dialect(protocol: Protocol, dialect: Dialect, e
         "openai": {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}},
         "anthropic": {"output_config": {"format": {"type": "json_schema", "schema": schema}}},
         "ollama": {"format": schema},
+        "responses": {"text": {"format": {"type": "json_schema", "name": "n", "schema": schema}}},
     }
 
     async def work() -> Any:
@@ -133,6 +141,9 @@ def calls(dialect: Dialect, body: Any) -> list[tuple[str, str, Any]]:
         case "ollama":
             result = body["message"]["tool_calls"]
             return [(item["id"], item["function"]["name"], item["function"]["arguments"]) for item in result]
+        case "responses":
+            made = [item for item in body["output"] if item["type"] == "function_call"]
+            return [(item["call_id"], item["name"], json.loads(item["arguments"])) for item in made]
 
 
 @callers
@@ -167,6 +178,11 @@ USING: dict[Dialect, dict[str, Any]] = {
         {"role": "assistant", "content": "", "tool_calls": [
             {"id": "call_1", "function": {"name": "look", "arguments": {"at": "sky"}}}]},
         {"role": "tool", "tool_call_id": "call_1", "tool_name": "look", "content": "a lantern"},
+    ]},
+    "responses": {"tools": [{"type": "function", "name": "look", "parameters": SCHEMA}], "input": [
+        {"role": "user", "content": "Look up."},
+        {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"at":"sky"}'},
+        {"type": "function_call_output", "call_id": "call_1", "output": "a lantern"},
     ]},
 }  # fmt: skip
 """A second turn after a call, in each dialect."""
@@ -218,7 +234,9 @@ def test_a_body_in_the_servers_own_dialect_keeps_vendor_parameters(protocol: Pro
 def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Dialect, protocol: Protocol) -> None:
     async def work() -> tuple[Any, int]:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
-            outcome = await backend.complete(Request(body={"messages": 3}, upstream="m", timeout=5, dialect=dialect))
+            outcome = await backend.complete(
+                Request(body={"messages": 3, "input": 3}, upstream="m", timeout=5, dialect=dialect)
+            )
             return outcome, len(server.calls_received)
 
     outcome, calls = run(work())

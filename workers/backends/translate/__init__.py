@@ -23,6 +23,8 @@ from openfall.workers.backends.translate import (
     request_for_openai,
     response_from_anthropic,
     response_from_openai,
+    responses_answer,
+    responses_request,
 )
 from openfall.workers.backends.translate.json_values import Body
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
@@ -52,8 +54,17 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("ollama", "anthropic"): Translator(
         ollama_and_anthropic.request_from_ollama, ollama_and_anthropic.response_for_ollama
     ),
+    ("responses", "openai"): Translator(responses_request.request, responses_answer.response),
+    ("responses", "anthropic"): Translator(
+        lambda body: request_for_anthropic.request(responses_request.request(body)),
+        lambda body, request: responses_answer.response(response_from_anthropic.response(body, request), request),
+    ),
+    ("responses", "ollama"): Translator(
+        lambda body: openai_to_ollama.request(responses_request.request(body)),
+        lambda body, request: responses_answer.response(openai_to_ollama.response(body, request), request),
+    ),
 }
-"""By the caller's dialect and the backend's."""
+"""By the caller's dialect and the backend's. Only a request of Responses is ever sent to an API of Responses."""
 
 
 def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
@@ -88,3 +99,12 @@ def finish_reason(body: Body, dialect: Dialect) -> str:
             return str(body["stop_reason"])
         case "ollama":
             return str(body["done_reason"])
+        case "responses":
+            return response_finish(body)
+
+
+def response_finish(body: Body) -> str:
+    """How a Response ended: its status, or why it is incomplete."""
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, Mapping) else None
+    return str(reason or body.get("status") or "completed")

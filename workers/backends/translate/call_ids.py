@@ -39,7 +39,8 @@ class CallIds:
     @classmethod
     def after(cls, request: Body) -> CallIds:
         """For the calls of an answer: their ids do not occur in its request, of any dialect."""
-        return cls(set(_ids_in(request.get("messages"))))
+        own = (item.get("call_id") for item in _objects(request.get("input")))  # of Responses
+        return cls({*_ids_in(request.get("messages")), *(call_id for call_id in own if isinstance(call_id, str))})
 
     def begin_turn(self) -> None:
         """Another message of the assistant begins."""

@@ -14,9 +14,11 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (
     request_for_anthropic,
     request_for_openai,
+    responses_request,
     translate_request,
     translate_response,
 )
+from tests.fuzz.samples import RESPONSES_REQUEST
 from tests.workers.backends.corruption import assert_translated_or_refused, corruptions
 
 SCHEMA = {
@@ -59,6 +61,13 @@ ALLOWED = {
     "thinking": {"type": "enabled", "budget_tokens": 1024},
 }
 SOURCE = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
+_IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+_SEEN = {"role": "user", "content": [{"type": "input_text", "text": "hi"}, _IMAGE]}
+RESPONSES: dict[str, Any] = RESPONSES_REQUEST | {
+    "top_logprobs": None,
+    "tool_choice": "auto",
+    "input": [_SEEN, *RESPONSES_REQUEST["input"][1:]],
+}
 ANTHROPIC: dict[str, Any] = {
     "system": [{"type": "text", "text": "a"}],
     "messages": [
@@ -90,10 +99,11 @@ ANTHROPIC: dict[str, Any] = {
     ("translate", "good"),
     [
         (request_for_anthropic.request, OPENAI),
+        (responses_request.request, RESPONSES),
         (request_for_anthropic.request, ALLOWED),
         (request_for_openai.request, ANTHROPIC),
     ],
-    ids=["openai's", "openai's with some tools", "anthropic's"],
+    ids=["openai's", "Responses", "openai's with some tools", "anthropic's"],
 )
 def test_any_body_is_translated_or_refused_with_a_reason(translate: Any, good: dict[str, Any]) -> None:
     assert_translated_or_refused(translate, good)

@@ -16,7 +16,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from tests.workers.backends.corruption import assert_translated_or_refused, corruptions
 from tests.workers.backends.translate.test_ollama_translation import ANSWER, OLLAMA_BODY, REQUEST_BODY
-from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE
+from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE, RESPONSES
 
 PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
 WITHOUT_FORCE = {"tools": ANTHROPIC["tools"], "tool_choice": {"type": "auto"}, "top_k": 3}
@@ -37,6 +37,7 @@ BODIES: dict[Dialect, dict[str, Any]] = {
         name: value for name, value in OLLAMA_BODY.items() if name != "logprobs"
     }  # of which Anthropic knows nothing
     | {"think": False, "options": OLLAMA_BODY["options"] | {"top_k": 3, "stop": ["END"]}},
+    "responses": RESPONSES,
 }
 READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
     "openai": (COMPLETION, openai_answer.to_outcome),

@@ -1,0 +1,270 @@
+"""Responses through the door at a provider that has them itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import COMPLETION, answer, cut_events, named_events
+from tests.native_responses import (
+    CALL,
+    MESSAGE,
+    PART,
+    REASONING,
+    SEARCH,
+    message_events,
+    native,
+    reasoning_events,
+    whole_stream,
+)
+from tests.producers.gateway.door import NATIVE, Door, open_door, run
+from tests.producers.gateway.sdk_streams import LOOK, openai_client, words
+from tests.producers.gateway.test_open_responses import check_event
+
+SEARCHING: Any = {"type": "web_search"}
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    lines = (line for line in text.splitlines() if line.startswith("data: {"))
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def _sent(door: Door) -> tuple[str, dict[str, Any]]:
+    received = door.upstream.calls_received[-1]
+    return received.path, json.loads(received.body)
+
+
+def test_a_request_reaches_the_provider_as_it_is_and_its_items_return_as_they_are(
+    redis_url: str, tmp_path: Path
+) -> None:
+    items = [REASONING, SEARCH, MESSAGE]
+    request = {
+        "input": [{"role": "user", "content": "Haruka waves"}, {"type": "item_reference", "id": "msg_0"}],
+        "tools": [SEARCHING, LOOK],
+        "include": ["reasoning.encrypted_content"],
+        "truncation": "auto",
+        "max_tool_calls": 2,
+        "store": False,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"format": {"type": "text"}, "verbosity": "low"},
+        "vendor": {"x": [1]},
+    }
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(native(*items)), config=NATIVE) as door:
+            response = await door.http.post("/v1/responses", json={"model": "chat", **request})
+            assert _sent(door) == ("/v1/responses", {**request, "model": "tiny-1", "stream": True})
+        body = response.json()
+        assert body["output"] == items
+        assert body["usage"]["input_tokens_details"] == {"cached_tokens": 30, "cache_write_tokens": 0}
+        assert body["usage"]["output_tokens_details"] == {"reasoning_tokens": 7}
+        assert (body["openfall"]["left_out"], body["openfall"]["backend"]) == ([], "rack")
+        assert body["id"] == f"resp_{body['openfall']['job']}"
+
+    run(main)
+
+
+def test_a_background_request_runs_at_the_provider_in_the_foreground(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(native(MESSAGE)), config=NATIVE) as door:
+            body = {"model": "chat", "input": "x", "background": True, "background_options": {}}
+            queued = (await door.http.post("/v1/responses", json=body)).json()
+            await door.gateway.client.wait(queued["id"].removeprefix("resp_"), 20)
+            polled = (await door.http.get(f"/v1/responses/{queued['id']}")).json()
+            assert _sent(door)[1] == {"model": "tiny-1", "input": "x"}
+        assert (polled["status"], polled["output"]) == ("completed", [MESSAGE])
+
+    run(main)
+
+
+def test_a_native_stream_has_every_event_with_numbers_of_ours(redis_url: str, tmp_path: Path) -> None:
+    items = [REASONING, SEARCH, MESSAGE, CALL]
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, whole_stream(*items), config=NATIVE) as door:
+            body = {"model": "chat", "input": "x", "stream": True, "tools": [LOOK]}
+            sent = _events((await door.http.post("/v1/responses", json=body)).text)
+            path = f"/v1/responses/{sent[0]['response']['id']}?stream=true"
+            again = _events((await door.http.get(path)).text)
+        assert again == sent
+        assert [event["sequence_number"] for event in sent] == list(range(len(sent)))
+        assert [event["item"] for event in sent if event["type"] == "response.output_item.done"] == [
+            {**REASONING, "status": "completed"}, SEARCH, MESSAGE, CALL,
+        ]  # fmt: skip
+        kinds = [event["type"] for event in sent]
+        for kind in (
+            "reasoning_summary_part.added", "reasoning_summary_text.delta", "reasoning_summary_part.done",
+            "web_search_call.in_progress", "output_text.annotation.added", "output_text.done", "content_part.done",
+            "function_call_arguments.done",
+        ):  # fmt: skip
+            assert f"response.{kind}" in kinds
+        final = sent[-1]["response"]
+        assert (sent[-1]["type"], final["output"]) == ("response.completed", items)
+
+    run(main)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_openais_own_client_reads_what_a_provider_of_responses_wrote(
+    redis_url: str, tmp_path: Path, streamed: bool
+) -> None:
+    items = [REASONING, SEARCH, MESSAGE, CALL]
+
+    async def main() -> None:
+        scripts = whole_stream(*items) if streamed else answer(native(*items))
+        async with (
+            open_door(redis_url, tmp_path, scripts, config=NATIVE) as door,
+            openai_client(door) as client,
+        ):
+            call: Any = {"model": "chat", "input": "x", "tools": [LOOK, SEARCHING]}
+            if streamed:
+                async with client.responses.stream(**call) as stream:
+                    async for _ in stream:
+                        pass
+                    final: Any = await stream.get_final_response()
+            else:
+                final = await client.responses.create(**call)
+        assert final.output_text == "A lantern festival."
+        assert final.output[0].encrypted_content == "gAAAA"
+        assert final.output[2].content[0].annotations[0].url == "https://x.test"
+        assert final.output[3].arguments == '{"at":"dusk"}'
+
+    run(main)
+
+
+def test_each_event_of_a_native_stream_is_valid(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, whole_stream(REASONING, MESSAGE, CALL), config=NATIVE) as door:
+            body = {"model": "chat", "input": "x", "stream": True, "tools": [LOOK]}
+            sent = _events((await door.http.post("/v1/responses", json=body)).text)
+        for event in sent:
+            check_event(event)
+
+    run(main)
+
+
+def test_a_stream_goes_on_in_mid_answer_at_a_server_without_responses(redis_url: str, tmp_path: Path) -> None:
+    begun = [*reasoning_events(), *message_events(1, "Wrong ")[:3]]
+
+    async def main() -> None:
+        scripts = (named_events(*begun), words("A lantern ", "festival."))
+        async with (
+            open_door(redis_url, tmp_path, *scripts, config=NATIVE) as door,
+            openai_client(door) as client,
+        ):
+            async with client.responses.stream(model="chat", input="x", tools=[SEARCHING]) as stream:
+                events = [event async for event in stream]
+                final = await stream.get_final_response()
+            paths = [call.path for call in door.upstream.calls_received]
+            polled = await client.responses.retrieve(final.id)
+        assert paths == ["/v1/responses", "/v1/chat/completions"]
+        assert final.output_text == polled.output_text == "A lantern festival."
+        assert [event.sequence_number for event in events if hasattr(event, "sequence_number")] == list(
+            range(len(events))
+        )
+        receipt: Any = final.model_extra
+        assert receipt["openfall"]["left_out"] == ["web_search"]
+        assert (receipt["openfall"]["backend"], len(final.output)) == ("loft", 1)
+
+    run(main)
+
+
+def test_callers_of_other_apis_reach_the_same_server_by_chat_completions(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), config=NATIVE) as door:
+            chat = await door.chat()
+            body = {"model": "chat", "max_tokens": 50, "messages": [{"role": "user", "content": "x"}]}
+            message = await door.http.post("/v1/messages", json=body)
+            paths = [call.path for call in door.upstream.calls_received]
+        assert (chat.status_code, message.status_code) == (200, 200)
+        assert paths == ["/v1/chat/completions"] * 2
+
+    run(main)
+
+
+def test_a_request_that_demands_a_tool_of_the_provider_is_refused_where_no_model_has_it(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            body = {"model": "chat", "input": "x", "tools": [SEARCHING], "tool_choice": SEARCHING}
+            response = await door.http.post("/v1/responses", json=body)
+            assert door.upstream.calls_received == []
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported")
+        assert "web_search" in response.json()["error"]["message"]
+
+    run(main)
+
+
+def test_an_incomplete_response_keeps_its_reason(redis_url: str, tmp_path: Path) -> None:
+    details = {"reason": "max_output_tokens"}
+
+    async def main() -> None:
+        cut = native(MESSAGE, status="incomplete", incomplete_details=details)
+        async with open_door(redis_url, tmp_path, answer(cut), config=NATIVE) as door:
+            body = (await door.http.post("/v1/responses", json={"model": "chat", "input": "x"})).json()
+        assert (body["status"], body["incomplete_details"]) == ("incomplete", details)
+
+    run(main)
+
+
+def test_a_failed_native_stream_hands_the_job_on(redis_url: str, tmp_path: Path) -> None:
+    failed = native(status="failed", error={"code": "server_error", "message": "The server had an error"})
+
+    async def main() -> None:
+        scripts = (cut_events({"type": "response.failed", "response": failed}), words("A lantern festival."))
+        async with open_door(redis_url, tmp_path, *scripts, config=NATIVE) as door:
+            body = {"model": "chat", "input": "x", "stream": True}
+            sent = _events((await door.http.post("/v1/responses", json=body)).text)
+        assert sent[-1]["response"]["output"][0]["content"][0]["text"] == "A lantern festival."
+
+    run(main)
+
+
+def test_a_conversation_goes_on_over_several_responses_at_any_server(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        scripts = (
+            answer(native(REASONING, MESSAGE)),
+            answer(native(CALL)),
+            answer({"error": "x"}, 500),
+            answer(COMPLETION),
+        )
+        async with open_door(redis_url, tmp_path, *scripts, config=NATIVE) as door, openai_client(door) as client:
+            first = await client.responses.create(model="chat", input="Haruka waves", instructions="Be brief.")
+            second = await client.responses.create(model="chat", input="look", previous_response_id=first.id)
+            output: Any = [{"type": "function_call_output", "call_id": "call_1", "output": "lanterns"}]
+            at_provider = _sent(door)[1]
+            third = await client.responses.create(model="chat", input=output, previous_response_id=second.id)
+            elsewhere = _sent(door)[1]["messages"]
+            listed = await client.responses.input_items.list(third.id, order="asc")
+        text = {key: PART[key] for key in ("type", "text", "annotations")}
+        assert at_provider["input"] == [
+            {"type": "message", "role": "user", "content": "Haruka waves"},
+            REASONING,
+            {"type": "message", "role": "assistant", "content": [text]},
+            {"type": "message", "role": "user", "content": "look"},
+        ]
+        assert "previous_response_id" not in at_provider
+        assert [message["role"] for message in elsewhere] == ["user", "assistant", "user", "assistant", "tool"]
+        assert [item.type for item in listed.data][-2:] == ["function_call", "function_call_output"]
+
+    run(main)
+
+
+def test_a_response_of_another_key_or_without_store_is_no_conversation(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            unstored = (
+                await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "store": False})
+            ).json()
+            for known in (unstored["id"], "resp_unknown"):
+                body = {"model": "chat", "input": "y", "previous_response_id": known}
+                refused = await door.http.post("/v1/responses", json=body)
+                error = refused.json()["error"]
+                assert (refused.status_code, error["code"]) == (400, "previous_response_not_found")
+                assert error["param"] == "previous_response_id"
+
+    run(main)

@@ -1,0 +1,114 @@
+"""Parses an answer of OpenAI's Responses, whole or assembled from a stream, into an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece, TextPiece
+from openfall.router_core.jobs.request_body import answer_text, has_tool_call
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.exact_json import dumps, mend_text
+from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.item_pieces import ItemPieces
+from openfall.workers.backends.parsing import StreamAssembler, malformed, parse_document, with_usage
+from openfall.workers.backends.translate import response_finish
+from openfall.workers.backends.usage import read_response_usage, usage_piece
+
+CUT_OFF = "the stream of the Response was cut off"
+_ENDED = ("completed", "incomplete", None)
+
+
+def parse_response(body: bytes, headers: Mapping[str, str]) -> Outcome:
+    """The outcome of a 2xx's body. An error inside it is a failure."""
+    document = parse_document(body, headers)
+    return document if isinstance(document, Failure) else to_outcome(document)
+
+
+def to_outcome(document: Any) -> Outcome:
+    """The outcome of a Response that has ended, with what it used."""
+    outcome = _outcome(document)
+    return with_usage(outcome, read_response_usage(document)) if isinstance(document, dict) else outcome
+
+
+def _outcome(document: Any) -> Outcome:
+    """A Response that still runs is no answer: the caller would read half of it."""
+    output = document.get("output") if isinstance(document, dict) else None
+    if not isinstance(output, list):
+        return malformed("the answer has no output")
+    if document.get("error") or document.get("status") == "failed":
+        return _failure(document.get("error"))
+    if document.get("status") not in _ENDED:
+        return malformed("the Response has not ended")
+    finish = response_finish(document)
+    if document.get("status") == "incomplete":
+        known = read_finish_reason(finish)
+        if isinstance(known, Failure):
+            return known
+    if _refusal(output) and not has_tool_call(document):
+        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
+    return Completion(text=answer_text(document), finish_reason=finish, body=document)
+
+
+def _refusal(output: list[Any]) -> bool:
+    """Whether the model refuses, and writes no text."""
+    contents = [item.get("content") for item in output if isinstance(item, Mapping) and item.get("type") == "message"]
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, Mapping)]
+    has_text = any(part.get("type") == "output_text" and part.get("text") for part in parts)
+    return not has_text and any(part.get("type") == "refusal" and part.get("refusal") for part in parts)
+
+
+def _failure(error: Any) -> Failure:
+    body = {"error": error if isinstance(error, Mapping) else "the answer ended in an error"}
+    return classify(200, {}, dumps(body))
+
+
+class ResponseAssembler(StreamAssembler):
+    """Assembles events into a Response: the one of its last event, or of its finished items where that has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._response: dict[str, Any] = {}
+        self._items: dict[int, Any] = {}
+        self._pieces = ItemPieces()
+        self._texts: list[str] = []
+
+    def add(self, event: bytes) -> list[Piece]:
+        return [] if event.strip() == b"[DONE]" else super().add(event)  # of a proxy that also speaks chat completions
+
+    def _add(self, fields: dict[str, Any]) -> list[Piece]:
+        match fields:
+            case {"type": "error", **error}:
+                self.failure = _failure(error)
+            case {
+                "type": "response.completed" | "response.incomplete" | "response.failed",
+                "response": dict(response),
+            }:
+                self._response, self.done = response, True
+                self.usage = read_response_usage(response)
+                return [usage_piece(self.usage)] if response.get("usage") else []
+            case {"type": str(kind)}:
+                pieces = self._pieces.add(fields)
+                self._texts += [piece.text for piece in pieces if isinstance(piece, TextPiece)]
+                self.characters += self._pieces.take_characters()
+                if kind == "response.output_item.done" and isinstance(index := fields.get("output_index"), int):
+                    self._items[index] = fields.get("item")
+                return pieces
+        return []
+
+    def _assemble(self) -> Outcome:
+        if not self.done:
+            return malformed(CUT_OFF)
+        whole = self._response
+        if not whole.get("output"):
+            whole = {**whole, "output": [self._items[index] for index in sorted(self._items)]}
+        outcome = to_outcome(self._mended(whole))
+        if (
+            isinstance(outcome, Completion)
+            and self._texts
+            and not outcome.text.startswith(mend_text("".join(self._texts)))
+        ):
+            return malformed("the events of the stream are not those of its Response")
+        return outcome
