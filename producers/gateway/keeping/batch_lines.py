@@ -73,6 +73,7 @@ class BatchLines:
             "urgency": "batch",
             **terms.options,
             "dialect": endpoint.dialect,
+            "kind": endpoint.kind,
             "id": line.job_id,
             "inbox": terms.inbox,
             "deadline": float(terms.deadline),

@@ -10,13 +10,14 @@ from typing import Any
 from openfall.producers.batch.files import DROPPED
 from openfall.producers.gateway.conversation import request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
+from openfall.producers.gateway.encoders.embedding_list import embedding_list
 from openfall.producers.gateway.encoders.message import message
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.surfaces.completions import chat_body
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, JobKind
 
 Body = Mapping[str, Any]
 
@@ -29,6 +30,7 @@ class LineEndpoint:
     dialect: Dialect
     request: Callable[[Body], Body]
     answer: Callable[[Result, str, Body], Body]
+    kind: JobKind = JobKind.COMPLETION
 
     def job_body(self, body: Body) -> dict[str, Any]:
         """The body of the job of a line, without what means nothing in a batch."""
@@ -45,6 +47,10 @@ def _text_completion(result: Result, asked_for: str, _: Body) -> Body:
 
 def _message(result: Result, asked_for: str, _: Body) -> Body:
     return message(result, asked_for, receipt_of(result))
+
+
+def _embeddings(result: Result, asked_for: str, body: Body) -> Body:
+    return embedding_list(result, asked_for, receipt_of(result), packed=body.get("encoding_format") == "base64")
 
 
 def _response(result: Result, asked_for: str, body: Body) -> Body:
@@ -64,6 +70,7 @@ LINE_ENDPOINTS: Mapping[str, LineEndpoint] = {
     "/v1/chat/completions": LineEndpoint("openai", dict, _completion),
     "/v1/responses": LineEndpoint("responses", _response_request, _response),
     "/v1/completions": LineEndpoint("openai", chat_body, _text_completion),
+    "/v1/embeddings": LineEndpoint("openai", dict, _embeddings, JobKind.EMBEDDING),
 }
 MESSAGES = "/v1/messages"
 MESSAGE_ENDPOINT = LineEndpoint("anthropic", dict, _message)

@@ -12,12 +12,14 @@ from typing import Any
 import openai
 import pytest
 
+from openfall.router_core.jobs.embeddings import pack_vector
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from tests.faults import COMPLETION, answer, fault_server, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 from tests.producers.gateway.sdk_streams import TEXT, openai_client
+from tests.producers.gateway.test_embeddings import open_embedding_door, vectors
 
 CHAT = "/v1/chat/completions"
 
@@ -98,6 +100,23 @@ def test_each_endpoint_has_the_form_of_its_own_answers(
     run(main)
 
 
+def test_lines_for_embeddings_have_their_vectors_in_the_form_that_each_wants(redis_url: str, tmp_path: Path) -> None:
+    url = "/v1/embeddings"
+
+    async def main() -> None:
+        upstream = vectors([0.5, -1.0])
+        async with open_embedding_door(redis_url, tmp_path, upstream) as door, openai_client(door) as client:
+            body = {"model": "words", "input": "a lantern"}
+            lines = [line("plain", url, **body), line("packed", url, **body, encoding_format="base64")]
+            batch = await ended(client, (await create(client, lines, url)).id)
+            output = await rows(client, batch.output_file_id)
+        bodies = {name: row["response"]["body"] for name, row in output.items()}
+        assert bodies["plain"]["data"][0]["embedding"] == [0.5, -1.0]
+        assert bodies["packed"]["data"][0]["embedding"] == pack_vector([0.5, -1.0])
+
+    run(main)
+
+
 def test_lines_that_no_model_can_take_are_in_the_error_file_and_the_others_in_the_output(
     redis_url: str, tmp_path: Path
 ) -> None:
@@ -120,7 +139,7 @@ def test_lines_that_no_model_can_take_are_in_the_error_file_and_the_others_in_th
         pytest.param([""], [("empty_file", None)], id="nothing"),
         pytest.param(["", "{", "[]"], [("invalid_json_line", 2), ("invalid_json_line", 3)], id="no JSON"),
         pytest.param([line("a"), "", line("a")], [("duplicate_custom_id", 3)], id="an id twice"),
-        pytest.param([line("a", "/v1/embeddings")], [("url_mismatch", 1)], id="another endpoint"),
+        pytest.param([line("a", "/v1/images")], [("url_mismatch", 1)], id="another endpoint"),
         pytest.param([line("a", model="nobody")], [("model_not_found", 1)], id="an unknown model"),
         pytest.param(['{"custom_id": "a"}'], [("missing_required_parameter", 1)], id="no body"),
         pytest.param([line(each) for each in "abcdef"], [("too_many_tasks", None)], id="too many"),
