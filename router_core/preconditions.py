@@ -238,4 +238,4 @@ def _allow(facts: ServerFacts, rights: Iterable[str]) -> str:
 
 
 def _set(facts: ServerFacts, name: str, value: str) -> str:
-    return f"Run: {_cli(facts)} CONFIG SET {name} {value}  And write `{name} {value}` into its configuration file."
+    return f"Write `{name} {value}` into its configuration file, and run: {_cli(facts)} CONFIG SET {name} {value}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, config_option, with_client
+from openfall.producers.cli.options import add_options, common_options, with_client
 from openfall.producers.cli.render import format_time, show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json
 
@@ -85,8 +85,8 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 
 @keys.command(short_help="End a key.")
 @click.argument("name")
-@config_option
-def revoke(name: str, config_path: Path | None) -> None:
+@common_options
+def revoke(name: str, config_path: Path | None, as_json: bool) -> None:
     """End a key. Doors refuse it within 2 seconds; its accepted jobs go on."""
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.client_keys import fetch_keys, revoke_key
@@ -94,7 +94,10 @@ def revoke(name: str, config_path: Path | None) -> None:
     if not with_client(config_path, lambda llm: revoke_key(llm.store.connection, name)):
         known = with_client(config_path, lambda llm: fetch_keys(llm.store.connection))
         raise UnknownName("key", name, [key.name for key in known.by_digest.values()])
-    echo(f"the key {name!r} is revoked")
+    if as_json:
+        show_json({"name": name, "revoked": True})
+    else:
+        echo(f"the key {name!r} is revoked")
 
 
 def _list(config_path: Path | None, as_json: bool) -> None:

@@ -8,6 +8,9 @@ from redis import exceptions as redis_errors
 
 from openfall.router_core.errors import OpenfallError
 
+ID_LENGTH = 24
+"""The characters of an id that a client makes."""
+
 
 class StoreError(OpenfallError):
     """Any of the below. The message names the remedy and carries no secret."""
@@ -143,7 +146,8 @@ class UnknownJob(StoreError):
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        super().__init__(f"no job {job_id}: it was never accepted here, or its result has expired")
+        hint = "" if len(job_id) >= ID_LENGTH else ". Only commands of `openfall` take the beginning of an id"
+        super().__init__(f"no job {job_id}: it was never accepted here, or its result has expired{hint}")
 
 
 class AmbiguousId(StoreError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from openfall.workers.backends.awake_time import GRACE_SECONDS, STOPPED_SECONDS,
 from tests.conftest import Server
 from tests.faults import COMPLETION, answer, fault_server
 from tests.worker_harness import worker_command
+from tests.workers.backends.protocol_clients import adapter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -110,5 +112,23 @@ def test_a_call_whose_answer_is_on_its_way_after_a_silence_of_all_is_waited_for(
                 results = [await client.wait(job) for job in jobs]
             assert [str(result.status) for result in results] == ["answered"] * 8
             assert calls["made"] == 8
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_probe_in_flight_outlives_a_standstill() -> None:
+    waked = asyncio.Event()
+
+    async def answer_after_the_standstill(writer: asyncio.StreamWriter) -> None:
+        await waked.wait()
+        await answer({"data": [{"id": "tiny"}]})(writer)
+
+    async def main() -> None:
+        async with fault_server(answer_after_the_standstill) as upstream, adapter("openai", upstream.url) as backend:
+            probe = asyncio.create_task(backend.list_models(1.0))
+            await upstream.arrived.wait()
+            time.sleep(STOPPED_SECONDS + 0.2)  # noqa: ASYNC251 - the whole process stands still
+            asyncio.get_running_loop().call_later(TICK_SECONDS, waked.set)
+            assert await probe == ("tiny",)
 
     asyncio.run(asyncio.wait_for(main(), 60))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.bounds import AnswerTooLarge
+from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_mapping import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.own_limits import describe_shortage
@@ -72,11 +72,12 @@ class HttpClient:
         await self._transport.close()
 
     async def _call(self, path: str, payload: bytes | None, timeout_s: float, read: Reader[T]) -> T | Failure:
+        watch = CallWatch(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with watch.running():
                 return await self._send_and_read(path, payload, read)
         except TimeoutError:
-            return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no complete answer within {timeout_s:g} s")
+            return watch.failure()
 
     async def _send_and_read(
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None

@@ -39,6 +39,7 @@ def test_a_name_is_taken_once_and_is_free_again_when_revoked(openfall: Run) -> N
     assert "revoke it first" in again.stderr
     assert openfall("keys", "revoke", "bot").stdout == "the key 'bot' is revoked\n"
     assert openfall("keys", "new", "bot").returncode == 0
+    assert json.loads(openfall("keys", "revoke", "bot", "--json").stdout) == {"name": "bot", "revoked": True}
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_or_the_rule(openfall: Run) -> None:
