@@ -13,11 +13,14 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
+from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
+from openfall.workers.gpu.cards_of_pool import card_manager
 from openfall.workers.maintenance.flat_plans import FlatPlanWatch
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.held_releaser import release_held_jobs
@@ -43,16 +46,18 @@ class Composition:
 
 
 def completion_worker(
-    fleet_cache: FleetCache, backend_names: Sequence[str], stack: contextlib.AsyncExitStack
+    fleet_cache: FleetCache, identity: WorkerIdentity, stack: contextlib.AsyncExitStack
 ) -> Composition:
-    """A worker that calls the models at these backends. `stack` closes what this opens."""
+    """A worker that calls the models at its backends. `stack` closes what this opens."""
     link, catalog = fleet_cache.link, fleet_cache.catalog
-    clients = open_clients(catalog, backend_names)
+    clients = open_clients(catalog, identity.backends)
+    cards = card_manager(fleet_cache, identity, stack)
     for client in clients.values():
         stack.push_async_callback(client.close)
     return Composition(
         JobExecutor(catalog, clients, fleet_cache.fleet_state, random.random, fleet_cache.note_answer),
         Prober(link=link, catalog=catalog, clients=clients, jitter=random.random),
+        tasks=() if cards is None else (PeriodicTask("cards", STAND_BY_SECONDS, cards.run, for_fleet=True),),
         loading_backends={
             name: client for (name, _), client in clients.items() if catalog.backends[name].protocol == "ollama"
         },

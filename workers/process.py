@@ -167,7 +167,7 @@ class Generation:
             if config.pool == DEGRADE:
                 parts = degrade_worker(fleet_cache, config.outbox, stack)
             else:
-                parts = completion_worker(fleet_cache, identity.backends, stack)
+                parts = completion_worker(fleet_cache, identity, stack)
             worker = Worker(
                 queue=queue, wakeup=wakeup, settler=Settler(queue, spool, fleet_cache.breaker_opened.set),
                 executor=parts.executor, prober=parts.prober, settings=config.settings,

@@ -166,6 +166,24 @@ def unload(name: str, **options: Any) -> None:
     _admin("unload", name, **options)
 
 
+@models.command(short_help="Keep a model on its card.")
+@click.argument("name")
+@_backend_option
+@common_options
+def pin(name: str, **options: Any) -> None:
+    """Keep a model in the memory of its graphics card: no other model takes its place. Until `unpin`."""
+    _admin("pin", name, **options)
+
+
+@models.command(short_help="Let a model leave its card.")
+@click.argument("name")
+@_backend_option
+@common_options
+def unpin(name: str, **options: Any) -> None:
+    """Let a model leave its graphics card for another one. It overrides `pinned` of the configuration, too."""
+    _admin("unpin", name, **options)
+
+
 @models.command(short_help="Check the health of a model.")
 @click.argument("name")
 @_backend_option
@@ -180,7 +198,7 @@ def check(name: str, **options: Any) -> None:
     _admin("check", name, **options)
 
 
-def _admin(  # noqa: PLR0913 - the options of three commands
+def _admin(  # noqa: PLR0913 - the options of five commands
     verb: str, name: str, *, config_path: Path | None, as_json: bool, backend: str | None, force: bool = False
 ) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""

@@ -66,6 +66,11 @@ class Catalog(UncheckedCatalog):
         spec = self.backends[backend]
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
 
+    def card_of(self, backend: str) -> str | None:
+        """The graphics card of a backend whose models openfall loads and evicts. None: its server decides."""
+        spec = self.backends[backend]
+        return None if spec.vram_gb is None else spec.card or backend
+
     def credentials(self, backend: str) -> dict[str, str]:
         """The API keys of a backend by their names, in the order of the file. Empty if the backend has no key.
 

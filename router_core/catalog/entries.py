@@ -91,7 +91,10 @@ class Backend(CatalogEntry):
         "Without it: `local` in a local pool, `metered` in any other.",
     )
     vram_gb: Gigabytes | None = Field(
-        None, description="Memory of its graphics card in GB, if it loads models by itself."
+        None, description="GB of its graphics card. With it, openfall decides which models an Ollama holds."
+    )
+    card: Annotated[Name, Format.NAME] | None = Field(
+        None, description="Name of its graphics card, if backends share one. Without it: as the backend."
     )
     api_version: Annotated[str, Format.LITERAL] | None = Field(
         None, description="The `anthropic-version` to send. Without it: a version that is known to work."
@@ -161,6 +164,13 @@ class ModelSpec(CatalogEntry):
         "`none`. Without it: known by its name, else learned from the first refusal.",
     )
     vram_gb: Gigabytes | None = Field(None, description="Memory in GB that it uses on a graphics card.")
+    slots: Count | None = Field(
+        None, description="Maximum concurrent calls of this model, fleet-wide, on a card. Without it: as the backend."
+    )
+    keep_warm: SecondsOrZero | None = Field(
+        None, description="How long it stays idle on its card before less urgent jobs evict it. Without it: a minute."
+    )
+    pinned: bool = Field(False, description="Once loaded it never leaves its card.")
     quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
         None,

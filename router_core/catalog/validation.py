@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from openfall.router_core.catalog.card_checks import validate_cards
 from openfall.router_core.catalog.entries import Backend, Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
@@ -42,6 +43,7 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     yield from _open_fall(catalog)
     yield from _times(catalog)
     yield from validate_time_limits(catalog)
+    yield from validate_cards(catalog)
 
 
 def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:

@@ -94,6 +94,8 @@ class Card:
     recent_loads: tuple[tuple[float, float], ...] = ()
     models: frozenset[str] | None = None
     """The models that its engines have. None: any."""
+    beside: float = 1.0
+    """The free memory that a load beside other models needs, as a multiple of the model's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ class _Planner:
         for leaving in self._sets(movable):
             if len(card.resident) - len(leaving) >= card.max_models:
                 continue
-            if free_gb + sum(facts[resident.model].vram_gb for resident in leaving) < needed_gb:
+            beside = card.beside if len(leaving) < len(card.resident) else 1.0
+            if free_gb + sum(facts[resident.model].vram_gb for resident in leaving) < beside * needed_gb:
                 continue
             if is_copy and any(resident.model in self.waiting or resident.calls for resident in leaving):
                 continue  # a copy displaces no model in use

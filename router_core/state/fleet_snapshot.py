@@ -35,7 +35,7 @@ LOADED_TTL_SECONDS = 30.0
 class BackendState:
     """One model at one backend. `unreserved_free_slots` are the free slots that are not reserved for interactive jobs.
     `keys` are in the order of the file. `limited`: each key that may be used is at a limit, for interactive calls, and
-    for others.
+    for others. `admitted`: the least urgent jobs that its card admits (-1: none; see `card_write.lua`).
 
     The other numbers are of the breaker's window: calls, failed and slow ones, and the time of all calls in ms.
     """
@@ -50,6 +50,7 @@ class BackendState:
     total_ms: int
     keys: tuple[KeyState, ...] = ()
     limited: LimitPair = (None, None)
+    admitted: int = 2
 
     @property
     def usable_keys(self) -> int:
@@ -201,10 +202,11 @@ class _View:
     def _state(self, alias: str, urgency: Urgency, at: Sequence[BackendState], queues: list[_Queue]) -> ModelState:
         number, others = list(Urgency).index(urgency), urgency is not Urgency.INTERACTIVE
         free = [backend for backend in at if backend.blocked is None]
+        admitting = [backend for backend in free if number <= backend.admitted]
         limited = first_free(backend.limited[others] for backend in free)
         slots = (
             backend.unreserved_free_slots if others else backend.free_slots
-            for backend in free
+            for backend in admitting
             if backend.limited[others] is None
         )
         answered = sum(backend.calls for backend in at)
@@ -238,7 +240,7 @@ class _View:
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
-        name, free, unreserved, block, calls, failed, slow, ms, key_rows = row
+        name, free, unreserved, block, calls, failed, slow, ms, admitted, key_rows = row
         name = read_text(name)
         keys = tuple(
             self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ", self.catalog.backends[name])
@@ -253,7 +255,7 @@ class _View:
         )
         sums = [max(0, read_number(value)) for value in (calls, failed, slow, ms)]
         return BackendState(
-            name, int(free), int(unreserved), blocked, sums[0], sums[1], sums[2], sums[3], keys, limited
+            name, int(free), int(unreserved), blocked, sums[0], sums[1], sums[2], sums[3], keys, limited, admitted
         )
 
     def _key_state(self, row: list[Any], subject: str, spec: Backend) -> KeyState:

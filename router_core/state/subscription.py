@@ -24,7 +24,8 @@ class BackendCapacity:
     """A backend where a queue's jobs may be called, its slots fleet-wide, and the names of its keys.
 
     `reserved` of the slots are for interactive jobs only. `rates` are the limits of each key. A job counts
-    `answer_tokens` for its answer if it sets no limit of its own. The scripts read it as it is."""
+    `answer_tokens` for its answer if it sets no limit of its own. `card`: the graphics card (empty: none)
+    whose admitted jobs may be called there, at most `model_slots` of the model. The scripts read it as it is."""
 
     name: str
     slots: int
@@ -32,6 +33,8 @@ class BackendCapacity:
     reserved: int = 0
     rates: tuple[Rate, ...] = ()
     answer_tokens: int = 0
+    card: str = ""
+    model_slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,16 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
 def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity:
     """What a claim must know of a backend for calls of a model."""
     spec, rates = catalog.backends[name], rates_for(catalog.backends[name])
+    model = catalog.models[alias]
     return BackendCapacity(
         name,
         spec.slots,
         tuple(catalog.credentials(name)),
         spec.reserved_interactive,
         rates,
-        catalog.models[alias].max_tokens or 0 if rates else 0,
+        model.max_tokens or 0 if rates else 0,
+        "" if model.passed_on else catalog.card_of(name) or "",
+        model.slots or spec.slots,
     )
 
 
@@ -83,6 +89,7 @@ def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) 
     return to_json({
         "pool": who.pool,
         "is_local": who.local,
+        "has_cards": any(backend.card for queue in queues for backend in queue.backends),
         "max_history": MAX_BREAKER_HISTORY,
         "queues": [{"name": queue.queue, "backends": queue.backends} for queue in queues],
         "shares": _shares(queues),

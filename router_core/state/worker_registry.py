@@ -90,7 +90,8 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """A command of rq (`shutdown`, `stop-job`, `kill-horse`), or `stream-job`: somebody follows a job in flight."""
+    """A command of rq (`shutdown`, `stop-job`, `kill-horse`), `stream-job`: somebody follows a job in flight, or
+    `abandon-job`: its call is put back."""
 
     name: str
     job_id: str

@@ -72,6 +72,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "tools": True,
         "json_schema": True,
         "images": False,
+        "pinned": False,
     }
     assert result["urgency"]["interactive"] == {
         "start_within": "5s",

@@ -30,16 +30,18 @@ redis: {url: "${R:-embedded}", sentinels: ["a:26379", "[::1]:26379"], service: s
 data: state
 pools: {rack: {local: yes}, far: }
 backends:
-  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, reuse_connections: Off, keep_in_memory: 1h,
+  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, card: left, reuse_connections: Off,
           reserved_interactive: 1,
           api_keys: ["${A:-a}", "${B:-}"], requests_per_minute: 50, tokens_per_minute: 400k, burst: 10%}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
+  desk: {protocol: ollama, url: "http://127.0.0.1:2", pool: rack, keep_in_memory: 1h}
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes, responses: no,
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,
       max_tokens: 100, tools: no, json_schema: no, images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5,
+      slots: 1, keep_warm: 5m, pinned: no,
       quantization: Q4_K_M, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
   b: {upstream: y, backends: [maker], quality: ,
     usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2, request: 0, web_search: 0.01,

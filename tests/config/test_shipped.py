@@ -267,8 +267,8 @@ class TestArtifacts:
         assert sizes == [4.5, 7, 4.7]
         assert sum(sizes) < (catalog.backends["workstation"].vram_gb or 0)
 
-    def test_a_loaded_model_is_kept(self, tmp_path: Path) -> None:
-        assert shipped("artifacts", tmp_path).catalog.backends["workstation"].keep_in_memory == 24 * 3600
+    def test_openfall_decides_which_models_its_card_holds(self, tmp_path: Path) -> None:
+        assert shipped("artifacts", tmp_path).catalog.card_of("workstation") == "workstation"
 
     def test_another_local_model_stands_in(self, tmp_path: Path) -> None:
         catalog = shipped("artifacts", tmp_path).catalog

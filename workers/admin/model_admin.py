@@ -14,6 +14,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
+from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import (
     forget_health,
@@ -35,6 +36,15 @@ from openfall.workers.backends.registry import open_backend
 LOAD_TIMEOUT_SECONDS = 600.0
 """For a model without a `load_time`: a large one from a slow disk."""
 UNLOAD_TIMEOUT_SECONDS = 30.0
+
+CARD_ORDERS = {
+    "load": "is in memory",
+    "unload": "leaves when its calls have ended",
+    "pin": "never leaves its card",
+    "unpin": "may leave its card",
+}
+"""What the manager of a card does for an operator, and what holds then."""
+ORDER_POLL_SECONDS = 0.1
 
 MAX_OTHER_MODELS = 100
 """Models of a backend that are recorded although the catalog does not name them."""
@@ -63,6 +73,13 @@ class ModelAdmin:
             yield await task
 
     async def _run_at(self, verb: str, alias: str, name: str, force: bool) -> Report:
+        card = "" if self.catalog.models[alias].passed_on else self.catalog.card_of(name)
+        if card and self.link is not None and verb in CARD_ORDERS:
+            report = await self._order(self.link, card, verb, alias)
+            return {"verb": verb, "model": alias, "backend": name, **report}
+        if verb in ("pin", "unpin"):
+            message = "openfall decides about no card there: write vram_gb of the backend, and connect to Redis"
+            return {"verb": verb, "model": alias, "backend": name, "ok": False, "message": message}
         backend = open_backend(self.catalog.backends[name])
         try:
             match verb:
@@ -80,7 +97,7 @@ class ModelAdmin:
         spec = self.catalog.models[alias]
         if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
             return {"ok": True, "message": "keeps its models ready: there is nothing to load"}
-        timeout = LOAD_TIMEOUT_SECONDS if spec.load_time is None else 4 * spec.load_time + UNLOAD_TIMEOUT_SECONDS
+        timeout = self._load_timeout(alias)
         if self.link is None:
             return _report(await backend.load(spec.upstream, spec.context, timeout), "is in memory")
         async with note_loading(self.link, name, alias) as is_first:
@@ -94,6 +111,24 @@ class ModelAdmin:
                 await self._hasten_probe(self.link, breaker_target(name, alias))
             await self._record_loaded(backend, name)
         return _report(failure, "is in memory")
+
+    async def _order(self, link: RedisConnection, card: str, verb: str, alias: str) -> Report:
+        """Order the manager of a card, and wait until it has carried it out."""
+        await give_order(link, card, verb, alias)
+        try:
+            async with asyncio.timeout(self._load_timeout(alias)):
+                while await pending_order(link, card, verb, alias):  # noqa: ASYNC110 - another process carries it out
+                    await asyncio.sleep(ORDER_POLL_SECONDS)
+        except TimeoutError:
+            return {"ok": False, "message": f"ordered; card {card} has not carried it out yet: is a worker running?"}
+        state = (await fetch_cards(link, [card]))[card]
+        if verb == "load" and alias not in state.models and alias in state.refused:
+            return {"ok": False, "message": state.refused[alias].why}
+        return {"ok": True, "message": CARD_ORDERS[verb]}
+
+    def _load_timeout(self, alias: str) -> float:
+        load_time = self.catalog.models[alias].load_time
+        return LOAD_TIMEOUT_SECONDS if load_time is None else 4 * load_time + UNLOAD_TIMEOUT_SECONDS
 
     async def _unload(self, backend: CompletionBackend, alias: str, name: str) -> Report:
         failure = await backend.unload(self.catalog.models[alias].upstream, UNLOAD_TIMEOUT_SECONDS)

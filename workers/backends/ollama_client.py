@@ -63,7 +63,8 @@ class OllamaEmbeddings:
 class OllamaBackend(HttpBackend):
     """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key).
 
-    `keep_in_memory`: seconds for which a model stays in memory after a call. None: as the server is set.
+    `keep_in_memory`: seconds for which a model stays in memory after a call. None: as the server is set. `on_card`:
+    openfall decides which models are in memory, so no call may make one leave or load it anew.
     """
 
     dialect = "ollama"
@@ -76,9 +77,14 @@ class OllamaBackend(HttpBackend):
     )
     liveness_path = "/api/version"
 
-    def __init__(self, url: str, key: str, transport: Transport, keep_in_memory: float | None = None) -> None:
+    def __init__(
+        self, url: str, key: str, transport: Transport, keep_in_memory: float | None = None, *, on_card: bool = False
+    ) -> None:
         super().__init__(parse_ollama_address(url), CHAT_PATH, bearer(key), transport)
+        self._on_card = on_card
         self._keep_alive = {} if keep_in_memory is None else {"keep_alive": ceil(keep_in_memory)}
+        if on_card:
+            self._keep_alive = {"keep_alive": -1}
         self._embedding = EmbeddingCalls(self._http, OllamaEmbeddings(self._keep_alive))
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
@@ -93,6 +99,9 @@ class OllamaBackend(HttpBackend):
             if value is not None:
                 options.setdefault(name, value)
         whole = {"truncate": False, **self._keep_alive, **translated}
+        if self._on_card:
+            whole |= self._keep_alive
+            options |= {} if request.ctx is None else {"num_ctx": request.ctx}
         return {**whole, "model": request.upstream, "stream": streamed, "options": options}
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:

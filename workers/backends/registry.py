@@ -20,7 +20,9 @@ PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBacke
     "anthropic": lambda spec, key, transport: AnthropicBackend(
         spec.url, key, transport, version=spec.api_version, bearer_only=spec.has_auth_token
     ),
-    "ollama": lambda spec, key, transport: OllamaBackend(spec.url, key, transport, spec.keep_in_memory),
+    "ollama": lambda spec, key, transport: OllamaBackend(
+        spec.url, key, transport, spec.keep_in_memory, on_card=spec.vram_gb is not None
+    ),
 }
 
 Clients = Mapping[tuple[str, str], CompletionBackend]

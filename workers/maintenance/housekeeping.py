@@ -201,6 +201,8 @@ class Housekeeping:
                         self.worker.stop(StopMode.DRAIN)
                     elif command.name in ("stop-job", "kill-horse"):
                         self.worker.runner.cancel(command.job_id, ended=command.ended)
+                    elif command.name == "abandon-job":
+                        self.worker.runner.abandon(command.job_id)
                     elif command.name == "stream-job":
                         self.worker.runner.stream(command.job_id)
             except StoreError:

@@ -12,8 +12,8 @@
 --   interactive), lease_ms, in_flight (calls of this worker), rq_state (the last state in rq), suspect? (the
 --   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
 --   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
--- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,
---   slots, keys, reserved, rates, answer_tokens}...}), shares ({urgency, share, first, last}: see fair_share.lua), places
+-- Bodies: the worker's subscription, JSON: pool, is_local, has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
+--   slots, keys, reserved, rates, answer_tokens, card, model_slots}...}), shares ({urgency, share, first, last}: see fair_share.lua), places
 --   by target
 --   ({backend, model, keys, lease_ms, order}: see probes.lua)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
@@ -115,6 +115,7 @@ local function lease(id, queue, backend, key)
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
   redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
+  if backend.card ~= '' then redis.call('HSET', CARD_USED .. backend.card, model_of(queue) .. ' ' .. urgency_of(queue), now) end
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
   redis.call('HSET', RQ_EXECUTION .. member, 'id', token, 'created_at', seconds, 'last_heartbeat', seconds,
     'worker_name', worker)
@@ -226,7 +227,7 @@ local function is_waiting(first, last)
   local lists = {}
   for i = first, last do lists[#lists + 1] = RQ_QUEUE .. queues[i].name end
   if redis.call('EXISTS', unpack(lists)) == 0 then return false end
-  if not capacity.any_blocked and not next(paused) then return true end
+  if not capacity.any_blocked and not subscription.has_cards and not next(paused) then return true end
   for i = first, last do
     local queue = queues[i].name
     if not paused[queue] and redis.call('EXISTS', RQ_QUEUE .. queue) == 1 then
@@ -265,6 +266,7 @@ if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
   if first[2] then due = math.min(due, number(first[2], now)) end
 end
+if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

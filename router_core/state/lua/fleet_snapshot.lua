@@ -7,6 +7,7 @@
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, calls, failed, slow, ms,
+--     least urgent jobs that its card admits (0 to 2; -1: none; 2 without a card),
 --     {{key ('': it has none), its block, its cooldown for the model, the cause of that; with limits also: from when an
 --     interactive call may start and the number of the limit that lets it wait, the same for another call}...}}...}}
 --   block: {'open UNTIL' ... (see breaker.lua; '': none), and of an open breaker why, error, cause}
@@ -48,7 +49,9 @@ local function backend_state(model, backend)
   local sums, keys = window_sums(target, policy, now), {}
   for i = 1, math.max(1, #backend.keys) do keys[i] = key_state(model, backend, backend.keys[i] or '') end
   local free, unreserved = free_slots(backend)
-  return {backend.name, free, unreserved, block_of(target), sums.n, sums.f, sums.s, sums.ms, keys}
+  local admitted = 2
+  if backend.card ~= '' then admitted = number(redis.call('HGET', CARD_ADMITTED .. backend.card, model), -1) end
+  return {backend.name, free, unreserved, block_of(target), sums.n, sums.f, sums.s, sums.ms, admitted, keys}
 end
 
 local known, models = {}, {}

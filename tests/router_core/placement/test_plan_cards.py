@@ -220,6 +220,12 @@ def test_a_card_whose_engine_holds_one_model_holds_one():
     assert step.evict == ("a",)
 
 
+def test_an_engine_may_need_more_free_memory_beside_other_models():
+    step = plan([demand("c", BATCH, 0)], [resident("a")], 100, vram_gb=14.5, beside=1.25)
+    assert step.evict == ("a",), "4 GB are free, and it takes 5 beside another model"
+    assert plan([demand("a", BATCH, 0)], [], 100, vram_gb=10, beside=1.25).load == "a"
+
+
 def test_a_card_loads_only_models_that_its_engines_have():
     cards = (Card("x", 20, models=frozenset({"b"})), Card("y", 20, models=frozenset({"a"})))
     steps = plan_cards(CardsView(FACTS, (demand("a", BATCH, 0),), cards), 1)

@@ -31,7 +31,35 @@ local function load_capacity(now)
   local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
   for i = 1, #entries, 2 do blocked[entries[i]] = readable_block(entries[i], entries[i + 1]) end
   return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {},
-    limits = {}, charged = {}, tokens = {}, limited_until = NEVER}
+    limits = {}, charged = {}, tokens = {}, limited_until = NEVER, admitted = {}, called = {}}
+end
+
+-- The calls of a model in flight, at any backend.
+local function calls_of(capacity, queue)
+  local prefix = string.match(queue, '^(.*%.)')
+  if not capacity.called[prefix] then
+    local calls = 0
+    for _, urgency in ipairs({'interactive', 'background', 'batch'}) do
+      calls = calls + redis.call('ZCARD', RQ_WIP .. prefix .. urgency)
+    end
+    capacity.called[prefix] = calls
+  end
+  return capacity.called[prefix], prefix
+end
+
+-- The slots of a backend for a model on a card: none unless the card admits jobs of this urgency for the model.
+local URGENCY_RANK = {interactive = 0, background = 1, batch = 2}
+local function admitted_slots(capacity, backend, queue)
+  local card = backend.card
+  if not capacity.admitted[card] then
+    local admitted, entries = {}, redis.call('HGETALL', CARD_ADMITTED .. card)
+    for i = 1, #entries, 2 do admitted[entries[i]] = tonumber(entries[i + 1]) end
+    capacity.admitted[card] = admitted
+  end
+  local least_urgent = capacity.admitted[card][model_of(queue)]
+  if least_urgent and (URGENCY_RANK[urgency_of(queue)] or 2) <= least_urgent then return backend.slots end
+  capacity.closed = true
+  return 0
 end
 
 local function slots_used(capacity, name)
@@ -60,6 +88,8 @@ end
 
 -- Note that `n` jobs of a queue were leased at a backend.
 local function note_leased(capacity, name, queue, n)
+  local prefix = string.match(queue, '^(.*%.)')
+  if prefix and capacity.called[prefix] then capacity.called[prefix] = capacity.called[prefix] + n end
   capacity.used[name] = capacity.used[name] + n
   if capacity.not_interactive[name] and not is_interactive(queue) then
     capacity.not_interactive[name] = capacity.not_interactive[name] + n
@@ -191,7 +221,8 @@ local function least_loaded(capacity, backends, queue, id)
   local model, interactive = model_of(queue), is_interactive(queue)
   for _, backend in ipairs(backends) do
     local allowed = backend.slots
-    if capacity.any_blocked then allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed) end
+    if backend.card ~= '' then allowed = admitted_slots(capacity, backend, queue) end
+    if capacity.any_blocked and allowed > 0 then allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed) end
     local key, slots, free_at = '', 0, nil
     if allowed > 0 then
       key, slots, free_at = next_key(capacity, backend, model, next_call(capacity, backend, queue, interactive, id))
@@ -201,6 +232,9 @@ local function least_loaded(capacity, backends, queue, id)
     local free = allowed - slots_used(capacity, backend.name)
     if backend.reserved > 0 and not interactive then
       free = math.min(free, allowed - backend.reserved - slots_used_not_interactive(capacity, backend.name))
+    end
+    if backend.card ~= '' and allowed > 0 and backend.model_slots < backend.slots then
+      free = math.min(free, backend.model_slots * #backends - calls_of(capacity, queue))
     end
     if allowed > 0 and free < 1 then full = true end
     if free > room then best, room, best_key = backend, free, key end

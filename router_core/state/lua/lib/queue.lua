@@ -14,6 +14,9 @@ local function wake_worker(queue)
   if redis.call('LLEN', WAKEUP .. queue) < MAX_WAKEUPS then redis.call('RPUSH', WAKEUP .. queue, '1') end
 end
 
+-- What the manager of a pool's cards waits for, in place of a queue.
+local function cards_of(pool) return 'cards:' .. pool end
+
 -- The producer of a job; '?' if it cannot be read.
 local function producer_of(id) return redis.call('HGET', RECORD .. id, 'producer') or '?' end
 

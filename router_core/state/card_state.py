@@ -1,0 +1,99 @@
+"""The state of a graphics card as its manager keeps it in Redis: one JSON object, written as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter, ValidationError
+
+MAX_RECENT_LOADS = 40
+
+
+@dataclass(slots=True)
+class ModelOnCard:
+    """A model in memory. Times are epoch seconds on the server's clock. `gb` as measured; 0: unknown."""
+
+    backend: str
+    ready_at: float
+    gb: float = 0.0
+    protected_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Switch:
+    """A load or an unload that is being made. `load` empty: models are only unloaded."""
+
+    load: str
+    backend: str
+    evict: tuple[str, ...]
+    since: float
+    reason: str
+    seconds: float
+    """How long it should take."""
+    protected_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class FailedLoad:
+    """A load that failed. The model is not tried again before `until`."""
+
+    until: float
+    seconds: float
+    why: str
+
+
+@dataclass(slots=True)
+class CardState:
+    """Everything that must outlive the manager of a card."""
+
+    models: dict[str, ModelOnCard] = field(default_factory=dict)
+    switch: Switch | None = None
+    loads: list[tuple[float, float]] = field(default_factory=list)
+    refused: dict[str, FailedLoad] = field(default_factory=dict)
+    pinned: dict[str, bool] = field(default_factory=dict)
+    """Pinned or unpinned by an operator."""
+    foreign_gb: float = 0.0
+    """Memory in use by others."""
+    draining: tuple[str, ...] = ()
+    reason: str = ""
+    """Why the plan is what it is, for people."""
+
+    def note_load(self, began_at: float, seconds: float) -> None:
+        """Remember a load, for the share of the card's time that loads take."""
+        self.loads = [*self.loads, (began_at, seconds)][-MAX_RECENT_LOADS:]
+
+
+@dataclass(slots=True)
+class MeasuredModel:
+    """A model on a card, as measured: the seconds of its last loads, and its memory."""
+
+    load_seconds: list[float] = field(default_factory=list)
+    gb: float = 0.0
+
+
+_CARD_STATE: TypeAdapter[CardState] = TypeAdapter(CardState)
+_MEASURED: TypeAdapter[MeasuredModel] = TypeAdapter(MeasuredModel)
+
+
+def pack_card_state(state: CardState) -> bytes:
+    return _CARD_STATE.dump_json(state)
+
+
+def read_card_state(text: bytes) -> CardState:
+    """The state of a card. One that cannot be read is empty: its manager asks the engine what is true."""
+    try:
+        return _CARD_STATE.validate_json(text) if text else CardState()
+    except ValidationError:
+        return CardState()
+
+
+def pack_measured(model: MeasuredModel) -> bytes:
+    return _MEASURED.dump_json(model)
+
+
+def read_measured(text: bytes) -> MeasuredModel:
+    """What was measured of a model; nothing if it cannot be read."""
+    try:
+        return _MEASURED.validate_json(text)
+    except ValidationError:
+        return MeasuredModel()

@@ -1,0 +1,88 @@
+"""Contradictions about graphics cards."""
+
+import pytest
+from pydantic import ValidationError
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
+
+
+def backend(**more):
+    values = {"url": "http://tower:11434", "protocol": "ollama", "pool": "gpu", "vram_gb": 16, **more}
+    return Backend(**values)
+
+
+def model(*backends, **more):
+    return ModelSpec(upstream="x", backends=backends or ("tower",), **more)
+
+
+def problems(backends, models=None):
+    pools = {"gpu": Pool(local=True), "other": Pool(local=True)}
+    try:
+        Catalog(pools=pools, backends=backends, models=models or {})
+    except ValidationError as error:
+        return [f"{problem.path}: {problem.message}" for problem in error.errors()[0]["ctx"]["error"].problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "words"),
+    [
+        ({"vram_gb": None, "card": "left"}, "backends.tower.card", "it has no vram_gb"),
+        ({"protocol": "openai"}, "backends.tower.vram_gb", "write protocol: ollama"),
+        ({"keep_in_memory": 60}, "backends.tower.keep_in_memory", "remove keep_in_memory"),
+    ],
+)
+def test_a_backend_that_cannot_have_a_card_is_refused_with_the_remedy(change, path, words):
+    (problem,) = problems({"tower": backend(**change)})
+    assert problem.startswith(path)
+    assert words in problem
+
+
+def test_two_backends_on_one_host_say_whether_they_share_a_card():
+    second = "http://tower:11435"
+    (problem,) = problems({"tower": backend(), "second": backend(url=second)})
+    assert problem.startswith("backends.second.card: tower is on the same host")
+    assert problems({"tower": backend(card="left"), "second": backend(url=second, card="right")}) == []
+    assert problems({"tower": backend(card="left"), "second": backend(url=second, card="left")}) == []
+    assert problems({"tower": backend(), "second": backend(url="http://other:11434")}) == []
+    assert problems({"tower": backend(), "second": backend(url=second, vram_gb=None)}) == []
+
+
+def test_backends_of_one_card_agree_about_it():
+    first, two = backend(card="left"), {"url": "http://tower:1", "card": "left"}
+    (memory,) = problems({"tower": first, "second": backend(**two, vram_gb=24)})
+    assert "must have the same" in memory
+    (pool,) = problems({"tower": first, "second": backend(**two, pool="other")})
+    assert "must be in one pool" in pool
+
+
+def test_pinned_models_fit_on_their_card():
+    tower = {"tower": backend()}
+    both = {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=9, pinned=True)}
+    assert problems(tower, both) == ["models.b.pinned: the pinned models of card tower need 18 GB, and it has 16"]
+    assert problems(tower, {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=7)}) == []
+
+
+def test_a_model_that_never_fits_beside_the_pinned_ones_is_refused():
+    models = {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=9)}
+    (problem,) = problems({"tower": backend()}, models)
+    assert problem == "models.b.vram_gb: beside the pinned models of card tower (a) it never fits"
+    elsewhere = {"tower": backend(), "far": backend(url="http://far:11434")}
+    assert problems(elsewhere, {**models, "b": model("tower", "far", vram_gb=9)}) == []
+
+
+def test_a_model_larger_than_its_card_is_no_contradiction_while_nothing_is_pinned():
+    assert problems({"tower": backend()}, {"a": model(vram_gb=40), "b": model(vram_gb=9)}) == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("pinned", True), ("keep_warm", 0.0), ("slots", 1)])
+def test_a_key_for_cards_without_a_card_is_refused(key, value):
+    (problem,) = problems({"tower": backend(vram_gb=None)}, {"a": model(**{key: value})})
+    assert problem == f"models.a.{key}: none of its backends has a card: write vram_gb there, or remove {key}"
+
+
+def test_the_card_of_a_backend_is_its_name_unless_it_says_so():
+    backends = {"tower": backend(), "near": backend(url="http://near:1", card="left")}
+    catalog = Catalog(backends={**backends, "plain": backend(url="http://b:1", vram_gb=None)})
+    assert [catalog.card_of(name) for name in catalog.backends] == ["tower", "left", None]

@@ -1,0 +1,132 @@
+"""Workers with a graphics card: real Valkey, real HTTP, and an Ollama look-alike with a memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
+from openfall.router_core.state.job_events import read_events
+from openfall.router_core.vocabulary import Urgency
+from tests.fakes.card_ollama import CardOllama, card_ollama
+from tests.worker_harness import Fleet, running_fleet
+
+LARGE, SMALL = 10.0, 4.0
+
+
+def catalog(url: str, **models: dict[str, Any]) -> Catalog:
+    known = models or {"alpha": {"vram_gb": LARGE}, "beta": {"vram_gb": LARGE}, "small": {"vram_gb": SMALL}}
+    return Catalog(
+        backends={"tower": Backend(url=url, protocol="ollama", pool="gpu", slots=4, vram_gb=16)},
+        models={
+            name: ModelSpec(upstream=name, backends=("tower",), **{"load_time": 0.2, **more})
+            for name, more in known.items()
+        },
+    )
+
+
+@asynccontextmanager
+async def card_fleet(
+    redis_url: str, home: Path, workers: int = 1, **models: dict[str, Any]
+) -> AsyncIterator[tuple[Fleet, CardOllama]]:
+    async with (
+        card_ollama({"alpha": LARGE, "beta": LARGE, "small": SMALL}, vram_gb=16) as ollama,
+        running_fleet(redis_url, home, catalog(ollama.url, **models), *["gpu"] * workers) as fleet,
+    ):
+        yield fleet, ollama
+
+
+async def answered(fleet: Fleet, job: str) -> None:
+    await fleet.until(job, "done")
+    assert await fleet.link.command("HGET", f"of:job:{job}", "status") == b"answered"
+
+
+def test_a_backlog_for_models_that_cannot_share_the_card_loads_each_once(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path, workers=2) as (fleet, ollama):
+            jobs = [await fleet.accept(f"job-{n:05}", (("alpha", "beta")[n % 2],), Urgency.BATCH) for n in range(24)]
+            for job in jobs:
+                await answered(fleet, job)
+            assert sorted(ollama.loads) == ["alpha", "beta"]
+            assert ollama.evictions_by_itself == 0
+            assert ollama.waited_for_a_load == 0, "no call reaches the engine before its model is ready"
+
+    asyncio.run(work())
+
+
+def test_models_that_fit_together_stay_together(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            for n in range(3):
+                for model in ("alpha", "small"):
+                    job = await fleet.accept(f"job-{model}-{n}", (model,), Urgency.BACKGROUND)
+                    await fleet.until(job, "done")
+            assert ollama.loads == ["alpha", "small"]
+
+    asyncio.run(work())
+
+
+def test_an_interactive_job_puts_a_young_batch_call_back_once(redis_url: str, tmp_path: Path) -> None:
+    fast = {"alpha": {"vram_gb": LARGE, "keep_warm": 0}, "beta": {"vram_gb": LARGE, "keep_warm": 0}}
+
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path, **fast) as (fleet, ollama):
+            ollama.call_seconds["alpha"] = 3.0
+            batch = await fleet.accept("job-batch", ("alpha",), Urgency.BATCH)
+            await fleet.until(batch, "started")
+            urgent = await fleet.accept("job-urgent", ("beta",), Urgency.INTERACTIVE)
+            await answered(fleet, urgent)
+            ollama.call_seconds["alpha"] = 0.0
+            await answered(fleet, batch)
+            events = [event["event"] for event in await read_events(fleet.link, batch)]
+            assert events.count("put_back") == 1
+            assert ollama.loads == ["alpha", "beta", "alpha"]
+
+    asyncio.run(work())
+
+
+def test_a_load_that_fails_is_not_repeated_at_once_and_says_why(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            ollama.broken.add("alpha")
+            await fleet.accept("job-00001", ("alpha",), Urgency.BATCH)
+            async with asyncio.timeout(10):
+                while not (state := (await fetch_cards(fleet.link, ["tower"]))["tower"]).refused:
+                    await asyncio.sleep(0.02)
+            assert "out of memory" in state.refused["alpha"].why
+            assert ollama.loads == ["alpha"]
+            other = await fleet.accept("job-00002", ("beta",), Urgency.BATCH)
+            await answered(fleet, other)
+
+    asyncio.run(work())
+
+
+def test_an_operator_loads_unloads_and_pins_through_the_manager(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            for verb, expected in (("load", {"alpha"}), ("pin", {"alpha"}), ("unpin", {"alpha"}), ("unload", set())):
+                await give_order(fleet.link, "tower", verb, "alpha")
+                async with asyncio.timeout(10):
+                    while await pending_order(fleet.link, "tower", verb, "alpha") or set(ollama.memory) != expected:
+                        await asyncio.sleep(0.02)
+            assert (await fetch_cards(fleet.link, ["tower"]))["tower"].pinned == {"alpha": False}
+
+    asyncio.run(work())
+
+
+def test_what_an_engine_has_in_memory_at_the_start_is_used(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_ollama({"alpha": LARGE, "beta": LARGE}, vram_gb=16) as ollama:
+            ollama.memory.add("beta")
+            models = {"alpha": {"vram_gb": LARGE}, "beta": {"vram_gb": LARGE}}
+            async with running_fleet(redis_url, tmp_path, catalog(ollama.url, **models), "gpu") as fleet:
+                job = await fleet.accept("job-00001", ("beta",), Urgency.BATCH)
+                await answered(fleet, job)
+            assert ollama.loads == []
+
+    asyncio.run(work())

@@ -1,0 +1,74 @@
+"""An engine that loads and unloads models on a graphics card when it is ordered to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.jobs.outcome import Failure
+from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
+
+LIST_TIMEOUT_SECONDS = 5.0
+OLLAMA_MAX_MODELS = 3
+"""OLLAMA_MAX_LOADED_MODELS, unless it is set."""
+OLLAMA_BESIDE = 1.25
+"""Ollama loads a model beside others only into 80 % of the free memory; else it evicts one by its own choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContent:
+    """What an engine has in memory: models of the catalog by alias, with their GB (0: unknown); the GB of others."""
+
+    models: Mapping[str, float]
+    foreign_gb: float = 0.0
+
+
+class CardEngine(Protocol):
+    """One engine on a card. `max_models`: how many it holds at once. `beside`: the free memory that it needs to load a
+    model beside others, as a multiple of its size. `epoch` of a load or an unload: an engine that can refuses an older
+    one, so that a frozen manager changes nothing."""
+
+    max_models: int
+    beside: float
+
+    async def content(self) -> EngineContent | Failure:
+        """What is in memory now."""
+        ...
+
+    async def load(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        """Load a model and keep it until it is unloaded. None: it is ready."""
+        ...
+
+    async def unload(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        """Unload a model. None: its memory is free."""
+        ...
+
+
+class OllamaCardEngine:
+    """An Ollama whose models never leave by themselves: each call and each load says so (`keep_alive: -1`)."""
+
+    max_models = OLLAMA_MAX_MODELS
+    beside = OLLAMA_BESIDE
+
+    def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec]) -> None:
+        self._client, self._models = client, models
+
+    async def content(self) -> EngineContent | Failure:
+        loaded = await self._client.list_loaded(LIST_TIMEOUT_SECONDS)
+        if loaded is None or isinstance(loaded, Failure):
+            return loaded or EngineContent({})
+        models = {alias: model.vram_gb or 0.0 for model in loaded for alias in self._aliases(model)}
+        foreign = sum(model.vram_gb or 0.0 for model in loaded if not self._aliases(model))
+        return EngineContent(models, foreign)
+
+    async def load(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        spec = self._models[alias]
+        return await self._client.load(spec.upstream, spec.context, timeout_seconds)
+
+    async def unload(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        return await self._client.unload(self._models[alias].upstream, timeout_seconds)
+
+    def _aliases(self, loaded: LoadedModel) -> list[str]:
+        return [alias for alias, spec in self._models.items() if same_model(spec.upstream, loaded.upstream)]

@@ -1,0 +1,265 @@
+"""Decides about the graphics cards of a pool, in the one worker that manages them, and carries the decisions out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.placement.cards_view import CardPlan, CardsView, PlacementPolicy
+from openfall.router_core.placement.plan_cards import DEFAULT_POLICY, plan_cards
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.card_state import MeasuredModel, Switch
+from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
+from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.worker_registry import WakeUp
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.gpu.card_engine import EngineContent
+from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
+from openfall.workers.gpu.cards_to_view import CardsContext
+
+log = logging.getLogger("openfall.cards")
+
+DECIDE_INTERVAL_SECONDS = 1.0
+"""The manager decides at least so often, and on every wake-up."""
+MIN_INTERVAL_SECONDS = 0.03
+"""Wake-ups that follow each other sooner count as one."""
+LISTEN_RETRY_SECONDS = 0.1
+STAND_BY_SECONDS = 2.0
+"""How often another worker looks whether the cards have a manager."""
+CONTENT_INTERVAL_SECONDS = 5.0
+"""How often the engines are asked what they have in memory."""
+
+OnLoadFailed = Callable[[str, Failure, float], Awaitable[None]]
+"""Called with the target, the failure and the time (server's clock) of a load that failed."""
+
+
+@dataclass(slots=True)
+class _Content:
+    """What the engine of a backend had in memory at a time (monotonic)."""
+
+    content: EngineContent
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round of decisions goes by. `before`: the state of the card as it was read."""
+
+    snapshot: CardsSnapshot
+    view: CardsView
+    before: str
+
+
+@dataclass(slots=True, kw_only=True)
+class CardManager:
+    """Runs in every worker of a pool with cards; in one of them it decides."""
+
+    context: CardsContext
+    wakeup: WakeUp
+    on_load_failed: OnLoadFailed
+    policy: PlacementPolicy = DEFAULT_POLICY
+    _epoch: int = field(default=0, init=False)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _switches: dict[str, asyncio.Task[SwitchOutcome]] = field(default_factory=dict, init=False)
+    _switched_at: dict[str, float] = field(default_factory=dict, init=False)
+    _contents: dict[str, _Content] = field(default_factory=dict, init=False)
+    _admitted: dict[str, Mapping[str, int]] = field(default_factory=dict, init=False)
+
+    async def run(self) -> None:
+        """Manage the cards until cancelled; then another worker may at once."""
+        listener = asyncio.create_task(self._listen(), name="cards-wakeup")
+        observer = asyncio.create_task(self._observe(), name="cards-content")
+        try:
+            while True:
+                self._woken.clear()
+                wait = await self._round()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+                await asyncio.sleep(MIN_INTERVAL_SECONDS)
+        finally:
+            await cancel_all(listener, observer, *self._switches.values())
+            with contextlib.suppress(StoreError):
+                if self._epoch:
+                    await self.context.store.release()
+
+    async def _round(self) -> float:
+        """Decide once. Returns the seconds until the next time."""
+        try:
+            snapshot = await self.context.store.fetch()
+            if snapshot is None:
+                await self._stand_by()
+                return STAND_BY_SECONDS
+            if snapshot.epoch != self._epoch:
+                await self._take_over(snapshot)
+            return await self._decide(snapshot)
+        except StoreError as error:
+            log.debug("cannot decide about the cards: %s", error)
+            return DECIDE_INTERVAL_SECONDS
+
+    async def _stand_by(self) -> None:
+        if self._epoch:
+            log.warning("another worker manages the cards now")
+            await cancel_all(*self._switches.values())
+            self._switches.clear()
+        self._epoch = 0
+
+    async def _take_over(self, snapshot: CardsSnapshot) -> None:
+        """The engines say what is true, whatever the manager before was about to do."""
+        await cancel_all(*self._switches.values())
+        self._switches.clear()
+        self._contents.clear()
+        self._admitted.clear()
+        await self._ask_engines()
+        self._epoch = snapshot.epoch
+        log.info("this worker manages the cards %s", ", ".join(record.name for record in snapshot.cards))
+
+    async def _decide(self, snapshot: CardsSnapshot) -> float:
+        before = [repr(record.state) for record in snapshot.cards]
+        for record in snapshot.cards:
+            await self._end_switch(record, snapshot)
+            self._adopt(record, snapshot.now)
+        view = self.context.view(snapshot)
+        plans = plan_cards(view, snapshot.now, self.policy)
+        for record, text in zip(snapshot.cards, before, strict=True):
+            await self._act(record, plans[record.name], _Round(snapshot, view, text))
+        check_at = min(plan.check_at for plan in plans.values())
+        return min(DECIDE_INTERVAL_SECONDS, max(0.0, check_at - snapshot.now))
+
+    async def _end_switch(self, record: CardRecord, snapshot: CardsSnapshot) -> None:
+        task = self._switches.get(record.name)
+        if task is None:
+            record.state.switch = None  # of a manager that is gone
+        elif task.done():
+            del self._switches[record.name]
+            self._switched_at[record.name] = time.monotonic()
+            await self._finish(record, task.result(), snapshot)
+
+    def _adopt(self, record: CardRecord, now: float) -> None:
+        """Take over what the engines have in memory, and the pins of operators."""
+        for verb, alias in record.orders:
+            if verb in ("pin", "unpin"):
+                record.state.pinned[alias] = verb == "pin"
+        for backend in self.context.backends_on(record.name):
+            content = self._contents.get(backend)
+            if content is None or content.asked_at <= self._switched_at.get(record.name, 0.0):
+                continue
+            if record.name not in self._switches:
+                for alias in adopt_content(record.state, backend, content.content, now):
+                    log.warning("%s has left the memory of %s by itself", alias, backend)
+
+    async def _finish(self, record: CardRecord, outcome: SwitchOutcome, snapshot: CardsSnapshot) -> None:
+        switch, state = outcome.switch, record.state
+        if switch.load:
+            target = breaker_target(switch.backend, switch.load)
+            card_gb = self.context.catalog.backends[switch.backend].vram_gb or 0.0
+            free_gb = card_gb - state.foreign_gb - sum(model.gb for model in state.models.values())
+            before = snapshot.measured.get(target) or MeasuredModel()
+            measured = measured_by(outcome, before, free_gb)
+            if measured != before:
+                await self.context.store.note_measured(target, measured)
+            if outcome.failure is not None:
+                await self.on_load_failed(target, outcome.failure, snapshot.now)
+        apply_outcome(state, outcome, snapshot.now)
+
+    async def _act(self, record: CardRecord, plan: CardPlan, round_: _Round) -> None:
+        state, snapshot = record.state, round_.snapshot
+        if plan.put_back:
+            calls = [call for call in snapshot.calls if call.token in plan.put_back]
+            await self.context.store.put_back(
+                self._epoch, calls, f"{plan.next_model} is wanted by an interactive caller"
+            )
+            self._woken.set()
+        state.draining, state.reason = plan.draining, plan.reason
+        switch = self._switch_for(record, plan, round_)
+        if switch is not None:
+            state.switch = switch
+            for alias in plan.evict:
+                state.models.pop(alias, None)
+        orders = self._done_orders(record, plan)
+        if repr(state) == round_.before and not orders and self._admitted.get(record.name) == plan.admitted:
+            return
+        wake = self._opened(record.name, plan, snapshot)
+        write = CardWrite(record, plan.admitted, plan.evict, wake, orders)
+        outcome = await self.context.store.write(self._epoch, write)
+        if outcome != "written":
+            self._admitted.pop(record.name, None)
+            self._woken.set()
+            return
+        self._admitted[record.name] = plan.admitted
+        if switch is not None:
+            self._start(record.name, switch)
+
+    def _switch_for(self, record: CardRecord, plan: CardPlan, round_: _Round) -> Switch | None:
+        if plan.load is None and not plan.evict:
+            return None
+        alias = plan.load or plan.evict[0]
+        log.info("%s: loads %s, unloads %s: %s", record.name, plan.load, ", ".join(plan.evict) or None, plan.reason)
+        return Switch(
+            plan.load or "", self.context.backend_on(record.name, alias), plan.evict, round_.snapshot.now, plan.reason,
+            round_.view.facts[alias].load_seconds, plan.protected_seconds,
+        )  # fmt: skip
+
+    def _start(self, card: str, switch: Switch) -> None:
+        context = self.context
+        models = (*switch.evict, switch.load) if switch.load else switch.evict
+        engines = {alias: context.engines[context.backend_on(card, alias)] for alias in models}
+        task = asyncio.create_task(carry_out(switch, engines, self._epoch), name=f"switch-{card}")
+        task.add_done_callback(lambda _: self._woken.set())
+        self._switches[card] = task
+
+    def _opened(self, card: str, plan: CardPlan, snapshot: CardsSnapshot) -> list[str]:
+        """The queues with waiting jobs that are open now and were not."""
+        before, store = self._admitted.get(card, {}), self.context.store
+        waiting = {(jobs.model, jobs.urgency) for jobs in snapshot.waiting}
+        return [
+            queue
+            for alias, rank in plan.admitted.items()
+            if rank > before.get(alias, -1)
+            for queue in store.queues_of(alias, rank)
+            if any(queue.endswith(f".{model}.{urgency}") for model, urgency in waiting)
+        ]
+
+    def _done_orders(self, record: CardRecord, plan: CardPlan) -> list[str]:
+        """Orders that are carried out with this write, or that cannot be."""
+        models, refused = record.state.models, record.state.refused
+        done = []
+        for verb, alias in record.orders:
+            loaded = verb == "load" and (alias in models or alias in refused)
+            unloaded = verb == "unload" and (alias in plan.evict or alias not in models)
+            if loaded or unloaded or verb in ("pin", "unpin"):
+                done.append(f"{verb} {alias}")
+        return done
+
+    async def _ask_engines(self) -> None:
+        for backend, engine in self.context.engines.items():
+            asked_at = time.monotonic()
+            content = await engine.content()
+            if isinstance(content, Failure):
+                if content.error_class is not ErrorClass.CONNECTION and backend in self._contents:
+                    continue
+                content = EngineContent({})  # nothing can be called there, so nothing counts as loaded
+            self._contents[backend] = _Content(content, asked_at)
+
+    async def _observe(self) -> None:
+        while True:
+            await asyncio.sleep(CONTENT_INTERVAL_SECONDS)
+            if self._epoch:
+                await self._ask_engines()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                if not self._epoch:
+                    await asyncio.sleep(LISTEN_RETRY_SECONDS)
+                elif await self.wakeup.wait():
+                    self._woken.set()
+                    await asyncio.sleep(MIN_INTERVAL_SECONDS)
+            except StoreError:
+                await asyncio.sleep(DECIDE_INTERVAL_SECONDS)

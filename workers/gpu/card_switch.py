@@ -1,0 +1,96 @@
+"""One switch of a card: unload what leaves, load what comes, and say what became true."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.state.card_state import CardState, FailedLoad, MeasuredModel, ModelOnCard, Switch
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.gpu.card_engine import CardEngine, EngineContent
+
+log = logging.getLogger("openfall.cards")
+
+UNLOAD_TIMEOUT_SECONDS = 30.0
+LOAD_GRACE_SECONDS = 30.0
+LOAD_FACTOR = 4
+"""A load may take so many times its usual time, and the grace."""
+FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS = 60.0, 600.0
+MAX_MEASURED_LOADS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchOutcome:
+    """What a switch has done. `failure` None: the model is ready. `seconds`: of the load alone."""
+
+    switch: Switch
+    content: EngineContent
+    seconds: float
+    failure: Failure | None = None
+
+
+async def carry_out(switch: Switch, engines: Mapping[str, CardEngine], epoch: int) -> SwitchOutcome:
+    """Make a switch. `engines`: by the model that is unloaded or loaded."""
+    failure: Failure | None = None
+    for alias in switch.evict:
+        failure = await engines[alias].unload(alias, UNLOAD_TIMEOUT_SECONDS, epoch) or failure
+    began = time.monotonic()
+    engine = engines[switch.load or switch.evict[0]]
+    if switch.load and failure is None:
+        timeout = LOAD_FACTOR * switch.seconds + LOAD_GRACE_SECONDS
+        failure = await engine.load(switch.load, timeout, epoch)
+    seconds = time.monotonic() - began
+    content = await engine.content()
+    if isinstance(content, Failure):
+        failure, content = failure or content, EngineContent({})
+    if switch.load and failure is None and switch.load not in content.models:
+        detail = "the engine has loaded it, and does not list it: something else may use the card"
+        failure = Failure(error_class=ErrorClass.NO_VRAM, detail=detail)
+    return SwitchOutcome(switch, content, seconds, failure)
+
+
+def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
+    """Write the outcome of a switch into the state of its card. Models that could not be unloaded are still there."""
+    switch, state.switch = outcome.switch, None
+    for alias in switch.evict:
+        if alias in outcome.content.models:
+            state.models[alias] = ModelOnCard(switch.backend, now, outcome.content.models[alias])
+    if not switch.load:
+        return
+    state.note_load(switch.since, max(outcome.seconds, now - switch.since))
+    if outcome.failure is None:
+        protected_until = now + switch.protected_seconds if switch.protected_seconds else 0.0
+        gb = outcome.content.models[switch.load]
+        state.models[switch.load] = ModelOnCard(switch.backend, now, gb, protected_until)
+        state.refused.pop(switch.load, None)
+        return
+    before = state.refused.get(switch.load)
+    seconds = FIRST_REFUSAL_SECONDS if before is None else min(LONGEST_REFUSAL_SECONDS, 2 * before.seconds)
+    why = outcome.failure.detail or str(outcome.failure.error_class)
+    state.refused[switch.load] = FailedLoad(now + seconds, seconds, why)
+    log.warning("%s could not be loaded, and is not tried for %.0f s: %s", switch.load, seconds, why)
+
+
+def measured_by(outcome: SwitchOutcome, before: MeasuredModel, free_gb: float) -> MeasuredModel:
+    """What a load teaches about a model. One that did not fit needs more than was free."""
+    if outcome.failure is None:
+        loads = [*before.load_seconds, round(outcome.seconds, 2)][-MAX_MEASURED_LOADS:]
+        return MeasuredModel(loads, round(outcome.content.models[outcome.switch.load], 2) or before.gb)
+    if outcome.failure.error_class is ErrorClass.NO_VRAM:
+        return MeasuredModel(before.load_seconds, max(before.gb, free_gb))
+    return before
+
+
+def adopt_content(state: CardState, backend: str, content: EngineContent, now: float) -> list[str]:
+    """Take over what an engine has in memory. Returns the models that left by themselves."""
+    gone = [alias for alias, model in state.models.items() if model.backend == backend and alias not in content.models]
+    for alias in gone:
+        del state.models[alias]
+    for alias, gb in content.models.items():
+        if alias not in state.models:
+            state.models[alias] = ModelOnCard(backend, now, gb)
+    state.foreign_gb = round(content.foreign_gb, 2)
+    return gone

@@ -1,0 +1,150 @@
+"""Makes the view that the placement depends on from what Redis, the configuration and the measurements say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.index import model_index
+from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.placement.cards_view import (
+    BACKGROUND,
+    LONG_AGO,
+    NEVER,
+    CallInFlight,
+    Card,
+    CardsView,
+    Demand,
+    ModelFacts,
+    ResidentModel,
+)
+from openfall.router_core.state.cards import CallOnCard, CardRecord, CardsSnapshot, CardStore
+from openfall.router_core.vocabulary import Urgency
+from openfall.workers.gpu.card_engine import CardEngine
+
+ASSUMED_CALL_SECONDS = 5.0
+UNMET_SECONDS = 60.0
+"""How long a job that went elsewhere for want of a model counts."""
+UNMET_JOBS = 2
+"""So many of them count as one background job."""
+RANKS = {urgency: rank for rank, urgency in enumerate(Urgency)}
+
+LatencyOf = Callable[[str], float | None]
+"""The mean seconds of a model's recent calls; None: there were none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardsContext:
+    """What stays the same while a configuration is in force."""
+
+    catalog: Catalog
+    store: CardStore
+    engines: Mapping[str, CardEngine]
+    """By backend."""
+    latency_of: LatencyOf
+
+    def view(self, snapshot: CardsSnapshot) -> CardsView:
+        """The view of a moment."""
+        facts = {alias: self._facts(alias, snapshot) for alias in self.store.models}
+        policies = self.catalog.urgency
+        return CardsView(
+            facts,
+            tuple(self._demands(snapshot, facts)),
+            tuple(self._card(record, snapshot) for record in snapshot.cards),
+            tuple(policies[urgency].min_share for urgency in Urgency),
+        )
+
+    def backend_on(self, card: str, alias: str) -> str:
+        """The backend of a card that has a model."""
+        return next(name for name in self.store.models[alias] if self.store.backends[name] == card)
+
+    def backends_on(self, card: str) -> list[str]:
+        """The backends of a card."""
+        return [name for name, other in self.store.backends.items() if other == card]
+
+    def _facts(self, alias: str, snapshot: CardsSnapshot) -> ModelFacts:
+        spec, backends = self.catalog.models[alias], self.store.models[alias]
+        targets = [breaker_target(name, alias) for name in backends]
+        measured = [snapshot.measured[target] for target in targets if target in snapshot.measured]
+        whole = max(self.catalog.backends[name].vram_gb or 0.0 for name in backends)
+        loads = [seconds for model in measured for seconds in model.load_seconds]
+        orders = [record.state.pinned[alias] for record in snapshot.cards if alias in record.state.pinned]
+        return ModelFacts(
+            # An Ollama puts a part of a model that is larger than its card on the CPU: it takes the whole card.
+            vram_gb=min(whole, max((model.gb for model in measured), default=0.0) or spec.vram_gb or whole),
+            load_seconds=sum(loads) / len(loads) if loads else model_index(self.catalog)[alias].load_time,
+            slots=spec.slots or max(self.catalog.backends[name].slots for name in backends),
+            call_seconds=self.latency_of(alias) or ASSUMED_CALL_SECONDS,
+            pinned=orders[0] if orders else spec.pinned,
+            keep_warm_seconds=spec.keep_warm,
+        )
+
+    def _demands(self, snapshot: CardsSnapshot, facts: Mapping[str, ModelFacts]) -> Iterable[Demand]:
+        demands: dict[tuple[str, int], Demand] = {}
+
+        def add(demand: Demand) -> None:
+            known = demands.get((demand.model, demand.urgency), demand)
+            count = demand.count if known is demand else known.count + demand.count
+            demands[demand.model, demand.urgency] = Demand(
+                demand.model, demand.urgency, count,
+                min(known.oldest_at, demand.oldest_at), min(known.due_at, demand.due_at),
+            )  # fmt: skip
+
+        for jobs in snapshot.waiting:
+            model = facts[jobs.model]
+            start_within = self.catalog.urgency[jobs.urgency].start_within
+            latest = jobs.deadline - model.load_seconds - model.call_seconds
+            due_at = min(jobs.oldest_at + start_within, latest)
+            add(Demand(jobs.model, RANKS[jobs.urgency], jobs.count, jobs.oldest_at, due_at))
+        for alias, moments in snapshot.unmet.items():
+            recent = [moment for moment in moments if snapshot.now - moment <= UNMET_SECONDS]
+            if len(recent) >= UNMET_JOBS and alias in facts:
+                due_at = min(recent) + self.catalog.urgency[Urgency.BACKGROUND].start_within
+                add(Demand(alias, BACKGROUND, 1, min(recent), due_at))
+        for record in snapshot.cards:
+            for (verb, alias), moment in record.orders.items():
+                if verb == "load" and alias in facts:
+                    add(Demand(alias, BACKGROUND, 1, moment, moment))
+        return demands.values()
+
+    def _card(self, record: CardRecord, snapshot: CardsSnapshot) -> Card:
+        state, backends = record.state, self.backends_on(record.name)
+        calls = [call for call in snapshot.calls if call.backend in backends]
+        resident = [self._resident(record, alias, calls, snapshot.now) for alias in state.models]
+        if state.switch is not None and state.switch.load:
+            resident.append(ResidentModel(state.switch.load, ready=False, ready_at=NEVER))
+        served: dict[str, float] = {}
+        for (alias, _), moment in record.used.items():
+            served[alias] = max(moment, served.get(alias, LONG_AGO))
+        return Card(
+            record.name,
+            (self.catalog.backends[backends[0]].vram_gb or 0.0) - state.foreign_gb,
+            tuple(resident),
+            state.switch is not None,
+            sum(self.engines[name].max_models for name in backends),
+            served,
+            {alias: refusal.until for alias, refusal in state.refused.items()},
+            tuple(state.loads),
+            frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
+            max(self.engines[name].beside for name in backends),
+        )
+
+    def _resident(self, record: CardRecord, alias: str, calls: Iterable[CallOnCard], now: float) -> ResidentModel:
+        model = record.state.models[alias]
+        used = tuple(record.used.get((alias, urgency), LONG_AGO) for urgency in Urgency)
+        own = tuple(
+            CallInFlight(call.token, RANKS[call.urgency], now - call.since, call.was_put_back)
+            for call in calls
+            if call.model == alias
+        )
+        return ResidentModel(
+            alias,
+            ready=True,
+            ready_at=model.ready_at,
+            last_used=used,
+            calls=own,
+            unused=not own and max(used) < model.ready_at,
+            protected_until=model.protected_until,
+            unload_ordered=("unload", alias) in record.orders,
+        )
