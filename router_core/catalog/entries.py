@@ -167,9 +167,7 @@ class ModelSpec(CatalogEntry):
     slots: Count | None = Field(
         None, description="Maximum concurrent calls of this model, fleet-wide, on a card. Without it: as the backend."
     )
-    keep_warm: SecondsOrZero | None = Field(
-        None, description="How long it stays idle on its card before less urgent jobs evict it. Without it: a minute."
-    )
+    keep_warm: SecondsOrZero | None = Field(None, description="How long it stays idle on a card. Without it: a minute.")
     pinned: bool = Field(False, description="Once loaded it never leaves its card.")
     quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
