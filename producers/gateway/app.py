@@ -21,7 +21,7 @@ from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.key_limits import KeyLimits
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.gateway.surface import surface_of
+from openfall.producers.gateway.surface import Surface, surface_of
 from openfall.producers.gateway.surfaces import (
     batches,
     chat,
@@ -34,6 +34,8 @@ from openfall.producers.gateway.surfaces import (
     message_batches,
     messages,
     models,
+    ollama,
+    ollama_models,
     openapi,
     responses,
 )
@@ -50,6 +52,8 @@ _APIS = (
     messages,
     message_batches,
     models,
+    ollama,
+    ollama_models,
     files,
     batches,
     jobs,
@@ -167,7 +171,10 @@ class App:
 
 def _refuse(exchange: Exchange, refusal: Refusal) -> Response:
     body = refusal.body(exchange.surface, exchange.request_id)
-    return json_response(body, refusal.status(exchange.surface), refusal.headers())
+    headers = refusal.headers()
+    if exchange.surface is Surface.OLLAMA:  # its errors are a text alone
+        headers["x-openfall-code"] = refusal.row.code
+    return json_response(body, refusal.status(exchange.surface), headers)
 
 
 def _log_access(exchange: Exchange, status: int, seconds: float) -> None:

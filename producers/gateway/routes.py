@@ -29,6 +29,7 @@ class Endpoint:
     public: bool = False
     body: Mapping[str, Any] | None = None
     streams: bool = False
+    stream_type: str = "text/event-stream"
     form: Mapping[str, Any] | None = None
 
     @property

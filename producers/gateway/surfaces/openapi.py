@@ -52,7 +52,7 @@ _ERROR = {
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"application/json": {}} | ({"text/event-stream": {}} if endpoint.may_stream else {})
+    kinds: dict[str, Any] = {"application/json": {}} | ({endpoint.stream_type: {}} if endpoint.may_stream else {})
     answer = {"description": "The answer, in the form of the API.", "content": kinds}
     error = {"schema": {"$ref": "#/components/schemas/Error"}}
     operation: dict[str, Any] = {
