@@ -6,6 +6,7 @@ from typing import Any
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO
@@ -22,13 +23,19 @@ def first_model(catalog: Catalog, name: str) -> str:
     return catalog.find_model(name)
 
 
+async def administer(gateway: Gateway, verb: str, alias: str, *, force: bool = False) -> list[dict[str, Any]]:
+    """Load, unload or check a model at each of its backends. The reports."""
+    from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched
+
+    admin = ModelAdmin(gateway.config.catalog, gateway.client.store.connection)
+    return [report async for report in admin.run(verb, alias, force=force)]
+
+
 async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> list[dict[str, Any]]:
     """Load the model that a caller names, or unload it, at each of its backends, and wait for it. The reports.
 
     Raises `Refusal` if the caller may not, or it failed at every backend, and `UnknownName`.
     """
-    from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched
-
     if not isinstance(name, str) or not name:
         raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
     gateway = exchange.gateway
@@ -36,9 +43,8 @@ async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> li
     check_allowed(exchange.caller, known)
     if not loaded and not exchange.caller.admin:
         raise Refusal("not_allowed", "only a key of an administrator may unload a model: others may use it", "model")
-    admin = ModelAdmin(gateway.config.catalog, gateway.client.store.connection)
     alias = first_model(gateway.config.catalog, known)
-    reports = [report async for report in admin.run("load" if loaded else "unload", alias)]
+    reports = await administer(gateway, "load" if loaded else "unload", alias)
     if not any(report["ok"] for report in reports):
         cause = str(reports[0].get("error") or "other")
         raise Refusal(cause, f"{alias}: {reports[0]['message']}")

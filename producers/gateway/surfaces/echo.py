@@ -12,6 +12,7 @@ from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.model_memory import administer
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.jobs import own_record
@@ -238,12 +239,8 @@ async def _administer(
     exchange: Exchange, verb: str, body: dict[str, Any], *, force: bool = False
 ) -> list[dict[str, Any]]:
     """Load or check a model at each of its backends. Raises `Refusal`."""
-    from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched
-
-    catalog = exchange.gateway.config.catalog
-    alias = _named_model(catalog, body)
-    admin = ModelAdmin(catalog, exchange.gateway.client.store.connection)
-    return [report async for report in admin.run(verb, alias, force=force)]
+    alias = _named_model(exchange.gateway.config.catalog, body)
+    return await administer(exchange.gateway, verb, alias, force=force)
 
 
 _NAME = body_of("model_name", model_name=TEXT)
