@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
 
+Schema = Mapping[str, Any]
 Handler = Callable[[Exchange], Awaitable[Response]]
 
 
@@ -19,7 +20,8 @@ class Endpoint:
 
     `body`: the JSON Schema of the fields that a caller must or usually does send; None: it has no body. `limited`: it
     counts for the limits of a key. `streams`: it may answer with events, as each does whose body has `stream`.
-    `form`: the JSON Schema of a body of multipart/form-data.
+    `form`: the JSON Schema of a body of multipart/form-data. `query`: the JSON Schemas of what may stand in the query.
+    `submits`: it submits a job, so that the headers of jobs count. `media_type` is that of its answer.
     """
 
     method: str
@@ -31,6 +33,9 @@ class Endpoint:
     streams: bool = False
     stream_type: str = "text/event-stream"
     form: Mapping[str, Any] | None = None
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    submits: bool = False
+    media_type: str = "application/json"
 
     @property
     def may_stream(self) -> bool:
@@ -46,6 +51,9 @@ def body_of(*required: str, **fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": dict(fields), "required": list(required)}
 
 
-TEXT = {"type": "string"}
-FLAG = {"type": "boolean"}
-MESSAGES = {"type": "array", "items": {"type": "object"}, "minItems": 1}
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 1}
+PAGE: Mapping[str, Schema] = {"limit": COUNT, "after": TEXT}
+"""The query of a list in OpenAI's form."""
+MESSAGES: Schema = {"type": "array", "items": {"type": "object"}, "minItems": 1}

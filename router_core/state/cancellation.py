@@ -1,9 +1,24 @@
-"""Cancel background tasks for certain."""
+"""Cancels that redis-py cannot swallow."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+
+@contextmanager
+def keep_cancel() -> Iterator[None]:
+    """Raise `CancelledError` at the end if the task was cancelled within, and whoever was awaited swallowed it.
+
+    A caller's time limit cancels only once: without it the task would wait for ever.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:

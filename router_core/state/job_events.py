@@ -17,7 +17,7 @@ from redis import exceptions as redis_errors
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
-from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.cancellation import cancel_all, keep_cancel
 from openfall.router_core.state.decoding import read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 
@@ -103,7 +103,7 @@ class EventHub:
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="job-events")
         if len(self._subscriptions[job_id]) == 1:
-            with contextlib.suppress(redis_errors.RedisError, OSError):
+            with keep_cancel(), contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._lock:
                     await self._pubsub.subscribe(keys.JOB_CHANGED + job_id)
         self._has_subscribers.set()
@@ -112,7 +112,7 @@ class EventHub:
         self._subscriptions[job_id].discard(subscription)
         if not self._subscriptions[job_id]:
             del self._subscriptions[job_id]
-            with contextlib.suppress(redis_errors.RedisError, OSError):
+            with keep_cancel(), contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._lock:
                     if not self._closed:  # a forgotten subscription ends when its generator is collected
                         await self._pubsub.unsubscribe(keys.JOB_CHANGED + job_id)

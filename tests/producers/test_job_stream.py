@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from openfall import AsyncOpenfall, Openfall, StillQueued
 from openfall.config import LoadedConfig
+from openfall.router_core.state.cancellation import keep_cancel
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.clients import run
@@ -92,3 +94,18 @@ def test_the_sync_client_takes_accept_interim(loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "hello", urgency="batch")
     with Openfall(config=loaded) as llm:
         assert llm.wait(job_id, accept_interim=True).text == SORRY
+
+
+def test_a_time_limit_that_redis_swallows_ends_the_wait_all_the_same() -> None:
+    async def swallow() -> None:
+        with suppress(asyncio.CancelledError):  # as redis-py does when the end of its write meets the cancel
+            await asyncio.Event().wait()
+
+    async def wait() -> None:
+        async with asyncio.timeout(0.01):
+            with keep_cancel():
+                await swallow()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(wait(), 10))

@@ -20,7 +20,7 @@ from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.keeping.batch_folder import take_input
 from openfall.producers.gateway.keeping.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.paging import page_limit
-from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
+from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of
 from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, elsewhere, own_file
 from openfall.producers.request import parse_urgency
 from openfall.producers.submit import retry
@@ -39,7 +39,7 @@ async def create(exchange: Exchange) -> Response:
     """Answer the requests of a file."""
     body = await exchange.body()
     url = body.get("endpoint")
-    if url not in LINE_ENDPOINTS:
+    if not isinstance(url, str) or url not in LINE_ENDPOINTS:
         raise Refusal("bad_request", f"`endpoint` must be one of {', '.join(LINE_ENDPOINTS)}", "endpoint")
     window = body.get("completion_window") or "24h"
     seconds = window_seconds(window) if isinstance(window, str) else None
@@ -225,7 +225,7 @@ def _seconds(moment: float | None) -> int | None:
 BODY = body_of("input_file_id", "endpoint", input_file_id=TEXT, endpoint={**TEXT, "enum": list(LINE_ENDPOINTS)})
 ENDPOINTS = (
     Endpoint("POST", "/v1/batches", create, "Answer the requests of a file.", body=BODY),
-    Endpoint("GET", "/v1/batches", list_batches, "List the batches of the key."),
+    Endpoint("GET", "/v1/batches", list_batches, "List the batches of the key.", query=PAGE),
     Endpoint("GET", "/v1/batches/{id}", retrieve, "Describe a batch."),
     Endpoint("POST", "/v1/batches/{id}/cancel", cancel, "End a batch. What was answered stays."),
 )

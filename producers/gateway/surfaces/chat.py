@@ -46,4 +46,4 @@ def stream_encoder(
 
 
 BODY = body_of("messages", model=TEXT, messages=MESSAGES, stream=FLAG)
-ENDPOINTS = (Endpoint("POST", "/v1/chat/completions", create, "Answer a chat completion.", body=BODY),)
+ENDPOINTS = (Endpoint("POST", "/v1/chat/completions", create, "Answer a chat completion.", body=BODY, submits=True),)

@@ -50,4 +50,4 @@ def _prompt(body: Mapping[str, Any]) -> str:
 
 
 BODY = body_of("prompt", model=TEXT, prompt=TEXT, stream=FLAG)
-ENDPOINTS = (Endpoint("POST", "/v1/completions", create, "Continue a prompt (legacy).", body=BODY),)
+ENDPOINTS = (Endpoint("POST", "/v1/completions", create, "Continue a prompt (legacy).", body=BODY, submits=True),)

@@ -15,7 +15,7 @@ from openfall.producers.gateway.file_directory import disk_errors, new_file_id
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.keeping.batch_folder import BATCH_OUTPUT
 from openfall.producers.gateway.paging import page_limit
-from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema
 from openfall.producers.gateway.sorted_rows import sorted_rows
 from openfall.producers.gateway.upload import Upload, receive
 from openfall.producers.submit import retry
@@ -174,10 +174,13 @@ FORM = {
     "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {**TEXT, "enum": list(PURPOSES)}},
     "required": ["file", "purpose"],
 }
+_DATA = "application/octet-stream"
+_ORDER = {"order": {"enum": ["input"]}}
+_LIST: dict[str, Schema] = {**PAGE, "order": {"enum": ["asc", "desc"]}, "purpose": TEXT}
 ENDPOINTS = (
     Endpoint("POST", "/v1/files", upload, "Store a file.", form=FORM),
-    Endpoint("GET", "/v1/files", list_files, "List the files of the key."),
-    Endpoint("GET", "/v1/files/{id}/content", content, "Send the data of a file."),
+    Endpoint("GET", "/v1/files", list_files, "List the files of the key.", query=_LIST),
+    Endpoint("GET", "/v1/files/{id}/content", content, "Send the data of a file.", query=_ORDER, media_type=_DATA),
     Endpoint("GET", "/v1/files/{id}", retrieve, "Describe a file."),
     Endpoint("DELETE", "/v1/files/{id}", delete, "Delete a file."),
 )

@@ -15,7 +15,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import HEADERS, KEEPALIVE_SECONDS
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import job_search
@@ -123,9 +123,19 @@ def _described(record: JobRecord) -> dict[str, Any]:
     }
 
 
+_EVENTS = "text/event-stream"
+_LIST: dict[str, Schema] = {"limit": COUNT, **dict.fromkeys(("state", "role", "model", "group", "producer"), TEXT)}
 ENDPOINTS = (
-    Endpoint("GET", "/v1/jobs", list_jobs, "List the newest jobs."),
-    Endpoint("GET", "/v1/jobs/{id}/events", job_events, "Stream the events of a job.", streams=True),
+    Endpoint("GET", "/v1/jobs", list_jobs, "List the newest jobs.", query=_LIST),
+    Endpoint(
+        "GET",
+        "/v1/jobs/{id}/events",
+        job_events,
+        "Stream the events of a job.",
+        streams=True,
+        query={"after": COUNT},
+        media_type=_EVENTS,
+    ),
     Endpoint("POST", "/v1/jobs/{id}/replay", replay_job, "Put a held job back into its queue."),
     Endpoint("GET", "/v1/jobs/{id}", get_job, "Describe a job."),
     Endpoint("POST", "/v1/jobs/{id}/cancel", cancel_job, "End a job."),

@@ -21,7 +21,7 @@ from openfall.producers.gateway.keeping.batch_lines import LineCheck
 from openfall.producers.gateway.keeping.inline_requests import write_requests
 from openfall.producers.gateway.keeping.input_lines import validate
 from openfall.producers.gateway.keeping.line_endpoints import MESSAGES, line_urls
-from openfall.producers.gateway.routes import Endpoint, body_of
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
 from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, elsewhere
 from openfall.producers.gateway.upload import receive_body
@@ -175,11 +175,13 @@ def _moment(seconds: float | None) -> str | None:
 _REQUEST = {"type": "object", "required": ["custom_id", "params"]}
 BODY = body_of("requests", requests={"type": "array", "items": _REQUEST, "minItems": 1})
 _PATH = "/v1/messages/batches"
+_LINES = "application/x-jsonl"
+_LIST: dict[str, Schema] = {"limit": COUNT, "after_id": TEXT, "before_id": TEXT}
 ENDPOINTS = (
     Endpoint("POST", _PATH, create, "Answer many messages.", body=BODY),
-    Endpoint("GET", _PATH, list_batches, "List the message batches of the key."),
+    Endpoint("GET", _PATH, list_batches, "List the message batches of the key.", query=_LIST),
     Endpoint("GET", f"{_PATH}/{{id}}", retrieve, "Describe a message batch."),
     Endpoint("DELETE", f"{_PATH}/{{id}}", delete, "Delete a message batch that has ended."),
     Endpoint("POST", f"{_PATH}/{{id}}/cancel", cancel, "End a message batch. What was answered stays."),
-    Endpoint("GET", f"{_PATH}/{{id}}/results", results, "Send the results of a message batch."),
+    Endpoint("GET", f"{_PATH}/{{id}}/results", results, "Send the results of a message batch.", media_type=_LINES),
 )

@@ -38,6 +38,6 @@ async def count_tokens(exchange: Exchange) -> Response:
 
 BODY = body_of("messages", model=TEXT, messages=MESSAGES, max_tokens={"type": "integer"}, stream=FLAG)
 ENDPOINTS = (
-    Endpoint("POST", "/v1/messages", create, "Answer a message.", body=BODY),
+    Endpoint("POST", "/v1/messages", create, "Answer a message.", body=BODY, submits=True),
     Endpoint("POST", "/v1/messages/count_tokens", count_tokens, "Estimate the tokens of a request.", body=BODY),
 )

@@ -1,76 +1,33 @@
-"""`/openapi.json`, from the one table of routes."""
+"""`/openapi.json` and `/docs`, from the one table of routes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from importlib.metadata import version
-from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.gateway.api_document import api_document
+from openfall.producers.gateway.api_page import CONTENT_SECURITY_POLICY, api_page
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
 
-_PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
-
 
 def endpoints_with(others: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """Every endpoint, and the one that describes them."""
-    known = tuple(others)
+    """Every endpoint, and the two that describe them."""
 
     async def describe(_exchange: Exchange) -> Response:
-        """Describe every path."""
-        return json_response(document((*known, own)))
+        """Describe every path in OpenAPI 3.1."""
+        return json_response(api_document(endpoints))
 
-    own = Endpoint("GET", "/openapi.json", describe, "Describe every path.")
-    return (*known, own)
+    async def show(_exchange: Exchange) -> Response:
+        """Show every path to a person."""
+        headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "x-content-type-options": "nosniff"}
+        return Response(api_page(api_document(endpoints)), headers=headers, media_type="text/html")
 
-
-def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI document of a table of routes."""
-    paths: dict[str, dict[str, Any]] = {}
-    for endpoint in endpoints:
-        path = _PARAMETER.sub(r"{\1}", endpoint.path)
-        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
-    keys = {"bearer": {"type": "http", "scheme": "bearer"}}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "openfall", "version": version("openfall")},
-        "paths": paths,
-        "components": {"securitySchemes": keys, "schemas": {"Error": _ERROR}},
-    }
-
-
-_ERROR = {
-    "type": "object",
-    "properties": {"error": {}},
-    "required": ["error"],
-    "description": "In the form of the API: see docs/errors.md.",
-}
-
-
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"application/json": {}} | ({endpoint.stream_type: {}} if endpoint.may_stream else {})
-    answer = {"description": "The answer, in the form of the API.", "content": kinds}
-    error = {"schema": {"$ref": "#/components/schemas/Error"}}
-    operation: dict[str, Any] = {
-        "summary": endpoint.summary,
-        "operationId": f"{endpoint.method.lower()} {endpoint.path}".replace("/", "_"),
-        "responses": {
-            "200": answer,
-            "default": {"description": "An error.", "content": {"application/json": error}},
-        },
-        "security": [] if endpoint.public else [{"bearer": []}, {}],
-    }
-    names = [match[0] for match in _PARAMETER.findall(endpoint.path)]
-    if names:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-            for name in names
-        ]
-    bodies = {"application/json": endpoint.body, "multipart/form-data": endpoint.form}
-    if content := {kind: {"schema": schema} for kind, schema in bodies.items() if schema is not None}:
-        operation["requestBody"] = {"required": True, "content": content}
-    return operation
+    endpoints = (
+        *others,
+        Endpoint("GET", "/openapi.json", describe, "Describe every path in OpenAPI 3.1.", public=True),
+        Endpoint("GET", "/docs", show, "Show every path to a person.", public=True, media_type="text/html"),
+    )
+    return endpoints

@@ -19,7 +19,7 @@ from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of
 from openfall.producers.gateway.submission import Accepted, Terms, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
@@ -121,7 +121,7 @@ async def input_tokens(exchange: Exchange) -> Response:
 def _background_terms(body: Mapping[str, Any]) -> Terms:
     options = body.get("background_options")
     window = options.get("completion_window") if isinstance(options, Mapping) else None
-    if window in _WINDOWS:
+    if isinstance(window, str) and window in _WINDOWS:
         return {"stays": True, "urgency": Urgency.BATCH, "expires_in": _WINDOWS[window]}
     return {"stays": True, "urgency": Urgency.BACKGROUND}
 
@@ -197,11 +197,13 @@ async def _earlier_items(exchange: Exchange, previous: object) -> list[dict[str,
     return [*await _stored_input(exchange, record.id), *output_as_input(record.result.body or {})]
 
 
-BODY = body_of("input", model=TEXT, input=TEXT, background=FLAG, stream=FLAG, store=FLAG)
+_INPUT = {"anyOf": [TEXT, {"type": "array", "items": {"type": "object"}}]}
+_STREAM: dict[str, Schema] = {"stream": FLAG, "starting_after": {"type": "integer", "minimum": -1}}
+BODY = body_of("input", model=TEXT, input=_INPUT, background=FLAG, stream=FLAG, store=FLAG)
 ENDPOINTS = (
-    Endpoint("POST", "/v1/responses", create, "Answer a request, now or in the background.", body=BODY),
+    Endpoint("POST", "/v1/responses", create, "Answer a request, now or in the background.", body=BODY, submits=True),
     Endpoint("POST", "/v1/responses/input_tokens", input_tokens, "Estimate the tokens of a request.", body=BODY),
-    Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response.", streams=True),
+    Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response.", streams=True, query=_STREAM),
     Endpoint("DELETE", "/v1/responses/{id}", delete, "Forget a Response."),
     Endpoint("POST", "/v1/responses/{id}/cancel", cancel, "End a Response."),
     Endpoint("GET", "/v1/responses/{id}/input_items", list_input_items, "List the items of a request."),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from openfall.producers.gateway.app import ENDPOINTS
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.door import SAY, open_door, run
 
 CHAT = b'"model":"chat","messages":[{"role":"user","content":"hi"}]'
 PATHS = {
@@ -62,5 +63,29 @@ def test_an_odd_body_that_is_json_is_answered(redis_url: str, tmp_path: Path, pa
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
             response = await door.http.post(path, content=b"{" + PATHS[path] + b',"x":' + value + b"}")
             assert response.status_code == 200, response.text[:300]
+
+    run(main)
+
+
+FIELDS = {"service_tier", "stream_options", "background_options", "tool_choice", "response_format", "reasoning"}
+"""Fields that some endpoint reads, beside those of its schema."""
+
+
+def test_a_field_of_any_other_kind_is_never_a_500(redis_url: str, tmp_path: Path) -> None:
+    valid = {
+        "model": "chat", **SAY, "input": "x", "prompt": "x", "model_name": "tiny", "max_tokens": 9,
+        "endpoint": "/v1/responses", "requests": [], "background": True,
+    }  # fmt: skip
+    value = {"completion_window": [[]], "type": {}, "include_usage": {}, "effort": {}, "format": []}
+    headers = {"X-Openfall-Wait": "1ms", "X-Openfall-Urgency": "background"}
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            for endpoint in ENDPOINTS:
+                known = (endpoint.body or {}).get("properties", {}) if endpoint.path.startswith("/v1/") else {}
+                for name in FIELDS.union(known) - {"stream"} if known else ():
+                    body = {**valid, name: value}
+                    response = await door.http.post(endpoint.path, json=body, headers=headers)
+                    assert "unexpected error" not in response.text, (endpoint.path, name)
 
     run(main)

@@ -70,17 +70,3 @@ def test_a_stream_counts_until_its_end_and_a_list_of_models_does_not_count(redis
         assert (models.status_code, done.status_code, third.status_code) == (200, 200, 200)
 
     run(main)
-
-
-def test_the_door_describes_every_path_in_openapi(redis_url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            described = (await door.http.get("/openapi.json")).json()
-        paths = described["paths"]
-        assert paths["/v1/models/{name}"]["get"]["parameters"][0]["name"] == "name"
-        assert paths["/v1/chat/completions"]["post"]["requestBody"]["required"]
-        for path, method in (("/v1/messages", "post"), ("/v1/responses/{id}", "get"), ("/v1/jobs/{id}/events", "get")):
-            assert "text/event-stream" in paths[path][method]["responses"]["200"]["content"]
-        assert set(paths["/v1/responses/{id}"]) == {"get", "delete"}
-
-    run(main)
