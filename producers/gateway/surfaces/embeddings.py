@@ -47,4 +47,4 @@ BODY = body_of(
     encoding_format={"enum": ["float", "base64"]},
     dimensions={"type": "integer", "minimum": 1},
 )
-ENDPOINTS = (Endpoint("POST", "/v1/embeddings", create, "Turn texts into vectors.", body=BODY),)
+ENDPOINTS = (Endpoint("POST", "/v1/embeddings", create, "Turn texts into vectors.", body=BODY, submits=True),)

@@ -153,7 +153,7 @@ _CHANGES = (
     ("POST", "/api/blobs/{digest}"),
 )  # fmt: skip
 ENDPOINTS = (
-    Endpoint("GET", "/", running, "Report that the door runs.", public=True),
+    Endpoint("GET", "/", running, "Report that the door runs.", public=True, media_type="text/plain"),
     Endpoint("GET", "/api/version", version, "Report the version of Ollama's API.", public=True),
     Endpoint("GET", "/api/tags", tags, "List every role, task and model."),
     Endpoint("GET", "/api/ps", ps, "List the models in memory."),
