@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
@@ -32,6 +31,9 @@ from openfall.router_core.catalog.formats import (
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.catalog.order import Order as Order
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.pools import POOL_DEFAULTS
+from openfall.router_core.catalog.pools import Billing as Billing
+from openfall.router_core.catalog.pools import Pool as Pool
 from openfall.router_core.catalog.prices import Prices as Prices
 from openfall.router_core.vocabulary import JobKind, Urgency
 
@@ -39,20 +41,6 @@ Gigabytes = Annotated[float, Field(gt=0)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$"), Format.URL]
 Protocol = Literal["openai", "anthropic", "ollama"]
 """The wire protocol of a backend."""
-
-
-class Pool(CatalogEntry):
-    """Which workers serve a backend. Requests to a `local` pool never leave the owner's machines."""
-
-    local: bool = Field(False, description="Requests to this pool never leave your own machines.")
-
-
-class Billing(StrEnum):
-    """Who pays for a call, and how."""
-
-    LOCAL = "local"  # our own machine: nothing
-    FLAT = "flat"  # a subscription: nothing more for this call
-    METERED = "metered"  # by the token
 
 
 class Backend(CatalogEntry):
@@ -266,9 +254,6 @@ class Group(CatalogEntry):
         description="Its jobs use its own models and no others, whatever a caller names: a job that names another is "
         "refused. A default fallback is one of them too.",
     )
-
-
-POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
 
 
 class UncheckedCatalog(CatalogEntry):
