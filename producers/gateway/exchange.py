@@ -49,13 +49,20 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     job_id: str | None = None
     """For the access log and the headers of the response."""
+    _body_bytes: int = 0
 
     async def body(self) -> dict[str, Any]:
         """The JSON object of the body. Raises `Refusal`."""
         packed = await self._read()
         if len(packed) <= LARGE_BODY_BYTES:
             return _parse(packed)
-        return await asyncio.to_thread(_parse, packed)
+        async with self.gateway.body_room.turn:
+            return await asyncio.to_thread(_parse, packed)
+
+    def release_body(self) -> None:
+        """The body is not held any more: its job is in the queue, or it was refused."""
+        self.gateway.body_room.give_back(self._body_bytes)
+        self._body_bytes = 0
 
     async def check_caller(self) -> None:
         """Raise `CallerLeft` if the caller has closed the connection. The body has been read before.
@@ -80,6 +87,8 @@ class Exchange:
                     size += len(chunk)
                     if size > limit:
                         raise self._too_large(size)
+                    self.gateway.body_room.take(len(chunk), size)
+                    self._body_bytes += len(chunk)
                     chunks.append(chunk)
         except TimeoutError:
             raise Refusal("body_timeout", f"only {size:,} bytes of the body have arrived") from None

@@ -11,6 +11,7 @@ from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
+from openfall.producers.gateway.body_room import BodyRoom
 from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.file_upkeep import keep_files_tidy
@@ -34,6 +35,7 @@ class Gateway:
     keys: KeyRing = EMPTY
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Callers who wait are sent away, to come again."""
+    body_room: BodyRoom = field(default_factory=BodyRoom)
     uploads: Concurrency = field(default_factory=Concurrency)
     keeper: Keeper = field(init=False, repr=False)
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)

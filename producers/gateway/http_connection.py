@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_CONNECTIONS = 10_000
 """Of one process."""
 MAX_HEAD_BYTES = 64 * 1024
+MAX_PIPELINED = 100
+"""Requests of one connection that wait for the end of its first."""
 HEAD_SECONDS = 30.0
 """How long the head of a request may take to arrive: a connection that sends none is closed."""
 
@@ -39,8 +41,6 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_is_due is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
         super().data_received(data)
         if self._head_is_due is not None:
             self._head_bytes += len(data)
@@ -49,10 +49,18 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if self._head_is_due is None:
+            self._await_head()
         self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.pipeline.clear()
+            self._refuse(b"429 Too Many Requests")
+            return
         super().on_headers_complete()
 
     def has_hung_up(self) -> bool:

@@ -14,6 +14,7 @@ from openfall.producers.gateway.requested_name import check_allowed, resolve_nam
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state.attendance import LINGER_SECONDS, Attendance, EqualRequests
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
@@ -36,7 +37,7 @@ class Accepted:
     """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats.
 
     `attendance`: the job may end, or be joined by a repeat, when its caller leaves. None: it stays as it is.
-    `job` is None for one that was accepted before.
+    `job` has no body, and is None for one that was accepted before.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Accepted:
     job: CompletionJob | None = None
     attendance: Attendance | None = None
     joined: bool = False
+    shows_reply: bool = False
+    """The request could show a canned reply to a person."""
     is_undelivered: bool = False
     """The caller of a stream gets the id of a job that stays with its first events."""
 
@@ -88,14 +91,24 @@ async def submit(
     if stays and attendance is not None:
         attendance = replace(attendance, ends_without_caller=False)
     await exchange.check_caller()  # its repeat may be here already
+    shows_reply = could_show_reply(job)
     receipt = await _accept(exchange, job, replace(terms, attendance=attendance))
     exchange.job_id = receipt.id
+    exchange.release_body()
+    job = job.model_copy(update={"body": {}})  # a large one is not kept while its caller waits
     if stays and attendance is not None:
         gateway.callers.add(receipt.id)
         if not job.stream:
             await _deliver(exchange, receipt.id)
-        return Accepted(receipt.id, asked_for or target, job, None, receipt.joined, is_undelivered=job.stream)
-    return Accepted(receipt.id, asked_for or target, job, attendance, receipt.joined)
+        return Accepted(receipt.id, asked_for or target, job, None, receipt.joined, shows_reply, job.stream)
+    return Accepted(receipt.id, asked_for or target, job, attendance, receipt.joined, shows_reply)
+
+
+def could_show_reply(job: CompletionJob) -> bool:
+    """Whether a request could show a text that is no answer to a person: interactive, no tools, no schema, one
+    choice."""
+    is_program = has_tools(job.body) or wants_schema(job.body) or job.body.get("n", 1) not in (1, None)
+    return job.urgency is Urgency.INTERACTIVE and not is_program
 
 
 async def _accept(exchange: Exchange, job: CompletionJob, terms: SubmitTerms) -> Receipt:

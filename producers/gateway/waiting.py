@@ -15,12 +15,10 @@ from openfall.producers.gateway.live_workers import count_workers
 from openfall.producers.gateway.patience import patience
 from openfall.producers.gateway.submission import Accepted
 from openfall.producers.request import parse_duration
-from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state.attendance import CALLER_LEFT, LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.vocabulary import Urgency
 
 NO_WORKER_SECONDS = 5.0
 """A caller who waits for longer is told if no worker runs."""
@@ -133,13 +131,10 @@ def is_wanted(exchange: Exchange, accepted: Accepted, result: Result) -> bool:
 
 
 def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
-    """Whether a canned text may be given for the answer: the request could show it to a person (interactive, no tools,
-    no schema, one choice), and the header, the key or the role says that it is wanted."""
+    """Whether a canned text may be given for the answer: the request could show it to a person, and the header, the key
+    or the role says that it is wanted."""
     job = accepted.job
-    if job is None:
-        return False
-    shows = job.urgency is Urgency.INTERACTIVE and not has_tools(job.body) and not wants_schema(job.body)
-    if not shows or job.body.get("n", 1) not in (1, None):
+    if job is None or not accepted.shows_reply:
         return False
     word = exchange.header("degraded")
     if word is not None:

@@ -28,6 +28,7 @@ from tests.chaos import (
     faults,
     garbage,
     hostile,
+    hostile_door,
     outage,
     outage_plan,
     sentinel_drill,
@@ -42,6 +43,7 @@ from tests.chaos.verdict_tables import (
     show_faults,
     show_garbage,
     show_hostile,
+    show_hostile_door,
     show_promises,
     show_sentinel,
     show_silence,
@@ -153,6 +155,19 @@ def hostile_command(kinds: str | None, seconds: float, as_json: bool) -> None:
     if unknown := [name for name in names if name not in hostile.ALL_KINDS]:
         raise click.BadParameter(f"unknown kind {unknown[0]!r}", param_hint="--kinds")
     verdict = _run(lambda *run: hostile.run(names, seconds, *run), 0, as_json, show_hostile)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("hostiledoor")
+@click.option("--kinds", help=f"Only these, with a comma between: {', '.join(hostile_door.KINDS)}.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(min=1), help="For each kind.")
+@as_json
+def hostiledoor_command(kinds: str | None, seconds: float, as_json: bool) -> None:
+    """The HTTP door under each kind of hostile client, with small requests beside it."""
+    names = list(hostile_door.KINDS) if kinds is None else kinds.split(",")
+    if unknown := [name for name in names if name not in hostile_door.KINDS]:
+        raise click.BadParameter(f"unknown kind {unknown[0]!r}", param_hint="--kinds")
+    verdict = _run(lambda *run: hostile_door.run(names, seconds, *run), 0, as_json, show_hostile_door)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -129,6 +129,7 @@ async def short_wait(client: DoorClient, request: str, attempt: int) -> None:
 
 async def leave_and_repeat(client: DoorClient, request: str, attempt: int) -> None:
     if attempt == 0:
+        client.note(request, "leaving")
         async with asyncio.timeout(LEAVE_SECONDS * random.uniform(0.3, 2)):
             await client.post(client.door(attempt, request), "/v1/chat/completions", chat_body(request))
     await chat(client, request, attempt)

@@ -109,11 +109,14 @@ def test_a_request_that_is_bought_twice_is_found(witnesses: Witnesses) -> None:
     assert witnesses.broken() == ["nothing is bought twice where a repeat came"]
 
 
-@pytest.mark.parametrize("by", ["worker", "client"])
+@pytest.mark.parametrize("by", ["worker", "client", "leaving"])
 def test_a_call_that_a_kill_cut_may_be_bought_again(witnesses: Witnesses, by: str) -> None:
     witnesses.calls += forge_call(9, ANSWERED, BEGAN + 5000, BEGAN + 6000)
     if by == "worker":
         witnesses.stories["job-a"] = [{"event": "queued", "worker": "w", "at": BEGAN}]
+    elif by == "leaving":
+        witnesses.note(ANSWERED, "leaving")
+        witnesses.notes[-1]["at"] = BEGAN + 4000
     else:
         witnesses.faults.append({"kind": "client", "began": BEGAN + 1500, "job": "client-0"})
     assert witnesses.broken() == []

@@ -103,6 +103,16 @@ def show_hostile(verdict: dict[str, Any]) -> None:
     _console().print(table)
 
 
+def show_hostile_door(verdict: dict[str, Any]) -> None:
+    """A row for each kind of hostile client: what the door used, and what became of the requests beside it."""
+    table = _table("kind", "MB", "answered", "slowest s", "", title="one door under each kind of hostile client")
+    for row in verdict["rows"]:
+        end = "[green]kept[/green]" if row["kept"] else "[red]BROKEN[/red]"
+        answered = f"{row['answered']} of {row['requests']}"
+        table.add_row(row["kind"], str(row["memory_mb"]), answered, f"{row['slowest_seconds']:.2f}", end)
+    _console().print(table)
+
+
 def show_garbage(verdict: dict[str, Any]) -> None:
     """What was damaged, and a row for each damage after which a job had no answer."""
     table = _table("key", "damage", "answered", title="keys overwritten in Redis")

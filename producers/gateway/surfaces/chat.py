@@ -25,6 +25,7 @@ async def create(exchange: Exchange) -> Response:
     accepted = await submit(exchange, body, "openai")
     if accepted.streams:
         return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body)).open()
+    del body  # a large one is not kept while its caller waits
     result = await wait_for_answer(exchange, accepted)
     headers = receipt_headers(result, joined=accepted.joined)
     return json_response(completion(result, accepted.asked_for, receipt_of(result)), headers=headers)

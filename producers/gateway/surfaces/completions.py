@@ -28,6 +28,7 @@ async def create(exchange: Exchange) -> Response:
     accepted = await submit(exchange, chat_body(body), "openai")
     if accepted.streams:
         return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body, legacy=True)).open()
+    del body  # a large one is not kept while its caller waits
     result = await wait_for_answer(exchange, accepted)
     headers = receipt_headers(result, joined=accepted.joined)
     return json_response(text_completion(result, accepted.asked_for, receipt_of(result)), headers=headers)

@@ -24,6 +24,7 @@ async def create(exchange: Exchange) -> Response:
     if accepted.streams:
         encoder = MessageStream(accepted.id, accepted.asked_for, estimate_tokens(body))
         return await EventStream(exchange, accepted, encoder).open()
+    del body  # a large one is not kept while its caller waits
     result = await wait_for_answer(exchange, accepted)
     headers = receipt_headers(result, joined=accepted.joined)
     return json_response(message(result, accepted.asked_for, receipt_of(result)), headers=headers)

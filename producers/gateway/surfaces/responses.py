@@ -59,6 +59,7 @@ async def create(exchange: Exchange) -> Response:
         return await EventStream(exchange, accepted, ResponseStream(head)).open()
     if background:
         return json_response(head.response("queued"))
+    del body, request  # large ones are not kept while their caller waits
     result = await wait_for_answer(exchange, accepted)
     return json_response(
         head.ended(result, receipt_of(result)), headers=receipt_headers(result, joined=accepted.joined)

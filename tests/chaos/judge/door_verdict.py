@@ -139,7 +139,12 @@ def _takeovers(evidence: Evidence, job: str) -> int:
 
 
 def _was_on_its_way(door: DoorEvidence, request: str, calls: list[Call]) -> bool:
-    """The client was killed just after it got its answer, its id or its head, before it could note that."""
+    """The client was killed just after it got its answer, its id or its head, before it could note that. Or it sent the
+    request again when the answer was there, and left while the door wrote it."""
+    answered = min((call.ended for call in calls if call.answered and call.ended), default=None)
+    leaving = [note["at"] for note in door.notes.get(request, ()) if note["event"] == "leaving"]
+    if answered is not None and any(answered < at for at in leaving):
+        return True
     kills = door.client_kills.get(int(request[1:]) % door.clients, [])
     moments = [moment for call in calls for moment in (call.received, call.ended) if moment is not None]
     return any(moment <= kill <= moment + ON_ITS_WAY_MS for kill in kills for moment in moments)

@@ -1,0 +1,217 @@
+"""The scenario `hostiledoor`: one process of the door under each kind of hostile client, and small requests beside it.
+
+The door keeps its promise if it lives, its memory grows by no more than a bound, and every small request is answered in
+time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from benchmarks.processes import started, wait_for
+from benchmarks.server import find_free_port
+from tests.chaos.environment import environment, mock_upstream
+from tests.chaos.harness import workers
+from tests.chaos.progress import Progress
+
+MAX_MEMORY_MB = 500
+MAX_ANSWER_SECONDS = 3.0
+SMALL_REQUESTS_A_SECOND = 10
+LARGE_BYTES = 32 * 2**20 - 4096
+SAY = {"model": "chat", "messages": [{"role": "user", "content": "small"}]}
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+
+Attack = Callable[[int, float], Awaitable[None]]
+
+
+async def run(kinds: Sequence[str], seconds: float, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Run these kinds one after another, each at a door of its own; returns the verdict."""
+    rows = []
+    good, long = mock_upstream("good", 20.0, directory), mock_upstream("long", 20.0, directory)
+    long.options = [*long.options, "--delta-ms", "1"]
+    with environment(directory, 64, [good, long]) as world:
+        world.write_config({
+            "pools": {"gpu": {}, "idle": {}},
+            "backends": {
+                **{s.name: {"url": s.url, "pool": "gpu", "slots": 64} for s in (good, long)},
+                "none": {"url": good.url, "pool": "idle"},  # no worker: only the door is loaded
+            },
+            "models": {name: {"upstream": name, "backends": [name]} for name in ("good", "long", "none")},
+            "roles": {"chat": {"chain": ["good"]}, "long": {"chain": ["long"]}, "none": {"chain": ["none"]}},
+        })  # fmt: skip
+        with workers(world, ["gpu"]) as pool:
+            await pool.wait_until_ready()
+            for kind in kinds:
+                progress.log_line(f"{kind}: hostile clients, and small requests for {seconds:g} s")
+                rows.append(await _run_kind(kind, seconds, directory, world.config))
+    return {"kept": all(row["kept"] for row in rows), "rows": rows, "problems": []}
+
+
+async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) -> dict[str, Any]:
+    port, file, log = find_free_port(), directory / f"door-{kind}.yaml", directory / f"door-{kind}.log"
+    settings = yaml.safe_load(config.read_text())  # noqa: ASYNC240 - small, and nothing else runs
+    file.write_text(yaml.safe_dump({**settings, "gateway": {"listen": [f"127.0.0.1:{port}"]}}))
+    with ExitStack() as stack:
+        argv = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce", "--quiet"]
+        child = stack.enter_context(started(argv, log))
+        await asyncio.to_thread(wait_for, lambda: '"ready"' in log.read_text(), 60.0, "the door", child)
+        attacking = asyncio.create_task(KINDS[kind](port, seconds))
+        took = await _ask_small(port, seconds)
+        memory = _peak_mb(child.popen.pid) if child.popen.poll() is None else 0
+        attacking.cancel()
+        await asyncio.gather(attacking, return_exceptions=True)
+    answered = [each for each in took if each is not None]
+    row = {
+        "kind": kind,
+        "alive": memory > 0,
+        "memory_mb": memory,
+        "answered": len(answered),
+        "requests": len(took),
+        "slowest_seconds": round(max(answered, default=0.0), 3),
+    }
+    return {**row, "kept": is_kept(row)}
+
+
+def is_kept(row: dict[str, Any]) -> bool:
+    """Whether a door kept its promise."""
+    return bool(
+        row["alive"]
+        and row["memory_mb"] < MAX_MEMORY_MB
+        and row["answered"] == row["requests"]
+        and row["slowest_seconds"] <= MAX_ANSWER_SECONDS
+    )
+
+
+async def _ask_small(port: int, seconds: float) -> list[float | None]:
+    """How long each of some small requests took; None: it was not answered."""
+    loop = asyncio.get_running_loop()
+
+    async def ask(http: httpx.AsyncClient, number: int) -> float | None:
+        began = loop.time()
+        try:
+            body = {**SAY, "messages": [{"role": "user", "content": f"small {number}"}]}
+            response = await http.post("/v1/chat/completions", json=body)
+        except httpx.HTTPError:
+            return None
+        return loop.time() - began if response.status_code == 200 else None
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+        requests = []
+        for number in range(int(seconds * SMALL_REQUESTS_A_SECOND)):
+            requests.append(asyncio.create_task(ask(http, number)))
+            await asyncio.sleep(1 / SMALL_REQUESTS_A_SECOND)
+        return await asyncio.gather(*requests)
+
+
+async def _many(port: int, count: int, client: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> None:
+    """This many connections at once, each with a hostile client."""
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(OSError):
+            await client(reader, writer)
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
+
+
+async def half_open(port: int, seconds: float) -> None:
+    """1,000 connections that send nothing."""
+    await _many(port, 1000, lambda *_: asyncio.sleep(seconds * 4))
+
+
+async def slow_bodies(port: int, seconds: float) -> None:
+    """200 requests whose bodies come byte by byte."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"content-length: 30000000\r\n\r\n{")
+        for _ in range(int(seconds * 10)):
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    await _many(port, 200, client)
+
+
+async def huge_heads(port: int, seconds: float) -> None:
+    """20 requests with a head that does not end."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"x-long: ")
+        for _ in range(int(seconds * 100)):
+            writer.write(b"a" * 2**20)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    await _many(port, 20, client)
+
+
+async def large_bodies(port: int, seconds: float) -> None:
+    """24 requests of 32 MiB at once."""
+    body = b'{"model":"none","messages":[{"role":"user","content":"%b"}]}' % (b"a" * LARGE_BYTES)
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        await reader.read(1024)
+
+    await _many(port, 24, client)
+
+
+async def commas(port: int, seconds: float) -> None:
+    """Bodies of 32 MiB that are hard to read."""
+    for body in (b"," * LARGE_BYTES, b"[" + b"1," * 300_001 + b'"' + b'\\"' * (LARGE_BYTES // 2 - 400_000)):
+
+        async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes = body) -> None:
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+            await reader.read(1024)
+
+        await _many(port, 3, client)
+
+
+async def slow_readers(port: int, seconds: float) -> None:
+    """50 streams of long answers whose readers stop reading."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b'{"model":"long","stream":true,"messages":[{"role":"user","content":"%b"}]}' % (b"a " * 20_000)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await asyncio.sleep(seconds * 4)
+
+    await _many(port, 50, client)
+
+
+async def pipelining(port: int, seconds: float) -> None:
+    """20 connections with 5,000 requests each, sent at once."""
+    request = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(50):
+            writer.write(request * 100)
+            await writer.drain()
+        await asyncio.sleep(seconds)
+
+    await _many(port, 20, client)
+
+
+KINDS: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (half_open, slow_bodies, huge_heads, large_bodies, commas, slow_readers, pipelining)
+}
+
+
+def _peak_mb(pid: int) -> int:
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(match[1]) // 1024 if match else 0
