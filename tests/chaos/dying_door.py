@@ -1,6 +1,7 @@
-"""A door that kills itself at a random step of its keeper: before or after a write, a sync, a rename or a script.
+"""A door that kills itself at a step of its keeper: before or after a write, a sync, a rename or a script.
 
-`python -m tests.chaos.dying_door PROBABILITY FAULTS ...` takes the arguments of the door behind them.
+`python -m tests.chaos.dying_door WHEN FAULTS ...` takes the arguments of the door behind them. WHEN is the probability
+at each step, or the step at which it dies for sure: `after fsync`.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ RARE = {"replace": 12.0, "batch_create": 12.0, "batch_claim": 3.0, "batch_end": 
 
 
 class Death:
-    """Kills this process, now and then."""
+    """Kills this process, now and then, or at one step."""
 
-    def __init__(self, probability: float, faults: str) -> None:
-        self._probability, self._faults = probability, faults
+    def __init__(self, when: str, faults: str) -> None:
+        self._step = "" if when[0].isdigit() else when
+        self._probability = 0.0 if self._step else float(when)
+        self._faults = faults
 
     def may_come(self, step: str, moment: str) -> None:
-        if random.random() < min(0.5, self._probability * RARE.get(step, 1.0)):
+        comes = random.random() < min(0.5, self._probability * RARE.get(step, 1.0))
+        if comes or f"{moment} {step}" == self._step:
             row = {"kind": "door", "began": time.time() * 1000, "step": f"{moment} {step}"}
             handle = os.open(self._faults, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(handle, (json.dumps(row) + "\n").encode())
@@ -55,23 +59,25 @@ def arm(death: Death) -> None:
     def torn_write(file: Any, data: bytes) -> None:
         half = len(data) // 2
         whole_write(file, data[:half])
-        death.may_come("write", "within a")
+        if data:
+            death.may_come("write", "within a")
         whole_write(file, data[half:])
 
     batch_journal.write_all = torn_write  # type: ignore[attr-defined]
     script = RedisConnection.script
 
     async def dying_script(self: Any, name: str, *arguments: Any) -> Any:
+        step = "batch_ack" if name == "batch_keep" and arguments[0]["entries"] else name
         if name in SCRIPTS:
-            death.may_come(name, "before")
+            death.may_come(step, "before")
         reply = await script(self, name, *arguments)
         if name in SCRIPTS:
-            death.may_come(name, "after")
+            death.may_come(step, "after")
         return reply
 
     RedisConnection.script = dying_script  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    arm(Death(float(sys.argv[1]), sys.argv[2]))
+    arm(Death(sys.argv[1], sys.argv[2]))
     sys.exit(main(sys.argv[3:]))
