@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ MEMORY_CHECK_INTERVAL_SECONDS = 1.0
 MEMORY_PRESSURE_TTL_SECONDS = 5.0
 """Seconds for which no job is accepted after a check found no room. It ends by itself when no worker is left to
 check."""
+
+NO_END = -1
+"""How PTTL replies for a key without an end."""
 
 _LOCAL_ONLY = "local-only"
 """A field of the blocks, so that a claim reads it together with them."""
@@ -69,7 +73,13 @@ async def remembered_other_models(link: RedisConnection) -> dict[str, Mapping[st
 
 async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
     """True for the first caller in the fleet within `seconds`: one worker does it for all."""
-    return await link.command("SET", keys.LOCK + name, 1, "NX", "PX", int(seconds * 1000)) is not None
+    lock = keys.LOCK + name
+    take = ("SET", lock, 1, "NX", "PX", int(seconds * 1000))
+    taken, rest_ms = await asyncio.gather(link.command(*take), link.command("PTTL", lock))
+    if taken is None and rest_ms == NO_END:  # another program wrote it: it would hold for ever
+        await link.command("DEL", lock)
+        taken = await link.command(*take)
+    return taken is not None
 
 
 async def remember_health(link: RedisConnection, target: str, check: Mapping[str, Any]) -> None:

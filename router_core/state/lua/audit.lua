@@ -7,7 +7,7 @@
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 local lock = LOCK .. 'audit'
-if redis.call('EXISTS', lock) == 1 then return {} end
+if redis.call('PTTL', lock) > 0 then return {} end  -- without an end it is no lock
 redis.call('SET', lock, 1, 'PX', args.check_ms)
 
 -- Whether a moment in an index is missing or so late that it cannot be right.

@@ -4,7 +4,7 @@
 -- A user without the right to INFO checks nothing: the check of the server names the right.
 -- Reply: why no job is accepted from now on; '' when jobs are accepted, or when it was reported before
 local lock = LOCK .. 'pressure'
-if redis.call('EXISTS', lock) == 1 then return '' end
+if redis.call('PTTL', lock) > 0 then return '' end  -- without an end it is no lock
 redis.call('SET', lock, 1, 'PX', args.check_ms)
 local info = redis.pcall('INFO', 'memory')
 if type(info) ~= 'string' then return '' end

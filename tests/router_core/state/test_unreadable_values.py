@@ -11,8 +11,10 @@ import pytest
 
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.fleet_flags import check_memory, try_lock
 from openfall.router_core.state.fleet_status import paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
+from openfall.router_core.state.keys import LOCK, UNFINISHED
 from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
 from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state import corruption
@@ -159,5 +161,21 @@ def test_a_reason_of_a_newer_openfall_is_carried_and_shown(fleet):
         (held,) = [job async for job in list_held(f.link)]
         assert (held.reason, f"{held.reason}") == ("moonlight", "moonlight")
         assert (await f.job_store.record(JOB)).held_for == "moonlight"
+
+    fleet(story)
+
+
+def test_a_lock_without_an_end_stops_no_task_of_the_fleet(fleet):
+    async def story(f):
+        await f.accept(JOB)
+        for name in ("audit", "pressure", "flat plans"):
+            f.store.set(LOCK + name, "x")
+        f.store.delete(UNFINISHED)
+        await audit(f.link)
+        assert f.store.zscore(UNFINISHED, JOB) is not None
+        await check_memory(f.link, 0.9)
+        assert await try_lock(f.link, "flat plans", 60)
+        assert not await try_lock(f.link, "flat plans", 60)
+        assert all(f.store.pttl(LOCK + name) > 0 for name in ("audit", "pressure", "flat plans"))
 
     fleet(story)
