@@ -38,6 +38,7 @@ from openfall.producers.gateway.surfaces import (
     ollama_models,
     openapi,
     responses,
+    switch,
 )
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
@@ -59,6 +60,7 @@ _APIS = (
     jobs,
     echo,
     health,
+    switch,
 )
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 

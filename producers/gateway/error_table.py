@@ -60,6 +60,7 @@ TABLE: Mapping[str, Row] = {
     "no_previous_response": Row(400, _INVALID, "previous_response_not_found", _INVALID),
     "unknown_url": Row(404, _INVALID, "unknown_url", "not_found_error"),
     "wrong_method": Row(405, _INVALID, "method_not_allowed", _INVALID),
+    "switching": Row(409, _INVALID, "switching", _INVALID, retry=True, retry_after=5),
     "idempotency_conflict": Row(422, _INVALID, "idempotency_conflict", _INVALID),
     "queue_full": Row(429, "rate_limit_error", "queue_full", "rate_limit_error", retry=True),
     "rate_limit": Row(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", retry=True),

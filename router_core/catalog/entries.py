@@ -134,14 +134,10 @@ class ModelSpec(CatalogEntry):
     json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
     images: bool = Field(False, description="It accepts images.")
     embeds: bool | None = Field(
-        None,
-        description="It turns texts into vectors (embeddings), and completes nothing. Without it: known by its name "
-        "(`nomic-embed-text`, `text-embedding-3-small`, `bge-m3`).",
+        None, description="It turns texts into vectors, and completes nothing. Without it: known by its name."
     )
     max_inputs: Count | None = Field(
-        None,
-        description="The most texts in one request to a provider of embeddings. A job with more is sent in several "
-        "requests. Without it: 512 for OpenAI, else 64.",
+        None, description="The most texts in one request for embeddings. Without it: 512 for OpenAI, else 64."
     )
     sampling_params: bool | None = Field(
         None, description="It accepts temperature, top_p and top_k. Without it: known by its name, else yes."

@@ -1,0 +1,158 @@
+"""Which local model is in memory, and a switch to another one, for programs that were made for a single card."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from openfall.producers.gateway.encoders import sse
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error
+from openfall.producers.gateway.event_stream import HEADERS
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.model_memory import administer, first_model
+from openfall.producers.gateway.requested_name import check_allowed, resolve_name
+from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.model_status import LoadState, ModelStatus, fetch_model_status
+from openfall.router_core.vocabulary import Urgency
+
+SWITCH_SECONDS = 120.0
+"""How long a switch is waited for. The load goes on after it."""
+EVENT_SECONDS = 1.0
+_IN_MEMORY = (LoadState.IN_USE, LoadState.READY)
+
+_switches: set[asyncio.Task[Any]] = set()
+"""Loads that go on after their response."""
+
+
+async def status(exchange: Exchange) -> Response:
+    """Describe which local model is in memory, whether it is being switched, and who waits."""
+    client = exchange.gateway.client
+    link, catalog = client.store.connection, client.config.catalog
+    rows, fleet = await asyncio.gather(fetch_model_status(link, catalog), fetch_status(link))
+    local = [row for row in rows if catalog.is_local(row.model)]
+    active, loading = _in_memory(local), _loading(local)
+    own = {catalog.queue(row.model, urgency) for row in local for urgency in Urgency}
+    queues = [queue for queue in fleet.queues if queue.name in own]
+    oldest = [queue.oldest_seconds for queue in queues if queue.oldest_seconds is not None]
+    return json_response({
+        "active": active,
+        "state": _state(local, active, loading),
+        "switching_to": loading,
+        "queue": {
+            "waiting": sum(queue.waiting for queue in queues),
+            "most": catalog.urgency[Urgency.INTERACTIVE].max_queued or None,
+            "oldest_s": max(oldest, default=None),
+        },
+        "backend": _backend(local, active),
+    })  # fmt: skip
+
+
+async def switch(exchange: Exchange) -> Response:
+    """Load a model, and wait until it is ready, for at most 120 s. With `Accept: text/event-stream`: in events."""
+    body = await exchange.body()
+    named = next((body[key] for key in ("model", "profile", "name") if body.get(key)), None)
+    if not isinstance(named, str):
+        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
+    gateway = exchange.gateway
+    catalog = gateway.config.catalog
+    name = resolve_name(catalog, gateway.settings.aliases, named)
+    check_allowed(exchange.caller, name)
+    alias = first_model(catalog, name)
+    rows = await _local_rows(exchange, catalog)
+    loading = _loading(rows)
+    if loading not in (None, alias):
+        raise Refusal("switching", f"{loading} is being loaded: send the request again when it is ready")
+    loaded = asyncio.create_task(_load(exchange, alias), name="switch")
+    _switches.add(loaded)
+    loaded.add_done_callback(_switches.discard)
+    if "text/event-stream" in exchange.request.headers.get("accept", ""):
+        events = _events(exchange, loaded, alias, _in_memory(rows))
+        return StreamingResponse(events, headers=HEADERS, media_type="text/event-stream")
+    await asyncio.wait({loaded}, timeout=SWITCH_SECONDS)
+    return json_response({"active": alias, "took_s": _took(loaded, alias)})
+
+
+async def _load(exchange: Exchange, alias: str) -> float:
+    """Load a model at its backends. The seconds that it took. Raises `Refusal`.
+
+    Another process may load it already: then it is waited for.
+    """
+    started = time.monotonic()
+    reports = await administer(exchange.gateway, "load", alias)
+    if not any(report["ok"] for report in reports):
+        raise Refusal(str(reports[0].get("error") or "other"), f"{alias}: {reports[0]['message']}")
+    catalog = exchange.gateway.config.catalog
+    while _loading(await _local_rows(exchange, catalog)) == alias:  # noqa: ASYNC110 - another process loads it
+        await asyncio.sleep(EVENT_SECONDS)
+    return time.monotonic() - started
+
+
+def _took(loaded: asyncio.Task[float], alias: str) -> float:
+    """The seconds of a load. Raises its `Refusal`, and one for a load that goes on."""
+    if not loaded.done():
+        raise Refusal("timeout", f"{alias} is not ready after {SWITCH_SECONDS:g} s: the load goes on")
+    return round(loaded.result(), 3)
+
+
+async def _events(
+    exchange: Exchange, loaded: asyncio.Task[float], alias: str, before: str | None
+) -> AsyncIterator[bytes]:
+    started = time.monotonic()
+    while (elapsed := time.monotonic() - started) < SWITCH_SECONDS:
+        yield sse.named("model_switching", {"model": alias, "from": before, "elapsed_s": round(elapsed, 1)})
+        await asyncio.wait({loaded}, timeout=EVENT_SECONDS)
+        if loaded.done():
+            break
+    try:
+        yield sse.named("ready", {"active": alias, "took_s": _took(loaded, alias)})
+    except Exception as error:
+        refusal = refusal_of_error(error)
+        if refusal is None:
+            raise
+        yield sse.named("failed", refusal.body(exchange.surface, exchange.request_id))
+
+
+async def _local_rows(exchange: Exchange, catalog: Catalog) -> list[ModelStatus]:
+    rows = await fetch_model_status(exchange.gateway.client.store.connection, catalog)
+    return [row for row in rows if catalog.is_local(row.model)]
+
+
+def _in_memory(rows: Sequence[ModelStatus]) -> str | None:
+    """The model that is in use, else one that is ready."""
+    for wanted in _IN_MEMORY:
+        for row in rows:
+            if any(at.load_state is wanted for at in row.backends):
+                return row.model
+    return None
+
+
+def _loading(rows: Sequence[ModelStatus]) -> str | None:
+    return next((row.model for row in rows if any(at.load_state is LoadState.LOADING for at in row.backends)), None)
+
+
+def _state(rows: Sequence[ModelStatus], active: str | None, loading: str | None) -> str:
+    if loading is not None:
+        return "loading" if active is None else "switching"
+    if active is not None:
+        return "ready"
+    return "error" if any(at.load_state is LoadState.ERROR for row in rows for at in row.backends) else "idle"
+
+
+def _backend(rows: Sequence[ModelStatus], active: str | None) -> str | None:
+    return next(
+        (at.backend for row in rows if row.model == active for at in row.backends if at.load_state in _IN_MEMORY), None
+    )
+
+
+_NAME = body_of("model", model=TEXT)
+ENDPOINTS = (
+    Endpoint("GET", "/models/status", status, "Describe which local model is in memory."),
+    Endpoint("POST", "/models/switch", switch, "Load a model, and wait for it.", body=_NAME, streams=True),
+)

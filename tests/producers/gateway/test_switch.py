@@ -1,0 +1,65 @@
+"""A switch of the model in memory, and its status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from openfall.router_core.state.model_status import note_loading
+from tests.faults import answer
+from tests.producers.gateway.door import open_door, run
+
+LOADED = answer({"done": True, "models": [{"name": "tiny-1", "size": 1, "size_vram": 1}]})
+
+
+def parse(text: str) -> list[tuple[str, Any]]:
+    events = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if block]
+    return [(event["event"], json.loads(event["data"])) for event in events]
+
+
+def test_a_switch_loads_a_model_and_the_status_shows_it(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as door:
+            switched = await door.http.post("/models/switch", json={"profile": "chat"})
+            streamed = await door.http.post(
+                "/models/switch", json={"model": "tiny-1"}, headers={"accept": "text/event-stream"}
+            )
+            status = (await door.http.get("/models/status")).json()
+        assert switched.json()["active"] == "tiny"
+        assert [name for name, _ in parse(streamed.text)][-1] == "ready"
+        assert parse(streamed.text)[0][1]["model"] == "tiny"
+        assert (status["active"], status["switching_to"]) == ("tiny", None)
+        assert status["queue"]["waiting"] == 0
+
+    run(main)
+
+
+def test_a_switch_beside_another_one_and_to_an_unknown_model_are_refused(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as door:
+            async with note_loading(door.link, "rack", "other"):
+                status = (await door.http.get("/models/status")).json()
+                busy = await door.http.post("/models/switch", json={"model": "tiny"})
+            unknown = await door.http.post("/models/switch", json={"model": "tiyn"})
+        assert (status["switching_to"], status["state"]) == ("other", "loading")
+        assert (busy.status_code, busy.json()["error"]["code"]) == (409, "switching")
+        assert unknown.status_code == 404
+        assert "'tiny'" in unknown.json()["error"]["message"]
+
+    run(main)
+
+
+def test_a_model_that_does_not_load_is_an_error_in_a_response_and_in_events(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        broken = answer({"error": "cudaMalloc failed: out of memory"}, 500)
+        async with open_door(redis_url, tmp_path, broken, protocol="ollama", pools=()) as door:
+            failed = await door.http.post("/models/switch", json={"model": "tiny"})
+            streamed = await door.http.post(
+                "/models/switch", json={"model": "tiny"}, headers={"accept": "text/event-stream"}
+            )
+        name, body = parse(streamed.text)[-1]
+        assert (failed.status_code, failed.json()["error"]["code"]) == (503, "no_vram")
+        assert (name, body["error"]["code"]) == ("failed", "no_vram")
+
+    run(main)
