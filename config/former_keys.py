@@ -44,7 +44,6 @@ UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Write reuse_connections: no for connections, or keep_in_memory: 1h for the models of an Ollama.",
         )
     },
-    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")},
 }
 """By section, the keys that were once accepted, why they are refused, and the remedy."""
 

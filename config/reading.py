@@ -20,7 +20,7 @@ from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Budget, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError
 from openfall.router_core.catalog.names import models_meant
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
@@ -29,6 +29,7 @@ from openfall.router_core.vocabulary import Urgency
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Role)
+N = TypeVar("N", Group, Budget)
 Sections = Mapping[str, Node]
 
 PUBLIC_URLS: Mapping[str, str] = {
@@ -58,9 +59,9 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     roles, tasks = _read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType)
     document.names["role"] = _names(sections, "roles", roles)
     document.names["task"] = replace(_names(sections, "tasks", tasks), meant=lambda name: _aliased(tasks, name))
-    known = {*document.names["role"].known, *document.names["task"].known}
-    document.names["role or task"] = Names(known, {*roles, *tasks}, document.names["task"].meant)
-    groups = _read_groups(sections.get("groups"))
+    document.names["role or task"] = _role_or_task(document.names, {*roles, *tasks})
+    groups = _read_named(sections.get("groups"), "groups", Group, {"name", "match"})
+    budgets = _read_named(sections.get("budgets"), "budgets", Budget, {"name", "usd"})
     single: dict[str, Any] = {
         name: key.type.read(sections[name])
         for name, key in keys.items()
@@ -79,14 +80,18 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     )
     _refuse_unsigned(sections.get("open_fall"), settings)
     parts = {
-        "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks, "groups": groups,
+        "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks,
+        "groups": groups, "budgets": budgets,
         "urgency": _read_urgency(sections.get("urgency")), "open_fall": open_fall.policy(),
         "default": keys["default"].type.read(sections["default"]) if "default" in sections else None,
         "local_only": settings.privacy.local_only,
         **{name: section for name, section in single.items() if name in Catalog.model_fields},
     }  # fmt: skip
-    catalog = _validate(top, parts)
-    return (catalog, settings) if catalog is not None else None
+    return (catalog, settings) if (catalog := _validate(top, parts)) is not None else None
+
+
+def _role_or_task(names: Mapping[str, Names], valid: set[str]) -> Names:
+    return Names({*names["role"].known, *names["task"].known}, valid, names["task"].meant)
 
 
 def _model_names(sections: Sections, models: Mapping[str, ModelSpec]) -> Names:
@@ -202,19 +207,19 @@ def _read_roles(section: Node | None, model: type[R]) -> dict[str, R]:
     return roles
 
 
-def _read_groups(section: Node | None) -> tuple[Group, ...]:
-    """The groups that have a name and a pattern, in order."""
-    groups: dict[str, Group] = {}
+def _read_named(section: Node | None, name: str, model: type[N], required: set[str]) -> tuple[N, ...]:
+    """The entries of a list that have what they require, in order. Each gives itself a name."""
+    entries: dict[str, N] = {}
     for number, item in enumerate(section.items() if section is not None else (), start=1):
-        node = replace(item, path=f"groups.{item.name or number}")
-        group = build(Group, node)
-        if not {"name", "match"} <= group.model_fields_set:
+        node = replace(item, path=f"{name}.{item.name or number}")
+        entry = build(model, node)
+        if not required <= entry.model_fields_set:
             continue
-        if group.name in groups:
-            node.report(f"another group is called {quoted(group.name)}", "Give each a name of its own.")
+        if entry.name in entries:
+            node.report(f"another {name[:-1]} is called {quoted(entry.name)}", "Give each a name of its own.")
         else:
-            groups[group.name] = group
-    return tuple(groups.values())
+            entries[entry.name] = entry
+    return tuple(entries.values())
 
 
 def _read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:

@@ -16,10 +16,11 @@ from openfall.config import LoadedConfig, literals
 from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
+from openfall.producers.estimates import add_estimates
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.request_body import max_tokens, user_texts
+from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.wire_headers import (
     MAX_HEADER_CHARACTERS,
     WIRE_HEADERS,
@@ -160,9 +161,7 @@ def prepare(
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
     terms = replace(_terms(config, routed.queue, routed.urgency, options), body_bytes=size)
-    if any(backend.tokens_per_minute is not None for backend in config.catalog.backends.values()):
-        terms = replace(terms, prompt_tokens=route_request.needs.tokens, answer_tokens=max_tokens(job_body, dialect))
-    return job, terms
+    return job, add_estimates(terms, job, config.catalog, route_request.needs.tokens)
 
 
 def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:

@@ -34,7 +34,7 @@ class ErrorClass(StrEnum):
     UNSUPPORTED = "unsupported"  # this model cannot do what the request needs; another may
     CANCELLED = "cancelled"
     # a policy's
-    BUDGET = "budget"  # no part of openfall produces it before budgets are enforced
+    BUDGET = "budget"  # its call does not fit into a budget
     LOCAL_ONLY = "local_only"
     PAUSED = "paused"
     # the provider's
@@ -110,6 +110,7 @@ class BlockReason(StrEnum):
     NO_WORKER = "no_worker"
     LOCAL_ONLY = "local_only"
     UNHEALTHY = "unhealthy"
+    BUDGET = "budget"
 
 
 class BreakerState(StrEnum):
@@ -126,7 +127,7 @@ class HoldReason(StrEnum):
     OUTAGE = "outage"  # no model of its chain takes calls, and the job is not at fault
     LOCAL_ONLY = "local_only"  # only a local-only rule prevents its answer
     PAUSED = "paused"  # only paused queues prevent its answer
-    BUDGET = "budget"  # its budget is spent; no part of openfall produces it before budgets are enforced
+    BUDGET = "budget"  # its budget is spent
     OWN_FAULT = "own_fault"  # its models take calls, and none gives an answer that passes
     POISONED = "poisoned"  # its workers die
     UNREADABLE = "unreadable"  # a newer openfall wrote it

@@ -128,7 +128,7 @@ class DeliveryRunner:
             return self.executor.on_cancelled(delivery, clock(), by_command=_BY_COMMAND in cancelled.args)
         except WorkerShort as shortage:
             self.slots.shrink(str(shortage), len(self))
-            return self.executor.on_cancelled(delivery, clock(), by_command=False)
+            return DeliveryOutcome(next_step=None)  # no call was made
         except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
             log.exception("%s: internal error", delivery.id)
             return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())

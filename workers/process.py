@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -127,6 +128,15 @@ async def run(config: WorkerConfig) -> None:
         await cancel_all(reloads)
 
 
+def _worker_queue(
+    link: RedisConnection, identity: WorkerIdentity, queues: tuple[QueueSubscription, ...], config: WorkerConfig
+) -> WorkerQueue:
+    catalog = config.catalog
+    return WorkerQueue(
+        link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts, budgets=all_budgets(catalog)
+    )
+
+
 class Generation:
     """A worker with one configuration, from its start to its last settlement."""
 
@@ -160,7 +170,7 @@ class Generation:
             await link.load(*WORKER_SCRIPTS)
             wakeup = WakeUp(link.server, identity.queues)
             stack.push_async_callback(wakeup.close)
-            queue = WorkerQueue(link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts)
+            queue = _worker_queue(link, identity, queues, config)
             fleet_cache, spool = FleetCache(link, catalog), Spool(config.spool)
             if torn := await asyncio.to_thread(spool.remove_drafts):
                 log.warning("%s: %d torn drafts removed", config.spool, torn)

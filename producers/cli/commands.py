@@ -30,6 +30,7 @@ COMMANDS = {
     "breakers": "List breakers; force one open or closed; reset it.",
     "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
     "spend": "Show calls and their cost.",
+    "budgets": "List budgets; raise one for a while.",
     "held": "List held jobs; replay, drop or export them.",
     "inbox": "Show the results in an inbox.",
     "outbox": "Show pending webhooks and notices, and failed ones.",

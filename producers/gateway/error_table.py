@@ -78,7 +78,7 @@ TABLE: Mapping[str, Row] = {
     "context_overflow": Row(400, _INVALID, "context_length_exceeded", _INVALID),
     "content_filter": Row(400, _INVALID, "content_filter", _INVALID),
     "unsupported": Row(400, _INVALID, "unsupported", _INVALID),
-    "budget": Row(429, "insufficient_quota", "insufficient_quota", "billing_error", anthropic_status=402),
+    "budget": Row(402, "insufficient_quota", "budget_exceeded", "billing_error"),
     "local_only": Row(403, _INVALID, "local_only", "permission_error"),
     "paused": Row(503, _SERVER, "paused", "overloaded_error", True, 30, 529),
     "rate_limited": Row(429, "rate_limit_error", "rate_limited", "rate_limit_error", True, 5),

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from openfall.router_core.catalog.answer_policy import CheckKind as CheckKind
 from openfall.router_core.catalog.answer_policy import Ensemble as Ensemble
 from openfall.router_core.catalog.answer_policy import Pick as Pick
+from openfall.router_core.catalog.budgets import Budget as Budget
 from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
 from openfall.router_core.catalog.formats import (
     BackendName,
@@ -35,6 +36,7 @@ from openfall.router_core.catalog.pools import POOL_DEFAULTS as POOL_DEFAULTS
 from openfall.router_core.catalog.pools import Billing as Billing
 from openfall.router_core.catalog.pools import Pool as Pool
 from openfall.router_core.catalog.prices import Prices as Prices
+from openfall.router_core.catalog.prices import Usd
 from openfall.router_core.vocabulary import JobKind, Urgency
 
 Gigabytes = Annotated[float, Field(gt=0)]
@@ -245,6 +247,9 @@ class Group(CatalogEntry):
     )
     urgency: Urgency | None = Field(None, description="The highest urgency of its jobs.")
     local_only: bool = Field(False, description="Its jobs never leave the local pools.")
+    daily_usd: Usd | None = Field(
+        None, description="US dollars a day (UTC) for calls of its jobs: short for an entry of `budgets`."
+    )
     bound: bool = Field(
         False,
         description="Its jobs use its own models and no others, whatever a caller names: a job that names another is "
@@ -267,6 +272,9 @@ class UncheckedCatalog(CatalogEntry):
     )
     groups: tuple[Group, ...] = Field(
         (), description="Groups of callers. The first group whose pattern matches applies."
+    )
+    budgets: tuple[Budget, ...] = Field(
+        (), description="How much calls that are paid by the token may cost. All that count a call apply together."
     )
     default: RoleOrTaskName | None = Field(
         None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.index import bound_models
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
@@ -12,6 +13,7 @@ from openfall.router_core.deciding.backoff import MIN_SECONDS, delay, longest_de
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
 from openfall.router_core.vocabulary import (
     BlockReason,
@@ -24,6 +26,9 @@ from openfall.router_core.vocabulary import (
 
 RESERVE_SECONDS = 2.0
 """The time that a call leaves to each of its successors; a sixth of the whole time, if that is shorter."""
+
+MIN_RESERVED_WAIT, MAX_RESERVED_WAIT = 1.0, 15.0
+"""Seconds after which a call is tried again that does not fit because calls in flight have reserved the rest."""
 
 OWN_FAULTS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
@@ -59,6 +64,8 @@ class ChainState:
     stand_in: bool = False
     """The chain is one default fallback."""
     replied: bool = False
+    over: OverBudget | None = None
+    """The budget that its next call does not fit into."""
 
     def candidates(self, now: float) -> tuple[Candidate, ...]:
         """The models that may still answer, in the order of the chain."""
@@ -114,7 +121,14 @@ class ChainState:
     def blocked(self, alias: str, now: float) -> Blocked | None:
         """What blocks all calls to a model at the moment."""
         blocked = self.fleet.model(alias).blocked
-        return blocked if blocked is not None and blocked.until > now else None
+        if blocked is not None and blocked.until > now:
+            return blocked
+        if self.over is None or not is_counted(self.catalog, self.over.name, alias):
+            return None
+        until = self.over.until
+        if self.over.cause is OverCause.RESERVED:  # longer, the longer it has waited
+            until = now + min(MAX_RESERVED_WAIT, max(MIN_RESERVED_WAIT, (now - self.job.accepted_at) / 4))
+        return Blocked(BlockReason.BUDGET, max(until, now + MIN_RESERVED_WAIT), self.over.detail)
 
     def only_local_forbids(self, now: float) -> bool:
         """Whether only local-only rules keep the job from the models of its chain."""

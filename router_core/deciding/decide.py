@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
@@ -26,87 +25,33 @@ from openfall.router_core.deciding.explain import (
     explain_retry,
     explain_unanswered,
 )
+from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
+from openfall.router_core.deciding.steps import (
+    Call as Call,
+)
+from openfall.router_core.deciding.steps import (
+    Conditions as Conditions,
+)
+from openfall.router_core.deciding.steps import (
+    Done as Done,
+)
+from openfall.router_core.deciding.steps import (
+    Fall as Fall,
+)
+from openfall.router_core.deciding.steps import (
+    Handoff as Handoff,
+)
+from openfall.router_core.deciding.steps import (
+    Later as Later,
+)
+from openfall.router_core.deciding.steps import (
+    Step as Step,
+)
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
-from openfall.router_core.jobs.stream_limits import StreamLimits
-from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState
-from openfall.router_core.vocabulary import BlockReason, ErrorClass, Fallback, HoldReason, Urgency
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """The facts at the moment of a decision.
-
-    `current_model` is the model in whose queue the job was claimed or waits. `jitter` is in [0, 1]. `answers` are the
-    answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
-    (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent
-    (for `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied.
-    """
-
-    current_model: str
-    jitter: float = 0.5
-    fleet: FleetState = field(default_factory=FleetState)
-    answers: Sequence[Answer] = ()
-    stand_in: bool = False
-    may_retry: bool = True
-    replied: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Call this model now, for at most `timeout` seconds. `why`, a few words, goes into the attempt's record.
-
-    `judging`: it judges the answers (`ensemble.judge_body`). `stream_limits` None: only the timeout limits the call.
-    """
-
-    model: str
-    timeout: float
-    why: str = field(default="", compare=False)
-    judging: bool = False
-    stream_limits: StreamLimits | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Handoff:
-    """Put the job into the queue of the next model. `kind` is the kind of fallback; None: it is no fallback."""
-
-    model: str
-    at_front: bool
-    why: str = field(default="", compare=False)
-    kind: Fallback | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Put the job back for this model, due in `delay` seconds."""
-
-    model: str
-    delay: float
-    why: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Fall:
-    """No model can serve the job now. `detail` names what blocks each model."""
-
-    reason: HoldReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The job has its one terminal result. `expired`: the deadline ended it.
-
-    `answer` and `why` are set for an ensemble: the picked answer, and the reason.
-    """
-
-    outcome: Outcome
-    expired: bool = False
-    answer: Answer | None = None
-    why: str = field(default="", compare=False)
-
-
-Step = Call | Handoff | Later | Fall | Done
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.over_budget import OverCause
+from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS
+from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
 
 
 def decide(
@@ -116,7 +61,8 @@ def decide(
 
     1. Past its deadline the job is done, expired.
     2. A failure after which no other model may be called (a cancel) ends the job.
-    3. Its caller needs a reply, and a call has failed: the job falls, so that Open Fall replies.
+    3. Its caller needs a reply, and a call has failed: the job falls, so that Open Fall replies. A call that does not
+       fit into a budget ends the job if the budget says so.
     4. The current model is a candidate and due: call it, whatever its place in the chain.
     5. The current model has just failed and may be called again: a job that is not interactive waits for it. With
        another key, every job does, and at once.
@@ -135,6 +81,8 @@ def decide(
         return Done(_failure(failed))
     if attempts and (late := fall_for_reply(chain, now)) is not None:
         return late
+    if chain.over is not None and (refused := refused_for_budget(chain, now)) is not None:
+        return Done(refused)
     current = chain.candidate(conditions.current_model, now)
     if current is not None and current.due <= now:
         first_stand_in = conditions.stand_in and not current.tries
@@ -173,7 +121,14 @@ def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt],
     if conditions.stand_in:
         job = job.model_copy(update={"chain": (conditions.current_model,)})
     return ChainState(
-        job, catalog, attempts, conditions.fleet, conditions.jitter, conditions.stand_in, conditions.replied
+        job,
+        catalog,
+        attempts,
+        conditions.fleet,
+        conditions.jitter,
+        conditions.stand_in,
+        conditions.replied,
+        conditions.over,
     )
 
 
@@ -181,8 +136,8 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
     """Why no model can serve a job: the reason, and what blocks each model of its chain.
 
     Own fault: no candidate remains, and every attempt met a fault of the job or an answer that failed its checks.
-    Local only: only local-only rules forbid the models. Paused: only paused queues block the candidates. Budget: every
-    attempt was refused for its budget. Else an outage.
+    Local only: only local-only rules forbid the models. Paused: only paused queues block the candidates. Budget: only a
+    budget does. Else an outage.
     """
     errors, candidates = [attempt.error for attempt in chain.attempts], chain.candidates(now)
     blocks = "; ".join(f"{alias}: {reason}" for alias, reason in explain_blocked(chain, now).items())
@@ -195,9 +150,9 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
         candidate.blocked is not None and candidate.blocked.reason is BlockReason.PAUSED for candidate in candidates
     ):
         reason = HoldReason.PAUSED
-    elif errors and all(error is ErrorClass.BUDGET for error in errors):
+    elif candidates and all(is_over_budget(candidate) for candidate in candidates):
         reason = HoldReason.BUDGET
-    return Fall(reason, f"no model of its chain can be called ({blocks})")
+    return Fall(reason, f"no model of its chain can be called ({blocks})", chain.over)
 
 
 def fall_for_reply(chain: ChainState, now: float) -> Fall | None:
@@ -242,6 +197,8 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     patience = chain.policy.start_within
     if block is None:
         return not interactive or first.due <= now + patience
+    if block.reason is BlockReason.BUDGET:  # calls in flight have reserved the rest: they end soon
+        return chain.over is not None and chain.over.cause is OverCause.RESERVED
     if block.reason is BlockReason.LIMIT:  # as at a backend without a free slot
         return True
     if block.reason in OUTAGE_BLOCKS:

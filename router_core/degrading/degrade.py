@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.index import model_index
@@ -15,6 +16,7 @@ from openfall.router_core.deciding.decide import Conditions, explain_fall, get_c
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
+from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import incompatibility, requirements_for
@@ -25,9 +27,6 @@ MAX_STRIKES = 3
 
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
 """The wait before the release of a job that fell while a model of its chain took calls. It doubles with each strike."""
-
-DAY_SECONDS = 86400.0
-"""Budgets begin anew at midnight UTC."""
 
 _WHY: Mapping[HoldReason, str] = {
     HoldReason.OUTAGE: "every model of its chain is away",
@@ -51,7 +50,7 @@ class FallContext:
     `attempts` are the attempts since it was accepted, released or replayed. `stand_in` is the last default fallback
     that was called for it since then. `strikes` counts its earlier falls while a model of its chain took calls.
     `remembered` is the last good answer to the same request, if there is one. `has_deadline`: its caller set one.
-    `replied`: its caller has had a reply of Open Fall before.
+    `replied`: its caller has had a reply of Open Fall before. `over`: the budget that its call did not fit into.
     """
 
     reason: HoldReason
@@ -64,6 +63,7 @@ class FallContext:
     remembered: Completion | None = None
     has_deadline: bool = False
     replied: bool = False
+    over: OverBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _judge_by_own_chain(
     job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: FleetState, now: float
 ) -> _Context:
     own = [attempt for attempt in fall.attempts if attempt.model in job.chain]
-    chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet, replied=fall.replied))
+    chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet, replied=fall.replied, over=fall.over))
     if fall.stand_in is not None and fall.reason is not HoldReason.POISONED:
         own_fall = explain_fall(chain, now)
         fall = replace(fall, reason=own_fall.reason, detail=f"{own_fall.detail}; {fall.detail}")
@@ -201,8 +201,12 @@ def _hold(context: _Context) -> Hold:
             detail = f"fell {strikes} times while {available[0]} took calls; last: {detail}"
             return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)
     ready_at = now + min(MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS * 2**strikes) if available else 0.0
-    if reason is HoldReason.BUDGET:
-        ready_at = (now // DAY_SECONDS + 1) * DAY_SECONDS
+    if fall.over is not None:  # a model that the budget does not count releases the job as soon as it takes calls
+        free = tuple(alias for alias in models if not is_counted(context.chain.catalog, fall.over.name, alias))
+        if reason is HoldReason.BUDGET:
+            ready_at = fall.over.until
+        else:
+            models = free or models
     return Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
 
 

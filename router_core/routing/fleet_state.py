@@ -19,6 +19,7 @@ BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
     BlockReason.NO_WORKER: ErrorClass.NO_WORKER,
     BlockReason.LOCAL_ONLY: ErrorClass.LOCAL_ONLY,
     BlockReason.UNHEALTHY: ErrorClass.OTHER,
+    BlockReason.BUDGET: ErrorClass.BUDGET,
 }
 """The error class that stands for each reason, if the failure behind the block is not known."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.jobs.over_budget import OverBudget
+from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.vocabulary import HoldReason
@@ -13,7 +15,8 @@ from openfall.router_core.vocabulary import HoldReason
 @dataclass(frozen=True, slots=True)
 class FallInfo:
     """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `stand_in` is the model
-    outside its chain to which it was handed, or empty. `has_deadline`: its caller set one."""
+    outside its chain to which it was handed, or empty. `has_deadline`: its caller set one. `over`:
+    the budget that its call did not fit into."""
 
     reason: HoldReason
     detail: str
@@ -22,6 +25,7 @@ class FallInfo:
     strikes: int
     stand_in: str
     has_deadline: bool = False
+    over: OverBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Delivery:
     """Only for a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
     replied: bool = False
     """Its caller has had a reply of Open Fall, or a result, before."""
+    over: OverBudget | None = None
+    """The budget that its call does not fit into: it has reserved nothing, so that no call may be made."""
 
     @property
     def interactive(self) -> bool:
@@ -125,15 +131,15 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
         read_text(row[0]), read_text(row[1]), read_text(row[2]), read_text(row[3]), row[4], read_moment(row[5]), row[6],
         read_number(row[7]), read_number(row[8]), row[9] != b"", read_moment(row[10]), read_text(row[11]),
         read_text(row[12]), read_text(row[13]), None if row[14] < 0 else row[14], tuple(row[15]), server_now,
-        _fall_info(row[16]), row[17] != b"",
+        _fall_info(row[16]), row[17] != b"", read_over(read_text(row[18])),
     )  # fmt: skip
 
 
 def _fall_info(row: Any) -> FallInfo | None:
     if not row:
         return None
-    reason, why, at, falls, strikes, stand_in, has_deadline = row
+    reason, why, at, falls, strikes, stand_in, has_deadline, over = row
     return FallInfo(
         read_hold_reason(reason), read_text(why), read_moment(at),
-        read_number(falls), read_number(strikes), read_text(stand_in), bool(has_deadline),
+        read_number(falls), read_number(strikes), read_text(stand_in), bool(has_deadline), read_over(read_text(over)),
     )  # fmt: skip

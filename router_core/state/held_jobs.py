@@ -13,6 +13,7 @@ from openfall.router_core.state.decoding import read_hold_reason, read_moment, r
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency, carry_word
 
 BATCH_SIZE = 256
@@ -179,11 +180,18 @@ class ReleaseBudget:
     pool: str
     max_jobs: int
     urgencies: tuple[Urgency, ...]
+    backend: BackendCapacity | None = None
+    """The backend whose budgets a job must fit into that fell for a budget."""
 
 
-async def release_held(link: RedisConnection, budgets: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
+async def release_held(
+    link: RedisConnection, budgets: Iterable[ReleaseBudget], first: int, money: bytes = b""
+) -> list[tuple[str, str]]:
     """Release held jobs to models that take calls again: `first` at once, and one more for each that was answered since
-    the breaker of the model closed. So a healed backend is not flooded. Returns their ids and queues. Idempotent."""
+    the breaker of the model closed. So a healed backend is not flooded. Returns their ids and queues. Idempotent.
+
+    `money`: the budgets, as `BudgetBook` packs them.
+    """
     arguments = {"first": first, "budgets": list(budgets)}
-    reply = await link.script("held_release", arguments)
+    reply = await link.script("held_release", arguments, money)
     return [(read_text(job_id), read_text(queue)) for job_id, queue in reply]

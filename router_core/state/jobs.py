@@ -62,6 +62,7 @@ class SubmitTerms:
     `prompt_tokens` is an estimate, and `answer_tokens` the caller's limit of the answer: the limits of backends count
     them. After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
 
+    `bound` is what its call uses at most, for budgets: see `cost_bound`.
     `attendance`: the caller is connected to a process of the HTTP door.
     """
 
@@ -77,6 +78,7 @@ class SubmitTerms:
     max_queued: int = 0
     prompt_tokens: int = 0
     answer_tokens: int | None = None
+    bound: str | None = None
     keep_unread_seconds: float = 604800.0
     has_deadline: bool = True
     body_bytes: int = 0
@@ -112,6 +114,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "rq_timeout_s": RQ_TIMEOUT_SECONDS,
         "max_queued": terms.max_queued,
         "tokens": _tokens(terms),
+        "bound": terms.bound,
         "stream": job.stream or None,
         "local_only": job.local_only or None,
         "has_deadline": terms.has_deadline or None,

@@ -18,6 +18,7 @@ from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.budget_book import write_over
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution, ledger_group
 from openfall.router_core.state.redis_connection import pack_arguments
@@ -72,6 +73,8 @@ class DeliveryOutcome:
     interim_reply: Result | None = None
     substitution: Substitution | None = None
     remember_answer: tuple[str, float] | None = None
+    cut: bool = False
+    """A call may have been made, and its outcome is not known: what it reserved may have been billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def build_settlement(  # noqa: PLR0913 - two of them are keywords
         "call": None if call is None else encode_call(call),
         "limits": limits,
         "max_falls": MAX_FALLS,
+        "cut": outcome.cut or None,
         **_step_arguments(outcome),
     }
     result = step if isinstance(step, Result) else outcome.interim_reply
@@ -195,7 +199,8 @@ def move_arguments(step: Handoff | Later | Fall, queue: str) -> dict[str, Any]:
         case Later():
             return {"verb": "later", "queue": queue, "delay_ms": int(step.delay * 1000)}
         case Fall():
-            return {"verb": "fall", "reason": step.reason, "detail": step.detail}
+            over = None if step.over is None else write_over(step.over)
+            return {"verb": "fall", "reason": step.reason, "detail": step.detail, "over": over}
 
 
 def _step_arguments(outcome: DeliveryOutcome) -> dict[str, Any]:

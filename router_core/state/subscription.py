@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from openfall.router_core.catalog.budget_scope import CallPrice, budgets_of, call_price
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rates import Rate, rates_for
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
@@ -25,7 +26,8 @@ class BackendCapacity:
 
     `reserved` of the slots are for interactive jobs only. `rates` are the limits of each key. A job counts
     `answer_tokens` for its answer if it sets no limit of its own. `card`: the graphics card (empty: none)
-    whose admitted jobs may be called there, at most `model_slots` of the model. The scripts read it as it is."""
+    whose admitted jobs may be called there, at most `model_slots` of the model. `budgets` are the names of those that
+    may count its calls, and `price` is what a call costs at most (None: unknown). The scripts read it as it is."""
 
     name: str
     slots: int
@@ -35,6 +37,8 @@ class BackendCapacity:
     answer_tokens: int = 0
     card: str = ""
     model_slots: int = 0
+    budgets: tuple[str, ...] = ()
+    price: CallPrice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
 def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity:
     """What a claim must know of a backend for calls of a model."""
     spec, rates = catalog.backends[name], rates_for(catalog.backends[name])
-    model = catalog.models[alias]
+    model, budgets = catalog.models[alias], budgets_of(catalog, name, alias)
     return BackendCapacity(
         name,
         spec.slots,
@@ -81,6 +85,8 @@ def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity
         model.max_tokens or 0 if rates else 0,
         "" if model.passed_on else catalog.card_of(name) or "",
         model.slots or spec.slots,
+        budgets,
+        call_price(catalog, alias) if budgets else None,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
+from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import attendance
+from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import UnknownJob
@@ -55,7 +58,7 @@ class SettleReply:
 class WorkerQueue:
     """Claims and settles for one worker. `queues` in drain order."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are keywords
         self,
         link: RedisConnection,
         who: WorkerIdentity,
@@ -63,6 +66,7 @@ class WorkerQueue:
         *,
         policy: BreakerPolicy | None = None,
         keep_prompts: bool = False,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         self._link = link
         self._who = who
@@ -77,6 +81,7 @@ class WorkerQueue:
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
+        self._book, self._server_now = BudgetBook(budgets), time.time()
 
     async def claim(
         self, limit: int, in_flight: int, suspect: str = "", max_not_interactive: int | None = None
@@ -97,8 +102,9 @@ class WorkerQueue:
             "update_after": CREDIT_INTERVAL_JOBS,
             "suspect_delay_ms": int(SUSPECT_DELAY_SECONDS * 1000),
         }
-        claim = read_claim(await self._link.script("claim", arguments, self._subscription))
-        self._rq_state = claim.state
+        budgets = self._book.pack(self._server_now)
+        claim = read_claim(await self._link.script("claim", arguments, self._subscription, budgets))
+        self._rq_state, self._server_now = claim.state, claim.now
         self._jobs_since_update += len(claim.deliveries)
         if self._jobs_since_update >= CREDIT_INTERVAL_JOBS:
             self._jobs_since_update = 0

@@ -52,8 +52,8 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert text.startswith(f"# In force, from {file}\n")
     result = yaml.safe_load(text)
     assert list(result) == [
-        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry",
-        "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway",
+        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "urgency", "breakers",
+        "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway",
     ]  # fmt: skip
     assert result["redis"] == "redis://:…@a/0"
     assert result["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"

@@ -55,9 +55,12 @@ roles:
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written, aliases: [script]}
 groups:
-  - {name: main, match: [a], role: best, urgency: background, local_only: no, bound: yes}
+  - {name: main, match: [a], role: best, urgency: background, local_only: no, bound: yes, daily_usd: 2}
   - {name: code, match: ["b:*"], task: code}
   - {name: rest, match: ["*"], chain: [b]}
+budgets:
+  - {name: house, usd: 5, per: month, timezone: Europe/Berlin, group: main, role: best, task: code, model: b,
+     backend: maker, key_of: maker, producer: bot, each: producer, reserved_interactive: 20%, then: [local, refuse]}
 default: code
 urgency:
   interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no, reply_within: 15s, timeout: 1m,

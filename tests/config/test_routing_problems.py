@@ -163,7 +163,7 @@ class TestGroups:
             ),
             (
                 "name: main, match: [a], daily_usd: 5",
-                "1 groups.main.daily_usd: budgets are not enforced yet. Remove the key.",
+                "7 models.haiku: a budget needs the limit of an answer whose request has none: set max_tokens.",
             ),
             ("name: main, match: [a], urgency: now", '1 groups.main.urgency: unknown urgency "now".'),
             (

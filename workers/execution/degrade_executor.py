@@ -69,7 +69,7 @@ class DegradeExecutor:
             reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
             strikes=fall.strikes, stand_in=fall.stand_in or None, remembered=await self._last_answer(job),
             has_deadline=fall.has_deadline,
-            replied=delivery.replied,
+            replied=delivery.replied, over=fall.over,
         )  # fmt: skip
         fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
         action = degrade(job, self.catalog, context, fleet, now)

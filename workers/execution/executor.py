@@ -104,7 +104,7 @@ class JobExecutor:
             return DeliveryOutcome(next_step=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = progress.job, progress.attempts
         conditions = self._conditions(progress)
-        step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
+        step = self._first_step(progress, conditions)
         if not isinstance(step, Call):
             return self._conclude(step, progress, None)
         called = await self._caller.call(step, progress.as_called, on_pieces, on_progress)
@@ -131,6 +131,12 @@ class JobExecutor:
         self._count_against_budget(progress.attempts, next_step, progress.now)
         return self._conclude(next_step, progress, report, outcome)
 
+    def _first_step(self, progress: _Progress, conditions: Conditions) -> Step:
+        """What to do with a job that was claimed. No call is made for which the claim has reserved nothing."""
+        step = decide(progress.job, self._catalog, progress.attempts, self._as_claimed(conditions), progress.now)
+        over = progress.delivery.over
+        return Fall(HoldReason.BUDGET, over.detail, over) if isinstance(step, Call) and over is not None else step
+
     def _count_against_budget(self, attempts: Sequence[Attempt], next_step: Step, now: float) -> None:
         """Count the call that has just ended, if it was the first of its model, and the retry that follows it."""
         *earlier, last = attempts
@@ -142,26 +148,33 @@ class JobExecutor:
     def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
         """A command ends the job as cancelled; otherwise the job is put back unchanged."""
         if not by_command:
-            return DeliveryOutcome(next_step=None)
+            return DeliveryOutcome(next_step=None, cut=True)
         took = round(now - delivery.accepted_at, 4)
         attempts = unpack_attempts(delivery.attempts)
         return DeliveryOutcome(
             next_step=Result(
                 id=delivery.id, status=Status.CANCELLED, attempts=attempts, error=ErrorClass.CANCELLED,
                 detail="stopped by an rq command", took=took,
-            )
+            ),
+            cut=True,
         )  # fmt: skip
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
         """After a bug in openfall the job falls: it is not lost, and not tried again."""
-        return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, reason))
+        return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, reason), cut=True)
 
     def _conditions(self, progress: _Progress) -> Conditions:
         delivery, job = progress.delivery, progress.job
         stand_in = delivery.fall is not None
         fleet = self._fleet_state(job.urgency)
         return Conditions(
-            delivery.model, job_jitter(job.id), fleet, progress.answers, stand_in, replied=delivery.replied
+            delivery.model,
+            job_jitter(job.id),
+            fleet,
+            progress.answers,
+            stand_in,
+            replied=delivery.replied,
+            over=delivery.over,
         )
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:

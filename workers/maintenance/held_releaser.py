@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import backend_capacity
 from openfall.router_core.vocabulary import Urgency
 
 log = logging.getLogger("openfall.releasing")
@@ -17,7 +20,8 @@ log = logging.getLogger("openfall.releasing")
 async def release_held_jobs(link: RedisConnection, catalog: Catalog, snapshot: FleetSnapshot) -> None:
     """Release the jobs that may be released now."""
     budgets = _release_budgets(catalog, snapshot)
-    for job_id, queue in await release_held(link, budgets, catalog.open_fall.release_initial):
+    money = BudgetBook(all_budgets(catalog)).pack(snapshot.now)
+    for job_id, queue in await release_held(link, budgets, catalog.open_fall.release_initial, money):
         log.info("%s: released to %s", job_id, queue)
 
 
@@ -28,4 +32,5 @@ def _release_budgets(catalog: Catalog, snapshot: FleetSnapshot) -> Iterator[Rele
         if urgencies:
             slots = sum(catalog.backends[name].slots for name in spec.backends)
             limit = min(slots, catalog.open_fall.release_max or slots)
-            yield ReleaseBudget(alias, catalog.pool_of(alias), limit, urgencies)
+            backend = backend_capacity(catalog, spec.backends[0], alias)
+            yield ReleaseBudget(alias, catalog.pool_of(alias), limit, urgencies, backend if backend.budgets else None)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.state.attendance import CALLER_LEFT
+from openfall.router_core.state.budget_book import audit_budgets
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
@@ -29,6 +30,7 @@ from openfall.workers.worker import StopMode, Worker
 log = logging.getLogger("openfall.upkeep")
 
 REAP_INTERVAL_SECONDS = 1.0
+BUDGET_AUDIT_INTERVAL_SECONDS = 10.0
 SWEEP_INTERVAL_SECONDS = 1.0
 MODELS_INTERVAL_SECONDS = 5.0
 OUTDATED_INTERVAL_SECONDS = 0.5
@@ -88,6 +90,7 @@ class Housekeeping:
             ),
             PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_left_jobs, for_fleet=True),
             PeriodicTask("audit", AUDIT_INTERVAL_SECONDS, self._audit, for_fleet=True),
+            PeriodicTask("budgets", BUDGET_AUDIT_INTERVAL_SECONDS, self._audit_budgets, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
             *self.extra_tasks,
         ]
@@ -163,6 +166,10 @@ class Housekeeping:
                 await record_models(self.link, cache.catalog, name, backend, snapshot.now)
         if outdated:
             await cache.refresh()
+
+    async def _audit_budgets(self) -> None:
+        for budget in await audit_budgets(self.link):
+            log.error("budget %s: its reserve was not that of the calls in flight; corrected", budget)
 
     async def _check_memory(self) -> None:
         """Check whether Redis has room for more jobs."""

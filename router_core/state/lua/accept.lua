@@ -1,7 +1,7 @@
 -- @include queue
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
---   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), tokens? (those of the prompt by
+--   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
 --   one), inbox?, webhook?, door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
 --   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
@@ -73,6 +73,7 @@ end
 add('idem', idem)
 add('group', args.group)
 add('tokens', args.tokens)
+add('bound', args.bound)
 add('stream', args.stream and 1)
 add('local_only', args.local_only and 1)
 add('has_deadline', args.has_deadline and 1)

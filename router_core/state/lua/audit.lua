@@ -24,6 +24,7 @@ end
 
 local function restore_started(id, job, queue)
   if (job.lease or '') == '' or (job.backend or '') == '' then
+    end_reserve(id, job.lease, job.reserve, nil)
     enqueue_with_event(id, queue, true, 'its lease cannot be read', now)
     return
   end
@@ -47,7 +48,8 @@ end
 
 local KNOWN_STATES = {queued = true, scheduled = true, started = true, held = true}
 local function examine(id)
-  local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state')
+  local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state',
+    'reserve')
   local state, queue = job.state, queue_of(id, job)
   if state == 'done' then return end
   if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall

@@ -4,6 +4,7 @@
 -- @include capacity
 -- @include fair_share
 -- @include probes
+-- @include budget
 -- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
 -- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that
 -- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close
@@ -15,13 +16,14 @@
 -- Bodies: the worker's subscription, JSON: pool, is_local, has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
 --   slots, keys, reserved, rates, answer_tokens, card, model_slots}...}), shares ({urgency, share, first, last}: see fair_share.lua), places
 --   by target
---   ({backend, model, keys, lease_ms, order}: see probes.lua)
+--   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets ('' or JSON: see budget_book.py)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, tokens charged
 --         to its limits (-1: the backend has none), {answer...}, {fall: reason, detail, at, falls, strikes, stand-in, 1 if
---         its caller set a deadline} ({}: it has not fallen), 1 if its caller has had a reply of Open Fall}
+--         its caller set a deadline} ({}: it has not fallen), 1 if its caller has had a reply of Open Fall,
+--         the budget that its call does not fit into ('': it fits; otherwise no call may be made)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
 local subscription = decode_once(ARGV[3])
@@ -47,6 +49,7 @@ end
 local at = iso(now)
 local seconds = string.format('%.3f', now / 1000)
 
+local book = load_budgets(ARGV[4], now)
 local epochs = {}
 local function epoch_of(target)
   if not epochs[target] then epochs[target] = redis.call('HGET', BREAKER .. target, 'epoch') or '0' end
@@ -55,8 +58,8 @@ end
 
 local function fall_context(id)
   local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in',
-    'has_deadline')
-  for i = 1, 7 do row[i] = row[i] or '' end
+    'has_deadline', 'fell_over')
+  for i = 1, 8 do row[i] = row[i] or '' end
   for i = 3, 5 do row[i] = ms(number(row[i], i == 3 and now or 0)) end
   return row
 end
@@ -104,9 +107,10 @@ local function lease(id, queue, backend, key)
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
-  local charged = -1
+  local charged, reserve, over = -1, nil, nil
   note_key(capacity, backend, key)
-  if backend.rates[1] then
+  if backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), id) end
+  if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
   end
@@ -114,6 +118,7 @@ local function lease(id, queue, backend, key)
   if job.alone then redis.call('HDEL', RECORD .. id, 'alone') end
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
+  if reserve and reserve ~= '' then redis.call('HSET', RECORD .. id, 'reserve', reserve) end
   redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
   if backend.card ~= '' then redis.call('HSET', CARD_USED .. backend.card, model_of(queue) .. ' ' .. urgency_of(queue), now) end
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
@@ -131,7 +136,7 @@ local function lease(id, queue, backend, key)
     job.attempts or '', deliveries, tonumber(job.crashes) or 0, job.stream or '', job.accepted or ms(now),
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     charged, job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
-    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}, job.replied or ''}
+    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}, job.replied or '', over and over.text or ''}
   return job.producer or '?'
 end
 
@@ -268,5 +273,6 @@ if #jobs == 0 then
 end
 if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)
+book.write()
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

@@ -8,7 +8,7 @@
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
 local id = args.id
 local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries', 'answers',
-  'settled', 'released', 'incident', 'promised_until', 'keep_unread_s')
+  'settled', 'released', 'incident', 'promised_until', 'keep_unread_s', 'reserve')
 local state, queue = job.state, queue_of(id, job)
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status') or ''} end
@@ -17,7 +17,7 @@ if args.deliveries and (busy or args.deliveries ~= (tonumber(job.deliveries) or 
 local keys_to_delete = {}
 if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
 if state == 'started' then
-  end_lease(id, job.lease, queue, job.backend, keys_to_delete)
+  end_lease(id, job.lease, queue, job.backend, keys_to_delete, job.reserve, nil)
   redis.call('PUBLISH', RQ_PUBSUB .. (job.worker or ''), cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
   remove_waiting(id, state, queue, now, args.status == 'expired' and 'expired' or nil)

@@ -1,12 +1,14 @@
 -- @include fall
 -- @include lifecycle
 -- @include hold
+-- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
 -- urgent first, then the oldest. Each starts its chain anew.
--- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released}...)
+-- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released, backend of the model or null}...)
+-- Bodies: budgets of money ('' or JSON: see budget_book.py)
 -- Reply: {id, queue}...
 local MAX_READY, MAX_CHECKED = 256, 64
-local reply = {}
+local reply, book = {}, load_budgets(ARGV[3], now)
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
   redis.call('ZREM', HELD_LATER, id)
@@ -35,15 +37,30 @@ local function remove_lost(model)
   end
 end
 
+-- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget begins anew: it costs no
+-- claim, no fall and no settle.
+local function stays_held(id, budget, urgency)
+  if type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
+  local job = fields(RECORD .. id, 'held_for', 'held_by')
+  if job.held_for ~= 'budget' then return false end
+  local reserve, over = book.fits(budget.backend, urgency == 'interactive', id)
+  if reserve then return false end
+  for model in string.gmatch(job.held_by or '', '[^,]+') do redis.call('ZREM', HELD .. model, id) end
+  redis.call('HSET', RECORD .. id, 'ready_at', ms(over.ends))
+  redis.call('ZADD', HELD_LATER, over.ends, id)
+  return true
+end
+
 -- The first `room` held jobs of the urgencies that may be released, in the order of `hold_order`.
-local function first_held(model, room, urgencies)
+local function first_held(model, room, urgencies, budget)
   local chosen = {}
   for _, urgency in ipairs(urgencies) do
     local from, free = hold_order(urgency, 0), room - #chosen
     if free > 0 then
-      for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD .. model, from, '(' .. from + 1e13, 'LIMIT', 0, free)) do
+      for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD .. model, from, '(' .. from + 1e13, 'LIMIT', 0, free + MAX_CHECKED)) do
+        if #chosen >= room then break end
         if redis.call('HGET', RECORD .. id, 'state') == 'held' then
-          chosen[#chosen + 1] = {id, urgency}
+          if not stays_held(id, budget, urgency) then chosen[#chosen + 1] = {id, urgency} end
         else
           redis.call('ZREM', HELD .. model, id)
         end
@@ -58,7 +75,7 @@ for _, budget in ipairs(args.budgets) do
   if redis.call('EXISTS', HELD .. model) == 1 then
     remove_lost(model)
     local window = math.min(budget.max_jobs, args.first + number(redis.call('HGET', RELEASE_WINDOW, model), 0))
-    local chosen = first_held(model, window - redis.call('ZCARD', RELEASED .. model), budget.urgencies)
+    local chosen = first_held(model, window - redis.call('ZCARD', RELEASED .. model), budget.urgencies, budget)
     for n = #chosen, 1, -1 do  -- each goes to the front: the last first
       release(chosen[n][1], model, budget.pool .. '.' .. model .. '.' .. chosen[n][2])
     end

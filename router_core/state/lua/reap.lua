@@ -12,14 +12,15 @@ local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end
 
 local function take_over(id, token, backend)
-  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes', 'crashes_alone', 'alone', 'deadline')
+  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes', 'crashes_alone', 'alone', 'deadline',
+    'reserve')
   local queue = queue_of(id, job)
   if job.state ~= 'started' or job.lease ~= token then
     redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
     return
   end
   local keys_to_delete = {}
-  end_lease(id, token, queue, backend, keys_to_delete)
+  end_lease(id, token, queue, backend, keys_to_delete, job.reserve, nil)
   redis.call('DEL', unpack(keys_to_delete))
   local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
   local crashes, crashes_alone = tonumber(job.crashes) or 0, tonumber(job.crashes_alone) or 0

@@ -7,11 +7,11 @@
 -- call to the breakers of its model and its key, and to the ledger.
 -- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is
 --   kept as the last answer to the same request), substitution? (see ledger.lua: the answer is given in place of the
---   first choice), limits? ({backend, moved}: see limit_corrections.lua), max_falls (records of falls that are kept), verb, and by verb:
+--   first choice), cut? (a call may have been made, and its outcome is not known), limits? ({backend, moved}: see limit_corrections.lua), max_falls (records of falls that are kept), verb, and by verb:
 --   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
---   fall:     reason, detail: nothing can serve the job
+--   fall:     reason, detail, over? (the budget that its call does not fit into, see budget_book.py): nothing can serve it
 --   stand_in: queue, at_front, model, why, reason (of its fall): a fallen job goes to a model outside its chain
 --   hold:     hold (see hold.lua)
 --   back:     to the front of its queue, as if it had never been delivered
@@ -23,7 +23,7 @@ local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
 local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
   'pieces', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until',
-  'deadline')
+  'deadline', 'reserve')
 local state, queue = job.state, queue_of(id, job)
 
 -- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,
@@ -48,7 +48,10 @@ if (job.lease ~= token and not (reaped and job.fell_lease == token)) or state ==
   count('late')
   redis.call('HSET', record, 'settled', settled_with('!' .. token))
   if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end
-  if call then add_to_ledger(call, now) end  -- it was paid all the same
+  if call then  -- it was paid all the same
+    add_to_ledger(call, now)
+    confirm_cost(id, token, call.cost_nusd)
+  end
   return {'late', state, 0}
 end
 local opened = 0
@@ -58,8 +61,11 @@ if call then
   if report_call(call, decode_once(policy), now) then opened = 1 end
 end
 local keys_to_delete = {}
-if job.backend then end_lease(id, job.lease, queue, job.backend, keys_to_delete) end
+local cost = 0
+if call or args.cut then cost = call and call.cost_nusd end
+end_lease(id, job.lease, queue, job.backend, keys_to_delete, job.reserve, cost)
 if reaped then
+  confirm_cost(id, token, call and call.cost_nusd)
   if waits then remove_waiting(id, state, queue, now) end
   if queue == DEGRADE then queue = job.fell_from or DEGRADE end
   count('late_accepted')
@@ -104,6 +110,7 @@ elseif verb == 'hold' then
   hold(id, args.hold, result, incident, now)
 elseif verb == 'fall' then
   fall(id, args.reason, args.detail, now)
+  if args.over then redis.call('HSET', record, 'fell_over', args.over) end
 elseif verb == 'stand_in' then
   redis.call('HSET', record, 'stand_in', args.model)
   count('stood_in')

@@ -134,12 +134,6 @@ def expired(detail):
             when=conditions(small=blocked(FOREVER, BlockReason.PAUSED, "paused"), large=blocked()),
         ),
         case(
-            "a job whose budget is spent everywhere falls for that",
-            Fall(HoldReason.BUDGET, "no model of its chain can be called (small: budget, after 2 tries)"),
-            of=job(("small",)),
-            tried=[tried("small", E.BUDGET)] * 2,
-        ),
-        case(
             "a job none of whose models gives an answer that passes is at fault itself",
             Fall(
                 HoldReason.OWN_FAULT,

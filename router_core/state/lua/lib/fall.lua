@@ -19,6 +19,7 @@ local function fall(id, reason, detail, now)
   redis.call('HSET', record, 'fell_for', reason, 'fell_why', detail, 'fell_at', ms(now), 'fell_from', from,
     'fell_lease', job.lease or '')
   redis.call('HINCRBY', record, 'falls', 1)
+  redis.call('HDEL', record, 'fell_over')
   end_release(id, job.released, false)
   count('fell_' .. reason)
   add_event(id, cjson.encode({event = 'fallen', at = now, reason = reason, detail = detail}))

@@ -1,0 +1,99 @@
+"""`openfall budgets`: what each budget has spent, and what is left of it; raise one for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.render import format_time, format_usd, show_table
+from openfall.producers.cli.terminal import print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.router_core.state.budget_book import BudgetState
+
+COLUMNS = ("budget", "of", "window", "limit", "spent", "reserved", "unconfirmed", "left", "calls", "refused", "anew at")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@common_options
+def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """List the budgets of the configuration in their present windows.
+
+    `reserved` is held for calls in flight; `unconfirmed` may have been billed, and is not known. --json has integers of
+    nanodollars.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    states = with_client(config_path, _fetch)
+    if as_json:
+        show_json([_as_json(state) for state in states])
+    elif not states:
+        print_line("no budgets: add `budgets` to the configuration, or daily_usd to a group")
+    else:
+        show_table(COLUMNS, _rows(states))
+
+
+@budgets.command("raise")
+@click.argument("name")
+@click.argument("usd", type=click.FloatRange(min=0))
+@click.option("--for", "duration", default="1d", show_default=True, help="How long: 90s, 5m, 2h, 1d.")
+@common_options
+def raise_(name: str, usd: float, duration: str, config_path: Path | None, as_json: bool) -> None:
+    """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""
+    until = with_client(config_path, lambda llm: _raise(llm, name, usd, duration))
+    if as_json:
+        show_json({"budget": name, "raised_nusd": round(usd * 1e9), "until": until})
+    else:
+        print_line(f"budget {name}: {format_usd(usd)} more until {format_time(until)}")
+
+
+async def _fetch(llm: AsyncOpenfall) -> list[BudgetState]:
+    from openfall.router_core.catalog.budget_scope import all_budgets
+    from openfall.router_core.state.budget_book import list_budgets
+
+    now = await llm.store.server_time()
+    return await list_budgets(llm.store.connection, all_budgets(llm.config.catalog), now)
+
+
+async def _raise(llm: AsyncOpenfall, name: str, usd: float, duration: str) -> float:
+    from openfall.producers.request import parse_duration
+    from openfall.router_core.catalog.budget_scope import all_budgets
+    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.state.budget_book import raise_budget
+
+    known = [budget.name for budget in all_budgets(llm.config.catalog)]
+    if name not in known:
+        raise UnknownName("budget", name, known)
+    until = await llm.store.server_time() + parse_duration(duration)
+    await raise_budget(llm.store.connection, name, round(usd * 1e9), until)
+    return until
+
+
+def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:
+    for state in states:
+        money = (state.limit, state.spent, state.reserved, state.unconfirmed, state.left)
+        amounts = (format_usd(nanodollars / 1e9) for nanodollars in money)
+        ends = "never" if state.window == "ever" else format_time(state.ends_at)
+        yield state.budget.name, state.who or "all", state.window, *amounts, state.calls, state.refused, ends
+
+
+def _as_json(state: BudgetState) -> dict[str, object]:
+    return {
+        "budget": state.budget.name,
+        "who": state.who or None,
+        "window": state.window,
+        "ends_at": None if state.window == "ever" else state.ends_at,
+        "limit_nusd": state.limit,
+        "spent_nusd": state.spent,
+        "reserved_nusd": state.reserved,
+        "unconfirmed_nusd": state.unconfirmed,
+        "left_nusd": state.left,
+        "calls": state.calls,
+        "refused": state.refused,
+    }

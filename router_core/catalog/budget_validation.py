@@ -1,0 +1,44 @@
+"""Contradictions of budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from openfall.router_core.catalog.entries import Billing, UncheckedCatalog
+from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
+from openfall.router_core.vocabulary import JobKind
+
+
+def validate_budgets(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
+    """A budget names what exists. An answer without any limit has no bound, so a model that is paid by the token needs
+    one as soon as there is a budget."""
+    groups = {group.name for group in catalog.groups}
+    for budget in catalog.budgets:
+        path = f"budgets.{budget.name}"
+        if budget.group is not None and budget.group not in groups:
+            yield CatalogProblem(f"{path}.group", str(UnknownName("group", budget.group, groups)))
+        if budget.name.startswith("group-") and budget.name.removeprefix("group-") in groups:
+            yield CatalogProblem(f"{path}.name", "this name is that of a group's daily_usd")
+        try:
+            ZoneInfo(budget.timezone)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            yield CatalogProblem(f"{path}.timezone", "no such time zone: write one such as Europe/Berlin, or UTC")
+    if not catalog.budgets and all(group.daily_usd is None for group in catalog.groups):
+        return
+    for name, model in catalog.models.items():
+        if (
+            model.max_tokens is None
+            and model.kind is JobKind.COMPLETION
+            and any(map(partial(_is_metered, catalog), model.backends))
+        ):
+            message = "a budget needs the limit of an answer whose request has none: set max_tokens"
+            yield CatalogProblem(f"models.{name}", message)
+
+
+def _is_metered(catalog: UncheckedCatalog, backend: str) -> bool:
+    spec = catalog.backends.get(backend)
+    if spec is None or spec.pool not in catalog.pools:
+        return False
+    return spec.billing is Billing.METERED or (spec.billing is None and not catalog.pools[spec.pool].local)

@@ -1,0 +1,57 @@
+"""A call that was not made because it does not fit into a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OverCause(StrEnum):
+    """Why a call does not fit."""
+
+    SPENT = "spent"  # what is spent, or may have been billed, leaves too little
+    RESERVED = "reserved"  # calls in flight have reserved the rest: it may fit when they end
+    TOO_DEAR = "too_dear"  # it may cost more than the whole budget
+    UNPRICED = "unpriced"  # the price of its model is not known
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """The budget that a call does not fit into, its sums in nanodollars, and the bound of the call. `until`: when the
+    budget begins anew, in epoch seconds. `budget` may end in `:` and the group, producer or role that it is of."""
+
+    budget: str
+    until: float
+    cause: OverCause
+    spent: int
+    reserved: int
+    unconfirmed: int
+    limit: int
+    bound: int
+
+    @property
+    def name(self) -> str:
+        """The budget as the configuration has it."""
+        return self.budget.partition(":")[0]
+
+    @property
+    def detail(self) -> str:
+        """Why the call does not fit, for people."""
+        bound, limit = _usd(self.bound), _usd(self.limit)
+        match self.cause:
+            case OverCause.UNPRICED:
+                return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
+            case OverCause.TOO_DEAR:
+                return (
+                    f"budget {self.budget}: one call may cost {bound}, and the whole budget is {limit}; set max_tokens"
+                )
+            case _:
+                used = f"{_usd(self.spent)} of {limit} are spent"
+                used += f", {_usd(self.unconfirmed)} may have been billed" if self.unconfirmed else ""
+                used += f", {_usd(self.reserved)} are reserved by calls in flight" if self.reserved else ""
+                return f"budget {self.budget}: {used}, and this call may cost {bound}"
+
+
+def _usd(nanodollars: int) -> str:
+    usd = nanodollars / 1e9
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4g}"

@@ -1,0 +1,131 @@
+"""Budgets as the scripts read them, and as they stand in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+from pydantic_core import to_json
+
+from openfall.router_core.catalog.budgets import NEVER_ENDS, Budget, windows_from
+from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause
+from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_number, read_text
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+
+WINDOWS = 4
+"""Windows that a script knows of each budget: the one in which its caller was last told the time, and further ones."""
+EARLIER_SECONDS = 129_600.0
+"""How much earlier the first of them is: the caller's own clock may be wrong by a day before its first claim."""
+AUDIT_MS = 60_000
+
+
+class BudgetBook:
+    """The budgets of a catalog, packed for the scripts. They are packed anew when a window has ended."""
+
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = budgets
+        self._packed, self._until = b"", 0.0
+
+    def pack(self, now: float) -> bytes:
+        """The budgets, with their windows from `now` (epoch seconds) on. Empty: there are none."""
+        if self._budgets and not self._until - EARLIER_SECONDS <= now < self._until:
+            windows = {budget.name: self._windows(budget, now) for budget in self._budgets}
+            self._until = min(ends for rows in windows.values() for _, ends in rows if ends > now * 1000) / 1000
+            self._packed = to_json({budget.name: _pack(budget, windows[budget.name]) for budget in self._budgets})
+        return self._packed
+
+    def _windows(self, budget: Budget, now: float) -> list[tuple[str, int]]:
+        windows = windows_from(budget.per, ZoneInfo(budget.timezone), now - EARLIER_SECONDS, WINDOWS)
+        return [(window.name, int(window.ends_at * 1000)) for window in windows]
+
+
+def _pack(budget: Budget, windows: list[tuple[str, int]]) -> dict[str, Any]:
+    limit = nanodollars(budget.usd)
+    conditions = {name: getattr(budget, name) for name in ("group", "role", "task", "producer", "each")}
+    return {
+        "limit": limit,
+        "others_limit": int(limit * (1 - budget.reserved_interactive)),
+        "windows": windows,
+        **{name: str(value) for name, value in conditions.items() if value is not None},
+    }
+
+
+def read_over(text: str) -> OverBudget | None:
+    """Read what a script says of a call that does not fit; None: it fits, or the text cannot be read."""
+    words = text.split(" ")
+    if len(words) != 8 or words[2] not in set(OverCause):
+        return None
+    until = min(read_moment(words[1].encode()), NEVER_ENDS)
+    spent, reserved, unconfirmed, limit, bound = (read_number(word.encode()) for word in words[3:])
+    return OverBudget(words[0], until, OverCause(words[2]), spent, reserved, unconfirmed, limit, bound)
+
+
+def write_over(over: OverBudget) -> str:
+    """The text that `read_over` reads."""
+    sums = (over.spent, over.reserved, over.unconfirmed, over.limit, over.bound)
+    return " ".join(map(str, (over.budget, int(over.until * 1000), over.cause, *sums)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetState:
+    """A window of a budget, in nanodollars. `who`: of which group, producer or role; empty: of all. `limit` contains
+    what it was raised by. `refused` counts the claims whose call did not fit."""
+
+    budget: Budget
+    window: str
+    ends_at: float
+    limit: int
+    who: str = ""
+    spent: int = 0
+    reserved: int = 0
+    unconfirmed: int = 0
+    calls: int = 0
+    refused: int = 0
+
+    @property
+    def left(self) -> int:
+        """What a further call may cost at most."""
+        return max(0, self.limit - self.spent - self.reserved - self.unconfirmed)
+
+
+async def list_budgets(link: RedisConnection, budgets: Sequence[Budget], now: float) -> list[BudgetState]:
+    """The present window of each budget; of a budget for `each`, that of each which has had a call in it."""
+    raises = pairs(await link.command("HGETALL", keys.BUDGET_RAISES))
+    members = [
+        read_text(row) for row in await link.command("ZRANGEBYSCORE", keys.BUDGETS, f"({now * 1000:.0f}", "+inf")
+    ]
+    states = []
+    for budget in budgets:
+        window = windows_from(budget.per, ZoneInfo(budget.timezone), now, 1)[0]
+        start = f"{budget.name}:{window.name}"
+        own = [start] if budget.each is None else [row for row in members if row.startswith(f"{start}:")]
+        limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
+        for name in own:
+            row = pairs(await link.command("HGETALL", keys.BUDGET + name))
+            sums = {key: read_number(row.get(key)) for key in ("spent", "reserved", "unconfirmed", "calls", "refused")}
+            who = unquote(name.removeprefix(start).removeprefix(":").replace("=", "%"))
+            states.append(
+                BudgetState(budget=budget, window=window.name, ends_at=window.ends_at, limit=limit, who=who, **sums)
+            )
+    return states
+
+
+def _raised(row: bytes | None, now: float) -> int:
+    amount, _, until = read_text(row).partition(" ")
+    return read_number(amount.encode()) if read_moment(until.encode()) > now else 0
+
+
+async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> None:
+    """Raise the limit of a budget by so many nanodollars, until a moment (epoch seconds)."""
+    await link.command("HSET", keys.BUDGET_RAISES, name, f"{by} {int(until * 1000)}")
+
+
+async def audit_budgets(link: RedisConnection) -> list[str]:
+    """Compare what budgets have reserved with the calls in flight, once a minute for the whole fleet; correct it.
+    Returns the budgets that were corrected."""
+    return [read_text(row) for row in await link.script("budget_audit", {"check_ms": AUDIT_MS})]

@@ -1,0 +1,28 @@
+-- Compare what budgets have reserved with the reserves of the calls in flight, which are the truth, and correct it. Once for
+-- the whole fleet. A difference is an error of openfall, or damage from outside: it is counted.
+-- Arguments: check_ms (how long one audit is good)
+-- Reply: the budgets that were corrected
+local lock, BUDGET_KEPT_MS = LOCK .. 'budget-audit', 100 * 86400000
+if redis.call('EXISTS', lock) == 1 then return {} end
+redis.call('SET', lock, 1, 'PX', args.check_ms)
+local sums, corrected = {}, {}
+for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
+  for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, 0, -1)) do
+    local id, token = string.match(member, '^([^:]+):(.+)$')
+    local job = id and redis.call('HMGET', RECORD .. id, 'state', 'lease', 'reserve') or {}
+    if job[1] == 'started' and job[2] == token and job[3] then
+      local bound = number(string.match(job[3], '^%d+'), 0)
+      for key in string.gmatch(job[3], ' (%S+)') do sums[key] = (sums[key] or 0) + bound end
+    end
+  end
+end
+redis.call('ZREMRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_KEPT_MS)
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf')) do
+  local reserved, right = number(redis.call('HGET', BUDGET .. key, 'reserved'), 0), sums[key] or 0
+  if reserved ~= right then
+    redis.call('HSET', BUDGET .. key, 'reserved', ms(right))
+    count('budget_drift')
+    corrected[#corrected + 1] = key
+  end
+end
+return corrected

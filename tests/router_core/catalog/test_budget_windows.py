@@ -1,0 +1,44 @@
+"""The windows of a budget begin at midnight of its time zone, whatever the length of that day is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from openfall.router_core.catalog.budgets import NEVER_ENDS, Period, windows_from
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("period", "moment", "names", "first_end"),
+    [
+        (Period.DAY, "2026-03-28T23:30:00+01:00", ["2026-03-28", "2026-03-29"], "2026-03-29T00:00:00+01:00"),
+        (Period.DAY, "2026-03-29T00:00:00+01:00", ["2026-03-29", "2026-03-30"], "2026-03-30T00:00:00+02:00"),
+        (Period.DAY, "2026-10-25T12:00:00+01:00", ["2026-10-25", "2026-10-26"], "2026-10-26T00:00:00+01:00"),
+        (Period.WEEK, "2026-12-31T12:00:00+01:00", ["2026-W53", "2027-W01"], "2027-01-04T00:00:00+01:00"),
+        (Period.MONTH, "2027-01-31T23:59:59+01:00", ["2027-01", "2027-02"], "2027-02-01T00:00:00+01:00"),
+        (Period.MONTH, "2028-02-29T12:00:00+01:00", ["2028-02", "2028-03"], "2028-03-01T00:00:00+01:00"),
+    ],
+)
+def test_a_window_ends_at_local_midnight(period: Period, moment: str, names: list[str], first_end: str) -> None:
+    windows = windows_from(period, BERLIN, at(moment), 2)
+    assert [window.name for window in windows] == names
+    assert windows[0].ends_at == at(first_end)
+
+
+def test_the_day_of_the_change_to_summer_time_has_23_hours_and_that_back_25() -> None:
+    for moment, hours in (("2026-03-29T12:00:00+02:00", 23), ("2026-10-25T12:00:00+01:00", 25)):
+        before, day = windows_from(Period.DAY, BERLIN, at(moment) - 86400, 2)
+        assert day.ends_at - before.ends_at == hours * 3600
+
+
+def test_ever_never_ends() -> None:
+    (window,) = windows_from(Period.EVER, UTC, 0.0, 4)
+    assert (window.name, window.ends_at) == ("ever", NEVER_ENDS)

@@ -1,0 +1,103 @@
+"""What a job does whose call does not fit into a budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openfall.router_core.catalog.budgets import Budget, OverKind
+from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, decide
+from openfall.router_core.jobs.outcome import Answer, Failure
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.vocabulary import ErrorClass, Fallback, HoldReason
+from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, completion, job
+
+LOCAL, WAIT, REFUSE = OverKind.LOCAL, OverKind.WAIT, OverKind.REFUSE
+OVER = OverBudget("house", NOW + 5000, OverCause.SPENT, 3_000_000_000, 0, 0, 5_000_000_000, 2_500_000_000)
+RESERVED = replace(OVER, cause=OverCause.RESERVED, spent=0, reserved=4_000_000_000)
+TOO_DEAR = replace(OVER, cause=OverCause.TOO_DEAR)
+UNPRICED = replace(OVER, cause=OverCause.UNPRICED)
+MIXED = ("haiku", "small")
+
+
+def budgeted(*then, **fields):
+    return CATALOG.model_copy(update={"budgets": (Budget(name="house", usd=5, then=then or (LOCAL, WAIT), **fields),)})
+
+
+def step(over, *then, of=CLOUD, current=None, stand_in=False, answers=(), by=None, **models):
+    conditions = Conditions(current or of[0], fleet=FleetState(models), over=over, stand_in=stand_in, answers=answers)
+    return decide(job(of, deadline=NOW + 90_000), by or budgeted(*then), (), conditions, NOW)
+
+
+def test_a_model_whose_calls_cost_nothing_goes_first():
+    assert step(OVER, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+    assert step(TOO_DEAR, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+    assert step(UNPRICED, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+
+
+def test_without_one_the_job_falls_and_no_other_model_that_the_budget_counts_is_called():
+    fall = step(OVER)
+    assert isinstance(fall, Fall)
+    assert (fall.reason, fall.over) == (HoldReason.BUDGET, OVER)
+    assert "budget house: $3.00 of $5.00 are spent, and this call may cost $2.50" in fall.detail
+
+
+def test_a_budget_of_one_model_leaves_the_others_free():
+    assert step(OVER, by=budgeted(model="opus"), of=CLOUD) == Handoff("haiku", False, kind=Fallback.POLICY)
+
+
+@pytest.mark.parametrize("over", [TOO_DEAR, UNPRICED])
+@pytest.mark.parametrize("then", [(), (WAIT,), (LOCAL,), (WAIT, REFUSE)])
+def test_a_call_that_can_never_fit_is_refused_with_its_remedy(over, then):
+    done = step(over, *then)
+    assert isinstance(done, Done)
+    assert done.outcome == Failure(error_class=ErrorClass.BUDGET, detail=over.detail)
+    assert "max_tokens" in over.detail or "usd_per_mtok" in over.detail
+
+
+def test_refuse_ends_the_job_and_local_before_it_does_not_while_a_local_model_may_answer():
+    assert isinstance(step(OVER, REFUSE, of=MIXED), Done)
+    assert isinstance(step(OVER, LOCAL, REFUSE), Done)
+    assert step(OVER, LOCAL, REFUSE, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+    assert isinstance(step(OVER, WAIT, REFUSE), Fall)
+    assert isinstance(step(OVER, LOCAL), Fall)
+
+
+def test_calls_in_flight_that_have_reserved_the_rest_are_waited_for():
+    assert step(RESERVED) == Later("opus", 1.0)
+    assert step(RESERVED, REFUSE) == Later("opus", 1.0), "they end soon, and the call may fit then"
+    assert step(RESERVED, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+
+
+def test_a_local_model_that_is_away_makes_it_an_outage_that_its_return_ends():
+    fall = step(OVER, of=MIXED, small=blocked())
+    assert isinstance(fall, Fall)
+    assert (fall.reason, fall.over) == (HoldReason.OUTAGE, OVER)
+
+
+def test_an_ensemble_with_an_answer_calls_no_further_model_that_does_not_fit():
+    answers = (Answer("small", "box", completion()),)
+    done = step(OVER, of=("small", "haiku"), current="haiku", answers=answers)
+    assert isinstance(done, Done | Handoff)
+    assert not isinstance(done, Call)
+
+
+def test_a_default_fallback_that_does_not_fit_is_not_called():
+    fall = step(OVER, of=("small",), current="haiku", stand_in=True)
+    assert isinstance(fall, Fall)
+    assert fall.reason is HoldReason.OUTAGE
+
+
+def test_a_budget_that_is_not_in_the_configuration_any_more_waits_as_by_default():
+    assert isinstance(step(OVER, by=CATALOG), Call), "its worker claims anew with the new configuration"
+    unknown = replace(OVER, budget="other")
+    assert isinstance(step(unknown, by=budgeted()), Call)
+
+
+def test_the_details_of_sums():
+    over = replace(OVER, unconfirmed=10_000_000, reserved=1)
+    assert "$0.01 may have been billed" in over.detail
+    assert "$1e-09 are reserved by calls in flight" in over.detail
+    assert replace(OVER, budget="each:bot").name == "each"
