@@ -62,9 +62,12 @@ async def _run(agent: Agent, stand: AgentStand) -> str:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
+        output = b"it did not end in time"
         try:
             async with asyncio.timeout(AGENT_SECONDS):
                 output, _ = await process.communicate()
+        except TimeoutError:
+            pass
         finally:
             with suppress(ProcessLookupError):
                 process.kill()

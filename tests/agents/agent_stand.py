@@ -26,6 +26,8 @@ backends:
 models:
   thinker: {{upstream: claude-sonnet-5, backends: [messages], context: 200k}}
   writer: {{upstream: writer-1, backends: [completions], context: 200k}}
+urgency:
+  interactive: {{first_token_timeout: 40s, stall_timeout: 40s, reply_within: 60s}}
 roles:
   coder: {{chain: [{chain}], urgency: interactive}}
 """

@@ -2,7 +2,7 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, jsonSchema, streamText, tool } from "ai";
-import { door, equal, run, schema, text } from "./report.mjs";
+import { door, equal, printedByExample, run, schema, text } from "./report.mjs";
 
 const openai = createOpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
 const compatible = createOpenAICompatible({ name: "openfall", baseURL: `${door}/v1`, apiKey: "any", includeUsage: true });
@@ -15,7 +15,7 @@ const providers = {
 };
 const look = tool({ inputSchema: jsonSchema(schema), execute: async () => "lanterns" });
 
-const checks = {};
+const checks = { "example of the page": async () => equal(printedByExample("ai"), text) };
 for (const [name, model] of Object.entries(providers)) {
   checks[`${name}: whole answer`] = async () => {
     equal((await generateText({ model, prompt: "Haruka waves", maxRetries: 0 })).text, text);

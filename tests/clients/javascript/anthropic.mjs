@@ -1,5 +1,5 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { door, equal, run, schema, statusOf, text } from "./report.mjs";
+import { door, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
 const client = new Anthropic({ baseURL: door, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
@@ -7,6 +7,7 @@ const tools = [{ name: "look", input_schema: schema }];
 const common = { model: "chat", max_tokens: 64, messages };
 
 await run({
+  "example of the page": async () => equal(printedByExample("@anthropic-ai/sdk"), text),
   "message batch": async () => {
     const params = { model: "chat", max_tokens: 64, messages: [{ role: "user", content: "Haruka waves" }] };
     let batch = await client.messages.batches.create({ requests: [{ custom_id: "a", params }] });

@@ -1,5 +1,5 @@
 import OpenAI, { toFile } from "openai";
-import { door, equal, run, schema, statusOf, text } from "./report.mjs";
+import { door, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
 const client = new OpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
@@ -7,6 +7,7 @@ const tools = [{ type: "function", function: { name: "look", parameters: schema 
 const responseTools = [{ type: "function", name: "look", parameters: schema, strict: false }];
 
 await run({
+  "example of the page": async () => equal(printedByExample("openai"), text),
   "whole answer": async () => {
     const answer = await client.chat.completions.create({ model: "chat", messages });
     equal(answer.choices[0].message.content, text);

@@ -1,3 +1,6 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+
 // Runs checks one after another, and prints one JSON line for each.
 export async function run(checks) {
   for (const [check, work] of Object.entries(checks)) {
@@ -27,4 +30,12 @@ export async function statusOf(work) {
     return error.status ?? error.statusCode;
   }
   return 200;
+}
+
+// What the example of docs/clients.md prints that imports this package.
+export function printedByExample(name) {
+  const page = readFileSync("../../docs/clients.md", "utf8");
+  const example = [...page.matchAll(/^```js\n(.*?)^```$/gms)].find(([, code]) => code.includes(`from "${name}"`))[1];
+  writeFileSync("example.mjs", example.replaceAll("http://127.0.0.1:8309", door));
+  return execFileSync("node", ["example.mjs"], { encoding: "utf8" }).trim();
 }
