@@ -160,7 +160,7 @@ def prepare(
         )
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
-    terms = replace(_terms(config, routed.queue, routed.urgency, options), body_bytes=size)
+    terms = replace(_terms(config, routed.queue, routed.urgency, options), body_bytes=size, unmet=routed.unmet)
     return job, add_estimates(terms, job, config.catalog, route_request.needs.tokens)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Group, Order
@@ -38,6 +38,8 @@ class Route:
     local_only: bool = False
     reason: str
     considered: tuple[ConsideredModel, ...]
+    unmet: tuple[str, ...] = ()
+    """Models on cards that would come first if they were in memory."""
 
 
 class NothingFits(Exception):
@@ -84,7 +86,23 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
         local_only=bool(local_rule),
         reason=_sentence(choice, ranked, context) + _passed_over(choice, ranked, considered) + note,
         considered=considered,
+        unmet=_unmet(catalog, ranked, fitting, fleet, context),
     )
+
+
+def _unmet(
+    catalog: Catalog, ranked: list[RankedModel], fitting: list[Entry], fleet: FleetState, context: RankContext
+) -> tuple[str, ...]:
+    """The models that the job passes over only because their card does not hold them. A card loads what is wanted, and
+    a job that goes elsewhere would not be noticed."""
+    unmet = []
+    for model in ranked[1:]:
+        on_card = any(catalog.card_of(name) for name in catalog.models[model.alias].backends)
+        if on_card and model.state.loaded is False and model.state.blocked is None:
+            loaded = FleetState({**fleet.models, model.alias: replace(model.state, loaded=True)}, fleet.local_only)
+            if rank(fitting, loaded, context)[0].alias == model.alias:
+                unmet.append(model.alias)
+    return tuple(unmet)
 
 
 def _check_bounds(catalog: Catalog, choice: ChainSelection, group: Group | None) -> None:

@@ -84,6 +84,8 @@ class SubmitTerms:
     body_bytes: int = 0
     """The size of the body. A large one is packed in a thread."""
     attendance: Attendance | None = None
+    unmet: tuple[str, ...] = ()
+    """Models that the job would use if their card held them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "has_deadline": terms.has_deadline or None,
         "inbox": terms.inbox or None,
         "webhook": terms.webhook or None,
+        "unmet": terms.unmet or None,
         **attendance_arguments(job, terms.attendance),
     }
 

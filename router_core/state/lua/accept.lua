@@ -6,10 +6,12 @@
 --   one), inbox?, webhook?, door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
 --   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
 --   left_jobs? ({job, door that has no caller for it}...), is_new? (an attended job is another caller's)
+--   also unmet? (models that the job would use if their card held them)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'attended', {job, door, ms until the door's presence ends}...}: a door says that callers wait for equal requests;
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
+local MAX_UNMET, UNMET_S = 8, 60
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
 if known.state then
@@ -94,5 +96,10 @@ add_waiting(id, queue, args.producer, false, waiting)
 wake_worker(queue)
 redis.call('RPUSH', EVENTS .. id, '{"event":"queued","at":' .. ms(now) .. ',"queue":"' .. queue
   .. '","position":' .. position .. '}')
+for _, model in ipairs(args.unmet or {}) do
+  redis.call('LPUSH', UNMET_DEMAND .. model, now)
+  redis.call('LTRIM', UNMET_DEMAND .. model, 0, MAX_UNMET - 1)
+  redis.call('EXPIRE', UNMET_DEMAND .. model, UNMET_S)
+end
 count('accepted')
 return {'accepted', id, ms(deadline), position}
