@@ -100,10 +100,13 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None))
 
 
-async def read_events(session: aiohttp.ClientSession, endpoint: Endpoint, prompt: str) -> AsyncIterator[bytes]:
+async def read_events(
+    session: aiohttp.ClientSession, endpoint: Endpoint, prompt: str, urgency: str = "interactive"
+) -> AsyncIterator[bytes]:
     """The data lines of a stream that have content. Comments that keep it open are none."""
+    headers = {"X-Openfall-Urgency": urgency}
     body = endpoint.body(prompt, stream=True)
-    async with session.post(f"{endpoint.base}/chat/completions", json=body) as response:
+    async with session.post(f"{endpoint.base}/chat/completions", json=body, headers=headers) as response:
         if response.status != 200:
             raise BenchmarkError(f"{endpoint.name}: status {response.status}: {(await response.text())[:200]}")
         async for line in response.content:
@@ -181,7 +184,7 @@ async def measure_silent(run: Run, count: int, seconds: float) -> dict[str, floa
     """`count` streams without an event for so long: those that ended, and the memory of the door."""
 
     async def hold(session: aiohttp.ClientSession, number: int) -> None:
-        async for _ in read_events(session, run.door, f"{number} silent"):
+        async for _ in read_events(session, run.door, f"{number} silent", "batch"):
             pass
 
     async with open_session() as session:
@@ -234,7 +237,8 @@ def compare_submits(size: Size, console: Console) -> Sheet:
 
 def compare_silent(size: Size, console: Console) -> Sheet:
     """The door: silent streams"""
-    with open_run(Demand(size.silent, latency_ms=2_000 * size.silent_seconds), size.silent, console) as run:
+    # Without a worker, and of the urgency that waits for longest: no limit of a job ends them.
+    with open_run(Demand(size.silent), size.silent, console, works=False) as run:
         rows = [(DOOR, asyncio.run(measure_silent(run, size.silent, size.silent_seconds)))]
     columns = {"ended": "ended too early", "rss": "door RSS MiB"}
     note = f"Held for {size.silent_seconds:.0f} s. Bars: none ended, 150 MB."

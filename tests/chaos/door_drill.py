@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.processes import BenchmarkError, Child, started
 from benchmarks.server import find_free_port
-from tests.chaos.door_plan import AWAY_SECONDS, DoorPlan
+from tests.chaos.door_plan import AWAY_SECONDS, FROZEN_SECONDS, DoorPlan
 from tests.chaos.environment import Environment, Service, environment, mock_upstream, now_ms, write_line
 from tests.chaos.harness import commit_faults, judge, workers
 from tests.chaos.progress import Progress
@@ -53,6 +53,19 @@ class Restarted:
     def ready(self) -> bool:
         return self.child is not None and '"ready"' in self.child.log.read_text(errors="replace")
 
+    async def stop(self) -> int | None:
+        """SIGTERM; returns its status. None: something else has ended it meanwhile."""
+        child = self.child
+        if child is None:
+            return None
+        child.popen.send_signal(signal.SIGTERM)
+        await until(lambda: True if self.child is not child or child.popen.poll() is not None else None, what=self.name)
+        if self.child is not child:
+            return None
+        self.stack.close()
+        self.child = None
+        return int(child.popen.returncode)
+
     def kill(self) -> int:
         """SIGKILL; returns the pid."""
         assert self.child is not None
@@ -79,12 +92,39 @@ class DoorFaults:
     def by_kind(self) -> dict[str, Any]:
         return {
             "door": self.kill_door, "client": self.kill_client, "worker": self.kill_worker,
+            "restart": self.restart_door, "freeze": self.freeze_door,
             "upstream-away": self.take_away,
         }  # fmt: skip
 
     async def kill_door(self) -> None:
         if choices := [each for each in self.doors if each.ready]:
             await self._restart(self.random.choice(choices), "door")
+
+    async def restart_door(self) -> None:
+        """SIGTERM to a door, as in a deploy: it must end with 0."""
+        choices = [each for each in self.doors if each.ready]
+        if not choices:
+            return
+        victim, began = self.random.choice(choices), now_ms()
+        self.log_line(f"a restart of {victim.name}")
+        status = await victim.stop()
+        if status not in (0, None):
+            self.environment.fault_log.problems.append(f"{victim.name} ended with {status} after SIGTERM")
+        if status is not None:
+            self.environment.fault_log.note("restart", began, ended=now_ms())
+            victim.start()
+
+    async def freeze_door(self) -> None:
+        """The first door stands still for longer than its leases, and continues."""
+        victim, began = self.doors[0], now_ms()
+        if not victim.ready or victim.child is None:
+            return
+        process = victim.child.popen
+        self.log_line(f"{victim.name} stands still for {FROZEN_SECONDS:g} s")
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(FROZEN_SECONDS)
+        process.send_signal(signal.SIGCONT)  # no effect if it was killed meanwhile
+        self.environment.fault_log.note("frozen", began, ended=now_ms())
 
     async def kill_client(self) -> None:
         choices = [each for each in self.clients if each.child is not None and each.child.popen.poll() is None]

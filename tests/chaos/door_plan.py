@@ -12,7 +12,11 @@ KINDS = {
 }  # fmt: skip
 """What a client does, and its share of every hundred requests. Of 50 one leaves a slow answer for good."""
 LEAVING = ("leave_early", "leave_late")
-KILLS_EVERY_SECONDS = {"door": 11.0, "client": 13.0, "worker": 17.0}
+FAULTS_EVERY_SECONDS = {"door": 11.0, "client": 13.0, "worker": 17.0, "restart": 29.0, "freeze": 90.0}
+FROZEN_SECONDS = 20.0
+"""A door stands still for longer than a lease of attendance."""
+LEAST = {"door": 2, "freeze": 0}
+"""Of these faults there are so many in a small run; of each other one."""
 AWAY_SECONDS = 5.0
 """How long the upstream is away: its jobs fall and are held."""
 
@@ -50,8 +54,8 @@ class DoorPlan:
         return sorted(self._faults(random.Random(self.seed + 1)))
 
     def _faults(self, draw: random.Random) -> Iterator[tuple[float, str]]:
-        for kind, every in KILLS_EVERY_SECONDS.items():
-            count = max(2 if kind == "door" else 1, round(self.seconds / every))
+        for kind, every in FAULTS_EVERY_SECONDS.items():
+            count = max(LEAST.get(kind, 1), round(self.seconds / every))
             for number in range(count):
                 yield draw.uniform(number + 0.1, number + 0.9) * self.seconds / count, kind
         outages = max(1, round(self.seconds / 120))

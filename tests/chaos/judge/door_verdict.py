@@ -15,6 +15,9 @@ from tests.chaos.judge.evidence import Call, Evidence, read_lines
 from tests.chaos.judge.promise import Promise, none_of, spread
 
 ORPHAN_SECONDS = 20.0
+AFTER_RESTART_SECONDS = 35.0
+"""The same for a caller who left while its door restarted in good order, or stood still: it asks callers to come again
+within 30 s, and notices nothing meanwhile."""
 ON_ITS_WAY_MS = 2000.0
 """What reached a client this long before it was killed may not have reached its notes."""
 ENDS = ("answered", "left", "stopped")
@@ -89,7 +92,7 @@ def judge(evidence: Evidence) -> list[Promise]:
 def promises(evidence: Evidence, door: DoorEvidence) -> Iterator[Promise]:
     """Every promise, over what was read."""
     yield from _ends(evidence, door)
-    yield from _orphans(door)
+    yield from _orphans(evidence, door)
     yield none_of("nothing is bought twice where a repeat came", list(_bought_twice(evidence, door)))
     yield from _numbers(door)
 
@@ -113,16 +116,23 @@ def _ends(evidence: Evidence, door: DoorEvidence) -> Iterator[Promise]:
     yield none_of("no job was given two terminal results", [j for j, n in evidence.history.results.items() if n > 1])
 
 
-def _orphans(door: DoorEvidence) -> Iterator[Promise]:
+def _orphans(evidence: Evidence, door: DoorEvidence) -> Iterator[Promise]:
     yield none_of(f"{ORPHAN_SECONDS:.0f} s after the last caller, no job runs or waits", door.running)
     late = []
     for request, notes in door.notes.items():
         left = next((note["at"] for note in notes if note["event"] == "left"), None)
         for call in door.calls.get(request, ()) if left is not None else ():
             after = None if call.ended is None else (call.ended - left) / 1000
-            if after is None or after > ORPHAN_SECONDS:
+            if after is None or after > _longest(evidence, left or 0.0):
                 late.append(f"{request}: {'never' if after is None else f'{after:.1f} s'}")
     yield none_of(f"a call whose caller left for good ends within {ORPHAN_SECONDS:.0f} s", late)
+
+
+def _longest(evidence: Evidence, left: float) -> float:
+    """How long a call may go on, in seconds, after its caller has left."""
+    faults = evidence.faults_of("restart", "frozen")
+    disturbed = any(fault.began - 1000 <= left + 20_000 and left <= fault.ended + 30_000 for fault in faults)
+    return AFTER_RESTART_SECONDS if disturbed else ORPHAN_SECONDS
 
 
 def _bought_twice(evidence: Evidence, door: DoorEvidence) -> Iterator[str]:

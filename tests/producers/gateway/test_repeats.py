@@ -16,7 +16,8 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.gateway import Gateway
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import AttendedJob
-from tests.faults import COMPLETION, answer, cut_events, events, piece
+from openfall.router_core.state.maintenance import left_jobs
+from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run, served
 
 CHAT = "/v1/chat/completions"
@@ -143,5 +144,34 @@ def test_a_repeated_stream_of_a_job_that_began_anew_has_the_answer_alone(redis_u
         chunks = [json.loads(line[6:]) for line in whole.text.splitlines() if line.startswith("data: {")]
         assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "A lantern festival."
         assert len(door.upstream.calls_received) == 2
+
+    run(main)
+
+
+def test_a_caller_who_waits_although_the_lease_of_its_job_ended_is_to_come_again(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall) as door:
+            request = asyncio.create_task(door.chat())
+            await asyncio.wait_for(door.upstream.arrived.wait(), 20)
+            (job,) = await door.link.command("ZRANGE", keys.ATTENDED, 0, -1)
+            await door.link.command("ZADD", keys.ATTENDED, 0, job)  # as if the door had stood still for 15 s
+            response = await request
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "attendance_lost")
+        assert response.headers["x-should-retry"] == "true"
+
+    run(main)
+
+
+def test_an_outage_of_redis_ends_no_job_whose_caller_waits(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door, waiting(door) as job:
+            await door.link.command("ZADD", keys.ATTENDED, 0, job)
+            await door.link.command("SET", keys.LAST_BEAT, 1)  # no worker could beat
+            assert await left_jobs(door.link) == []
+            assert float(await door.link.command("ZSCORE", keys.ATTENDED, job)) > 0
+            await door.link.command("ZADD", keys.ATTENDED, 0, job)  # and its door did not come back
+            assert await left_jobs(door.link) == [job]
 
     run(main)
