@@ -20,6 +20,7 @@ def receipt_of(result: Result) -> dict[str, Any]:
         "fallback_used": result.fallback_used,
         "attempts": len(result.attempts),
         "selection_reason": result.selection_reason,
+        "refused": result.refused,
         "degraded": result.degraded,
         "degraded_by": None if result.degraded_by is None else str(result.degraded_by),
         "final": result.final,

@@ -207,6 +207,10 @@ class Role(CatalogEntry):
     pattern: str | None = Field(
         None, description="A regular expression that must be found in the answer: one more check."
     )
+    accept_refusals: bool = Field(
+        False,
+        description="A refusal is an answer. Without it, it is one only if every model refuses.",
+    )
     ensemble: Ensemble | None = Field(None, description="Call several models, and keep the best answer.")
     open_fall: Remedies | None = Field(
         None, description="Remedies when nothing can serve its jobs. Without it: as in `open_fall`."

@@ -47,6 +47,7 @@ from openfall.router_core.deciding.steps import (
 from openfall.router_core.deciding.steps import (
     Step as Step,
 )
+from openfall.router_core.deciding.refusals import accepts_refusals, last_refusal
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.over_budget import OverCause
@@ -98,8 +99,8 @@ def conclude(
 ) -> Step:
     """The step after a call that just ended; its attempt is the last of `attempts`. Never `Call`.
 
-    An answer is final, however late. For an ensemble it joins the other answers. A failure is decided at the moment it
-    ended: its back-off keeps the model from being due.
+    An answer is final, however late; so is a refusal that no other model can answer. For an ensemble it joins the other
+    answers. A failure is decided at the moment it ended: its back-off keeps the model from being due.
     """
     last = attempts[-1]
     chain = get_chain(job, catalog, attempts, conditions)
@@ -107,7 +108,11 @@ def conclude(
         return _ensemble_step(chain, next_, None, last.ended_at)
     if isinstance(outcome, Completion):
         return Done(outcome)
-    return decide(job, catalog, attempts, conditions, last.ended_at)
+    if outcome.refusal is not None and accepts_refusals(job, catalog):
+        return Done(outcome.refusal)
+    step = decide(job, catalog, attempts, conditions, last.ended_at)
+    refusal = last_refusal(attempts, outcome) if isinstance(step, Done) and not step.expired else None
+    return step if refusal is None else Done(refusal)
 
 
 def is_retry(step: Step, attempts: Sequence[Attempt]) -> bool:

@@ -77,7 +77,8 @@ class Failure:
     """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds.
 
     `http_status` is the status of the response, if it was an error. `usage`: what the provider counted all the same, as
-    for a refusal. `never_sent`: the request did not reach the provider.
+    for a refusal. `never_sent`: the request did not reach the provider. `refusal`: the model refused in an answer of
+    its own, which is the job's answer if no other model answers.
     """
 
     error_class: ErrorClass
@@ -86,6 +87,7 @@ class Failure:
     http_status: int | None = None
     usage: Usage = NO_USAGE
     never_sent: bool = False
+    refusal: Completion | None = field(default=None, compare=False, repr=False)
 
     @property
     def cause(self) -> str:

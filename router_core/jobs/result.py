@@ -71,6 +71,11 @@ class Result(BaseModel):
         return answer_text(self.body or {})
 
     @property
+    def refused(self) -> bool:
+        """The answer is a model's refusal: each of its calls counts as refused."""
+        return self.status is Status.ANSWERED and bool(self.attempts) and all(each.error for each in self.attempts)
+
+    @property
     def answered(self) -> bool:
         """There is a text to read: an answer, or the reply of a degraded job."""
         return self.status is Status.ANSWERED or (self.degraded and self.body is not None)

@@ -51,7 +51,8 @@ models:
       priority: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2}}}
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
-         ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [default_fallback, fail], canned_reply: Not now.}
+         ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [default_fallback, fail], canned_reply: Not now.,
+         accept_refusals: yes}
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written, aliases: [script]}
 groups:

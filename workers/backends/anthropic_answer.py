@@ -53,7 +53,10 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
         return words_in_place_of(document, "the answer has no content")
     stop = _stop_reason(document, content, ended=ended)
     if isinstance(stop, Failure):
-        return stop
+        if document.get("stop_reason") != "refusal":
+            return stop
+        text, whole = "".join(map(_text, content)), document | {"content": content}
+        return replace(stop, refusal=Completion(text=text, finish_reason="refusal", body=whole))
     document = document | {"content": content, "stop_reason": stop}
     return Completion(text="".join(map(_text, content)), finish_reason=stop, body=document)
 

@@ -8,6 +8,7 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
+from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps
@@ -58,10 +59,17 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
         return finish
     text, calls = content_text(message.get("content")), message.get("tool_calls") or message.get("function_call")
     if (message.get("refusal") or _is_refused(message.get("content"))) and not text and not calls:
-        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
+        return _refused(document, choice, message, finish)
     choice |= {"message": message, "finish_reason": finish}
     _number(choices)
     return Completion(text=text, finish_reason=finish, body=document)
+
+
+def _refused(document: dict[str, Any], choice: dict[str, Any], message: dict[str, Any], finish: str) -> Failure:
+    choice |= {"message": message, "finish_reason": finish}
+    _number(document["choices"])
+    refusal = Completion(text=answer_text(document), finish_reason=finish, body=document)
+    return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer", refusal=refusal)
 
 
 def _is_refused(content: Any) -> bool:

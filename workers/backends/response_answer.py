@@ -48,7 +48,8 @@ def _outcome(document: Any) -> Outcome:
         if isinstance(known, Failure):
             return known
     if _refusal(output) and not has_tool_call(document):
-        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
+        refusal = Completion(text=answer_text(document), finish_reason=finish, body=document)
+        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer", refusal=refusal)
     return Completion(text=answer_text(document), finish_reason=finish, body=document)
 
 

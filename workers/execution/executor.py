@@ -215,7 +215,11 @@ class JobExecutor:
         if fall is not None:
             result = stand_in_result(result, fall.detail)
         remember = None
-        if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self._catalog):
+        if (
+            result.status is Status.ANSWERED
+            and not result.refused
+            and Remedy.LAST_ANSWER in allowed_remedies(job, self._catalog)
+        ):
             remember = (request_key(job), self._catalog.open_fall.last_answer_ttl)
         substitution = get_substitution(job, self._catalog, progress.attempts, done)
         return DeliveryOutcome(next_step=result, call=report, substitution=substitution, remember_answer=remember)

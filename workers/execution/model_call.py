@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.decide import Call
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
+from openfall.router_core.deciding.refusals import accepts_refusals
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
-from openfall.router_core.jobs.pieces import Piece
+from openfall.router_core.jobs.pieces import Piece, RefusalPiece
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.vocabulary import JobKind
 from openfall.workers.backends.base import OnPieces, Request, same_model
@@ -67,6 +68,8 @@ class ModelCaller:
             on_pieces = None  # this is one of several answers, and perhaps not the one that is picked
         if on_pieces is None and embedded:
             on_pieces = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
+        if on_pieces is not None and not accepts_refusals(called.job, self.catalog):
+            on_pieces = _without_refusals(on_pieces)
         load_time = self.catalog.models[call.model].load_time
         progress = CallProgress(CalledModel(call.model, called.backend, load_time), watch, on_progress)
         looking = asyncio.create_task(self._look(call, called, watch, progress)) if watch.load_seconds else None
@@ -118,6 +121,16 @@ class ModelCaller:
             max_inputs=model.max_inputs,
             wire_headers={} if call.judging else job.wire_headers,
         )
+
+
+def _without_refusals(on_pieces: OnPieces) -> OnPieces:
+    """A receiver that is given no refusal: the next model may answer. If none does, the result has the refusal."""
+
+    def receive(pieces: Sequence[Piece]) -> None:
+        if kept := [piece for piece in pieces if not isinstance(piece, RefusalPiece)]:
+            on_pieces(kept)
+
+    return receive
 
 
 def _discard(pieces: Sequence[Piece]) -> None:

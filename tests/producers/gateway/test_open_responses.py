@@ -52,7 +52,7 @@ def _with_published_schema(value: dict[str, Any]) -> dict[str, Any]:
         ((thought_text_and_call(),), {"tools": [LOOK], "tool_choice": "required"}, "response.completed"),
         ((words('{"at": "dusk"}'),), {"text": SCHEMA, "metadata": {"a": "b"}}, "response.completed"),
         ((words("A lan", finish="length"),), {"max_output_tokens": 2}, "response.incomplete"),
-        ((events(piece(refusal="No."), piece("stop")),), {}, "response.failed"),
+        ((events(piece(refusal="No."), piece("stop")),), {}, "response.completed"),
         ((cut_events(piece(content="Wrong ")), words("A lantern")), {}, "response.completed"),
         ((words("A lantern"),), {"background": True, "service_tier": "flex"}, "response.completed"),
         ((TOO_LONG,), {"background": True}, "response.failed"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (
@@ -81,8 +81,13 @@ def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
 
 def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
     """The outcome with its body and finish reason in the caller's dialect."""
-    if isinstance(outcome, Failure) or request.dialect == dialect:
+    if request.dialect == dialect:
         return outcome
+    if isinstance(outcome, Failure):
+        if outcome.refusal is None:
+            return outcome
+        refusal = translate_response(outcome.refusal, request, dialect)
+        return replace(outcome, refusal=refusal if isinstance(refusal, Completion) else None)
     try:
         body = TRANSLATORS[request.dialect, dialect].response(outcome.body, request.body)
     except Unreadable as error:

@@ -15,6 +15,9 @@ from openfall.workers.backends.translate.finish_and_effort import FINISH
 from openfall.workers.backends.translate.json_values import Body, text_field
 from openfall.workers.backends.translate.openai_parts import completion, tool_call
 
+REFUSED = "The model refused to answer."
+"""The words of a refusal that has none of its own."""
+
 
 def response(body: Body, request: Body) -> dict[str, Any]:
     """The `chat.completion`. `created` is 0, since the response has no time."""
@@ -23,7 +26,10 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     stop = body.get("stop_reason")
     reason = FINISH.get(stop, "stop") if isinstance(stop, str) else "stop"
     head = {"id": text_field(body, "id"), "model": text_field(body, "model")}
-    return completion(head, _message(blocks, CallIds.after(request)), reason, _usage(body.get("usage")))
+    message = _message(blocks, CallIds.after(request))
+    if stop == "refusal":
+        message |= {"content": None, "refusal": message["content"] or REFUSED}
+    return completion(head, message, reason, _usage(body.get("usage")))
 
 
 def _message(blocks: list[Body], ids: CallIds) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     content = [*_texts(choice["message"]), *_tool_uses(choice["message"], ids, cut=reason == "max_tokens")]
     if reason == "end_turn" and any(block["type"] == "tool_use" for block in content):
         reason = "tool_use"  # some servers send `stop` for every end
+    if text_field(choice["message"], "refusal") and not content_text(choice["message"].get("content")):
+        reason = "refusal"
     return {
         "id": message_id,
         "type": "message",
