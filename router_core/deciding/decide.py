@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
+from openfall.router_core.deciding.accepted_refusals import accepts_refusals, last_refusal
 from openfall.router_core.deciding.call_limits import call_limits
 from openfall.router_core.deciding.candidates import (
     OWN_FAULTS,
@@ -47,7 +48,6 @@ from openfall.router_core.deciding.steps import (
 from openfall.router_core.deciding.steps import (
     Step as Step,
 )
-from openfall.router_core.deciding.refusals import accepts_refusals, last_refusal
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.over_budget import OverCause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -121,6 +122,25 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
         if len(rows) < BATCH_SIZE:
             return
         after = rows[-1][0].decode()
+
+
+_ENTRY_ID = re.compile(r"\d{1,20}-\d{1,20}")
+
+
+def is_entry_id(text: str) -> bool:
+    return _ENTRY_ID.fullmatch(text) is not None
+
+
+async def get_entry(link: RedisConnection, name: str, entry_id: str) -> InboxEntry | None:
+    """None: it was acknowledged, or has expired."""
+    rows = await link.command("XRANGE", keys.INBOX + name, entry_id, entry_id)
+    return _entry(rows[0]) if rows else None
+
+
+async def await_entry(link: RedisConnection, name: str, after: str, seconds: float) -> None:
+    """Return when there is an entry behind `after`, and after `BLOCK_SECONDS` at most. The connection waits for it."""
+    block = max(1, int(min(seconds, BLOCK_SECONDS) * 1000))
+    await link.command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", keys.INBOX + name, after or "0-0")
 
 
 async def read_first(link: RedisConnection, name: str, limit: int) -> list[InboxEntry]:

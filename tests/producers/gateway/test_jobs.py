@@ -9,7 +9,7 @@ from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 
 
-async def _two_keys(door: Door) -> tuple[dict[str, str], dict[str, str]]:
+async def two_keys(door: Door) -> tuple[dict[str, str], dict[str, str]]:
     """The headers of two keys of the door."""
     for name in ("mine", "yours"):
         await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
@@ -37,7 +37,7 @@ def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redi
 def test_a_job_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            mine, yours = await _two_keys(door)
+            mine, yours = await two_keys(door)
             made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
             path = f"/v1/jobs/{made.headers['x-openfall-job']}"
             own = await door.http.get(path, headers=mine)
@@ -66,7 +66,7 @@ def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path)
 def test_the_newest_jobs_of_a_key_are_listed_and_no_others(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            mine, yours = await _two_keys(door)
+            mine, yours = await two_keys(door)
             made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
             own = (await door.http.get("/v1/jobs?state=answered", headers=mine)).json()
             other = (await door.http.get("/v1/jobs?producer=mine", headers=yours)).json()

@@ -1,0 +1,114 @@
+"""Our own API: the inboxes of a program, over HTTP. Reading takes no entry from another reader."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.responses import Response
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import CallerLeft, Exchange
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.routes import Endpoint, body_of
+from openfall.producers.gateway.waiting import caller_left
+from openfall.producers.request import parse_duration
+from openfall.router_core.jobs.envelope import UnreadableEnvelope
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import UnknownJob
+from openfall.router_core.state.inbox import InboxEntry, acknowledge, await_entry, get_entry, is_entry_id, peek
+from openfall.router_core.state.redis_connection import RedisConnection
+
+MAX_LISTED = 100
+
+
+async def read_inbox(exchange: Exchange) -> Response:
+    """List the entries that are not acknowledged, oldest first, behind `after`; wait for one for `wait` at most."""
+    query, name = exchange.request.query_params, exchange.request.path_params["name"]
+    limit, after = query.get("limit", "20"), query.get("after", "")
+    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
+        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    if after and not is_entry_id(after):
+        raise Refusal("bad_request", "`after` must be the id of an entry", "after")
+    wanted = query.get("wait")
+    seconds = 0.0 if wanted is None else min(parse_duration(wanted), exchange.gateway.settings.wait_at_most)
+    entries = await _read(exchange, name, after, int(limit), time.monotonic() + seconds)
+    data = [_shown(entry) for entry in entries[: int(limit)]]
+    return json_response({"object": "list", "data": data, "has_more": len(entries) > int(limit)})
+
+
+async def acknowledge_entries(exchange: Exchange) -> Response:
+    """Acknowledge entries: no reader gets them again. One that is acknowledged already stays so."""
+    named = (await exchange.body()).get("entries")
+    if not isinstance(named, list) or not all(isinstance(entry, str) and is_entry_id(entry) for entry in named):
+        raise Refusal("bad_request", "`entries` must be a list of the ids of entries", "entries")
+    link, name = exchange.gateway.client.store.connection, exchange.request.path_params["name"]
+    entries = await asyncio.gather(*(get_entry(link, name, entry) for entry in named))
+    own = [entry for entry in entries if entry is not None and await _is_own(exchange, entry)]
+    done = await asyncio.gather(*(acknowledge(link, name, entry) for entry in own))
+    return json_response({"acknowledged": sum(done)})
+
+
+async def _read(exchange: Exchange, name: str, after: str, limit: int, until: float) -> list[InboxEntry]:
+    """The first entries of the key, one more than `limit`. Raises `CallerLeft`."""
+    link = exchange.gateway.client.store.connection
+    entries: list[InboxEntry] = []
+    async with RedisConnection(link.server) as waiting:
+        while True:
+            async for entry in peek(link, name, after):
+                after = entry.entry_id
+                if await _is_own(exchange, entry):
+                    entries.append(entry)
+                if len(entries) > limit:
+                    return entries
+            left = until - time.monotonic()
+            if entries or left <= 0 or exchange.gateway.stopping.is_set():
+                return entries
+            await _wait(exchange, waiting, name, after, left)
+
+
+async def _wait(exchange: Exchange, waiting: RedisConnection, name: str, after: str, seconds: float) -> None:
+    """Return when there is an entry behind `after`, or when it is time to look again. Raises `CallerLeft`."""
+    arriving = asyncio.create_task(await_entry(waiting, name, after, seconds))
+    leaving = asyncio.create_task(caller_left(exchange))
+    try:
+        await asyncio.wait({arriving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            raise CallerLeft
+        await arriving
+    finally:
+        await cancel_all(arriving, leaving)
+
+
+async def _is_own(exchange: Exchange, entry: InboxEntry) -> bool:
+    """Whether an entry is of a job of the key. One of another key does not exist for it."""
+    if exchange.caller.admin:
+        return True
+    with suppress(UnknownJob):
+        return (await exchange.gateway.client.record(entry.job_id)).producer == exchange.caller.name
+    return False
+
+
+def _shown(entry: InboxEntry) -> dict[str, Any]:
+    result = None
+    with suppress(UnreadableEnvelope):
+        result = entry.result.as_json()
+    return {
+        "id": entry.entry_id,
+        "object": "inbox.entry",
+        "job_id": entry.job_id,
+        "kind": entry.kind,
+        "at": entry.at,
+        "reply_to": from_json(entry.reply_to) if entry.reply_to else None,
+        "result": result,
+    }
+
+
+BODY = body_of("entries", entries={"type": "array", "items": {"type": "string"}})
+ENDPOINTS = (
+    Endpoint("GET", "/v1/inboxes/{name}", read_inbox, "List the entries of an inbox, or wait for one."),
+    Endpoint("POST", "/v1/inboxes/{name}/ack", acknowledge_entries, "Acknowledge entries of an inbox.", body=BODY),
+)
