@@ -13,7 +13,7 @@ from starlette.responses import Response
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.routes import Endpoint, body_of
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of
 from openfall.producers.gateway.waiting import caller_left
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
@@ -109,6 +109,12 @@ def _shown(entry: InboxEntry) -> dict[str, Any]:
 
 BODY = body_of("entries", entries={"type": "array", "items": {"type": "string"}})
 ENDPOINTS = (
-    Endpoint("GET", "/v1/inboxes/{name}", read_inbox, "List the entries of an inbox, or wait for one."),
+    Endpoint(
+        "GET",
+        "/v1/inboxes/{name}",
+        read_inbox,
+        "List the entries of an inbox, or wait for one.",
+        query={"limit": COUNT, "after": TEXT, "wait": TEXT},
+    ),
     Endpoint("POST", "/v1/inboxes/{name}/ack", acknowledge_entries, "Acknowledge entries of an inbox.", body=BODY),
 )
