@@ -19,6 +19,8 @@ from rich.console import Console
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
+from openfall.router_core.catalog.budget_scope import CallPrice
+from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import Rate, rates_for
@@ -41,7 +43,10 @@ QUEUES = (12, 150)
 OPEN_BREAKERS = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
 NO_BREAKERS, NO_SHARES, BATCH_WAITS = "without breakers", "without shares", "batch kept waiting"
 THREE_KEYS, LIMITS = "three keys", "limits of requests and tokens"
-VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS)
+BUDGETS = "three budgets"
+VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS, BUDGETS)
+THREE_BUDGETS = tuple(Budget(name=name, usd=10**6) for name in ("day", "other-day", "third-day"))
+PRICE = CallPrice(input=1, output=1, request=0, web_search=0, answer=1)
 RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**7, tokens_per_minute=10**9))
 """Limits that are never reached."""
 COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile"}
@@ -81,6 +86,7 @@ class Pool:
     shares: bool = True
     more_keys: tuple[str, ...] = ()
     rates: tuple[Rate, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
     def subscriptions(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
@@ -93,7 +99,9 @@ class Pool:
         ]  # fmt: skip
 
     def _backend(self, name: str, key: str) -> BackendCapacity:
-        return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates)
+        names = tuple(budget.name for budget in self.budgets)
+        price = PRICE if names else None
+        return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates, budgets=names, price=price)
 
     @property
     def filled_queue(self) -> str:
@@ -135,7 +143,7 @@ class Bench:
     store: Redis
 
     def worker(self, link: Any, pool: Pool) -> WorkerQueue:
-        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), pool.subscriptions())
+        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), pool.subscriptions(), budgets=pool.budgets)
 
     async def begin(self, queues: int, open_breakers: int, jobs: int, batch_jobs: int = 0) -> None:
         """An empty server with open breakers, jobs, and batch jobs that are kept waiting."""
@@ -150,7 +158,10 @@ class Bench:
         self.store.slowlog_reset()
 
     async def _accept(self, queue: str, count: int) -> None:
-        store, terms = JobStore(self.link), SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60)
+        store, terms = (
+            JobStore(self.link),
+            SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60, bound="9 9 0 1 0 0 - -"),
+        )
         body = {"messages": [{"role": "user", "content": "hello"}]}
         ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
         jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
@@ -209,7 +220,7 @@ async def measure(link: RedisConnection, store: Redis, turns: int, console: Cons
         console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
         for (queues, name), measured in claims.items():
             keys, rates = ("4e5f", "6a7b") if name == THREE_KEYS else (), RATES if name == LIMITS else ()
-            pool = Pool(queues, name != NO_SHARES, keys, rates)
+            pool = Pool(queues, name != NO_SHARES, keys, rates, THREE_BUDGETS if name == BUDGETS else ())
             worker = bench.worker(bare if name == NO_BREAKERS else link, pool)
             await bench.begin(queues, OPEN_BREAKERS.get(name, 0), BATCH_SIZE, BATCH_SIZE if name == BATCH_WAITS else 0)
             measured.turns.append(await bench.claims(worker))
