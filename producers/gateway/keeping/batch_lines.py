@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -24,6 +26,10 @@ from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.batches import BatchTerms
 from openfall.router_core.state.client_keys import ClientKey
 
+log = logging.getLogger("openfall.door")
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLines:
@@ -38,18 +44,30 @@ class BatchLines:
         jobs: dict[int, PreparedJob] = {}
         refused: list[JournalRow] = []
         for line in self.lines(indexes):
-            try:
-                jobs[line.index] = self._prepare(line, fleet)
-            except (Refusal, ProducerError, UnknownName) as error:
-                refusal = refusal_of_error(error)
-                assert refusal is not None
-                refused.append(self._rows.refused(line, refusal))
+            prepared = self._guarded(line, partial(self._prepare, line, fleet))
+            if isinstance(prepared, JournalRow):
+                refused.append(prepared)
+            else:
+                jobs[line.index] = prepared
         return jobs, refused
 
     def ended(self, results: Sequence[tuple[int, Result]], *, is_cancelled: bool) -> list[JournalRow]:
         """The rows of results, by the indexes of their lines."""
         lines = self.lines([index for index, _ in results])
-        return [self._row(line, result, is_cancelled) for line, (_, result) in zip(lines, results, strict=True)]
+        pairs = zip(lines, results, strict=True)
+        return [self._guarded(line, partial(self._row, line, result, is_cancelled)) for line, (_, result) in pairs]
+
+    def _guarded(self, line: Line, step: Callable[[], T]) -> T | JournalRow:
+        """A step of one line, or the row of its error. One that is not foreseen is logged, and stops no other line."""
+        try:
+            return step()
+        except (Refusal, ProducerError, UnknownName) as error:
+            refusal = refusal_of_error(error)
+        except Exception:
+            log.exception("batch %s, line %r: an unexpected error", self.terms.id, line.custom_id)
+            refusal = None
+        unexpected = Refusal("other", "an unexpected error: the log of the door has it", job_id=line.job_id)
+        return self._rows.refused(line, refusal or unexpected)
 
     def unanswered(self, indexes: Iterable[int], end: LineEnd) -> list[JournalRow]:
         return [self._rows.unanswered(line, end) for line in self.lines(list(indexes))]

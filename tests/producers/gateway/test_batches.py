@@ -274,7 +274,7 @@ def test_the_end_of_a_batch_is_a_webhook_that_the_sdk_verifies(redis_url: str, t
 
     async def main() -> Any:
         async with (
-            open_door(redis_url, tmp_path, stall if cancels else answer(COMPLETION), more=more) as door,
+            open_door(redis_url, tmp_path, stall if cancels else answer(COMPLETION), more=more, pools=("gpu",)) as door,
             openai_client(door, webhook_secret=secret) as client,
             fault_server(answer({})) as receiver,
         ):

@@ -15,13 +15,15 @@ from openfall.producers.gateway.keeping.batch_folder import batch_folder
 from openfall.producers.gateway.keeping.batch_journal import BatchJournal
 from openfall.producers.gateway.keeping.line_rows import Line, RowWriter
 from openfall.router_core.batching.journal_row import job_id_of
+from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import BatchClaim, claim_batches
+from openfall.router_core.state.jobs import end_job
 from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.door import Door, open_door, run
 from tests.producers.gateway.full_disk import full_disk
 from tests.producers.gateway.sdk_streams import openai_client
-from tests.producers.gateway.test_batches import chats, create, ended, rows
+from tests.producers.gateway.test_batches import chats, create, ended, line, rows
 
 
 class Gate:
@@ -58,13 +60,13 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
             batch_id = (await create(client, chats(4))).id
             await submitted(client, batch_id, 4)
             claim = await steal(door, batch_id)
+            journal = BatchJournal(batch_folder(door.gateway.directory.path, batch_id), claim.number, 4)
+            journal.open()
             gate.is_open.set()
             while await door.link.command("XLEN", f"{keys.INBOX}batch.{batch_id}") < 4:
                 await asyncio.sleep(0.01)
-            journal = BatchJournal(batch_folder(door.gateway.directory.path, batch_id), claim.number, 4)
-            journal.open()
-            line = Line(2, "line-2", job_id_of(batch_id, 2), {})
-            journal.add([RowWriter("openai").answered(line, {"kept": True})])
+            written = Line(2, "line-2", job_id_of(batch_id, 2), {})
+            journal.add([RowWriter("openai").answered(written, {"kept": True})])
             journal.close()
             assert (await claim.keep(lease_seconds=0)).held
             batch = await ended(client, batch_id)
@@ -188,5 +190,26 @@ def test_an_input_that_is_gone_fails_its_batch(redis_url: str, tmp_path: Path) -
             await door.gateway.keeper.release()
             batch = await ended(client, batch_id)
         assert [each.code for each in batch.errors.data] == ["input_missing"]
+
+    run(main)
+
+
+def test_an_unexpected_error_of_one_line_is_in_its_row_and_stops_no_other(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+            lines = [line("odd", "/v1/completions", prompt="x"), line("fine", "/v1/completions", prompt="y")]
+            batch_id = (await create(client, lines, "/v1/completions")).id
+            await submitted(client, batch_id, 2)
+            for index, choices in enumerate((7, [{"message": {"content": "z"}}])):
+                body = {"choices": choices}
+                result = Result(id=job_id_of(batch_id, index), status=Status.ANSWERED, body=body)
+                await end_job(door.link, result, rq_status="finished")
+            batch = await ended(client, batch_id)
+            output, errors = await rows(client, batch.output_file_id), await rows(client, batch.error_file_id)
+        assert (list(output), list(errors)) == (["fine"], ["odd"])
+        assert errors["odd"]["response"]["status_code"] == 500
+        assert "line 'odd': an unexpected error" in caplog.text
 
     run(main)
