@@ -72,7 +72,7 @@ def _responses(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]
         "output": [message_item(item_id("msg", 0, job_id), [text_part(text)])],
         "usage": {
             "input_tokens": 0,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": 0,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": 0,
