@@ -31,7 +31,7 @@ def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None)
 
     A name of the catalog wins over a pattern. Raises `UnknownName`, or `Refusal` for a name that is like none.
     """
-    if not name or name == AUTO:
+    if not name or name.removesuffix(_LATEST) == AUTO:
         return AUTO
     try:
         return _resolve(catalog, aliases, name)

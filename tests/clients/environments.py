@@ -39,7 +39,7 @@ class Client:
 _PYTEST = (
     "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto",
     "-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session",
-    "-p", "no:cacheprovider", "-rA", "--tb=short", "langchain_standard.py",
+    "-p", "no:cacheprovider", "-rA", "--tb=short",
 )  # fmt: skip
 _SCHEMATHESIS = (
     "-m", "schemathesis.cli", "run", "DOOR_URL/openapi.json", "--phases", "examples,coverage,fuzzing", "-n", "50",
@@ -50,13 +50,28 @@ _SCHEMATHESIS = (
 CLIENTS = (
     Client("openai-js", "javascript", ("openai@6.49.0",), ("openai.mjs",)),
     Client("anthropic-js", "javascript", ("@anthropic-ai/sdk@1.14.0",), ("anthropic.mjs",)),
+    Client("ollama-js", "javascript", ("ollama@0.6.4",), ("ollama.mjs",)),
     Client(
         "ai-sdk",
         "javascript",
         ("ai@6.0.326", "@ai-sdk/openai@3.0.141", "@ai-sdk/openai-compatible@2.0.92", "@ai-sdk/anthropic@3.0.140"),
         ("ai.mjs",),
     ),
-    Client("langchain", "python", ("langchain-openai==1.7.4", "langchain-tests==1.1.9"), _PYTEST, "pytest"),
+    Client(
+        "langchain",
+        "python",
+        ("langchain-openai==1.7.4", "langchain-tests==1.1.9"),
+        (*_PYTEST, "langchain_standard.py"),
+        "pytest",
+    ),
+    Client(
+        "langchain-ollama",
+        "python",
+        ("langchain-ollama==1.1.0", "langchain-tests==1.1.9"),
+        (*_PYTEST, "langchain_ollama_standard.py"),
+        "pytest",
+    ),
+    Client("llm-ollama", "python", ("llm==0.30", "httpx>=0.28,<0.29", "llm-ollama>=0.15"), ("llm_ollama_client.py",)),
     Client("pydantic-ai", "python", ("pydantic-ai-slim[openai]==1.66.0",), ("pydantic_ai_client.py",)),
     Client("instructor", "python", ("instructor==1.17.0",), ("instructor_client.py",)),
     Client("llm", "python", ("llm==0.30", "httpx>=0.28,<0.29"), ("llm_client.py",)),

@@ -126,6 +126,7 @@ def test_programs_find_at_their_start_what_they_look_for(redis_url: str, tmp_pat
             version = (await door.http.get("/api/version")).json()
             listed = [model.model for model in (await client.list()).models]
             shown, embedding = await client.show("chat"), await client.show("words:latest")
+            every = [await client.show(name) for name in listed if name]
             loaded = await client.ps()
             pulled = [part.status async for part in await client.pull("chat:latest", stream=True)]
             whole = await client.pull("chat")
@@ -138,6 +139,7 @@ def test_programs_find_at_their_start_what_they_look_for(redis_url: str, tmp_pat
         assert info["general.basename"] == "chat"
         assert {"completion", "tools"} <= set(shown.capabilities or ())
         assert embedding.capabilities == ["embedding"]
+        assert all(model.capabilities for model in every)
         assert loaded.models == []
         assert (pulled[-1], whole.status) == ("success", "success")
 
