@@ -18,7 +18,7 @@ from openfall.router_core.state.decoding import read_moment, read_number, read_t
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 WINDOWS = 4
-"""Windows that a script knows of each budget: the one in which its caller was last told the time, and further ones."""
+"""Windows that a script gets of each budget: it takes the first that has not ended on its own clock."""
 EARLIER_SECONDS = 129_600.0
 """How much earlier the first of them is: the caller's own clock may be wrong by a day before its first claim."""
 AUDIT_MS = 60_000

@@ -22,24 +22,24 @@ def bound(body, by=CATALOG, **more):
     }  # fmt: skip
 
 
-def said(content, **more):
+def request(content, **more):
     return {"messages": [{"role": "user", "content": content}], **more}
 
 
 def test_a_text_counts_its_bytes_and_a_little_more():
-    assert 200 < bound(said(TEXT))["read"] < 300
+    assert 200 < bound(request(TEXT))["read"] < 300
 
 
 def test_an_image_counts_the_most_that_a_provider_counts_and_not_its_bytes():
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
-    assert IMAGE_TOKENS < bound(said([part]))["read"] < IMAGE_TOKENS + 200
+    assert IMAGE_TOKENS < bound(request([part]))["read"] < IMAGE_TOKENS + 200
     ollama = {"messages": [{"role": "user", "content": "", "images": ["A" * 100_000]}]}
     assert IMAGE_TOKENS < bound(ollama, dialect="ollama")["read"] < IMAGE_TOKENS + 200
 
 
 def test_a_document_counts_as_much_as_one_can_have():
     part = {"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}}
-    assert bound(said([part]))["read"] > FILE_TOKENS
+    assert bound(request([part]))["read"] > FILE_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_a_document_counts_as_much_as_one_can_have():
     ],
 )
 def test_what_a_request_asks_for(body, name, value):
-    assert bound(said("hi", **body))[name] == value
+    assert bound(request("hi", **body))[name] == value
 
 
 def test_a_judge_reads_the_answers_too():
     judged = Role(chain=("small", "large"), ensemble=Ensemble(answers=2, pick=Pick.JUDGE, judge="opus"))
     by = CATALOG.model_copy(update={"roles": {"many": judged}})
-    assert bound(said("hi", max_tokens=5), by, role="many")["read"] > 48_000
-    assert bound(said("hi", max_tokens=5), by, role="many")["limit"] == 1_024
-    assert bound(said("hi"), by, role="many") | {"read": 0} == bound(said("hi"), by, role="many") | {"read": 0}
+    assert bound(request("hi", max_tokens=5), by, role="many")["read"] > 48_000
+    assert bound(request("hi", max_tokens=5), by, role="many")["limit"] == 1_024
+    assert bound(request("hi"), by, role="many") | {"read": 0} == bound(request("hi"), by, role="many") | {"read": 0}
 
 
 PAID = Prices(
