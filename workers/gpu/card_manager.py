@@ -35,6 +35,9 @@ STAND_BY_SECONDS = 2.0
 CONTENT_INTERVAL_SECONDS = 5.0
 """How often the engines are asked what they have in memory."""
 
+HANG_UP_SECONDS = 0.5
+"""After calls were put back their workers hang up within this time: until then an engine could load the model anew."""
+
 OnLoadFailed = Callable[[str, Failure, float], Awaitable[None]]
 """Called with the target, the failure and the time (server's clock) of a load that failed."""
 
@@ -69,6 +72,7 @@ class CardManager:
     _switches: dict[str, asyncio.Task[SwitchOutcome]] = field(default_factory=dict, init=False)
     _switched_at: dict[str, float] = field(default_factory=dict, init=False)
     _contents: dict[str, _Content] = field(default_factory=dict, init=False)
+    _put_back_at: dict[str, float] = field(default_factory=dict, init=False)
     _admitted: dict[str, Mapping[str, int]] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
@@ -175,7 +179,8 @@ class CardManager:
             await self.context.store.put_back(
                 self._epoch, calls, f"{plan.next_model} is wanted by an interactive caller"
             )
-            self._woken.set()
+            self._put_back_at[record.name] = time.monotonic()
+            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._woken.set)
         state.draining, state.reason = plan.draining, plan.reason
         switch = self._switch_for(record, plan, round_)
         if switch is not None:
@@ -198,6 +203,9 @@ class CardManager:
 
     def _switch_for(self, record: CardRecord, plan: CardPlan, round_: _Round) -> Switch | None:
         if plan.load is None and not plan.evict:
+            return None
+        hung_up_at = self._put_back_at.get(record.name, 0.0) + HANG_UP_SECONDS
+        if plan.evict and time.monotonic() < hung_up_at:
             return None
         alias = plan.load or plan.evict[0]
         log.info("%s: loads %s, unloads %s: %s", record.name, plan.load, ", ".join(plan.evict) or None, plan.reason)
@@ -232,7 +240,7 @@ class CardManager:
         done = []
         for verb, alias in record.orders:
             loaded = verb == "load" and (alias in models or alias in refused)
-            unloaded = verb == "unload" and (alias in plan.evict or alias not in models)
+            unloaded = verb == "unload" and alias not in models
             if loaded or unloaded or verb in ("pin", "unpin"):
                 done.append(f"{verb} {alias}")
         return done
