@@ -88,8 +88,10 @@ end
 
 -- Note that `n` jobs of a queue were leased at a backend.
 local function note_leased(capacity, name, queue, n)
-  local prefix = string.match(queue, '^(.*%.)')
-  if prefix and capacity.called[prefix] then capacity.called[prefix] = capacity.called[prefix] + n end
+  if next(capacity.called) then  -- only models on cards have slots of their own
+    local prefix = string.match(queue, '^(.*%.)')
+    if capacity.called[prefix] then capacity.called[prefix] = capacity.called[prefix] + n end
+  end
   capacity.used[name] = capacity.used[name] + n
   if capacity.not_interactive[name] and not is_interactive(queue) then
     capacity.not_interactive[name] = capacity.not_interactive[name] + n
