@@ -71,13 +71,19 @@ local function take_rq_job(id, queue, data)
   rq_jobs[#rq_jobs + 1] = {id, queue, data}
 end
 
+-- The reserve of a job that cannot be read ends: the sums of its budgets change.
+local function fall_damaged(id, queue, why)
+  if book then book.write() end
+  fall_unreadable(id, queue, why, now)
+end
+
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
     'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
-      fall_unreadable(id, queue, 'its record is gone', now)
+      fall_damaged(id, queue, 'its record is gone')
       return '?'
     end
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
@@ -93,7 +99,7 @@ local function lease(id, queue, backend, key)
   job.queue = queue_of(id, job, queue)
   local prompt = redis.call('GET', PROMPT .. id)
   if not (job.deadline and job.accepted and prompt) and queue ~= DEGRADE then
-    fall_unreadable(id, queue, unreadable_part(id, job), now)
+    fall_damaged(id, queue, unreadable_part(id, job))
     return job.producer or '?'
   end
   if job.queue ~= queue then  -- an rq tool moved it: back to the queue of its record, the only one where it may be
@@ -107,9 +113,9 @@ local function lease(id, queue, backend, key)
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
-  local charged, reserve, over = -1, nil, nil
+  local charged, reserve, over = -1, {}, nil
   note_key(capacity, backend, key)
-  if backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), id) end
+  if book and backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), id) end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
@@ -117,8 +123,7 @@ local function lease(id, queue, backend, key)
   local deliveries = (tonumber(job.deliveries) or 0) + 1
   if job.alone then redis.call('HDEL', RECORD .. id, 'alone') end
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
-    'deliveries', deliveries)
-  if reserve and reserve ~= '' then redis.call('HSET', RECORD .. id, 'reserve', reserve) end
+    'deliveries', deliveries, unpack(reserve or {}))
   redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
   if backend.card ~= '' then redis.call('HSET', CARD_USED .. backend.card, model_of(queue) .. ' ' .. urgency_of(queue), now) end
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
@@ -273,6 +278,6 @@ if #jobs == 0 then
 end
 if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)
-book.write()
+if book then book.write() end
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

@@ -40,7 +40,7 @@ end
 -- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget begins anew: it costs no
 -- claim, no fall and no settle.
 local function stays_held(id, budget, urgency)
-  if type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
+  if not book or type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
   local job = fields(RECORD .. id, 'held_for', 'held_by')
   if job.held_for ~= 'budget' then return false end
   local reserve, over = book.fits(budget.backend, urgency == 'interactive', id)

@@ -34,8 +34,8 @@ local function call_bound(price, job)
     + job.searches * price.web_search
 end
 
--- The limit of a budget, with what it was raised by.
-local function budget_limit(book, name, interactive)
+-- What a limit is raised by. It is read only when a call does not fit without it.
+local function raised_by(book, name)
   if not book.raises then
     book.raises = {}
     local rows = redis.call('HGETALL', BUDGET_RAISES)
@@ -44,35 +44,44 @@ local function budget_limit(book, name, interactive)
       if by and tonumber(ends) > book.now then book.raises[rows[i]] = tonumber(by) end
     end
   end
-  local budget = book.budgets[name]
-  return (interactive and budget.limit or budget.others_limit) + (book.raises[name] or 0)
+  return book.raises[name] or 0
 end
 
--- The window of a budget that counts a call for a job; nil: it does not count it.
+-- The window of a budget that counts a call for a job, read once for all jobs of a script; nil: it does not count it.
 local function counting_window(book, name, job)
   local budget = book.budgets[name]
   if not budget or (budget.group and budget.group ~= job.group) or (budget.role and budget.role ~= job.role)
     or (budget.task and budget.task ~= job.task) or (budget.producer and budget.producer ~= job.producer) then
     return nil
   end
-  local window = budget.windows[#budget.windows]
-  for i = #budget.windows, 1, -1 do
-    if book.now < budget.windows[i][2] then window = budget.windows[i] end
-  end
   local who = budget.each and ':' .. budget_word(job[budget.each]) or ''
-  local key = name .. ':' .. window[1] .. who
-  local row = book.rows[key]
-  if not row then
-    local sums = redis.call('HMGET', BUDGET .. key, 'spent', 'reserved', 'unconfirmed')
-    row = {key = key, shown = name .. who, name = name, ends = window[2], is_new = not (sums[1] or sums[2] or sums[3]), added = 0,
-      spent = number(sums[1], 0), reserved = number(sums[2], 0), unconfirmed = number(sums[3], 0)}
-    book.rows[key] = row
+  local shown = name .. who
+  local row = book.rows[shown]
+  if row then return row end
+  local windows = budget.windows
+  local window = windows[#windows]
+  for i = #windows, 1, -1 do
+    if book.now < windows[i][2] then window = windows[i] end
   end
+  local key = name .. ':' .. window[1] .. who
+  local sums = redis.call('HMGET', BUDGET .. key, 'spent', 'reserved', 'unconfirmed', 'calls')
+  row = {key = key, shown = shown, ends = window[2], is_new = not (sums[1] or sums[2] or sums[3]), changed = false,
+    spent = number(sums[1], 0), reserved = number(sums[2], 0), unconfirmed = number(sums[3], 0), calls = number(sums[4], 0)}
+  book.rows[shown] = row
   return row
 end
 
--- Reserve a call in every budget of a backend that counts it. Returns the reserve ('': no budget counts it); or nil and why it
--- does not fit: until, and the text that budget_book.py reads. `write_reserves` writes it, once for all calls of a script.
+-- Why a call does not fit into a budget; nil: it fits.
+local function over_cause(row, bound, limit)
+  if not bound then return 'unpriced' end
+  if bound > limit then return 'too_dear' end
+  if row.spent + row.unconfirmed + bound > limit then return 'spent' end
+  return row.spent + row.unconfirmed + row.reserved + bound > limit and 'reserved' or nil
+end
+
+-- Reserve a call in every budget of a backend that counts it. Returns the field of the job's record ({}: no budget counts it);
+-- or nil and why it does not fit: ends, and the text that budget_book.py reads. `write_reserves` writes the sums, once for all
+-- calls of a script.
 local function reserve_call(book, backend, interactive, id)
   local job, rows = budgeted_job(id), {}
   local bound, over = call_bound(backend.price, job), nil
@@ -80,59 +89,55 @@ local function reserve_call(book, backend, interactive, id)
     local row = counting_window(book, name, job)
     if row then
       rows[#rows + 1] = row
-      local limit, cause = budget_limit(book, name, interactive), nil
-      if not bound then
-        cause = 'unpriced'
-      elseif bound > limit then
-        cause = 'too_dear'
-      elseif row.spent + row.unconfirmed + bound > limit then
-        cause = 'spent'
-      elseif row.spent + row.unconfirmed + row.reserved + bound > limit then
-        cause = 'reserved'
+      local budget = book.budgets[name]
+      local limit = interactive and budget.limit or budget.others_limit
+      local cause = over_cause(row, bound, limit)
+      if cause then
+        limit = limit + raised_by(book, name)
+        cause = over_cause(row, bound, limit)
       end
       local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or row.ends
       if cause and (not over or ends > over.ends) then
-        over = {ends = ends, key = row.key, text = table.concat({row.shown, ms(ends), cause, ms(row.spent), ms(row.reserved),
+        over = {ends = ends, row = row, text = table.concat({row.shown, ms(ends), cause, ms(row.spent), ms(row.reserved),
           ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
       end
     end
   end
   if over then return nil, over end
-  if not rows[1] then return '' end
-  local words = {ms(bound)}
+  if not rows[1] then return {} end
+  local reserve = ms(bound)
   for _, row in ipairs(rows) do
-    row.reserved, row.added = row.reserved + bound, row.added + bound
-    book.calls[row.key] = (book.calls[row.key] or 0) + 1
-    words[#words + 1] = row.key
+    row.reserved, row.calls, row.changed = row.reserved + bound, row.calls + 1, true
+    reserve = reserve .. ' ' .. row.key
   end
-  return table.concat(words, ' ')
+  return {'reserve', reserve}
 end
 
 local function note_budget(row)
-  if not row.is_new then return end
   redis.call('EXPIRE', BUDGET .. row.key, BUDGET_TTL_S)
   redis.call('ZADD', BUDGETS, row.ends, row.key)
-  row.is_new = false
 end
 
+-- Write what was reserved, and forget what was read: after it another function may change the sums.
 local function write_reserves(book)
-  for key, row in pairs(book.rows) do
-    if row.added > 0 then
-      redis.call('HINCRBY', BUDGET .. key, 'reserved', ms(row.added))
-      redis.call('HINCRBY', BUDGET .. key, 'calls', book.calls[key])
-      note_budget(row)
+  for _, row in pairs(book.rows) do
+    if row.changed then
+      redis.call('HSET', BUDGET .. row.key, 'reserved', ms(row.reserved), 'calls', ms(row.calls))
+      if row.is_new then note_budget(row) end
     end
   end
+  book.rows = {}
 end
 
--- The budgets of a script (see budget_book.py), and what it has read and reserved of them. A table of functions: a function of
--- Lua may use 60 names of others.
+-- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none. A table of
+-- functions: a function of Lua may use 60 names of others.
 local function load_budgets(packed, now)
-  local book = {budgets = packed ~= '' and decode_once(packed) or {}, now = now, rows = {}, calls = {}}
+  if packed == '' then return nil end
+  local book = {budgets = decode_once(packed), now = now, rows = {}}
   function book.fits(backend, interactive, id) return reserve_call(book, backend, interactive, id) end
   function book.reserve(backend, interactive, id)
     local reserve, over = reserve_call(book, backend, interactive, id)
-    if over then redis.call('HINCRBY', BUDGET .. over.key, 'refused', 1) end
+    if over and redis.call('HINCRBY', BUDGET .. over.row.key, 'refused', 1) == 1 then note_budget(over.row) end
     return reserve, over
   end
   function book.write() write_reserves(book) end
