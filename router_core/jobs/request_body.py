@@ -50,6 +50,7 @@ def all_text(body: Body) -> Iterator[str]:
     """
     yield from _text_parts(body.get("system"))
     yield from _text_parts(body.get("instructions"))  # responses
+    yield from _text_parts(body.get("suffix"))  # ollama
     for message in _messages(body):
         texts = _texts_with_tools(message.get("content"))
         yield from (_THINKING.sub(" ", text) for text in texts) if message.get("role") == "assistant" else texts

@@ -42,7 +42,10 @@ from tests.fakes.ollama_words import (
     FOREVER,
     canonical,
     check_capabilities,
+    generated,
+    generation,
     in_dialect,
+    in_generate,
     refusal,
     seconds_of,
     with_fault,
@@ -117,16 +120,19 @@ class OllamaFake:
         return web.json_response(result | {"model_info": info, "capabilities": list(model.capabilities)})
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
-        """Loading and unloading only: a prompt is refused, which Ollama would answer."""
-        if request[_BODY].get("prompt"):
-            raise Refused(400, "the fake's /api/generate loads and unloads only")
-        result = await self._without_messages(request[_BODY])
-        return web.json_response({**{key: result[key] for key in result if key != "message"}, "response": ""})
+        """A chat of one message to the engine. Without a prompt: a load or an unload."""
+        received: dict[str, Any] = request[_BODY]
+        if not received.get("prompt"):
+            return web.json_response(generated(await self._without_messages(received), received))
+        return await self._reply(request, generation(self.model(received.get("model", "")), received))
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         received: dict[str, Any] = request[_BODY]
         if not received.get("messages"):
             return web.json_response(await self._without_messages(received))
+        return await self._reply(request, received)
+
+    async def _reply(self, request: web.Request, received: dict[str, Any]) -> web.StreamResponse:
         model = self.model(received.get("model", ""))
         check_capabilities(model, received)
         ctx = (received.get("options") or {}).get("num_ctx")
@@ -134,6 +140,8 @@ class OllamaFake:
             messages = [engine_message(message) for message in received["messages"]]
             kept = await self.engine.fitting(messages, runner.ctx, truncate=received.get("truncate") is not False)
             lines = with_fault(self.engine.chat(received, kept), model.fault)
+            if request.path == "/api/generate":
+                lines = in_generate(lines, received)
             if received.get("stream") is False:
                 return web.json_response(await _gathered(lines))
             return await _streamed(request, lines)
@@ -241,10 +249,13 @@ async def _gathered(lines: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
     async for line in lines:
         if "error" in line:
             raise Refused(500, line["error"])
-        text += line["message"]["content"]
-        thinking += line["message"].get("thinking", "")
+        part = line.get("message", line)
+        text += part.get("content", part.get("response", ""))
+        thinking += part.get("thinking", "")
         whole = line
     thought = {"thinking": thinking} if thinking else {}
+    if "message" not in whole:
+        return whole | {"response": text, **thought}
     return whole | {"message": {**whole["message"], "content": text, **thought}}
 
 

@@ -74,6 +74,32 @@ def check_capabilities(model: FakeModel, received: dict[str, Any]) -> None:
         raise Refused(400, f'"{received["model"]}" does not support thinking')
 
 
+def generation(model: FakeModel, received: dict[str, Any]) -> dict[str, Any]:
+    """A generate as a chat (server/routes.go, GenerateHandler). The engine sees the suffix after the prompt."""
+    if received.get("raw") and any(received.get(name) for name in ("template", "system", "context")):
+        raise Refused(400, "raw mode does not support template, system, or context")
+    if received.get("suffix") and "insert" not in model.capabilities:
+        raise Refused(400, f"registry.ollama.ai/library/{model.name} does not support insert")
+    system = [{"role": "system", "content": received["system"]}] if received.get("system") else []
+    user = {"role": "user", "content": received["prompt"] + received.get("suffix", "")}
+    images = {"images": received["images"]} if received.get("images") else {}
+    return received | {"messages": [*system, user | images]}
+
+
+def generated(line: dict[str, Any], received: dict[str, Any]) -> dict[str, Any]:
+    """A line of a chat as one of generate. The last has the tokens so far, but none for a raw prompt."""
+    message = line["message"]
+    texts = {"response": message["content"]} | ({"thinking": message["thinking"]} if "thinking" in message else {})
+    whole = {key: line[key] for key in line if key != "message"} | texts
+    is_answer = line.get("done_reason") in ("stop", "length")
+    return whole | ({"context": [1, 2, 3]} if is_answer and not received.get("raw") else {})
+
+
+async def in_generate(lines: AsyncIterator[dict[str, Any]], received: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async for line in lines:
+        yield line if "error" in line else generated(line, received)
+
+
 def seconds_of(result: Any) -> float | None:
     """`keep_alive`: a number of seconds, or a Go duration such as `10m` or `1h30m`; below zero: for ever."""
     if result is None or isinstance(result, int | float):

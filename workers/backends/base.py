@@ -53,7 +53,7 @@ class Request:
     @property
     def prompt(self) -> Any:
         """The private parts of the body, which only the model may read."""
-        return [self.body.get(key) for key in ("system", "messages", "instructions", "input")]
+        return [self.body.get(key) for key in ("system", "messages", "instructions", "input", "suffix")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,10 +85,10 @@ class HttpBackend:
             watch.allow_whole()
         body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_pieces)
         headers = request.wire_headers if request.dialect == self.dialect else {}
-        outcome = await self._http.complete(self._path, body, request, reader, headers)
+        outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
         if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
             body = self._learned.apply(body, request)
-            outcome = await self._http.complete(self._path, body, request, reader, headers)
+            outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
         return outcome
 
     async def embed(self, request: Request) -> Outcome:
@@ -106,6 +106,9 @@ class HttpBackend:
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
         """The translated request, with the model, the stream, and a limit if it has none."""
         raise NotImplementedError
+
+    def _path_of(self, body: Mapping[str, Any]) -> str:
+        return self._path
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         return await self._http.check_alive(self.liveness_path, timeout_s)

@@ -13,6 +13,7 @@ from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.ollama_generate import as_chat
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
@@ -27,7 +28,9 @@ from openfall.workers.backends.usage import usage_piece
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    return _as_server_error(document) if isinstance(document, Failure) else to_outcome(document)
+    if isinstance(document, Failure):
+        return _as_server_error(document)
+    return to_outcome(as_chat(document) if isinstance(document, dict) else document)
 
 
 def to_outcome(document: Any) -> Outcome:
@@ -69,6 +72,7 @@ class ChatAssembler(StreamAssembler):
         return pieces
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
+        fields = as_chat(fields)
         self._last, self.done = fields, fields.get("done") is True
         if isinstance(fields.get("logprobs"), list):
             self._logprobs += fields["logprobs"]

@@ -1,4 +1,4 @@
-"""Ollama's own protocol: chat, and the requests that only it has: list the loaded models, load one, unload one.
+"""Ollama's own protocol: chat, generate, and its own requests: list the loaded models, load one, unload one.
 
 Sources: Ollama's server/routes.go, server/sched.go and api/types.go. They imply:
 - A prompt that is too long silently loses its oldest messages, unless `truncate` is false.
@@ -22,6 +22,7 @@ from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
+from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.transport import Transport
@@ -98,11 +99,15 @@ class OllamaBackend(HttpBackend):
         for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
             if value is not None:
                 options.setdefault(name, value)
-        whole = {"truncate": False, **self._keep_alive, **translated}
+        own = as_generate(translated) if request.dialect == self.dialect else None
+        whole = {"truncate": False, **self._keep_alive, **(translated if own is None else own)}
         if self._on_card:
             whole |= self._keep_alive
             options |= {} if request.ctx is None else {"num_ctx": request.ctx}
         return {**whole, "model": request.upstream, "stream": streamed, "options": options}
+
+    def _path_of(self, body: Mapping[str, Any]) -> str:
+        return CHAT_PATH if "messages" in body else GENERATE_PATH
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """Every name that a request may use: `x:latest` is also `x`."""
@@ -140,7 +145,7 @@ class OllamaBackend(HttpBackend):
 
     async def _generate(self, body: Mapping[str, Any], timeout_s: float) -> Failure | None:
         """Load or unload a model by a generation without a prompt."""
-        response = await self._http.fetch_json("/api/generate", timeout_s, {**body, "stream": False})
+        response = await self._http.fetch_json(GENERATE_PATH, timeout_s, {**body, "stream": False})
         if isinstance(response, Failure):
             return response
         done = isinstance(response, dict) and response.get("done") is True

@@ -25,13 +25,12 @@ def line(body: Mapping[str, Any]) -> bytes:
 class OllamaAnswer:
     """One answer, whole or in lines. `generates`: in the form of `/api/generate`. `created_at`: RFC 3339.
 
-    `left_out`: the fields of the request that no model got. Tool calls come in one line, as Ollama sends them.
+    Tool calls come in one line, as Ollama sends them.
     """
 
     asked_for: str
     created_at: str
     generates: bool = False
-    left_out: tuple[str, ...] = ()
     shown: Shown = field(default_factory=Shown)
 
     media_type = NDJSON
@@ -40,7 +39,7 @@ class OllamaAnswer:
     def whole(self, result: Result, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """The answer without a stream."""
         message = dict((result.body or {}).get("message") or {"role": "assistant", "content": ""})
-        return {**self._head(message), **_counts(result), "openfall": self._receipt(receipt)}
+        return {**self._head(message), **self._last(result, receipt)}
 
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The lines for the next pieces of the answer. Calls of tools wait for the end: they are sent whole."""
@@ -56,7 +55,7 @@ class OllamaAnswer:
         calls = message.get("tool_calls") if isinstance(message, Mapping) else None
         if calls and not self.generates:
             rest += line(self._line({"content": "", "tool_calls": calls}))
-        last = {**self._line({"content": ""}), **_counts(result), "openfall": self._receipt(receipt)}
+        last = {**self._line({"content": ""}), **self._last(result, receipt)}
         return rest + line(last)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
@@ -92,8 +91,12 @@ class OllamaAnswer:
         thinking = {"thinking": message["thinking"]} if message.get("thinking") else {}
         return {**head, "response": message.get("content") or "", **thinking}
 
-    def _receipt(self, receipt: Mapping[str, Any]) -> dict[str, Any]:
-        return {**receipt, **({"left_out": list(self.left_out)} if self.left_out else {})}
+    def _last(self, result: Result, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """The end of an answer, with the state of a generate that a caller sends back, and the receipt with the fields
+        that the translated request left out."""
+        body = result.body or {}
+        state = {"context": body["context"]} if self.generates and body.get("context") else {}
+        return {**_counts(result), **state, "openfall": {**receipt, **(body.get("openfall") or {})}}
 
 
 def _counts(result: Result) -> dict[str, Any]:

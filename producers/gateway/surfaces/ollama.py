@@ -22,11 +22,16 @@ from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.embeddings import vectors_response
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.vocabulary import JobKind
+from openfall.router_core.vocabulary import GENERATE_ONLY, JobKind
 
-_NO_CHAT = ("raw", "suffix", "context", "template")
-"""Fields of generate that a chat does not have."""
-_GENERATE = frozenset({"model", "prompt", "system", "images", "stream", *_NO_CHAT})
+_GENERATE = frozenset({"prompt", "system", "images"})
+"""Fields of generate that are in the messages of a chat."""
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "raw": (bool, "true or false"),
+    "suffix": (str, "text"),
+    "template": (str, "text"),
+    "context": (list, "the list of numbers of an earlier answer"),
+}
 
 
 async def chat(exchange: Exchange) -> Response:
@@ -34,7 +39,8 @@ async def chat(exchange: Exchange) -> Response:
     body = _without_nothing(await exchange.body())
     if not body.get("messages"):
         return await _move(exchange, body, generates=False)
-    return await _answer(exchange, body, generates=False)
+    chat_body = {name: value for name, value in body.items() if name not in GENERATE_ONLY}
+    return await _answer(exchange, chat_body, generates=False)
 
 
 async def generate(exchange: Exchange) -> Response:
@@ -47,17 +53,16 @@ async def generate(exchange: Exchange) -> Response:
     system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
     images = {"images": body["images"]} if body.get("images") else {}
     messages = [*system, {"role": "user", "content": body.get("prompt", ""), **images}]
-    left_out = tuple(name for name in _NO_CHAT if body.get(name))
+    for name, (kind, words) in _TYPES.items():
+        if not isinstance(body.get(name, kind()), kind):
+            raise Refusal("bad_request", f"`{name}` must be {words}", name)
     kept = {name: value for name, value in body.items() if name not in _GENERATE}
-    whole = {**kept, "model": body.get("model"), "stream": body["stream"], "messages": messages}
-    return await _answer(exchange, whole, generates=True, left_out=left_out)
+    return await _answer(exchange, {"raw": False, **kept, "messages": messages}, generates=True)
 
 
-async def _answer(
-    exchange: Exchange, body: dict[str, Any], *, generates: bool, left_out: tuple[str, ...] = ()
-) -> Response:
+async def _answer(exchange: Exchange, body: dict[str, Any], *, generates: bool) -> Response:
     accepted = await submit(exchange, body, "ollama")
-    encoder = OllamaAnswer(accepted.asked_for, _now(), generates, left_out)
+    encoder = OllamaAnswer(accepted.asked_for, _now(), generates)
     if accepted.streams:
         return await EventStream(exchange, accepted, encoder).open()
     result = await wait_for_answer(exchange, accepted)

@@ -88,7 +88,7 @@ def test_a_call_of_a_tool_has_an_object_as_its_arguments(redis_url: str, tmp_pat
     run(main)
 
 
-def test_generate_answers_a_prompt_and_names_what_no_chat_has(redis_url: str, tmp_path: Path) -> None:
+def test_generate_answers_a_prompt_by_a_chat_of_one_message(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with ollama_door(redis_url, tmp_path, answer(COMPLETION), STREAM) as (door, client):
             whole = await client.generate(model="plain", prompt="Haruka waves", system="Be brief", suffix="}")
@@ -98,6 +98,24 @@ def test_generate_answers_a_prompt_and_names_what_no_chat_has(redis_url: str, tm
         assert whole.model_dump().get("context") is None
         assert [message["role"] for message in sent["messages"]] == ["system", "user"]
         assert "suffix" not in sent
+
+    run(main)
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+def test_the_receipt_of_a_generate_names_what_another_protocol_left_out(
+    redis_url: str, tmp_path: Path, protocol: str
+) -> None:
+    async def main() -> None:
+        message = {"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "c"}]}
+        ending = {"model": "m", "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1}}
+        reply = answer(COMPLETION if protocol == "openai" else {**message, **ending})
+        body = {"model": "plain", "prompt": "def f(", "raw": True, "suffix": "return c", "context": []}
+        async with ollama_door(redis_url, tmp_path, reply, protocol=protocol) as (door, _):
+            whole = (await door.http.post("/api/generate", json={**body, "stream": False})).json()
+            last = json.loads((await door.http.post("/api/generate", json=body)).text.splitlines()[-1])
+        assert whole["openfall"]["left_out"] == last["openfall"]["left_out"] == ["raw", "suffix"]
+        assert "context" not in whole
 
     run(main)
 

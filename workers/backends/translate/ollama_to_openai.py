@@ -1,7 +1,8 @@
 """Translates requests of Ollama's dialect into OpenAI's, and responses back. Pure.
 
 Omitted, since they only tune or concern Ollama's memory: the options that only its engines know, num_ctx, keep_alive,
-truncate, shift, and a `think` that is not a degree. Earlier thinking is omitted: see `messages_for_openai`.
+truncate, shift, and a `think` that is not a degree. The fields of generate alone are omitted, too: `openfall` of the
+response names them. Earlier thinking is omitted: see `messages_for_openai`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from openfall.router_core.vocabulary import GENERATE_ONLY
 from openfall.workers.backends.parsing import content_text
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, string, text_field, unknown
@@ -71,6 +73,8 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     logprobs = choice.get("logprobs")
     if isinstance(logprobs, Mapping) and logprobs.get("content"):
         result["logprobs"] = logprobs["content"]
+    if left_out := [name for name in GENERATE_ONLY if request.get(name)]:
+        result["openfall"] = {"left_out": left_out}
     return result | {name: count for name, count in counts.items() if count}  # Ollama omits a count of 0
 
 
