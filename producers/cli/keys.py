@@ -32,6 +32,7 @@ _RIGHTS = add_options(
         default="comment",
         help="How a stream stays open while nothing is written. `chunk`: for clients that read no comments.",
     ),
+    click.option("--webhook", metavar="URL", help="Where the ends of its batches and background Responses are posted."),
     click.option("--admin", is_flag=True, help="It sees and cancels the jobs of every key."),
 )
 
@@ -74,6 +75,7 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
         raise click.UsageError("the name of a key has 1 to 64 letters, digits, `_`, `.`, `@` or `-`") from None
     if unknown := _unknown_names(config_path, key):
         raise click.UsageError(f"--name {unknown}: there is no role, task or model of this name")
+    _check_webhook(config_path, key)
     if not with_client(config_path, lambda llm: add_key(llm.store.connection, key)):
         raise click.UsageError(f"there is a key {name!r} already: revoke it first, or choose another name")
     if as_json:
@@ -132,3 +134,11 @@ def _unknown_names(config_path: Path | None, key: ClientKey) -> str:
     catalog = load(config_path).catalog
     known = {*catalog.roles, *catalog.tasks, *catalog.models, "auto"}
     return next((name for name in key.names if name not in known), "")
+
+
+def _check_webhook(config_path: Path | None, key: ClientKey) -> None:
+    """Raises `BadRequest` for a webhook that the configuration does not permit."""
+    from openfall.config import load
+    from openfall.producers.callbacks import callback_options
+
+    callback_options({"webhook": key.webhook}, load(config_path).settings)

@@ -30,6 +30,7 @@ _SERVICE_TIERS: Mapping[str, Urgency] = {
 """The urgency of OpenAI's `service_tier`. `auto`, `scale` and Anthropic's `standard_only` say nothing about it."""
 
 _HEADER_OPTIONS = ("role", "task", "inbox", "webhook")
+_ENDPOINT_OPTIONS = ("id", "kind", "task", "expires_in", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Accepted:
 
 
 class Terms(TypedDict, total=False):
-    """What an endpoint adds to a request. `stays`: the job goes on without its caller, who has its id."""
+    """What an endpoint adds to a request. `stays`: the job goes on without its caller, who has its id. `webhook`: the
+    URL of the key, if the request names none."""
 
     id: str
     kind: JobKind
@@ -64,6 +66,7 @@ class Terms(TypedDict, total=False):
     urgency: Urgency
     expires_in: str
     stays: bool
+    webhook: str | None
 
 
 async def submit(
@@ -77,7 +80,7 @@ async def submit(
     name, of_name = split_urgency(asked_for)
     target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
     check_allowed(caller, target)
-    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "kind", "task", "expires_in")}
+    options = {key: value for key, value in terms_of_endpoint.items() if key in _ENDPOINT_OPTIONS}
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
@@ -92,7 +95,7 @@ async def submit(
         attendance = replace(attendance, ends_without_caller=False)
     await exchange.check_caller()  # its repeat may be here already
     shows_reply = could_show_reply(job)
-    receipt = await _accept(exchange, job, replace(terms, attendance=attendance))
+    receipt = await _accept(exchange, job, replace(terms, attendance=attendance, is_response=dialect == "responses"))
     exchange.job_id = receipt.id
     exchange.release_body()
     job = job.model_copy(update={"body": {}})  # a large one is not kept while its caller waits

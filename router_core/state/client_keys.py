@@ -26,7 +26,8 @@ class ClientKey(BaseModel):
 
     `names`: the roles, tasks and models that it may ask for; empty: all. `per_minute` and `in_flight` limit its
     requests; None: no limit. `canned_reply`: a request that could show it to a person gets a canned text while no model
-    can answer. `admin`: it sees the jobs of every key.
+    can answer. `webhook`: the URL for the ends of its batches and its Responses of the background, unless a request
+    names another. `admin`: it sees the jobs of every key.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -41,6 +42,7 @@ class ClientKey(BaseModel):
     in_flight: int | None = None
     canned_reply: bool = False
     keepalive: Literal["comment", "chunk", "off"] = "comment"
+    webhook: str | None = None
     admin: bool = False
 
 

@@ -55,8 +55,9 @@ LARGE_BODY_BYTES = 2**20
 class SubmitTerms:
     """How a job is accepted. `deadline` is epoch seconds on the server's clock, and wins over `expires_after_seconds`.
 
-    The result goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL); it is kept for
-    `keep_unread_seconds` until it was read. Not `has_deadline`: the caller set none, and a hold may last longer.
+    The result goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL), for `is_response` as an
+    event of OpenAI's Responses; it is kept for `keep_unread_seconds` until it was read. Not `has_deadline`: the caller
+    set none, and a hold may last longer.
     At most `max_queued` jobs of the queue may be before it; 0: any number.
 
     `prompt_tokens` is an estimate, and `answer_tokens` the caller's limit of the answer: the limits of backends count
@@ -75,6 +76,7 @@ class SubmitTerms:
     inbox: str = ""
     reply_to: bytes = b""
     webhook: str = ""
+    is_response: bool = False
     max_queued: int = 0
     prompt_tokens: int = 0
     answer_tokens: int | None = None
@@ -122,6 +124,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "has_deadline": terms.has_deadline or None,
         "inbox": terms.inbox or None,
         "webhook": terms.webhook or None,
+        "is_response": terms.is_response or None,
         "unmet": terms.unmet or None,
         **attendance_arguments(job, terms.attendance),
     }

@@ -94,12 +94,16 @@ class ClaimedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobNotification:
-    """A notification of a producer about its job. `at`: when it happened, epoch seconds."""
+    """A notification of a producer about its job. `at`: when it happened, epoch seconds.
+
+    `is_response`: an event of OpenAI's Responses.
+    """
 
     url: str
     result: Result
     reply_to: Any
     at: float
+    is_response: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +222,12 @@ async def admit_notice(link: RedisConnection, claimed: ClaimedEntry, rate: Notic
 
 async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotification | None:
     """The notification of a job. None: it is not needed any more. Raises `UnreadableEnvelope` for a newer result."""
-    fields = ("webhook", "reply", "reply_to", "held_at", "ended")
+    fields = ("webhook", "reply", "reply_to", "held_at", "ended", "is_response")
     record, result = await asyncio.gather(
         link.command("HMGET", keys.RECORD + entry.job_id, *fields),
         link.command("GET", keys.RESULT + entry.job_id),
     )
-    url, reply, reply_to, held_at, ended = record
+    url, reply, reply_to, held_at, ended, is_response = record
     packed, at = (reply, held_at) if entry.kind == DEGRADED else (result, ended)
     if not url or not packed:
         return None
@@ -232,6 +236,7 @@ async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotifi
         result=unpack_result(entry.job_id, packed),
         reply_to=read_json(reply_to),
         at=read_moment(at),
+        is_response=bool(is_response),
     )
 
 

@@ -31,6 +31,7 @@ from openfall.workers.outbox.host_backoff import HostBackoff
 from openfall.workers.outbox.notifiers.discord import DiscordNotifier
 from openfall.workers.outbox.notifiers.webhook import WebhookNotifier
 from openfall.workers.outbox.notifiers.wording import Notice, Notifier
+from openfall.workers.outbox.producer_webhook import Webhook, webhook_of_batch, webhook_of_job
 from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_and_port
 
@@ -70,15 +71,6 @@ class OutboxSettings:
     def notifiers(self) -> tuple[str, ...]:
         """The names of the configured notifiers."""
         return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
-
-
-@dataclass(frozen=True, slots=True)
-class _Webhook:
-    """What is posted to a producer. `event` is unique to the event, and the same for each try."""
-
-    url: str
-    event: str
-    body: bytes
 
 
 class OutboxDispatcher:
@@ -154,21 +146,20 @@ class OutboxDispatcher:
         if notification is None:
             await self._drop_outdated(claimed, job_entry)
             return
-        data = {**notification.result.as_json(), "reply_to": notification.reply_to}
-        body = signing.event_body(f"job.{notification.result.status}", notification.at, data)
-        event = f"{claimed.entry}:{notification.at:.3f}"  # a replayed job ends, or is held, once more
-        await self._deliver_webhook(claimed, _Webhook(notification.url, event, body))
+        webhook = webhook_of_job(claimed.entry, job_entry, notification)
+        if webhook is None:
+            await self._record(outbox.mark_delivered, claimed)
+        else:
+            await self._deliver_webhook(claimed, webhook)
 
     async def _deliver_batch(self, claimed: ClaimedEntry, batch_entry: BatchEntry) -> None:
-        """The end of a batch, in the form of OpenAI's webhooks."""
         batch = await fetch_batch(self._link, batch_entry.batch_id)
         if batch is None or batch.terms.webhook is None or batch.status not in ENDED:
             await self._record(outbox.mark_delivered, claimed)
             return
-        body = signing.openai_event(f"batch.{batch.status}", batch.moments.get(batch.status, 0.0), batch.terms.id)
-        await self._deliver_webhook(claimed, _Webhook(batch.terms.webhook, claimed.entry, body))
+        await self._deliver_webhook(claimed, webhook_of_batch(claimed.entry, batch, batch.terms.webhook))
 
-    async def _deliver_webhook(self, claimed: ClaimedEntry, webhook: _Webhook) -> None:
+    async def _deliver_webhook(self, claimed: ClaimedEntry, webhook: Webhook) -> None:
         host = host_and_port(webhook.url)
         result = await self._post(claimed, webhook, host)
         if isinstance(result, Delivered):
@@ -188,7 +179,7 @@ class OutboxDispatcher:
         else:
             await self._record(outbox.mark_delivered, claimed)
 
-    async def _post(self, claimed: ClaimedEntry, webhook: _Webhook, host: str) -> DeliveryResult:
+    async def _post(self, claimed: ClaimedEntry, webhook: Webhook, host: str) -> DeliveryResult:
         """Post to a producer's URL, unless its host is paused."""
         pause = self._host_backoff.remaining(host)
         if pause:
@@ -200,7 +191,7 @@ class OutboxDispatcher:
             self._host_backoff.record_answer(host)
         return result
 
-    async def _send(self, claimed: ClaimedEntry, webhook: _Webhook) -> Delivered | Failed:
+    async def _send(self, claimed: ClaimedEntry, webhook: Webhook) -> Delivered | Failed:
         if not self._settings.secret:
             return Failed("webhooks must be signed and no secret is configured: set `webhooks: secret`", refused=True)
         headers = signing.signed_headers(webhook.event, claimed.now, webhook.body, self._settings.secret)

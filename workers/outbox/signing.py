@@ -26,8 +26,8 @@ def event_body(event_type: str, timestamp: float, data: Mapping[str, Any]) -> by
 
 
 def openai_event(event_type: str, timestamp: float, subject_id: str) -> bytes:
-    """The body of an event in the form of OpenAI's webhooks. Its id follows from what it is about."""
-    event_id = "evt_" + blake2b(f"{event_type} {subject_id}".encode(), digest_size=12).hexdigest()
+    """The body of an event in the form of OpenAI's webhooks. Its id follows from what it is about, and when it was."""
+    event_id = "evt_" + blake2b(f"{event_type} {subject_id} {timestamp:.3f}".encode(), digest_size=12).hexdigest()
     event = {"object": "event", "id": event_id, "type": event_type, "created_at": int(timestamp)}
     return to_json({**event, "data": {"id": subject_id}})
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.jobs.response_end import response_id, response_status
 from openfall.router_core.jobs.response_items import is_own, item_id
-from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import ErrorClass
 
 _ECHOED: Mapping[str, Any] = {
@@ -44,18 +45,6 @@ ERROR_CODES: Mapping[ErrorClass, str] = {
     ErrorClass.UNSUPPORTED: "invalid_prompt",
 }
 """The codes that clients know. Every other error is `server_error`; the receipt has its cause."""
-
-_ENDS: Mapping[Status, str] = {
-    Status.ANSWERED: "completed",
-    Status.DEGRADED: "completed",
-    Status.FAILED: "failed",
-    Status.EXPIRED: "failed",
-    Status.CANCELLED: "cancelled",
-}
-
-
-def response_id(job_id: str) -> str:
-    return f"resp_{job_id}"
 
 
 def echo_of(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,13 +97,13 @@ class ResponseHead:
 
     def ended(self, result: Result, receipt: Mapping[str, Any], first_index: int = 0) -> dict[str, Any]:
         """The Response of a job that has ended. Its items count from `first_index`."""
-        status, body = _ENDS[result.status], result.body or {}
+        status, body = response_status(result), result.body or {}
         left_out = _object(body.get("openfall")).get("left_out") or []
         more: dict[str, Any] = {"openfall": {**receipt, "left_out": left_out}}
         if result.answered:
             more |= {"output": output_items(self.job_id, body, first_index), "usage": _usage(body)}
-            if body.get("status") == "incomplete":
-                status, more["incomplete_details"] = "incomplete", body.get("incomplete_details")
+            if status == "incomplete":
+                more["incomplete_details"] = body.get("incomplete_details")
             more["completed_at"] = self.created_at + round(result.took) if status == "completed" else None
         elif status == "failed":
             code = ERROR_CODES.get(result.error or ErrorClass.OTHER, "server_error")

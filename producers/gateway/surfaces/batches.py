@@ -98,7 +98,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     options["local_only"] = exchange.flag("local-only") or None
     options["urgency"] = parse_urgency(exchange.header("urgency"))
     options["wire_headers"] = pick_wire_headers(exchange.request.headers, form) or None
-    webhook = exchange.header("webhook")
+    webhook = exchange.header("webhook") or caller.webhook
     if webhook is not None:
         callback_options({"webhook": webhook}, settings)
     with disk_errors():

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from openfall.producers.gateway.conversation import input_items, listed_items, output_as_input, request_of
-from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of, response_id
+from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import EventStream
@@ -25,6 +25,7 @@ from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_input
 from openfall.producers.request import new_job_id
+from openfall.router_core.jobs.response_end import response_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.stored_responses import (
@@ -48,7 +49,7 @@ async def create(exchange: Exchange) -> Response:
     background = body.get("background") is True
     request = request_of(body, await _earlier_items(exchange, body.get("previous_response_id")))
     head = ResponseHead(new_job_id(), "", int(time.time()), echo_of(body))
-    terms: Terms = {"id": head.job_id, **_background_terms(body)} if background else {"id": head.job_id}
+    terms: Terms = {"id": head.job_id, **_background_terms(exchange, body)} if background else {"id": head.job_id}
     if background or body.get("store") is not False:
         await _store(exchange, head, request)
     accepted = await submit(exchange, request, "responses", **terms)
@@ -119,12 +120,13 @@ async def input_tokens(exchange: Exchange) -> Response:
     return json_response(answer, headers={"x-openfall-estimate": "true"})
 
 
-def _background_terms(body: Mapping[str, Any]) -> Terms:
+def _background_terms(exchange: Exchange, body: Mapping[str, Any]) -> Terms:
+    stays: Terms = {"stays": True, "webhook": exchange.caller.webhook}
     options = body.get("background_options")
     window = options.get("completion_window") if isinstance(options, Mapping) else None
     if isinstance(window, str) and window in _WINDOWS:
-        return {"stays": True, "urgency": Urgency.BATCH, "expires_in": _WINDOWS[window]}
-    return {"stays": True, "urgency": Urgency.BACKGROUND}
+        return {**stays, "urgency": Urgency.BATCH, "expires_in": _WINDOWS[window]}
+    return {**stays, "urgency": Urgency.BACKGROUND}
 
 
 async def _store(exchange: Exchange, head: ResponseHead, request: Mapping[str, Any]) -> None:

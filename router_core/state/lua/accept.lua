@@ -3,7 +3,7 @@
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
---   one), inbox?, webhook?, door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
+--   one), inbox?, webhook?, is_response? (the webhook is an event of OpenAI's Responses), door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
 --   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
 --   left_jobs? ({job, door that has no caller for it}...), is_new? (an attended job is another caller's)
 --   also unmet? (models that the job would use if their card held them)
@@ -84,6 +84,7 @@ if args.inbox or args.webhook then  -- the producer reads the result later
   add('reply_to', ARGV[5])
   add('inbox', args.inbox)
   add('webhook', args.webhook)
+  add('is_response', args.is_response and 1)
 end
 add('door', args.door)
 redis.call('HSET', RECORD .. id, unpack(record))

@@ -53,3 +53,10 @@ def test_a_wrong_name_is_answered_with_the_nearest_or_the_rule(openfall: Run) ->
 
 def test_without_keys_the_list_says_who_is_served(openfall: Run) -> None:
     assert "serves every caller" in openfall("keys").stdout
+
+
+def test_a_webhook_of_a_key_that_is_not_permitted_creates_no_key(openfall: Run) -> None:
+    refused = openfall("keys", "new", "bot", "--webhook", "http://127.0.0.1/hook")
+    assert refused.returncode == 2
+    assert "webhook" in refused.stderr
+    assert json.loads(openfall("keys", "--json").stdout) == []

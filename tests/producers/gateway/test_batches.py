@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,12 +13,11 @@ import pytest
 
 from openfall.router_core.jobs.embeddings import pack_vector
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
-from openfall.workers.outbox.url_policy import UrlPolicy
 from tests.faults import COMPLETION, answer, fault_server, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 from tests.producers.gateway.sdk_streams import TEXT, openai_client
 from tests.producers.gateway.test_embeddings import open_embedding_door, vectors
+from tests.producers.gateway.webhook_receiver import WEBHOOK_SECRET, WEBHOOKS, post_webhooks
 
 CHAT = "/v1/chat/completions"
 
@@ -269,24 +267,19 @@ def test_rows_are_read_in_the_order_of_the_input_on_request(redis_url: str, tmp_
 
 @pytest.mark.parametrize("cancels", [False, True])
 def test_the_end_of_a_batch_is_a_webhook_that_the_sdk_verifies(redis_url: str, tmp_path: Path, cancels: bool) -> None:
-    secret = "whsec_" + base64.b64encode(b"k" * 24).decode()
-    more = f"webhooks: {{private: yes, secret: {secret}}}"
-
     async def main() -> Any:
         async with (
-            open_door(redis_url, tmp_path, stall if cancels else answer(COMPLETION), more=more, pools=("gpu",)) as door,
-            openai_client(door, webhook_secret=secret) as client,
+            open_door(
+                redis_url, tmp_path, stall if cancels else answer(COMPLETION), more=WEBHOOKS, pools=("gpu",)
+            ) as door,
+            openai_client(door, webhook_secret=WEBHOOK_SECRET) as client,
             fault_server(answer({})) as receiver,
         ):
             batch = await create(client, chats(1), extra_headers={"X-Openfall-Webhook": receiver.url})
             if cancels:
                 await client.batches.cancel(batch.id)
             await ended(client, batch.id)
-            settings = OutboxSettings(secret=secret, url_policy=UrlPolicy(allow_private=True))
-            dispatcher = OutboxDispatcher(door.link, settings, jitter=lambda: 0.5)
-            await dispatcher.dispatch()
-            await dispatcher.wait_idle()
-            await dispatcher.close()
+            await post_webhooks(door)
             [call] = receiver.calls_received
             return client.webhooks.unwrap(call.body, call.headers), batch.id
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
+from openfall.router_core.vocabulary import BreakerState
 from tests.faults import COMPLETION, answer, cut_events, named_events
 from tests.native_responses import (
     CALL,
@@ -20,7 +23,7 @@ from tests.native_responses import (
     reasoning_events,
     whole_stream,
 )
-from tests.producers.gateway.door import NATIVE, Door, open_door, run
+from tests.producers.gateway.door import NATIVE, SAY, Door, open_door, run
 from tests.producers.gateway.sdk_streams import LOOK, openai_client, words
 from tests.producers.gateway.test_open_responses import check_event
 
@@ -254,17 +257,39 @@ def test_a_conversation_goes_on_over_several_responses_at_any_server(redis_url: 
     run(main)
 
 
-def test_a_response_of_another_key_or_without_store_is_no_conversation(redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", ["another key", "no store", "nobody"])
+def test_a_response_that_a_key_cannot_read_is_no_conversation(redis_url: str, tmp_path: Path, of: str) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            unstored = (
-                await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "store": False})
-            ).json()
-            for known in (unstored["id"], "resp_unknown"):
-                body = {"model": "chat", "input": "y", "previous_response_id": known}
-                refused = await door.http.post("/v1/responses", json=body)
-                error = refused.json()["error"]
-                assert (refused.status_code, error["code"]) == (400, "previous_response_not_found")
-                assert error["param"] == "previous_response_id"
+            for name in ("own", "other"):
+                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+            door.gateway.keys = await fetch_keys(door.link)
+            other = {"authorization": f"Bearer of_{'other' if of == 'another key' else 'own'}"}
+            body = {"model": "chat", "input": "x", "store": of != "no store"}
+            earlier = (await door.http.post("/v1/responses", json=body, headers=other)).json()["id"]
+            named = "resp_unknown" if of == "nobody" else earlier
+            body = {"model": "chat", "input": "y", "previous_response_id": named}
+            refused = await door.http.post("/v1/responses", json=body, headers={"authorization": "Bearer of_own"})
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"]) == (400, "previous_response_not_found")
+            assert error["param"] == "previous_response_id"
+            assert len(door.upstream.calls_received) == 1
+
+    run(main)
+
+
+def test_a_server_without_the_path_of_responses_opens_no_breaker_of_its_model(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        missing = answer({"detail": "Not Found"}, 404)
+        more = "breakers: {consecutive_failures: 1}"
+        async with open_door(
+            redis_url, tmp_path, missing, missing, answer(COMPLETION), config=NATIVE, more=more
+        ) as door:
+            response = (await door.http.post("/v1/responses", json={"model": "chat", "input": "x"})).json()
+            chat = (await door.http.post("/v1/chat/completions", json={"model": "tiny", **SAY})).json()
+            states = {breaker.state for breaker in await list_breakers(door.link)}
+        assert (response["openfall"]["model_used"], response["openfall"]["attempts"]) == ("other", 2)
+        assert chat["openfall"]["model_used"] == "tiny"
+        assert states <= {BreakerState.CLOSED}
 
     run(main)
