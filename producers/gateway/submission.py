@@ -29,6 +29,9 @@ _SERVICE_TIERS: Mapping[str, Urgency] = {
 }
 """The urgency of OpenAI's `service_tier`. `auto`, `scale` and Anthropic's `standard_only` say nothing about it."""
 
+VECTORS_KEPT_SECONDS = 120.0
+"""How long embeddings stay whose caller waits for them: they are large, and only a repeat of the request reads them."""
+
 _HEADER_OPTIONS = ("role", "task", "inbox", "webhook")
 _ENDPOINT_OPTIONS = ("id", "kind", "task", "expires_in", "webhook")
 
@@ -90,6 +93,8 @@ async def submit(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
     attendance = _attendance(gateway.callers.door, job, terms)
+    if job.kind is JobKind.EMBEDDING and attendance is not None and attendance.ends_without_caller:
+        terms = replace(terms, keep_seconds=min(terms.keep_seconds, VECTORS_KEPT_SECONDS))
     stays = bool(terms_of_endpoint.get("stays"))
     if stays and attendance is not None:
         attendance = replace(attendance, ends_without_caller=False)

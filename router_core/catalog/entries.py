@@ -172,8 +172,8 @@ class ModelSpec(CatalogEntry):
 
     @property
     def kind(self) -> JobKind:
-        """The kind of jobs that it takes."""
-        embeds = is_known_to_embed(self.upstream) if self.embeds is None else self.embeds
+        """The kind of jobs that it takes. While a file is checked, a model with a fault may have no upstream."""
+        embeds = is_known_to_embed(getattr(self, "upstream", "")) if self.embeds is None else self.embeds
         return JobKind.EMBEDDING if embeds else JobKind.COMPLETION
 
     @property

@@ -62,6 +62,7 @@ def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
             remedy = "only a server of the openai protocol takes it: remove it"
             yield CatalogProblem(f"backends.{name}.responses", remedy)
         yield from _keys(f"backends.{name}.api_keys", backend)
+        yield from _one_kind_of_engine(catalog, name) if backend.embedded else ()
 
 
 def _keys(path: str, backend: Backend) -> Iterator[CatalogProblem]:
@@ -101,6 +102,14 @@ def _speaks_anthropic(catalog: UncheckedCatalog, name: str) -> Iterator[CatalogP
         if at in catalog.backends and catalog.backends[at].protocol == "anthropic":
             why = f"{at} speaks Anthropic's protocol, which has no embeddings"
             yield CatalogProblem(f"models.{name}.backends", f"{why}: use another backend, or write embeds: no")
+
+
+def _one_kind_of_engine(catalog: UncheckedCatalog, backend: str) -> Iterator[CatalogProblem]:
+    names = {model.kind: name for name, model in catalog.models.items() if backend in model.backends}
+    if len(names) > 1:
+        both = f"{names[JobKind.EMBEDDING]} embeds and {names[JobKind.COMPLETION]} completes"
+        remedy = "an engine does one of them: add an embedded backend with its own port for the other"
+        yield CatalogProblem(f"models.{names[JobKind.EMBEDDING]}.backends", f"{both} at {backend}: {remedy}")
 
 
 def _names(catalog: UncheckedCatalog, section: str, name: str, chain: tuple[str, ...]) -> Iterator[CatalogProblem]:

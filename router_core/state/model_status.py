@@ -135,6 +135,14 @@ async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
     return frozenset(name for name, mark in zip(targets, marks, strict=True) if mark is not None)
 
 
+async def seconds_loading(link: RedisConnection, catalog: Catalog, alias: str) -> float | None:
+    """The seconds for which a model has been loading, at the backend that began first. None: it is not being loaded."""
+    names = [breaker_target(backend, alias) for backend in catalog.models[alias].backends]
+    rests = await asyncio.gather(*(link.command("PTTL", f"{keys.LOCK}loading:{name}") for name in names))
+    loading = [LOADING_TTL_SECONDS - rest_ms / 1000 for rest_ms in rests if rest_ms > 0]
+    return max(loading, default=None)
+
+
 async def _queues(link: RedisConnection, catalog: Catalog) -> dict[str, list[tuple[int, int]]]:
     """Of each model, by urgency: how many jobs wait, and how many are started."""
     queues = [catalog.queue(alias, urgency) for alias in catalog.models for urgency in Urgency]

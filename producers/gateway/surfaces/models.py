@@ -54,7 +54,10 @@ def entries(catalog: Catalog) -> Iterator[dict[str, Any]]:
     taken = {*catalog.roles, *catalog.tasks}
     if AUTO not in taken | catalog.models.keys() and catalog.models:
         writing = tuple(alias for alias, spec in catalog.models.items() if spec.kind is JobKind.COMPLETION)
-        yield _entry(catalog, AUTO, "auto", writing or tuple(catalog.models))
+        entry = _entry(catalog, AUTO, "auto", writing or tuple(catalog.models))
+        if writing and len(writing) < len(catalog.models):
+            entry["capabilities"].append("embedding")
+        yield entry
     for name in catalog.models:
         if name not in taken:
             yield _entry(catalog, name, "model", (name,))

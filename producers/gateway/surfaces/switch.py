@@ -19,7 +19,7 @@ from openfall.producers.gateway.requested_name import check_allowed, resolve_nam
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.model_status import LoadState, ModelStatus, fetch_model_status
+from openfall.router_core.state.model_status import LoadState, ModelStatus, fetch_model_status, seconds_loading
 from openfall.router_core.vocabulary import Urgency
 
 SWITCH_SECONDS = 120.0
@@ -38,6 +38,7 @@ async def status(exchange: Exchange) -> Response:
     rows, fleet = await asyncio.gather(fetch_model_status(link, catalog), fetch_status(link))
     local = [row for row in rows if catalog.is_local(row.model)]
     active, loading = _in_memory(local), _loading(local)
+    elapsed = None if loading is None else await seconds_loading(link, catalog, loading)
     own = {catalog.queue(row.model, urgency) for row in local for urgency in Urgency}
     queues = [queue for queue in fleet.queues if queue.name in own]
     oldest = [queue.oldest_seconds for queue in queues if queue.oldest_seconds is not None]
@@ -45,6 +46,7 @@ async def status(exchange: Exchange) -> Response:
         "active": active,
         "state": _state(local, active, loading),
         "switching_to": loading,
+        "elapsed_s": None if elapsed is None else round(elapsed, 1),
         "queue": {
             "waiting": sum(queue.waiting for queue in queues),
             "most": catalog.urgency[Urgency.INTERACTIVE].max_queued or None,

@@ -13,6 +13,7 @@ import pytest
 import openfall
 from openfall import Openfall
 from openfall.router_core.jobs.embeddings import pack_vector
+from openfall.router_core.state import keys
 from tests.faults import COMPLETION, Script, answer
 from tests.producers.gateway.door import Door, open_door, run
 
@@ -136,7 +137,26 @@ def test_the_list_of_models_says_which_embed(redis_url: str, tmp_path: Path) -> 
         assert listed["words"]["capabilities"] == ["embedding"]
         assert "embedding" not in listed["tiny"]["capabilities"]
         assert "words" not in listed["auto"]["openfall"]["chain"]
+        assert listed["auto"]["capabilities"] == ["completion", "tools", "embedding"]
         assert auto.json()["openfall"]["model_used"] == "words"
+
+    run(main)
+
+
+def test_vectors_that_a_caller_waits_for_are_kept_briefly_and_those_of_an_inbox_as_configured(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_embedding_door(redis_url, tmp_path, vectors([1.0])) as door:
+            body = {"model": "words", "input": "a"}
+            responses = [
+                await door.http.post("/v1/embeddings", json=body, headers=headers)
+                for headers in ({}, {"x-openfall-inbox": "later"})
+            ]
+            names = [keys.RECORD + response.headers["x-openfall-job"] for response in responses]
+            kept = [int(await door.link.command("HGET", name, "keep")) for name in names]
+        assert kept[0] == 120
+        assert kept[1] > 120
 
     run(main)
 

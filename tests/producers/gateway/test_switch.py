@@ -30,6 +30,7 @@ def test_a_switch_loads_a_model_and_the_status_shows_it(redis_url: str, tmp_path
         assert [name for name, _ in parse(streamed.text)][-1] == "ready"
         assert parse(streamed.text)[0][1]["model"] == "tiny"
         assert (status["active"], status["switching_to"]) == ("tiny", None)
+        assert status["elapsed_s"] is None
         assert status["queue"]["waiting"] == 0
 
     run(main)
@@ -43,6 +44,7 @@ def test_a_switch_beside_another_one_and_to_an_unknown_model_are_refused(redis_u
                 busy = await door.http.post("/models/switch", json={"model": "tiny"})
             unknown = await door.http.post("/models/switch", json={"model": "tiyn"})
         assert (status["switching_to"], status["state"]) == ("other", "loading")
+        assert 0 <= status["elapsed_s"] < 30
         assert (busy.status_code, busy.json()["error"]["code"]) == (409, "switching")
         assert unknown.status_code == 404
         assert "'tiny'" in unknown.json()["error"]["message"]

@@ -127,6 +127,15 @@ def test_a_model_that_embeds_cannot_be_at_a_backend_of_anthropics_protocol() -> 
         catalog(backends=backends)
 
 
+def test_an_engine_that_would_both_embed_and_complete_is_refused_with_both_models() -> None:
+    engine = Backend(url="http://127.0.0.1:8391", pool="gpu", embedded=True)
+    with pytest.raises(ValueError, match="nomic embeds and writer completes at tower: an engine does one of them"):
+        catalog(backends={**BACKENDS, "tower": engine})
+    apart = {**MODELS, "nomic": ModelSpec(upstream="nomic-embed-text", backends=("other",), context=8)}
+    backends = {**BACKENDS, "tower": engine, "other": engine.model_copy(update={"url": "http://127.0.0.1:8392"})}
+    assert catalog(backends=backends, models=apart).models["nomic"].kind is JobKind.EMBEDDING
+
+
 def test_nothing_that_concerns_texts_applies_to_vectors() -> None:
     known, answer = catalog(), Completion(text="", finish_reason="stop", body={})
     assert check_answer(answer, job(role="vectors"), known, lambda schema, value: None) is answer
