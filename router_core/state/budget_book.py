@@ -22,6 +22,8 @@ WINDOWS = 4
 EARLIER_SECONDS = 129_600.0
 """How much earlier the first of them is: the caller's own clock may be wrong by a day before its first claim."""
 AUDIT_MS = 60_000
+SUMS = ("spent", "reserved", "unconfirmed", "calls", "refused")
+"""The sums of a window, in the order of its text."""
 
 
 class BudgetBook:
@@ -106,13 +108,17 @@ async def list_budgets(link: RedisConnection, budgets: Sequence[Budget], now: fl
         own = [start] if budget.each is None else [row for row in members if row.startswith(f"{start}:")]
         limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
         for name in own:
-            row = pairs(await link.command("HGETALL", keys.BUDGET + name))
-            sums = {key: read_number(row.get(key)) for key in ("spent", "reserved", "unconfirmed", "calls", "refused")}
+            sums = _read_sums(await link.command("HGET", keys.BUDGET_SUMS, name))
             who = unquote(name.removeprefix(start).removeprefix(":").replace("=", "%"))
             states.append(
                 BudgetState(budget=budget, window=window.name, ends_at=window.ends_at, limit=limit, who=who, **sums)
             )
     return states
+
+
+def _read_sums(text: bytes | None) -> dict[str, int]:
+    """The sums of a window as budget.lua writes them; of one that has had no call, none."""
+    return dict(zip(SUMS, map(read_number, (text or b"").split(b" ")), strict=False))
 
 
 def _raised(row: bytes | None, now: float) -> int:

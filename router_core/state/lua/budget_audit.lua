@@ -1,8 +1,9 @@
+-- @include budget
 -- Compare what budgets have reserved with the reserves of the calls in flight, which are the truth, and correct it. Once for
 -- the whole fleet. A difference is an error of openfall, or damage from outside: it is counted.
 -- Arguments: check_ms (how long one audit is good)
 -- Reply: the budgets that were corrected
-local lock, BUDGET_KEPT_MS = LOCK .. 'budget-audit', 100 * 86400000
+local lock, BUDGET_KEPT_MS, MAX_REMOVED = LOCK .. 'budget-audit', 100 * 86400000, 1000
 if redis.call('EXISTS', lock) == 1 then return {} end
 redis.call('SET', lock, 1, 'PX', args.check_ms)
 local sums, corrected = {}, {}
@@ -16,11 +17,16 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
     end
   end
 end
-redis.call('ZREMRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_KEPT_MS)
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_KEPT_MS, 'LIMIT', 0, MAX_REMOVED)) do
+  redis.call('HDEL', BUDGET_SUMS, key)
+  redis.call('ZREM', BUDGETS, key)
+end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf')) do
-  local reserved, right = number(redis.call('HGET', BUDGET .. key, 'reserved'), 0), sums[key] or 0
-  if reserved ~= right then
-    redis.call('HSET', BUDGET .. key, 'reserved', ms(right))
+  local row, right = window_row(key), sums[key] or 0
+  read_sums({row}, {key})
+  if row.reserved ~= right then
+    row.reserved = right
+    write_sums({row})
     count('budget_drift')
     corrected[#corrected + 1] = key
   end

@@ -1,8 +1,42 @@
 -- Budgets. Before a call the claim reserves the most that it can cost in every budget that counts it; the script that ends
--- its lease ends the reserve. A hash BUDGET..{budget}:{window}[:{who}] has nanodollars: spent (known costs), reserved (calls
--- in flight) and unconfirmed (calls that may have been billed, and whose cost is not known). No call is made with which their
--- sum could exceed the limit. The record of a job has `reserve` while its call is in flight: '{nanodollars} {budget}...'.
-local BUDGET_TTL_S, RESERVED_RETRY_MS = 100 * 86400, 5000
+-- its lease ends the reserve. BUDGET_SUMS has a field for each {budget}:{window}[:{who}]: '{spent} {reserved} {unconfirmed}
+-- {calls} {refused}', the first three in nanodollars: known costs, calls in flight, and calls that may have been billed and
+-- whose cost is not known. No call is made with which their sum could exceed the limit. One hash, one text for each window:
+-- a script reads all windows of a call with one command, and writes them with one. The record of a job has `reserve` while
+-- its call is in flight: '{nanodollars} {budget}...'.
+local RESERVED_RETRY_MS = 5000
+
+-- A window whose sums are read with those of others.
+local function window_row(key, shown, name, ends)
+  return {key = key, shown = shown, name = name, ends = ends, spent = 0, reserved = 0, unconfirmed = 0, calls = 0, refused = 0,
+    changed = false, is_new = false}
+end
+
+-- Read the sums of windows. What cannot be read counts as nothing.
+local function read_sums(rows, keys)
+  local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
+  for i, row in ipairs(rows) do
+    local text = texts[i]
+    local spent, reserved, unconfirmed, calls, refused
+    if text then spent, reserved, unconfirmed, calls, refused = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$') end
+    if spent then
+      row.spent, row.reserved, row.unconfirmed = number(spent, 0), number(reserved, 0), number(unconfirmed, 0)
+      row.calls, row.refused = number(calls, 0), number(refused, 0)
+    else
+      row.is_new = true
+      if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
+    end
+  end
+end
+
+local function write_sums(rows)
+  local entries = {}
+  for i, row in ipairs(rows) do
+    entries[2 * i - 1] = row.key
+    entries[2 * i] = string.format('%.0f %.0f %.0f %.0f %.0f', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused)
+  end
+  redis.call('HSET', BUDGET_SUMS, unpack(entries))
+end
 
 local function budget_word(text)
   return (string.gsub(text, '[^%w_.@-]', function(c) return string.format('=%02X', string.byte(c)) end))
@@ -47,28 +81,35 @@ local function raised_by(book, name)
   return book.raises[name] or 0
 end
 
--- The window of a budget that counts a call for a job, read once for all jobs of a script; nil: it does not count it.
-local function counting_window(book, name, job)
-  local budget = book.budgets[name]
-  if not budget or (budget.group and budget.group ~= job.group) or (budget.role and budget.role ~= job.role)
-    or (budget.task and budget.task ~= job.task) or (budget.producer and budget.producer ~= job.producer) then
-    return nil
+-- Whether a budget counts a call for a job.
+local function counts_job(budget, job)
+  return budget and (not budget.group or budget.group == job.group) and (not budget.role or budget.role == job.role)
+    and (not budget.task or budget.task == job.task) and (not budget.producer or budget.producer == job.producer)
+end
+
+-- The windows of the budgets that count a call for a job, each read once for all jobs of a script.
+local function counting_windows(book, names, job)
+  local rows, unread, keys = {}, {}, {}
+  for _, name in ipairs(names) do
+    local budget = book.budgets[name]
+    if counts_job(budget, job) then
+      local who = budget.each and ':' .. budget_word(job[budget.each]) or ''
+      local shown = name .. who
+      local row = book.rows[shown]
+      if not row then
+        local windows = budget.windows
+        local window = windows[#windows]
+        for i = #windows, 1, -1 do
+          if book.now < windows[i][2] then window = windows[i] end
+        end
+        row = window_row(name .. ':' .. window[1] .. who, shown, name, window[2])
+        book.rows[shown], unread[#unread + 1], keys[#keys + 1] = row, row, row.key
+      end
+      rows[#rows + 1] = row
+    end
   end
-  local who = budget.each and ':' .. budget_word(job[budget.each]) or ''
-  local shown = name .. who
-  local row = book.rows[shown]
-  if row then return row end
-  local windows = budget.windows
-  local window = windows[#windows]
-  for i = #windows, 1, -1 do
-    if book.now < windows[i][2] then window = windows[i] end
-  end
-  local key = name .. ':' .. window[1] .. who
-  local sums = redis.call('HMGET', BUDGET .. key, 'spent', 'reserved', 'unconfirmed', 'calls')
-  row = {key = key, shown = shown, ends = window[2], is_new = not (sums[1] or sums[2] or sums[3]), changed = false,
-    spent = number(sums[1], 0), reserved = number(sums[2], 0), unconfirmed = number(sums[3], 0), calls = number(sums[4], 0)}
-  book.rows[shown] = row
-  return row
+  if unread[1] then read_sums(unread, keys) end
+  return rows
 end
 
 -- Why a call does not fit into a budget; nil: it fits.
@@ -83,24 +124,20 @@ end
 -- or nil and why it does not fit: ends, and the text that budget_book.py reads. `write_reserves` writes the sums, once for all
 -- calls of a script.
 local function reserve_call(book, backend, interactive, id)
-  local job, rows = budgeted_job(id), {}
-  local bound, over = call_bound(backend.price, job), nil
-  for _, name in ipairs(backend.budgets) do
-    local row = counting_window(book, name, job)
-    if row then
-      rows[#rows + 1] = row
-      local budget = book.budgets[name]
-      local limit = interactive and budget.limit or budget.others_limit
-      local cause = over_cause(row, bound, limit)
-      if cause then
-        limit = limit + raised_by(book, name)
-        cause = over_cause(row, bound, limit)
-      end
-      local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or row.ends
-      if cause and (not over or ends > over.ends) then
-        over = {ends = ends, row = row, text = table.concat({row.shown, ms(ends), cause, ms(row.spent), ms(row.reserved),
-          ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
-      end
+  local job = budgeted_job(id)
+  local rows, bound, over = counting_windows(book, backend.budgets, job), call_bound(backend.price, job), nil
+  for _, row in ipairs(rows) do
+    local budget = book.budgets[row.name]
+    local limit = interactive and budget.limit or budget.others_limit
+    local cause = over_cause(row, bound, limit)
+    if cause then
+      limit = limit + raised_by(book, row.name)
+      cause = over_cause(row, bound, limit)
+    end
+    local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or row.ends
+    if cause and (not over or ends > over.ends) then
+      over = {ends = ends, row = row, text = table.concat({row.shown, ms(ends), cause, ms(row.spent), ms(row.reserved),
+        ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
     end
   end
   if over then return nil, over end
@@ -113,19 +150,14 @@ local function reserve_call(book, backend, interactive, id)
   return {'reserve', reserve}
 end
 
-local function note_budget(row)
-  redis.call('EXPIRE', BUDGET .. row.key, BUDGET_TTL_S)
-  redis.call('ZADD', BUDGETS, row.ends, row.key)
-end
-
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
 local function write_reserves(book)
+  local rows = {}
   for _, row in pairs(book.rows) do
-    if row.changed then
-      redis.call('HSET', BUDGET .. row.key, 'reserved', ms(row.reserved), 'calls', ms(row.calls))
-      if row.is_new then note_budget(row) end
-    end
+    if row.changed then rows[#rows + 1] = row end
+    if row.changed and row.is_new then redis.call('ZADD', BUDGETS, row.ends, row.key) end
   end
+  if rows[1] then write_sums(rows) end
   book.rows = {}
 end
 
@@ -137,25 +169,30 @@ local function load_budgets(packed, now)
   function book.fits(backend, interactive, id) return reserve_call(book, backend, interactive, id) end
   function book.reserve(backend, interactive, id)
     local reserve, over = reserve_call(book, backend, interactive, id)
-    if over and redis.call('HINCRBY', BUDGET .. over.row.key, 'refused', 1) == 1 then note_budget(over.row) end
+    if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
     return reserve, over
   end
   function book.write() write_reserves(book) end
   return book
 end
 
+-- What a reserve is, and the windows that it is in.
+local function read_reserve(reserve)
+  local rows, keys = {}, {}
+  for key in string.gmatch(reserve, ' (%S+)') do rows[#rows + 1], keys[#keys + 1] = window_row(key), key end
+  if rows[1] then read_sums(rows, keys) end
+  return number(string.match(reserve, '^%d+'), 0), rows
+end
+
 -- End the reserve of a delivery. `cost`: what the call cost; nil: it may have been billed, and the cost is not known yet.
 local function end_reserve(id, token, reserve, cost)
   if not reserve then return end
-  local bound = number(string.match(reserve, '^%d+'), 0)
-  for key in string.gmatch(reserve, ' (%S+)') do
-    redis.call('HINCRBY', BUDGET .. key, 'reserved', ms(-bound))
-    if not cost then
-      redis.call('HINCRBY', BUDGET .. key, 'unconfirmed', ms(bound))
-    elseif cost > 0 then
-      redis.call('HINCRBY', BUDGET .. key, 'spent', ms(cost))
-    end
+  local bound, rows = read_reserve(reserve)
+  for _, row in ipairs(rows) do
+    row.reserved = math.max(0, row.reserved - bound)
+    if cost then row.spent = row.spent + cost else row.unconfirmed = row.unconfirmed + bound end
   end
+  if rows[1] then write_sums(rows) end
   redis.call('HDEL', RECORD .. id, 'reserve')
   if not cost then redis.call('HSET', RECORD .. id, 'unconfirmed:' .. (token or ''), reserve) end
   if cost and cost > bound then count('reserve_exceeded') end
@@ -166,10 +203,10 @@ local function confirm_cost(id, token, cost)
   local field = 'unconfirmed:' .. token
   local reserve = cost and redis.call('HGET', RECORD .. id, field)
   if not reserve then return end
-  local bound = number(string.match(reserve, '^%d+'), 0)
-  for key in string.gmatch(reserve, ' (%S+)') do
-    redis.call('HINCRBY', BUDGET .. key, 'unconfirmed', ms(-bound))
-    if cost > 0 then redis.call('HINCRBY', BUDGET .. key, 'spent', ms(cost)) end
+  local bound, rows = read_reserve(reserve)
+  for _, row in ipairs(rows) do
+    row.unconfirmed, row.spent = math.max(0, row.unconfirmed - bound), row.spent + cost
   end
+  if rows[1] then write_sums(rows) end
   redis.call('HDEL', RECORD .. id, field)
 end
