@@ -184,9 +184,11 @@ def _read_models(
         model = build(ModelSpec, node)
         if "backends" not in model.model_fields_set:
             continue
+        if "upstream" not in model.model_fields_set:  # it is reported: the rest of the file is checked all the same
+            model = model.model_copy(update={"upstream": ""})
         models[name] = model
         local = [backends[backend].pool for backend in model.backends if pools[backends[backend].pool].local]
-        if local and "upstream" in model.model_fields_set and model.passed_on:
+        if local and model.passed_on:
             message = f"{quoted(model.upstream)} runs in the cloud, but pool {quoted(local[0])} is local"
             remedy = "Serve it at a backend of a pool that is not local."
             node.find("upstream").report(message, remedy)

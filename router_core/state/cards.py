@@ -197,6 +197,13 @@ async def fetch_cards(link: RedisConnection, names: Iterable[str]) -> dict[str, 
     return {name: read_card_state(await link.command("HGET", keys.CARD + name, "state") or b"") for name in names}
 
 
+async def is_managed(link: RedisConnection, pool: str) -> bool:
+    """Whether a worker manages the cards of a pool now."""
+    seconds, _ = await link.command("TIME")
+    until = await link.command("HGET", keys.CARD_MANAGER + pool, "until")
+    return until is not None and read_number(until) > int(seconds) * 1000
+
+
 async def give_order(link: RedisConnection, card: str, verb: str, model: str) -> None:
     """Order the manager of a card to load, unload, pin or unpin a model."""
     seconds, micros = await link.command("TIME")

@@ -26,7 +26,9 @@ PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
 OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, OutputWriteError}
 """Errors that only the command line raises."""
 
-INTERNAL = {"InterpolationError", "JsonTooLarge", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted"}
+INTERNAL = {
+    "InterpolationError", "JsonTooLarge", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted", "EqualRequests",
+}  # fmt: skip
 """Exceptions that another one replaces before a caller sees them."""
 
 
@@ -49,6 +51,7 @@ def errors() -> list[openfall.OpenfallError]:
         openfall.PromptTooLarge(70_000, 64_000),
         openfall.RequestTooComplex("is nested more than 100 levels deep", "tools[0]"),
         openfall.NoModel("no model can be called now"),
+        openfall.NoEmbeddings("job-000005", "every call failed"),
         openfall.StillQueued("job-000001"),
         openfall.UnknownName("role", "dialog", ["dialogue"]),
         AmbiguousName("model", "claude", ["opus", "sonnet"]),

@@ -14,7 +14,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
-from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
+from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import (
     forget_health,
@@ -75,8 +75,10 @@ class ModelAdmin:
     async def _run_at(self, verb: str, alias: str, name: str, force: bool) -> Report:
         card = "" if self.catalog.models[alias].passed_on else self.catalog.card_of(name)
         if card and self.link is not None and verb in CARD_ORDERS:
-            report = await self._order(self.link, card, verb, alias)
-            return {"verb": verb, "model": alias, "backend": name, **report}
+            managed = await is_managed(self.link, self.catalog.backends[name].pool)
+            if managed or verb in ("pin", "unpin"):
+                report = await self._order(self.link, card, verb, alias, managed)
+                return {"verb": verb, "model": alias, "backend": name, **report}
         if verb in ("pin", "unpin"):
             message = "openfall decides about no card there: write vram_gb of the backend, and connect to Redis"
             return {"verb": verb, "model": alias, "backend": name, "ok": False, "message": message}
@@ -112,9 +114,11 @@ class ModelAdmin:
             await self._record_loaded(backend, name)
         return _report(failure, "is in memory")
 
-    async def _order(self, link: RedisConnection, card: str, verb: str, alias: str) -> Report:
-        """Order the manager of a card, and wait until it has carried it out."""
+    async def _order(self, link: RedisConnection, card: str, verb: str, alias: str, managed: bool) -> Report:
+        """Order the manager of a card, and wait until it has carried it out. Without a manager the order stays."""
         await give_order(link, card, verb, alias)
+        if not managed:
+            return {"ok": True, "message": f"{CARD_ORDERS[verb]} once a worker of its pool runs"}
         try:
             async with asyncio.timeout(self._load_timeout(alias)):
                 while await pending_order(link, card, verb, alias):  # noqa: ASYNC110 - another process carries it out

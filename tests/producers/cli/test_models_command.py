@@ -145,11 +145,27 @@ def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, re
         async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2")]) as fake:
             config = configured(tmp_path, tower=fake.url)
             with redis.Redis.from_url(redis_url) as store:
-                store.set("of:lock:loading:tower/small", 1)
+                store.set("of:lock:loading:tower/small", 1, ex=60)
             assert stages(await run("models", "--json", "--config", config))["small"] == "loading"
             ran = await run("models", "load", "small", "--config", config)
             assert ran.stdout == "small@tower is already being loaded\n"
             assert not [path for path, _ in fake.calls_received if path == "/api/generate"]
+
+    beside(story, openfall)
+
+
+def test_without_a_worker_a_model_of_a_card_is_loaded_by_the_command_and_a_pin_is_kept_for_it(
+    openfall: Run, redis_url: str, tmp_path: Path
+) -> None:
+    async def story(run: Any) -> None:
+        async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2")]) as fake:
+            config = configured(tmp_path, tower=f'{fake.url}", vram_gb: 16, card: "tower')
+            ran = await run("models", "load", "small", "--config", config)
+            assert (ran.returncode, ran.stdout) == (0, "small@tower is in memory\n")
+            ran = await run("models", "pin", "small", "--config", config)
+            assert ran.stdout == "small@tower never leaves its card once a worker of its pool runs\n"
+            with redis.Redis.from_url(redis_url) as store:
+                assert store.hkeys("of:card-orders:tower") == [b"pin small"]
 
     beside(story, openfall)
 
