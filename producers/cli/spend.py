@@ -49,7 +49,8 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
 
     A call without a known price counts as unknown, never as 0. `as fallback` counts the answers in place of the first
     model of the configured chain. `left home` counts those of them that came from the cloud although a local model
-    stands earlier in the chain, or were paid by the token although a free one does. --json prints one entry per day.
+    stands earlier in the chain, or were paid by the token although a free one does. --json prints one entry per day;
+    its `nusd` is the known cost in nanodollars, an integer.
     """
     entries = with_client(config_path, lambda llm: _fetch(llm, days))
     if as_json:

@@ -25,7 +25,7 @@ _SUMS = (
     "seconds",
     "input_tokens",
     "output_tokens",
-    "usd",
+    "nusd",
     "unpriced",
 )
 
@@ -34,7 +34,8 @@ _SUMS = (
 class LedgerEntry:
     """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
 
-    `usd` is the known cost; `unpriced` counts the calls without a known price. `seconds` is the sum of their times.
+    `nusd` is the known cost in nanodollars; `unpriced` counts the calls without a known price. `seconds` is the sum of
+    their times.
     `probes` counts those of the calls that were health prompts of openfall itself.
     `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
     those of them that left home: see `Substitution`.
@@ -52,8 +53,13 @@ class LedgerEntry:
     seconds: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
-    usd: float = 0.0
+    nusd: int = 0
     unpriced: int = 0
+
+    @property
+    def usd(self) -> float:
+        """The known cost for people to read; sums are made of `nusd`."""
+        return self.nusd * _NANO
 
 
 def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
@@ -100,6 +106,6 @@ def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEnt
         seconds=sums.get("ms", 0) / 1000,
         input_tokens=sums.get("in", 0),
         output_tokens=sums.get("out", 0),
-        usd=sums.get("nusd", 0) * _NANO,
+        nusd=sums.get("nusd", 0),
         unpriced=sums.get("unpriced", 0),
     )

@@ -135,7 +135,9 @@ def test_a_configuration_that_keeps_all_at_home_is_named_beside_the_switch(openf
     assert "no job leaves the local pools (set in the configuration)" in openfall("status").stdout
 
 
-def test_spend_shows_the_known_cost_and_counts_unknown_ones_apart(openfall: Run, called: Callable[..., None]) -> None:
+def test_spend_shows_the_known_cost_in_json_as_whole_nanodollars_and_counts_unknown_ones_apart(
+    openfall: Run, called: Callable[..., None]
+) -> None:
     assert "no calls" in openfall("spend").stderr
     called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
     called("opus", "api", "timeout", seconds=1.0, group="main")
@@ -164,3 +166,6 @@ def test_spend_shows_the_known_cost_and_counts_unknown_ones_apart(openfall: Run,
         ("opus", "main", 2, 1),
         ("tiny", None, 1, 0),
     }
+    costs = {entry["model"]: entry["nusd"] for entry in entries}
+    assert costs == {"opus": 10**9, "tiny": 0}
+    assert all(isinstance(cost, int) for cost in costs.values())
