@@ -12,7 +12,7 @@ from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.paths import resolve
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
-from openfall.router_core.catalog.formats import CatalogEntry, Count, Seconds
+from openfall.router_core.catalog.formats import BackendName, CatalogEntry, Count, Seconds
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
 
@@ -58,6 +58,29 @@ def _read_directory(node: Node) -> str | None:
 _directory: FieldType[str] = FieldType(_read_directory, {"type": "string"}, escape)
 
 
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+def _read_path(node: Node) -> str | None:
+    text = read_text(node)
+    if text is None or (_PATH.fullmatch(text) and not {".", ".."} & set(text.split("/"))):
+        return text
+    node.report(f"must be a path, not {quoted(text)}", "Write it whole, without a query: /v1/rerank")
+    return None
+
+
+_paths: FieldType[tuple[str, ...]] = list_of(FieldType(_read_path, pattern_shape(rf"^({_PATH.pattern})$|\$\{{")))
+
+
+class PassthroughSection(CatalogEntry):
+    """Requests that reach a backend as they are, beside the queue."""
+
+    backend: BackendName = Field(description="The backend that answers them, with its first key.")
+    paths: Annotated[tuple[str, ...], _paths] = Field(
+        (), description="The paths, below the root of the backend's address. A path that the door serves stays its own."
+    )
+
+
 class GatewaySection(CatalogEntry):
     """The HTTP door, `openfall serve`."""
 
@@ -93,4 +116,9 @@ class GatewaySection(CatalogEntry):
         200 * 10**6, description="Maximum size of the file of a batch, in bytes."
     )
     max_batch_requests: Count = Field(50_000, description="Maximum requests of a batch.")
+    passthrough: PassthroughSection | None = Field(
+        None,
+        description="`{backend, paths}`: requests to these paths reach this backend as they are. They do not wait in "
+        "the queue, use no slot and have no fallback. Without it: none.",
+    )
     processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share its addresses.")

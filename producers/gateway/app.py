@@ -38,6 +38,7 @@ from openfall.producers.gateway.surfaces import (
     ollama,
     ollama_models,
     openapi,
+    passthrough,
     responses,
     switch,
 )
@@ -79,7 +80,8 @@ class App:
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
         self._limits = KeyLimits()
-        self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in endpoints]
+        every = (*endpoints, *passthrough.endpoints_of(gateway.settings.passthrough))
+        self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

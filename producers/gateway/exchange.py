@@ -53,7 +53,7 @@ class Exchange:
 
     async def body(self) -> dict[str, Any]:
         """The JSON object of the body. Raises `Refusal`."""
-        packed = await self._read()
+        packed = await self.read_bytes()
         if len(packed) <= LARGE_BODY_BYTES:
             return _parse(packed)
         async with self.gateway.body_room.turn:
@@ -73,7 +73,8 @@ class Exchange:
         if await self.request.is_disconnected() or (connection is not None and connection.has_hung_up()):
             raise CallerLeft
 
-    async def _read(self) -> bytes:
+    async def read_bytes(self) -> bytes:
+        """The body as it is. Raises `Refusal`."""
         limit = self.gateway.settings.max_body
         declared = self.request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import aiohttp
+
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
@@ -109,6 +111,12 @@ class HttpBackend:
 
     def _path_of(self, body: Mapping[str, Any]) -> str:
         return self._path
+
+    async def pass_on(
+        self, method: str, path: str, headers: Mapping[str, str], payload: bytes
+    ) -> aiohttp.ClientResponse | Failure:
+        """The response to a request of any kind, which its reader closes. `path`: below the root, with its query."""
+        return await self._http.pass_on(method, path, headers, payload)
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         return await self._http.check_alive(self.liveness_path, timeout_s)

@@ -59,6 +59,17 @@ class HttpClient:
         outcome: Outcome = await self._send_and_read(path, payload, reader.read, headers)
         return _without_echo(outcome, request.prompt) if isinstance(outcome, Failure) else outcome
 
+    async def pass_on(
+        self, method: str, path: str, headers: Mapping[str, str], payload: bytes
+    ) -> aiohttp.ClientResponse | Failure:
+        """The response to a request that is sent as it is, with some more headers or others. Its reader closes it."""
+        whole = self._headers.copy()
+        whole.update(headers)
+        try:
+            return await self._transport.send(method, self._address.at(path), whole, payload or None)
+        except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
+            return _unsent(error)
+
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
         """The JSON of the response to a GET, or to a POST of a body. Any status but 200 is a failure."""
         return await self._call(path, None if body is None else dumps(body), timeout_s, read_json)

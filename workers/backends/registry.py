@@ -11,11 +11,12 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Protocol
 from openfall.workers.backends.anthropic_client import AnthropicBackend
 from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 
-PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBackend]] = {
+PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], HttpBackend]] = {
     "openai": lambda spec, key, transport: OpenAIBackend(spec.url, key, transport, responses=spec.responses),
     "anthropic": lambda spec, key, transport: AnthropicBackend(
         spec.url, key, transport, version=spec.api_version, bearer_only=spec.has_auth_token
@@ -38,7 +39,7 @@ def open_clients(catalog: Catalog, names: Iterable[str]) -> dict[tuple[str, str]
     }
 
 
-def open_backend(spec: Backend, transport: Transport | None = None, key: str | None = None) -> CompletionBackend:
+def open_backend(spec: Backend, transport: Transport | None = None, key: str | None = None) -> HttpBackend:
     """A client for a backend, with its first key or another `key`. It uses the caller's `transport`, if there is one,
     and closes it in the end.
 
