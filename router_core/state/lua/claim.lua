@@ -77,10 +77,12 @@ local function fall_damaged(id, queue, why)
   fall_unreadable(id, queue, why, now)
 end
 
+local MONEY_FIELDS = {'bound', 'group'}
+
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
+    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied', unpack(book and backend.budgets[1] and MONEY_FIELDS or {}))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -115,7 +117,7 @@ local function lease(id, queue, backend, key)
   local member = id .. ':' .. token
   local charged, reserve, over = -1, {}, nil
   note_key(capacity, backend, key)
-  if book and backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), id) end
+  if book and backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), job) end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)

@@ -42,15 +42,14 @@ local function budget_word(text)
   return (string.gsub(text, '[^%w_.@-]', function(c) return string.format('=%02X', string.byte(c)) end))
 end
 
--- What a job uses at most (see cost_bound.py), and whose it is. Of a job without it nothing is known.
-local function budgeted_job(id)
-  local row = redis.call('HMGET', RECORD .. id, 'bound', 'group', 'producer')
+-- What a job uses at most (see cost_bound.py), and whose it is. `record` has its bound, group and producer. Of a job without
+-- a bound nothing is known.
+local function budgeted_job(record)
   local input, output, thinking, answers, searches, dear, role, task =
-    string.match(row[1] or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) (%S+) (%S+)$')
-  local job = {group = row[2] or '-', producer = row[3] or '-', role = role or '-', task = task or '-', known = input ~= nil}
-  job.input, job.output, job.thinking = number(input, 0), number(output, 0), number(thinking, 0)
-  job.answers, job.searches, job.dear = number(answers, 1), number(searches, 0), dear == '1'
-  return job
+    string.match(record.bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) (%S+) (%S+)$')
+  return {group = record.group or '-', producer = record.producer or '-', role = role or '-', task = task or '-', known = input ~= nil,
+    input = number(input, 0), output = number(output, 0), thinking = number(thinking, 0), answers = number(answers, 1),
+    searches = number(searches, 0), dear = dear == '1'}
 end
 
 -- The most that a call can cost, in nanodollars; nil: it is not known.
@@ -123,8 +122,8 @@ end
 -- Reserve a call in every budget of a backend that counts it. Returns the field of the job's record ({}: no budget counts it);
 -- or nil and why it does not fit: ends, and the text that budget_book.py reads. `write_reserves` writes the sums, once for all
 -- calls of a script.
-local function reserve_call(book, backend, interactive, id)
-  local job = budgeted_job(id)
+local function reserve_call(book, backend, interactive, record)
+  local job = budgeted_job(record)
   local rows, bound, over = counting_windows(book, backend.budgets, job), call_bound(backend.price, job), nil
   for _, row in ipairs(rows) do
     local budget = book.budgets[row.name]
@@ -166,9 +165,9 @@ end
 local function load_budgets(packed, now)
   if packed == '' then return nil end
   local book = {budgets = decode_once(packed), now = now, rows = {}}
-  function book.fits(backend, interactive, id) return reserve_call(book, backend, interactive, id) end
-  function book.reserve(backend, interactive, id)
-    local reserve, over = reserve_call(book, backend, interactive, id)
+  function book.fits(backend, interactive, record) return reserve_call(book, backend, interactive, record) end
+  function book.reserve(backend, interactive, record)
+    local reserve, over = reserve_call(book, backend, interactive, record)
     if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
     return reserve, over
   end
@@ -176,23 +175,27 @@ local function load_budgets(packed, now)
   return book
 end
 
--- What a reserve is, and the windows that it is in.
-local function read_reserve(reserve)
-  local rows, keys = {}, {}
-  for key in string.gmatch(reserve, ' (%S+)') do rows[#rows + 1], keys[#keys + 1] = window_row(key), key end
-  if rows[1] then read_sums(rows, keys) end
-  return number(string.match(reserve, '^%d+'), 0), rows
+-- Change the sums of the windows that a reserve is in. No sum falls below 0.
+local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
+  local keys, entries = {}, {}
+  for key in string.gmatch(reserve, ' (%S+)') do keys[#keys + 1] = key end
+  if not keys[1] then return end
+  local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
+  for i, key in ipairs(keys) do
+    local spent, reserved, unconfirmed, counts = string.match(texts[i] or '', '^(%d+) (%d+) (%d+) (%d+ %d+)$')
+    if texts[i] and not spent then note_unreadable(BUDGET_SUMS .. ' ' .. key, 'cannot be read') end
+    entries[2 * i - 1] = key
+    entries[2 * i] = string.format('%.0f %.0f %.0f %s', math.max(0, number(spent, 0) + spent_by),
+      math.max(0, number(reserved, 0) + reserved_by), math.max(0, number(unconfirmed, 0) + unconfirmed_by), counts or '0 0')
+  end
+  redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
 
 -- End the reserve of a delivery. `cost`: what the call cost; nil: it may have been billed, and the cost is not known yet.
 local function end_reserve(id, token, reserve, cost)
   if not reserve then return end
-  local bound, rows = read_reserve(reserve)
-  for _, row in ipairs(rows) do
-    row.reserved = math.max(0, row.reserved - bound)
-    if cost then row.spent = row.spent + cost else row.unconfirmed = row.unconfirmed + bound end
-  end
-  if rows[1] then write_sums(rows) end
+  local bound = number(string.match(reserve, '^%d+'), 0)
+  change_sums(reserve, cost or 0, -bound, cost and 0 or bound)
   redis.call('HDEL', RECORD .. id, 'reserve')
   if not cost then redis.call('HSET', RECORD .. id, 'unconfirmed:' .. (token or ''), reserve) end
   if cost and cost > bound then count('reserve_exceeded') end
@@ -203,10 +206,6 @@ local function confirm_cost(id, token, cost)
   local field = 'unconfirmed:' .. token
   local reserve = cost and redis.call('HGET', RECORD .. id, field)
   if not reserve then return end
-  local bound, rows = read_reserve(reserve)
-  for _, row in ipairs(rows) do
-    row.unconfirmed, row.spent = math.max(0, row.unconfirmed - bound), row.spent + cost
-  end
-  if rows[1] then write_sums(rows) end
+  change_sums(reserve, cost, 0, -number(string.match(reserve, '^%d+'), 0))
   redis.call('HDEL', RECORD .. id, field)
 end
