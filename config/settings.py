@@ -21,6 +21,7 @@ from openfall.router_core.preconditions import ServerTerms
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
+RESTARTS_SUFFIX = ".restarts"
 """In the data directory: the address of the embedded Redis, while it runs."""
 
 
@@ -169,6 +170,18 @@ def redis_server(settings: Settings) -> RedisServer:
     remedy = f"Start it here with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
     elsewhere = "If `openfall up` runs in another folder, set the variable that it names when everything runs."
     raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy} {elsewhere}")
+
+
+def engine_restarts(settings: Settings) -> int | None:
+    """How often `openfall up` has started an engine of this configuration again. None: no engine runs in its data
+    directory."""
+    counts = []
+    for name in settings.engines:
+        try:
+            counts.append(int((settings.data_dir / f"{name}{RESTARTS_SUFFIX}").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue
+    return sum(counts) if counts else None
 
 
 def variable_for_other_folders(settings: Settings) -> str:

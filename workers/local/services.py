@@ -13,6 +13,7 @@ from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
+from openfall.workers.local.pidfile import write_private
 from openfall.workers.local.valkey import Valkey, start_valkey
 
 Report = Callable[[dict[str, Any]], None]
@@ -114,9 +115,12 @@ class EngineService:
     def __init__(self, spec: EngineSpec, data: Path) -> None:
         self.spec, self.data = spec, data
         self.what, self.notice = spec.label, spec.notice
+        self._starts = 0
 
     async def start(self, report: Report) -> Started:
         engine = await start_engine(self.spec, self.data)
+        write_private(self.data / f"{self.spec.name}.restarts", f"{self._starts}\n")  # read by the HTTP door
+        self._starts += 1
         fields = {"url": engine.url, "adopted": engine.adopted}
         return Started(child=engine.child, fields=fields, stop=lambda hurry: engine.stop())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
+from openfall.config.settings import engine_restarts
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.event_stream import HEADERS
@@ -52,6 +53,7 @@ async def status(exchange: Exchange) -> Response:
             "most": catalog.urgency[Urgency.INTERACTIVE].max_queued or None,
             "oldest_s": max(oldest, default=None),
         },
+        "restarts": await asyncio.to_thread(engine_restarts, client.config.settings),
         "backend": _backend(local, active),
     })  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.state.model_status import note_loading
 from tests.faults import answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.door import CONFIG, open_door, run
 
 LOADED = answer({"done": True, "models": [{"name": "tiny-1", "size": 1, "size_vram": 1}]})
 
@@ -63,5 +63,19 @@ def test_a_model_that_does_not_load_is_an_error_in_a_response_and_in_events(redi
         name, body = parse(streamed.text)[-1]
         assert (failed.status_code, failed.json()["error"]["code"]) == (503, "no_vram")
         assert (name, body["error"]["code"]) == ("failed", "no_vram")
+
+    run(main)
+
+
+def test_the_status_counts_the_restarts_of_the_engines_of_openfall_up(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        config = CONFIG.replace("slots: 64", "slots: 64, embedded: yes")
+        async with open_door(redis_url, tmp_path, LOADED, config=config, pools=()) as door:
+            before = (await door.http.get("/models/status")).json()
+            data = door.gateway.config.settings.data_dir
+            data.mkdir(parents=True, exist_ok=True)
+            (data / "rack.restarts").write_text("3\n")
+            after = (await door.http.get("/models/status")).json()
+        assert (before["restarts"], after["restarts"]) == (None, 3)
 
     run(main)

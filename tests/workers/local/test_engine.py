@@ -17,6 +17,7 @@ from openfall.workers.backends.registry import open_backend
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.engine_process import main
 from openfall.workers.local.errors import LocalError
+from openfall.workers.local.services import EngineService
 
 T = TypeVar("T")
 
@@ -61,6 +62,18 @@ def test_an_engine_with_other_options_is_replaced(data: Path, model: Path, port:
         await second.stop()
 
     run(story())
+
+
+def test_a_service_counts_the_restarts_of_its_engine(data: Path, model: Path, port: int) -> None:
+    async def work() -> list[str]:
+        service, counts = EngineService(spec(model, port), data), []
+        for _ in range(2):
+            started = await service.start(lambda event: None)
+            counts.append((data / f"{service.spec.name}.restarts").read_text())
+            await started.stop(asyncio.Event())
+        return counts
+
+    assert run(work()) == ["0\n", "1\n"]
 
 
 def test_a_taken_port_is_named_with_the_remedy(data: Path, model: Path) -> None:
