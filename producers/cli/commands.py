@@ -30,6 +30,7 @@ COMMANDS = {
     "breakers": "List breakers; force one open or closed; reset it.",
     "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
     "spend": "Show calls and their cost.",
+    "usage": "Sum up calls, tokens and cost by model, backend, group or day.",
     "budgets": "List budgets; raise one for a while.",
     "held": "List held jobs; replay, drop or export them.",
     "inbox": "Show the results in an inbox.",

@@ -34,15 +34,17 @@ COLUMNS = (
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
 
-
-@click.command()
-@click.option(
+days_option = click.option(
     "--days",
     type=click.IntRange(1, RETENTION_DAYS),
     default=1,
     show_default=True,
     help="Number of days, including today (UTC).",
 )
+
+
+@click.command()
+@days_option
 @common_options
 def spend(days: int, config_path: Path | None, as_json: bool) -> None:
     """Show calls and their cost, by model, backend and group.
@@ -52,7 +54,7 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
     stands earlier in the chain, or were paid by the token although a free one does. --json prints one entry per day;
     its `nusd` is the known cost in nanodollars, an integer.
     """
-    entries = with_client(config_path, lambda llm: _fetch(llm, days))
+    entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
     if as_json:
         show_json([asdict(entry) for entry in entries])
     elif not entries:
@@ -61,7 +63,8 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
         show_table(COLUMNS, _rows(entries))
 
 
-async def _fetch(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
+async def fetch_entries(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
+    """The entries of the last days."""
     from openfall.router_core.state.ledger import read_ledger
     from openfall.router_core.state.model_status import ledger_day
 

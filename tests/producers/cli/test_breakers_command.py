@@ -169,3 +169,22 @@ def test_spend_shows_the_known_cost_in_json_as_whole_nanodollars_and_counts_unkn
     costs = {entry["model"]: entry["nusd"] for entry in entries}
     assert costs == {"opus": 10**9, "tiny": 0}
     assert all(isinstance(cost, int) for cost in costs.values())
+
+
+def test_usage_sums_up_calls_tokens_and_whole_nanodollars_by_what_is_named(
+    openfall: Run, called: Callable[..., None]
+) -> None:
+    assert "no calls" in openfall("usage").stderr
+    called("opus", "api", input_tokens=100_000, output_tokens=20_000, group="main")
+    called("opus", "api-2", "timeout", group="main")
+    called("tiny", "rack", input_tokens=7, output_tokens=9)
+    opus, tiny = json.loads(openfall("usage", "--json").stdout)
+    assert opus == {
+        "name": "opus", "calls": 2, "answered": 1, "failed": 1, "probes": 0,
+        "input_tokens": 100_000, "output_tokens": 20_000, "nusd": 10**9, "unpriced": 1,
+    }  # fmt: skip
+    assert (tiny["name"], tiny["answered"], tiny["nusd"]) == ("tiny", 1, 0)
+    groups = json.loads(openfall("usage", "--by", "group", "--json").stdout)
+    assert [(row["name"], row["calls"]) for row in groups] == [("main", 2), (None, 1)]
+    shown = openfall("usage", "--by", "day", "--days", "7").stdout.strip()
+    assert shown.splitlines()[-1].split()[1:5] == ["3", "2", "1", "0"]
