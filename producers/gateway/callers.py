@@ -1,7 +1,7 @@
 """The callers of one process of the door: which jobs they wait for, and what happens when they leave.
 
-Doors ask each other whether a caller still waits, on the channel of their names: a request that comes again at another
-process is told from a second one of the same kind.
+Doors ask each other whether a caller still waits, on the channel of their names: so a repeat at another
+process differs from a second request of the same kind.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
 
 NO_WORKER_SECONDS = 5.0
-"""A caller who waits for longer is told if no worker runs."""
+"""A caller who waits for longer learns whether a worker runs."""
 
 
 async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:

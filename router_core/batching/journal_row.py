@@ -35,7 +35,7 @@ class JournalRow:
 
 
 def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
-    """None: the row was cut short, or is none of a batch of so many lines."""
+    """None: the row was cut short, or belongs to no line of a batch of `lines` lines."""
     match = _ROW.fullmatch(row)
     if match is None or int(match[1]) >= lines:
         return None

@@ -26,7 +26,7 @@ from openfall.router_core.placement.residence import Departure, Residence
 
 DEFAULT_POLICY = PlacementPolicy()
 MAX_COMPARED = 6
-"""Up to so many models that could leave, all sets of them are compared; of more, the cheapest leave."""
+"""If at most this number of models could leave, all sets of them are compared. Of more, the cheapest leave."""
 _ROUNDING_GB = 1e-9
 
 

@@ -127,7 +127,7 @@ def _raised(row: bytes | None, now: float) -> int:
 
 
 async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> None:
-    """Raise the limit of a budget by so many nanodollars, until a moment (epoch seconds)."""
+    """Raise the limit of a budget by `by` nanodollars, until a moment (epoch seconds)."""
     await link.command("HSET", keys.BUDGET_RAISES, name, f"{by} {int(until * 1000)}")
 
 

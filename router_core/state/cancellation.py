@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def keep_cancel() -> Iterator[None]:
-    """Raise `CancelledError` at the end if the task was cancelled within, and whoever was awaited swallowed it.
+    """Raise `CancelledError` at the end if the task was cancelled within, and the awaited call swallowed it.
 
     A caller's time limit cancels only once: without it the task would wait for ever.
     """

@@ -64,7 +64,7 @@ def _event(row: bytes) -> dict[str, Any]:
 
 
 class Listener(Protocol):
-    """Who is told of the events of a job."""
+    """Receives the announcements of a job's events."""
 
     def announce(self, announced: Announcement) -> None: ...
 

@@ -26,7 +26,7 @@ SLOTS = 32
 LATENCY_MS = 20.0
 DOORS = 2
 BAD_EVERY = 50
-"""Every so many lines one cannot be answered, and belongs into the error file."""
+"""One in this number of lines cannot be answered, and belongs into the error file."""
 STEP_DEATH = 0.004
 """The chance that a door dies at a step of its keeper."""
 WORKER_KILL_SECONDS = 6.0

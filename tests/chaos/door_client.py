@@ -29,7 +29,7 @@ MAX_PAUSE_SECONDS = 4.0
 READ_TIMEOUT_SECONDS = 90.0
 LEAVE_SECONDS = 0.15
 RESUMED_AT_EVERY_DOOR = 8
-"""One Response of the background in so many is read again at every door, from its first event on."""
+"""One in this number of background Responses is read again at every door, from its first event on."""
 
 
 class Broken(Exception):

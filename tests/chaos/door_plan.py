@@ -16,7 +16,7 @@ FAULTS_EVERY_SECONDS = {"door": 11.0, "client": 13.0, "worker": 17.0, "restart":
 FROZEN_SECONDS = 20.0
 """A door stands still for longer than a lease of attendance."""
 LEAST = {"door": 2, "freeze": 0}
-"""Of these faults there are so many in a small run; of each other one."""
+"""The number of these faults in a small run; it has one of each other."""
 AWAY_SECONDS = 5.0
 """How long the upstream is away: its jobs fall and are held."""
 

@@ -17,7 +17,7 @@ log = logging.getLogger("openfall.cards")
 UNLOAD_TIMEOUT_SECONDS = 30.0
 LOAD_GRACE_SECONDS = 30.0
 LOAD_FACTOR = 4
-"""A load may take so many times its usual time, and the grace."""
+"""A load may take this multiple of its usual time, and the grace."""
 FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS = 60.0, 600.0
 MAX_MEASURED_LOADS = 5
 

@@ -27,7 +27,7 @@ ASSUMED_CALL_SECONDS = 5.0
 UNMET_SECONDS = 60.0
 """How long a job that went elsewhere for want of a model counts."""
 UNMET_JOBS = 2
-"""So many of them count as one background job."""
+"""This number of them counts as one background job."""
 RANKS = {urgency: rank for rank, urgency in enumerate(Urgency)}
 
 LatencyOf = Callable[[str], float | None]
