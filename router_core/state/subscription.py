@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 from typing import Any
 
@@ -16,6 +16,7 @@ from openfall.router_core.deciding.breaker import breaker_target, credential_tar
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 
+_TERMS = frozenset({"budgets", "price"})
 PROBE_GRACE_SECONDS = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
 
@@ -92,15 +93,28 @@ def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity
 
 def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
     """What stays the same over a worker's claims, as claim.lua reads it."""
+    terms = list(dict.fromkeys((at.budgets, at.price) for queue in queues for at in queue.backends if at.budgets))
+    numbers = {pair: number for number, pair in enumerate(terms, start=1)}
     return to_json({
         "pool": who.pool,
         "is_local": who.local,
         "has_cards": any(backend.card for queue in queues for backend in queue.backends),
         "max_history": MAX_BREAKER_HISTORY,
-        "queues": [{"name": queue.queue, "backends": queue.backends} for queue in queues],
+        "queues": [
+            {"name": queue.queue, "backends": [_seat(backend, numbers) for backend in queue.backends]}
+            for queue in queues
+        ],
+        "terms": [{"budgets": budgets, "price": price} for budgets, price in terms],
         "shares": _shares(queues),
         "places": _probe_places(queues),
     })  # fmt: skip
+
+
+def _seat(backend: BackendCapacity, numbers: dict[tuple[tuple[str, ...], CallPrice | None], int]) -> dict[str, Any]:
+    """A backend, with the number of its budgets and price among `terms` (0: no budget): many backends share them, and
+    a claim gets slower with the size of what it reads."""
+    seat = {field.name: getattr(backend, field.name) for field in fields(backend) if field.name not in _TERMS}
+    return {**seat, "terms": numbers.get((backend.budgets, backend.price), 0)}
 
 
 def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[str, Any]]]:
@@ -114,7 +128,13 @@ def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[st
             targets = {breaker_target(backend.name, model): backend.keys}
             targets |= {credential_target(key): (key,) for key in backend.keys}
             for target, keys in targets.items():
-                place = {"backend": backend, "model": model, "keys": keys, "lease_ms": lease_ms, "order": next(order)}
+                place = {
+                    "backend": _seat(backend, {}),
+                    "model": model,
+                    "keys": keys,
+                    "lease_ms": lease_ms,
+                    "order": next(order),
+                }
                 places.setdefault(target, {}).setdefault(backend.name, place)
     return {target: list(by_backend.values()) for target, by_backend in places.items()}
 

@@ -14,7 +14,7 @@
 --   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
 --   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
 -- Bodies: the worker's subscription, JSON: pool, is_local, has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
---   slots, keys, reserved, rates, answer_tokens, card, model_slots}...}), shares ({urgency, share, first, last}: see fair_share.lua), places
+--   slots, keys, reserved, rates, answer_tokens, card, model_slots, terms (0: no budget)}...}), terms ({budgets, price}...), shares ({urgency, share, first, last}: see fair_share.lua), places
 --   by target
 --   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets ('' or JSON: see budget_book.py)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
@@ -82,7 +82,7 @@ local MONEY_FIELDS = {'bound', 'group'}
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied', unpack(book and backend.budgets[1] and MONEY_FIELDS or {}))
+    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or {}))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -117,7 +117,7 @@ local function lease(id, queue, backend, key)
   local member = id .. ':' .. token
   local charged, reserve, over = -1, {}, nil
   note_key(capacity, backend, key)
-  if book and backend.budgets[1] then reserve, over = book.reserve(backend, is_interactive(queue), job) end
+  if book and backend.terms > 0 then reserve, over = book.reserve(subscription.terms[backend.terms], is_interactive(queue), job) end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)

@@ -119,12 +119,12 @@ local function over_cause(row, bound, limit)
   return row.spent + row.unconfirmed + row.reserved + bound > limit and 'reserved' or nil
 end
 
--- Reserve a call in every budget of a backend that counts it. Returns the field of the job's record ({}: no budget counts it);
--- or nil and why it does not fit: ends, and the text that budget_book.py reads. `write_reserves` writes the sums, once for all
--- calls of a script.
-local function reserve_call(book, backend, interactive, record)
+-- Reserve a call in every budget that counts it. `terms`: the budgets and the price of a backend. Returns the field of the
+-- job's record ({}: no budget counts it); or nil and why it does not fit: ends, and the text that budget_book.py reads.
+-- `write_reserves` writes the sums, once for all calls of a script.
+local function reserve_call(book, terms, interactive, record)
   local job = budgeted_job(record)
-  local rows, bound, over = counting_windows(book, backend.budgets, job), call_bound(backend.price, job), nil
+  local rows, bound, over = counting_windows(book, terms.budgets, job), call_bound(terms.price, job), nil
   for _, row in ipairs(rows) do
     local budget = book.budgets[row.name]
     local limit = interactive and budget.limit or budget.others_limit
@@ -165,9 +165,9 @@ end
 local function load_budgets(packed, now)
   if packed == '' then return nil end
   local book = {budgets = decode_once(packed), now = now, rows = {}}
-  function book.fits(backend, interactive, record) return reserve_call(book, backend, interactive, record) end
-  function book.reserve(backend, interactive, record)
-    local reserve, over = reserve_call(book, backend, interactive, record)
+  function book.fits(terms, interactive, record) return reserve_call(book, terms, interactive, record) end
+  function book.reserve(terms, interactive, record)
+    local reserve, over = reserve_call(book, terms, interactive, record)
     if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
     return reserve, over
   end
