@@ -166,3 +166,15 @@ class Remedy(StrEnum):
     CANNED_REPLY = "canned_reply"  # a text from the configuration
     HOLD = "hold"  # the job waits for its own models; a reply before it is an interim reply
     FAIL = "fail"  # the job ends, failed
+
+
+class LoadState(StrEnum):
+    """The state of a model at one backend."""
+
+    NOT_LOADED = "not_loaded"
+    LOADING = "loading"
+    READY = "ready"
+    IN_USE = "in_use"
+    CLOSING = "closing"  # it gets no new call and leaves its card, or is being unloaded
+    ERROR = "error"  # its breaker is open, its key is parked, its health check or its last load failed
+    UNKNOWN = "unknown"  # no recent report or call

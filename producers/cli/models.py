@@ -48,7 +48,8 @@ _backend_option = click.option("--backend", metavar="NAME", help="Only at this b
 def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List models: state, waiting jobs, calls and cost of today (UTC).
 
-    A state is not_loaded, loading, ready, in_use, error, or unknown without a recent report. Models that an Ollama has
+    A state is not_loaded, loading, ready, in_use, closing (it leaves its card), error, or unknown
+    without a recent report. Models that an Ollama has
     and the configuration does not name follow at the end.
     """
     if ctx.invoked_subcommand is not None:
@@ -76,7 +77,7 @@ def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             "" if number else row.model,
             at.backend,
             catalog.pool_of(row.model),
-            at.load_state,
+            at.load_state + ("" if at.state_seconds is None else f" for {format_age(at.state_seconds)}"),
             spec.context,
             _lacking(spec),
             "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
+from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_status import StateOnCard, fetch_managed_cards, state_on_card
 from openfall.router_core.state.fleet_flags import remembered_load_errors, remembered_other_models, try_lock
 from openfall.router_core.state.fleet_snapshot import (
     HEALTH_TTL_SECONDS,
@@ -24,27 +25,17 @@ from openfall.router_core.state.fleet_snapshot import (
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.waiting_jobs import count_waiting
-from openfall.router_core.vocabulary import BlockReason, Urgency
+from openfall.router_core.vocabulary import BlockReason, LoadState, Urgency
 
 LOADING_TTL_SECONDS = 900.0
 """Seconds after which a load counts as over: its loader has died."""
 
 
-class LoadState(StrEnum):
-    """The state of a model at one backend."""
-
-    NOT_LOADED = "not_loaded"
-    LOADING = "loading"
-    READY = "ready"
-    IN_USE = "in_use"
-    ERROR = "error"  # its breaker is open, its key is parked, its health check or its last load failed
-    UNKNOWN = "unknown"  # no recent report or call
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAtBackend:
-    """One model at one backend. `why`: what is wrong, if anything is. `keys`: for each key of the backend, in the order
-    of the file, what blocks it (empty: nothing). `health`: the last health check.
+    """One model at one backend. `why`: what is wrong, or why it moves. `state_seconds`: for how long a model on
+    a card has had its state; None: unknown, or it is on no card. `keys`: for each key of the backend, in the order of
+    the file, what blocks it (empty: nothing). `health`: the last health check.
 
     `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC); `latency`, `recent_calls` and `slow_calls`
     (longer than its `slow_after`) are of the last minutes.
@@ -53,6 +44,7 @@ class ModelAtBackend:
     model: str
     backend: str
     load_state: LoadState
+    state_seconds: float | None
     why: str
     keys: tuple[str, ...]
     free_slots: int
@@ -99,14 +91,15 @@ async def fetch_other_models(link: RedisConnection, catalog: Catalog) -> list[Ot
 
 async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
     """Every model of the catalog, in its order."""
-    snapshot, queues, loading, load_errors = await asyncio.gather(
+    snapshot, queues, loading, load_errors, cards = await asyncio.gather(
         fetch_fleet_snapshot(link, catalog),
         _queues(link, catalog),
         _loading(link, catalog),
         remembered_load_errors(link),
+        fetch_managed_cards(link, catalog),
     )
     entries = await read_ledger(link, [ledger_day(snapshot.now)])
-    facts = _Facts(catalog, snapshot, loading, load_errors, entries)
+    facts = _Facts(catalog, snapshot, loading, load_errors, cards, entries)
     return [facts.model(alias, queues[alias]) for alias in catalog.models]
 
 
@@ -162,6 +155,8 @@ class _Facts:
     snapshot: FleetSnapshot
     loading: frozenset[str]
     load_errors: Mapping[str, Mapping[str, Any]]
+    cards: Mapping[str, CardState]
+    """Those that a worker manages."""
     entries: list[LedgerEntry]
 
     def model(self, alias: str, queues: list[tuple[int, int]]) -> ModelStatus:
@@ -177,13 +172,14 @@ class _Facts:
 
     def _at_backend(self, alias: str, backend: BackendState, started: int) -> ModelAtBackend:
         name = breaker_target(backend.name, alias)
-        load_state = LoadState.LOADING if name in self.loading else self._load_state(alias, backend, started)
+        state = self._state(alias, backend, started)
         rows = [entry for entry in self.entries if (entry.model, entry.backend) == (alias, backend.name)]
         return ModelAtBackend(
             model=alias,
             backend=backend.name,
-            load_state=load_state,
-            why=backend.trouble or self._load_error(alias, backend),
+            load_state=state.load_state,
+            state_seconds=None if state.since is None else max(0.0, self.snapshot.now - state.since),
+            why=state.why,
             keys=tuple(key.trouble for key in backend.keys if key.credential),
             free_slots=backend.free_slots,
             latency=backend.latency,
@@ -197,6 +193,18 @@ class _Facts:
             unpriced=sum(row.unpriced for row in rows),
         )
 
+    def _state(self, alias: str, backend: BackendState, started: int) -> StateOnCard:
+        trouble = backend.trouble or self._load_error(alias, backend)
+        if breaker_target(backend.name, alias) in self.loading:
+            return StateOnCard(LoadState.LOADING, None, trouble)
+        card = self.cards.get(self.catalog.card_of(backend.name) or "")
+        if card is None or self.catalog.models[alias].passed_on:
+            return StateOnCard(self._load_state(alias, backend, started), None, trouble)
+        state = state_on_card(card, alias, self.snapshot.now, in_use=started > 0)
+        if _is_blocked(backend) and state.load_state not in (LoadState.LOADING, LoadState.CLOSING):
+            return StateOnCard(LoadState.ERROR, state.since if state.load_state is LoadState.ERROR else None, trouble)
+        return replace(state, why=state.why or backend.trouble)
+
     def _may_be_in_memory(self, alias: str) -> bool:
         """Whether a backend of a model has it in memory, or does not say."""
         spec = self.catalog.models[alias]
@@ -209,7 +217,7 @@ class _Facts:
         return "" if error is None or in_memory else f"its last load failed: {error.get('detail')}"
 
     def _load_state(self, alias: str, backend: BackendState, started: int) -> LoadState:
-        if backend.blocked is not None and backend.blocked.reason is not BlockReason.COOLDOWN:
+        if _is_blocked(backend):
             return LoadState.ERROR
         if started:
             return LoadState.IN_USE if self._may_be_in_memory(alias) else LoadState.LOADING
@@ -220,4 +228,18 @@ class _Facts:
             return LoadState.READY if self.catalog.models[alias].upstream in loaded else LoadState.NOT_LOADED
         check = self.snapshot.health.get(breaker_target(backend.name, alias))
         is_well = check is not None and check["ok"] and self.snapshot.now - check["at"] <= HEALTH_TTL_SECONDS
-        return LoadState.READY if is_well or backend.calls > backend.failed else LoadState.UNKNOWN
+        if is_well or backend.calls > backend.failed:
+            return LoadState.READY
+        return self._state_without_report(alias, backend)
+
+    def _state_without_report(self, alias: str, backend: BackendState) -> LoadState:
+        """An embedded engine has its model in memory as long as it runs; it runs with the workers of its pool."""
+        if not self.catalog.backends[backend.name].embedded:
+            return LoadState.UNKNOWN
+        blocked = self.snapshot.fleet_state(Urgency.BACKGROUND).model(alias).blocked
+        is_served = blocked is None or blocked.reason is not BlockReason.NO_WORKER
+        return LoadState.READY if is_served else LoadState.NOT_LOADED
+
+
+def _is_blocked(backend: BackendState) -> bool:
+    return backend.blocked is not None and backend.blocked.reason is not BlockReason.COOLDOWN

@@ -23,8 +23,8 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import fleet_flags
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.model_status import LoadState, ModelStatus, fetch_model_status
-from openfall.router_core.vocabulary import BreakerState, Remedy, Urgency
+from openfall.router_core.state.model_status import ModelStatus, fetch_model_status
+from openfall.router_core.vocabulary import BreakerState, LoadState, Remedy, Urgency
 
 PATH = "/api/echo/resilient"
 
@@ -35,6 +35,7 @@ _STATES = {
     LoadState.LOADING: "loading",
     LoadState.READY: "loaded",
     LoadState.IN_USE: "loaded",
+    LoadState.CLOSING: "loaded",
     LoadState.ERROR: "error",
     LoadState.UNKNOWN: "unloaded",
 }

@@ -20,8 +20,8 @@ from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
 from openfall.producers.gateway.surfaces.models import entries
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.catalog.entries import ModelSpec
-from openfall.router_core.state.model_status import LoadState, fetch_model_status
-from openfall.router_core.vocabulary import JobKind
+from openfall.router_core.state.model_status import fetch_model_status
+from openfall.router_core.vocabulary import JobKind, LoadState
 
 VERSION = "0.12.6"
 """Of the Ollama whose API this is. Programs refuse an older one, and what has a suffix."""

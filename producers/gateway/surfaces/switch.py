@@ -20,8 +20,8 @@ from openfall.producers.gateway.requested_name import check_allowed, resolve_nam
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.model_status import LoadState, ModelStatus, fetch_model_status, seconds_loading
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.state.model_status import ModelStatus, fetch_model_status, seconds_loading
+from openfall.router_core.vocabulary import LoadState, Urgency
 
 SWITCH_SECONDS = 120.0
 """How long a switch is waited for. The load goes on after it."""
