@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from openfall.producers.gateway.__main__ import main
@@ -78,6 +78,12 @@ def arm(death: Death) -> None:
     RedisConnection.script = dying_script  # type: ignore[method-assign]
 
 
+def run(arguments: Sequence[str]) -> int:
+    """A door that dies: its exit status if it does not."""
+    when, faults, *rest = arguments
+    arm(Death(when, faults))
+    return main(rest)
+
+
 if __name__ == "__main__":
-    arm(Death(sys.argv[1], sys.argv[2]))
-    sys.exit(main(sys.argv[3:]))
+    sys.exit(run(sys.argv[1:]))

@@ -24,7 +24,7 @@ def _examples(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("example", _examples("python"), ids=("openai", "background", "anthropic"))
+@pytest.mark.parametrize("example", _examples("python"), ids=("openai", "background", "anthropic", "ollama"))
 def test_an_example_in_python_prints_the_answer(redis_url: str, tmp_path: Path, example: str) -> None:
     streams = [words("A lantern ", "festival.")] if "stream=True" in example else []
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import multiprocessing
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from openfall.producers.gateway.serve import listening_sockets
 from openfall.router_core.state import keys
+from tests.chaos import dying_door
 from tests.faults import COMPLETION, answer, fault_server
 from tests.producers.gateway.door import door_config
 from tests.producers.gateway.test_batches import CHAT, chats
@@ -28,24 +31,27 @@ WITHIN_SECONDS = 120.0
 """On a busy machine each start of a door takes seconds."""
 
 
+PROCESSES = multiprocessing.get_context("forkserver")
+"""One process imports the door and each door is a fork of it: the imports are most of its start."""
+PROCESSES.set_forkserver_preload([dying_door.__name__])
+
+
 @asynccontextmanager
-async def dying_door(home: Path, step: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+async def open_dying_door(home: Path, step: str) -> AsyncIterator[tuple[ForkServerProcess, httpx.AsyncClient]]:
     """A door that kills itself at the first such step."""
     with listening_sockets(("127.0.0.1:0",)) as (free,):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     file = home / "dying.yaml"
     file.write_text(f'{(home / "openfall.yaml").read_text()}\ngateway: {{listen: ["{address}"]}}\n')
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.chaos.dying_door", step, str(home / "faults"), "--config", str(file), "--quiet"),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    arguments = (step, str(home / "faults"), "--config", str(file), "--quiet")
+    process = PROCESSES.Process(target=dying_door.run, args=(arguments,))
+    process.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as http:
             yield process, http
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        process.kill()
+        await asyncio.to_thread(process.join)
 
 
 async def reply(http: httpx.AsyncClient, method: str, path: str, **options: Any) -> Any:
@@ -64,7 +70,7 @@ def test_each_line_is_in_one_file_and_bought_once_though_the_door_is_killed_at_s
         async with fault_server(answer(COMPLETION)) as upstream:
             loaded = door_config(redis_url, tmp_path, upstream.url)
             async with running_fleet(redis_url, tmp_path, loaded.catalog, "gpu", "degrade") as fleet:
-                async with dying_door(tmp_path, "never") as (_, http):
+                async with open_dying_door(tmp_path, "never") as (_, http):
                     form: Any = {"files": {"file": ("in", "\n".join(chats(LINES)).encode())}}
                     file = await reply(http, "POST", "/v1/files", data={"purpose": "batch"}, **form)
                     body = {"input_file_id": file["id"], "endpoint": CHAT, "completion_window": "24h"}
@@ -72,9 +78,10 @@ def test_each_line_is_in_one_file_and_bought_once_though_the_door_is_killed_at_s
                 directory = (tmp_path / ".openfall" / "files" / "directory-id").read_text()
                 for step in STEPS:
                     await fleet.link.command("ZADD", keys.OPEN_BATCHES + directory, "XX", 0, batch["id"])
-                    async with dying_door(tmp_path, step) as (process, _):
-                        await process.wait()
-                async with dying_door(tmp_path, "never") as (_, http):
+                    async with open_dying_door(tmp_path, step) as (process, _):
+                        await asyncio.to_thread(process.join)
+                        assert process.exitcode == -signal.SIGKILL
+                async with open_dying_door(tmp_path, "never") as (_, http):
                     batch = await reply(http, "GET", f"/v1/batches/{batch['id']}")
                     content = await http.get(f"/v1/files/{batch['output_file_id']}/content")
             return batch, [json.loads(row) for row in content.text.splitlines()], len(upstream.calls_received)
