@@ -203,7 +203,7 @@ class AsyncOpenfall:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
         Each event has `event` (queued, scheduled, started, loading, writing, waiting, delta, reset, fallen, degraded,
-        held, done) and `cursor`, with which a later stream resumes behind it. `loading` (the model is being loaded),
+        held, blocked, done) and `cursor`, with which a later stream resumes. `loading` (the model is being loaded),
         `writing` (the number of characters so far) and `waiting` (for an answer in one piece) are of interactive jobs.
         A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with
         the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
@@ -211,11 +211,11 @@ class AsyncOpenfall:
         `deltas` requests deltas even if the job was submitted without `stream`: from the start if no worker has begun
         it, and of a call in flight if its provider streams (that of an interactive job does). With `pieces` a `delta`
         also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and there are deltas without
-        text.
+        text. After some seconds without an event `blocked` has `why` no worker may take the job, with the remedy.
         """
         job_id = _job_id(job)
         check("cursor", cursor, COUNT, required=True)
-        async with aclosing(follow(self.store, job_id, cursor, requests_pieces=deltas)) as events:
+        async with aclosing(follow(self.store, job_id, cursor, self.config.catalog, requests_pieces=deltas)) as events:
             async for event in events:
                 if event["event"] != "delta" or pieces:
                     yield event

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore
+from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore, try_redis
+from openfall.producers.resolve import explain_queue_block
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
@@ -18,6 +20,8 @@ from openfall.router_core.vocabulary import Urgency
 
 _ENDS = frozenset({"done", "degraded", "held"})
 """The events with which a result or an interim reply comes."""
+SILENT_POLLS = 2
+"""Polls without an event after which a reader gets the reason, if there is one."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,16 @@ class _Progress:
     cursor: int
     position: int | None = None
     ended: bool = False
+    silent_polls: int = 0
+    explained: bool = False
+
+    def needs_reason(self, announced: Sequence[Announcement]) -> bool:
+        """Whether a silence is long and its reason is not known to the reader."""
+        if announced:
+            self.silent_polls, self.explained = 0, False
+            return False
+        self.silent_polls += 1
+        return not self.explained and self.silent_polls % SILENT_POLLS == 0
 
     def take(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The next events of the list, as a reader gets them."""
@@ -40,10 +54,11 @@ class _Progress:
 
 
 async def follow(
-    store: ClientStore, job_id: str, cursor: int = 0, *, requests_pieces: bool = False
+    store: ClientStore, job_id: str, cursor: int = 0, catalog: Catalog | None = None, *, requests_pieces: bool = False
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
-    `requests_pieces` of a job that was submitted without a stream too. Raises `UnknownJob`.
+    `requests_pieces` of a job that was submitted without a stream too. With a `catalog` there is a `blocked` when
+    nothing has happened for some seconds and no worker may take the job. Raises `UnknownJob`.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
@@ -62,7 +77,19 @@ async def follow(
             for event in events:
                 yield event
             if not progress.ended:
-                rows = continue_from(progress.cursor, await listener.next_events())
+                announced = await listener.next_events()
+                rows = continue_from(progress.cursor, announced)
+                if catalog and progress.needs_reason(announced) and (why := await _why_blocked(store, catalog, job_id)):
+                    progress.explained = True
+                    yield {"event": "blocked", "why": why, "cursor": progress.cursor}
+
+
+async def _why_blocked(store: ClientStore, catalog: Catalog, job_id: str) -> str:
+    """Why no worker may take a queued job, with the remedy. Empty: nothing blocks it, or Redis does not answer."""
+    record = await try_redis(store.jobs.record(job_id))
+    if record is None or record.state != "queued":
+        return ""
+    return await try_redis(explain_queue_block(store.connection, catalog, record.queue, remedies=True)) or ""
 
 
 async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:

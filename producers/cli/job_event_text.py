@@ -57,6 +57,7 @@ def _describe_hold(event: dict[str, Any]) -> str:
 
 _TEXTS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "queued": _describe_wait,
+    "blocked": lambda event: f"waits: {event['why']}",
     "scheduled": lambda event: f"{event.get('why', 'no answer')}; repeated in a moment",
     "started": lambda event: f"{event['backend']} has the request, no token so far",
     "loading": _describe_load,

@@ -11,6 +11,7 @@ import pytest
 
 from openfall import AsyncOpenfall, Openfall, StillQueued
 from openfall.config import LoadedConfig
+from openfall.router_core.state import job_events
 from openfall.router_core.state.cancellation import keep_cancel
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import HoldReason
@@ -109,3 +110,23 @@ def test_a_time_limit_that_redis_swallows_ends_the_wait_all_the_same() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(wait(), 10))
+
+
+def test_a_stream_says_after_some_seconds_that_no_worker_lives_and_how_to_start_one(
+    loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 0.02)
+
+    async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
+        job = await llm.submit("hello", urgency="interactive")
+        events = []
+        async for event in llm.stream(job):
+            events.append(event)
+            if event["event"] == "blocked":
+                await llm.cancel(job.id)
+        return events
+
+    events = run(loaded, use)
+    assert [event["event"] for event in events] == ["queued", "blocked", "done"]
+    assert "no worker of pool gpu is alive" in events[1]["why"]
+    assert "`openfall work gpu`" in events[1]["why"]
