@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from openfall.producers.card_wait import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.producers.outage import describe_away, fetch_away
@@ -70,7 +71,8 @@ async def explain_queue_block(
     if limit := reached_limit(state):
         return limit
     if state.blocked is None:
-        return "" if state.free > 0 else "all of its slots are in use"
+        text = await explain_card_wait(connection, catalog, alias, Urgency(urgency), snapshot.now)
+        return text or ("" if state.free > 0 else "all of its slots are in use")
     away = [item for item in await fetch_away(connection, catalog) if item.concerns(alias, catalog)]
     outage = describe_away(away, snapshot.now)
     if outage and state.blocked.reason in (*OUTAGE_BLOCKS, BlockReason.COOLDOWN):

@@ -68,8 +68,8 @@ def _describe(record: JobRecord, block_reason: str) -> list[str]:
         lines.append(f"held        {record.held_for}: {record.hold_detail}")
     if record.interim_reply:
         lines.append(f"interim     {describe_reply(record.interim_reply)}")
-    if block_reason and record.held_for:
-        lines.append(f"continues   {block_reason}")
+    if block_reason:
+        lines.append(f"{'continues' if record.held_for else 'waits':<9}   {block_reason}")
     return lines + [f"attempt     {describe_attempt(attempt)}" for attempt in record.attempts]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from openfall.router_core.state.card_state import CardState, ModelOnCard, Switch, pack_card_state
+from openfall.producers.card_wait import describe_card_wait
+from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
@@ -29,6 +30,8 @@ models:
   large: {upstream: qwen3, backends: [tower], context: 2k, vram_gb: 14}
 roles: {chat: {chain: [small]}}
 """
+
+SMALL = ModelOnCard("tower", 50.0, 3.5)
 
 
 @pytest.fixture
@@ -102,3 +105,49 @@ def test_an_embedded_engine_is_ready_with_a_worker_and_never_unknown(
     assert states(openfall, str(path))["small"]["state"] == "not_loaded", "no worker runs, so no engine does"
     asyncio.run(start_worker(redis_url, "small"))
     assert states(openfall, str(path))["small"]["state"] == "ready"
+
+
+def submit_large(openfall: Run, config: str) -> str:
+    return openfall("enqueue", "-m", "large", "--config", config, stdin="x").stdout.strip()
+
+
+def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loaded_and_what_its_card_has(
+    openfall: Run, store: Any, redis_url: str, config: str
+) -> None:
+    asyncio.run(start_worker(redis_url, "small", "large"))
+    keep(store, CardState(models={"small": ModelOnCard("tower", time.time(), 3.5)}))
+    openfall("enqueue", "-m", "small", "--config", config, stdin="x")
+    job_id = submit_large(openfall, config)
+    reason = "large is not loaded; card tower has small (1 job waits for it, at least as urgent)"
+    assert reason in openfall("job", "why", job_id, "--config", config).stdout
+    assert reason in openfall("job", "show", job_id, "--config", config).stdout
+    keep(store, switching())
+    shown = json.loads(openfall("job", "why", job_id, "--json", "--config", config).stdout)
+    assert shown["waits_for"] == "card tower has been loading large for 100s; a load takes about 30 s"
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (CardState(), "large is not loaded; card tower has no model in memory"),
+        (CardState(models={"large": SMALL}), ""),
+        (
+            CardState(models={"large": SMALL}, draining=("large",), reason="small is due"),
+            "large leaves card tower: small is due",
+        ),
+        (
+            CardState(models={"small": SMALL}, draining=("small",)),
+            "large is not loaded; card tower has small (it leaves when its calls have ended)",
+        ),
+        (
+            CardState(switch=Switch("other", "tower", (), 90.0, "", 30.0)),
+            "large is not loaded; card tower is loading other",
+        ),
+        (
+            CardState(refused={"large": FailedLoad(130.0, 60.0, "out of memory")}),
+            "large is not loaded: its last load failed: out of memory; card tower tries it again in 30 s",
+        ),
+    ],
+)  # fmt: skip
+def test_why_a_job_waits_for_a_card_says_what_its_manager_keeps(state: CardState, text: str) -> None:
+    assert describe_card_wait("large", "tower", state, {}, 100.0) == text
