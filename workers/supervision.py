@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from openfall.config import EngineSettings, LoadedConfig, Settings, redis_server, variable_for_other_folders
+from openfall.config import EngineSettings, LoadedConfig, Settings, redis_server, variable_for_other_folders, variables
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import require_server
@@ -69,8 +69,14 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             threads=engine.threads,
             gpu_layers=engine.gpu_layers,
             notice=notice,
+            port_setting=_describe_port_setting(loaded, name),
             embeds=any(m.kind is JobKind.EMBEDDING for m in loaded.catalog.models.values() if name in m.backends),
         )
+
+
+def _describe_port_setting(loaded: LoadedConfig, name: str) -> str:
+    names = variables(loaded.source, f"backends.{name}.url")
+    return f"set {' or '.join(names)}" if names else f"`url` of `backends.{name}` in {loaded.source}"
 
 
 def _locate_model(engine: EngineSettings) -> tuple[Path, str]:

@@ -47,7 +47,7 @@ def up(config_path: Path | None, as_json: bool) -> None:
             for line in supervisor.stdout:
                 show_json_line(line)
         else:
-            _render(supervisor.stdout, supervisor.stderr)
+            render(supervisor.stdout, supervisor.stderr)
     code = supervisor.wait()
     raise click.exceptions.Exit(code if code >= 0 else 128 - code)
 
@@ -71,12 +71,14 @@ class _Screen:
     status: StatusLine
     at: str = ""
     ready: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, None] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
 
     def show(self, event: Mapping[str, Any]) -> None:
         service, name = event.get("what", "everything"), event["event"]
         self.at = "" if self.console.is_terminal else f"{event.get('at', '')} "
         if name == "ready":
+            self.failed.pop(service, None)
             self.ready[service] = event.get("url") or event.get("socket") or ""
             self._print_service("✓", "green", service, f"ready{_duration(event)}", self.ready[service])
         elif name in ("starting", "loading"):
@@ -85,12 +87,14 @@ class _Screen:
             return
         elif name in _FAILURES:
             self.ready.pop(service, None)
+            self.failed[service] = None
             self._print_service("✗", "red", service, _describe_failure(event))
         elif name == "notice":
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
             rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
-            self.console.print(plain(self.at) + plain("Everything runs", "bold") + plain(rest), soft_wrap=True)
+            runs = f"Runs without {', '.join(self.failed)}" if self.failed else "Everything runs"
+            self.console.print(plain(self.at) + plain(runs, "bold") + plain(rest), soft_wrap=True)
             if "environment" in event:
                 self.print(f"{self.at}Programs in other folders: {event['environment']}")
         if name == "fleet_stopping":
@@ -128,7 +132,8 @@ def _duration(event: Mapping[str, Any]) -> str:
     return f" in {event['seconds']:.1f} s{adopted}" if "seconds" in event else adopted
 
 
-def _render(events: IO[str], errors: IO[str] | None) -> None:
+def render(events: IO[str], errors: IO[str] | None) -> None:
+    """Show the events of a supervisor, one JSON object a line, and its other lines as they are."""
     from pydantic_core import from_json
 
     screen_console = console(err=True)

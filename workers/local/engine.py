@@ -15,7 +15,7 @@ from typing import Any
 from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.liveness import get, port_taken
+from openfall.workers.local.liveness import describe_port_holder, get, port_taken
 from openfall.workers.local.locks import one_at_a_time
 from openfall.workers.local.pidfile import claim_record, make_private, read_record, write_record
 
@@ -32,7 +32,7 @@ class EngineSpec:
     """The options of an engine. `ctx` is in tokens and for one request; the engine holds `parallel` times as many.
 
     `aliases` are the names it serves (`name` if there are none). `notice` is shown at its first start, such as the
-    licence of its model.
+    licence of its model. `port_setting` is where its port is set, in words.
     """
 
     name: str
@@ -44,6 +44,7 @@ class EngineSpec:
     threads: int | None = None
     gpu_layers: int | None = None
     notice: str = ""
+    port_setting: str = "the `url` of its backend in openfall.yaml"
     embeds: bool = False
 
     def __post_init__(self) -> None:
@@ -139,8 +140,9 @@ async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child
         await asyncio.sleep(_POLL_INTERVAL_S)
     if port_taken(spec.port):
         raise LocalError(
-            f"engine {spec.name}: port {spec.port} is taken by another program, or by `openfall up` in another "
-            f"folder. Stop it, or give the engine another port: the `url` of its backend in openfall.yaml."
+            f"engine {spec.name}: port {spec.port} is taken by {describe_port_holder(spec.port)}. Stop it (an "
+            f"`openfall up`: Ctrl-C there), or give the engine another port: {spec.port_setting}. To use an "
+            "`openfall up` of another folder from here, set the variable that it names when everything runs."
         )
     child = await spawn(spec.argv(), _log(spec, data))
     write_record(path, child.identity, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ _TIMEOUT_S = 2.0
 """For a response on loopback. A running server responds in milliseconds."""
 
 _MAX_RESPONSE_BYTES = 1 << 20
+
+_LISTENS = "0A"
+"""The state of such a socket in /proc/net/tcp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,18 @@ def port_taken(port: int, host: str = "127.0.0.1") -> bool:
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
+
+
+def describe_port_holder(port: int) -> str:
+    """The process that listens on a port of IPv4, with its folder, where the system shows it to this user."""
+    rows: list[list[str]] = []
+    with suppress(OSError):
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    sockets = {
+        f"socket:[{row[9]}]" for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
+    }
+    for process in Path("/proc").glob("[0-9]*") if sockets else ():
+        with suppress(OSError):  # it has ended, or belongs to another user
+            if any(str(file.readlink()) in sockets for file in (process / "fd").iterdir()):
+                return f"process {process.name} in {(process / 'cwd').readlink()}"
+    return "another program, or `openfall up` in another folder"

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from openfall.producers.cli.up import render
 from openfall.workers.stop_signals import stop_signals
 from tests.producers.cli.conftest import Run, Start
 
@@ -123,3 +125,11 @@ def test_up_goes_on_without_the_door_when_its_address_is_in_use(
     assert failure["what"] == "door"
     assert f"cannot listen on {address}" in failure["error"]
     assert process.returncode == 0
+
+
+def test_up_never_says_that_everything_runs_when_something_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    events = ({"event": "gave_up", "what": "door", "error": "no"}, {"event": "fleet_ready", "seconds": 1.0})
+    render(StringIO("".join(json.dumps(event) + "\n" for event in events)), None)
+    shown = capsys.readouterr().err
+    assert "Runs without door in 1.0 s" in shown
+    assert "Everything runs" not in shown

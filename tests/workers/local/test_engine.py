@@ -1,6 +1,8 @@
 import asyncio
 import json
+import os
 import socket
+import sys
 import urllib.request
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -76,11 +78,16 @@ def test_a_service_counts_the_restarts_of_its_engine(data: Path, model: Path, po
     assert run(work()) == ["0\n", "1\n"]
 
 
-def test_a_taken_port_is_named_with_the_remedy(data: Path, model: Path) -> None:
+def test_a_taken_port_is_named_with_its_holder_and_the_remedy(data: Path, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(LocalError, match=rf"engine demo: port {port} is taken.*another port"):
-            run(start_engine(spec(model, port), data))
+        with pytest.raises(LocalError) as failure:
+            run(start_engine(replace(spec(model, port), port_setting="set ENGINE_PORT"), data))
+    message = str(failure.value)
+    assert f"engine demo: port {port} is taken by " in message
+    assert "another port: set ENGINE_PORT." in message
+    if sys.platform == "linux":
+        assert f"process {os.getpid()} in {Path.cwd()}" in message
 
 
 def test_the_engine_process_refuses_a_taken_port(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
