@@ -27,6 +27,7 @@ COMMANDS = {
     "queues": "List queues; pause and resume them.",
     "workers": "List workers.",
     "models": "List models and their states; load, unload, check.",
+    "cards": "List graphics cards: what each holds, loads, evicts.",
     "breakers": "List breakers; force one open or closed; reset it.",
     "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
     "spend": "Show calls and their cost.",

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state import keys
 from openfall.router_core.state.card_state import CardState
-from openfall.router_core.state.cards import fetch_cards, is_managed
+from openfall.router_core.state.cards import fetch_card_manager, fetch_cards, is_managed
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import LoadState
+from openfall.router_core.state.waiting_jobs import count_waiting
+from openfall.router_core.vocabulary import LoadState, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,95 @@ async def fetch_managed_cards(link: RedisConnection, catalog: Catalog) -> Mappin
     managed = await asyncio.gather(*(is_managed(link, pool) for pool in pools))
     names = [card for cards, is_so in zip(pools.values(), managed, strict=True) if is_so for card in sorted(cards)]
     return await fetch_cards(link, names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShown:
+    """A model in the memory of a card, or on its way in or out. `gb` 0 and `state_seconds` None: unknown."""
+
+    model: str
+    load_state: LoadState
+    state_seconds: float | None
+    gb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardStatus:
+    """A card for people. `foreign_gb`: memory in use by others. `waiting`: jobs by model. `reason`: why models load or
+    leave. Without a manager (None) nothing is known of the memory."""
+
+    card: str
+    pool: str
+    vram_gb: float
+    foreign_gb: float
+    models: tuple[ModelShown, ...]
+    waiting: Mapping[str, int]
+    reason: str
+    manager: str | None
+    manager_lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CardDemand:
+    """The jobs of the models of a card, by model: those that wait and those that are started."""
+
+    waiting: Mapping[str, int]
+    started: Mapping[str, int]
+
+
+def models_shown(state: CardState, started: Mapping[str, int], now: float) -> tuple[ModelShown, ...]:
+    """The models of a card, those in memory first."""
+    moving = () if state.switch is None else (*state.switch.evict, *filter(None, (state.switch.load,)))
+    names = dict.fromkeys((*state.models, *moving))
+    shown = []
+    for alias in names:
+        at = state_on_card(state, alias, now, in_use=started.get(alias, 0) > 0)
+        seconds = None if at.since is None else max(0.0, now - at.since)
+        gb = state.models[alias].gb if alias in state.models else 0.0
+        shown.append(ModelShown(model=alias, load_state=at.load_state, state_seconds=seconds, gb=gb))
+    return tuple(shown)
+
+
+async def fetch_card_status(link: RedisConnection, catalog: Catalog) -> list[CardStatus]:
+    """Every card of the catalog, in its order."""
+    cards: dict[str, list[str]] = {}
+    for name in catalog.backends:
+        if (card := catalog.card_of(name)) is not None:
+            cards.setdefault(card, []).append(name)
+    seconds, micros = await link.command("TIME")
+    now = int(seconds) + int(micros) / 1e6
+    return [await _card_status(link, catalog, card, backends, now) for card, backends in cards.items()]
+
+
+async def _card_status(
+    link: RedisConnection, catalog: Catalog, card: str, backends: list[str], now: float
+) -> CardStatus:
+    backend = catalog.backends[backends[0]]
+    manager = await fetch_card_manager(link, backend.pool)
+    lease_seconds = 0.0 if manager is None else manager.until - now
+    is_managed_now = manager is not None and lease_seconds > 0
+    state = (await fetch_cards(link, [card]))[card] if is_managed_now else CardState()
+    demand = await _demand(link, catalog, backends)
+    reason = state.reason if state.switch is None else state.switch.reason
+    return CardStatus(
+        card=card,
+        pool=backend.pool,
+        vram_gb=backend.vram_gb or 0.0,
+        foreign_gb=state.foreign_gb,
+        models=models_shown(state, demand.started, now),
+        waiting=demand.waiting,
+        reason=reason if state.switch is not None or state.draining else "",
+        manager=manager.worker if manager is not None and is_managed_now else None,
+        manager_lease_seconds=max(0.0, lease_seconds),
+    )
+
+
+async def _demand(link: RedisConnection, catalog: Catalog, backends: list[str]) -> CardDemand:
+    waiting, started = {}, {}
+    for alias, spec in catalog.models.items():
+        if spec.passed_on or set(backends).isdisjoint(spec.backends):
+            continue
+        queues = [catalog.queue(alias, urgency) for urgency in Urgency]
+        waiting[alias] = sum(await asyncio.gather(*(count_waiting(link, queue) for queue in queues)))
+        started[alias] = sum(await asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)))
+    return CardDemand(waiting, started)

@@ -197,11 +197,25 @@ async def fetch_cards(link: RedisConnection, names: Iterable[str]) -> dict[str, 
     return {name: read_card_state(await link.command("HGET", keys.CARD + name, "state") or b"") for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class ManagerLease:
+    """The worker that manages the cards of a pool, and until when unless it renews that (epoch seconds)."""
+
+    worker: str
+    until: float
+
+
+async def fetch_card_manager(link: RedisConnection, pool: str) -> ManagerLease | None:
+    """The manager of the cards of a pool, also one whose lease is over; None: there was none."""
+    worker, until = await link.command("HMGET", keys.CARD_MANAGER + pool, "worker", "until")
+    return None if worker is None or until is None else ManagerLease(read_text(worker), read_moment(until))
+
+
 async def is_managed(link: RedisConnection, pool: str) -> bool:
     """Whether a worker manages the cards of a pool now."""
     seconds, _ = await link.command("TIME")
-    until = await link.command("HGET", keys.CARD_MANAGER + pool, "until")
-    return until is not None and read_number(until) > int(seconds) * 1000
+    manager = await fetch_card_manager(link, pool)
+    return manager is not None and manager.until > int(seconds)
 
 
 async def give_order(link: RedisConnection, card: str, verb: str, model: str) -> None:

@@ -151,3 +151,27 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
 )  # fmt: skip
 def test_why_a_job_waits_for_a_card_says_what_its_manager_keeps(state: CardState, text: str) -> None:
     assert describe_card_wait("large", "tower", state, {}, 100.0) == text
+
+
+def test_cards_shows_each_card_with_its_models_its_waiting_jobs_what_loads_and_its_manager(
+    openfall: Run, store: Any, config: str
+) -> None:
+    state = switching()
+    state.models["small"].gb, state.foreign_gb = 3.5, 0.5
+    keep(store, state)
+    submit_large(openfall, config)
+    shown = openfall("cards", "--config", config).stdout
+    memory = ("small ready 3.5 GB for 2h", "large loading for 100s", "4.0 of 16")
+    for text in (*memory, "1 large", "has waited for longest", "wa (lease: "):
+        assert text in shown
+    (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
+    models = [(model["model"], model["state"]) for model in card["models"]]
+    assert models == [("small", "ready"), ("large", "loading")]
+    assert (card["manager"], card["waiting"]) == ("wa", {"small": 0, "large": 1})
+
+
+def test_cards_says_nothing_of_the_memory_of_a_card_without_a_manager(openfall: Run, store: Any, config: str) -> None:
+    keep(store, switching(), lease_seconds=-1.0)
+    (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
+    assert (card["manager"], card["models"], card["reason"]) == (None, [], "")
+    assert "no worker" in openfall("cards", "--config", config).stdout
