@@ -58,24 +58,27 @@ async def kill_door(url: str, fleet: Fleet, show_line: Callable[[str], None]) ->
             fleet.kill(DOOR)
             act.killed, began = True, time.monotonic()
             show_line(f"POST {url}/responses, in the background: queued; [bold red]kill -9 {DOOR}[/]")
-            response = await poll(lambda: _completed(client, act, began))
+            response = await poll(lambda: _ended(client, act, began))
             act.text = response.output_text
     except (TimeoutError, openai.OpenAIError) as error:
         show_line(f"[red]the door did not answer: {error or 'in time'}[/]")
     if act.survived:
-        show_line(f"the door is back after {act.back:.1f} s: [bold green]{act.response[:12]}... completed[/]")
+        show_line(f"the door is back after {act.back:.1f} s: [bold green]{act.response[:12]}... answered[/]")
     return act
 
 
-async def _completed(client: openai.AsyncOpenAI, act: DoorKill, began: float) -> openai.types.responses.Response | None:
-    """The response, once it is complete. None: not yet, or no door answers."""
+async def _ended(client: openai.AsyncOpenAI, act: DoorKill, began: float) -> openai.types.responses.Response | None:
+    """The response, once it has ended. None: not yet, or no door answers.
+
+    An answer of as many tokens as the model may write is `incomplete`, not `completed`.
+    """
     try:
         response = await client.responses.retrieve(act.response)
     except openai.APIConnectionError:
         return None
     if act.back is None:
         act.back = time.monotonic() - began
-    return response if response.status == "completed" else None
+    return None if response.status in ("queued", "in_progress") else response
 
 
 def _shorten(text: str, limit: int = 40) -> str:
