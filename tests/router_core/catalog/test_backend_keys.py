@@ -39,6 +39,15 @@ class TestKeys:
         assert problems_of(backends=BACKENDS | {"provider": provider}) == shown
 
 
+def test_only_a_server_of_the_openai_protocol_takes_responses() -> None:
+    tower = BACKENDS["tower"].model_copy(update={"responses": True, "protocol": "ollama"})
+    assert problems_of(backends=BACKENDS | {"tower": tower}) == [
+        "backends.tower.responses: only a server of the openai protocol takes it: remove it"
+    ]
+    openai = BACKENDS["tower"].model_copy(update={"responses": True})
+    assert problems_of(backends=BACKENDS | {"tower": openai}) == []
+
+
 def test_only_an_ollama_can_be_told_to_keep_its_models() -> None:
     tower = BACKENDS["tower"].model_copy(update={"keep_in_memory": 60.0, "protocol": "openai"})
     assert problems_of(backends=BACKENDS | {"tower": tower}) == [

@@ -158,6 +158,12 @@ def test_a_verdict_is_one_number_of_those_shown(verdict, index):
     assert parse_verdict(verdict, 3) == index
 
 
+def test_a_judge_of_a_response_keeps_its_verdict_short_and_unstored():
+    body = judge_body("What is blue?", (A, A), "responses")
+    assert "<question>\nWhat is blue?\n</question>" in body.pop("input")
+    assert body == {"max_output_tokens": VERDICT_TOKENS, "store": False}
+
+
 @pytest.mark.parametrize(
     ("dialect", "limit"),
     [
