@@ -143,15 +143,16 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
     saved = _find(name, config_path)
     if saved.plan is None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
+    is_active = is_written(saved.out)  # before: a run without any further job ends at once
     cancelled, ended = with_client(config_path, lambda llm: asyncio.shield(_cancel(llm, saved)))
     if as_json:
         show_json({"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended})
     else:
         echo(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended")
-    if is_written(saved.out):
+    if is_active:
         print_line(
-            f"a run of this batch is still active. It writes the results into {saved.out}, and may submit more lines: "
-            "stop it with Ctrl-C, then cancel again"
+            f"a run of this batch was active. It writes the results into {saved.out}, and may submit more lines: "
+            "stop it with Ctrl-C if it has not ended, then cancel again"
         )
 
 

@@ -154,7 +154,7 @@ def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(start: Start
         ran = openfall("batch", "cancel", "out", "--json")
         _, err = process.communicate(timeout=30)
     assert json.loads(ran.stdout) == {"batch": "out", "cancelled": 40, "had_ended": 0}
-    assert "a run of this batch is still active" in ran.stderr
+    assert "a run of this batch was active" in ran.stderr
     assert process.returncode == 5
     assert "0 of 40 answered, 40 failed" in err
 
