@@ -138,7 +138,7 @@ def test_lines_that_no_model_can_take_are_in_the_error_file_and_the_others_in_th
         pytest.param(["", "{", "[]"], [("invalid_json_line", 2), ("invalid_json_line", 3)], id="no JSON"),
         pytest.param([line("a"), "", line("a")], [("duplicate_custom_id", 3)], id="an id twice"),
         pytest.param([line("a", "/v1/images")], [("url_mismatch", 1)], id="another endpoint"),
-        pytest.param([line("a", model="nobody")], [("model_not_found", 1)], id="an unknown model"),
+        pytest.param([line("a", model="no-such-model")], [("model_not_found", 1)], id="an unknown model"),
         pytest.param(['{"custom_id": "a"}'], [("missing_required_parameter", 1)], id="no body"),
         pytest.param([line(each) for each in "abcdef"], [("too_many_tasks", None)], id="too many"),
         pytest.param(["x"] * 120, [("invalid_json_line", number) for number in range(1, 6)], id="more than the limit"),

@@ -85,7 +85,7 @@ def test_a_cancelled_message_batch_names_each_request_that_has_no_answer(redis_u
         pytest.param([request("a"), request("a")], "requests.1", id="an id twice"),
         pytest.param([request("a b")], "requests.0", id="an id with a blank"),
         pytest.param([{"custom_id": "a"}], "requests.0.params", id="no params"),
-        pytest.param([request("a", model="nobody")], "requests.0", id="an unknown model"),
+        pytest.param([request("a", model="no-such-model")], "requests.0", id="an unknown model"),
         pytest.param([], "requests", id="nothing"),
         pytest.param(["a"], "requests.0", id="no object"),
     ],

@@ -257,7 +257,7 @@ def test_a_conversation_goes_on_over_several_responses_at_any_server(redis_url: 
     run(main)
 
 
-@pytest.mark.parametrize("of", ["another key", "no store", "nobody"])
+@pytest.mark.parametrize("of", ["another key", "no store", "unknown"])
 def test_a_response_that_a_key_cannot_read_is_no_conversation(redis_url: str, tmp_path: Path, of: str) -> None:
     async def main() -> None:
         async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
@@ -267,7 +267,7 @@ def test_a_response_that_a_key_cannot_read_is_no_conversation(redis_url: str, tm
             other = {"authorization": f"Bearer of_{'other' if of == 'another key' else 'own'}"}
             body = {"model": "chat", "input": "x", "store": of != "no store"}
             earlier = (await door.http.post("/v1/responses", json=body, headers=other)).json()["id"]
-            named = "resp_unknown" if of == "nobody" else earlier
+            named = "resp_unknown" if of == "unknown" else earlier
             body = {"model": "chat", "input": "y", "previous_response_id": named}
             refused = await door.http.post("/v1/responses", json=body, headers={"authorization": "Bearer of_own"})
             error = refused.json()["error"]

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Role
 from openfall.router_core.catalog.open_fall_policy import (
@@ -20,7 +19,6 @@ from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.decide import Conditions, Fall, conclude
 from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn, degrade
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, BlockReason, HoldReason, Remedy, Urgency
@@ -46,10 +44,6 @@ def policy(*remedies, by=CATALOG, **more):
 
 def with_role(by=CATALOG, **role):
     return Catalog.model_validate({**dict(by), "roles": {**by.roles, "own": Role(chain=LOCAL, **role)}})
-
-
-OVER = OverBudget("house", NOW + 500, OverCause.SPENT, 5, 0, 0, 5, 1)
-BUDGETED = CATALOG.model_copy(update={"budgets": (Budget(name="house", usd=1),)})
 
 
 def fell(reason=OUTAGE, **more):
@@ -275,15 +269,6 @@ class TestRelease:
     def test_only_an_outage_strikes(self):
         held = land(CATALOG, fallen=fell(SWITCH, falls=5, strikes=2), small=blocked())
         assert (held.reason, held.strikes, held.ready_at) == (SWITCH, 2, NOW + 20)
-
-    def test_a_job_that_fell_for_a_budget_returns_when_that_begins_anew(self):
-        held = land(CATALOG, of=job(CLOUD), fallen=fell(BUDGET, over=OVER))
-        assert (held.reason, held.ready_at, held.models) == (BUDGET, OVER.until, CLOUD)
-
-    def test_a_local_model_that_was_away_releases_a_job_that_no_budget_keeps_from_it(self):
-        of = job(("small", "haiku"))
-        held = land(BUDGETED, of=of, fallen=fell(OUTAGE, over=OVER, falls=4), small=blocked())
-        assert (held.reason, held.models, held.strikes) == (OUTAGE, ("small",), 0)
 
 
 ALL = (*LOCAL, *CLOUD)

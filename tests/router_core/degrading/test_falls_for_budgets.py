@@ -1,0 +1,21 @@
+"""What follows a fall whose reason, or one of whose obstacles, is a budget."""
+
+from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause
+from openfall.router_core.vocabulary import HoldReason
+from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, job
+from tests.router_core.degrading.test_degrade import fell, land
+
+OVER = OverBudget("house", NOW + 500, OverCause.SPENT, 5, 0, 0, 5, 1)
+BUDGETED = CATALOG.model_copy(update={"budgets": (Budget(name="house", usd=1),)})
+
+
+def test_a_job_that_fell_for_a_budget_returns_when_that_begins_anew():
+    held = land(CATALOG, of=job(CLOUD), fallen=fell(HoldReason.BUDGET, over=OVER))
+    assert (held.reason, held.ready_at, held.models) == (HoldReason.BUDGET, OVER.until, CLOUD)
+
+
+def test_a_local_model_that_was_away_releases_a_job_that_no_budget_keeps_from_it():
+    of = job(("small", "haiku"))
+    held = land(BUDGETED, of=of, fallen=fell(HoldReason.OUTAGE, over=OVER, falls=4), small=blocked())
+    assert (held.reason, held.models, held.strikes) == (HoldReason.OUTAGE, ("small",), 0)
