@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from openfall.router_core.state.card_status import CardStatus
 
 COLUMNS = ("card", "models", "GB", "waiting", "now", "manager")
+SHOWN_FROM_GB = 0.5
+"""A driver and a desktop always use a little."""
 NO_CARD = "no backend has vram_gb: openfall loads and evicts no models"
 
 
@@ -48,11 +50,16 @@ def _cells(row: CardStatus) -> tuple[object, ...]:
     return (
         row.card,
         "\n".join(_model(model.model, model.load_state, model.gb, model.state_seconds) for model in row.models) or "-",
-        f"{sum(model.gb for model in row.models) + row.foreign_gb:.1f} of {row.vram_gb:g}",
+        _memory(row),
         " ".join(f"{jobs} {model}" for model, jobs in row.waiting.items() if jobs) or "-",
-        row.reason or "-",
+        "\n".join(filter(None, (row.reason, row.notice))) or "-",
         "no worker" if row.manager is None else f"{row.manager} (lease: {row.manager_lease_seconds:.0f}s)",
     )
+
+
+def _memory(row: CardStatus) -> str:
+    others = f"\n{row.foreign_gb:.1f} by others" if row.foreign_gb >= SHOWN_FROM_GB else ""
+    return f"{sum(model.gb for model in row.models) + row.foreign_gb:.1f} of {row.total_gb or row.vram_gb:g}{others}"
 
 
 def _model(alias: str, load_state: str, gb: float, seconds: float | None) -> str:

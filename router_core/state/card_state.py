@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 MAX_RECENT_LOADS = 40
+MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0
+"""This number of models that left by themselves within this time: something else uses the engine of the card."""
 
 
 @dataclass(slots=True)
@@ -54,9 +56,27 @@ class CardState:
     """Pinned or unpinned by an operator."""
     foreign_gb: float = 0.0
     """Memory in use by others."""
+    total_gb: float = 0.0
+    """Memory of the card, as its driver says; 0: unknown."""
+    departures: list[float] = field(default_factory=list)
+    """When models left the memory by themselves, of late."""
     draining: tuple[str, ...] = ()
     reason: str = ""
     """Why the plan is what it is, for people."""
+
+    def usable_gb(self, configured_gb: float) -> float:
+        """The memory that openfall may use: what is configured, and no more than others leave."""
+        if not self.total_gb:
+            return configured_gb - self.foreign_gb
+        return min(configured_gb, self.total_gb - self.foreign_gb)
+
+    def note_departure(self, now: float) -> None:
+        """A model left by itself: its engine evicted it, or another program used the card."""
+        self.departures = [*self.departures, now][-MAX_DEPARTURES:]
+
+    def has_other_users(self, now: float) -> bool:
+        """Whether models left so often that something else must use the engine."""
+        return len(self.departures) == MAX_DEPARTURES and now - self.departures[0] <= DEPARTURES_SECONDS
 
     def note_load(self, began_at: float, seconds: float) -> None:
         """Remember a load, for the share of the card's time that loads take."""

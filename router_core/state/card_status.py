@@ -14,6 +14,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import LoadState, Urgency
 
+OTHER_USERS = "models left its memory by themselves: something else uses its engine"
+
 
 @dataclass(frozen=True, slots=True)
 class StateOnCard:
@@ -68,18 +70,21 @@ class ModelShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardStatus:
-    """A card for people. `foreign_gb`: memory in use by others. `waiting`: jobs by model. `reason`: why models load or
-    leave. Without a manager (None) nothing is known of the memory."""
+    """A card for people. `foreign_gb`: memory in use by others. `total_gb`: as its driver says, 0: unknown. `waiting`:
+    jobs by model. `reason`: why models load or leave. Without a manager (None) nothing is known of the memory."""
 
     card: str
     pool: str
     vram_gb: float
     foreign_gb: float
+    total_gb: float
     models: tuple[ModelShown, ...]
     waiting: Mapping[str, int]
     reason: str
     manager: str | None
     manager_lease_seconds: float
+    notice: str = ""
+    """What an operator should know; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,13 @@ async def _card_status(
         pool=backend.pool,
         vram_gb=backend.vram_gb or 0.0,
         foreign_gb=state.foreign_gb,
+        total_gb=state.total_gb,
         models=models_shown(state, demand.started, now),
         waiting=demand.waiting,
         reason=reason if state.switch is not None or state.draining else "",
         manager=manager.worker if manager is not None and is_managed_now else None,
         manager_lease_seconds=max(0.0, lease_seconds),
+        notice=OTHER_USERS if state.has_other_users(now) else "",
     )
 
 

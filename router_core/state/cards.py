@@ -8,6 +8,7 @@ from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state import keys
+from openfall.router_core.state.card_memory import note_card_memory
 from openfall.router_core.state.card_state import (
     CardState,
     MeasuredModel,
@@ -160,6 +161,10 @@ class CardStore:
     async def note_measured(self, target: str, measured: MeasuredModel) -> None:
         """Remember what was measured of a model at a backend."""
         await self._link.command("HSET", keys.MODEL_FACTS, target, pack_measured(measured))
+
+    async def note_memory(self, card: str, models_gb: float, others_gb: float, total_gb: float) -> None:
+        """Note how much memory of a card is in use now. `total_gb` 0: unknown."""
+        await note_card_memory(self._link, card, models_gb, others_gb, total_gb)
 
     async def release(self) -> None:
         """Stop being the manager."""

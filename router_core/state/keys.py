@@ -97,6 +97,7 @@ CARD = "of:card:"  # hash, by card: its state (JSON) and the version of that. Wr
 CARD_ORDERS = "of:card-orders:"  # hash, by card: {verb} {model} -> when an operator ordered it (ms): load, unload, pin
 CARD_ADMITTED = "of:card-admitted:"  # hash, by card: model -> the least urgent jobs that may be called (0, 1 or 2)
 CARD_USED = "of:card-used:"  # hash, by card: {model} {urgency} -> when a call last began or was in flight (ms)
+CARD_MEMORY = "of:card-memory:"  # hash, by card and period (minute, hour): memory in use (MB). See card_memory.lua
 MODEL_FACTS = "of:model-facts"  # hash: target -> GB and load times of a model on a card, as measured
 UNMET_DEMAND = "of:unmet-demand:"  # list with a TTL, by model: when jobs went elsewhere because it was not loaded (ms)
 COUNTERS = "of:counters"  # hash of totals, for metrics

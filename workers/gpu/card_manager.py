@@ -18,8 +18,7 @@ from openfall.router_core.state.card_state import MeasuredModel, Switch
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.worker_registry import WakeUp
-from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.gpu.card_engine import EngineContent
+from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
 from openfall.workers.gpu.cards_to_view import CardsContext
 
@@ -32,22 +31,11 @@ MIN_INTERVAL_SECONDS = 0.03
 LISTEN_RETRY_SECONDS = 0.1
 STAND_BY_SECONDS = 2.0
 """How often another worker looks whether the cards have a manager."""
-CONTENT_INTERVAL_SECONDS = 5.0
-"""How often the engines are asked what they have in memory."""
-
 HANG_UP_SECONDS = 0.5
 """After calls were put back their workers hang up within this time: until then an engine could load the model anew."""
 
 OnLoadFailed = Callable[[str, Failure, float], Awaitable[None]]
 """Called with the target, the failure and the time (server's clock) of a load that failed."""
-
-
-@dataclass(slots=True)
-class _Content:
-    """What the engine of a backend had in memory at a time (monotonic)."""
-
-    content: EngineContent
-    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +52,7 @@ class CardManager:
     """Runs in every worker of a pool with cards; in one of them it decides."""
 
     context: CardsContext
+    contents: CardContents
     wakeup: WakeUp
     on_load_failed: OnLoadFailed
     policy: PlacementPolicy = DEFAULT_POLICY
@@ -71,14 +60,13 @@ class CardManager:
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _switches: dict[str, asyncio.Task[SwitchOutcome]] = field(default_factory=dict, init=False)
     _switched_at: dict[str, float] = field(default_factory=dict, init=False)
-    _contents: dict[str, _Content] = field(default_factory=dict, init=False)
     _put_back_at: dict[str, float] = field(default_factory=dict, init=False)
     _admitted: dict[str, Mapping[str, int]] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Manage the cards until cancelled; then another worker may at once."""
         listener = asyncio.create_task(self._listen(), name="cards-wakeup")
-        observer = asyncio.create_task(self._observe(), name="cards-content")
+        observer = asyncio.create_task(self.contents.observe(lambda: self._epoch > 0), name="cards-content")
         try:
             while True:
                 self._woken.clear()
@@ -118,9 +106,9 @@ class CardManager:
         """The engines say what is true, whatever the manager before was about to do."""
         await cancel_all(*self._switches.values())
         self._switches.clear()
-        self._contents.clear()
+        self.contents.by_backend.clear()
         self._admitted.clear()
-        await self._ask_engines()
+        await self.contents.ask()
         self._epoch = snapshot.epoch
         log.info("this worker manages the cards %s", ", ".join(record.name for record in snapshot.cards))
 
@@ -151,19 +139,21 @@ class CardManager:
             if verb in ("pin", "unpin"):
                 record.state.pinned[alias] = verb == "pin"
         for backend in self.context.backends_on(record.name):
-            content = self._contents.get(backend)
+            content = self.contents.by_backend.get(backend)
             if content is None or content.asked_at <= self._switched_at.get(record.name, 0.0):
                 continue
             if record.name not in self._switches:
                 for alias in adopt_content(record.state, backend, content.content, now):
+                    record.state.note_departure(now)
                     log.warning("%s has left the memory of %s by itself", alias, backend)
+                self.contents.adopt_memory(record.name, record.state)
 
     async def _finish(self, record: CardRecord, outcome: SwitchOutcome, snapshot: CardsSnapshot) -> None:
         switch, state = outcome.switch, record.state
         if switch.load:
             target = breaker_target(switch.backend, switch.load)
-            card_gb = self.context.catalog.backends[switch.backend].vram_gb or 0.0
-            free_gb = card_gb - state.foreign_gb - sum(model.gb for model in state.models.values())
+            usable_gb = state.usable_gb(self.context.catalog.backends[switch.backend].vram_gb or 0.0)
+            free_gb = usable_gb - sum(model.gb for model in state.models.values())
             before = snapshot.measured.get(target) or MeasuredModel()
             measured = measured_by(outcome, before, free_gb)
             if measured != before:
@@ -218,9 +208,14 @@ class CardManager:
         context = self.context
         models = (*switch.evict, switch.load) if switch.load else switch.evict
         engines = {alias: context.engines[context.backend_on(card, alias)] for alias in models}
-        task = asyncio.create_task(carry_out(switch, engines, self._epoch), name=f"switch-{card}")
+        work = carry_out(switch, engines, self._epoch, lambda: self._device_used_gb(card))
+        task = asyncio.create_task(work, name=f"switch-{card}")
         task.add_done_callback(lambda _: self._woken.set())
         self._switches[card] = task
+
+    async def _device_used_gb(self, card: str) -> float | None:
+        await self.contents.ask_devices()
+        return self.contents.used_gb(card)
 
     def _opened(self, card: str, plan: CardPlan, snapshot: CardsSnapshot) -> list[str]:
         """The queues with waiting jobs that are open now and were not."""
@@ -244,22 +239,6 @@ class CardManager:
             if loaded or unloaded or verb in ("pin", "unpin"):
                 done.append(f"{verb} {alias}")
         return done
-
-    async def _ask_engines(self) -> None:
-        for backend, engine in self.context.engines.items():
-            asked_at = time.monotonic()
-            content = await engine.content()
-            if isinstance(content, Failure):
-                if content.error_class is not ErrorClass.CONNECTION and backend in self._contents:
-                    continue
-                content = EngineContent({})  # nothing can be called there, so nothing counts as loaded
-            self._contents[backend] = _Content(content, asked_at)
-
-    async def _observe(self) -> None:
-        while True:
-            await asyncio.sleep(CONTENT_INTERVAL_SECONDS)
-            if self._epoch:
-                await self._ask_engines()
 
     async def _listen(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.jobs.outcome import Failure
@@ -20,36 +20,47 @@ LOAD_FACTOR = 4
 """A load may take this multiple of its usual time, and the grace."""
 FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS = 60.0, 600.0
 MAX_MEASURED_LOADS = 5
+MAX_GROWTH = 1.3
+"""A model uses at most this multiple of what its engine says."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchOutcome:
-    """What a switch has done. `failure` None: the model is ready. `seconds`: of the load alone."""
+    """What a switch has done. `failure` None: the model is ready. `seconds`: of the load alone. `grown_gb`: by how much
+    the memory in use has grown meanwhile, as the driver of the card sees it; None: it says nothing."""
 
     switch: Switch
     content: EngineContent
     seconds: float
     failure: Failure | None = None
+    grown_gb: float | None = None
 
 
-async def carry_out(switch: Switch, engines: Mapping[str, CardEngine], epoch: int) -> SwitchOutcome:
+UsedMemory = Callable[[], Awaitable[float | None]]
+"""The memory of a card that is in use now, in GiB. None: its driver says nothing."""
+
+
+async def carry_out(
+    switch: Switch, engines: Mapping[str, CardEngine], epoch: int, used_gb: UsedMemory
+) -> SwitchOutcome:
     """Make a switch. `engines`: by the model that is unloaded or loaded."""
     failure: Failure | None = None
     for alias in switch.evict:
         failure = await engines[alias].unload(alias, UNLOAD_TIMEOUT_SECONDS, epoch) or failure
-    began = time.monotonic()
+    before_gb, began = await used_gb(), time.monotonic()
     engine = engines[switch.load or switch.evict[0]]
     if switch.load and failure is None:
         timeout = LOAD_FACTOR * switch.seconds + LOAD_GRACE_SECONDS
         failure = await engine.load(switch.load, timeout, epoch)
     seconds = time.monotonic() - began
-    content = await engine.content()
+    after_gb, content = await used_gb(), await engine.content()
     if isinstance(content, Failure):
         failure, content = failure or content, EngineContent({})
     if switch.load and failure is None and switch.load not in content.models:
         detail = "the engine has loaded it, and does not list it: something else may use the card"
         failure = Failure(error_class=ErrorClass.NO_VRAM, detail=detail)
-    return SwitchOutcome(switch, content, seconds, failure)
+    grown_gb = None if before_gb is None or after_gb is None else after_gb - before_gb
+    return SwitchOutcome(switch, content, seconds, failure, grown_gb)
 
 
 def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
@@ -63,7 +74,7 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
     state.note_load(switch.since, max(outcome.seconds, now - switch.since))
     if outcome.failure is None:
         protected_until = now + switch.protected_seconds if switch.protected_seconds else 0.0
-        gb = outcome.content.models[switch.load]
+        gb = _measured_gb(outcome)
         state.models[switch.load] = ModelOnCard(switch.backend, now, gb, protected_until)
         state.refused.pop(switch.load, None)
         return
@@ -78,10 +89,18 @@ def measured_by(outcome: SwitchOutcome, before: MeasuredModel, free_gb: float) -
     """What a load teaches about a model. One that did not fit needs more than was free."""
     if outcome.failure is None:
         loads = [*before.load_seconds, round(outcome.seconds, 2)][-MAX_MEASURED_LOADS:]
-        return MeasuredModel(loads, round(outcome.content.models[outcome.switch.load], 2) or before.gb)
+        return MeasuredModel(loads, round(_measured_gb(outcome), 2) or before.gb)
     if outcome.failure.error_class is ErrorClass.NO_VRAM:
         return MeasuredModel(before.load_seconds, max(before.gb, free_gb))
     return before
+
+
+def _measured_gb(outcome: SwitchOutcome) -> float:
+    """The memory of the model that was loaded: as its engine says, or what the driver saw (with its buffers). Much
+    more than the engine says is of another program."""
+    by_engine = outcome.content.models[outcome.switch.load]
+    grown_gb = outcome.grown_gb or 0.0
+    return max(by_engine, min(grown_gb, MAX_GROWTH * by_engine))
 
 
 def adopt_content(state: CardState, backend: str, content: EngineContent, now: float) -> list[str]:
@@ -92,5 +111,4 @@ def adopt_content(state: CardState, backend: str, content: EngineContent, now: f
     for alias, gb in content.models.items():
         if alias not in state.models:
             state.models[alias] = ModelOnCard(backend, now, gb)
-    state.foreign_gb = round(content.foreign_gb, 2)
     return gone

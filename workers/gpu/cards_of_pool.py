@@ -11,6 +11,7 @@ from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.gpu.card_contents import CardContents, local_cards
 from openfall.workers.gpu.card_engine import CardEngine, OllamaCardEngine
 from openfall.workers.gpu.card_manager import CardManager
 from openfall.workers.gpu.cards_to_view import CardsContext
@@ -44,6 +45,6 @@ def card_manager(
         check = {"at": now, "ok": False, "how": "load", "latency": 0.0, "detail": detail}
         await remember_health(link, target, check | {"error": failure.error_class, "cause": failure.cause})
 
-    return CardManager(
-        context=CardsContext(catalog, store, engines, latency_of), wakeup=wakeup, on_load_failed=on_load_failed
-    )
+    contents = CardContents(engines=engines, store=store, local_cards=local_cards(catalog.backends, store.backends))
+    context = CardsContext(catalog, store, engines, latency_of)
+    return CardManager(context=context, contents=contents, wakeup=wakeup, on_load_failed=on_load_failed)

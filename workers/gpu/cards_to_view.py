@@ -119,7 +119,7 @@ class CardsContext:
             served[alias] = max(moment, served.get(alias, LONG_AGO))
         return Card(
             record.name,
-            (self.catalog.backends[backends[0]].vram_gb or 0.0) - state.foreign_gb,
+            state.usable_gb(self.catalog.backends[backends[0]].vram_gb or 0.0),
             tuple(resident),
             state.switch is not None,
             sum(self.engines[name].max_models for name in backends),
