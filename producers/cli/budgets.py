@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.budget_book import BudgetState
 
-COLUMNS = ("budget", "of", "window", "limit", "spent", "reserved", "unconfirmed", "left", "calls", "refused", "anew at")
+COLUMNS = (
+    "budget",
+    "of",
+    "window",
+    "limit",
+    "spent",
+    "reserved",
+    "unconfirmed",
+    "left",
+    "forecast",
+    "calls",
+    "refused",
+    "anew at",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -25,8 +38,9 @@ COLUMNS = ("budget", "of", "window", "limit", "spent", "reserved", "unconfirmed"
 def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List the budgets of the configuration in their present windows.
 
-    `reserved` is held for calls in flight; `unconfirmed` may have been billed, and is not known. --json has integers of
-    nanodollars.
+    `reserved` is held for calls in flight; `unconfirmed` may have been billed, and is not known. `forecast` is the
+    expected cost of the whole window, by its pace so far and four earlier windows like it; `!` if that is more than the
+    limit. --json has integers of nanodollars.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -80,7 +94,14 @@ def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:
         money = (state.limit, state.spent, state.reserved, state.unconfirmed, state.left)
         amounts = (format_usd(nanodollars / 1e9) for nanodollars in money)
         ends = "never" if state.window == "ever" else format_time(state.ends_at)
-        yield state.budget.name, state.who or "all", state.window, *amounts, state.calls, state.refused, ends
+        counts = state.calls, state.refused
+        yield state.budget.name, state.who or "all", state.window, *amounts, _forecast(state), *counts, ends
+
+
+def _forecast(state: BudgetState) -> str:
+    if state.forecast is None:
+        return "-"
+    return format_usd(state.forecast.nusd / 1e9) + (" !" if state.forecast.exceeds_at is not None else "")
 
 
 def _as_json(state: BudgetState) -> dict[str, object]:
@@ -94,6 +115,8 @@ def _as_json(state: BudgetState) -> dict[str, object]:
         "reserved_nusd": state.reserved,
         "unconfirmed_nusd": state.unconfirmed,
         "left_nusd": state.left,
+        "forecast_nusd": None if state.forecast is None else state.forecast.nusd,
+        "exceeds_at": None if state.forecast is None else state.forecast.exceeds_at,
         "calls": state.calls,
         "refused": state.refused,
     }

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_cost, show_table
+from openfall.producers.cli.render import format_cost, format_usd, show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.ledger import LedgerEntry
+    from openfall.router_core.state.money import MoneyReport
 
 COLUMNS = (
     "model",
@@ -43,17 +45,35 @@ days_option = click.option(
 )
 
 
+SAVED_COLUMNS = ("paid as", "model", "backend", "calls", "at live prices", "spent", "saved", "by caches")
+UNEXPECTED_COLUMNS = ("instead of", "answered", "group", "cause", "calls", "spent")
+
+
 @click.command()
 @days_option
+@click.option("--saved", is_flag=True, help="What calls cost less than at live prices.")
+@click.option("--unexpected", is_flag=True, help="Metered calls in place of models that cost nothing.")
 @common_options
-def spend(days: int, config_path: Path | None, as_json: bool) -> None:
+def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as_json: bool) -> None:
     """Show calls and their cost, by model, backend and group.
 
     A call without a known price counts as unknown, never as 0. `as fallback` counts the answers in place of the first
     model of the configured chain. `left home` counts those of them that came from the cloud although a local model
     stands earlier in the chain, or were paid by the token although a free one does. --json prints one entry per day;
     its `nusd` is the known cost in nanodollars, an integer.
+
+    --saved compares with live prices: a call that costs nothing with the first metered model of its chain, a cheaper
+    service tier with the live price of its model, tokens from a cache with other input.
     """
+    if saved and unexpected:
+        raise click.UsageError("--saved and --unexpected are two tables: give one of them")
+    if saved or unexpected:
+        report = with_client(config_path, lambda llm: _fetch_report(llm, days))
+        if saved:
+            _show_saved(report, as_json)
+        else:
+            _show_unexpected(report, as_json)
+        return
     entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
     if as_json:
         show_json([asdict(entry) for entry in entries])
@@ -70,6 +90,55 @@ async def fetch_entries(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
 
     now = await llm.store.server_time()
     return await read_ledger(llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))])
+
+
+async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Catalog]:
+    from openfall.router_core.state.money import read_money
+
+    catalog = llm.config.catalog
+    return await read_money(llm.store.connection, catalog, await llm.store.server_time(), days), catalog
+
+
+def _show_saved(report: tuple[MoneyReport, Catalog], as_json: bool) -> None:
+    from openfall.router_core.state.savings_rows import savings_rows
+
+    money, catalog = report
+    rows = savings_rows(money.entries, catalog)
+    if as_json:
+        show_json([asdict(row) for row in rows])
+        return
+    if not rows:
+        print_line("no calls")
+        return
+    table = [
+        (row.paid_as, row.model, row.backend, row.calls, *map(_usd, (row.live_nusd, row.nusd)), *map(
+            _usd, (row.saved_nusd, row.cache_saved_nusd)))
+        for row in rows
+    ]  # fmt: skip
+    total = (
+        sum(row.calls for row in rows),
+        *(_usd(sum(getattr(row, name) for row in rows)) for name in ("live_nusd", "nusd", "saved_nusd")),
+        _usd(sum(row.cache_saved_nusd for row in rows)),
+    )
+    show_table(SAVED_COLUMNS, [*table, ("all", "", "", *total)])
+    print_line("estimated: tokens as the model that answered counted them")
+
+
+def _show_unexpected(report: tuple[MoneyReport, Catalog], as_json: bool) -> None:
+    rows = [row for day in report[0].unexpected for row in day.rows]
+    if as_json:
+        show_json([asdict(row) for row in rows])
+    elif not rows:
+        print_line("no metered call in place of a model that costs nothing")
+    else:
+        show_table(
+            UNEXPECTED_COLUMNS,
+            [(row.instead_of, row.model, row.group or "-", row.cause, row.calls, _usd(row.nusd)) for row in rows],
+        )
+
+
+def _usd(nusd: int) -> str:
+    return f"-{format_usd(-nusd / 1e9)}" if nusd < 0 else format_usd(nusd / 1e9)
 
 
 def _rows(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_cost, show_table
+from openfall.producers.cli.render import format_cost, format_usd, show_table
 from openfall.producers.cli.spend import days_option, fetch_entries
 from openfall.producers.cli.terminal import print_line, show_json
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from openfall.router_core.state.ledger_sums import UsageRow
 
 KEYS = ("model", "backend", "group", "day")
-COLUMNS = ("calls", "answered", "failed", "probes", "tokens in", "out", "spent")
+COLUMNS = (
+    "calls", "answered", "failed", "fell back", "left home", "mean", "tokens in", "cached", "out", "reasoning", "spent",
+    "unconfirmed", "saved",
+)  # fmt: skip
 
 
 @click.command()
@@ -28,8 +31,10 @@ COLUMNS = ("calls", "answered", "failed", "probes", "tokens in", "out", "spent")
 def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
     """Show calls, tokens and their cost, by model, backend, group or day.
 
-    Every attempt counts as a call. `probes` counts those that were health prompts of openfall itself. --json has the
-    cost as `nusd`, an integer of nanodollars, and counts the calls of unknown cost as `unpriced`.
+    Every attempt counts as a call, and so do health prompts of openfall itself (`probes` in --json). `fell back` and
+    `left home` are as in `openfall spend`. `unconfirmed` may have been billed, and is not known. `saved` is what they
+    cost less than at live prices. --json has integers of nanodollars (`nusd`), and counts the calls of unknown cost as
+    `unpriced`.
     """
     from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
 
@@ -45,5 +50,9 @@ def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
 
 def _table(rows: Sequence[UsageRow]) -> Iterator[tuple[object, ...]]:
     for row in rows:
-        counts = (row.calls, row.answered, row.failed, row.probes, row.input_tokens, row.output_tokens)
-        yield row.name or "-", *counts, format_cost(row.nusd / 1e9, row.unpriced)
+        counts = (row.calls, row.answered, row.failed, row.as_fallback, row.left_home)
+        mean = "-" if row.mean_seconds is None else f"{row.mean_seconds:.1f}s"
+        tokens = (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
+        saved = row.saved_nusd + row.cache_saved_nusd
+        money = format_usd(row.unconfirmed_nusd / 1e9), format_usd(saved / 1e9)
+        yield row.name or "-", *counts, mean, *tokens, format_cost(row.nusd / 1e9, row.unpriced), *money

@@ -82,20 +82,41 @@ class Budget(CatalogEntry):
 
 @dataclass(frozen=True, slots=True)
 class BudgetWindow:
-    """One window of a budget: its name (`2026-11-29`, `2026-W48`, `2026-11`, `ever`) and its end, in epoch seconds."""
+    """One window of a budget: its name (`2026-11-29`, `2026-W48`, `2026-11`, `ever`), its start and its end, in epoch
+    seconds. A window without an end has the start 0."""
 
     name: str
     ends_at: float
+    starts_at: float = 0.0
 
 
 def windows_from(period: Period, zone: tzinfo, moment: float, count: int) -> list[BudgetWindow]:
     """The window of a moment, and those that follow it."""
     if period is Period.EVER:
         return [BudgetWindow("ever", NEVER_ENDS)]
+    days = zip(_starts(period, _day(zone, moment)), range(count), strict=False)
     return [
-        BudgetWindow(_window_name(period, day), _midnight(_next_start(period, day), zone))
-        for day, _ in zip(_starts(period, datetime.fromtimestamp(moment, zone).date()), range(count), strict=False)
+        BudgetWindow(_window_name(period, day), _midnight(_next_start(period, day), zone), _midnight(day, zone))
+        for day, _ in days
     ]
+
+
+def earlier_windows(period: Period, zone: tzinfo, moment: float, count: int) -> list[str]:
+    """The names of windows before that of a moment that are like it: the same weekday of the weeks before, the weeks or
+    the months before. The latest first."""
+    if period is Period.EVER:
+        return []
+    start = next(_starts(period, _day(zone, moment)))
+    names = []
+    for _ in range(count):
+        start -= timedelta(days=1 if period is Period.MONTH else 7)
+        start = next(_starts(period, start))
+        names.append(_window_name(period, start))
+    return names
+
+
+def _day(zone: tzinfo, moment: float) -> date:
+    return datetime.fromtimestamp(moment, zone).date()
 
 
 def _starts(period: Period, day: date) -> Iterator[date]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 
-from openfall.router_core.catalog.budgets import NEVER_ENDS, Budget, windows_from
+from openfall.router_core.catalog.budgets import NEVER_ENDS, Budget, BudgetWindow, earlier_windows, windows_from
 from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.deciding.forecast import EARLIER_WINDOWS, Forecast, forecast
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
@@ -76,7 +77,7 @@ def write_over(over: OverBudget) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
     """A window of a budget, in nanodollars. `who`: of which group, producer or role; empty: of all. `limit` contains
-    what it was raised by. `refused` counts the claims whose call did not fit."""
+    what it was raised by. `refused` counts the claims whose call did not fit. `forecast` None: nothing is known yet."""
 
     budget: Budget
     window: str
@@ -88,32 +89,74 @@ class BudgetState:
     unconfirmed: int = 0
     calls: int = 0
     refused: int = 0
+    forecast: Forecast | None = None
 
     @property
     def left(self) -> int:
         """What a further call may cost at most."""
         return max(0, self.limit - self.spent - self.reserved - self.unconfirmed)
 
+    @property
+    def used(self) -> int:
+        """What is spent, or may have been billed."""
+        return self.spent + self.unconfirmed
+
 
 async def list_budgets(link: RedisConnection, budgets: Sequence[Budget], now: float) -> list[BudgetState]:
     """The present window of each budget; of a budget for `each`, that of each which has had a call in it."""
     raises = pairs(await link.command("HGETALL", keys.BUDGET_RAISES))
-    members = [
+    started = [
         read_text(row) for row in await link.command("ZRANGEBYSCORE", keys.BUDGETS, f"({now * 1000:.0f}", "+inf")
     ]
-    states = []
-    for budget in budgets:
-        window = windows_from(budget.per, ZoneInfo(budget.timezone), now, 1)[0]
-        start = f"{budget.name}:{window.name}"
-        own = [start] if budget.each is None else [row for row in members if row.startswith(f"{start}:")]
-        limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
-        for name in own:
-            sums = _read_sums(await link.command("HGET", keys.BUDGET_SUMS, name))
-            who = unquote(name.removeprefix(start).removeprefix(":").replace("=", "%"))
-            states.append(
-                BudgetState(budget=budget, window=window.name, ends_at=window.ends_at, limit=limit, who=who, **sums)
-            )
-    return states
+    rows = [row for budget in budgets for row in _rows(budget, started, now)]
+    names = [name for row in rows for name in row.fields]
+    texts = dict(zip(names, await link.command("HMGET", keys.BUDGET_SUMS, *names), strict=True)) if names else {}
+    return [_state(row, texts, raises, now) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A window whose sums are read, and the fields of windows before that are like it."""
+
+    budget: Budget
+    window: BudgetWindow
+    who: str
+    field: str
+    earlier: tuple[str, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.field, *self.earlier)
+
+
+def _rows(budget: Budget, started: Sequence[str], now: float) -> list[_Row]:
+    zone = ZoneInfo(budget.timezone)
+    window = windows_from(budget.per, zone, now, 1)[0]
+    earlier = earlier_windows(budget.per, zone, now, EARLIER_WINDOWS)
+    start = f"{budget.name}:{window.name}"
+    own = [start] if budget.each is None else [row for row in started if row.startswith(f"{start}:")]
+    rows = []
+    for name in own:
+        suffix = name.removeprefix(start)
+        before = tuple(f"{budget.name}:{window}{suffix}" for window in earlier)
+        rows.append(_Row(budget, window, unquote(suffix.removeprefix(":").replace("=", "%")), name, before))
+    return rows
+
+
+def _state(row: _Row, texts: Mapping[str, bytes | None], raises: Mapping[str, bytes], now: float) -> BudgetState:
+    budget, sums = row.budget, _read_sums(texts[row.field])
+    limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
+    used = sums.get("spent", 0) + sums.get("unconfirmed", 0)
+    earlier = [_read_sums(text).get("spent", 0) for name in row.earlier if (text := texts[name]) is not None]
+    return BudgetState(
+        budget=budget,
+        window=row.window.name,
+        ends_at=row.window.ends_at,
+        limit=limit,
+        who=row.who,
+        forecast=forecast(row.window, now, used, limit, earlier),
+        **sums,
+    )
 
 
 def _read_sums(text: bytes | None) -> dict[str, int]:

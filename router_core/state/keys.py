@@ -1,6 +1,6 @@
 """Every key in Redis: rq's own, which rq's tools read, and ours, which hold what rq must not.
 
-Names that end in ':' are prefixes. `lua_names()` makes them locals of each script.
+Names that end in ':' are prefixes. `with_key_names()` writes them into each script.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ LAST_KEYS = "of:last-keys"  # hash: backend with several keys -> the name of the
 LIMITS = "of:limits:"  # hash, by backend: {key} {limit} -> when its bucket is full again (ms). See lib/limits.lua
 BREAKER_HISTORY = "of:breaker-history"  # list: the last changes of any breaker, newest first
 LEDGER = "of:ledger:"  # hash, by day: calls and costs by model, backend and group
+UNEXPECTED = "of:unexpected:"  # hash, by day: metered calls in place of models that cost nothing, and when the last was
 BUDGET_SUMS = "of:budget-sums"  # hash: {budget}:{window}[:{who}] -> {spent} {reserved} {unconfirmed} {calls} {refused}
 BUDGETS = "of:budgets"  # zset: the budgets with a call -> when their window ends (ms)
 BUDGET_RAISES = "of:budget-raises"  # hash: budget -> {nanodollars} {until, ms}: what its limit was raised by
@@ -117,8 +118,11 @@ def model_of(queue: str) -> str:
     return queue.partition(".")[2].partition(".")[0]
 
 
-def lua_names(script: str) -> str:
-    """The names above that a script mentions, as Lua locals for its head."""
-    words = set(re.findall(r"\b[A-Z_]+\b", script))
-    names = {name: value for name, value in globals().items() if name in words and isinstance(value, str)}
-    return "".join(f"local {name} = '{value}'\n" for name, value in names.items())
+def with_key_names(script: str) -> str:
+    """A script with the names above as Lua strings: a function of Lua may have 200 locals, and use 60 of others."""
+    values = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
+    return re.sub(r"\b[A-Z][A-Z_]*\b", lambda match: _quoted(values.get(match[0]), match[0]), script)
+
+
+def _quoted(value: str | None, name: str) -> str:
+    return name if value is None else f"'{value}'"

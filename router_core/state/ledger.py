@@ -16,18 +16,26 @@ LEDGER_TTL_SECONDS = 100 * 86400
 """How long a day of the ledger is kept."""
 
 _NANO = 1e-9
-_SUMS = (
-    "calls",
-    "failed",
-    "probes",
-    "as_fallback",
-    "left_home",
-    "seconds",
-    "input_tokens",
-    "output_tokens",
-    "nusd",
-    "unpriced",
-)
+_SUMS = {
+    "calls": "calls",
+    "failed": "failed",
+    "probes": "probes",
+    "as_fallback": "as_fallback",
+    "left_home": "left_home",
+    "input_tokens": "in",
+    "output_tokens": "out",
+    "cached_tokens": "cached",
+    "cache_write_tokens": "cache_written",
+    "reasoning_tokens": "reasoning",
+    "nusd": "nusd",
+    "unpriced": "unpriced",
+    "unconfirmed_nusd": "unconfirmed",
+    "saved_nusd": "saved",
+    "cache_saved_nusd": "cache_saved",
+}
+"""The sums of an entry, and their names in Redis."""
+_SIGNED = frozenset({"saved", "cache_saved"})
+"""Sums that may be below 0: a dearer service tier saves less than nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,9 @@ class LedgerEntry:
     `nusd` is the known cost in nanodollars; `unpriced` counts the calls without a known price. `seconds` is the sum of
     their times.
     `probes` counts those of the calls that were health prompts of openfall itself.
+    `cached_tokens` and `cache_write_tokens` are a part of the input, `reasoning_tokens` of the output.
+    `unconfirmed_nusd`: what calls under a budget may have cost whose cost is not known. `saved_nusd` and
+    `cache_saved_nusd`: see `Savings`.
     `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
     those of them that left home: see `Substitution`.
     """
@@ -53,8 +64,14 @@ class LedgerEntry:
     seconds: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
     nusd: int = 0
     unpriced: int = 0
+    unconfirmed_nusd: int = 0
+    saved_nusd: int = 0
+    cache_saved_nusd: int = 0
 
     @property
     def usd(self) -> float:
@@ -64,8 +81,8 @@ class LedgerEntry:
 
 def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
     """The sums of at least one entry; day, model, backend and group are those of the first."""
-    sums = {name: sum(getattr(entry, name) for entry in entries) for name in _SUMS}
-    return replace(entries[0], **sums)
+    sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in _SUMS}
+    return replace(entries[0], **sums, seconds=sum(entry.seconds for entry in entries))
 
 
 def encode_substitution(substitution: Substitution) -> dict[str, Any]:
@@ -86,7 +103,8 @@ async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[Ledger
         for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
             target, group, counter = (*name.split(" "), "", "")[:3]
             if counter:
-                rows.setdefault((target, group), {})[counter] = max(0, read_number(value))
+                amount = read_number(value)
+                rows.setdefault((target, group), {})[counter] = amount if counter in _SIGNED else max(0, amount)
         entries += [_entry(day, *key, sums) for key, sums in sorted(rows.items())]
     return entries
 
@@ -98,14 +116,6 @@ def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEnt
         model=model,
         backend=backend,
         group=None if group == "-" else unquote(group),
-        calls=sums.get("calls", 0),
-        failed=sums.get("failed", 0),
-        probes=sums.get("probes", 0),
-        as_fallback=sums.get("as_fallback", 0),
-        left_home=sums.get("left_home", 0),
         seconds=sums.get("ms", 0) / 1000,
-        input_tokens=sums.get("in", 0),
-        output_tokens=sums.get("out", 0),
-        nusd=sums.get("nusd", 0),
-        unpriced=sums.get("unpriced", 0),
+        **{name: sums.get(counter, 0) for name, counter in _SUMS.items()},
     )

@@ -22,7 +22,8 @@ class UsageKey(StrEnum):
 class UsageRow:
     """What one model, backend, group (None: calls of no group) or day (UTC) has used. `calls` counts each attempt, and
     `answered` those that did not fail. `probes` of them were health prompts of openfall itself. `nusd` is the known
-    cost in nanodollars; the cost of `unpriced` calls is not known."""
+    cost in nanodollars; the cost of `unpriced` calls is not known, and `unconfirmed_nusd` is what those of them that a
+    budget counts may have cost. `saved_nusd`: less than at live prices; `cache_saved_nusd`: by caches of providers."""
 
     name: str | None
     calls: int
@@ -31,8 +32,34 @@ class UsageRow:
     probes: int
     input_tokens: int
     output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
     nusd: int
     unpriced: int
+    unconfirmed_nusd: int
+    saved_nusd: int
+    cache_saved_nusd: int
+    as_fallback: int
+    left_home: int
+    mean_seconds: float | None
+
+
+_COPIED = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "nusd",
+    "unpriced",
+    "unconfirmed_nusd",
+    "saved_nusd",
+    "cache_saved_nusd",
+    "as_fallback",
+    "left_home",
+)
+"""Sums of the ledger that a row has as they are."""
 
 
 def usage_rows(entries: Iterable[LedgerEntry], by: UsageKey) -> list[UsageRow]:
@@ -53,8 +80,6 @@ def _row(name: str | None, total: LedgerEntry) -> UsageRow:
         answered=max(0, total.calls - total.failed),
         failed=total.failed,
         probes=total.probes,
-        input_tokens=total.input_tokens,
-        output_tokens=total.output_tokens,
-        nusd=total.nusd,
-        unpriced=total.unpriced,
+        mean_seconds=round(total.seconds / total.calls, 3) if total.calls else None,
+        **{name: getattr(total, name) for name in _COPIED},
     )

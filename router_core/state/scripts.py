@@ -39,7 +39,7 @@ def load(name: str) -> Script:
     # Redis refuses writes when its memory is full. `accept` must fail then, but jobs in flight must be able to end.
     allow_oom = name != "accept"
     flags = ", flags = {'allow-oom'}" if allow_oom else ""
-    main = f"{keys.lua_names(libraries + body)}{libraries}{_MAIN}{body}end\n"
+    main = keys.with_key_names(f"{libraries}{_MAIN}{body}end\n")
     function = f"openfall_{name}_{sha1((main + flags).encode(), usedforsecurity=False).hexdigest()[:12]}"
     register = f"redis.register_function{{function_name = '{function}', callback = main{flags}}}\n"
     return Script(

@@ -14,8 +14,12 @@ from openfall.router_core.deciding.breaker import (
     is_slow,
 )
 from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
+from openfall.router_core.deciding.unexpected_spend import unexpected_call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.token_usage import Usage
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal
@@ -44,7 +48,12 @@ class CallReporter:
     jitter: Callable[[], float]
 
     def report(
-        self, job: CompletionJob, delivery: Delivery, earlier: Sequence[Attempt], finished: FinishedCall
+        self,
+        job: CompletionJob,
+        delivery: Delivery,
+        earlier: Sequence[Attempt],
+        finished: FinishedCall,
+        fleet: FleetState,
     ) -> CallReport:
         """The report of a call that was made after the `earlier` attempts."""
         attempt = self._build_attempt(finished, delivery.backend)
@@ -62,7 +71,17 @@ class CallReporter:
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
             is_slow=is_slow(attempt.error),
+            usage=finished.answer.usage,
+            savings=self._savings(job, attempt, finished.answer.usage),
+            unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
         )
+
+    def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
+        """What the call saved. A free call without an answer saved nothing: another model answers in its place."""
+        if attempt.error is not None and not attempt.cost_nusd:
+            return NONE_SAVED
+        called = attempt.model, attempt.backend
+        return call_savings(self.catalog, job.as_configured, called, usage, attempt.cost_nusd)
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:
         outcome, answer, prices = finished.outcome, finished.answer, self.catalog.models[finished.model].usd_per_mtok

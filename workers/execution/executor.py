@@ -122,7 +122,7 @@ class JobExecutor:
             ended_at=clock(),
             progressed_after=called.progressed_after,
         )
-        report = self._reporter.report(job, delivery, attempts, finished)
+        report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):
             may_retry = self._retry_budget.may_retry(progress.now)

@@ -24,7 +24,7 @@ end
 
 local function restore_started(id, job, queue)
   if (job.lease or '') == '' or (job.backend or '') == '' then
-    end_reserve(id, job.lease, job.reserve, nil)
+    end_reserve(id, job.lease, now, job.reserve, nil)
     enqueue_with_event(id, queue, true, 'its lease cannot be read', now)
     return
   end

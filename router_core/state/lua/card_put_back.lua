@@ -9,10 +9,10 @@ if holder.worker ~= args.worker or holder.epoch ~= tostring(args.epoch) then ret
 local stopped = {}
 for i = #args.calls, 1, -1 do  -- the last first: each goes to the front
   local id, token, backend = unpack(args.calls[i])
-  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'deadline')
+  local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'deadline', 'reserve')
   if job.state == 'started' and job.lease == token and job.queue then
     local keys_to_delete = {}
-    end_lease(id, token, job.queue, backend, keys_to_delete)
+    end_lease(id, token, job.queue, backend, keys_to_delete, now, job.reserve, nil)
     redis.call('DEL', unpack(keys_to_delete))
     redis.call('HSET', RECORD .. id, 'put_back', 1, 'moved', 1)
     redis.call('HINCRBY', RECORD .. id, 'deliveries', -1)

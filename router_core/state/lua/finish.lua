@@ -17,7 +17,7 @@ if args.deliveries and (busy or args.deliveries ~= (tonumber(job.deliveries) or 
 local keys_to_delete = {}
 if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
 if state == 'started' then
-  end_lease(id, job.lease, queue, job.backend, keys_to_delete, job.reserve, nil)
+  end_lease(id, job.lease, queue, job.backend, keys_to_delete, now, job.reserve, nil)
   redis.call('PUBLISH', RQ_PUBSUB .. (job.worker or ''), cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
   remove_waiting(id, state, queue, now, args.status == 'expired' and 'expired' or nil)

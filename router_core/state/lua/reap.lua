@@ -20,7 +20,7 @@ local function take_over(id, token, backend)
     return
   end
   local keys_to_delete = {}
-  end_lease(id, token, queue, backend, keys_to_delete, job.reserve, nil)
+  end_lease(id, token, queue, backend, keys_to_delete, now, job.reserve, nil)
   redis.call('DEL', unpack(keys_to_delete))
   local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
   local crashes, crashes_alone = tonumber(job.crashes) or 0, tonumber(job.crashes_alone) or 0

@@ -63,7 +63,7 @@ end
 local keys_to_delete = {}
 local cost = 0
 if call or args.cut then cost = call and call.cost_nusd end
-end_lease(id, job.lease, queue, job.backend, keys_to_delete, job.reserve, cost)
+end_lease(id, job.lease, queue, job.backend, keys_to_delete, now, job.reserve, cost)
 if reaped then
   confirm_cost(id, token, call and call.cost_nusd)
   if waits then remove_waiting(id, state, queue, now) end

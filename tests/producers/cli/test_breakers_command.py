@@ -1,4 +1,4 @@
-"""`openfall breakers`, `local-only` and `spend`: what is left alone, what may leave, what was paid."""
+"""`openfall breakers` and `local-only`: what is left alone, what may leave."""
 
 from __future__ import annotations
 
@@ -133,58 +133,3 @@ def test_a_configuration_that_keeps_all_at_home_is_named_beside_the_switch(openf
     config_file.write_text(CONFIG + "privacy: {local_only: yes}\n")
     assert "the configuration sets it too" in openfall("local-only").stderr
     assert "no job leaves the local pools (set in the configuration)" in openfall("status").stdout
-
-
-def test_spend_shows_the_known_cost_in_json_as_whole_nanodollars_and_counts_unknown_ones_apart(
-    openfall: Run, called: Callable[..., None]
-) -> None:
-    assert "no calls" in openfall("spend").stderr
-    called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
-    called("opus", "api", "timeout", seconds=1.0, group="main")
-    called("tiny", "rack", input_tokens=7, output_tokens=9, seconds=1.0)
-    shown = openfall("spend", "--days", "7").stdout
-    rows = {row.split()[0]: row.split() for row in shown.splitlines() if row.strip()}
-    assert rows["opus"][1:] == [
-        "api",
-        "main",
-        "2",
-        "1",
-        "0",
-        "0",
-        "100000",
-        "20000",
-        "1.5s",
-        "$1.00",
-        "+",
-        "1",
-        "unknown",
-    ]
-    assert rows["tiny"][-1] == "$0"
-    assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
-    entries = json.loads(openfall("spend", "--json").stdout)
-    assert {(entry["model"], entry["group"], entry["calls"], entry["unpriced"]) for entry in entries} == {
-        ("opus", "main", 2, 1),
-        ("tiny", None, 1, 0),
-    }
-    costs = {entry["model"]: entry["nusd"] for entry in entries}
-    assert costs == {"opus": 10**9, "tiny": 0}
-    assert all(isinstance(cost, int) for cost in costs.values())
-
-
-def test_usage_sums_up_calls_tokens_and_whole_nanodollars_by_what_is_named(
-    openfall: Run, called: Callable[..., None]
-) -> None:
-    assert "no calls" in openfall("usage").stderr
-    called("opus", "api", input_tokens=100_000, output_tokens=20_000, group="main")
-    called("opus", "api-2", "timeout", group="main")
-    called("tiny", "rack", input_tokens=7, output_tokens=9)
-    opus, tiny = json.loads(openfall("usage", "--json").stdout)
-    assert opus == {
-        "name": "opus", "calls": 2, "answered": 1, "failed": 1, "probes": 0,
-        "input_tokens": 100_000, "output_tokens": 20_000, "nusd": 10**9, "unpriced": 1,
-    }  # fmt: skip
-    assert (tiny["name"], tiny["answered"], tiny["nusd"]) == ("tiny", 1, 0)
-    groups = json.loads(openfall("usage", "--by", "group", "--json").stdout)
-    assert [(row["name"], row["calls"]) for row in groups] == [("main", 2), (None, 1)]
-    shown = openfall("usage", "--by", "day", "--days", "7").stdout.strip()
-    assert shown.splitlines()[-1].split()[1:5] == ["3", "2", "1", "0"]

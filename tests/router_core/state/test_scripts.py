@@ -44,8 +44,8 @@ def test_an_included_library_stands_before_its_user_and_once():
 
 
 def test_two_versions_of_a_script_run_on_one_server(store, monkeypatch):
-    old, names = scripts.load("held_replay"), keys.lua_names
-    monkeypatch.setattr(keys, "lua_names", lambda text: f"-- another version\n{names(text)}")
+    old, names = scripts.load("held_replay"), keys.with_key_names
+    monkeypatch.setattr(keys, "with_key_names", lambda text: f"-- another version\n{names(text)}")
     new = scripts.load.__wrapped__("held_replay")
     for script in (old, new):
         store.execute_command("FUNCTION", "LOAD", "REPLACE", script.library)

@@ -1,3 +1,4 @@
+-- @include ledger
 -- Budgets. Before a call the claim reserves the most that it can cost in every budget that counts it; the script that ends
 -- its lease ends the reserve. BUDGET_SUMS has a field for each {budget}:{window}[:{who}]: '{spent} {reserved} {unconfirmed}
 -- {calls} {refused}', the first three in nanodollars: known costs, calls in flight, and calls that may have been billed and
@@ -191,21 +192,38 @@ local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
 
+-- What may have been billed stands in the ledger too, in the row of its model, backend and group, until its cost is known.
+-- Returns where: '{day}\n{row}'.
+local LEDGER_TTL_S = 100 * 86400
+local function note_unconfirmed(id, bound, now)
+  local job = redis.call('HMGET', RECORD .. id, 'queue', 'backend', 'group')
+  if not job[1] or not job[2] then return '' end
+  local group = string.gsub(job[3] or '-', '[^%w_.~-]', function(c) return string.format('%%%02X', string.byte(c)) end)
+  local day, row = ledger_day(now), ledger_row({model = model_of(job[1]), backend = job[2], group = group})
+  change_row(day, row, {'unconfirmed', bound}, LEDGER_TTL_S)
+  return day .. '\n' .. row
+end
+
 -- End the reserve of a delivery. `cost`: what the call cost; nil: it may have been billed, and the cost is not known yet.
-local function end_reserve(id, token, reserve, cost)
+local function end_reserve(id, token, now, reserve, cost)
   if not reserve then return end
   local bound = number(string.match(reserve, '^%d+'), 0)
   change_sums(reserve, cost or 0, -bound, cost and 0 or bound)
+  if not cost then
+    redis.call('HSET', RECORD .. id, 'unconfirmed:' .. (token or ''), reserve .. '\n' .. note_unconfirmed(id, bound, now))
+  end
   redis.call('HDEL', RECORD .. id, 'reserve')
-  if not cost then redis.call('HSET', RECORD .. id, 'unconfirmed:' .. (token or ''), reserve) end
   if cost and cost > bound then count('reserve_exceeded') end
 end
 
 -- The cost of a delivery is known after all.
 local function confirm_cost(id, token, cost)
   local field = 'unconfirmed:' .. token
-  local reserve = cost and redis.call('HGET', RECORD .. id, field)
-  if not reserve then return end
-  change_sums(reserve, cost, 0, -number(string.match(reserve, '^%d+'), 0))
+  local text = cost and redis.call('HGET', RECORD .. id, field)
+  if not text then return end
+  local reserve, day, row = string.match(text, '^([^\n]*)\n?([^\n]*)\n?(.*)$')
+  local bound = number(string.match(reserve, '^%d+'), 0)
+  change_sums(reserve, cost, 0, -bound)
+  if row ~= '' then change_row(day, row, {'unconfirmed', -bound}, LEDGER_TTL_S) end
   redis.call('HDEL', RECORD .. id, field)
 end

@@ -17,8 +17,8 @@ end
 
 -- End a lease, and what its call has reserved (nil: nothing). Its keys are added to `keys_to_delete`, for one DEL of
 -- everything at the end. `cost`: see `end_reserve`.
-local function end_lease(id, token, queue, backend, keys_to_delete, reserve, cost)
-  end_reserve(id, token, reserve, cost)
+local function end_lease(id, token, queue, backend, keys_to_delete, now, reserve, cost)
+  end_reserve(id, token, now, reserve, cost)
   if not token or not backend then return end  -- they cannot be read: the lease ends by itself
   redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
   redis.call('ZREM', RQ_WIP .. queue, id .. ':' .. token)
@@ -38,7 +38,7 @@ local function fall_unreadable(id, queue, why, now)
   local record = RECORD .. id
   local job = fields(record, 'state', 'queue', 'accepted', 'deadline', 'keep', 'producer', 'reserve', 'lease')
   job.queue = queue_of(id, job, queue)
-  end_reserve(id, job.lease, job.reserve, nil)
+  end_reserve(id, job.lease, now, job.reserve, nil)
   local known = {queue = job.queue, producer = '?', accepted = ms(now), deadline = ms(now + DAY_MS), keep = DAY_MS / 1000}
   if not job.deadline then redis.call('HDEL', record, 'has_deadline') end  -- a hold may last longer than this guess
   for name, value in pairs(known) do
