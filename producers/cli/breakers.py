@@ -37,6 +37,7 @@ def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_jso
 
 
 async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
+    from openfall.producers.breaker_names import display_name
     from openfall.router_core.state import breakers as state
 
     now = await llm.store.server_time()
@@ -51,6 +52,7 @@ async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
 
 
 async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
+    from openfall.producers.breaker_names import display_name
     from openfall.router_core.state.breakers import breaker_history
 
     changes: list[BreakerChange] = await breaker_history(llm.store.connection)
@@ -71,75 +73,12 @@ async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
 
 
 def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
+    from openfall.producers.breaker_names import describe_breaker, display_name
+
     for row in rows:
         since = format_age(now - row.since) if row.since else "-"
         name, cause = display_name(catalog, row.target), row.cause or "-"
         yield name, describe_breaker(row, now), since, row.open_count, cause, row.why
-
-
-def describe_breaker(row: BreakerStatus, now: float) -> str:
-    """The state of a breaker in a few words: `open, next probe in 24s`, `closed by override for 5m more`."""
-    state = str(row.state).replace("_", " ")
-    parts = []
-    if row.forced:
-        end = f"for {format_age(row.forced_until - now)} more" if row.forced_until else "until reset"
-        parts.append(f"{state} by override {end}")
-    elif row.until is not None:
-        remaining = row.until - now
-        parts.append(f"{state}, next probe {f'in {format_age(remaining)}' if remaining > 0 else 'is due'}")
-    else:
-        parts.append(state)
-    if row.cooling_until and row.cooling_until > now:
-        parts.append(f"rate limited for {format_age(row.cooling_until - now)} more")
-    if row.ramping:
-        parts.append("its slots return one by one")
-    if row.consecutive_failures:
-        parts.append(f"{row.consecutive_failures} failed in a row")
-    return ", ".join(parts)
-
-
-def display_name(catalog: Catalog, target: str) -> str:
-    """The name that users type. A key has the names of the backends that use it. A cooldown of one key of several has
-    the name of the model and the number of the key."""
-    model, _, credential = target.rpartition("#")
-    if model:
-        keys = list(catalog.credentials(model.partition("/")[0]) if model.partition("/")[0] in catalog.backends else ())
-        return f"{model} with key {keys.index(credential) + 1 if credential in keys else '?'}"
-    if not target.startswith("key:"):
-        return target
-    at = [
-        name
-        for backend in catalog.backends
-        for name, credential in _key_names(catalog, backend)
-        if credential == target.removeprefix("key:")
-    ]
-    return f"key:{','.join(at)}" if at else "key:(of no backend in this configuration)"
-
-
-def _key_names(catalog: Catalog, backend: str) -> Iterator[tuple[str, str]]:
-    """Each key of a backend: the name that users type, without `key:`, and the name in Redis."""
-    credentials = list(catalog.credentials(backend))
-    for number, credential in enumerate(credentials, start=1):
-        yield backend if len(credentials) == 1 else f"{backend}/{number}", credential
-
-
-def find_target(catalog: Catalog, name: str) -> str:
-    """The target of a name. Raises `UnknownName` with the nearest name if there is none."""
-    from openfall.router_core.catalog.errors import UnknownName
-    from openfall.router_core.deciding.breaker import breaker_target, credential_target
-
-    known = {
-        breaker_target(at, alias): breaker_target(at, alias)
-        for alias, spec in catalog.models.items()
-        for at in spec.backends
-    }
-    for backend in catalog.backends:
-        for key, credential in _key_names(catalog, backend):
-            known[f"key:{key}"] = credential_target(credential)
-            known[display_name(catalog, credential_target(credential))] = credential_target(credential)
-    if name not in known:
-        raise UnknownName("breaker", name, known)
-    return known[name]
 
 
 _override_options = add_options(
@@ -174,6 +113,7 @@ def force_closed(name: str, **override: Any) -> None:
 @common_options
 def reset(name: str, config_path: Path | None, as_json: bool) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
+    from openfall.producers.breaker_names import find_target
     from openfall.router_core.state.breakers import reset_breaker
 
     async def action(llm: AsyncOpenfall) -> BreakerState:
@@ -185,6 +125,7 @@ def reset(name: str, config_path: Path | None, as_json: bool) -> None:
 
 
 def _force(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+    from openfall.producers.breaker_names import find_target
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_server, variables
-from openfall.producers.cli.breakers import describe_breaker, display_name
+from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.cli.options import common_options
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.terminal import echo, echo_marked, show_json

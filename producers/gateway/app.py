@@ -42,6 +42,7 @@ from openfall.producers.gateway.surfaces import (
     responses,
     switch,
 )
+from openfall.producers.page import endpoints as page
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 
@@ -64,6 +65,7 @@ _APIS = (
     echo,
     health,
     switch,
+    page,
 )
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 

@@ -17,6 +17,7 @@ from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.file_upkeep import keep_files_tidy
 from openfall.producers.gateway.keeping.keeper import Keeper
 from openfall.producers.gateway.key_limits import Concurrency
+from openfall.producers.page.live_page import LivePage
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
@@ -38,6 +39,8 @@ class Gateway:
     body_room: BodyRoom = field(default_factory=BodyRoom)
     uploads: Concurrency = field(default_factory=Concurrency)
     keeper: Keeper = field(init=False, repr=False)
+    live_page: LivePage | None = None
+    """The reader of the operator's page, once a page was opened."""
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,8 @@ class Gateway:
 
     async def stop(self) -> None:
         await cancel_all(*self._tasks)
+        if self.live_page is not None:
+            await self.live_page.close()
         await self.callers.stop()
         await self.client.close()
 

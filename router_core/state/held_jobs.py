@@ -112,6 +112,12 @@ async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]
     return [job for job in await asyncio.gather(*(_held(link, id_) for id_ in ids)) if job is not None]
 
 
+async def first_held(link: RedisConnection, limit: int) -> list[HeldJob]:
+    """The jobs that are held longest."""
+    ids = await link.command("ZRANGE", keys.RQ_DEFERRED + keys.DEGRADE, 0, limit - 1)
+    return await fetch_held(link, [read_text(id_) for id_ in ids])
+
+
 async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
     row, label = await asyncio.gather(
         link.command("HMGET", keys.RECORD + job_id, *_FIELDS),

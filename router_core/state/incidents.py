@@ -146,3 +146,14 @@ async def read_falls(link: RedisConnection, since: float | None = None) -> Async
         if len(rows) < BATCH_SIZE:
             return
         start = f"({rows[-1][0].decode()}"
+
+
+async def recent_falls(link: RedisConnection, limit: int) -> dict[str, dict[str, Any]]:
+    """The newest record of each job among the last falls, by its id."""
+    rows = await link.command("XREVRANGE", keys.FALLS, "+", "-", "COUNT", limit)
+    falls: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        fall = read_object(pairs(row[1]).get("fall"))
+        if fall is not None and isinstance(fall.get("id"), str):
+            falls.setdefault(fall["id"], {**_UNKNOWN_FALL, **fall})
+    return falls

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.encoders.ollama_chat import NDJSON, line
@@ -84,11 +84,6 @@ async def version(_exchange: Exchange) -> Response:
     return json_response({"version": VERSION})
 
 
-async def running(_exchange: Exchange) -> Response:
-    """Report that the door runs: what programs ask an Ollama first."""
-    return PlainTextResponse("Ollama is running")
-
-
 async def pull(exchange: Exchange) -> Response:
     """Report that a known model is there. Nothing is downloaded."""
     body = await exchange.body()
@@ -153,7 +148,6 @@ _CHANGES = (
     ("POST", "/api/blobs/{digest}"),
 )  # fmt: skip
 ENDPOINTS = (
-    Endpoint("GET", "/", running, "Report that the door runs.", public=True, media_type="text/plain"),
     Endpoint("GET", "/api/version", version, "Report the version of Ollama's API.", public=True),
     Endpoint("GET", "/api/tags", tags, "List every role, task and model."),
     Endpoint("GET", "/api/ps", ps, "List the models in memory."),

@@ -1,0 +1,22 @@
+"""What the front page shows, from the top."""
+
+from __future__ import annotations
+
+from openfall.producers.page.section import Section
+from openfall.producers.page.sections import (
+    breaker_section,
+    health_section,
+    local_only_section,
+    open_fall_section,
+    queue_section,
+    worker_section,
+)
+
+SECTIONS: tuple[Section, ...] = (
+    Section("health", health_section.context),
+    Section("queues", queue_section.context),
+    Section("breakers", breaker_section.context),
+    Section("open-fall", open_fall_section.context),
+    Section("workers", worker_section.context),
+    Section("switch", local_only_section.context, wide=False),
+)

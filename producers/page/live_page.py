@@ -1,0 +1,155 @@
+"""The live part of the page: one reader for one process of the door, and rendered sections that all open pages share.
+
+Redis is read about once a second, and only while a page is open. A section is sent to a page only when it has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from openfall.config import NoRedis
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.rendering import render, render_section, without_ages
+from openfall.producers.page.section import Section
+from openfall.producers.page.snapshot_reader import NO_FLEET, SnapshotReader
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import StoreError
+
+log = logging.getLogger("openfall.door")
+
+INTERVAL_SECONDS = 1.0
+"""Between two readings of Redis."""
+READ_SECONDS = 2.0
+"""After this a reading counts as failed: Redis is away."""
+KEEPALIVE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A rendered section. `version` rises when it changes. `event` is what an open page is sent."""
+
+    name: str
+    html: str
+    version: int
+    event: bytes
+
+
+class LivePage:
+    """The sections as they are now. `stopping`: the door stops, and open pages are to connect to another one."""
+
+    def __init__(self, reader: SnapshotReader, sections: Sequence[Section], stopping: asyncio.Event) -> None:
+        self._reader, self._stopping = reader, stopping
+        self._sections = {section.name: section for section in sections}
+        self._snapshot: PageSnapshot | None = None
+        self._read_at = float("-inf")
+        self._fragments: dict[str, Fragment] = {}
+        self._viewers: dict[object, frozenset[str]] = {}
+        self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def viewers(self) -> int:
+        """How many pages are open."""
+        return len(self._viewers)
+
+    async def fragments(self, names: Iterable[str]) -> list[Fragment]:
+        """The sections, not older than a second."""
+        wanted = frozenset(names)
+        async with self._reading:
+            if time.monotonic() - self._read_at > INTERVAL_SECONDS or not wanted <= set(self._fragments):
+                await self._renew(wanted)
+        return [self._fragments[name] for name in names]
+
+    async def snapshot(self) -> PageSnapshot:
+        """The fleet, not older than a second."""
+        await self.fragments(())
+        assert self._snapshot is not None
+        return self._snapshot
+
+    async def events(self, names: Sequence[str], versions: Mapping[str, int]) -> AsyncIterator[bytes]:
+        """What an open page is sent: each of its sections whenever it changes. `versions`: those that it shows."""
+        shown, viewer = dict(versions), object()
+        self._viewers[viewer] = frozenset(names)
+        try:
+            if self._task is None:
+                self._task = asyncio.create_task(self._keep_reading(), name="page-reader")
+            yield b"retry: 2000\n\n"
+            while not self._stopping.is_set():
+                changed = self._changed
+                for fragment in await self.fragments(names):
+                    if shown.get(fragment.name) != fragment.version:
+                        shown[fragment.name] = fragment.version
+                        yield fragment.event
+                try:
+                    async with asyncio.timeout(KEEPALIVE_SECONDS):
+                        await changed.wait()
+                except TimeoutError:
+                    yield b": nothing new\n\n"
+        finally:
+            del self._viewers[viewer]
+
+    async def close(self) -> None:
+        await cancel_all(self._task)
+
+    async def _keep_reading(self) -> None:
+        """Read once a second, until no page is open."""
+        while self._viewers:
+            started = time.monotonic()
+            wanted = frozenset().union(*self._viewers.values())
+            async with self._reading:
+                before = dict(self._fragments)
+                await self._renew(wanted)
+            if any(before.get(name) != fragment for name, fragment in self._fragments.items()):
+                self._announce()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.1, INTERVAL_SECONDS - (time.monotonic() - started))):
+                    await self._stopping.wait()
+                    break
+        self._task = None
+        self._announce()
+
+    def _announce(self) -> None:
+        """Wake every open page."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _renew(self, names: frozenset[str]) -> None:
+        self._snapshot = await self._read(names)
+        self._read_at = time.monotonic()
+        for name in names:
+            try:
+                html = render_section(self._sections[name], self._snapshot)
+            except Exception:
+                log.exception("the section %s of the page cannot be shown", name)
+                html = render("broken_section.html", name=name)
+            before = self._fragments.get(name)
+            if before is None or without_ages(before.html) != without_ages(html):
+                version = 1 if before is None else before.version + 1
+                self._fragments[name] = Fragment(name, html, version, _event(name, html, version, self._snapshot.now))
+
+    async def _read(self, names: frozenset[str]) -> PageSnapshot:
+        sources = [source for name in names for source in self._sections[name].sources]
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._reader.read(sources)
+        except (StoreError, NoRedis, TimeoutError):
+            now = time.time()
+            reader = self._reader
+            last = self._snapshot or PageSnapshot(
+                now=now, catalog=reader.catalog, catalog_digest=reader.digest, status=NO_FLEET
+            )
+            return replace(last, redis_away_since=last.redis_away_since or now)
+
+
+def _event(name: str, html: str, version: int, now: float) -> bytes:
+    fields: dict[str, Any] = {"name": name, "html": html, "version": version, "now": round(now, 1)}
+    return b"event: section\ndata: %b\n\n" % orjson.dumps(fields)

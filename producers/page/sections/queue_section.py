@@ -1,0 +1,133 @@
+"""The grid of queues: pools and their models down, urgencies across, coloured by age against the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.router_core.state.keys import model_of
+from openfall.router_core.vocabulary import Urgency
+
+MAX_MODELS = 12
+"""Models of a pool that the grid names: those that wait longest."""
+SOON_SHARE = 0.8
+"""A job that has waited for this share of its target is nearly late."""
+
+
+class Lateness(StrEnum):
+    EMPTY = "empty"
+    IN_TIME = "in-time"
+    SOON = "soon"
+    LATE = "late"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Some queues of one urgency. `oldest_at`: when their oldest waiting job was accepted. `paused` of `queues`."""
+
+    waiting: int = 0
+    oldest_at: float | None = None
+    started: int = 0
+    scheduled: int = 0
+    paused: int = 0
+    queues: int = 0
+    lateness: Lateness = Lateness.EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class GridRow:
+    """A pool, or a model of it. `pattern`: the queues of the row, as an operator names them."""
+
+    name: str
+    pattern: str
+    cells: tuple[Cell, ...]
+    is_local: bool = False
+    models: tuple[GridRow, ...] = ()
+    others: int = 0
+
+    @property
+    def paused(self) -> int:
+        return sum(cell.paused for cell in self.cells)
+
+    @property
+    def is_active(self) -> bool:
+        return any(cell.waiting or cell.started or cell.scheduled or cell.paused for cell in self.cells)
+
+
+def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
+    catalog = snapshot.catalog
+    targets = {urgency: catalog.urgency[urgency].start_within for urgency in Urgency}
+    by_pool: dict[str, list[QueueStatus]] = {pool: [] for pool in catalog.pools}
+    others = []
+    for queue in snapshot.status.queues:
+        pool = queue.name.partition(".")[0]
+        if queue.urgency is None or pool not in by_pool:
+            others.append(queue)
+        else:
+            by_pool[pool].append(queue)
+    rows = [
+        _pool(pool, queues, targets, snapshot.now, is_local=catalog.pools[pool].local)
+        for pool, queues in by_pool.items()
+        if queues or catalog.models_of(pool)
+    ]
+    return {"targets": targets, "rows": rows, "others": [queue for queue in others if queue.waiting or queue.started]}
+
+
+def _pool(
+    pool: str, queues: Sequence[QueueStatus], targets: Mapping[Urgency, float], now: float, *, is_local: bool
+) -> GridRow:
+    by_model: dict[str, list[QueueStatus]] = {}
+    for queue in queues:
+        by_model.setdefault(model_of(queue.name), []).append(queue)
+    models = [
+        GridRow(model, f"{pool}.{model}.*", _cells(of_model, targets, now))
+        for model, of_model in sorted(by_model.items())
+    ]
+    active = sorted((row for row in models if row.is_active), key=lambda row: (_first(row), row.name))
+    return GridRow(
+        pool,
+        f"{pool}.*",
+        _cells(queues, targets, now),
+        is_local,
+        tuple(active[:MAX_MODELS]),
+        max(0, len(active) - MAX_MODELS),
+    )
+
+
+def _first(row: GridRow) -> float:
+    """When the oldest job of a row was accepted: rows with nothing that waits come last."""
+    return min((cell.oldest_at for cell in row.cells if cell.oldest_at is not None), default=float("inf"))
+
+
+def _cells(queues: Iterable[QueueStatus], targets: Mapping[Urgency, float], now: float) -> tuple[Cell, ...]:
+    by_urgency: dict[Urgency, list[QueueStatus]] = {urgency: [] for urgency in targets}
+    for queue in queues:
+        if queue.urgency is not None:
+            by_urgency[queue.urgency].append(queue)
+    return tuple(_cell(by_urgency[urgency], target, now) for urgency, target in targets.items())
+
+
+def _cell(queues: Sequence[QueueStatus], target: float, now: float) -> Cell:
+    ages = [queue.oldest_seconds for queue in queues if queue.oldest_seconds is not None]
+    oldest = max(ages, default=None)
+    return Cell(
+        waiting=sum(queue.waiting for queue in queues),
+        oldest_at=None if oldest is None else now - oldest,
+        started=sum(queue.started for queue in queues),
+        scheduled=sum(queue.scheduled for queue in queues),
+        paused=sum(queue.paused for queue in queues),
+        queues=len(queues),
+        lateness=_lateness(oldest, target),
+    )
+
+
+def _lateness(oldest: float | None, target: float) -> Lateness:
+    if oldest is None:
+        return Lateness.EMPTY
+    if oldest > target:
+        return Lateness.LATE
+    return Lateness.SOON if oldest > SOON_SHARE * target else Lateness.IN_TIME

@@ -1,0 +1,83 @@
+"""Reads the snapshot of the page from Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from openfall.producers.outage import list_away, list_unhealthy
+from openfall.producers.page.page_snapshot import PageSnapshot, Source
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.fleet_flags import local_only, remembered_health
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.held_jobs import fetch_held_summary, first_held
+from openfall.router_core.state.incidents import open_incidents, recent_falls
+from openfall.router_core.state.outbox import count_dead_letters
+from openfall.router_core.state.redis_connection import RedisConnection
+
+MAX_HELD = 25
+"""Held jobs that the page shows: those held longest."""
+MAX_FALLS = 200
+"""Records of falls in which what was tried for them is looked up."""
+
+NO_FLEET = FleetStatus(0.0, (), (), 0, 0, False, None, {})
+
+
+@dataclass(slots=True)
+class SnapshotReader:
+    """Reads for one door. A source is read again only after its time."""
+
+    link: RedisConnection
+    catalog: Catalog
+    digest: str = field(init=False)
+    _values: dict[str, tuple[float, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.digest = catalog_digest(self.catalog)
+
+    async def read(self, sources: Iterable[Source] = ()) -> PageSnapshot:
+        """The fleet now. Raises `StoreError`."""
+        link = self.link
+        (status, breakers, checks, switch), (held, held_jobs, falls, incidents), dead_letters = await asyncio.gather(
+            asyncio.gather(fetch_status(link), list_breakers(link), remembered_health(link), local_only(link)),
+            asyncio.gather(
+                fetch_held_summary(link, MAX_HELD),
+                first_held(link, MAX_HELD),
+                recent_falls(link, MAX_FALLS),
+                open_incidents(link),
+            ),
+            count_dead_letters(link),
+        )
+        away = list(list_away(breakers, self.catalog))
+        named = {(item.model, item.backends) for item in away}
+        unhealthy = list_unhealthy(checks, self.catalog, status.now)
+        snapshot = PageSnapshot(
+            now=status.now,
+            catalog=self.catalog,
+            catalog_digest=self.digest,
+            status=status,
+            breakers=tuple(breakers),
+            away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),
+            held=held,
+            held_jobs=tuple(held_jobs),
+            fallen=falls,
+            incidents=incidents,
+            local_only=switch or ("set in the configuration" if self.catalog.local_only else None),
+            dead_letters=dead_letters,
+        )
+        return replace(snapshot, sources=await self._read_sources(sources, status.now))
+
+    async def _read_sources(self, sources: Iterable[Source], now: float) -> Mapping[str, Any]:
+        wanted = {source.name: source for source in sources}
+        due = [
+            source
+            for name, source in wanted.items()
+            if name not in self._values or now - self._values[name][0] >= source.every_seconds
+        ]
+        values = await asyncio.gather(*(source.read(self.link, self.catalog) for source in due))
+        self._values.update({source.name: (now, value) for source, value in zip(due, values, strict=True)})
+        return {name: self._values[name][1] for name in wanted}

@@ -1,0 +1,114 @@
+// The page renews its sections by itself. Without this script it works by reload.
+'use strict';
+
+const live = document.getElementById('live');
+const waiting = new Map(); // sections that may not change while someone types in them
+let clockOffset = 0; // seconds that the server's clock is ahead of this one
+let source = null;
+let retrySeconds = 1;
+
+function serverNow() {
+  return Date.now() / 1000 + clockOffset;
+}
+
+function formatAge(seconds) {
+  for (const [unit, size] of [['d', 86400], ['h', 3600], ['m', 60]]) {
+    if (seconds >= 2 * size) return Math.round(seconds / size) + unit;
+  }
+  return Math.round(Math.max(0, seconds)) + 's';
+}
+
+function tick() {
+  const now = serverNow();
+  for (const element of document.querySelectorAll('time[data-since], time[data-until]')) {
+    const { since, until } = element.dataset;
+    const text = formatAge(since === undefined ? until - now : now - since);
+    if (element.textContent !== text) element.textContent = text;
+  }
+}
+
+function show(state, text) {
+  if (!live) return;
+  live.className = 'live ' + state;
+  live.textContent = text;
+}
+
+function isTyping(section) {
+  const active = document.activeElement;
+  return section.contains(active) && active.matches('input, select, textarea');
+}
+
+// Replaces a section, and keeps the focus and what was opened in it.
+function replace(section, fragment) {
+  const focus = section.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const opened = [...section.querySelectorAll('details[open]')].map((element) => element.dataset.key);
+  const scrolled = [...section.querySelectorAll('.scroll')].map((element) => element.scrollLeft);
+  section.innerHTML = fragment.html;
+  section.dataset.version = fragment.version;
+  for (const element of section.querySelectorAll('details')) {
+    if (opened.includes(element.dataset.key)) element.open = true;
+  }
+  section.querySelectorAll('.scroll').forEach((element, number) => {
+    element.scrollLeft = scrolled[number] || 0;
+  });
+  if (focus) {
+    const again = [...section.querySelectorAll('[data-key]')].find((element) => element.dataset.key === focus);
+    if (again) again.focus({ preventScroll: true });
+  }
+}
+
+function receive(event) {
+  const fragment = JSON.parse(event.data);
+  clockOffset = fragment.now - Date.now() / 1000;
+  const section = document.getElementById(fragment.name);
+  if (!section) return;
+  if (isTyping(section)) waiting.set(fragment.name, fragment);
+  else replace(section, fragment);
+  tick();
+}
+
+function connect() {
+  if (source || document.hidden || !live) return;
+  const names = live.dataset.sections.split(',');
+  const versions = names.map((name) => document.getElementById(name).dataset.version);
+  source = new EventSource('/page/live?sections=' + names.join(',') + '&versions=' + versions.join(','));
+  source.onopen = () => {
+    retrySeconds = 1;
+    show('on', 'live');
+  };
+  source.addEventListener('section', receive);
+  source.onerror = () => {
+    disconnect();
+    show('off', 'no connection to the door');
+    // Each wait is longer, and of another length on each page: a door that starts is not flooded.
+    setTimeout(connect, 1000 * retrySeconds * (0.5 + Math.random()));
+    retrySeconds = Math.min(30, 2 * retrySeconds);
+  };
+}
+
+function disconnect() {
+  if (source) source.close();
+  source = null;
+}
+
+if (live) {
+  clockOffset = Number(document.body.dataset.now) - Date.now() / 1000;
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) {
+      disconnect();
+      show('paused', 'paused');
+    } else connect();
+  });
+  document.addEventListener('focusout', () => {
+    setTimeout(() => {
+      for (const [name, fragment] of waiting) {
+        const section = document.getElementById(name);
+        if (!section || isTyping(section)) continue;
+        waiting.delete(name);
+        replace(section, fragment);
+      }
+    });
+  });
+  setInterval(() => document.hidden || tick(), 1000);
+  connect();
+}

@@ -1,0 +1,62 @@
+"""A door whose page is open to tests: one for each module, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import redis
+
+from openfall.producers.gateway.gateway import Gateway
+from tests.producers.gateway.door import open_door
+
+HTML = {"accept": "text/html,application/xhtml+xml"}
+
+
+@dataclass
+class PageDoor:
+    """`browser` sends what a browser sends, and keeps cookies."""
+
+    url: str
+    gateway: Gateway
+    redis: redis.Redis
+    loop: asyncio.AbstractEventLoop
+
+    def browser(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=HTML, timeout=20)
+
+    def page(self, path: str = "/") -> str:
+        with self.browser() as browser:
+            response = browser.get(path)
+        assert response.status_code == 200, response.text
+        return response.text
+
+
+@contextmanager
+def page_door(redis_url: str, home: Path, more: str = "", models: str = "") -> Iterator[PageDoor]:
+    """A door without workers."""
+    client = redis.Redis.from_url(redis_url)
+    client.flushall()
+    started, end = threading.Event(), threading.Event()
+    opened: list[PageDoor] = []
+
+    async def serve() -> None:
+        async with open_door(redis_url, home, pools=(), more=more, models=models) as door:
+            opened.append(PageDoor(door.url, door.gateway, client, asyncio.get_running_loop()))
+            started.set()
+            await asyncio.to_thread(end.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield opened[0]
+    finally:
+        end.set()
+        thread.join(30)
+        client.close()
