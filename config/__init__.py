@@ -5,7 +5,14 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
-from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_server, variable_for_other_folders
+from openfall.config.settings import (
+    EngineSettings,
+    LogFormat,
+    NoRedis,
+    Settings,
+    redis_server,
+    variable_for_other_folders,
+)
 
 __all__ = [
     "ENVIRONMENT",
@@ -14,6 +21,7 @@ __all__ = [
     "ConfigProblem",
     "EngineSettings",
     "LoadedConfig",
+    "LogFormat",
     "NoRedis",
     "Settings",
     "Stamp",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -41,6 +42,22 @@ class LoadedConfig:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """By variable that the configuration names, where its value comes from, in words."""
     warnings: tuple[ConfigProblem, ...] = field(default=(), compare=False)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every secret, as texts that nothing may show."""
+        redis, notify = self.settings.redis, self.settings.notify
+        passwords = [value.get_secret_value() for value in (redis.password, redis.sentinel_password) if value]
+        addresses = [address for address in (notify.discord, notify.webhook) if address]
+        parts = [urlsplit(address) for address in addresses]
+        return frozenset([
+            *(secret for backend in self.catalog.backends.values() for secret in backend.secrets),
+            *passwords,
+            *([urlsplit(redis.url).password or ""] if redis.url else []),
+            *([self.settings.webhooks.secret] if self.settings.webhooks.secret else []),
+            *(part.path.rpartition("/")[2] for part in parts),
+            *(part.query for part in parts),
+        ]) - {""}  # fmt: skip
 
     @property
     def missing(self) -> tuple[ConfigProblem, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -103,6 +104,22 @@ class WorkersSection(CatalogEntry):
     processes: Count = Field(1, description="Workers of each pool that `openfall up` starts.")
 
 
+class LogFormat(StrEnum):
+    """The form of a line of the log."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+class LogsSection(CatalogEntry):
+    """The logs of workers and of the HTTP door."""
+
+    format: LogFormat = Field(
+        LogFormat.HUMAN,
+        description="`human`: a line for people. `json`: an object of JSON in each line. `--log-format` wins over it.",
+    )
+
+
 class NotifySection(CatalogEntry):
     """Who is notified of an incident, and how often."""
 
@@ -132,6 +149,7 @@ class SettingsSections(CatalogEntry):
     )
     workers: WorkersSection = Field(WorkersSection(), description="How workers run.")
     gateway: GatewaySection = Field(GatewaySection(), description="The HTTP door: `openfall serve`.")
+    logs: LogsSection = Field(LogsSection(), description="The logs of workers and of the HTTP door.")
 
 
 class Settings(SettingsSections):

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.printable import escape_controls
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnsuitableRedis
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.pidfile import make_private
-from openfall.workers.log_output import configure_logging
+from openfall.workers.log_output import ApplyToLog, add_log_options, configure_logging, report_end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,15 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     os.umask(0o077)  # answers, logs and sockets are their owner's alone
     descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
-    configure_logging(logging.WARNING if options.quiet else logging.INFO, descriptor)
+    configure = configure_logging(options.quiet, descriptor, options.log_format)
     try:
-        return _work(options) if options.command == "work" else _up(options)
+        return (_work if options.command == "work" else _up)(options, configure)
     except (config.ConfigError, UnknownName, ValueError, UnsuitableRedis) as error:
-        return _fail(error, 2)
+        return report_end(error, 2)
     except (StoreUnreachable, config.NoRedis) as error:
-        return _fail(error, 3)
+        return report_end(error, 3)
     except (StoreError, LocalError, OSError) as error:
-        return _fail(error, 1)
+        return report_end(error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
@@ -47,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--config", type=Path, help="an openfall.yaml")
-    common.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    add_log_options(common)
     work = commands.add_parser("work", parents=[common], allow_abbrev=False, help="run the jobs of one pool")
     work.add_argument("pool", help="a name under `pools:`, such as gpu or cloud")
     work.add_argument("--backend", help="call only this backend of the pool")
@@ -60,14 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _work(options: argparse.Namespace) -> int:
+def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     from openfall.workers import process
     from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
-    loaded = _load(options.config)
+    loaded = _load(options.config, configure)
     if options.procs is not None and options.procs > 1:
         from openfall.workers import supervision
 
@@ -77,7 +76,7 @@ def _work(options: argparse.Namespace) -> int:
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
     on_ready = _announce if options.announce else lambda: None
-    work = process.run(ConfigWatcher(loaded, worker_options).worker_config(on_ready))
+    work = process.run(ConfigWatcher(loaded, worker_options, configure).worker_config(on_ready))
     if sys.platform == "win32":
         asyncio.run(work)
     else:
@@ -87,18 +86,19 @@ def _work(options: argparse.Namespace) -> int:
     return 0
 
 
-def _up(options: argparse.Namespace) -> int:
+def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
     from openfall.workers import supervision
     from openfall.workers.local.die_with_parent import signal_on_parent_death
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
-    return asyncio.run(supervision.run_all(_load(options.config)))
+    return asyncio.run(supervision.run_all(_load(options.config, configure), options.log_format))
 
 
-def _load(path: Path | None) -> config.LoadedConfig:
+def _load(path: Path | None, configure: ApplyToLog) -> config.LoadedConfig:
     """The configuration. Its warnings are logged."""
     loaded = config.load(path)
+    configure(loaded)
     for warning in loaded.warnings:
         logging.getLogger("openfall.worker").warning("%s", warning)
     return loaded
@@ -106,8 +106,3 @@ def _load(path: Path | None) -> config.LoadedConfig:
 
 def _announce() -> None:
     print('{"event": "ready"}', flush=True)  # noqa: T201 - the supervisor reads it
-
-
-def _fail(error: Exception, code: int) -> int:
-    print(escape_controls(str(error)), file=sys.stderr)  # noqa: T201 - the one line for the user
-    return code

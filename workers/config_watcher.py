@@ -62,6 +62,8 @@ class ConfigWatcher:
 
     loaded: config.LoadedConfig
     options: WorkerOptions
+    on_load: Callable[[config.LoadedConfig], None] = lambda _: None
+    """Called with each changed configuration that is valid."""
     _last_stamp: config.Stamp | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,4 +89,5 @@ class ConfigWatcher:
             log.error("%s is invalid after a change; the previous configuration stays in force", self.loaded.source)
             return None
         self.loaded = loaded
+        self.on_load(loaded)
         return worker_config

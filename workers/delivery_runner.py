@@ -89,7 +89,7 @@ class DeliveryRunner:
             if running.settles:
                 running.settles = False
                 running.task.cancel("lease lost")
-                log.warning("%s: lease lost; another worker has the job", job_id)
+                log.warning("lease lost; another worker has the job", extra={"job": job_id})
 
     async def stop(self) -> None:
         """Cancel every delivery and put its job back."""
@@ -130,7 +130,7 @@ class DeliveryRunner:
             self.slots.shrink(str(shortage), len(self))
             return DeliveryOutcome(next_step=None)  # no call was made
         except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
-            log.exception("%s: internal error", delivery.id)
+            log.exception("internal error", extra={"job": delivery.id})
             return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())
 
     def _show_progress(self, delivery: Delivery, clock: Callable[[], float], event: dict[str, Any]) -> None:

@@ -1,21 +1,23 @@
-"""Writes the log to standard error from a thread of its own: a slow reader of it never blocks the event loop.
-
-Control characters in a line are escaped: words from outside must not control the terminal that shows the log."""
+"""Writes the log to standard error from a thread of its own: a slow reader of it never blocks the event loop."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from types import TracebackType
 from typing import Any
 
+from openfall.config import LoadedConfig, LogFormat
 from openfall.router_core.printable import escape_controls
+from openfall.workers.log_format import LineFormatter, LogLine
 
 GATHER_SECONDS = 0.2
 """How long lines are gathered for one write: each wake-up of the thread takes time from the event loop."""
@@ -25,33 +27,9 @@ MAX_DEFERRED = 2_000
 """Lines that wait to be built. They keep their results, with the answers in them, in memory meanwhile."""
 LINES_IN_A_ROW = 32
 """Lines that the thread builds before it lets the event loop run."""
+ApplyToLog = Callable[[LoadedConfig], None]
 FLUSH_TIMEOUT_SECONDS = 1.0
 """How long `flush` waits: a process must be able to end although nothing reads its log."""
-
-
-def iso_time(moment: float) -> str:
-    """A moment (epoch seconds) in the local time zone: `2026-11-21T08:00:00+01:00`."""
-    return datetime.fromtimestamp(int(moment)).astimezone().isoformat()
-
-
-class LineFormatter(logging.Formatter):
-    """`2026-11-21T08:00:00+01:00 I message`. It formats the time once a second."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname).1s %(message)s")
-        self._stamp = (0, "")
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        return self.format_moment(record.created)
-
-    def format_moment(self, moment: float) -> str:
-        """A moment (epoch seconds), with its zone."""
-        second, text = self._stamp
-        if int(moment) != second:
-            second = int(moment)
-            text = iso_time(second)
-            self._stamp = (second, text)
-        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +37,8 @@ class DeferredLine:
     """A line that the thread builds."""
 
     at: float
-    build: Callable[..., str]
+    logger: str
+    build: Callable[..., LogLine]
     arguments: tuple[Any, ...]
 
 
@@ -81,9 +60,14 @@ class BackgroundHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - a line that cannot be formatted must not end its caller
             self.handleError(record)
 
-    def defer(self, build: Callable[..., str], *arguments: Any) -> None:
+    def use(self, formatter: LineFormatter) -> None:
+        """Write every later line in another form."""
+        self._formatter = formatter
+        self.setFormatter(formatter)
+
+    def defer(self, logger: str, build: Callable[..., LogLine], *arguments: Any) -> None:
         """Add a line of level info that the thread builds. The arguments must not change. Never blocks."""
-        line = DeferredLine(time.time(), build, arguments)
+        line = DeferredLine(time.time(), logger, build, arguments)
         self._add(line if len(self._lines) < MAX_DEFERRED else self._build(line))
 
     def _add(self, line: str | DeferredLine) -> None:
@@ -123,38 +107,74 @@ class BackgroundHandler(logging.Handler):
                 time.sleep(0)  # the event loop goes on
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            lines.append(f"{dropped} lines of the log were dropped: nothing reads standard error")
-        data = memoryview(escape_controls("".join(f"{line}\n" for line in lines)).encode())
+            words = LogLine(f"{dropped} lines of the log were dropped: nothing reads standard error")
+            lines.append(self._formatter.format_line(time.time(), logging.WARNING, "openfall.log", words))
+        data = memoryview("".join(f"{line}\n" for line in lines).encode())
         with contextlib.suppress(OSError):  # its reader is gone: the work goes on
             while data:
                 data = data[os.write(self._descriptor, data) :]
 
     def _build(self, line: DeferredLine) -> str:
         try:
-            text = line.build(*line.arguments)
+            words = line.build(*line.arguments)
         except Exception as error:  # noqa: BLE001 - the other lines must be written
-            text = f"a line of the log could not be built: {type(error).__name__}"
-        return f"{self._formatter.format_moment(line.at)} I {text}"
+            words = LogLine(f"a line of the log could not be built: {type(error).__name__}")
+        return self._formatter.format_line(line.at, logging.INFO, line.logger, words)
 
 
-def info(logger: logging.Logger, build: Callable[..., str], *arguments: Any) -> None:
+def info(logger: logging.Logger, build: Callable[..., LogLine], *arguments: Any) -> None:
     """Log the line that `build(*arguments)` returns, with level info: a frequent line, which a background log builds in
     its own thread, many in a row, in a third of the time. The arguments must not change."""
     if not logger.isEnabledFor(logging.INFO):
         return
     for handler in logging.root.handlers:
         if isinstance(handler, BackgroundHandler):
-            handler.defer(build, *arguments)
+            handler.defer(logger.name, build, *arguments)
             return
-    logger.info("%s", build(*arguments))
+    line = build(*arguments)
+    logger.info("%s", line.message, extra=dict(line.fields))
 
 
-def configure_logging(level: int, descriptor: int) -> None:
-    """Log to a file descriptor in the background.
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a process that logs."""
+    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), help="the form of a line of the log")
+
+
+def configure_logging(quiet: bool, descriptor: int, form: LogFormat | None = None) -> ApplyToLog:
+    """Log to a file descriptor in the background. What it returns applies a configuration to the log: its secrets are
+    masked, and its format is used, unless `form` is given.
 
     No line has the name of a source file, a thread or a process, so none is looked up (Python's "Logging HOWTO",
-    Optimization).
+    Optimization). What would end as a traceback on standard error is a line too.
     """
     logging._srcfile = None  # noqa: SLF001
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=level, handlers=[BackgroundHandler(descriptor)])
+    handler = BackgroundHandler(descriptor)
+    handler.use(LineFormatter(form or LogFormat.HUMAN))
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
+    sys.excepthook = _log_unexpected
+    threading.excepthook = lambda hook: _log_unexpected(hook.exc_type, hook.exc_value, hook.exc_traceback)
+
+    def apply(loaded: LoadedConfig) -> None:
+        handler.use(LineFormatter(form or loaded.settings.logs.format, loaded.secrets))
+
+    return apply
+
+
+def report_end(error: Exception, code: int) -> int:
+    """Report the error that ends this process, and return its exit code: plain words on a terminal, else lines of the
+    log."""
+    for line in str(error).splitlines():
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(escape_controls(line), file=sys.stderr)  # noqa: T201 - the words for the user
+        else:
+            logging.getLogger("openfall.process").error("%s", line)
+    return code
+
+
+def _log_unexpected(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger("openfall.process").critical("an unexpected error", exc_info=(kind, error, trace))

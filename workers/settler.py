@@ -47,7 +47,9 @@ class Settler:
         if reply.opened_breaker:
             self.on_breaker_opened()
         if reply.outcome in ("late", "gone"):
-            log.warning("%s: settlement refused: another delivery, or a cancellation, came first", settlement.id)
+            log.warning(
+                "settlement refused: another delivery or a cancellation was first", extra={"job": settlement.id}
+            )
 
     async def adopt(self, rq_job: RqJob, expires_after_seconds: float) -> None:
         """Run the accepted job that a plain rq job names. A job that runs again expires after that time."""
@@ -55,13 +57,15 @@ class Settler:
         try:
             await self.queue.adopt_rq_job(rq_job, job_id, refusal, expires_after_seconds)
         except StoreError as error:
-            log.warning("%s: rq job not adopted: %s; another worker will claim it", rq_job.id, error)
+            log.warning("rq job not adopted: %s; another worker will claim it", error, extra={"job": rq_job.id})
 
     async def _write_to_spool(self, settlement: Settlement, reason: StoreError) -> None:
         try:
             path = await asyncio.to_thread(self.spool.write, settlement)
         except OSError as error:
             # The job itself is safe in Redis: its lease ends, and it is delivered again.
-            log.error("%s: neither Redis (%s) nor the disk (%s) accepts the settlement", settlement.id, reason, error)
+            fields = {"job": settlement.id}
+            log.error("neither Redis (%s) nor the disk (%s) accepts the settlement", reason, error, extra=fields)
         else:
-            log.warning("%s: settlement stored at %s until Redis accepts it (%s)", settlement.id, path, reason)
+            fields = {"job": settlement.id}
+            log.warning("settlement stored at %s until Redis accepts it (%s)", path, reason, extra=fields)

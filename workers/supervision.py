@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,19 @@ from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.services import WorkerSpec
-from openfall.workers.log_output import iso_time
+from openfall.workers.timestamp import iso_time
 
 
-async def run_all(loaded: LoadedConfig) -> int:
+async def run_all(loaded: LoadedConfig, log_format: str | None = None) -> int:
     """Run Valkey if no Redis is configured, every embedded engine, and the workers of each pool that has a model."""
-    settings = loaded.settings
+    settings, log_argument = loaded.settings, () if log_format is None else ("--log-format", log_format)
     if not settings.redis.is_embedded:
         await _require_server(loaded)  # fail before any process is started
     plan = supervisor.SupervisorPlan(
         data=settings.data_dir,
         valkey=settings.redis.is_embedded,
         engines=tuple(_engines(loaded)),
-        workers=(*_workers(loaded), *_door(loaded)),
+        workers=tuple(replace(spec, argv=(*spec.argv, *log_argument)) for spec in (*_workers(loaded), *_door(loaded))),
         grace=settings.workers.shutdown_grace,
     )
     return await supervisor.run(plan, partial(_report_of_all, settings))

@@ -47,6 +47,10 @@ def _json_option(*, expose: bool = True) -> Callable[[F], F]:
 
 
 config_option = _config_option()
+log_format_option = click.option(
+    "--log-format", type=click.Choice(["human", "json"]), help="Form of the log. Default: `logs: {format: ...}`."
+)
+"""Of the commands that start processes."""
 
 _ROUTE_OPTIONS = {
     "role": click.option("-r", "--role", help="Role of the configuration."),

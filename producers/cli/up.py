@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,26 +16,39 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options
+from openfall.producers.cli.options import common_options, log_format_option
 from openfall.producers.cli.terminal import StatusLine, console, plain, show_json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_TIME_AND_LEVEL = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [IWEC] ")
 _FAILURES = {"exited", "restart_failed", "gave_up"}
 
 
 @click.command(short_help="Start everything on this machine: Redis, engines, workers.")
+@log_format_option
 @common_options
-def up(config_path: Path | None, as_json: bool) -> None:
+def up(config_path: Path | None, as_json: bool, log_format: str | None) -> None:
     """Start everything on this machine: Redis, engines, workers. Ctrl-C stops everything in order.
 
     Data is kept in .openfall/, or in the directory that the configuration names.
     """
     config_args = () if config_path is None else ("--config", str(config_path))
+    log_args = () if log_format is None else ("--log-format", log_format)
     supervisor = subprocess.Popen(
         # --parent: the supervisor stops when this process is killed.
-        [sys.executable, "-m", "openfall.workers", "up", "--quiet", "--parent", str(os.getpid()), *config_args],
+        [
+            sys.executable,
+            "-m",
+            "openfall.workers",
+            "up",
+            "--quiet",
+            "--parent",
+            str(os.getpid()),
+            *config_args,
+            *log_args,
+        ],
         stdout=subprocess.PIPE,
         stderr=None if as_json else subprocess.PIPE,
         text=True,
@@ -152,5 +166,7 @@ def render(events: IO[str], errors: IO[str] | None) -> None:
 
 
 def _print_lines(lines: IO[str], screen: _Screen) -> None:
+    """The log of the supervisor. On a terminal its lines have no time."""
     for line in lines:
-        screen.print(line.rstrip())
+        text = line.rstrip()
+        screen.print(_TIME_AND_LEVEL.sub("", text) if screen.console.is_terminal else text)

@@ -21,7 +21,8 @@ from openfall.producers.cli.options import config_option
 def work(ctx: click.Context, pool: str, config_path: Path | None) -> None:
     """Run the jobs of one pool.
 
-    More options: --backend NAME, --slots N, --procs N, --burst (stop when the queues are empty), --quiet.
+    More options: --backend NAME, --slots N, --procs N, --burst (stop when the queues are empty), --quiet,
+    --log-format human|json.
     """
     config_args = () if config_path is None else ("--config", str(config_path))
     os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", pool, *config_args, *ctx.args])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -20,13 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from openfall import config
     from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
     from openfall.router_core.state.errors import StoreError
-    from openfall.workers.log_output import configure_logging
+    from openfall.workers.log_output import configure_logging, report_end
 
     options = _parser().parse_args(argv)
-    configure_logging(logging.WARNING if options.quiet else logging.INFO, sys.stderr.fileno())
+    configure = configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
     on_ready = _announce if options.announce else lambda: None
     try:
         loaded = config.load(options.config)
+        configure(loaded)
         if options.sockets:
             _end_with_parent(options.alive)
             sockets = [socket.socket(fileno=int(number)) for number in options.sockets.split(",")]
@@ -36,16 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _run(serve(loaded, on_ready))
     except (config.ConfigError, CannotListen) as error:
-        return _fail(error, 2)
+        return report_end(error, 2)
     except (StoreError, config.NoRedis) as error:
-        return _fail(error, 3)
+        return report_end(error, 3)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from openfall.workers.log_output import add_log_options
+
     parser = argparse.ArgumentParser(prog="openfall serve", allow_abbrev=False)
     parser.add_argument("--config", type=Path, help="an openfall.yaml")
-    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    add_log_options(parser)
     parser.add_argument(
         "--announce", action="store_true", help='write {"event": "ready"} to standard output when ready'
     )
@@ -56,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _shared_arguments(options: argparse.Namespace) -> list[str]:
     config_argument = ["--config", str(options.config)] if options.config else []
-    return [*config_argument, *(["--quiet"] if options.quiet else [])]
+    log_format = ["--log-format", options.log_format] if options.log_format else []
+    return [*config_argument, *log_format, *(["--quiet"] if options.quiet else [])]
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -83,13 +86,6 @@ def _announce() -> None:
 
     echo('{"event": "ready"}')  # the supervisor reads it
     sys.stdout.flush()
-
-
-def _fail(error: Exception, code: int) -> int:
-    from openfall.producers.cli.terminal import print_line
-
-    print_line(f"openfall: {error}")
-    return code
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class App:
         except Exception as error:
             refusal = refusal_of_error(error)
             if refusal is None:
-                log.exception("%s: an unexpected error", exchange.request_id)
+                log.exception("an unexpected error", extra={"request": exchange.request_id})
                 refusal = Refusal("other", f"unexpected error; the log of the door has it as {exchange.request_id}")
             return _refuse(exchange, refusal)
 
@@ -188,11 +188,11 @@ def _refuse(exchange: Exchange, refusal: Refusal) -> Response:
 
 def _log_access(exchange: Exchange, status: int, seconds: float) -> None:
     """One line for a request. Never a body, never a query: it may carry a key."""
-    log.info(
-        "%s %s status=%d key=%s job=%s ms=%d id=%s",
-        exchange.request.method, _loggable(exchange.path.path), status, exchange.caller.name, exchange.job_id or "-",
-        round(seconds * 1000), exchange.request_id,
-    )  # fmt: skip
+    fields = {
+        "job": exchange.job_id, "status": status, "key": exchange.caller.name, "ms": round(seconds * 1000),
+        "request": exchange.request_id,
+    }  # fmt: skip
+    log.info("%s %s", exchange.request.method, _loggable(exchange.path.path), extra=fields)
 
 
 def _loggable(path: str) -> str:

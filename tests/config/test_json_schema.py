@@ -102,6 +102,7 @@ gateway:
   max_batch_requests: 400000
   passthrough: {backend: tower, paths: [/v1/rerank, /tokenize]}
   processes: 1
+logs: {format: json}
 """
 
 

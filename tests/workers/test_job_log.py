@@ -17,6 +17,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Group, ModelSpec, Role
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
+from openfall.workers.log_format import LineFormatter
 from tests.faults import COMPLETION, answer, fault_server
 from tests.worker_harness import Fleet, running_fleet, worker_command
 
@@ -58,11 +59,12 @@ def logged(
                 return await story(fleet)
 
     caplog.set_level(logging.INFO)
+    caplog.handler.setFormatter(LineFormatter())
     job = asyncio.run(main())
     for secret in ("path-token", "sk-a-secret", "Haruka", "lantern"):
         assert secret not in caplog.text
-    prefix = f"{job}: "
-    return [line.removeprefix(prefix) for line in caplog.messages if line.startswith(prefix)]
+    lines = [line.partition(" ")[2] for line in caplog.text.splitlines()]
+    return [line.partition(": ")[2] for line in lines if line[2:].startswith(f"{job}: ")]
 
 
 async def answered(fleet: Fleet, chain: tuple[str, ...], **more: Any) -> str:
@@ -85,6 +87,7 @@ def test_the_log_says_which_upstream_model_answered_via_which_url_and_that_it_is
     assert values == {
         "role": "others", "task": "-", "group": "-", "urgency": "interactive", "chain": "coder,haiku", "fallback": "no",
         "left_home": "no", "calls": "1", "models": "1", "tokens_in": "41", "tokens_out": "5", "cost_usd": "0",
+        "model": "coder", "backend": "box", "status": "answered",
     }  # fmt: skip
 
 
@@ -97,7 +100,7 @@ def test_the_log_says_that_main_used_the_claude_model_of_its_upstream_name(
     )  # fmt: skip
     assert line.startswith("answered by sonnet@anthropic: claude-sonnet-4-5-20250929 via http://127.0.0.1:")
     assert " (cloud); role=main task=- group=main urgency=interactive chain=sonnet,haiku fallback=no" in line
-    assert line.endswith("tokens_in=41 tokens_out=5 cost_usd=?")
+    assert line.endswith("tokens_in=41 tokens_out=5 cost_usd=- model=sonnet backend=anthropic status=answered")
 
 
 def test_a_hand_off_is_one_line_with_its_cause_and_attempting_fallback_to_whom(
@@ -108,7 +111,7 @@ def test_a_hand_off_is_one_line_with_its_cause_and_attempting_fallback_to_whom(
         lambda fleet: answered(fleet, ("sonnet", "haiku"), role="main"),
     )  # fmt: skip
     assert first.startswith(
-        "sonnet@anthropic fails: overloaded (HTTP 529); attempting fallback haiku@anthropic; call=1 "
+        "sonnet@anthropic fails: overloaded (HTTP 529); attempting fallback haiku@anthropic; role=main model=sonnet "
     )
     assert first.endswith(" detail=HTTP 529 overloaded_error: Overloaded")
     assert last.startswith("answered by haiku@anthropic: claude-haiku-4-5 via ")
@@ -135,7 +138,7 @@ def test_a_fall_to_a_default_fallback_is_a_line_each_and_says_to_whom(
     )
     assert call.startswith("sonnet@anthropic fails: overloaded (HTTP 529); ")
     assert fell.startswith('fell: {"at":')
-    assert handed == "attempting fallback coder@box; why=every model of its chain is away; coder stands in"
+    assert handed == "attempting fallback coder@box; role=alone why=every model of its chain is away; coder stands in"
     assert last.startswith("degraded, answered by coder@box: qwen3-coder:cloud via ")
     assert " fallback=yes left_home=no calls=2 models=2 " in last
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from openfall.workers.log_format import LogLine
 from openfall.workers.log_output import MAX_LINES, BackgroundHandler
 
 
@@ -31,15 +32,15 @@ def log() -> Iterator[logging.Logger]:
         handler.close()
 
 
-def test_lines_are_written_in_order_with_date_zone_and_level(pipe: tuple[int, int], log: logging.Logger) -> None:
+def test_each_record_is_one_line_in_order_with_date_zone_and_level(pipe: tuple[int, int], log: logging.Logger) -> None:
     log.addHandler(handler := BackgroundHandler(pipe[1]))
     log.info("%s: answered", "job-1")
-    log.warning("two\nhalves")
+    log.warning("two\nhalves\x1b[2J")
     handler.flush()
     lines = os.read(pipe[0], 1000).decode().splitlines()
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
     assert re.fullmatch(rf"{time} I job-1: answered", lines[0])
-    assert re.fullmatch(rf"{time} W two", lines[1])
+    assert re.fullmatch(rf"{time} W two\\nhalves\\x1b\[2J", lines[1])
 
 
 def test_lines_are_written_without_a_flush(pipe: tuple[int, int], log: logging.Logger) -> None:
@@ -79,13 +80,13 @@ def test_a_frequent_line_is_built_by_the_thread_in_its_order_and_one_that_cannot
 ) -> None:
     builders: list[str] = []
 
-    def build(number: int) -> str:
+    def build(number: int) -> LogLine:
         builders.append(threading.current_thread().name)
-        return f"line {100 // number}"
+        return LogLine(f"line {100 // number}")
 
     log.addHandler(handler := BackgroundHandler(pipe[1]))
-    handler.defer(build, 10)
-    handler.defer(build, 0)
+    handler.defer("of-a-test", build, 10)
+    handler.defer("of-a-test", build, 0)
     log.info("last")
     handler.flush()
     lines = [line.partition(" I ")[2] for line in os.read(pipe[0], 1000).decode().splitlines()]

@@ -76,7 +76,8 @@ class DegradeExecutor:
         record = fall_record(job, context, action, fleet, now)
         _log_fall(record)
         if isinstance(action, StandIn):
-            log.info("%s: %s; why=%s", job.id, describe_step(self.catalog, action), action.why)
+            fields = {"job": job.id, "role": job.role, "why": action.why}
+            log.info("%s", describe_step(self.catalog, action), extra=fields)
         return self._build_outcome(job, context, action, self._pack_record(record), now)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
@@ -127,4 +128,4 @@ def _require_fall(delivery: Delivery) -> FallInfo:
 
 
 def _log_fall(record: dict[str, object]) -> None:
-    log.warning("%s: fell: %s", record["id"], to_json(record).decode())
+    log.warning("fell: %s", to_json(record).decode(), extra={"job": record["id"]})

@@ -19,6 +19,7 @@ from openfall.router_core.jobs.outcome import Attempt, total_cost
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.workers import log_output
+from openfall.workers.log_format import LogLine
 
 log = logging.getLogger("openfall.jobs")
 
@@ -45,31 +46,33 @@ class DeliveryLog:
         """Log the end of a job."""
         log_output.info(log, self._describe_end, job, result, substitution)
 
-    def _describe_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> str:
-        model, backend, tail = result.model, result.backend, ""
+    def _describe_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> LogLine:
+        model, backend, detail = result.model, result.backend, {}
         if model is not None and backend is not None and result.answered:
             status = "degraded, answered" if result.degraded else "answered"
-            head = f"{status} by {model}@{backend}: {self._origin(model, backend)}"
+            message = f"{status} by {model}@{backend}: {self._origin(model, backend)}"
         else:
-            head, tail = f"{result.status}: {result.error}", f" detail={_one_line(result.detail)}"
-        fallback = "no left_home=no"
-        if substitution is not None:
-            fallback = "yes left_home=yes" if substitution.left_home else "yes left_home=no"
-        return (
-            f"{job.id}: {head}; role={job.role or '-'} task={job.task or '-'} group={job.group or '-'}"
-            f" urgency={job.urgency} chain={','.join(job.as_configured)} fallback={fallback}"
-            f" calls={len(result.attempts)} models={result.models_tried} seconds={result.took:.3f}"
-            f" {_amounts(result.attempts)}{tail}"
-        )
+            message, detail = f"{result.status}: {result.error}", {"detail": result.detail}
+        fields = {
+            "job": job.id, "role": job.role, "task": job.task, "group": job.group, "urgency": str(job.urgency),
+            "chain": job.as_configured, "fallback": substitution is not None,
+            "left_home": substitution is not None and substitution.left_home,
+            "calls": len(result.attempts), "models": result.models_tried, "seconds": round(result.took, 3),
+            **_amounts(result.attempts), "model": model, "backend": backend, "status": str(result.status), **detail,
+        }  # fmt: skip
+        return LogLine(message, fields)
 
-    def _describe_move(self, job: CompletionJob, step: _Move, last: Attempt | None, calls: int) -> str:
+    def _describe_move(self, job: CompletionJob, step: _Move, last: Attempt | None, calls: int) -> LogLine:
         then = describe_step(self.catalog, step)
         if last is None:
             why = step.detail if isinstance(step, Fall) else step.why
-            return f"{job.id}: {then}; calls={calls} why={_one_line(why)}"
+            return LogLine(then, {"job": job.id, "role": job.role, "calls": calls, "why": why})
         head = f"fails: {last.cause}" if last.error else "answers, one of several"
-        numbers = f"call={calls} seconds={last.ended_at - last.started_at:.3f}"
-        return f"{job.id}: {last.model}@{last.backend} {head}; {then}; {numbers} detail={_one_line(last.detail)}"
+        fields = {
+            "job": job.id, "role": job.role, "model": last.model, "backend": last.backend, "call": calls,
+            "seconds": round(last.ended_at - last.started_at, 3), "detail": last.detail,
+        }  # fmt: skip
+        return LogLine(f"{last.model}@{last.backend} {head}; {then}", fields)
 
     def _origin(self, model: str, backend: str) -> str:
         """`claude-sonnet-4-5-20250929 via https://api.anthropic.com (cloud)`."""
@@ -104,22 +107,12 @@ def _place(catalog: Catalog, model: str) -> str:
     return f"{model}@{','.join(spec.backends)}" if spec is not None else model
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split()) or "-"
-
-
-def _amounts(attempts: Sequence[Attempt]) -> str:
-    """The tokens and the cost of all calls; `?`: unknown."""
+def _amounts(attempts: Sequence[Attempt]) -> dict[str, int | float | None]:
+    """The tokens and the cost of all calls; None: unknown."""
     read = written = None
     for attempt in attempts:
         if attempt.input_tokens is not None:
             read = (read or 0) + attempt.input_tokens
         if attempt.output_tokens is not None:
             written = (written or 0) + attempt.output_tokens
-    cost = total_cost(attempts)
-    usd = f"{cost:.7f}".rstrip("0").rstrip(".") if cost else "?" if cost is None else "0"
-    return f"tokens_in={_known(read)} tokens_out={_known(written)} cost_usd={usd}"
-
-
-def _known(number: int | None) -> int | str:
-    return "?" if number is None else number
+    return {"tokens_in": read, "tokens_out": written, "cost_usd": total_cost(attempts)}

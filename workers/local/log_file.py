@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 
 from openfall.workers.local.pidfile import make_private
-from openfall.workers.log_output import iso_time
+from openfall.workers.timestamp import iso_time
 
 MAX_BYTES = 5_000_000
 BACKUPS = 3

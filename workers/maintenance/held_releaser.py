@@ -22,7 +22,7 @@ async def release_held_jobs(link: RedisConnection, catalog: Catalog, snapshot: F
     budgets = _release_budgets(catalog, snapshot)
     money = BudgetBook(all_budgets(catalog)).pack(snapshot.now)
     for job_id, queue in await release_held(link, budgets, catalog.open_fall.release_initial, money):
-        log.info("%s: released to %s", job_id, queue)
+        log.info("released to %s", queue, extra={"job": job_id, "queue": queue})
 
 
 def _release_budgets(catalog: Catalog, snapshot: FleetSnapshot) -> Iterator[ReleaseBudget]:

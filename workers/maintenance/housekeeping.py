@@ -141,7 +141,7 @@ class Housekeeping:
 
     async def _reap(self) -> None:
         for job_id, queue, outcome in await reap(self.link):
-            log.warning("%s: taken over from a dead worker of %s: %s", job_id, queue, outcome)
+            log.warning("taken over from a dead worker of %s: %s", queue, outcome, extra={"job": job_id})
 
     async def _sweep(self) -> None:
         """Refresh the fleet, then look after the waiting jobs. A breaker that opens wakes this task early."""
@@ -181,7 +181,7 @@ class Housekeeping:
         for job_id in await left_jobs(self.link):
             with contextlib.suppress(UnknownJob):
                 if await JobStore(self.link).cancel(job_id, CALLER_LEFT):
-                    log.info("%s: ended: its caller has left", job_id)
+                    log.info("ended: its caller has left", extra={"job": job_id})
 
     async def _audit(self) -> None:
         for value in await audit(self.link):
@@ -197,7 +197,7 @@ class Housekeeping:
             if settlement is not None:
                 reply = await self.queue.settle(settlement)
                 await asyncio.to_thread(self.spool.remove, path)
-                log.info("%s: delivered from disk: %s", settlement.id, reply.outcome)
+                log.info("delivered from disk: %s", reply.outcome, extra={"job": settlement.id})
 
     async def _listen_commands(self) -> None:
         while True:

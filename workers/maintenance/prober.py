@@ -67,13 +67,9 @@ class Prober:
         except StoreError as error:
             log.warning("%s: probe not reported: %s; it is sent again", probe.target, error)
             return
-        log.info(
-            "%s: probe: %s%s; breaker: %s",
-            probe.target,
-            result.signal,
-            result.detail and f" ({result.detail})",
-            state,
-        )
+        detail = result.detail and f" ({result.detail})"
+        fields = {"model": probe.model, "backend": probe.backend}
+        log.info("%s: probe: %s%s; breaker: %s", probe.target, result.signal, detail, state, extra=fields)
 
     def _paid_call(self, probe: Probe, outcome: Outcome | None, *, seconds: float) -> CallReport | None:
         """The call of a metered model, for the ledger. None: the probe was not paid for."""

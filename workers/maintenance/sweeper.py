@@ -87,7 +87,8 @@ class Sweeper:
         if await move(self.link, waiting, step, queue):
             reason = step.detail if isinstance(step, Fall) else step.why
             then = describe_step(self.catalog, step)
-            log.warning("%s: %s in %s; %s; why=%s", waiting.id, waiting.cause, waiting.queue, then, reason)
+            fields = {"job": waiting.id, "role": job.role, "queue": waiting.queue, "why": reason}
+            log.warning("%s in %s; %s", waiting.cause, waiting.queue, then, extra=fields)
 
     async def _handle_unreadable(self, waiting: WaitingJob, reason: str, now: float) -> None:
         """A job of a newer openfall is held for its worker, but not past its deadline."""
@@ -106,7 +107,7 @@ class Sweeper:
     async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
         """End a job whose request was not read."""
         if await self._end(waiting, result, rq_status):
-            log.warning("%s: %s: %s", waiting.id, result.status, result.detail)
+            log.warning("%s: %s", result.status, result.detail, extra={"job": waiting.id})
 
     async def _end(
         self, waiting: WaitingJob, result: Result, rq_status: str, substitution: Substitution | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openfall.workers.log_format import LineFormatter
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.door import SAY, open_door, run
 
@@ -30,7 +31,7 @@ def test_a_request_has_one_line_whatever_is_in_its_path(
 
     with caplog.at_level(logging.INFO, "openfall.door"):
         run(main)
-    lines = [record.getMessage() for record in caplog.records if record.name == "openfall.door"]
+    lines = [LineFormatter().format(record) for record in caplog.records if record.name == "openfall.door"]
     assert len(lines) == len(paths) + 1
     assert all(line.isprintable() and line.isascii() and len(line) < 500 for line in lines)
     assert all(line.count("status=") == 1 for line in lines)
@@ -47,6 +48,7 @@ def test_the_access_log_has_neither_a_key_nor_a_prompt_nor_a_query(
 
     with caplog.at_level(logging.DEBUG):
         run(main)
-    text = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
-    assert "POST /v1/chat/completions status=200 key=door" in text
+    own = [record for record in caplog.records if not record.name.startswith("http")]
+    text = "\n".join(map(LineFormatter().format, own))
+    assert ": POST /v1/chat/completions; status=200 key=door" in text
     assert not any(word in text for word in ("of_secret", "of_query", "Haruka"))
