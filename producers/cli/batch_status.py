@@ -164,6 +164,8 @@ def _cancel_at_door(batch_id: str, config_path: Path | None, as_json: bool) -> N
         echo(f"{batch_id} is {values['status']}: nothing has changed")
     else:
         echo(f"{batch_id} is {values['status']}: its keeper ends the lines that have no answer")
+    if "why" in values and not as_json:
+        print_line(values["why"])
 
 
 async def _cancel(llm: AsyncOpenfall, saved: SavedBatch) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ async def list_door_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
     for form in ("openai", "anthropic"):
         page = await list_batches(llm.store.connection, BatchQuery(form, "", MAX_LISTED))
         batches += page[0] if page is not None else []
-    return [_row(batch) for batch in sorted(batches, key=lambda batch: batch.terms.created_at, reverse=True)]
+    newest_first = sorted(batches, key=lambda batch: batch.terms.created_at, reverse=True)
+    reasons = await asyncio.gather(*(_why(llm, batch) for batch in newest_first))
+    return [_row(batch, why) for batch, why in zip(newest_first, reasons, strict=True)]
 
 
 async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
@@ -42,20 +45,25 @@ async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]
         "submitted": batch.submitted,
         "answered": batch.counts["succeeded"],
         **failed,
+        "tokens": (batch.usage or {}).get("total_tokens"),
         "output": batch.output_file_id,
         "errors": batch.error_file_id,
-        "why": _why(batch),
+        "why": await _why(llm, batch),
     }
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 async def cancel_door_batch(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
-    """Cancel a batch. Returns its status before and now."""
+    """Cancel a batch. Returns its status before and now, and why no keeper ends it."""
+    from openfall.producers.batch.missing_keeper import explain_missing_keeper
     from openfall.router_core.state.batches import cancel_batch
 
     await _fetch(llm, batch_id)
     before = await cancel_batch(llm.store.connection, batch_id)
-    return {"batch": batch_id, "before": before, "status": str((await _fetch(llm, batch_id)).status)}
+    batch = await _fetch(llm, batch_id)
+    why = await explain_missing_keeper(llm.store.connection, batch)
+    values = {"batch": batch_id, "before": before, "status": str(batch.status), "why": why}
+    return {name: value for name, value in values.items() if value}
 
 
 async def _fetch(llm: AsyncOpenfall, batch_id: str) -> Batch:
@@ -69,7 +77,7 @@ async def _fetch(llm: AsyncOpenfall, batch_id: str) -> Batch:
     return batch
 
 
-def _row(batch: Batch) -> dict[str, Any]:
+def _row(batch: Batch, why: str) -> dict[str, Any]:
     ended = sum(batch.counts.values())
     return {
         "batch": batch.terms.id,
@@ -80,15 +88,17 @@ def _row(batch: Batch) -> dict[str, Any]:
         "waiting": batch.submitted and max(0, batch.submitted - ended),
         "not_submitted": max(0, batch.total - max(batch.submitted, ended)),
         "output": batch.output_file_id or f"the door, key {batch.terms.producer}",
-        "why": ": ".join(filter(None, (str(batch.status), _why(batch)))),
+        "why": ": ".join(filter(None, (str(batch.status), why))),
     }
 
 
-def _why(batch: Batch) -> str:
+async def _why(llm: AsyncOpenfall, batch: Batch) -> str:
     """What keeps a batch from going on, or why it failed."""
+    from openfall.producers.batch.missing_keeper import explain_missing_keeper
+
     first = next(iter(batch.errors), None)
     if first is None:
-        return batch.why
+        return batch.why or await explain_missing_keeper(llm.store.connection, batch)
     line = f"line {first['line']}: " if first.get("line") else ""
     more = f" and {len(batch.errors) - 1} more" if len(batch.errors) > 1 else ""
     return f"{line}{first.get('message')}{more}"

@@ -86,7 +86,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     }
     bodies = {"application/json": endpoint.body, "multipart/form-data": endpoint.form}
     content = {kind: {"schema": schema} for kind, schema in bodies.items() if schema is not None}
-    return operation | ({"requestBody": {"required": True, "content": content}} if content else {})
+    has_body = content and endpoint.method != "GET"  # one that is passed through takes both methods
+    return operation | ({"requestBody": {"required": True, "content": content}} if has_body else {})
 
 
 def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:

@@ -82,7 +82,8 @@ class App:
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
         self._limits = KeyLimits()
-        every = (*endpoints, *passthrough.endpoints_of(gateway.settings.passthrough))
+        own = tuple(endpoints)
+        every = (*own, *passthrough.endpoints_of(gateway.settings.passthrough, own))
         self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

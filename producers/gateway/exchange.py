@@ -70,7 +70,8 @@ class Exchange:
         A request that waited for the start of a door may be here when its caller has left long ago.
         """
         connection = self.request.scope.get("extensions", {}).get(EXTENSION)
-        if await self.request.is_disconnected() or (connection is not None and connection.has_hung_up()):
+        # Starlette cancels a task to find it out, which costs a fifth of a submit.
+        if await self.request.is_disconnected() if connection is None else connection.has_hung_up():
             raise CallerLeft
 
     async def read_bytes(self) -> bytes:

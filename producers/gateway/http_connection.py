@@ -18,6 +18,7 @@ HEAD_SECONDS = 30.0
 """How long the head of a request may take to arrive: a connection that sends none is closed."""
 
 EXTENSION = "openfall.connection"
+"""In the scope of a request, where the system can say whether a caller has hung up."""
 _HANG_UP = getattr(select, "POLLRDHUP", 0)
 
 
@@ -51,7 +52,8 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
         if self._head_is_due is None:
             self._await_head()
-        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+        if _HANG_UP:
+            self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
@@ -66,7 +68,7 @@ class HttpConnection(HttpToolsProtocol):
     def has_hung_up(self) -> bool:
         """Whether the caller has closed its side, although what it sent before has not all been read."""
         own = self.transport.get_extra_info("socket")
-        if not _HANG_UP or self.transport.is_closing() or own is None or own.fileno() < 0:
+        if self.transport.is_closing() or own is None or own.fileno() < 0:
             return bool(self.transport.is_closing())
         poll = select.poll()
         poll.register(own.fileno(), _HANG_UP)

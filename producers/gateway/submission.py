@@ -115,25 +115,25 @@ async def submit(
 def could_show_reply(job: CompletionJob) -> bool:
     """Whether a request could show a text that is no answer to a person: interactive, no tools, no schema, one
     choice."""
-    is_program = has_tools(job.body) or wants_schema(job.body) or job.body.get("n", 1) not in (1, None)
-    return job.urgency is Urgency.INTERACTIVE and not is_program
+    if job.urgency is not Urgency.INTERACTIVE:
+        return False
+    return not (has_tools(job.body) or wants_schema(job.body) or job.body.get("n", 1) not in (1, None))
 
 
 async def _accept(exchange: Exchange, job: CompletionJob, terms: SubmitTerms) -> Receipt:
     """Accept a job, or join that of an equal request whose caller has left."""
     gateway = exchange.gateway
 
-    async def accept(attendance: Attendance | None) -> Receipt:
-        accepted = replace(terms, attendance=attendance)
-        return await retry(lambda: gateway.client.store.jobs.accept(job, accepted), gateway.client.retry_for)
+    async def accept(terms: SubmitTerms) -> Receipt:
+        return await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
 
     try:
-        return await accept(terms.attendance)
+        return await accept(terms)
     except EqualRequests as equal:
         assert terms.attendance is not None
         left_jobs = await gateway.callers.check(equal.jobs)
         await exchange.check_caller()
-        return await accept(replace(terms.attendance, left_jobs=left_jobs, is_new=True))
+        return await accept(replace(terms, attendance=replace(terms.attendance, left_jobs=left_jobs, is_new=True)))
 
 
 async def _deliver(exchange: Exchange, job_id: str) -> None:

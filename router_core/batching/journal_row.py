@@ -1,6 +1,6 @@
 """The journal of a batch: one row for each line that has an end, before it goes into the output or the error file.
 
-A row is `{index of the line} {end} {JSON}`, so that the journal can be read again without parsing the JSON.
+A row is `{index of the line} {end} {tokens} {JSON}`, so that the journal can be read again without parsing the JSON.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_ROW = re.compile(rb"(\d{1,9}) ([secx]) (\{[^\x00-\x1f]*\})\n")
+from openfall.router_core.batching.line_tokens import LineTokens
+
+_ROW = re.compile(rb"(\d{1,9}) ([secx]) (-|\d{1,15},\d{1,15},\d{1,15},\d{1,15}) (\{[^\x00-\x1f]*\})\n")
 _JOB_ID = re.compile(r"([0-9a-f]{16})-(\d{1,9})")
 
 
@@ -24,14 +26,16 @@ class LineEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """The end of the line with this index. `json` is its row in a file of results."""
+    """The end of the line with this index. `json` is its row in a file of results. `tokens` None: none are reported."""
 
     index: int
     end: LineEnd
     json: bytes
+    tokens: LineTokens | None = None
 
     def packed(self) -> bytes:
-        return b"%d %s %s\n" % (self.index, self.end.encode(), self.json)
+        tokens = b"-" if self.tokens is None else b"%d,%d,%d,%d" % self.tokens
+        return b"%d %s %s %s\n" % (self.index, self.end.encode(), tokens, self.json)
 
 
 def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
@@ -39,7 +43,8 @@ def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
     match = _ROW.fullmatch(row)
     if match is None or int(match[1]) >= lines:
         return None
-    return JournalRow(int(match[1]), LineEnd(match[2].decode()), match[3])
+    tokens = None if match[3] == b"-" else LineTokens(*map(int, match[3].split(b",")))
+    return JournalRow(int(match[1]), LineEnd(match[2].decode()), match[4], tokens)
 
 
 def job_id_of(batch_id: str, index: int) -> str:

@@ -71,9 +71,11 @@ def digest(job: CompletionJob) -> str:
     return blake2b(request, digest_size=12).hexdigest()
 
 
-def repeat_digest(job: CompletionJob) -> str:
+def repeat_digest(job: CompletionJob, whole: str) -> str:
     """A fingerprint of a request as a program sends it again after its connection broke: the digest of the job without
-    the fields that do not change the answer."""
+    the fields that do not change the answer. `whole`: the digest of the job."""
+    if _IRRELEVANT.isdisjoint(job.body):
+        return whole
     body = {name: value for name, value in job.body.items() if name not in _IRRELEVANT}
     return digest(job.model_copy(update={"body": body}))
 

@@ -66,13 +66,13 @@ class EqualRequests(Exception):
         self.jobs = jobs
 
 
-def attendance_arguments(job: CompletionJob, attendance: Attendance | None) -> dict[str, Any]:
-    """The arguments of the script `accept`."""
+def attendance_arguments(job: CompletionJob, attendance: Attendance | None, digest: str) -> dict[str, Any]:
+    """The arguments of the script `accept`. `digest`: that of the job."""
     if attendance is None:
         return {}
     return {
         "door": attendance.door,
-        "repeat_digest": repeat_digest(job) if attendance.joins_repeats else None,
+        "repeat_digest": repeat_digest(job, digest) if attendance.joins_repeats else None,
         "attended_ms": int(LEASE_SECONDS * 1000) if attendance.ends_without_caller else None,
         "max_repeats": MAX_REPEATS - 1,
         "left_jobs": attendance.left_jobs or None,

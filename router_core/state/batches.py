@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openfall.router_core.batching.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_text
+from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.vocabulary import carry_word
 
@@ -53,7 +53,8 @@ class BatchTerms(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch as it stands. `moments`: when it had which status (epoch seconds). `submitted`: how many of its lines are
-    jobs. `errors`: why it failed. `why`: what keeps its keeper from going on."""
+    jobs. `errors`: why it failed. `why`: what keeps its keeper from going on. `usage` has OpenAI's form; None: no line
+    reports any."""
 
     terms: BatchTerms
     status: BatchStatus
@@ -66,6 +67,7 @@ class Batch:
     error_file_id: str | None
     why: str
     keeper: str
+    usage: Mapping[str, Any] | None
 
 
 COUNTS = ("succeeded", "errored", "cancelled", "expired")
@@ -164,4 +166,5 @@ def _batch(row: Mapping[str, bytes]) -> Batch | None:
         error_file_id=read_text(row.get("error_file_id")) or None,
         why=read_text(row.get("why")),
         keeper=read_text(row.get("keeper")),
+        usage=read_object(row.get("usage")),
     )

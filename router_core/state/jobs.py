@@ -102,10 +102,11 @@ class Receipt:
 
 def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
     expires, start_within = terms.expires_after_seconds, terms.start_within_seconds
+    job_digest = digest(job)
     return {
         "id": job.id,
         "queue": terms.queue,
-        "digest": digest(job),
+        "digest": job_digest,
         "producer": job.producer,
         "group": job.group,
         "label": job.label,
@@ -126,7 +127,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "webhook": terms.webhook or None,
         "is_response": terms.is_response or None,
         "unmet": terms.unmet or None,
-        **attendance_arguments(job, terms.attendance),
+        **attendance_arguments(job, terms.attendance, job_digest),
     }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from openfall.producers.batch.files import MAX_LINE_BYTES
 from openfall.producers.gateway.file_directory import open_private, sync_directory, write_all
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, read_journal_row
+from openfall.router_core.batching.line_tokens import LineTokens
 
 _NAME = re.compile(r"journal\.(\d+)(\.part)?")
 _COPY_BYTES = 2**20
@@ -36,6 +37,8 @@ class BatchJournal:
         self.has_end = bytearray(lines)
         """By the index of a line: 1 if it has an end."""
         self.ends: Counter[LineEnd] = Counter()
+        self.tokens: LineTokens | None = None
+        """Of all lines; None: no line reports any."""
 
     @property
     def rest(self) -> int:
@@ -125,6 +128,8 @@ class BatchJournal:
     def _count(self, row: JournalRow) -> None:
         self.has_end[row.index] = 1
         self.ends[row.end] += 1
+        if row.tokens is not None:
+            self.tokens = row.tokens.plus(self.tokens or LineTokens())
 
     def _earlier(self) -> tuple[dict[int, Path], list[Path]]:
         """The journals of earlier claims by their numbers, and those whose copy was cut off."""

@@ -156,7 +156,7 @@ class KeptBatch:
         self._read_limit = max(1, min(MAX_READ, doubled))
         await self.write(await asyncio.to_thread(self._rows_of, entries))
         handled = [text for entry in entries for text in (entry.entry_id, entry.job_id)]
-        self.note(await self._claim.keep(values=self.counts, handled=handled))
+        self.note(await self._claim.keep(values=self.progress, handled=handled))
         return True
 
     def _rows_of(self, entries: Sequence[InboxEntry]) -> list[JournalRow]:
@@ -197,8 +197,11 @@ class KeptBatch:
             self.note(await self._claim.keep(values={"why": ""}))
 
     @property
-    def counts(self) -> dict[str, int]:
-        return {end.name.lower(): self._journal.ends[end] for end in LineEnd}
+    def progress(self) -> dict[str, int | str]:
+        values: dict[str, int | str] = {end.name.lower(): self._journal.ends[end] for end in LineEnd}
+        if (tokens := self._journal.tokens) is not None:
+            values["usage"] = to_json(tokens.as_usage()).decode()
+        return values
 
     async def _reconcile(self) -> None:
         """Take the results that did not come by the inbox, and give up jobs that Redis no longer knows."""
@@ -215,7 +218,7 @@ class KeptBatch:
             unknown = [jobs[job] for job, state in states.items() if state is None]
             rows += [self._lines.refused(index, lost) for index in unknown]
             await self.write(rows)
-        self.note(await self._claim.keep(values=self.counts))
+        self.note(await self._claim.keep(values=self.progress))
 
     async def _end_rest(self) -> None:
         """The batch is over: end the jobs that have no result, and the lines that have no job."""
@@ -230,7 +233,7 @@ class KeptBatch:
             await self.write(rows)
             running = [job for job, state in states.items() if state not in (None, "done")]
             await asyncio.gather(*(self._end_job(job, end) for job in running))
-            self.note(await self._claim.keep(values=self.counts))
+            self.note(await self._claim.keep(values=self.progress))
 
     async def _end_job(self, job_id: str, end: LineEnd) -> None:
         if end is LineEnd.CANCELLED:
@@ -254,10 +257,10 @@ class KeptBatch:
     async def _finish(self) -> None:
         """Write the files of results, then the end of the batch."""
         before = (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)
-        self.note(await self._claim.keep(values=self.counts, status=(BatchStatus.FINALIZING, before)))
+        self.note(await self._claim.keep(values=self.progress, status=(BatchStatus.FINALIZING, before)))
         files = await write_results(self._gateway, self._batch, self._journal)
         status = final_status(self._journal.ends, is_cancelled=self._is_cancelled)
-        values = {**self.counts, **{f"{kind}_file_id": file.id for kind, file in files.items()}, "why": ""}
+        values = {**self.progress, **{f"{kind}_file_id": file.id for kind, file in files.items()}, "why": ""}
         webhook = bool(self._batch.terms.webhook)
         if not await self._claim.end(status, values=values, files=[*files.values()], webhook=webhook):
             raise LeaseLost

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openfall.producers.batch.files import json_line
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd
+from openfall.router_core.batching.line_tokens import line_tokens
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import Remedy
 
@@ -48,7 +49,7 @@ class RowWriter:
         if self._is_anthropic:
             return _result_row(line, LineEnd.SUCCEEDED, {"type": "succeeded", "message": body})
         response = {"status_code": 200, "request_id": line.job_id, "body": body}
-        return _openai_row(line, LineEnd.SUCCEEDED, response=response)
+        return replace(_openai_row(line, LineEnd.SUCCEEDED, response=response), tokens=line_tokens(body))
 
     def refused(self, line: Line, refusal: Refusal) -> JournalRow:
         """A line that was not accepted, or whose job failed."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from openfall.producers.batch.missing_keeper import explain_missing_keeper
 from openfall.producers.callbacks import callback_options
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
@@ -73,7 +74,10 @@ async def list_batches(exchange: Exchange) -> Response:
 
 async def retrieve(exchange: Exchange) -> Response:
     """Describe a batch."""
-    return json_response(batch_object(await own_batch(exchange, "openai")))
+    batch, link = await own_batch(exchange, "openai"), exchange.gateway.client.store.connection
+    described = batch_object(batch)
+    described["openfall"]["why"] = batch.why or await explain_missing_keeper(link, batch) or None
+    return json_response(described)
 
 
 async def cancel(exchange: Exchange) -> Response:
@@ -169,6 +173,7 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         "expires_at": terms.deadline,
         **moments,
         "request_counts": {"total": batch.total, "completed": counts["succeeded"], "failed": failed},
+        "usage": batch.usage,
         "metadata": terms.metadata,
         "openfall": {"submitted": batch.submitted, "keeper": batch.keeper or None, "why": batch.why or None},
     }

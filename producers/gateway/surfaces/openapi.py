@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from starlette.responses import Response
 
@@ -11,19 +12,23 @@ from openfall.producers.gateway.api_page import CONTENT_SECURITY_POLICY, api_pag
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.surfaces.passthrough import endpoints_of
 
 
 def endpoints_with(others: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """Every endpoint, and the two that describe them."""
+    """Every endpoint, and the two that describe them and the paths that the configuration passes through."""
 
-    async def describe(_exchange: Exchange) -> Response:
+    def document(exchange: Exchange) -> dict[str, Any]:
+        return api_document((*endpoints, *endpoints_of(exchange.gateway.settings.passthrough, endpoints)))
+
+    async def describe(exchange: Exchange) -> Response:
         """Describe every path in OpenAPI 3.1."""
-        return json_response(api_document(endpoints))
+        return json_response(document(exchange))
 
-    async def show(_exchange: Exchange) -> Response:
+    async def show(exchange: Exchange) -> Response:
         """Show every path to a person."""
         headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "x-content-type-options": "nosniff"}
-        return Response(api_page(api_document(endpoints)), headers=headers, media_type="text/html")
+        return Response(api_page(document(exchange)), headers=headers, media_type="text/html")
 
     endpoints = (
         *others,

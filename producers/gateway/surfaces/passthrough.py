@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from openfall.config.gateway_settings import PassthroughSection
@@ -33,15 +34,19 @@ SENT_HEADERS = ("content-type", "accept", "anthropic-version", "anthropic-beta",
 """All that a backend gets of a caller's headers: any other might carry the key of the caller."""
 RETURNED_HEADERS = ("content-type", "content-disposition", "cache-control", "retry-after")
 COUNTER = "passed_through"
+SUMMARY = "Pass to a backend, beside the queue."
 _MASK = b"***"
 _REFUSED_KEYS = frozenset({401, 403})
 
 
-def endpoints_of(settings: PassthroughSection | None) -> Iterator[Endpoint]:
-    """The endpoints of the configured paths."""
-    for path in settings.paths if settings is not None else ():
-        for method in ("GET", "POST"):
-            yield Endpoint(method, normalize_path(path).path, _pass, "Passed through.", body={}, streams=True)
+def endpoints_of(settings: PassthroughSection | None, own: Iterable[Endpoint]) -> Iterator[Endpoint]:
+    """The endpoints of the configured paths, without those that the door serves itself."""
+    if settings is None:
+        return
+    served = [compile_path(endpoint.path)[0] for endpoint in own]
+    for path in (normalize_path(path).path for path in settings.paths):
+        for method in () if any(pattern.match(path) for pattern in served) else ("GET", "POST"):
+            yield Endpoint(method, path, _pass, SUMMARY, body={}, streams=True)
 
 
 async def _pass(exchange: Exchange) -> Response:

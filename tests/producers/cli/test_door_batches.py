@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
+from redis import Redis
+
+from openfall.producers.batch.missing_keeper import explain_missing_keeper
 from openfall.router_core.batching.batch_status import BatchStatus
+from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import claim_batches
-from openfall.router_core.state.batches import BatchTerms, create_batch
+from openfall.router_core.state.batches import BatchTerms, create_batch, fetch_batch
+from openfall.router_core.state.decoding import MAX_MOMENT_MS
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.producers.cli.conftest import Run
 
@@ -48,7 +53,35 @@ def test_a_batch_of_the_door_is_shown_and_cancelled_by_its_id(openfall: Run, red
     assert openfall("batch", "cancel", BATCH).stdout.startswith(f"{BATCH} is cancelling")
     again = openfall("batch", "cancel", BATCH, "--json")
     assert json.loads(again.stdout) == {"batch": BATCH, "before": "cancelling", "status": "cancelling"}
-    assert "nothing has changed" in openfall("batch", "cancel", BATCH).stdout
+    Redis.from_url(redis_url).zadd(f"{keys.OPEN_BATCHES}d", {BATCH: 1})
+    last = openfall("batch", "cancel", BATCH)
+    assert "nothing has changed" in last.stdout
+    assert "no door runs" in last.stderr
+
+
+def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None:
+    create(redis_url, 3)
+
+    async def main() -> None:
+        async with RedisConnection(redis_url) as link:
+
+            async def why() -> str:
+                batch = await fetch_batch(link, BATCH)
+                assert batch is not None
+                return await explain_missing_keeper(link, batch)
+
+            assert await why() == ""
+            await link.command("ZADD", f"{keys.OPEN_BATCHES}d", 1, BATCH)
+            assert "no door runs: `openfall serve` goes on with it" in await why()
+            assert "its last keeper was keeper" in await why()
+            await link.command("ZADD", keys.DOORS, MAX_MOMENT_MS, "door-elsewhere")
+            assert "no door that runs has its files" in await why()
+            await link.command("ZADD", f"{keys.OPEN_BATCHES}d", MAX_MOMENT_MS, "batch_fedcba9876543210")
+            assert "the end of one of 1 other batches" in await why()
+            await link.command("HSET", f"{keys.BATCH}{BATCH}", "status", "completed")
+            assert await why() == ""
+
+    asyncio.run(main())
 
 
 def test_an_unknown_batch_of_the_door_is_refused_in_words(openfall: Run) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from openfall.producers.gateway.keeping.batch_journal import BatchJournal
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd
+from openfall.router_core.batching.line_tokens import LineTokens
 from tests.producers.gateway.full_disk import full_disk
 
 LINES = 10
@@ -47,6 +49,11 @@ def written(journal: BatchJournal, folder: Path) -> tuple[list[str], list[str]]:
     return first, second
 
 
+def test_a_journal_that_is_taken_over_has_the_tokens_of_its_rows(opened: Open) -> None:
+    opened(1).add([replace(row(0), tokens=LineTokens(41, 40, 5, 3)), replace(row(1), tokens=LineTokens(1)), row(2)])
+    assert opened(2).tokens == LineTokens(42, 40, 5, 3)
+
+
 def test_each_line_is_in_one_file_by_its_end(opened: Open, tmp_path: Path) -> None:
     journal = opened(1)
     journal.add([row(2), row(0, LineEnd.ERRORED)])
@@ -57,7 +64,13 @@ def test_each_line_is_in_one_file_by_its_end(opened: Open, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "torn",
-    [b"3", b'3 s {"custom_id"', b'3 s {"custom_id": "3"}', b'3 s {"a": "\0\0\0"}\n', b'99 s {"custom_id": "99"}\n'],
+    [
+        b"3",
+        b'3 s - {"custom_id"',
+        b'3 s - {"custom_id": "3"}',
+        b'3 s - {"a": "\0\0\0"}\n',
+        b'99 s - {"custom_id": "99"}\n',
+    ],
 )
 def test_a_row_that_a_kill_cut_short_is_left_out_by_the_next_keeper(opened: Open, tmp_path: Path, torn: bytes) -> None:
     first = opened(1)

@@ -67,6 +67,7 @@ def test_a_batch_goes_through_the_whole_cycle_of_the_openai_sdk(redis_url: str, 
             listed = [each.id async for each in client.batches.list()]
         assert (batch.status, batch.error_file_id, batch.errors) == ("completed", None, None)
         assert batch.request_counts.model_dump() == {"total": 3, "completed": 3, "failed": 0}
+        assert (created.usage, batch.usage.total_tokens) == (None, 3 * COMPLETION["usage"]["total_tokens"])
         assert sorted(output) == ["line-0", "line-1", "line-2"]
         row = output["line-0"]
         assert (row["error"], row["response"]["status_code"]) == (None, 200)

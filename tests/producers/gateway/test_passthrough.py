@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from openfall.producers.gateway.surfaces.passthrough import SUMMARY
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.fleet_flags import set_local_only
@@ -64,12 +65,29 @@ def test_no_other_path_is_passed_through_and_those_of_the_door_stay_its_own(redi
                 for path in ("/v1/rerankers", "/v1/rerank/more", "/tokenize/../props", "/v1/rerank%2f..%2fprops")
             ]
             models = await door.http.get("/v1/models")
+            refused = await door.http.post("/v1/models", json={})
             calls = len(door.upstream.calls_received)
         async with open_passing_door(redis_url, tmp_path, answer(RANKED), more="") as door:
             off = await door.http.post("/v1/rerank", json={})
         assert [response.status_code for response in (*missing, off)] == [404] * 5
+        assert refused.status_code == 405
         assert {"chat", "tiny"} <= {entry["id"] for entry in models.json()["data"]}
         assert calls == 0
+
+    run(main)
+
+
+def test_the_openapi_document_has_the_paths_that_are_passed_through(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_passing_door(redis_url, tmp_path) as door:
+            paths = (await door.http.get("/openapi.json")).json()["paths"]
+            page = (await door.http.get("/docs")).text
+        ranking, models = paths["/v1/rerank"], paths["/v1/models"]
+        assert {name: "requestBody" in each for name, each in ranking.items()} == {"get": False, "post": True}
+        assert ranking["post"]["summary"] == SUMMARY
+        assert [*models] == ["get"], "a path that the door serves itself stays the door's"
+        assert models["get"]["summary"] != SUMMARY
+        assert "/tokenize" in page
 
     run(main)
 

@@ -7,6 +7,7 @@ import pytest
 from openfall.router_core.batching.batch_line import LineProblem, ParsedLine, parse_batch_line
 from openfall.router_core.batching.batch_status import BatchStatus, final_status, window_seconds
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, index_of, job_id_of, read_journal_row
+from openfall.router_core.batching.line_tokens import MAX_TOKENS, LineTokens, line_tokens
 
 URLS = ("/v1/chat/completions", "/chat/completions")
 
@@ -40,18 +41,20 @@ def test_a_line_without_method_and_url_is_one_of_the_endpoint_of_its_batch() -> 
 
 
 def test_a_row_of_the_journal_is_read_as_it_was_written() -> None:
-    row = JournalRow(7, LineEnd.EXPIRED, b'{"custom_id":"x"}')
-    assert read_journal_row(row.packed(), 8) == row
+    for tokens in (None, LineTokens(41, 40, 5, 3)):
+        row = JournalRow(7, LineEnd.SUCCEEDED, b'{"custom_id":"x"}', tokens)
+        assert read_journal_row(row.packed(), 8) == row
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(b'7 s {"a":1}', id="without its line end"),
-        pytest.param(b'7 s {"a":\n', id="cut within"),
-        pytest.param(b'7 s {"a":"\0\0"}\n', id="blocks that a power cut left empty"),
-        pytest.param(b'8 s {"a":1}\n', id="of a line that the batch does not have"),
-        pytest.param(b'7 q {"a":1}\n', id="with an unknown end"),
+        pytest.param(b'7 s - {"a":1}', id="without its line end"),
+        pytest.param(b'7 s - {"a":\n', id="cut within"),
+        pytest.param(b'7 s - {"a":"\0\0"}\n', id="blocks that a power cut left empty"),
+        pytest.param(b'8 s - {"a":1}\n', id="of a line that the batch does not have"),
+        pytest.param(b'7 q - {"a":1}\n', id="with an unknown end"),
+        pytest.param(b'7 s 41,5 {"a":1}\n', id="with half of its tokens"),
     ],
 )
 def test_a_row_that_is_not_whole_is_none(row: bytes) -> None:
@@ -97,3 +100,38 @@ def test_a_completion_window_is_one_hour_to_seven_days(text: str, seconds: int |
 )
 def test_the_last_status_says_how_the_lines_ended(ends: dict[LineEnd, int], is_cancelled: bool, status: str) -> None:
     assert final_status(ends, is_cancelled=is_cancelled) is status
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        pytest.param({"prompt_tokens": 41, "completion_tokens": 5}, LineTokens(41, 0, 5, 0), id="a chat completion"),
+        pytest.param({"prompt_tokens": 41, "prompt_tokens_details": None}, LineTokens(41, 0, 0, 0), id="embeddings"),
+        pytest.param(
+            {
+                "input_tokens": 41,
+                "input_tokens_details": {"cached_tokens": 40},
+                "output_tokens": 5,
+                "output_tokens_details": {"reasoning_tokens": 3},
+            },
+            LineTokens(41, 40, 5, 3),
+            id="a Response",
+        ),
+        pytest.param(
+            {"input_tokens": "many", "output_tokens": 10**300}, LineTokens(0, 0, MAX_TOKENS, 0), id="nonsense"
+        ),
+        pytest.param(None, None, id="none"),
+    ],
+)
+def test_the_tokens_of_a_line_are_those_that_its_answer_reports(usage: object, tokens: LineTokens | None) -> None:
+    assert line_tokens({"usage": usage}) == tokens
+
+
+def test_the_tokens_of_a_batch_are_the_sum_in_the_form_of_openai() -> None:
+    assert LineTokens(41, 40, 5, 3).plus(LineTokens(1, 0, 1, 0)).as_usage() == {
+        "input_tokens": 42,
+        "input_tokens_details": {"cached_tokens": 40},
+        "output_tokens": 6,
+        "output_tokens_details": {"reasoning_tokens": 3},
+        "total_tokens": 48,
+    }
