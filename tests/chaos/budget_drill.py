@@ -1,0 +1,253 @@
+"""The scenario `budgets`: many workers under three budgets, some of them killed in mid-call, some costs unknown.
+
+The provider bills each call when it arrives and keeps its own invoice, which the judge reads call by call. Beside it
+the same jobs run with budgets that are checked before a call and recorded after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import BenchmarkError, last_line
+from openfall import AsyncOpenfall, config
+from openfall.producers.request import JobRequest
+from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
+from tests.chaos.environment import Environment, Service, environment, write_line
+from tests.chaos.progress import Progress, count_jobs
+
+QUICK_JOBS, QUICK_WORKERS = 120, 3
+SLOTS = 8
+UNKNOWN_SHARE, FILTERED_SHARE, KILLED_SHARE = 0.04, 0.02, 0.05
+AFFORDED_SHARE = 0.6
+"""The share of the jobs that the budget of the house pays for, at the mean cost of a call."""
+GROUPS, PRODUCERS = ("bots", "people"), ("night", "day")
+WORDS = 300
+READY_SECONDS, ENDED_SECONDS, STANDSTILL_SECONDS = 120.0, 1500.0, 120.0
+
+
+@dataclass(frozen=True)
+class BudgetPlan:
+    """A run."""
+
+    jobs: int
+    workers: int
+    seed: int
+    latency_ms: float = 600.0
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """In nanodollars, as the judge names them."""
+        mean = (WORDS + 60) // 2 * INPUT_NUSD + MAX_OUTPUT // 2 * OUTPUT_NUSD
+        house = int(self.jobs * mean * AFFORDED_SHARE)
+        return {"house": house, "bots": house // 3, **{f"each:{name}": house * 9 // 20 for name in PRODUCERS}}
+
+    def requests(self, producer: str) -> list[JobRequest]:
+        """The jobs of one producer."""
+        chance = random.Random(self.seed)
+        requests = []
+        for number in range(self.jobs):
+            group, owner = chance.choice(GROUPS), PRODUCERS[number % len(PRODUCERS)]
+            filler = "x" * chance.randint(1, WORDS)
+            if owner == producer:
+                job = f"job-{number:05}"
+                prompt = f"{job} {group} {owner} {filler}"
+                options: Any = {"id": job, "role": "main", "group": group, "max_tokens": MAX_OUTPUT}
+                requests.append(JobRequest(prompt, options))
+        return requests
+
+
+@dataclass
+class Workers:
+    """Workers that fork from one import. Each that is killed is replaced."""
+
+    environment: Environment
+    process: asyncio.subprocess.Process
+    pids: dict[int, str] = field(default_factory=dict)
+    killed: set[int] = field(default_factory=set)
+    closing: bool = False
+
+    def start(self, pools: Sequence[str]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{pool}\n" for pool in pools).encode())
+
+    async def supervise(self) -> None:
+        """Read what starts and ends, for ever. An end that is no kill is a problem."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            word, pid, *rest = line.decode().split()
+            if word == "started":
+                self.pids[int(pid)] = rest[1]
+                continue
+            pool = self.pids.pop(int(pid))
+            if self.closing:
+                continue
+            if int(pid) not in self.killed:
+                self.environment.fault_log.problems.append(f"worker {pid} of {pool} ended with {rest[0]}")
+            self.start([pool])
+
+    async def kill_in_mid_call(self, plan: BudgetPlan, chance: random.Random) -> None:
+        """Kill workers until the share of the calls that died with them is reached."""
+        calls_killed, wanted = 0, int(plan.jobs * KILLED_SHARE * AFFORDED_SHARE)
+        while calls_killed < wanted:
+            await asyncio.sleep(0.2)
+            calls = self.environment.server.calls_in_flight()
+            busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid]]
+            if not busy:
+                continue
+            pid = chance.choice(busy)
+            self.killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+            calls_killed += calls[pid]
+            write_line(self.environment.directory / "kills.jsonl", {"pid": pid, "calls": calls[pid]})
+
+
+async def run(plan: BudgetPlan, directory: Path, progress: Progress) -> dict[str, Any]:
+    """The verdict of a run."""
+    (directory / "limits.json").write_text(json.dumps(plan.limits))
+    provider, naive = (_provider(plan, name, directory) for name in ("invoice", "naive"))
+    with environment(directory, SLOTS, [provider, naive]) as env:
+        env.write_config(_document(plan, provider.url))
+        async with _workers(env) as workers:
+            workers.start(["degrade", *["cloud"] * plan.workers])
+            tasks = [
+                asyncio.ensure_future(work)
+                for work in (workers.supervise(), workers.kill_in_mid_call(plan, random.Random(plan.seed)))
+            ]
+            try:
+                await _wait_until_ready(env, plan)
+                progress.log_line(f"{plan.workers} workers are ready")
+                await _submit(plan, env)
+                await _wait_for_the_end(env, plan, progress)
+            finally:
+                workers.closing = True
+                for task in tasks:
+                    task.cancel()
+                ends = await asyncio.gather(*tasks, return_exceptions=True)
+        if failed := next((end for end in ends if isinstance(end, Exception)), None):
+            raise failed
+        progress.log_line("the same jobs with check-then-record")
+        await _run_naive(plan, env, naive.url)
+        return {**await _judge(directory, env.server.url), "problems": env.fault_log.problems}
+
+
+def _provider(plan: BudgetPlan, name: str, directory: Path) -> Service:
+    options = {
+        "invoice": directory / f"{name}.jsonl", "latency-ms": plan.latency_ms, "cut": UNKNOWN_SHARE,
+        "filtered": FILTERED_SHARE, "seed": plan.seed,
+    }  # fmt: skip
+    words = [str(word) for option, value in options.items() for word in (f"--{option}", value)]
+    return Service(name, "tests.chaos.billing_upstream", words, directory)
+
+
+def _document(plan: BudgetPlan, url: str) -> dict[str, Any]:
+    limits = {name: nusd / 1e9 for name, nusd in plan.limits.items()}
+    then = ["refuse"]
+    return {
+        "backends": {"mock": {"url": url, "pool": "cloud", "slots": 4096}},
+        "models": {
+            "m": {
+                "upstream": "m", "backends": ["mock"], "max_tokens": MAX_OUTPUT, "context": 8192,
+                "usd_per_mtok": {"in": INPUT_NUSD / 1000, "out": OUTPUT_NUSD / 1000},
+            }
+        },
+        "roles": {"main": {"chain": ["m"]}},
+        "groups": [{"name": name, "match": [name]} for name in GROUPS],
+        "budgets": [
+            {"name": "house", "usd": limits["house"], "then": then},
+            {"name": "bots", "usd": limits["bots"], "group": "bots", "then": then},
+            {"name": "each", "usd": limits[f"each:{PRODUCERS[0]}"], "each": "producer", "then": then},
+        ],
+        "breakers": {"consecutive_failures": 1000, "failure_rate": 1.0, "minimum_calls": 100_000},
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def _workers(env: Environment) -> AsyncIterator[Workers]:
+    argv = [sys.executable, "-m", "tests.chaos.forked_workers", str(env.config), str(env.slots), str(env.directory)]
+    with (env.directory / "workers.log").open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors
+        )
+        try:
+            yield Workers(env, process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()  # all of its workers end with it
+            await process.wait()
+
+
+async def _wait_until_ready(env: Environment, plan: BudgetPlan) -> None:
+    async with asyncio.timeout(READY_SECONDS):
+        while int(env.server.ask(lambda client: client.zcard("of:presence")) or 0) < plan.workers + 1:
+            await asyncio.sleep(0.1)
+            if problems := env.fault_log.problems:
+                raise BenchmarkError(problems[0])
+
+
+async def _submit(plan: BudgetPlan, env: Environment) -> None:
+    loaded = config.load(env.config, environ={})
+    for producer in PRODUCERS:
+        async with AsyncOpenfall(config=loaded, producer=producer) as client:
+            for answer in await client.submit_many(plan.requests(producer)):
+                if isinstance(answer, Exception):
+                    raise BenchmarkError(f"a job was not accepted: {answer}")
+
+
+async def _wait_for_the_end(env: Environment, plan: BudgetPlan, progress: Progress) -> None:
+    """Wait until each job has its end, and no lease is left; an audit after that compares every sum."""
+    loop, ended = asyncio.get_running_loop(), -1
+    changed_at = loop.time()
+    async with asyncio.timeout(ENDED_SECONDS):
+        while ended < plan.jobs:
+            await asyncio.sleep(0.3)
+            counts = env.server.ask(count_jobs)
+            if counts is None:
+                continue
+            progress.show(counts)
+            if counts["ended"] != ended:
+                ended, changed_at = counts["ended"], loop.time()
+            elif loop.time() - changed_at > STANDSTILL_SECONDS:
+                raise BenchmarkError(f"nothing ends any more: {counts}")
+        while env.server.ask(lambda client: client.zcard("of:leases:mock")):
+            await asyncio.sleep(0.1)
+        env.server.ask(lambda client: client.delete("of:lock:budget-audit"))
+        while not env.server.ask(lambda client: client.exists("of:lock:budget-audit")):
+            await asyncio.sleep(0.1)
+
+
+async def _run_naive(plan: BudgetPlan, env: Environment, url: str) -> None:
+    bodies = [
+        json.dumps({"model": "m", "max_tokens": MAX_OUTPUT, "messages": [{"role": "user", "content": request.prompt}]})
+        for producer in PRODUCERS
+        for request in plan.requests(producer)
+    ]
+    with env.server.client(30) as client:
+        client.rpush("jobs", *bodies)
+    arguments = [env.server.url, url, plan.workers, SLOTS, plan.limits["house"]]
+    argv = [sys.executable, "-m", "tests.chaos.check_then_record", *map(str, arguments)]
+    process = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.PIPE)
+    _, errors = await process.communicate()
+    if process.returncode:
+        raise BenchmarkError(f"check_then_record failed: {last_line(errors.decode())}")
+
+
+async def _judge(directory: Path, url: str) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "tests.chaos.judge.budget_verdict", str(directory), url]
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    if not output:
+        raise BenchmarkError(f"the judge failed: {last_line(errors.decode())}")
+    verdict: dict[str, Any] = json.loads(output)
+    return verdict
