@@ -32,11 +32,11 @@ _ROUNDING_GB = 1e-9
 
 def plan_cards(view: CardsView, now: float, policy: PlacementPolicy = DEFAULT_POLICY) -> dict[str, CardPlan]:
     """What each card does now, by its name."""
-    return _Planner(view, now, policy).plans()
+    return Planner(view, now, policy).plans()
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
+class Room:
     """A place for a demand: who leaves, from when on, and what it costs to have them back. `in_use`: the demand is
     next, after callers who are no more urgent. `by_share`: more urgent callers give way."""
 
@@ -49,7 +49,9 @@ class _Room:
 
 
 @dataclass(slots=True)
-class _Planner:
+class Planner:
+    """Plans for one view at one moment. `waiting`: the demands of each model, the most urgent first."""
+
     view: CardsView
     now: float
     policy: PlacementPolicy
@@ -70,7 +72,7 @@ class _Planner:
         for demand in sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model)):
             if not free or (demand.model in resident and not self._needs_copy(demand)):
                 continue
-            room = self._room(list(free.values()), demand)
+            room = self.room(list(free.values()), demand)
             if room is None:
                 continue
             if room.at > self.now and not room.in_use:
@@ -105,12 +107,12 @@ class _Planner:
             return False
         return demand.count * facts.call_seconds / (facts.slots * len(copies)) > 2 * facts.load_seconds
 
-    def _room(self, cards: Sequence[Card], demand: Demand) -> _Room | None:
+    def room(self, cards: Sequence[Card], demand: Demand) -> Room | None:
         """Where the model can be loaded soonest, at the least cost. None: nowhere, as things are."""
         rooms = [room for card in cards for room in self._rooms(card, demand)]
         return min(rooms, key=lambda room: (max(room.at, self.now), room.cost), default=None)
 
-    def _rooms(self, card: Card, demand: Demand) -> Iterator[_Room]:
+    def _rooms(self, card: Card, demand: Demand) -> Iterator[Room]:
         model, facts = demand.model, self.view.facts
         if card.refused_until.get(model, LONG_AGO) > self.now or any(
             resident.model == model for resident in card.resident
@@ -150,7 +152,7 @@ class _Planner:
         leaving: tuple[ResidentModel, ...],
         demand: Demand,
         departures: Sequence[Departure | None],
-    ) -> _Room | None:
+    ) -> Room | None:
         """When all of these have left: those in use by callers no more urgent; then those that more urgent callers
         keep, unless the share of the demand is due before."""
         cost = sum(map(self.residence.eviction_cost, leaving))
@@ -159,16 +161,16 @@ class _Planner:
             (NEVER if each is None else each.at for each in departures if not (each and each.in_use)), default=LONG_AGO
         )
         if kept <= max(served, self.now):
-            return _Room(card, leaving, served, cost, in_use=served > self.now)
+            return Room(card, leaving, served, cost, in_use=served > self.now)
         share_at = max(served, self.residence.share_due_at(card, leaving, demand))
         if share_at < kept:
-            return _Room(card, leaving, share_at, cost, by_share=True)
-        return _Room(card, leaving, kept, cost) if kept < NEVER else None
+            return Room(card, leaving, share_at, cost, by_share=True)
+        return Room(card, leaving, kept, cost) if kept < NEVER else None
 
     def _admitted(self, card: Card, without: Sequence[str] = ()) -> dict[str, int]:
         return {model.model: BATCH for model in card.resident if model.ready and model.model not in without}
 
-    def _wait(self, room: _Room, demand: Demand) -> CardPlan:
+    def _wait(self, room: Room, demand: Demand) -> CardPlan:
         """The demand is next. Of the models that leave for it only jobs as urgent as the demand are called, once they
         have stayed."""
         admitted = self._admitted(room.card)
@@ -179,7 +181,7 @@ class _Planner:
         reason = f"{demand.model} is next, after the earlier jobs of {names}"
         return CardPlan(admitted, next_model=demand.model, check_at=room.at, reason=reason)
 
-    def _switch(self, room: _Room, demand: Demand) -> CardPlan:
+    def _switch(self, room: Room, demand: Demand) -> CardPlan:
         names = tuple(model.model for model in room.leaving)
         admitted = self._admitted(room.card, names)
         jobs = f"{demand.count} job{'s' * (demand.count != 1)}"
@@ -193,7 +195,7 @@ class _Planner:
             admitted, demand.model, names, protected_seconds=protected, next_model=demand.model, reason=reason
         )
 
-    def _put_back(self, room: _Room, demand: Demand) -> tuple[str, ...]:
+    def _put_back(self, room: Room, demand: Demand) -> tuple[str, ...]:
         """Batch calls that are younger than a usual call, when an interactive caller waits; each job once."""
         calls = [(call, self.view.facts[model.model]) for model in room.leaving for call in model.calls]
         if demand.urgency != INTERACTIVE or any(call.urgency < BATCH for call, _ in calls):

@@ -1,0 +1,1 @@
+"""Which models cards load: our rule beside those of llama-swap and Ollama, simulated, and with real workers."""

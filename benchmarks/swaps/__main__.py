@@ -1,0 +1,95 @@
+"""Which models a card loads and evicts: `python -m benchmarks.swaps`.
+
+Our rule and those of llama-swap and Ollama in a simulator, on the same jobs, beside our rule with foresight and a
+proven bound. Exits with 1 when a promise is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.swaps.job_traces import TRACES
+from benchmarks.swaps.simulated_runs import FLOODS, OURS, RULES, Experiment, Measured, run_all
+from benchmarks.swaps.swap_promises import CLOUD_TRACES, Figures, Promise, promises
+from benchmarks.table import WIDTH, readable
+
+QUICK_TRACES = ("night", "abab", "bots")
+
+
+def experiments(traces: Sequence[str], seeds: int, azure: Path | None) -> list[Experiment]:
+    """Every rule on every trace; the longest runs first."""
+    names = [*traces, *(("azure",) if azure is not None and traces == list(TRACES) else ())]
+    some = [(trace, rule) for trace in names for rule in RULES]
+    if "studio" in traces:
+        some += [(trace, OURS) for trace in (*FLOODS, *CLOUD_TRACES)]
+    return [Experiment(trace, rule, seed, azure) for seed in range(1, seeds + 1) for trace, rule in some]
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Few traces, once.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Simulate so many times.")
+@click.option("--traces", help=f"Only these, with a comma between: {', '.join(TRACES)}.")
+@click.option("--azure", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder with conv.csv and code.csv of Azure's LLM inference traces.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def main(quick: bool, seeds: int, traces: str | None, azure: Path | None, as_json: bool) -> None:
+    """Compare what cards load by our rule and by others'."""
+    chosen = list(QUICK_TRACES if quick else TRACES) if traces is None else traces.split(",")
+    if unknown := [name for name in chosen if name not in TRACES]:
+        raise click.BadParameter(f"unknown trace {unknown[0]!r}. Known: {', '.join(TRACES)}", param_hint="--traces")
+    figures = run_all(experiments(chosen, 1 if quick else seeds, azure))
+    kept = promises(figures)
+    show(figures, kept, as_json)
+    sys.exit(0 if all(promise.kept for promise in kept) else 1)
+
+
+def show(figures: Figures, kept: Sequence[Promise], as_json: bool) -> None:
+    """Print the figures, trace by trace, and the promises."""
+    if as_json:
+        rows = [{"trace": trace, "rule": rule, **asdict(each)} for (trace, rule), each in figures.items()]
+        checked = [{**asdict(promise), "kept": promise.kept} for promise in kept]
+        click.echo(json.dumps({"runs": rows, "promises": checked}, indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(_table(figures))
+    for promise in kept:
+        word = "kept  " if promise.kept else "BROKEN"
+        console.print(f"{word} {promise.text}: {readable(promise.figure)} (at most {readable(promise.limit)})",
+                      style="" if promise.kept else "red", highlight=False)  # fmt: skip
+
+
+def _table(figures: Figures) -> Table:
+    table = Table(box=None)
+    columns = ("trace", "rule", "loads", "end", "x bound", "batch end", "people p50", "p95", "longest", "late",
+               "backgr. p95", "past deadline", "put back", "left")  # fmt: skip
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("trace", "rule") else "right")
+    before = ""
+    for (trace, rule), each in figures.items():
+        table.add_row(trace if trace != before else "", rule, *_cells(each))
+        before = trace
+    return table
+
+
+def _cells(each: Measured) -> list[str]:
+    people, background, batch = each.waits
+    bound = f"{each.end_seconds / each.bound_seconds:.3f}" if each.bound_seconds else "-"
+    return [
+        f"{each.loads:.0f}", f"{each.end_seconds:,.0f}", bound, f"{each.batch_end_seconds:,.0f}", f"{people.p50:,.0f}",
+        f"{people.p95:,.0f}", f"{people.longest:,.0f}", f"{people.late:.0%}", f"{background.p95:,.0f}",
+        f"{background.past_deadline:.0%} {batch.past_deadline:.0%}", f"{each.put_back:.0f}", f"{each.left:.0%}",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
