@@ -21,6 +21,7 @@ from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.log_output import ApplyToLog, add_log_options, configure_logging, report_end
+from openfall.workers.service_manager import ServiceManager
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,11 +73,12 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
 
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
-        return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs))
+        manager = ServiceManager.of(os.environ)
+        return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs, manager))
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
-    on_ready = _announce if options.announce else lambda: None
-    work = process.run(ConfigWatcher(loaded, worker_options, configure).worker_config(on_ready))
+    manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
+    work = process.run(ConfigWatcher(loaded, worker_options, configure).worker_config(manager))
     if sys.platform == "win32":
         asyncio.run(work)
     else:
@@ -92,7 +94,8 @@ def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
-    return asyncio.run(supervision.run_all(_load(options.config, configure), options.log_format))
+    manager = ServiceManager.of(os.environ)
+    return asyncio.run(supervision.run_all(_load(options.config, configure), options.log_format, manager))
 
 
 def _load(path: Path | None, configure: ApplyToLog) -> config.LoadedConfig:

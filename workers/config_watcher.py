@@ -11,6 +11,7 @@ from openfall.router_core.catalog.errors import UnknownName
 from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from openfall.workers.process import WorkerConfig, identify
+from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import WorkerSettings
 
 log = logging.getLogger("openfall.worker")
@@ -69,10 +70,10 @@ class ConfigWatcher:
     def __post_init__(self) -> None:
         self._last_stamp = self.loaded.stamp
 
-    def worker_config(self, on_ready: Callable[[], object]) -> WorkerConfig:
+    def worker_config(self, manager: ServiceManager) -> WorkerConfig:
         """The current configuration, which reloads itself through this watcher."""
         current = load_worker_config(self.loaded, self.options)
-        return replace(current, on_ready=on_ready, reload=self.reload_if_changed)
+        return replace(current, manager=manager, reload=self.reload_if_changed)
 
     def reload_if_changed(self) -> WorkerConfig | None:
         """The configuration of the changed file; None if it has not changed, or is invalid. Reads a file."""

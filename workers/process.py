@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
 from openfall.workers.maintenance.server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
 from openfall.workers.outbox.dispatcher import OutboxSettings
+from openfall.workers.service_manager import ServiceManager
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
 from openfall.workers.stop_signals import stop_signals
@@ -61,8 +63,8 @@ class WorkerConfig:
     keep_prompts: bool = False
     server_terms: ServerTerms = field(default_factory=ServerTerms)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
-    on_ready: Callable[[], object] = lambda: None
-    """Called when the worker is registered and about to make its first claim."""
+    manager: ServiceManager = field(default_factory=ServiceManager)
+    """Learns when the worker is registered and about to make its first claim, that it turns, and that it stops."""
     reload: Callable[[], WorkerConfig | None] | None = None
     """Called every `RELOAD_INTERVAL_SECONDS` in a thread. Returns the new configuration after a change, else None."""
 
@@ -114,10 +116,11 @@ async def run(config: WorkerConfig) -> None:
     When the configuration changes, a new worker takes over: the old one stops claiming, its calls end by themselves,
     and no job is dropped.
     """
-    first = Generation(config)
+    first, manager = Generation(config), config.manager
     generations = Generations({first: asyncio.create_task(first.work(), name="worker")})
-    _handle_signals(generations)
+    _handle_signals(generations, config)
     reloads = asyncio.create_task(_reload(config, generations), name="reload")
+    watchdog = asyncio.create_task(manager.stay_alive(lambda: generations.turn(manager)), name="watchdog")
     try:
         while tasks := generations.tasks:
             await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +128,7 @@ async def run(config: WorkerConfig) -> None:
                 del tasks[generation]
                 await task  # raises its error
     finally:
-        await cancel_all(reloads)
+        await cancel_all(reloads, watchdog)
 
 
 def _worker_queue(
@@ -152,6 +155,10 @@ class Generation:
         self._stop_mode = mode
         if self._worker is not None:
             self._worker.stop(mode)
+
+    def turns(self, within_seconds: float) -> bool:
+        """Whether its loop turned within that time. One that still starts counts as turning."""
+        return self._worker is None or time.monotonic() - self._worker.turned_at < within_seconds
 
     def drain(self) -> None:
         """Let the calls in flight end, and leave everything else to the next generation."""
@@ -205,7 +212,7 @@ class Generation:
         gc.freeze()
         housekeeping.start()
         self.ready.set()
-        self._config.on_ready()
+        self._config.manager.ready(f"{identity.name}: slots: {self._config.settings.slots}")
         try:
             await worker.work()
         finally:
@@ -219,6 +226,10 @@ class Generations:
     tasks: dict[Generation, asyncio.Task[None]]
     stop_mode: StopMode = StopMode.NO
 
+    def turn(self, manager: ServiceManager) -> bool:
+        """Whether the loop of each generation turns."""
+        return all(generation.turns(manager.watchdog_seconds or 0.0) for generation in self.tasks)
+
     def stop(self, mode: StopMode) -> None:
         """See `StopMode`."""
         self.stop_mode = mode
@@ -231,13 +242,18 @@ async def _reload(config: WorkerConfig, generations: Generations) -> None:
     while config.reload is not None:
         await asyncio.sleep(RELOAD_INTERVAL_SECONDS)
         changed = await asyncio.to_thread(config.reload) or changed
-        if changed is not None and generations.stop_mode is StopMode.NO and await _take_over(changed, generations):
+        if (
+            changed is not None
+            and generations.stop_mode is StopMode.NO
+            and await _take_over(changed, generations, config.manager)
+        ):
             changed = None
 
 
-async def _take_over(config: WorkerConfig, generations: Generations) -> bool:
+async def _take_over(config: WorkerConfig, generations: Generations, manager: ServiceManager) -> bool:
     """Start a generation with a changed configuration. False: it could not start (Redis is unreachable); try again."""
     generation = Generation(config)
+    manager.reloading()
     task = asyncio.create_task(generation.work(), name="worker")
     ready = asyncio.create_task(generation.ready.wait())
     try:
@@ -248,6 +264,7 @@ async def _take_over(config: WorkerConfig, generations: Generations) -> bool:
         raise
     finally:
         await cancel_all(ready)
+        manager.reloaded()
     if task.done():
         log.error("the changed configuration cannot start yet; the previous one stays in force: %s", task.exception())
         return False
@@ -261,13 +278,14 @@ async def _take_over(config: WorkerConfig, generations: Generations) -> bool:
     return True
 
 
-def _handle_signals(generations: Generations) -> None:
+def _handle_signals(generations: Generations, config: WorkerConfig) -> None:
     """The first signal drains, the second stops at once."""
     modes = iter((StopMode.DRAIN, StopMode.NOW))
 
     def handle() -> None:
         mode = next(modes, StopMode.NOW)
         log.info("stopping: %s", "calls in flight may finish" if mode is StopMode.DRAIN else "putting jobs back")
+        config.manager.stopping(config.settings.grace_seconds)
         generations.stop(mode)
 
     loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,11 @@ from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.services import WorkerSpec
+from openfall.workers.service_manager import ServiceManager
 from openfall.workers.timestamp import iso_time
 
 
-async def run_all(loaded: LoadedConfig, log_format: str | None = None) -> int:
+async def run_all(loaded: LoadedConfig, log_format: str | None, manager: ServiceManager) -> int:
     """Run Valkey if no Redis is configured, every embedded engine, and the workers of each pool that has a model."""
     settings, log_argument = loaded.settings, () if log_format is None else ("--log-format", log_format)
     if not settings.redis.is_embedded:
@@ -38,17 +40,34 @@ async def run_all(loaded: LoadedConfig, log_format: str | None = None) -> int:
         workers=tuple(replace(spec, argv=(*spec.argv, *log_argument)) for spec in (*_workers(loaded), *_door(loaded))),
         grace=settings.workers.shutdown_grace,
     )
-    return await supervisor.run(plan, partial(_report_of_all, settings))
+    return await _supervise(plan, partial(_report_of_all, settings), manager)
 
 
-async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
+async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int, manager: ServiceManager) -> int:
     """Run `procs` workers of one pool. Each gets the arguments of this process, `argv`, without `--procs`."""
     await _require_server(loaded)
     spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_without_procs(argv))), procs=procs)
     plan = supervisor.SupervisorPlan(
         data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.workers.shutdown_grace
     )
-    return await supervisor.run(plan, _report)
+    return await _supervise(plan, _report, manager)
+
+
+async def _supervise(plan: supervisor.SupervisorPlan, report: supervisor.Report, manager: ServiceManager) -> int:
+    """Run the plan, and keep the service manager informed."""
+
+    def report_to_both(event: dict[str, Any]) -> None:
+        report(event)
+        if event["event"] == "fleet_ready":
+            manager.ready()
+        elif event["event"] == "fleet_stopping":
+            manager.stopping(plan.grace)
+
+    watchdog = asyncio.create_task(manager.stay_alive(), name="watchdog")
+    try:
+        return await supervisor.run(plan, report_to_both)
+    finally:
+        watchdog.cancel()
 
 
 async def _require_server(loaded: LoadedConfig) -> None:

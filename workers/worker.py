@@ -62,6 +62,8 @@ class Worker:
     settings: WorkerSettings
     runner: DeliveryRunner = field(init=False)
     slots: Slots = field(init=False)
+    turned_at: float = field(default_factory=time.monotonic, init=False)
+    """When its loop turned last (monotonic). It turns at least every `MAX_WAIT_SECONDS` while Redis answers."""
     _stop: StopMode = field(default=StopMode.NO, init=False)
     _drain_ends: float = field(default=float("inf"), init=False)  # monotonic: when calls in flight are put back
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -101,7 +103,7 @@ class Worker:
     async def _claim_until_stopped(self) -> None:
         drained_for = ""
         while self._stop is StopMode.NO:
-            self._woken.clear()
+            self._turn()
             want = min(self.slots.free(len(self.runner)), MAX_JOBS_PER_CLAIM)
             if want == 0 and await self._pause(MAX_WAIT_SECONDS):
                 continue  # a slot is free; while none is, a claim of no job still brings the probes that are due
@@ -180,8 +182,8 @@ class Worker:
 
     async def _wait_until_idle(self) -> None:
         while len(self.runner) and self._stop is StopMode.NO:
-            self._woken.clear()
-            await self._woken.wait()
+            self._turn()
+            await self._pause(MAX_WAIT_SECONDS)
 
     async def _finish(self) -> None:
         """Wait for the calls in flight until the grace period ends, put the rest back, and settle everything."""
@@ -190,10 +192,14 @@ class Worker:
             and self._stop is not StopMode.NOW
             and (remaining := self._drain_ends - time.monotonic()) > 0
         ):
-            self._woken.clear()
+            self._turn()
             await self._pause(min(1.0, remaining))
         await self.runner.stop()
         await self.settler.flush()
+
+    def _turn(self) -> None:
+        self.turned_at = time.monotonic()
+        self._woken.clear()
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep until something wakes the worker; False if the time passed first."""

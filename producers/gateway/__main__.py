@@ -20,21 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
     from openfall.router_core.state.errors import StoreError
     from openfall.workers.log_output import configure_logging, report_end
+    from openfall.workers.service_manager import ServiceManager
 
     options = _parser().parse_args(argv)
     configure = configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
-    on_ready = _announce if options.announce else lambda: None
+    manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
     try:
         loaded = config.load(options.config)
         configure(loaded)
         if options.sockets:
             _end_with_parent(options.alive)
             sockets = [socket.socket(fileno=int(number)) for number in options.sockets.split(",")]
-            _run(serve(loaded, on_ready, sockets))
+            _run(serve(loaded, manager, sockets))
         elif loaded.settings.gateway.processes > 1:
-            _run(serve_processes(loaded, _shared_arguments(options), on_ready))
+            _run(serve_processes(loaded, _shared_arguments(options), manager))
         else:
-            _run(serve(loaded, on_ready))
+            _run(serve(loaded, manager))
     except (config.ConfigError, CannotListen) as error:
         return report_end(error, 2)
     except (StoreError, config.NoRedis) as error:

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Protocol
 
 import uvicorn
 
@@ -27,14 +28,27 @@ KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept for longer than proxies keep theirs (60 s), so that they close first."""
 RESTART_SECONDS = 0.5
 
-Ready = Callable[[], object]
+READY_LINE = b'{"event": "ready"}\n'
+"""What a process of the door writes to standard output when it is ready, if it is to announce that."""
+
+USAGE_ERROR = 2
+"""The exit code of a process that cannot be used as it is configured: it is not started again."""
+
+
+class Manager(Protocol):
+    """Who wants to know what this process does: see `workers.service_manager`."""
+
+    def ready(self) -> None: ...
+    def alive(self) -> None: ...
+    def stopping(self, grace_seconds: float) -> None: ...
+    async def stay_alive(self) -> None: ...
 
 
 class CannotListen(Exception):
     """An address cannot be listened on, or must not be. The message names the remedy."""
 
 
-async def serve(loaded: LoadedConfig, on_ready: Ready, sockets: Sequence[socket.socket] = ()) -> None:
+async def serve(loaded: LoadedConfig, manager: Manager, sockets: Sequence[socket.socket] = ()) -> None:
     """Serve until SIGTERM or SIGINT, on the configured addresses or on these sockets.
 
     Raises `CannotListen`, `NoRedis`, `StoreError`.
@@ -45,11 +59,14 @@ async def serve(loaded: LoadedConfig, on_ready: Ready, sockets: Sequence[socket.
         await gateway.client.close()
         raise CannotListen(why)
     with listening_sockets(gateway.settings.listen) if not sockets else _given(sockets) as own:
-        await Server(gateway, on_ready).serve(own)
+        await Server(gateway, manager).serve(own)
 
 
-async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], on_ready: Ready) -> None:
-    """Open the addresses, and keep `gateway: processes` processes that serve them until SIGTERM or SIGINT."""
+async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], manager: Manager) -> None:
+    """Open the addresses, and keep `gateway: processes` processes that serve them until SIGTERM or SIGINT.
+
+    Raises `CannotListen` if one cannot be used as it is configured; its log says why.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,30 +75,43 @@ async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], on_rea
         numbers = [each.fileno() for each in sockets]
         alive, held = os.pipe()  # the read end of each process ends when this process does, however it does
         command = [sys.executable, "-m", "openfall.producers.gateway", *arguments]
-        command += ["--sockets", ",".join(map(str, numbers)), "--alive", str(alive)]
+        command += ["--announce", "--sockets", ",".join(map(str, numbers)), "--alive", str(alive)]
         count = loaded.settings.gateway.processes
         started = asyncio.Queue[None]()
         keepers = [asyncio.create_task(_keep(command, (*numbers, alive), started)) for _ in range(count)]
+        work = asyncio.create_task(_until_stopped(count, started, stop, manager))
+        watchdog = asyncio.create_task(manager.stay_alive())
         try:
-            for _ in range(count):
-                await started.get()
-            on_ready()
-            await stop.wait()
+            done, _ = await asyncio.wait([work, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            for keeper in keepers:
+            manager.stopping(GRACE_SECONDS)
+            for keeper in (work, watchdog, *keepers):
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
             os.close(held)
             os.close(alive)
 
 
+async def _until_stopped(count: int, started: asyncio.Queue[None], stop: asyncio.Event, manager: Manager) -> None:
+    for _ in range(count):
+        await started.get()
+    manager.ready()
+    await stop.wait()
+
+
 async def _keep(command: Sequence[str], descriptors: Sequence[int], started: asyncio.Queue[None]) -> None:
     """Run one process, and start it again whenever it ends. A cancellation stops it."""
     while True:
-        process = await asyncio.create_subprocess_exec(*command, pass_fds=descriptors, stdin=asyncio.subprocess.DEVNULL)
-        started.put_nowait(None)
+        process = await asyncio.create_subprocess_exec(
+            *command, pass_fds=descriptors, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
         try:
-            await process.wait()
+            if process.stdout is not None and await process.stdout.readline() == READY_LINE:
+                started.put_nowait(None)
+            if await process.wait() == USAGE_ERROR:
+                raise CannotListen("the processes of the door cannot be used as they are configured: see the log")
             await asyncio.sleep(RESTART_SECONDS)
         finally:
             if process.returncode is None:
@@ -96,22 +126,29 @@ async def _keep(command: Sequence[str], descriptors: Sequence[int], started: asy
 class Server(uvicorn.Server):
     """uvicorn with our answers to signals: a stop lets go of every caller, and the process exits with 0."""
 
-    def __init__(self, gateway: Gateway, on_ready: Ready = lambda: None, *, handle_signals: bool = True) -> None:
+    def __init__(self, gateway: Gateway, manager: Manager | None = None, *, handle_signals: bool = True) -> None:
         super().__init__(
             uvicorn.Config(
                 App(gateway), http=HttpConnection, ws="none", lifespan="on", log_config=None, access_log=False,
                 server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )  # fmt: skip
-        self._gateway, self._on_ready, self._handles_signals = gateway, on_ready, handle_signals
+        self._gateway, self._manager, self._handles_signals = gateway, manager, handle_signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            self._on_ready()
+        if self.started and self._manager is not None:
+            self._manager.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._manager is not None:
+            self._manager.alive()
+        return await super().on_tick(counter)
 
     def stop(self) -> None:
         """Take no more requests, and answer those that wait: they are to come again."""
+        if self._manager is not None:
+            self._manager.stopping(GRACE_SECONDS)
         self._gateway.stopping.set()
         self.should_exit = True
 

@@ -17,6 +17,7 @@ import openfall as api
 from openfall.config import LoadedConfig, load
 from openfall.workers import process, supervision
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
+from openfall.workers.service_manager import ServiceManager
 from tests.conftest import Server
 from tests.fakes.old_redis import old_redis
 from tests.producers.cli.conftest import Run
@@ -41,7 +42,7 @@ def client(loaded: LoadedConfig) -> str:
 
 def work(loaded: LoadedConfig) -> str:
     """The error of a worker at its start."""
-    run = process.run(ConfigWatcher(loaded, WorkerOptions(pool="gpu", burst=True)).worker_config(lambda: None))
+    run = process.run(ConfigWatcher(loaded, WorkerOptions(pool="gpu", burst=True)).worker_config(ServiceManager()))
     try:
         asyncio.run(run)
     except api.StoreError as error:
@@ -52,7 +53,7 @@ def work(loaded: LoadedConfig) -> str:
 def up(loaded: LoadedConfig) -> str:
     """The error of `openfall up` before it starts a process."""
     with pytest.raises(api.StoreError) as caught:
-        asyncio.run(supervision.run_all(loaded))
+        asyncio.run(supervision.run_all(loaded, None, ServiceManager()))
     return f"{caught.type.__name__}: {caught.value}"
 
 
