@@ -65,6 +65,7 @@ class Worker:
     turned_at: float = field(default_factory=time.monotonic, init=False)
     """When its loop turned last (monotonic). It turns at least every `MAX_WAIT_SECONDS` while Redis answers."""
     _stop: StopMode = field(default=StopMode.NO, init=False)
+    _quiet: bool = field(default=False, init=False)
     _drain_ends: float = field(default=float("inf"), init=False)  # monotonic: when calls in flight are put back
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _listening: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -100,10 +101,18 @@ class Worker:
             self._stop = mode
         self._woken.set()
 
+    def keep_quiet(self, quiet: bool) -> None:
+        """Claim no jobs, or claim them again. Calls in flight go on."""
+        self._quiet = quiet
+        self._woken.set()
+
     async def _claim_until_stopped(self) -> None:
         drained_for = ""
         while self._stop is StopMode.NO:
             self._turn()
+            if self._quiet:
+                await self._pause(MAX_WAIT_SECONDS)
+                continue
             want = min(self.slots.free(len(self.runner)), MAX_JOBS_PER_CLAIM)
             if want == 0 and await self._pause(MAX_WAIT_SECONDS):
                 continue  # a slot is free; while none is, a claim of no job still brings the probes that are due

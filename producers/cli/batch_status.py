@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.door_batches import (
-    cancel_door_batch,
+    cancel_at_door,
     door_batch_values,
     is_door_batch,
     list_door_batches,
 )
-from openfall.producers.cli.options import common_options, open_client, with_client
+from openfall.producers.cli.options import common_options, open_client, with_client, with_operator
 from openfall.producers.cli.render import plural, show_table
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
     from openfall.producers.batch.plan_file import SavedBatch
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.operator import Operator
 
 COLUMNS = ("batch", "lines", "answered", "failed", "waiting", "output", "why")
 CANCEL_CHUNK = 256
@@ -144,7 +145,7 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
     if saved.plan is None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
     is_active = is_written(saved.out)  # before: a run without any further job ends at once
-    cancelled, ended = with_client(config_path, lambda llm: asyncio.shield(_cancel(llm, saved)))
+    cancelled, ended = with_operator(config_path, lambda operator: asyncio.shield(_cancel(operator, saved)))
     if as_json:
         show_json({"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended})
     else:
@@ -157,7 +158,7 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
 
 
 def _cancel_at_door(batch_id: str, config_path: Path | None, as_json: bool) -> None:
-    values = with_client(config_path, lambda llm: cancel_door_batch(llm, batch_id))
+    values = with_operator(config_path, lambda operator: cancel_at_door(operator, batch_id))
     if as_json:
         show_json(values)
     elif values["before"] == values["status"]:
@@ -168,13 +169,14 @@ def _cancel_at_door(batch_id: str, config_path: Path | None, as_json: bool) -> N
         print_line(values["why"])
 
 
-async def _cancel(llm: AsyncOpenfall, saved: SavedBatch) -> tuple[int, int]:
+async def _cancel(operator: Operator, saved: SavedBatch) -> tuple[int, int]:
     """How many jobs were cancelled, and how many had ended before."""
     from openfall.producers.batch.journal import read_journal
     from openfall.producers.batch.run import BatchRun
     from openfall.router_core.state.errors import UnknownJob
 
     assert saved.plan is not None
+    llm = operator.llm
     states = await BatchRun(llm, saved.plan, read_journal(saved.out)).job_states()
     jobs = [job for job, state in states.items() if state not in (None, "done")]
     outcomes: list[bool | BaseException] = []
@@ -185,4 +187,5 @@ async def _cancel(llm: AsyncOpenfall, saved: SavedBatch) -> tuple[int, int]:
         if isinstance(outcome, BaseException) and not isinstance(outcome, UnknownJob):
             raise outcome
     cancelled = sum(outcome is True for outcome in outcomes)
+    await operator.note("batch.cancel", saved.plan.name, f"{cancelled} jobs cancelled")
     return cancelled, len(jobs) - cancelled

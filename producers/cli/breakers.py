@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, with_client
+from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
 from openfall.producers.cli.render import format_age, format_time, show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json
 
@@ -113,30 +113,20 @@ def force_closed(name: str, **override: Any) -> None:
 @common_options
 def reset(name: str, config_path: Path | None, as_json: bool) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
-    from openfall.producers.breaker_names import find_target
-    from openfall.router_core.state.breakers import reset_breaker
+    from openfall.producers.operations.breaker_override import reset_breaker
 
-    async def action(llm: AsyncOpenfall) -> BreakerState:
-        catalog = llm.config.catalog
-        return await reset_breaker(llm.store.connection, find_target(catalog, name), catalog.breakers)
-
-    state = with_client(config_path, action)
+    state = with_operator(config_path, lambda operator: reset_breaker(operator, name))
     _show_state(name, state, as_json, ", and works automatically again")
 
 
 def _force(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
-    from openfall.producers.breaker_names import find_target
+    from openfall.producers.operations.breaker_override import force_breaker
     from openfall.producers.request import parse_duration
-    from openfall.router_core.state.breakers import BreakerOverride, force_breaker
+    from openfall.router_core.state.breakers import BreakerOverride
 
     lasts = override.pop("lasts")
     order = BreakerOverride(**override, seconds=parse_duration(lasts) if lasts else None)
-
-    async def action(llm: AsyncOpenfall) -> BreakerState:
-        catalog = llm.config.catalog
-        return await force_breaker(llm.store.connection, find_target(catalog, name), order, catalog.breakers)
-
-    forced = with_client(config_path, action)
+    forced = with_operator(config_path, lambda operator: force_breaker(operator, name, order))
     _show_state(name, forced, as_json, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
 
 

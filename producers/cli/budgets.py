@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.options import common_options, with_client, with_operator
 from openfall.producers.cli.render import format_time, format_usd, show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
@@ -60,7 +60,9 @@ def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None
 @common_options
 def raise_(name: str, usd: float, duration: str, config_path: Path | None, as_json: bool) -> None:
     """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""
-    until = with_client(config_path, lambda llm: _raise(llm, name, usd, duration))
+    from openfall.producers.operations.budget_raise import raise_budget
+
+    until = with_operator(config_path, lambda operator: raise_budget(operator, name, usd, duration))
     if as_json:
         show_json({"budget": name, "raised_nusd": round(usd * 1e9), "until": until})
     else:
@@ -73,20 +75,6 @@ async def _fetch(llm: AsyncOpenfall) -> list[BudgetState]:
 
     now = await llm.store.server_time()
     return await list_budgets(llm.store.connection, all_budgets(llm.config.catalog), now)
-
-
-async def _raise(llm: AsyncOpenfall, name: str, usd: float, duration: str) -> float:
-    from openfall.producers.request import parse_duration
-    from openfall.router_core.catalog.budget_scope import all_budgets
-    from openfall.router_core.catalog.errors import UnknownName
-    from openfall.router_core.state.budget_book import raise_budget
-
-    known = [budget.name for budget in all_budgets(llm.config.catalog)]
-    if name not in known:
-        raise UnknownName("budget", name, known)
-    until = await llm.store.server_time() + parse_duration(duration)
-    await raise_budget(llm.store.connection, name, round(usd * 1e9), until)
-    return until
 
 
 def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.operator import Operator
     from openfall.router_core.state.batches import Batch
 
 MAX_LISTED = 100
@@ -53,15 +54,15 @@ async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
-async def cancel_door_batch(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
+async def cancel_at_door(operator: Operator, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. Returns its status before and now, and why no keeper ends it."""
     from openfall.producers.batch.missing_keeper import explain_missing_keeper
-    from openfall.router_core.state.batches import cancel_batch
+    from openfall.producers.operations.job_cancel import cancel_door_batch
 
-    await _fetch(llm, batch_id)
-    before = await cancel_batch(llm.store.connection, batch_id)
-    batch = await _fetch(llm, batch_id)
-    why = await explain_missing_keeper(llm.store.connection, batch)
+    await _fetch(operator.llm, batch_id)
+    before = await cancel_door_batch(operator, batch_id)
+    batch = await _fetch(operator.llm, batch_id)
+    why = await explain_missing_keeper(operator.link, batch)
     values = {"batch": batch_id, "before": before, "status": str(batch.status), "why": why}
     return {name: value for name, value in values.items() if value}
 

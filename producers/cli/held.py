@@ -13,20 +13,22 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.held_selection import (
-    HeldOptions,
-    apply_to_each,
+    any_selection,
     filter_options,
-    selected_jobs,
+    held_progress,
+    named_selection,
     selection_options,
 )
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
-from openfall.producers.cli.options import common_options, config_option, with_client
+from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.render import describe_reply, format_age, format_time, plural, show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.held_actions import HeldSelection
+    from openfall.producers.operations.operator import Operator
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.held_jobs import HeldJob
     from openfall.router_core.state.job_records import JobRecord
@@ -46,7 +48,7 @@ def held() -> None:
 @common_options
 def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
     """List held jobs, the longest held first: why each is held, its deadline, which models release it."""
-    jobs, now, catalog = with_client(config_path, lambda llm: _list(llm, HeldOptions(**options)))
+    jobs, now, catalog = with_client(config_path, lambda llm: _list(llm, any_selection(options)))
     if as_json:
         show_json([asdict(job) for job in jobs])
         return
@@ -72,8 +74,14 @@ def held_rows(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator
         )
 
 
-async def _list(llm: AsyncOpenfall, selection: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
-    return [job async for job in selected_jobs(llm, selection)], await llm.store.server_time(), llm.config.catalog
+async def _list(llm: AsyncOpenfall, selection: HeldSelection) -> tuple[list[HeldJob], float, Catalog]:
+    from openfall.producers.operations.held_actions import selected_jobs
+
+    return (
+        [job async for job in selected_jobs(llm, selection, print_line)],
+        await llm.store.server_time(),
+        llm.config.catalog,
+    )
 
 
 @held.command(short_help="Show one held job.")
@@ -126,9 +134,8 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
 
     The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
     """
-    selection = HeldOptions(**options)
-    selection.check()
-    states = dict(with_client(config_path, lambda llm: _replay(llm, selection)))
+    selection = named_selection(options)
+    states = with_operator(config_path, lambda operator: _replay(operator, selection))
     if as_json:
         show_json([{"id": id_, "state": state} for id_, state in states.items()])
     elif selection.ids:
@@ -138,11 +145,11 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
         echo(f"{plural(sum(state == 'queued' for state in states.values()), 'job')} returned to their queues")
 
 
-async def _replay(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str, str]]:
-    from openfall.router_core.state.held_jobs import replay_held
+async def _replay(operator: Operator, selection: HeldSelection) -> dict[str, str]:
+    from openfall.producers.operations.held_actions import replay_jobs
 
-    connection = llm.store.connection
-    return await apply_to_each(llm, selection, "returned to their queues", lambda job: replay_held(connection, job.id))
+    with await held_progress(operator.llm, selection, "returned to their queues") as progress:
+        return await replay_jobs(operator, selection, progress.update, print_line)
 
 
 @held.command(short_help="End held jobs without an answer.")
@@ -151,11 +158,10 @@ async def _replay(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str,
 @common_options
 def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> None:
     """End held jobs without an answer, as cancelled. This cannot be undone."""
-    selection = HeldOptions(**options)
-    selection.check()
+    selection = named_selection(options)
     if not yes:
         _confirm(len(with_client(config_path, lambda llm: _list(llm, selection))[0]))
-    dropped = [id_ for id_, ok in with_client(config_path, lambda llm: _drop(llm, selection)) if ok]
+    dropped = with_operator(config_path, lambda operator: _drop(operator, selection))
     if as_json:
         show_json({"dropped": dropped})
     else:
@@ -168,10 +174,11 @@ def _confirm(number: int) -> None:
     click.confirm(f"Drop {plural(number, 'job')} for good?", abort=True, err=True)
 
 
-async def _drop(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str, bool]]:
-    from openfall.router_core.state.held_jobs import drop_held
+async def _drop(operator: Operator, selection: HeldSelection) -> list[str]:
+    from openfall.producers.operations.held_actions import drop_jobs
 
-    return await apply_to_each(llm, selection, "dropped", lambda job: drop_held(llm.store.connection, job))
+    with await held_progress(operator.llm, selection, "dropped") as progress:
+        return await drop_jobs(operator, selection, progress.update, print_line)
 
 
 @held.command(short_help="Write held jobs as a batch file.")
@@ -184,7 +191,7 @@ def export(config_path: Path | None, output: str, **options: Any) -> None:
     The id of a job is its custom_id. The jobs stay held: drop them when they are answered elsewhere. Without ids or
     filters all held jobs are written.
     """
-    selection = HeldOptions(**options)
+    selection = any_selection(options)
     try:
         with _open_output(output) as file:
             count, foreign = with_client(config_path, lambda llm: _export(llm, selection, file))
@@ -204,8 +211,9 @@ def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
     return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-async def _export(llm: AsyncOpenfall, selection: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
+async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes]) -> tuple[int, int]:
     from openfall.producers.batch.files import json_line, request_line
+    from openfall.producers.operations.held_actions import apply_to_each, selected_jobs
 
     foreign = 0
 
@@ -218,7 +226,9 @@ async def _export(llm: AsyncOpenfall, selection: HeldOptions, output: IO[bytes])
         output.write(json_line(request_line(job)))
         return True
 
-    return sum(ok for _, ok in await apply_to_each(llm, selection, "written", write)), foreign
+    with await held_progress(llm, selection, "written") as progress:
+        results = await apply_to_each(selected_jobs(llm, selection, print_line), write, progress.update)
+    return sum(ok for _, ok in results), foreign
 
 
 @held.command(short_help="Print the last falls.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.job_list import list_jobs
-from openfall.producers.cli.options import check_id, common_options, with_client
+from openfall.producers.cli.options import check_id, common_options, with_client, with_operator
 from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
@@ -144,13 +144,9 @@ def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path 
 @common_options
 def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Cancel a job that has no answer yet."""
-    from openfall.router_core.state.job_search import find_job
+    from openfall.producers.operations.job_cancel import cancel_job
 
-    async def action(llm: AsyncOpenfall) -> tuple[str, bool]:
-        whole_id = await find_job(llm.store.connection, job_id)
-        return whole_id, await llm.cancel(whole_id)
-
-    job_id, ended = with_client(config_path, lambda llm: asyncio.shield(action(llm)))
+    job_id, ended = with_operator(config_path, lambda operator: asyncio.shield(cancel_job(operator, job_id)))
     if as_json:
         show_json({"id": job_id, "cancelled": ended})
     else:

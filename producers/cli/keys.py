@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, with_client
+from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
 from openfall.producers.cli.render import format_time, show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.router_core.state.client_keys import ClientKey
 
-COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at once", "")
+COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at once", "page", "")
 
 _RIGHTS = add_options(
     click.option("-g", "--group", help="Group of its jobs, such as discord:main."),
@@ -33,7 +33,10 @@ _RIGHTS = add_options(
         help="How a stream stays open while nothing is written. `chunk`: for clients that read no comments.",
     ),
     click.option("--webhook", metavar="URL", help="Where the ends of its batches and background Responses are posted."),
-    click.option("--admin", is_flag=True, help="It sees and cancels the jobs of every key."),
+    click.option(
+        "--page", type=click.Choice(["read", "act"]), help="It opens the operator's page: to read, or to act as well."
+    ),
+    click.option("--admin", is_flag=True, help="It sees and cancels the jobs of every key, and may act on the page."),
 )
 
 
@@ -66,7 +69,8 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 
     from pydantic import ValidationError
 
-    from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, new_secret
+    from openfall.producers.operations.key_admin import create_key
+    from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
 
     secret = new_secret()
     try:
@@ -76,7 +80,7 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
     if unknown := _unknown_names(config_path, key):
         raise click.UsageError(f"--name {unknown}: there is no role, task or model of this name")
     _check_webhook(config_path, key)
-    if not with_client(config_path, lambda llm: add_key(llm.store.connection, key)):
+    if not with_operator(config_path, lambda operator: create_key(operator, key)):
         raise click.UsageError(f"there is a key {name!r} already: revoke it first, or choose another name")
     if as_json:
         show_json({**_row_json(key), "key": secret})
@@ -90,12 +94,9 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 @common_options
 def revoke(name: str, config_path: Path | None, as_json: bool) -> None:
     """End a key. Doors refuse it within 2 seconds; its accepted jobs go on."""
-    from openfall.router_core.catalog.errors import UnknownName
-    from openfall.router_core.state.client_keys import fetch_keys, revoke_key
+    from openfall.producers.operations.key_admin import revoke_key
 
-    if not with_client(config_path, lambda llm: revoke_key(llm.store.connection, name)):
-        known = with_client(config_path, lambda llm: fetch_keys(llm.store.connection))
-        raise UnknownName("key", name, [key.name for key in known.by_digest.values()])
+    with_operator(config_path, lambda operator: revoke_key(operator, name))
     if as_json:
         show_json({"name": name, "revoked": True})
     else:
@@ -119,7 +120,7 @@ def _rows(known: list[ClientKey]) -> Iterator[tuple[object, ...]]:
     for key in known:
         names = ", ".join(key.names) or "everything"
         admin = "admin" if key.admin else ""
-        limits = (key.per_minute or "-", key.in_flight or "-")
+        limits = (key.per_minute or "-", key.in_flight or "-", key.page_right or "-")
         yield key.name, format_time(key.created_at), key.group or "-", key.urgency or "-", names, *limits, admin
 
 

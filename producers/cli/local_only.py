@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.options import common_options, with_operator
 from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.operator import Operator
 
 
 @click.command("local-only")
@@ -23,14 +23,15 @@ def local_only(value: str | None, reason: str, config_path: Path | None, as_json
 
     The switch applies to queued jobs, fallbacks and replays too. Running calls finish.
     """
+    from openfall.producers.operations.local_only_switch import set_local_only
     from openfall.router_core.state import fleet_flags
 
-    async def switch(llm: AsyncOpenfall) -> tuple[str | None, bool]:
+    async def switch(operator: Operator) -> tuple[str | None, bool]:
         if value is not None:
-            await fleet_flags.set_local_only(llm.store.connection, value == "on", reason)
-        return await fleet_flags.local_only(llm.store.connection), llm.config.catalog.local_only
+            await set_local_only(operator, value == "on", reason)
+        return await fleet_flags.local_only(operator.link), operator.catalog.local_only
 
-    why, configured = with_client(config_path, switch)
+    why, configured = with_operator(config_path, switch)
     if as_json:
         show_json({"local_only": why is not None or configured, "reason": why, "by_configuration": configured})
     elif why is not None:

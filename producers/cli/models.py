@@ -204,7 +204,9 @@ def _admin(  # noqa: PLR0913 - the options of five commands
 ) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
     from openfall.config import NoRedis, load, redis_server
-    from openfall.workers.admin.model_admin import ModelAdmin, try_connect
+    from openfall.producers.operations.model_orders import order_model
+    from openfall.producers.producer_name import producer_name
+    from openfall.workers.admin.model_admin import try_connect
 
     async def main() -> bool:
         config = load(config_path)
@@ -215,8 +217,10 @@ def _admin(  # noqa: PLR0913 - the options of five commands
         connection = await try_connect(server)
         all_ok = True
         try:
-            admin = ModelAdmin(config.catalog, connection, backend)
-            async for result in admin.run(verb, name, force=force):
+            who = producer_name()
+            async for result in order_model(
+                config.catalog, connection, verb, name, who=who, via="cli", backend=backend, force=force
+            ):
                 all_ok &= result["ok"]
                 show_json(result) if as_json else echo(_sentence(result))
         finally:

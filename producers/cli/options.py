@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.operator import Operator
     from openfall.producers.request import SubmitOptions
 
 OPTIONAL_REDIS_TIMEOUT_SECONDS = 2.0
@@ -177,6 +178,13 @@ def with_client(config_path: Path | None, action: Callable[[AsyncOpenfall], Awai
             return await action(llm)
 
     return asyncio.run(main())
+
+
+def with_operator(config_path: Path | None, action: Callable[[Operator], Awaitable[T]]) -> T:
+    """Run an action of an operator, which leaves a line in the audit log."""
+    from openfall.producers.operations.operator import Operator
+
+    return with_client(config_path, lambda llm: action(Operator(llm, llm.producer, "cli")))
 
 
 def read_text(text: str) -> str:

@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.options import common_options, with_client, with_operator
 from openfall.producers.cli.render import format_age, show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.operations.worker_orders import WorkerOrder
     from openfall.router_core.state.fleet_status import FleetStatus
 
 START_WORKER = "start one with `openfall up` or `openfall work POOL`"
 COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues", "catalog")
 
 
-@click.command(short_help="List the workers.")
+@click.group(invoke_without_command=True)
 @common_options
-def workers(config_path: Path | None, as_json: bool) -> None:
-    """List the workers: what each does, and how many calls it made."""
+@click.pass_context
+def workers(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """List the workers. `quiet NAME` keeps one from further jobs, `resume NAME` ends that, `stop NAME` stops it."""
+    if ctx.invoked_subcommand is None:
+        _list(config_path, as_json)
+
+
+def _list(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.catalog.digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_status import fetch_status
@@ -41,7 +48,7 @@ def workers(config_path: Path | None, as_json: bool) -> None:
         rows = (
             (
                 worker.name,
-                (worker.shortage or worker.state) if worker.alive else "gone",
+                worker.condition,
                 format_age(worker.heartbeat_age_seconds),
                 worker.answered,
                 worker.failed,
@@ -55,3 +62,37 @@ def workers(config_path: Path | None, as_json: bool) -> None:
         show_table(COLUMNS, rows)
         if difference:
             print_line(difference)
+
+
+@workers.command(short_help="Stop a worker.")
+@click.argument("name")
+@common_options
+def stop(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Stop a worker: it claims nothing more, and lets its calls end. `openfall up` or systemd may start it again."""
+    _order(name, "stop", config_path, as_json)
+
+
+@workers.command(short_help="Keep a worker from further jobs.")
+@click.argument("name")
+@common_options
+def quiet(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Keep a worker from claiming further jobs. Its calls go on, and it stays alive. A restart ends that."""
+    _order(name, "quiet", config_path, as_json)
+
+
+@workers.command(short_help="Let a worker claim jobs again.")
+@click.argument("name")
+@common_options
+def resume(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Let a quiet worker claim jobs again."""
+    _order(name, "resume", config_path, as_json)
+
+
+def _order(name: str, order: WorkerOrder, config_path: Path | None, as_json: bool) -> None:
+    from openfall.producers.operations.worker_orders import EFFECTS, order_worker
+
+    is_heard = with_operator(config_path, lambda operator: order_worker(operator, name, order))
+    if as_json:
+        show_json({"worker": name, "order": order, "heard": is_heard})
+    else:
+        echo(f"{name} {EFFECTS[order]}" if is_heard else f"{name} does not listen: it is gone")

@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -21,13 +22,20 @@ PREFIX = "of_"
 _RANDOM_BYTES = 32
 
 
+class PageRight(StrEnum):
+    """What a key may do at the operator's page. `ACT` includes reading."""
+
+    READ = "read"
+    ACT = "act"
+
+
 class ClientKey(BaseModel):
     """What the owner of a key may do, and what holds for its jobs. The name is the producer of its jobs.
 
     `names`: the roles, tasks and models that it may ask for; empty: all. `per_minute` and `in_flight` limit its
     requests; None: no limit. `canned_reply`: a request that could show it to a person gets a canned text while no model
     can answer. `webhook`: the URL for the ends of its batches and its Responses of the background, unless a request
-    names another. `admin`: it sees the jobs of every key.
+    names another. `admin`: it sees the jobs of every key. `page`: what it may do at the operator's page; None: nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,6 +52,12 @@ class ClientKey(BaseModel):
     keepalive: Literal["comment", "chunk", "off"] = "comment"
     webhook: str | None = None
     admin: bool = False
+    page: PageRight | None = None
+
+    @property
+    def page_right(self) -> PageRight | None:
+        """What it may do at the operator's page; an administrator may act there."""
+        return PageRight.ACT if self.admin else self.page
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,15 @@ class WorkerStatus:
     catalog: str = ""
     shortage: str = ""
     """What its process lacks, and how many slots it takes meanwhile."""
+    quiet: bool = False
+    """An operator keeps it from claiming jobs."""
+
+    @property
+    def condition(self) -> str:
+        """`gone`, `quiet`, what it lacks, or what rq says of it: `idle`, `busy`."""
+        if not self.alive:
+            return "gone"
+        return "quiet" if self.quiet else self.shortage or self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,7 @@ async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: fl
         failed=read_number(fields.get("failed_job_count")),
         catalog=read_text(fields.get(keys.CATALOG_FIELD)),
         shortage=read_text(fields.get(keys.SHORTAGE_FIELD)),
+        quiet=bool(fields.get(keys.QUIET_FIELD)),
     )
 
 

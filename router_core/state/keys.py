@@ -27,6 +27,7 @@ RQ_WORKERS_OF = "rq:workers:"
 RQ_PUBSUB = "rq:pubsub:"
 CATALOG_FIELD = "of_catalog"  # of an rq worker's hash: the digest of its catalog. rq ignores it
 SHORTAGE_FIELD = "of_shortage"  # of the same hash: what its process lacks
+QUIET_FIELD = "of_quiet"  # of the same hash: not empty while an operator keeps it from claiming jobs
 
 # Ours.
 RECORD = "of:job:"  # hash: the record of a job. Short values only: Redis then packs it tightly
@@ -101,6 +102,8 @@ CARD_USED = "of:card-used:"  # hash, by card: {model} {urgency} -> when a call l
 CARD_MEMORY = "of:card-memory:"  # hash, by card and period (minute, hour): memory in use (MB). See card_memory.lua
 MODEL_FACTS = "of:model-facts"  # hash: target -> GB and load times of a model on a card, as measured
 UNMET_DEMAND = "of:unmet-demand:"  # list with a TTL, by model: when jobs went elsewhere because it was not loaded (ms)
+AUDIT_LOG = "of:audit-log"  # stream, bounded: what operators did, as JSON
+PAGE_SESSION = "of:page-session:"  # string with a TTL, by the digest of its cookie: the key that signed in, as JSON
 COUNTERS = "of:counters"  # hash of totals, for metrics
 UNREADABLE = "of:unreadable"  # list, bounded: what was set aside because it could not be read, as JSON, newest first
 SET_ASIDE = "of:set-aside:"  # a key that had another type than it must have, under its name

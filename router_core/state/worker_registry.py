@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from redis import exceptions as redis_errors
 
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -38,6 +38,7 @@ async def register(link: RedisConnection, who: WorkerIdentity) -> None:
         "python_version": platform.python_version(),
         "state": "idle",
         keys.CATALOG_FIELD: who.catalog,
+        keys.QUIET_FIELD: "",
     }
     key = keys.RQ_WORKER + who.name
     await link.command("HSET", key, *(part for pair in fields.items() for part in pair))
@@ -88,10 +89,20 @@ class WakeUp:
         await self._link.close()
 
 
+async def report_quiet(link: RedisConnection, who: WorkerIdentity, quiet: bool) -> None:
+    """Whether this worker claims no jobs because an operator wants it so."""
+    await link.command("HSET", keys.RQ_WORKER + who.name, keys.QUIET_FIELD, "1" if quiet else "")
+
+
+async def send_command(link: RedisConnection, worker: str, command: str) -> bool:
+    """Send a command to a worker. False: it does not listen, so it is gone."""
+    return bool(await link.command("PUBLISH", keys.RQ_PUBSUB + worker, to_json({"command": command})))
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """A command of rq (`shutdown`, `stop-job`, `kill-horse`), `stream-job`: somebody follows a job in flight, or
-    `abandon-job`: its call is put back."""
+    """A command of rq (`shutdown`, `stop-job`, `kill-horse`), `stream-job`: somebody follows a job in flight,
+    `abandon-job`: its call is put back, or `quiet` and `resume`: it claims no more jobs, or does again."""
 
     name: str
     job_id: str

@@ -18,7 +18,13 @@ from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
-from openfall.router_core.state.worker_registry import listen_commands, register, report_shortage
+from openfall.router_core.state.worker_registry import (
+    WorkerCommand,
+    listen_commands,
+    register,
+    report_quiet,
+    report_shortage,
+)
 from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -203,14 +209,22 @@ class Housekeeping:
         while True:
             try:
                 async for command in listen_commands(self.link.server, self.link.safe_url, self.identity.name):
-                    if command.name == "shutdown":
-                        log.info("stopping: an rq command requests it")
-                        self.worker.stop(StopMode.DRAIN)
-                    elif command.name in ("stop-job", "kill-horse"):
-                        self.worker.runner.cancel(command.job_id, ended=command.ended)
-                    elif command.name == "abandon-job":
-                        self.worker.runner.abandon(command.job_id)
-                    elif command.name == "stream-job":
-                        self.worker.runner.stream(command.job_id)
+                    await self._obey(command)
             except StoreError:
                 await asyncio.sleep(SPOOL_INTERVAL_SECONDS)
+
+    async def _obey(self, command: WorkerCommand) -> None:
+        match command.name:
+            case "shutdown":
+                log.info("stopping: an rq command requests it")
+                self.worker.stop(StopMode.DRAIN)
+            case "quiet" | "resume":
+                log.info("%s: an operator requests it", command.name)
+                self.worker.keep_quiet(command.name == "quiet")
+                await report_quiet(self.link, self.identity, command.name == "quiet")
+            case "stop-job" | "kill-horse":
+                self.worker.runner.cancel(command.job_id, ended=command.ended)
+            case "abandon-job":
+                self.worker.runner.abandon(command.job_id)
+            case "stream-job":
+                self.worker.runner.stream(command.job_id)

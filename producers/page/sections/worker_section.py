@@ -29,12 +29,6 @@ class WorkerRow:
     def pools(self) -> str:
         return ", ".join(dict.fromkeys(queue.partition(".")[0] for queue in self.worker.queues)) or "–"
 
-    @property
-    def state(self) -> str:
-        if not self.worker.alive:
-            return "gone"
-        return self.worker.shortage or self.worker.state
-
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     workers = sorted(snapshot.status.workers, key=lambda worker: (not worker.alive, worker.queues, worker.name))

@@ -1,0 +1,43 @@
+"""`openfall audit`: what operators did, by the command line and by the page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.render import format_time, show_table
+from openfall.producers.cli.terminal import print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.router_core.state.audit_log import AuditEntry
+
+COLUMNS = ("when", "who", "via", "action", "subject", "effect", "reason")
+
+
+@click.command(short_help="List what operators did.")
+@click.option("--since", metavar="DURATION", help="Only the actions of this time: 30m, 2h, 1d.")
+@click.option("--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="How many.")
+@common_options
+def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
+    """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
+    entries = with_client(config_path, lambda llm: _fetch(llm, limit, since))
+    if as_json:
+        show_json([asdict(entry) for entry in entries])
+    elif not entries:
+        print_line("no operator has done anything that is kept")
+    else:
+        rows = ((format_time(e.at), e.who, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
+        show_table(COLUMNS, rows)
+
+
+async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:
+    from openfall.producers.request import parse_duration
+    from openfall.router_core.state.audit_log import read_entries
+
+    start = None if since is None else await llm.store.server_time() - parse_duration(since)
+    return await read_entries(llm.store.connection, limit, start)

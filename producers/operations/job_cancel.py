@@ -1,0 +1,24 @@
+"""Jobs and batches of the HTTP door that an operator ends."""
+
+from __future__ import annotations
+
+from openfall.producers.operations.operator import Operator
+from openfall.router_core.state.batches import cancel_batch
+from openfall.router_core.state.job_search import find_job
+
+
+async def cancel_job(operator: Operator, typed_id: str) -> tuple[str, bool]:
+    """End a job by its id or the first letters of it. Returns the whole id, and False if it had ended before.
+
+    Raises `UnknownJob`."""
+    job_id = await find_job(operator.link, typed_id)
+    ended = await operator.llm.cancel(job_id)
+    await operator.note("job.cancel", job_id, "cancelled" if ended else "had ended before")
+    return job_id, ended
+
+
+async def cancel_door_batch(operator: Operator, batch_id: str) -> str:
+    """End the lines of a batch of the HTTP door that have no answer. Returns its status before."""
+    before = await cancel_batch(operator.link, batch_id)
+    await operator.note("batch.cancel", batch_id, f"it was {before}")
+    return str(before)

@@ -1,0 +1,12 @@
+"""The switch that keeps every job of the fleet in the local pools."""
+
+from __future__ import annotations
+
+from openfall.producers.operations.operator import Operator
+from openfall.router_core.state import fleet_flags
+
+
+async def set_local_only(operator: Operator, on: bool, why: str = "") -> None:
+    """Keep every job in the local pools, or allow cloud pools again."""
+    await fleet_flags.set_local_only(operator.link, on, why)
+    await operator.note(f"local_only.{'on' if on else 'off'}", "fleet", why=why)

@@ -1,0 +1,38 @@
+"""Models loaded, unloaded, pinned and checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.audit_log import AuditEntry, write_entry
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.admin.model_admin import ModelAdmin
+
+CHANGES = ("load", "unload", "pin", "unpin")
+"""A check changes nothing, so it has no line in the audit log."""
+
+
+async def order_model(  # noqa: PLR0913 - an order, and who gives it
+    catalog: Catalog,
+    link: RedisConnection | None,
+    verb: str,
+    model: str,
+    *,
+    who: str,
+    via: str,
+    backend: str | None = None,
+    force: bool = False,
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield one report per backend of the model, as each completes. Without Redis it works, and is in no audit log.
+
+    Raises `UnknownName`."""
+    reports = []
+    async for report in ModelAdmin(catalog, link, backend).run(verb, model, force=force):
+        reports.append(report)
+        yield report
+    if link is not None and verb in CHANGES:
+        effect = "; ".join(f"{report['backend']}: {report['message']}" for report in reports)
+        entry = AuditEntry(who=who, via=via, action=f"model.{verb}", subject=model, effect=effect)
+        await write_entry(link, entry)

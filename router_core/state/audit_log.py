@@ -1,0 +1,55 @@
+"""The audit log: what operators did, through what, and why. A bounded stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_moment, read_object
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+
+MAX_ENTRIES = 10_000
+"""Lines that are kept."""
+MAX_TEXT = 500
+"""Characters of a text of a line: a reason may come from a form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line. `who` did `action` to `subject`, `via` the command line (`cli`) or the page. `effect`: what it did."""
+
+    who: str
+    via: str
+    action: str
+    subject: str
+    effect: str = ""
+    why: str = ""
+    at: float = 0.0
+    id: str = ""
+
+
+async def write_entry(link: RedisConnection, entry: AuditEntry) -> str:
+    """Append a line; its id. Its time is that of the server."""
+    fields = {
+        name: value[:MAX_TEXT] for name, value in asdict(entry).items() if isinstance(value, str) and name != "id"
+    }
+    packed = to_json(fields)
+    return str((await link.command("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MAX_ENTRIES, "*", "entry", packed)).decode())
+
+
+async def read_entries(link: RedisConnection, limit: int, since: float | None = None) -> list[AuditEntry]:
+    """The last lines, newest first. `since`: epoch seconds."""
+    start = "-" if since is None else str(max(0, int(since * 1000)))
+    return list(_entries(await link.command("XREVRANGE", keys.AUDIT_LOG, "+", start, "COUNT", limit)))
+
+
+def _entries(rows: Sequence[Any]) -> Iterator[AuditEntry]:
+    for id_, values in rows:
+        fields = read_object(pairs(values).get("entry"))
+        if fields is not None:
+            texts = {name: str(fields.get(name, "")) for name in ("who", "via", "action", "subject", "effect", "why")}
+            yield AuditEntry(**texts, at=read_moment(id_.partition(b"-")[0]), id=id_.decode())
