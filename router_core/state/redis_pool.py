@@ -132,11 +132,11 @@ class _ToPrimary(_Closable):
                 self._connector = None
 
     async def _connect_to_primary(self, check_health: bool, retry_socket_connect: bool) -> None:
-        self.host, self.port = await self._sentinels.address()
+        address = self.host, self.port = await self._sentinels.address()
         try:
             await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
         except (redis_errors.ConnectionError, redis_errors.TimeoutError):
-            self._sentinels.forget()
+            self._sentinels.reject(address)
             raise
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:

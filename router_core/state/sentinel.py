@@ -1,13 +1,15 @@
 """Where the primary of a Sentinel service is, and the moment at which it is another one.
 
-Several Sentinels answer, and the one with the highest configuration epoch is right: another may be cut off. A Sentinel
-announces a new primary (`+switch-master`). The announcement can be lost, so the Sentinels are also asked every
-`WATCH_SECONDS`.
+Several Sentinels answer, and the one with the highest configuration epoch is right: another may be cut off. Two
+failovers in quick succession can leave Sentinels with different answers of the same epoch: then the majority is right.
+A Sentinel announces a new primary (`+switch-master`). The announcement can be lost, so the Sentinels are also asked
+every `WATCH_SECONDS`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -31,8 +33,6 @@ Address = tuple[str, int]
 
 
 class _Answer(NamedTuple):
-    """Answers compare by their epoch first."""
-
     epoch: int
     address: Address
 
@@ -61,6 +61,7 @@ class Sentinels:
         ]
         self._newest: _Answer | None = None
         self._last: Address | None = None
+        self._rejected: Address | None = None
         self.switches = 0
         """How many times the primary was another one than before."""
         self._watch: asyncio.Task[None] | None = None
@@ -72,9 +73,9 @@ class Sentinels:
             self._watch = asyncio.create_task(self._watch_for_switches(), name="sentinel")
         return answer.address
 
-    def forget(self) -> None:
-        """Trust the next answers, whatever their epoch: the primary could not be used."""
-        self._newest = None
+    def reject(self, address: Address) -> None:
+        """This address cannot be used: trust the next answers, whatever their epoch, and another address before it."""
+        self._newest, self._rejected = None, address
 
     async def close(self) -> None:
         await cancel_all(self._watch)
@@ -99,12 +100,12 @@ class Sentinels:
             self._on_switch()
 
     async def _ask(self, enough: int) -> _Answer:
-        """The newest of `enough` answers, or of all that there are."""
+        """The newest of `enough` answers, or of all that there are. Where they contradict each other, all are read."""
         pending = {asyncio.create_task(self._ask_one(client)) for client in self._clients}
         answers: list[_Answer] = []
         errors: list[Exception] = []
         try:
-            while pending and len(answers) < enough:
+            while pending and (len(answers) < enough or len(_newest(answers)) > 1):
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     try:
@@ -115,7 +116,11 @@ class Sentinels:
             await cancel_all(*pending)
         if not answers:
             raise self._trouble(errors)
-        newest = self._newest = max([*answers, *([self._newest] if self._newest else [])])
+        counts = _newest(answers)
+        newest = max(counts, key=lambda answer: (answer.address != self._rejected, counts[answer]))
+        if self._newest is None or self._newest.epoch <= newest.epoch:
+            self._newest = newest
+        newest = self._newest
         self.switches += self._last not in (None, newest.address)
         self._last = newest.address
         return newest
@@ -124,7 +129,7 @@ class Sentinels:
         view: Any = await client.sentinel_master(self._service)
         # In this order: during a failover the epoch of `SENTINEL MASTER` is new before its address is.
         address: Any = await client.sentinel_get_master_addr_by_name(self._service)
-        return _Answer(view["config-epoch"], address)
+        return _Answer(view["config-epoch"], tuple(address))
 
     def _trouble(self, errors: Sequence[Exception]) -> SentinelTrouble:
         """What the Sentinels say, if they say something; else that they do not answer."""
@@ -142,3 +147,9 @@ class Sentinels:
         if any("unknown command" in text for text in texts):
             return SentinelTrouble(f"{where} are no Sentinels: is that the port of Redis itself?", refused=True)
         return SentinelTrouble(f"none of {where} answers: do they run? ({texts[0] if texts else ''})", refused=False)
+
+
+def _newest(answers: Sequence[_Answer]) -> Counter[_Answer]:
+    """The different answers of the highest epoch, each with how many Sentinels give it."""
+    epoch = max(answer.epoch for answer in answers)
+    return Counter(answer for answer in answers if answer.epoch == epoch)

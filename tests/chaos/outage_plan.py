@@ -15,8 +15,10 @@ ROLES: Mapping[str, Sequence[str]] = {
     "story": ("alpha", "beta"),
     "tags": ("beta", "alpha"),
     "alone": ("alpha",),
+    "apart": ("beta",),
     "now": ("beta", "alpha"),
 }
+"""Each model has a role that it alone serves: so each has held jobs to answer when it is back."""
 BRIEF = "now"
 """The role whose callers prefer a reply at once to an answer later: its jobs end degraded."""
 
@@ -55,7 +57,7 @@ class Plan:
     def job_plans(self) -> list[PlannedJob]:
         """Every job, in the order of submitting."""
         draw = random.Random(self.seed)
-        roles, weights = list(ROLES), (5, 5, 3, 1)
+        roles, weights = list(ROLES), (5, 5, 3, 3, 1)
         return [
             PlannedJob(f"job-{n:06}", draw.choices(roles, weights)[0], draw.choice(URGENCIES), draw.choice(CALLBACKS))
             for n in range(self.jobs)
