@@ -209,7 +209,7 @@ class Role(CatalogEntry):
     )
     accept_refusals: bool = Field(
         False,
-        description="A refusal is an answer. Without it, it is one only if every model refuses.",
+        description="A refusal is an answer. Without it, it is one only if no other model answers.",
     )
     ensemble: Ensemble | None = Field(None, description="Call several models, and keep the best answer.")
     open_fall: Remedies | None = Field(

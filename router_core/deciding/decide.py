@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
-from openfall.router_core.deciding.accepted_refusals import accepts_refusals, last_refusal
+from openfall.router_core.deciding.accepted_refusals import accepts_refusals, end_with_refusal, refusal_of
 from openfall.router_core.deciding.call_limits import call_limits
 from openfall.router_core.deciding.candidates import (
     OWN_FAULTS,
@@ -70,7 +71,15 @@ def decide(
     6. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
     7. A candidate is due soon enough: wait for it.
     8. Otherwise the job falls; or it fails, if no candidate remains and every attempt met a fault of its own.
+
+    A job that fails or expires, or falls for a fault of its own, is answered by the last refusal of a model instead.
     """
+    return end_with_refusal(_decide(job, catalog, attempts, conditions, now), conditions.refusal, attempts)
+
+
+def _decide(
+    job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions, now: float
+) -> Step:
     chain = get_chain(job, catalog, attempts, conditions)
     if conditions.answers:
         next_ = ensemble.proceed(chain, conditions.answers, conditions.current_model, now)
@@ -110,9 +119,8 @@ def conclude(
         return Done(outcome)
     if outcome.refusal is not None and accepts_refusals(job, catalog):
         return Done(outcome.refusal)
-    step = decide(job, catalog, attempts, conditions, last.ended_at)
-    refusal = last_refusal(attempts, outcome) if isinstance(step, Done) and not step.expired else None
-    return step if refusal is None else Done(refusal)
+    conditions = replace(conditions, refusal=refusal_of(last, outcome) or conditions.refusal)
+    return decide(job, catalog, attempts, conditions, last.ended_at)
 
 
 def is_retry(step: Step, attempts: Sequence[Attempt]) -> bool:

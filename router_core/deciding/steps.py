@@ -20,7 +20,8 @@ class Conditions:
     answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
     (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent
     (for `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied.
-    `over`: the budget that the next call does not fit into; no model that it counts is called.
+    `over`: the budget that the next call does not fit into; no model that it counts is called. `refusal`: the last one
+    of a model; it is the answer of the job if no model gives another.
     """
 
     current_model: str
@@ -31,6 +32,7 @@ class Conditions:
     may_retry: bool = True
     replied: bool = False
     over: OverBudget | None = None
+    refusal: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Fall:
 class Done:
     """The job has its one terminal result. `expired`: the deadline ended it.
 
-    `answer` and `why` are set for an ensemble: the picked answer, and the reason.
+    `answer` and `why` are set for an ensemble, and for the refusal of a model that was not the last one called: the
+    picked answer, and the reason.
     """
 
     outcome: Outcome

@@ -113,16 +113,18 @@ def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
 
 
 def pack_answer(answer: Answer) -> bytes:
-    """One answer of an ensemble, as it is kept with its job."""
+    """One answer, as it is kept with its job."""
     return to_json(answer)
 
 
-def unpack_answers(rows: Iterable[bytes]) -> tuple[Answer, ...]:
-    """The answers kept with a job, oldest first."""
+def unpack_answers(rows: Iterable[bytes]) -> tuple[tuple[Answer, ...], Answer | None]:
+    """The answers of an ensemble that are kept with a job, oldest first, and the last refusal of a model."""
     try:
-        return tuple(map(_ANSWER.validate_json, rows))
+        kept = [_ANSWER.validate_json(row) for row in rows]
     except ValidationError as error:
         raise UnreadableEnvelope(_first_problem(error)) from error
+    refusals = [answer for answer in kept if answer.is_refusal]
+    return tuple(answer for answer in kept if not answer.is_refusal), refusals[-1] if refusals else None
 
 
 def pack_result(result: Result) -> bytes:

@@ -104,11 +104,13 @@ Outcome = Completion | Failure
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of an ensemble. It stays with its job until the best is picked."""
+    """An answer that stays with its job: one of an ensemble until the best is picked, or a refusal (`is_refusal`), in
+    case no other model answers."""
 
     model: str
     backend: str
     completion: Completion
+    is_refusal: bool = False
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.deciding.accepted_refusals import answer_with
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.degrading.degrade import (
     DegradeAction,
@@ -19,9 +20,15 @@ from openfall.router_core.degrading.degrade import (
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
-from openfall.router_core.jobs.envelope import UnreadableEnvelope, request_key, unpack_attempts, unpack_job
+from openfall.router_core.jobs.envelope import (
+    UnreadableEnvelope,
+    request_key,
+    unpack_answers,
+    unpack_attempts,
+    unpack_job,
+)
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery, FallInfo
@@ -30,7 +37,13 @@ from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnPieces
 from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.delivery_log import describe_step
-from openfall.workers.execution.results import degraded_result, interim_result, unreadable_result
+from openfall.workers.execution.results import (
+    degraded_result,
+    final_result,
+    get_substitution,
+    interim_result,
+    unreadable_result,
+)
 
 log = logging.getLogger("openfall.open_fall")
 
@@ -63,6 +76,7 @@ class DegradeExecutor:
         try:
             job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
             attempts = unpack_attempts(delivery.attempts)
+            _, refusal = unpack_answers(delivery.answers)
         except UnreadableEnvelope as error:
             return self._hold_unreadable(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
         context = FallContext(
@@ -78,6 +92,13 @@ class DegradeExecutor:
         if isinstance(action, StandIn):
             fields = {"job": job.id, "role": job.role, "why": action.why}
             log.info("%s", describe_step(self.catalog, action), extra=fields)
+        done = answer_with(refusal, attempts)
+        if done is not None and isinstance(action, Degraded) and isinstance(action.outcome, Failure):
+            return DeliveryOutcome(
+                next_step=final_result(job, self.catalog, attempts, done, now),
+                fall_record=self._pack_record(record),
+                substitution=get_substitution(job, self.catalog, attempts, done),
+            )
         return self._build_outcome(job, context, action, self._pack_record(record), now)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:

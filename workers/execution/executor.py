@@ -8,6 +8,7 @@ from typing import Protocol
 from zlib import crc32
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.deciding.accepted_refusals import refusal_of
 from openfall.router_core.deciding.answer_checks import check_answer
 from openfall.router_core.deciding.decide import (
     Call,
@@ -175,6 +176,7 @@ class JobExecutor:
             stand_in,
             replied=delivery.replied,
             over=delivery.over,
+            refusal=progress.refusal,
         )
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
@@ -201,10 +203,9 @@ class JobExecutor:
                 return self._finish(step, progress, report)
             case Handoff(model=model) | Later(model=model):
                 queue = self._catalog.queue(model, progress.job.urgency)
-                answer = _pack_ensemble_answer(report, outcome)
-                return DeliveryOutcome(next_step=step, call=report, to_queue=queue, answer=answer)
+                return DeliveryOutcome(next_step=step, call=report, to_queue=queue, answer=_pack_kept(report, outcome))
             case Fall():
-                return DeliveryOutcome(next_step=step, call=report)
+                return DeliveryOutcome(next_step=step, call=report, answer=_pack_kept(report, outcome))
             case Call():
                 raise RuntimeError("conclude() returned a call: a model that has just failed is never due at once")
 
@@ -227,12 +228,14 @@ class JobExecutor:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """The state of a delivery: its job, the attempts and ensemble answers so far, and the time."""
+    """The state of a delivery: its job, the attempts and ensemble answers so far, the last refusal of a model, and the
+    time."""
 
     job: CompletionJob
     delivery: Delivery
     attempts: tuple[Attempt, ...]
     answers: tuple[Answer, ...]
+    refusal: Answer | None
     now: float
 
     @property
@@ -243,7 +246,8 @@ class _Progress:
 
 def _read_progress(delivery: Delivery, now: float) -> _Progress:
     job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
-    return _Progress(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
+    answers, refusal = unpack_answers(delivery.answers)
+    return _Progress(job, delivery, unpack_attempts(delivery.attempts), answers, refusal, now)
 
 
 def job_jitter(job_id: str) -> float:
@@ -251,8 +255,11 @@ def job_jitter(job_id: str) -> float:
     return crc32(job_id.encode()) / 2**32
 
 
-def _pack_ensemble_answer(report: CallReport | None, outcome: Outcome | None) -> bytes:
-    """The answer of an ensemble's model. It is stored with the job until the other models have answered."""
-    if report is None or not isinstance(outcome, Completion):
+def _pack_kept(report: CallReport | None, outcome: Outcome | None) -> bytes:
+    """What is stored with a job that goes on: the answer of an ensemble's model, or a refusal."""
+    if report is None or outcome is None:
         return b""
-    return pack_answer(Answer(report.attempt.model, report.attempt.backend, outcome))
+    if isinstance(outcome, Completion):
+        return pack_answer(Answer(report.attempt.model, report.attempt.backend, outcome))
+    refusal = refusal_of(report.attempt, outcome)
+    return b"" if refusal is None else pack_answer(refusal)

@@ -54,13 +54,19 @@ class Sweeper:
         try:
             job = unpack_job(waiting.head, waiting.deadline, waiting.accepted_at)
             attempts = unpack_attempts(waiting.attempts)
-            answers = unpack_answers(waiting.answers)
+            answers, refusal = unpack_answers(waiting.answers)
         except UnreadableEnvelope as error:
             await self._handle_unreadable(waiting, str(error), now)
             return
         current_model, fleet = self._current_model(waiting, job), fleets[job.urgency]
         conditions = Conditions(
-            current_model, job_jitter(job.id), fleet, answers, stand_in=bool(waiting.stand_in), replied=waiting.replied
+            current_model,
+            job_jitter(job.id),
+            fleet,
+            answers,
+            stand_in=bool(waiting.stand_in),
+            replied=waiting.replied,
+            refusal=refusal,
         )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):

@@ -97,6 +97,28 @@ def test_the_next_model_answers_in_place_of_a_refusal_that_no_caller_reads(
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("last", "remedies"),
+    [
+        pytest.param(answer({"error": {"message": "no"}}, 400), "", id="refuses the request"),
+        pytest.param(answer({"error": {"message": "no"}}, 401), "open_fall: [fail], ", id="cannot be called"),
+    ],
+)
+def test_an_earlier_refusal_is_the_answer_where_the_last_model_fails_otherwise(
+    redis_url: str, tmp_path: Path, last: Script, remedies: str
+) -> None:
+    async def main() -> None:
+        config = NATIVE.replace("chat: {{chain: [tiny, other], ", f"chat: {{{{chain: [tiny, other], {remedies}")
+        async with open_door(redis_url, tmp_path, REFUSED, last, config=config) as door:
+            reply = await door.chat()
+        body = reply.json()
+        assert (reply.status_code, body["choices"][0]["message"]["refusal"]) == (200, WORDS)
+        assert (body["openfall"]["refused"], body["openfall"]["model_used"]) == (True, "tiny")
+        assert "it refused, and no other model answers" in body["openfall"]["selection_reason"]
+
+    run(main)
+
+
 def test_a_role_that_accepts_refusals_asks_no_other_model(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         config = NATIVE.replace("chat: {{chain: [tiny, other], ", ACCEPTING)

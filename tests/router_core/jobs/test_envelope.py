@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -121,14 +122,16 @@ def test_the_first_line_alone_is_the_job_without_its_body(job):
     assert unpack_job(head, 5.0, 2.0) == job.model_copy(update={"body": {}, "deadline": 5.0, "accepted_at": 2.0})
 
 
-def test_answers_kept_with_a_job_come_back_in_their_order():
+def test_answers_kept_with_a_job_come_back_in_their_order_apart_from_the_last_refusal():
     answers = tuple(
         Answer(
             model, "box", Completion(text=model, finish_reason="stop", usage=Usage(output_tokens=3), body={"a": [1]})
         )
         for model in ("smol", "large")
     )
-    assert unpack_answers(map(pack_answer, answers)) == answers
+    assert unpack_answers(map(pack_answer, answers)) == (answers, None)
+    refusals = [replace(answer, is_refusal=True) for answer in answers]
+    assert unpack_answers(map(pack_answer, [refusals[0], *answers, refusals[1]])) == (answers, refusals[1])
     with pytest.raises(UnreadableEnvelope, match="completion"):
         unpack_answers([b'{"model":"smol","backend":"box"}'])
 
