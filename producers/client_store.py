@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from openfall.config import NoRedis, Settings, redis_server
@@ -13,9 +14,11 @@ from openfall.producers.checked_jobs import CheckedJobStore
 from openfall.producers.errors import ClientClosed
 from openfall.producers.inheritance import keep_in_children
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
+from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
+from openfall.router_core.state.budget_book import list_budgets, spent_budgets
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
@@ -47,8 +50,20 @@ async def try_redis(step: Awaitable[T]) -> T | None:
 
 
 async def fetch_fleet(connection: RedisConnection | None, catalog: Catalog) -> FleetSnapshot | None:
-    """The current state of the fleet; None when Redis does not answer in time."""
-    return None if connection is None else await try_redis(fetch_fleet_snapshot(connection, catalog))
+    """The current state of the fleet and of its budgets; None when Redis does not answer in time."""
+    return None if connection is None else await try_redis(_fetch_with_budgets(connection, catalog))
+
+
+async def _fetch_with_budgets(connection: RedisConnection, catalog: Catalog) -> FleetSnapshot:
+    snapshot = await fetch_fleet_snapshot(connection, catalog)
+    if not (budgets := all_budgets(catalog)):
+        return snapshot
+    states = await list_budgets(connection, budgets, snapshot.now, forecasts=False)
+    fleet_states = {
+        urgency: replace(fleet, spent=spent_budgets(states, urgency))
+        for urgency, fleet in snapshot.fleet_states.items()
+    }
+    return replace(snapshot, fleet_states=fleet_states)
 
 
 class ClientStore:

@@ -142,7 +142,9 @@ def prepare(
     body = build_body(request.prompt, dialect, parameters, kind)
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
-    route_request = replace(_route_request(options, body, dialect, kind), default_urgency=default_urgency)
+    route_request = replace(
+        _route_request(options, body, dialect, kind), default_urgency=default_urgency, producer=producer
+    )
     try:
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:

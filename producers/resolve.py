@@ -9,11 +9,13 @@ from openfall.producers.card_wait import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.producers.outage import describe_away, fetch_away
+from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import NothingFits, Route, route
+from openfall.router_core.routing.spent_budgets import block_spent
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -108,7 +110,8 @@ def resolve(
         routed = route(catalog, view.fleet, request, snapshot.now if snapshot else 0.0)
     except NothingFits as error:
         raise NoModel(str(error)) from None
-    fleet = view.fleet(routed.urgency)
+    owner = CallOwner(group=routed.group, role=routed.role, task=routed.task, producer=request.producer)
+    fleet = block_spent(catalog, view.fleet(routed.urgency), routed.chain, owner)
     left_out = {alias: reason for alias in routed.chain if (reason := view.reason_against(fleet.model(alias)))}
     chain = tuple(alias for alias in routed.chain if alias not in left_out)
     considered = _considered(routed.considered, left_out)
@@ -155,7 +158,7 @@ class _FleetFilter:
     def fleet(self, urgency: Urgency) -> FleetState:
         fleet = self.snapshot.fleet_state(urgency) if self.snapshot else FleetState()
         models = {alias: self._model(alias, fleet.model(alias)) for alias in self.catalog.models}
-        return FleetState(models, fleet.local_only)
+        return replace(fleet, models=models)
 
     def _model(self, alias: str, state: ModelState) -> ModelState:
         if alias in self.exclude or not self._backends(alias):

@@ -32,6 +32,27 @@ class CallPrice:
     priority_output: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOwner:
+    """For whom a call is made. None: no group, role or task."""
+
+    group: str | None = None
+    role: str | None = None
+    task: str | None = None
+    producer: str = ""
+
+
+def counts_owner(budget: Budget, owner: CallOwner) -> bool:
+    """Whether a budget counts calls for an owner."""
+    conditions = ((getattr(budget, name), getattr(owner, name)) for name in ("group", "role", "task", "producer"))
+    return all(wanted is None or wanted == value for wanted, value in conditions)
+
+
+def owner_in(budget: Budget, owner: CallOwner) -> str:
+    """Whose calls a budget for `each` counts apart, as its windows name it; empty: it counts all together."""
+    return "" if budget.each is None else getattr(owner, budget.each) or "-"
+
+
 def all_budgets(catalog: Catalog) -> tuple[Budget, ...]:
     """The budgets of the file, and those of groups with a `daily_usd`."""
     daily = (

@@ -50,7 +50,7 @@ from openfall.router_core.deciding.steps import (
     Step as Step,
 )
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome, last_errors
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
@@ -148,11 +148,12 @@ def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt],
 def explain_fall(chain: ChainState, now: float) -> Fall:
     """Why no model can serve a job: the reason, and what blocks each model of its chain.
 
-    Own fault: no candidate remains, and every attempt met a fault of the job or an answer that failed its checks.
+    Own fault: no candidate remains, and the last call of each model met a fault of the job or an answer that failed its
+    checks.
     Local only: only local-only rules forbid the models. Paused: only paused queues block the candidates. Budget: only a
     budget does. Else an outage.
     """
-    errors, candidates = [attempt.error for attempt in chain.attempts], chain.candidates(now)
+    errors, candidates = last_errors(chain.attempts), chain.candidates(now)
     blocks = "; ".join(f"{alias}: {reason}" for alias, reason in explain_blocked(chain, now).items())
     if errors and not candidates and all(error in REFUSALS for error in errors):
         return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that passes ({blocks})")
@@ -196,9 +197,9 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
     if conditions.stand_in:
         block = explain_blocked(chain, now)[conditions.current_model]
         return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
-    errors = [attempt.error for attempt in chain.attempts]
+    errors = last_errors(chain.attempts)
     if errors and not candidates and all(error in OWN_FAULTS for error in errors):
-        return Done(_failure(chain.attempts[0]))
+        return Done(_failure(next(attempt for attempt in chain.attempts if attempt.error in OWN_FAULTS)))
     return explain_fall(chain, now)
 
 

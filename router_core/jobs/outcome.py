@@ -186,6 +186,11 @@ def is_judging(attempt: Attempt) -> bool:
     return attempt.why.startswith(JUDGING)
 
 
+def last_errors(attempts: Iterable[Attempt]) -> list[ErrorClass | None]:
+    """The error of the last call of each model that had to answer: an earlier one was retried."""
+    return list({attempt.model: attempt.error for attempt in attempts if not is_judging(attempt)}.values())
+
+
 def total_cost(attempts: Iterable[Attempt]) -> float | None:
     """The cost of all these calls in US dollars; None if the cost of one is unknown."""
     costs = [attempt.cost_nusd for attempt in attempts]

@@ -52,6 +52,11 @@ class OverBudget:
                 return f"budget {self.budget}: {used}, and this call may cost {bound}"
 
 
+def describe_sums(used: int, limit: int) -> str:
+    """What is used of a limit, in nanodollars, for people."""
+    return f"{_usd(used)} of {_usd(limit)}"
+
+
 def _usd(nanodollars: int) -> str:
     usd = nanodollars / 1e9
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4g}"

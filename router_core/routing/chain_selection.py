@@ -36,6 +36,7 @@ class RouteRequest:
     local_only: bool = False
     needs: Requirements = NOTHING
     texts: tuple[str, ...] = ()
+    producer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

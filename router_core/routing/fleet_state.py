@@ -90,11 +90,21 @@ UNKNOWN = ModelState()
 
 
 @dataclass(frozen=True, slots=True)
+class SpentBudget:
+    """A budget that allows no further call before a moment (epoch seconds; `FOREVER`: its window never ends)."""
+
+    until: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
-    """All models at one moment. `local_only`: the switch that keeps every job in local pools is on."""
+    """All models at one moment. `local_only`: the switch that keeps every job in local pools is on. `spent`: the
+    budgets without anything left, for routes (see `block_spent`); the claim asks each budget itself."""
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
     local_only: bool = False
+    spent: Mapping[str, SpentBudget] = field(default_factory=dict)
 
     def model(self, alias: str) -> ModelState:
         return self.models.get(alias, UNKNOWN)
@@ -103,9 +113,9 @@ class FleetState:
         """The same fleet, but this model takes calls: a claim has just allowed one, and is newer than the snapshot."""
         if self.model(alias).blocked is None:
             return self
-        return FleetState({**self.models, alias: replace(self.model(alias), blocked=None)}, self.local_only)
+        return replace(self, models={**self.models, alias: replace(self.model(alias), blocked=None)})
 
     def with_one_more_waiting(self, alias: str) -> FleetState:
         """The same fleet after one more job was queued for this model."""
         state = self.model(alias)
-        return FleetState({**self.models, alias: replace(state, waiting=state.waiting + 1)}, self.local_only)
+        return replace(self, models={**self.models, alias: replace(state, waiting=state.waiting + 1)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Group, Order
 from openfall.router_core.catalog.index import bound_models, model_index, models_of
@@ -14,6 +15,7 @@ from openfall.router_core.routing.chain_selection import ChainSelection, RouteRe
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.rank import Entry, RankContext, RankedModel, considered_model, facts, rank
 from openfall.router_core.routing.requirements import Requirements, incompatibility
+from openfall.router_core.routing.spent_budgets import block_spent
 from openfall.router_core.vocabulary import JobKind, Urgency
 
 _URGENCY_ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
@@ -66,7 +68,9 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
         raise NothingFits("the configuration has no roles, no tasks and no models: there is no model to call")
     _check_bounds(catalog, choice, group)
     urgency, note = _urgency(catalog, request, choice, group)
-    fleet = fleet_of(urgency)
+    name = group.name if group else None
+    owner = CallOwner(group=name, role=choice.role, task=choice.task, producer=request.producer)
+    fleet = block_spent(catalog, fleet_of(urgency), choice.chain, owner)
     local_rule = next(_local_rules(catalog, fleet, request, choice, group), "")
     local_reason = local_rule or _stays_local(catalog, urgency)
     fitting, excluded = _split_by_fit(catalog, choice.chain, request.needs, local_reason)
@@ -82,7 +86,7 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
         urgency=urgency,
         role=choice.role,
         task=choice.task,
-        group=group.name if group else None,
+        group=name,
         local_only=bool(local_rule),
         reason=_sentence(choice, ranked, context) + _passed_over(choice, ranked, considered) + note,
         considered=considered,
@@ -99,7 +103,7 @@ def _unmet(
     for model in ranked[1:]:
         on_card = any(catalog.card_of(name) for name in catalog.models[model.alias].backends)
         if on_card and model.state.loaded is False and model.state.blocked is None:
-            loaded = FleetState({**fleet.models, model.alias: replace(model.state, loaded=True)}, fleet.local_only)
+            loaded = replace(fleet, models={**fleet.models, model.alias: replace(model.state, loaded=True)})
             if rank(fitting, loaded, context)[0].alias == model.alias:
                 unmet.append(model.alias)
     return tuple(unmet)

@@ -13,10 +13,13 @@ from pydantic_core import to_json
 from openfall.router_core.catalog.budgets import NEVER_ENDS, Budget, BudgetWindow, earlier_windows, windows_from
 from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.deciding.forecast import EARLIER_WINDOWS, Forecast, forecast
-from openfall.router_core.jobs.over_budget import OverBudget, OverCause
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause, describe_sums
+from openfall.router_core.routing.fleet_state import FOREVER, SpentBudget
+from openfall.router_core.routing.spent_budgets import budget_key
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.vocabulary import Urgency
 
 WINDOWS = 4
 """Windows that a script gets of each budget: it takes the first that has not ended on its own clock."""
@@ -102,13 +105,29 @@ class BudgetState:
         return self.spent + self.unconfirmed
 
 
-async def list_budgets(link: RedisConnection, budgets: Sequence[Budget], now: float) -> list[BudgetState]:
-    """The present window of each budget; of a budget for `each`, that of each which has had a call in it."""
+def spent_budgets(states: Sequence[BudgetState], urgency: Urgency) -> dict[str, SpentBudget]:
+    """The budgets that have nothing left for calls of an urgency."""
+    spent = {}
+    for state in states:
+        share = 0.0 if urgency is Urgency.INTERACTIVE else state.budget.reserved_interactive
+        if state.used >= int(state.limit * (1 - share)):
+            until = FOREVER if state.ends_at >= NEVER_ENDS else state.ends_at
+            key = budget_key(state.budget.name, state.who)
+            spent[key] = SpentBudget(until, f"budget {key} is spent: {describe_sums(state.used, state.limit)}")
+    return spent
+
+
+async def list_budgets(
+    link: RedisConnection, budgets: Sequence[Budget], now: float, *, forecasts: bool = True
+) -> list[BudgetState]:
+    """The present window of each budget; of a budget for `each`, that of each which has had a call in it. A forecast
+    reads earlier windows too."""
     raises = pairs(await link.command("HGETALL", keys.BUDGET_RAISES))
     started = [
         read_text(row) for row in await link.command("ZRANGEBYSCORE", keys.BUDGETS, f"({now * 1000:.0f}", "+inf")
     ]
-    rows = [row for budget in budgets for row in _rows(budget, started, now)]
+    earlier = EARLIER_WINDOWS if forecasts else 0
+    rows = [row for budget in budgets for row in _rows(budget, started, now, earlier)]
     names = [name for row in rows for name in row.fields]
     texts = dict(zip(names, await link.command("HMGET", keys.BUDGET_SUMS, *names), strict=True)) if names else {}
     return [_state(row, texts, raises, now) for row in rows]
@@ -129,10 +148,10 @@ class _Row:
         return (self.field, *self.earlier)
 
 
-def _rows(budget: Budget, started: Sequence[str], now: float) -> list[_Row]:
+def _rows(budget: Budget, started: Sequence[str], now: float, windows_before: int) -> list[_Row]:
     zone = ZoneInfo(budget.timezone)
     window = windows_from(budget.per, zone, now, 1)[0]
-    earlier = earlier_windows(budget.per, zone, now, EARLIER_WINDOWS)
+    earlier = earlier_windows(budget.per, zone, now, windows_before)
     start = f"{budget.name}:{window.name}"
     own = [start] if budget.each is None else [row for row in started if row.startswith(f"{start}:")]
     rows = []

@@ -201,10 +201,10 @@ def batches_command(lines: int, quick: bool, as_json: bool) -> None:
 @as_json
 def budgets_command(jobs: int, workers: int, seed: int | None, quick: bool, as_json: bool) -> None:
     """20,000 jobs under three budgets while workers die in mid-call; the provider's invoice never exceeds a limit."""
-    if quick:
-        jobs, workers = budget_drill.QUICK_JOBS, budget_drill.QUICK_WORKERS
     plan = budget_drill.BudgetPlan(jobs, workers, _choose_seed(seed))
-    verdict = _run(lambda *run: budget_drill.run(plan, *run), jobs, as_json, show_promises, seed=plan.seed)
+    if quick:
+        plan = budget_drill.quick_plan(plan.seed)
+    verdict = _run(lambda *run: budget_drill.run(plan, *run), plan.jobs, as_json, show_promises, seed=plan.seed)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -42,7 +42,7 @@ class BudgetPlan:
     jobs: int
     workers: int
     seed: int
-    latency_ms: float = 600.0
+    latency_ms: float = 1500.0
 
     @property
     def limits(self) -> dict[str, int]:
@@ -64,6 +64,10 @@ class BudgetPlan:
                 options: Any = {"id": job, "role": "main", "group": group, "max_tokens": MAX_OUTPUT}
                 requests.append(JobRequest(prompt, options))
         return requests
+
+
+def quick_plan(seed: int) -> BudgetPlan:
+    return BudgetPlan(QUICK_JOBS, QUICK_WORKERS, seed, latency_ms=300.0)
 
 
 @dataclass
@@ -96,19 +100,26 @@ class Workers:
             self.start([pool])
 
     async def kill_in_mid_call(self, plan: BudgetPlan, chance: random.Random) -> None:
-        """Kill workers until the share of the calls that died with them is reached."""
-        calls_killed, wanted = 0, int(plan.jobs * KILLED_SHARE * AFFORDED_SHARE)
-        while calls_killed < wanted:
+        """Kill workers, so that a share of all calls dies with them."""
+        killed = 0
+        while True:
             await asyncio.sleep(0.2)
-            calls = self.environment.server.calls_in_flight()
-            busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid]]
-            if not busy:
-                continue
-            pid = chance.choice(busy)
-            self.killed.add(pid)
-            os.kill(pid, signal.SIGKILL)
-            calls_killed += calls[pid]
-            write_line(self.environment.directory / "kills.jsonl", {"pid": pid, "calls": calls[pid]})
+            wanted = KILLED_SHARE * int(self.environment.server.ask(_calls_of_the_house) or 0)
+            calls = await asyncio.to_thread(self.environment.server.calls_in_flight)
+            busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid] and pid not in self.killed]
+            chance.shuffle(busy)
+            for pid in busy[: plan.workers // 4 + 1]:
+                if killed >= wanted:
+                    break
+                self.killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+                killed += calls[pid]
+                write_line(self.environment.directory / "kills.jsonl", {"pid": pid, "calls": calls[pid]})
+
+
+def _calls_of_the_house(client: Any) -> int:
+    sums: dict[str, str] = client.hgetall("of:budget-sums")
+    return sum(int(text.split(" ")[3]) for key, text in sums.items() if key.startswith("house:"))
 
 
 async def run(plan: BudgetPlan, directory: Path, progress: Progress) -> dict[str, Any]:
@@ -126,7 +137,7 @@ async def run(plan: BudgetPlan, directory: Path, progress: Progress) -> dict[str
             try:
                 await _wait_until_ready(env, plan)
                 progress.log_line(f"{plan.workers} workers are ready")
-                await _submit(plan, env)
+                await asyncio.to_thread(asyncio.run, _submit(plan, env))  # workers are killed meanwhile
                 await _wait_for_the_end(env, plan, progress)
             finally:
                 workers.closing = True

@@ -41,6 +41,7 @@ def judge(directory: Path, store: Any) -> dict[str, Any]:
         "invoice_usd": sum(call["nusd"] for call in calls) / 1e9,
         "cut_off": sum(call["cut"] for call in calls),
         "workers_killed": sum(1 for _ in _rows(directory / "kills.jsonl")),
+        "calls_killed": sum(kill["calls"] for kill in _rows(directory / "kills.jsonl")),
         "highest_share_of_a_limit": {name: round(worst[name], 3) for name in limits},
         "check_then_record": {"house": round(naive["house"], 3)},
         "ends": dict(Counter(str(result.get("status", "answered")) for result in results.values())),

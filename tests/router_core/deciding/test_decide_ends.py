@@ -143,6 +143,12 @@ def expired(detail):
             tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.CONTEXT_OVERFLOW)],
         ),
         case(
+            "a job that a model refused after a lost connection ends with the refusal: no model would ever release it",
+            Done(Failure(error_class=E.CONTENT_FILTER)),
+            tried=[tried("small"), tried("small", E.CONTENT_FILTER), tried("large", E.BAD_REQUEST)],
+            when=conditions("large"),
+        ),
+        case(
             "a job is not at fault while a model may come back",
             Fall(
                 HoldReason.OUTAGE,
