@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.state.fleet_flags import is_suspended
-from openfall.router_core.state.job_search import ListedJob, fetch_jobs
+from openfall.router_core.state.recent_jobs import ListedJob, fetch_jobs
 
 MAX_EXAMINED = 256
 """Jobs that are examined, the longest waiting first."""

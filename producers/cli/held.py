@@ -22,7 +22,7 @@ from openfall.producers.cli.held_selection import (
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
-from openfall.producers.cli.render import describe_reply, format_age, format_time, plural, show_table
+from openfall.producers.cli.render import format_age, format_time, plural, show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | 
 
 
 def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:
+    from openfall.router_core.jobs.answer_reason import describe_reply
+
     lines = [
         f"{job.id}  held for {format_age(max(0.0, now - job.held_at))}: {job.reason}",
         f"why        {job.why}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import describe_reply, format_age, format_time, plural
+from openfall.producers.cli.render import format_age, format_time, plural
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.catalog import Catalog
@@ -78,6 +78,8 @@ def describe_release(job: HeldJob, now: float, catalog: Catalog) -> str:
 
 def interim_lines(result: Result) -> Iterator[str]:
     """The lines for a caller whose job is held."""
+
+    from openfall.router_core.jobs.answer_reason import describe_reply
     from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     because = result.degraded_why or result.detail

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import describe_failure, describe_reply, format_time, receipt
+from openfall.producers.cli.render import describe_failure, format_time, receipt, short_id
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> N
 
 
 def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
+    from openfall.router_core.jobs.answer_reason import describe_reply
+
     if as_json:
         show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return
@@ -76,6 +78,8 @@ def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
     if result.answered:
         echo(result.text)
     if not result.final:
-        print_line(f"[{result.id[:4]} held ({result.held_for}), {describe_reply(result)}: the final result follows]")
+        print_line(
+            f"[{short_id(result.id)} held ({result.held_for}), {describe_reply(result)}: the final result follows]"
+        )
     else:
         print_line(receipt(result) if result.answered else describe_failure(result))

@@ -11,7 +11,7 @@ import click
 
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client, with_operator
-from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time
+from openfall.producers.cli.render import WaitIndicator, format_time
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def record_json(record: JobRecord) -> dict[str, Any]:
 
 
 def _describe(record: JobRecord, block_reason: str) -> list[str]:
+    from openfall.router_core.jobs.answer_reason import describe_reply
+
     lines = [
         f"{record.id}  {record.state}" + (f": {record.result.status}" if record.result else ""),
         f"queue       {record.queue}",

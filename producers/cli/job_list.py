@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_age, show_table
+from openfall.producers.cli.options import check_id, common_options, with_client
+from openfall.producers.cli.render import format_age, format_usd, plural, short_id, show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.job_search import JobFilter, ListedJob
+    from openfall.router_core.state.recent_jobs import JobPage, ListedJob
 
-COLUMNS = ("job", "state", "accepted", "role/urgency", "model", "group", "producer", "why")
+COLUMNS = ("job", "state", "accepted", "role/urgency", "model", "took", "cost", "group", "producer", "why")
+NARROW_COLUMNS = 5
+"""Columns of a terminal that is too narrow for all."""
 
 
 @click.command("list", short_help="List jobs, the newest first.")
@@ -31,47 +33,44 @@ COLUMNS = ("job", "state", "accepted", "role/urgency", "model", "group", "produc
 )
 @click.option("-r", "--role", help="Only jobs of this role (or of this task, without a role).")
 @click.option("-m", "--model", help="Only jobs in the queue of this model, or that ended there.")
+@click.option("-u", "--urgency", help="Only jobs of this urgency.")
 @click.option("-g", "--group", metavar="PATTERN", help="Only jobs of this group of the configuration.")
 @click.option("--producer", metavar="PATTERN", help="Only jobs of this producer: 'anna@desk', 'bot*'.")
 @click.option("--since", metavar="DURATION", help="Only jobs accepted within this time: 30m, 2h, 1d.")
+@click.option("--id", "id_text", metavar="TEXT", help="Only jobs with this text in their id.")
+@click.option("--before", metavar="ID", callback=check_id, help="Only jobs accepted before this job: the next page.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most N jobs.")
 @common_options
-def list_jobs(config_path: Path | None, as_json: bool, limit: int, **options: Any) -> None:
+def list_jobs(config_path: Path | None, as_json: bool, limit: int, before: str | None, **options: Any) -> None:
     """List the jobs that Redis keeps, the newest first: those without a result, and ended ones until they expire."""
-    jobs, count, now = with_client(config_path, lambda llm: _fetch(llm, limit, **options))
+    page, now = with_client(config_path, lambda llm: _fetch(llm, limit, before, **options))
     if as_json:
-        show_json([asdict(job) for job in jobs])
+        show_json([asdict(job) for job in page.jobs])
         return
-    if not jobs:
-        print_line("no job matches" if any(options.values()) else "Redis keeps no job")
+    if not page.jobs:
+        print_line("no job matches" if before or any(options.values()) else "Redis keeps no job")
         return
-    show_table(COLUMNS, _rows(jobs, now))
-    if count > len(jobs):
-        print_line(f"the newest {len(jobs):,} of {count:,} jobs: --limit shows more")
+    show_table(COLUMNS, _rows(page.jobs, now), narrow=NARROW_COLUMNS)
+    if page.next_cursor is not None:
+        last = short_id(page.jobs[-1].id)
+        print_line(f"the newest {plural(len(page.jobs), 'job')}: --before {last} shows older ones, --limit shows more")
 
 
-async def _fetch(llm: AsyncOpenfall, limit: int, **options: Any) -> tuple[Sequence[ListedJob], int, float]:
-    from openfall.router_core.state import job_search
+async def _fetch(llm: AsyncOpenfall, limit: int, before: str | None, **options: Any) -> tuple[JobPage, float]:
+    from openfall.producers.job_filter import read_filter
+    from openfall.router_core.state import recent_jobs
+    from openfall.router_core.state.job_search import find_job
 
-    now = await llm.store.server_time()
-    jobs, count = await job_search.list_jobs(llm.store.connection, _filter(now, **options), limit)
-    if not jobs:
+    link, now = llm.store.connection, await llm.store.server_time()
+    wanted = read_filter(now, **options)
+    cursor = None
+    if before is not None:
+        (job,) = await recent_jobs.fetch_jobs(link, [await find_job(link, before)])
+        cursor = recent_jobs.cursor_at(job)
+    page = await recent_jobs.list_jobs(link, wanted, limit, before=cursor, max_scripts=None)
+    if not page.jobs:
         _check_names(llm, options)
-    return jobs, count, now
-
-
-def _filter(now: float, states: tuple[str, ...], since: str | None, **names: Any) -> JobFilter:
-    from openfall.producers.request import parse_duration
-    from openfall.router_core.catalog.errors import UnknownName
-    from openfall.router_core.jobs.result import Status
-    from openfall.router_core.state.job_search import JOB_STATES, JobFilter
-
-    known = [*JOB_STATES, *(status.value for status in Status)]
-    for state in states:
-        if state not in known:
-            raise UnknownName("state", state, known)
-    accepted_since = None if since is None else now - parse_duration(since)
-    return JobFilter(states=frozenset(states), since=accepted_since, **names)
+    return page, now
 
 
 def _check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
@@ -86,13 +85,14 @@ def _check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
 
 def _rows(jobs: Sequence[ListedJob], now: float) -> Iterator[tuple[object, ...]]:
     for job in jobs:
-        state = job.status or (f"held: {job.held_for}" if job.held_for else job.state)
         yield (
-            job.id,
-            state,
+            short_id(job.id),
+            job.outcome,
             f"{format_age(max(0.0, now - job.accepted_at))} ago",
             f"{job.role or '-'}/{job.urgency or '-'}",
-            job.model or "-",
+            job.answered_by or job.model or "-",
+            "-" if job.took_seconds is None else format_age(job.took_seconds),
+            "-" if job.ended_at is None else format_usd(job.cost_usd),
             job.group or "-",
             job.producer,
             job.why,

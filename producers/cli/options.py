@@ -81,12 +81,12 @@ _JOB_OPTIONS = (
 
 
 MIN_TYPED_LETTERS = 4
-"""Letters of an id that a receipt shows."""
+"""Letters of an id that a command needs."""
 
 
-def check_id(_ctx: click.Context, _parameter: click.Parameter, typed: str | tuple[str, ...]) -> Any:
+def check_id(_ctx: click.Context, _parameter: click.Parameter, typed: str | tuple[str, ...] | None) -> Any:
     """The typed ids. Each has enough letters to be one job's."""
-    for text in (typed,) if isinstance(typed, str) else typed:
+    for text in (typed,) if isinstance(typed, str) else typed or ():
         if len(text) < MIN_TYPED_LETTERS:
             raise click.BadParameter(f"{text!r} is too short: type at least {MIN_TYPED_LETTERS} letters of the job id.")
     return typed

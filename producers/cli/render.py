@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,35 +16,31 @@ if TYPE_CHECKING:
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
 
+SHOWN_ID_LETTERS = 8
+_OWN_ID = re.compile("[0-9a-f]{24}")
+
 PRINT_INTERVAL_SECONDS = 10.0
 """Between two lines about a wait if there is no terminal."""
 
 
-def describe_reply(result: Result) -> str:
-    """The kind of a degraded reply in a few words."""
-    from openfall.router_core.vocabulary import Remedy
-
-    match result.degraded_by:
-        case Remedy.DEFAULT_FALLBACK:
-            return f"{result.model} stands in"
-        case Remedy.LAST_ANSWER:
-            return "the last answer to the same request"
-        case Remedy.CANNED_REPLY:
-            return "canned reply"
-        case _:
-            return "no reply"
+def short_id(job_id: str) -> str:
+    """An id as a receipt shows it: its first letters, enough for the commands that take one. Of 100,000 jobs hardly two
+    share them. An id that a caller chose is shown whole."""
+    return job_id[:SHOWN_ID_LETTERS] if _OWN_ID.fullmatch(job_id) else job_id
 
 
 def receipt(result: Result) -> str:
-    """`[8f21 generated using coder-32b@tower (local) in 2.9s, 41+38 tok, $0.0004 · 1st in role worker, loaded]`"""
-    parts = [f"{result.id[:4]} {_who(result)}in {result.took:.1f}s"]
+    """`[8f21c6d0 generated using coder-32b@tower (local) in 2.9s, 41+38 tok, $0.0004 · 1st in role worker, loaded]`"""
+    from openfall.router_core.jobs.answer_reason import why_this_model
+
+    parts = [f"{short_id(result.id)} {_who(result)}in {result.took:.1f}s"]
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
     if result.attempts:
         parts.append(format_usd(result.cost_usd))
     if result.models_tried > 1:
         parts.append(f"{result.models_tried} models tried")
-    why = _why(result)
+    why = why_this_model(result)
     return f"[{', '.join(parts)}{' · ' + why if why else ''}]"
 
 
@@ -56,22 +53,6 @@ def _who(result: Result) -> str:
     if result.fallback_used:
         return f"used {who} instead of {result.first_choice or result.attempts[0].model} "
     return f"generated using {who} "
-
-
-def _why(result: Result) -> str:
-    """Why this model answered: another failed before it, or its rank among the candidates."""
-    if result.degraded:
-        return f"degraded: {describe_reply(result)}"
-    if not result.fallback_used:
-        own_reason = next(
-            (candidate.reason for candidate in result.considered if candidate.model == result.model), result.reason
-        )
-        passed_over = any(candidate.reason.startswith(("moved back", "left out")) for candidate in result.considered)
-        return result.picked_why or (result.reason if passed_over else own_reason)
-    failed = [call for call in result.attempts if call.error is not None and call.model != result.model]
-    if failed:
-        return f"{failed[0].model} failed: {failed[0].cause}; the next in its chain answered"
-    return result.selection_reason
 
 
 def describe_failure(result: Result) -> str:

@@ -14,10 +14,21 @@ _GAP = 2
 """Columns of the terminal between two columns of a table."""
 
 
-def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table."""
-    out = console()
-    out.print(table(columns, rows, out.width))
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narrow: int | None = None) -> None:
+    """Print a table. A terminal that is too narrow for it gets the first `narrow` columns, if they fit."""
+    out, names, cells = console(), list(columns), [list(row) for row in rows]
+    if (
+        narrow
+        and not fits(names, cells, out.width)
+        and fits(names[:narrow], cut := [row[:narrow] for row in cells], out.width)
+    ):
+        names, cells = names[:narrow], cut
+    out.print(table(names, cells, out.width))
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:
+    """Whether a terminal of `width` columns has room for a table."""
+    return _widths(columns, [[str(plain(cell)) for cell in row] for row in rows], width) is not None
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], width: int) -> RenderableType:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import describe_reply, format_usd
+from openfall.producers.cli.render import format_usd
 from openfall.producers.cli.terminal import pad_all
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason
 
 
 def _by(result: Result) -> str:
+    from openfall.router_core.jobs.answer_reason import describe_reply
+
     if result.degraded:
         return f": {describe_reply(result)}"
     return f" by {result.model}@{result.backend}" if result.answered else ""

@@ -128,9 +128,11 @@ def unpack_answers(rows: Iterable[bytes]) -> tuple[tuple[Answer, ...], Answer | 
 
 
 def pack_result(result: Result) -> bytes:
-    """The result as Redis keeps it."""
-    values = {name: getattr(result, name) for name in result.model_fields_set if name != "id"}
+    """The result as Redis keeps it: its body last, so that a list reads only its head."""
+    values = {name: getattr(result, name) for name in result.model_fields_set if name not in ("id", "body")}
     values["attempts"] = [_attempt(attempt) for attempt in result.attempts]
+    if "body" in result.model_fields_set:
+        values["body"] = result.body
     return to_json({_SCHEMA_KEY: SCHEMA, **values})
 
 
@@ -144,9 +146,21 @@ def unpack_result(job_id: str, envelope: bytes) -> Result:
         raise UnreadableEnvelope(_first_problem(error)) from error
 
 
-def _read_object(envelope: bytes) -> dict[str, Any]:
+def unpack_result_head(job_id: str, head: bytes) -> Result:
+    """A result without its answer, from the first bytes of its envelope; its body is empty, or None if it has none.
+
+    Raises `UnreadableEnvelope`, also if the bytes end before the body.
+    """
+    values = _read_object(head, is_part=True)
     try:
-        values = from_json(envelope)
+        return Result.model_validate(values | {"id": job_id, "body": None if values.get("body") is None else {}})
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first_problem(error)) from error
+
+
+def _read_object(envelope: bytes, *, is_part: bool = False) -> dict[str, Any]:
+    try:
+        values = from_json(envelope, allow_partial=is_part)
     except ValueError as error:
         raise UnreadableEnvelope(f"not JSON: {error}") from error
     if not isinstance(values, dict) or values.get(_SCHEMA_KEY) != SCHEMA:

@@ -93,6 +93,7 @@ async def audit(link: RedisConnection) -> list[UnreadableValue]:
         "keys": 500,
         "keys_after_damage": 5000,
         "lease_ms": int(LEASE_SECONDS * 1000),
+        "listed": 200,
     }
     return _unreadable_values(await link.script("audit", arguments))
 

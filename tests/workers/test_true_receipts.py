@@ -204,11 +204,11 @@ def test_a_result_and_its_receipt_say_local_or_cloud_and_how_many_models_were_tr
     async def run(desk: Desk) -> None:
         local = await desk.ask(role="home")
         assert (local.served_by, local.as_json()["served_by"], local.models_tried) == (ServedBy.LOCAL, "local", 1)
-        assert receipt(local).startswith(f"[{local.id[:4]} generated using own@box (local) in ")
+        assert receipt(local).startswith(f"[{local.id[:8]} generated using own@box (local) in ")
         await desk.open_breaker("box/own")
         cloud = await desk.ask(role="home")
         assert (cloud.served_by, cloud.as_json()["served_by"]) == (ServedBy.CLOUD, "cloud")
-        assert receipt(cloud).startswith(f"[{cloud.id[:4]} used flat@plan (cloud) instead of own in ")
+        assert receipt(cloud).startswith(f"[{cloud.id[:8]} used flat@plan (cloud) instead of own in ")
         several = await desk.ask(role="brief", local_only=True)
         assert several.as_json()["models_tried"] == 1
 

@@ -18,11 +18,11 @@ from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import job_search
+from openfall.router_core.state import recent_jobs
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.job_records import JobRecord
-from openfall.router_core.state.job_search import JOB_STATES, JobFilter
+from openfall.router_core.state.recent_jobs import JOB_STATES, JobFilter
 
 MAX_LISTED = 1000
 KNOWN_STATES = frozenset({*JOB_STATES, *(status.value for status in Status)})
@@ -60,11 +60,27 @@ async def list_jobs(exchange: Exchange) -> Response:
         states=states,
         role=query.get("role"),
         model=query.get("model"),
+        urgency=query.get("urgency"),
         group=query.get("group"),
-        producer=query.get("producer") if caller.admin else caller.name,
+        producer=query.get("producer"),
+        only_of=None if caller.admin else caller.name,
+        id_text=query.get("id"),
+        since=_moment(query.get("since")),
     )
-    jobs, count = await job_search.list_jobs(exchange.gateway.client.store.connection, wanted, int(limit))
-    return json_response({"object": "list", "data": [asdict(job) for job in jobs], "matching": count})
+    link = exchange.gateway.client.store.connection
+    try:
+        page = await recent_jobs.list_jobs(link, wanted, int(limit), before=query.get("before"))
+    except ValueError as error:
+        raise Refusal("bad_request", str(error), "before") from None
+    more = {"has_more": page.next_cursor is not None, "next": page.next_cursor}
+    return json_response({"object": "list", "data": [asdict(job) for job in page.jobs], **more})
+
+
+def _moment(text: str | None) -> float | None:
+    """Epoch seconds. Raises `Refusal`."""
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise Refusal("bad_request", "`since` must be epoch seconds", "since")
+    return None if text is None else float(text)
 
 
 async def job_events(exchange: Exchange) -> Response:
@@ -124,7 +140,8 @@ def _described(record: JobRecord) -> dict[str, Any]:
 
 
 _EVENTS = "text/event-stream"
-_LIST: dict[str, Schema] = {"limit": COUNT, **dict.fromkeys(("state", "role", "model", "group", "producer"), TEXT)}
+_FILTERS = ("state", "role", "model", "urgency", "group", "producer", "id")
+_LIST: dict[str, Schema] = {"limit": COUNT, **dict.fromkeys(_FILTERS, TEXT), "since": COUNT, "before": TEXT}
 ENDPOINTS = (
     Endpoint("GET", "/v1/jobs", list_jobs, "List the newest jobs.", query=_LIST),
     Endpoint(

@@ -91,6 +91,7 @@ redis.call('HSET', RECORD .. id, unpack(record))
 if repeats then redis.call('SET', repeats, table.concat({id, unpack(earlier)}, ' '), 'PX', ms(deadline - now)) end
 if args.attended_ms then redis.call('ZADD', ATTENDED, now + args.attended_ms, id) end
 redis.call('SET', PROMPT .. id, ARGV[3])
+redis.call('ZADD', JOBS, now, id)
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
 add_waiting(id, queue, args.producer, false, waiting)

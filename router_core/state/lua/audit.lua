@@ -2,8 +2,10 @@
 -- @include hold
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written anew. While something was set aside, more
--- records are examined each second. Also removes leases of no delivery, and workers that rq has forgotten.
--- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms
+-- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, and from JOBS the
+-- jobs that Redis does not keep any more.
+-- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms, listed (entries
+--   of JOBS that are examined each second)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 local lock = LOCK .. 'audit'
@@ -49,8 +51,9 @@ end
 local KNOWN_STATES = {queued = true, scheduled = true, started = true, held = true}
 local function examine(id)
   local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state',
-    'reserve')
+    'reserve', 'accepted')
   local state, queue = job.state, queue_of(id, job)
+  if job.accepted then redis.call('ZADD', JOBS, 'NX', job.accepted, id) end
   if state == 'done' then return end
   if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall
     if not state and redis.call('EXISTS', PROMPT .. id) == 0 then return end
@@ -94,6 +97,18 @@ for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
     end
   end
 end
+
+local listed_from = number(redis.call('HGET', AUDIT, 'listed'), 0)
+local listed, kept = redis.call('ZRANGE', JOBS, listed_from, listed_from + args.listed - 1), 0
+for _, id in ipairs(listed) do
+  if redis.call('EXISTS', RECORD .. id) == 1 then
+    kept = kept + 1
+  else
+    redis.call('ZREM', JOBS, id)
+    for _, status in ipairs({'failed', 'expired', 'cancelled', 'degraded'}) do redis.call('ZREM', JOBS_ENDED .. status, id) end
+  end
+end
+redis.call('HSET', AUDIT, 'listed', #listed < args.listed and 0 or listed_from + kept)
 
 local row = redis.call('HMGET', AUDIT, 'cursor', 'began', 'clean', 'shown')
 local cursor = row[1] and string.match(row[1], '^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?$') or '0'

@@ -1,11 +1,7 @@
+-- @include job_row
 -- Read what a list shows of each job. Changes nothing.
--- Arguments: ids, names (fields of a record)
--- Reply: {{the fields of the record..., rq's description}...}; a field that a job has not is ''
+-- Arguments: ids, names (fields of a record), head_bytes
+-- Reply: {row of a job (see job_row.lua)...}
 local reply = {}
-for number, id in ipairs(args.ids) do
-  local row = redis.call('HMGET', RECORD .. id, unpack(args.names))
-  for field = 1, #args.names do row[field] = row[field] or '' end
-  row[#row + 1] = redis.call('HGET', RQ_JOB .. id, 'description') or ''
-  reply[number] = row
-end
+for number, id in ipairs(args.ids) do reply[number] = job_row(id, args.names, args.head_bytes) end
 return reply

@@ -135,7 +135,7 @@ def test_the_receipt_of_a_degraded_job_has_its_remedy(
     capsys: pytest.CaptureFixture[str], by: Remedy, words: str, model: str | None
 ) -> None:
     result = degraded(by)
-    assert receipt(result) == f"[8f21 {words}]"
+    assert receipt(result) == f"[8f21aaaa {words}]"
     assert result.as_json()["model_used"] == model
     assert (show_answer(result), show_answer(result, strict=True)) == (0, 6)
     assert capsys.readouterr().out == "well, well\n" * 2

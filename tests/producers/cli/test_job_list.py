@@ -69,6 +69,8 @@ def test_all_jobs_are_listed_the_newest_first_without_prompts(openfall: Run, job
         (("--since", "1h"), ["group-001", "tags-0001", "held-0001", "done-0001"]),
         (("--limit", "1"), ["group-001"]),
         (("--state", "answered"), []),
+        (("--urgency", "batch"), ["group-001", "tags-0001"]),
+        (("--id", "0001"), ["tags-0001", "held-0001", "done-0001"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -79,13 +81,29 @@ def test_a_list_is_filtered_by_state_role_model_group_producer_and_age(
 
 
 def test_a_list_that_is_cut_off_says_so(openfall: Run, jobs: None) -> None:
-    assert "the newest 2 of 4 jobs: --limit shows more" in openfall("job", "list", "--limit", "2").stderr
+    assert "the newest 2 jobs: --before tags-0001 shows older ones" in openfall("job", "list", "--limit", "2").stderr
+
+
+def test_the_next_page_begins_behind_the_last_job_of_this_one(openfall: Run, jobs: None) -> None:
+    assert listed(openfall, "--limit", "2", "--before", "tags") == ["held-0001", "done-0001"]
+    assert openfall("job", "list", "--before", "nothing-like-it").returncode == 2
+
+
+def test_a_terminal_of_60_columns_has_the_first_columns_of_the_list_in_a_table(
+    openfall: Run, jobs: None, environment: dict[str, str]
+) -> None:
+    environment["COLUMNS"] = "60"
+    lines = openfall("job", "list").stdout.splitlines()
+    assert lines[0].split() == ["job", "state", "accepted", "role/urgency", "model"]
+    assert max(map(len, lines)) <= 60
+    assert len(lines) == 6
 
 
 @pytest.mark.parametrize(
     ("option", "words"),
     [(("--state", "quued"), "Did you mean 'queued'?"), (("--role", "tag"), "Did you mean 'tags'?"),
-     (("--model", "tinny"), "Did you mean 'tiny'?"), (("--since", "soon"), "not a duration")],
+     (("--model", "tinny"), "Did you mean 'tiny'?"), (("--since", "soon"), "not a duration"),
+     (("--urgency", "bach"), "Did you mean 'batch'?")],
 )  # fmt: skip
 def test_a_misspelled_filter_names_the_nearest_word(openfall: Run, option: tuple[str, ...], words: str) -> None:
     ran = openfall("job", "list", *option)
@@ -121,7 +139,7 @@ def test_letters_that_begin_several_ids_name_the_candidates(openfall: Run, loade
         assert (ran.returncode == 0) == (command == "show")
     ran = openfall("job", "show", "8f21", "--json")
     assert ran.returncode == 2
-    assert "8f21aaaa0001, 8f21bbbb0002" in json.loads(ran.stdout)["error"]
+    assert "8f21aaaa0001 (queued, chat/interactive, of bot@host), 8f21bbbb0002 (" in json.loads(ran.stdout)["error"]
 
 
 def test_a_whole_id_is_its_job_although_it_begins_another_id(openfall: Run, loaded: LoadedConfig) -> None:
@@ -147,9 +165,9 @@ def test_a_held_job_is_named_by_its_first_letters_among_held_jobs(openfall: Run,
 
 def test_a_prefix_is_searched_in_bounded_steps(openfall: Run, loaded: LoadedConfig, store: Any) -> None:
     submit(loaded, "8f21aaaa0001")
-    store.mset({f"other:{number}": "" for number in range(20_000)})
+    store.zadd("of:jobs", {f"other:{number}": 1 for number in range(20_000)})
     before = store.info("commandstats")
     assert openfall("job", "show", "8f21").returncode == 0
     after = store.info("commandstats")
     assert after.get("cmdstat_keys") == before.get("cmdstat_keys")
-    assert after["cmdstat_scan"]["calls"] - before.get("cmdstat_scan", {"calls": 0})["calls"] <= 8
+    assert after["cmdstat_zscan"]["calls"] - before.get("cmdstat_zscan", {"calls": 0})["calls"] <= 8

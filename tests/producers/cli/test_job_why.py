@@ -34,7 +34,7 @@ def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() 
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=2.9, considered=considered)
     assert (
         receipt(result)
-        == "[8f21 generated using coder@tower in 2.9s, 41+38 tok, $0.00042 · 1st in role worker, loaded]"
+        == "[8f21aaaa generated using coder@tower in 2.9s, 41+38 tok, $0.00042 · 1st in role worker, loaded]"
     )
 
 
@@ -42,7 +42,7 @@ def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_nusd=10000000))
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
     assert receipt(result) == (
-        "[8f21 used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
+        "[8f21aaaa used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
         " · coder failed: timeout; the next in its chain answered]"
     )
 
@@ -57,7 +57,7 @@ def test_a_receipt_names_the_model_that_was_passed_over(passed_over: str) -> Non
     answer = attempt("haiku", cost_nusd=66000)
     fields = {"took": 2.9, "considered": considered, "reason": why}
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), first_choice="coder", **fields)
-    assert receipt(result) == f"[8f21 used haiku@tower instead of coder in 2.9s, $0.000066 · {why}]"
+    assert receipt(result) == f"[8f21aaaa used haiku@tower instead of coder in 2.9s, $0.000066 · {why}]"
 
 
 @pytest.mark.parametrize(
@@ -217,3 +217,10 @@ def test_job_why_of_a_fallen_job_says_that_it_waits_for_a_degrade_worker(openfal
     shown = openfall("job", "why", job_id)
     assert shown.returncode == 0
     assert "waits in degrade: no model could serve it, and no degrade worker has claimed it yet" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("job_id", "shown"), [("8f21c6d0b7f94e0c9a51d3e2", "8f21c6d0"), ("episode-07-panel-140", "episode-07-panel-140")]
+)
+def test_a_receipt_shows_enough_of_an_id_to_name_its_job(job_id: str, shown: str) -> None:
+    assert receipt(Result(id=job_id, status=Status.ANSWERED)).startswith(f"[{shown} in ")

@@ -23,6 +23,7 @@ from openfall.router_core.jobs.envelope import (
     unpack_attempts,
     unpack_job,
     unpack_result,
+    unpack_result_head,
 )
 from openfall.router_core.jobs.job import CompletionJob, ConsideredModel
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion
@@ -228,3 +229,20 @@ def test_equal_requests_of_one_group_share_their_last_answer():
     assert request_key(CompletionJob(**request | {"id": "job-00002", "producer": "another"}, group="main")) == key
     assert request_key(CompletionJob(**request, group="others")) != key
     assert request_key(CompletionJob(**request | {"body": {"prompt": "b"}}, group="main")) != key
+
+
+@given(result=results, end=st.integers(0, 4000))
+def test_the_head_of_a_result_is_the_result_without_its_body_or_is_refused(result, end):
+    packed = pack_result(result)
+    head = unpack_result_head(result.id, packed)
+    assert head == result.model_copy(update={"body": None if result.body is None else {}})
+    try:
+        part = unpack_result_head(result.id, packed[:end])
+    except UnreadableEnvelope:
+        return
+    assert part.id == result.id
+
+
+def test_a_long_answer_is_not_needed_for_the_head_of_its_result():
+    result = Result(id="job-00001", status=Status.ANSWERED, body={"text": "x" * 10_000}, reason="1st in its chain")
+    assert unpack_result_head(result.id, pack_result(result)[:500]).reason == "1st in its chain"

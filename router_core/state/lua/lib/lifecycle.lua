@@ -101,6 +101,9 @@ local function finish(id, queue, job, ending, result, keys_to_delete, now)
   redis.call('EXPIRE', record, keep_s)
   redis.call('EXPIRE', rq_job, keep_s)
   redis.call('ZREM', UNFINISHED, id)
+  if ending.status ~= 'answered' then  -- the few that a person looks for: a list need not search all jobs for them
+    redis.call('ZADD', JOBS_ENDED .. ending.status, number(redis.call('HGET', record, 'accepted'), now), id)
+  end
   if job.idem then redis.call('EXPIRE', IDEMPOTENCY .. job.idem, keep_s) end
   if redis.call('PUBLISH', JOB_CHANGED .. id, '') == 0 and ending.plain then
     keys_to_delete[#keys_to_delete + 1] = EVENTS .. id
