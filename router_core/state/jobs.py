@@ -23,6 +23,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import Attendance, EqualRequests, attendance_arguments, read_attended
 from openfall.router_core.state.decoding import read_text
+from openfall.router_core.state.delivery_counts import DeliveryCounts
 from openfall.router_core.state.errors import (
     DeadlinePassed,
     IdempotencyConflict,
@@ -235,13 +236,14 @@ class JobStore:
             raise UnknownJob(job_id)
 
 
-async def end_job(
+async def end_job(  # noqa: PLR0913 - four of them are keywords
     link: RedisConnection,
     result: Result,
     *,
     rq_status: str,
     expected_deliveries: int | None = None,
     substitution: Substitution | None = None,
+    counts: DeliveryCounts | None = None,
 ) -> bool:
     """End a job from outside a delivery. False: it has ended already, or has moved on since `expected_deliveries`."""
     arguments = {
@@ -251,6 +253,7 @@ async def end_job(
         "status": result.status,
         "rq_status": rq_status,
         "rq_error": rq_text(result.detail) or None,
+        "job_counts": None if counts is None else counts.jobs,
     }
     reply = await link.script("finish", arguments, pack_result(result))
     if reply[0] == b"gone":

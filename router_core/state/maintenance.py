@@ -10,6 +10,7 @@ from openfall.router_core.deciding.crashes import CONDEMN_AFTER_ALONE, SUSPECT_A
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
+from openfall.router_core.state.delivery_counts import count_move
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import move_arguments
@@ -132,7 +133,9 @@ async def sweep(
 async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
     """Move a waiting job. False: it is no longer where the sweep read it."""
     why = None if isinstance(step, Fall) else step.why
-    expected = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
+    expected: dict[str, Any] = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
+    if isinstance(step, Handoff) and step.model != job.model:
+        expected["metrics"] = [count_move(job.model, step.model, step.kind or job.cause)]
     reply = await link.script("move", {**expected, "why": why, **move_arguments(step, to_queue)})
     return bool(reply[0] == b"moved")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -18,10 +18,12 @@ from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.state.budget_book import write_over
+from openfall.router_core.state.delivery_counts import DeliveryCounts, DeliveryEnd, count_delivery
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution, ledger_group
 from openfall.router_core.state.redis_connection import pack_arguments
@@ -60,6 +62,8 @@ class CallReport:
     usage: Usage = NO_USAGE
     savings: Savings = NONE_SAVED
     unexpected: UnexpectedCall | None = None
+    first_token_seconds: float | None = None
+    """From the start of the call to the first piece of its answer. None: it was not streamed, or had none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +83,22 @@ class DeliveryOutcome:
     interim_reply: Result | None = None
     substitution: Substitution | None = None
     remember_answer: tuple[str, float] | None = None
+    counts: DeliveryCounts | None = None
+    """None: the script counts the end of the job with what it knows of it."""
     cut: bool = False
     """A call may have been made, and its outcome is not known: what it reserved may have been billed."""
+
+    def counted(self, job: CompletionJob, model: str, fall_reason: str | None = None) -> DeliveryOutcome:
+        """The outcome with what it adds to the counts. `model`: in whose queue the job was claimed."""
+        end = DeliveryEnd(
+            model=model,
+            step=self.next_step,
+            attempt=None if self.call is None else self.call.attempt,
+            first_token_seconds=None if self.call is None else self.call.first_token_seconds,
+            substituted=self.substitution is not None,
+            fall_reason=fall_reason,
+        )
+        return replace(self, counts=count_delivery(job, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +153,19 @@ def build_settlement(  # noqa: PLR0913 - two of them are keywords
         arguments["keep_prompt"] = keep_prompts or step.status is Status.FAILED
     if outcome.substitution:
         arguments["substitution"] = encode_substitution(outcome.substitution)
+    if outcome.counts is not None:
+        arguments |= count_arguments(outcome.counts)
     if outcome.remember_answer:
         key, seconds = outcome.remember_answer
         arguments["remember"] = {"key": key, "seconds": max(1, int(seconds))}
     packed = b"" if result is None else pack_result(result)
     bodies = policy, attempt, outcome.answer, outcome.fall_record, packed
     return Settlement(job_id, token, (pack_arguments(arguments), *bodies))
+
+
+def count_arguments(counts: DeliveryCounts) -> dict[str, Any]:
+    """Counts as the scripts read them: see metrics.lua."""
+    return {"job_counts": counts.jobs, "metrics": counts.metrics}
 
 
 def limit_arguments(

@@ -110,6 +110,11 @@ class CallWatch:
             return min(self.seconds, self._load)
         return self.seconds if self.whole else progressed
 
+    @property
+    def first_token_after(self) -> float | None:
+        """When the first piece of the answer arrived, in seconds since the start; None: none has."""
+        return None if self._first_token_at is None else self._first_token_at - self._started_at
+
     def failure(self) -> Failure:
         """The failure of a call that reached a limit: it names the limit."""
         return Failure(error_class=ErrorClass.TIMEOUT, detail=self._reached()[1])

@@ -29,7 +29,7 @@ from openfall.router_core.vocabulary import CallSignal
 class FinishedCall:
     """A call that has ended. `answer` is the backend's outcome; `outcome` is the one after the checks, which may refuse
     the answer. Times are epoch seconds on the server's clock. `progressed_after`: the last progress, in seconds since
-    the start; 0: there was none."""
+    the start; 0: there was none. `first_token_after`: the first piece of the answer; None: it was not streamed."""
 
     model: str
     why: str
@@ -38,6 +38,7 @@ class FinishedCall:
     started_at: float
     ended_at: float
     progressed_after: float = 0.0
+    first_token_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class CallReporter:
             usage=finished.answer.usage,
             savings=self._savings(job, attempt, finished.answer.usage),
             unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
+            first_token_seconds=finished.first_token_after,
         )
 
     def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:

@@ -100,6 +100,8 @@ class DegradeExecutor:
                 substitution=get_substitution(job, self.catalog, attempts, done),
             )
         return self._build_outcome(job, context, action, self._pack_record(record), now)
+        outcome = self._build_outcome(job, context, action, self._pack_record(record), now)
+        return outcome.counted(job, delivery.model, fall.reason)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
         """After a bug in openfall: hold the job. Its caller learns only that."""

@@ -122,6 +122,7 @@ class JobExecutor:
             started_at=progress.now,
             ended_at=clock(),
             progressed_after=called.progressed_after,
+            first_token_after=called.first_token_after,
         )
         report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
@@ -193,7 +194,8 @@ class JobExecutor:
         """The outcome of a delivery, after a line in the log."""
         outcome = self._build_outcome(step, progress, report, answer)
         self._log.write(progress.job, progress.attempts, outcome)
-        return outcome
+        fall = progress.delivery.fall
+        return outcome.counted(progress.job, progress.delivery.model, None if fall is None else fall.reason)
 
     def _build_outcome(
         self, step: Step, progress: _Progress, report: CallReport | None, outcome: Outcome | None = None

@@ -38,10 +38,12 @@ class CalledJob:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The outcome of a call. `progressed_after`: its last progress, in seconds since its start; 0: there was none."""
+    """The outcome of a call. `progressed_after`: its last progress, in seconds since its start; 0: there was none.
+    `first_token_after`: the first piece of its answer; None: it was not streamed."""
 
     answer: Outcome
     progressed_after: float
+    first_token_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class ModelCaller:
                 looking.cancel()
                 if self.loading.get(key := (called.backend, call.model)) is watch:
                     del self.loading[key]
-        return CallResult(answer, watch.progressed_after)
+        return CallResult(answer, watch.progressed_after, None if watch.whole else watch.first_token_after)
 
     async def _look(self, call: Call, called: CalledJob, watch: CallWatch, progress: CallProgress) -> None:
         """Look whether the model has to be loaded first. The call is on its way meanwhile."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from openfall.router_core.state.attendance import CALLER_LEFT
 from openfall.router_core.state.budget_book import audit_budgets
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.depth_history import SAMPLE_INTERVAL_SECONDS, sample_depths
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
 from openfall.router_core.state.jobs import JobStore
@@ -98,6 +99,7 @@ class Housekeeping:
             PeriodicTask("audit", AUDIT_INTERVAL_SECONDS, self._audit, for_fleet=True),
             PeriodicTask("budgets", BUDGET_AUDIT_INTERVAL_SECONDS, self._audit_budgets, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
+            PeriodicTask("depths", SAMPLE_INTERVAL_SECONDS, self._sample_depths, for_fleet=True),
             *self.extra_tasks,
         ]
 
@@ -155,6 +157,9 @@ class Housekeeping:
         snapshot = await self.fleet_cache.refresh()
         clean = self.jitter() < SWEEP_INTERVAL_SECONDS / CLEAN_INTERVAL_SECONDS
         await Sweeper(self.link, self.fleet_cache.catalog).sweep(snapshot, clean=clean)
+
+    async def _sample_depths(self) -> None:
+        await sample_depths(self.link, self.fleet_cache.catalog)
 
     async def _record_models(self) -> None:
         """Record which models the backends have and have loaded; one worker does it for all. An outdated report is

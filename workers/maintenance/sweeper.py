@@ -14,6 +14,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answer
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.state.delivery_counts import DeliveryCounts, count_end
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.jobs import end_job
@@ -107,7 +108,8 @@ class Sweeper:
         self, waiting: WaitingJob, job: CompletionJob, result: Result, substitution: Substitution | None
     ) -> None:
         rq_status = "finished" if result.answered else "failed"
-        if await self._end(waiting, result, rq_status, substitution):
+        counts = count_end(job, result, substituted=substitution is not None)
+        if await self._end(waiting, result, rq_status, substitution, counts):
             DeliveryLog(self.catalog).write_end(job, result, substitution)
 
     async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
@@ -116,13 +118,23 @@ class Sweeper:
             log.warning("%s: %s", result.status, result.detail, extra={"job": waiting.id})
 
     async def _end(
-        self, waiting: WaitingJob, result: Result, rq_status: str, substitution: Substitution | None = None
+        self,
+        waiting: WaitingJob,
+        result: Result,
+        rq_status: str,
+        substitution: Substitution | None = None,
+        counts: DeliveryCounts | None = None,
     ) -> bool:
         """End a job. False: it has ended already, or moved on."""
         deliveries = waiting.deliveries
         with contextlib.suppress(UnknownJob):
             return await end_job(
-                self.link, result, rq_status=rq_status, expected_deliveries=deliveries, substitution=substitution
+                self.link,
+                result,
+                rq_status=rq_status,
+                expected_deliveries=deliveries,
+                substitution=substitution,
+                counts=counts,
             )
         return False
 

@@ -3,7 +3,7 @@
 -- End a job from outside a delivery: it was cancelled, or it expired where it waited. Its worker gets a command to
 -- stop the call.
 -- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?,
---   substitution? (see ledger.lua)
+--   substitution? (see ledger.lua), job_counts? (see metrics.lua)
 -- Bodies: result
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
 local id = args.id

@@ -26,6 +26,7 @@ local function release(id, model, queue)
   redis.call('HSET', RECORD .. id, 'released', model)
   requeue_fresh(id, queue, true, 'released: ' .. model .. ' takes calls again', now, false)
   count('released')
+  metrics.add_event('replayed release', now)
   reply[#reply + 1] = {id, queue}
 end
 

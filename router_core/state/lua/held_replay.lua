@@ -11,4 +11,5 @@ if job.state ~= 'held' then return {job.state} end
 unhold(id, now, 'replayed')
 requeue_fresh(id, job.fell_from or DEGRADE, true, 'replayed', now, true)
 count('replayed')
+metrics.add_event('replayed request', now)
 return {'queued'}

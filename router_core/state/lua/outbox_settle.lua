@@ -1,4 +1,5 @@
 -- @include notice
+-- @include metrics
 -- Settle an outbox entry. A dispatcher that lost the entry to another one changes nothing.
 -- Arguments: entry, token, verb, and by verb:
 --   done                                              it is delivered, or there is nothing to deliver any more
@@ -39,11 +40,17 @@ local function note_notified()
   end
 end
 
+-- Notices by their notifier, and webhooks together.
+local function count_delivery(outcome)
+  metrics.add_event('notification ' .. metrics.word(notifier or 'webhook') .. ' ' .. outcome, now)
+end
+
 if verb == 'defer' or verb == 'retry' then
   give_turn_back()
   if verb == 'retry' then
     redis.call('HINCRBY', key, 'tries', 1)
     redis.call('HSET', key, 'why', args.why)
+    count_delivery('failed')
   end
   redis.call('ZADD', OUTBOX, now + args.wait_ms, entry)
   return 1
@@ -54,8 +61,10 @@ if verb == 'dead' then
   redis.call('LTRIM', DEAD_LETTERS, 0, args.max_dead_letters - 1)
   redis.call('EXPIRE', DEAD_LETTERS, args.dead_letter_ttl_s)
   count(args.counter)
+  count_delivery('dead')
 end
 redis.call('ZREM', OUTBOX, entry)
 redis.call('DEL', key)
 if verb == 'notified' then note_notified() end
+if verb == 'notified' or (verb == 'done' and not notifier) then count_delivery('delivered') end
 return 1

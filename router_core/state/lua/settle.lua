@@ -7,7 +7,7 @@
 -- call to the breakers of its model and its key, and to the ledger.
 -- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is
 --   kept as the last answer to the same request), substitution? (see ledger.lua: the answer is given in place of the
---   first choice), cut? (a call may have been made, and its outcome is not known), limits? ({backend, moved}: see limit_corrections.lua), max_falls (records of falls that are kept), verb, and by verb:
+--   first choice), cut? (a call may have been made, and its outcome is not known), limits? ({backend, moved}: see limit_corrections.lua), max_falls (records of falls that are kept), job_counts?, metrics? (see metrics.lua), verb, and by verb:
 --   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
@@ -79,7 +79,9 @@ local function failure()
     (failed.detail and (' (' .. failed.detail .. ')') or '')
 end
 
+if args.metrics then metrics.add(args.metrics, now) end
 if verb ~= 'done' then
+  if args.job_counts then metrics.add_jobs(args.job_counts, now) end
   redis.call('HSET', record, 'settled', settled_with(token))
   examine_if_overdue(id, job.deadline, now)
 end

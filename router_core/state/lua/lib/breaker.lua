@@ -1,3 +1,4 @@
+-- @include metrics
 -- The breaker of a target: a model at a backend (`tower/coder`), or a key (`key:...`). The server's clock decides.
 -- Every change raises the epoch, which makes the reports of earlier calls no-ops.
 -- BLOCKED holds what a claim must know. It is empty while all is well:
@@ -43,6 +44,8 @@ local function breaker_change(target, to, why, policy, jitter, now)
   redis.call('LPUSH', BREAKER_HISTORY, cjson.encode({at = now, target = target, from = state, to = to, why = why}))
   redis.call('LTRIM', BREAKER_HISTORY, 0, policy.max_history - 1)
   count('breaker_' .. to)
+  local backend, model = string.match(target, '^([^/]*)/(.*)$')
+  metrics.add_event('breaker ' .. metrics.word(backend) .. ' ' .. metrics.word(model) .. ' ' .. to, now)
 end
 
 -- The sums of a window: calls, failed, slow, ms. Slots outside the window are deleted: those that are too old,

@@ -1,5 +1,6 @@
 -- @include fall
 -- @include budget
+-- @include metrics
 -- The ends of waiting, of a lease and of a job, and a new start.
 
 -- Take a job out of where it waits. `counter`: see `unhold`.
@@ -76,9 +77,10 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 -- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, incident, promised_until (ms: an
 -- interim reply promised the answer until then), keep_unread_s (nil: no inbox or webhook). `ending`: status, rq_status,
 -- rq_value, rq_error, keep_prompt, settled, and plain (its events are all in the result: it was queued, delivered once
--- and ended).
+-- and ended), job_counts (see metrics.lua; nil: they are not known).
 local function finish(id, queue, job, ending, result, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
+  if ending.job_counts then metrics.add_jobs(ending.job_counts, now) else metrics.add_job_end(id, queue, ending.status, now) end
   local promised_s = math.ceil(((job.promised_until or 0) - now) / 1000)
   local keep_s = math.max(tonumber(job.keep) or DAY_MS / 1000, tonumber(job.keep_unread_s) or 0, promised_s)
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
