@@ -151,13 +151,12 @@ async def fetch_statistics(link: RedisConnection, period: str) -> list[JobStatis
     """The statistics of a day (`2026-11-21`) or of a month (`2026-11`), in UTC; two round trips. Empty: no job ended in
     it, or it is not kept any more. Raises `ValueError` for another text."""
     begins, ends, later = _borders(period)
-    time, since, *kept = await asyncio.gather(
-        link.command("TIME"),
+    since, *kept = await asyncio.gather(
         link.command("HGET", keys.JOB_COUNTS, "since"),
         *(link.command("EXISTS", keys.JOB_COUNTS_AT + name) for name in later),
     )
-    started, now = read_moment(since), int(time[0])
-    if not started or started >= ends.timestamp() or begins.timestamp() > now:
+    started = read_moment(since)
+    if not started or started >= ends.timestamp():
         return []
     copies = [name for name, exists in zip(later, kept, strict=True) if exists]
     # No copy of a period: nothing was counted in it, so that the next copy is the same.
@@ -172,11 +171,14 @@ async def fetch_statistics(link: RedisConnection, period: str) -> list[JobStatis
 
 def _borders(period: str) -> tuple[datetime, datetime, list[str]]:
     """The begin and the end of a period, and the names of all copies from its begin on that may be kept."""
-    if len(period) == len("2026-11"):
-        first = date.fromisoformat(f"{period}-01")
+    is_month = len(period) == len("2026-11")
+    try:
+        first = date.fromisoformat(f"{period}-01" if is_month else period)
+    except ValueError:
+        raise ValueError(f"{period!r} is no day such as 2026-11-21 and no month such as 2026-11") from None
+    if is_month:
         months = [_month_after(first, n) for n in range(15)]
         return _midnight(first), _midnight(months[1]), [f"{month:%Y-%m}" for month in months]
-    first = date.fromisoformat(period)
     days = [first + timedelta(days=n) for n in range(42)]
     return _midnight(first), _midnight(days[1]), [day.isoformat() for day in days]
 

@@ -23,22 +23,20 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal
+from openfall.workers.execution.model_call import CallResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedCall:
-    """A call that has ended. `answer` is the backend's outcome; `outcome` is the one after the checks, which may refuse
-    the answer. Times are epoch seconds on the server's clock. `progressed_after`: the last progress, in seconds since
-    the start; 0: there was none. `first_token_after`: the first piece of the answer; None: it was not streamed."""
+    """A call that has ended. `called` has the outcome of the backend, `outcome` that after the checks. Times are epoch
+    seconds on the server's clock."""
 
     model: str
     why: str
-    answer: Outcome
+    called: CallResult
     outcome: Outcome
     started_at: float
     ended_at: float
-    progressed_after: float = 0.0
-    first_token_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,10 @@ class CallReporter:
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
             is_slow=is_slow(attempt.error),
-            usage=finished.answer.usage,
-            savings=self._savings(job, attempt, finished.answer.usage),
+            usage=finished.called.answer.usage,
+            savings=self._savings(job, attempt, finished.called.answer.usage),
             unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
-            first_token_seconds=finished.first_token_after,
+            first_token_seconds=finished.called.first_token_after,
         )
 
     def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
@@ -86,7 +84,11 @@ class CallReporter:
         return call_savings(self.catalog, job.as_configured, called, usage, attempt.cost_nusd)
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:
-        outcome, answer, prices = finished.outcome, finished.answer, self.catalog.models[finished.model].usd_per_mtok
+        outcome, answer, prices = (
+            finished.outcome,
+            finished.called.answer,
+            self.catalog.models[finished.model].usd_per_mtok,
+        )
         failure = outcome if isinstance(outcome, Failure) else None
         error = failure.error_class if failure else None
         return Attempt(
@@ -108,6 +110,6 @@ class CallReporter:
 
 def _progressed_at(finished: FinishedCall) -> float:
     """The moment of the last progress of a call that failed. Nothing depends on that of an answer."""
-    if finished.progressed_after <= 0 or isinstance(finished.outcome, Completion):
+    if finished.called.progressed_after <= 0 or isinstance(finished.outcome, Completion):
         return 0.0
-    return round(finished.started_at + finished.progressed_after, 3)
+    return round(finished.started_at + finished.called.progressed_after, 3)

@@ -117,12 +117,10 @@ class JobExecutor:
         finished = FinishedCall(
             model=step.model,
             why=step.why,
-            answer=called.answer,
+            called=called,
             outcome=outcome,
             started_at=progress.now,
             ended_at=clock(),
-            progressed_after=called.progressed_after,
-            first_token_after=called.first_token_after,
         )
         report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
