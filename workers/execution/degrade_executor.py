@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import answer_with
+from openfall.router_core.deciding.decide import Done
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.degrading.degrade import (
     DegradeAction,
@@ -28,7 +29,7 @@ from openfall.router_core.jobs.envelope import (
     unpack_job,
 )
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery, FallInfo
@@ -92,15 +93,11 @@ class DegradeExecutor:
         if isinstance(action, StandIn):
             fields = {"job": job.id, "role": job.role, "why": action.why}
             log.info("%s", describe_step(self.catalog, action), extra=fields)
-        done = answer_with(refusal, attempts)
+        packed, done = self._pack_record(record), answer_with(refusal, attempts)
         if done is not None and isinstance(action, Degraded) and isinstance(action.outcome, Failure):
-            return DeliveryOutcome(
-                next_step=final_result(job, self.catalog, attempts, done, now),
-                fall_record=self._pack_record(record),
-                substitution=get_substitution(job, self.catalog, attempts, done),
-            )
-        return self._build_outcome(job, context, action, self._pack_record(record), now)
-        outcome = self._build_outcome(job, context, action, self._pack_record(record), now)
+            outcome = self._answer_with_refusal(job, attempts, done, packed, now)
+        else:
+            outcome = self._build_outcome(job, context, action, packed, now)
         return outcome.counted(job, delivery.model, fall.reason)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
@@ -124,6 +121,15 @@ class DegradeExecutor:
             case Degraded():
                 result = degraded_result(job, context.attempts, action, now)
                 return DeliveryOutcome(next_step=result, fall_record=record)
+
+    def _answer_with_refusal(
+        self, job: CompletionJob, attempts: tuple[Attempt, ...], done: Done, record: bytes, now: float
+    ) -> DeliveryOutcome:
+        return DeliveryOutcome(
+            next_step=final_result(job, self.catalog, attempts, done, now),
+            fall_record=record,
+            substitution=get_substitution(job, self.catalog, attempts, done),
+        )
 
     async def _last_answer(self, job: CompletionJob) -> Completion | None:
         if Remedy.LAST_ANSWER not in allowed_remedies(job, self.catalog):
