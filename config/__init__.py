@@ -3,6 +3,8 @@
 from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
+from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
+from openfall.config.manifest_sections import EMBEDDED_COMMAND, ProfileSection
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import (
@@ -15,6 +17,7 @@ from openfall.config.settings import (
 )
 
 __all__ = [
+    "EMBEDDED_COMMAND",
     "ENVIRONMENT",
     "ENV_EXAMPLE",
     "ConfigError",
@@ -22,13 +25,17 @@ __all__ = [
     "EngineSettings",
     "LoadedConfig",
     "LogFormat",
+    "Manifest",
     "NoRedis",
+    "ProfileSection",
     "Settings",
     "Stamp",
     "check",
     "dump",
     "in_force",
     "load",
+    "load_manifest",
+    "manifest_schema",
     "redact_key",
     "redact_value",
     "redis_server",

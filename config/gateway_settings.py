@@ -42,8 +42,8 @@ def _read_names(node: Node) -> dict[str, str]:
     return {pattern: name for pattern, name in names.items() if name is not None}
 
 
-_address: FieldType[str] = FieldType(_read_address, pattern_shape(r":\d{1,5}$|\$\{"))
-_addresses: FieldType[tuple[str, ...]] = list_of(_address)
+address: FieldType[str] = FieldType(_read_address, pattern_shape(r":\d{1,5}$|\$\{"))
+_addresses: FieldType[tuple[str, ...]] = list_of(address)
 _origins: FieldType[tuple[str, ...]] = list_of(FieldType(_read_origin, pattern_shape(rf"^({_ORIGIN.pattern})$|\$\{{")))
 _names: FieldType[dict[str, str]] = FieldType(
     _read_names, {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}}, dict

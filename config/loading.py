@@ -83,14 +83,14 @@ def load(
     source = locate(path, process, cwd)
     base = base_of(source, cwd)
     before = stamp(source, cwd)
-    env_file = _env_file(base, process, cwd)
+    env_file = env_file_of(base, process, cwd)
     environ = env_file.over(process)
     if source == DEMO and path is None and not process.get(VARIABLE) and from_environment.is_complete(environ):
         source = ENVIRONMENT
         before = stamp(source, cwd)
     file = source if source == ENVIRONMENT else shorten(source, cwd)
     document = Document(file, environ, base, env_file.positions(process))
-    text = _generate(document) if source == ENVIRONMENT else _read(document, source)
+    text = _generate(document) if source == ENVIRONMENT else read_source(document, source)
     top = parse(document, text) if text is not None else None
     parts = read_file(top, source) if top is not None else None
     if parts is None or document.problems:
@@ -136,7 +136,7 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
     """The environment variables in the value at a dotted path (`backends.anthropic.api_key`) of a file."""
     process = os.environ if environ is None else environ
     try:
-        environ = _env_file(Path.cwd(), process, Path.cwd()).over(process) if source == ENVIRONMENT else process
+        environ = env_file_of(Path.cwd(), process, Path.cwd()).over(process) if source == ENVIRONMENT else process
         text = from_environment.generate(environ) if source == ENVIRONMENT else source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ()
@@ -147,7 +147,7 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
     return variables_in(node.raw.value)
 
 
-def _env_file(base: Path, process: Mapping[str, str], cwd: Path) -> EnvFile:
+def env_file_of(base: Path, process: Mapping[str, str], cwd: Path) -> EnvFile:
     """The `.env` file in a directory. Raises `ConfigError` with its problems: any other may follow from them."""
     document = Document(shorten(base / FILE_NAME, cwd), process)
     env_file = read_env_file(base / FILE_NAME, document)
@@ -181,7 +181,8 @@ def _generate(document: Document) -> str | None:
     return None
 
 
-def _read(document: Document, source: Path) -> str | None:
+def read_source(document: Document, source: Path) -> str | None:
+    """The text of a file; None, and a problem, if it cannot be read."""
     try:
         return source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

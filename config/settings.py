@@ -37,13 +37,13 @@ def _read_model(node: Node) -> str | None:
     return None
 
 
-_engine_model: FieldType[str] = FieldType(_read_model, {"type": "string"}, escape)
+engine_model: FieldType[str] = FieldType(_read_model, {"type": "string"}, escape)
 
 
 class EngineSettings(CatalogEntry):
     """How an embedded engine runs."""
 
-    model: Annotated[str, _engine_model] = Field(
+    model: Annotated[str, engine_model] = Field(
         SHIPPED_MODELS[0],
         description="`smollm2`, which is shipped, or the path of a GGUF file, from this file's directory.",
     )

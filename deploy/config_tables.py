@@ -1,4 +1,4 @@
-"""Writes the tables of keys in docs/configuration.md from the configuration's JSON Schema.
+"""Writes the tables of keys in docs/configuration.md and docs/sidecar.md from the JSON Schemas of their files.
 
     python deploy/config_tables.py
 
@@ -14,7 +14,8 @@ from typing import Any
 
 from openfall import config
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = (DOCS / "configuration.md", DOCS / "sidecar.md")
 _TABLE = re.compile(r"(<!-- (keys|defaults) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TOP_LEVEL = ("redis", "data", "default")
 """Keys beside the sections: they share one table."""
@@ -22,7 +23,9 @@ _TOP_LEVEL = ("redis", "data", "default")
 
 def generate(page: str) -> str:
     """The page with the tables of the present keys."""
-    sections = config.schema()["properties"]
+    manifest = config.manifest_schema()
+    profiles = manifest["properties"].pop("profiles")
+    sections = {**config.schema()["properties"], "manifest": manifest, "profiles": profiles}
 
     def table(match: re.Match[str]) -> str:
         rows = _defaults(sections[match[3]]) if match[2] == "defaults" else _keys(sections, match[3])
@@ -83,4 +86,5 @@ def _shown(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(generate(PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(generate(page.read_text("utf-8")), "utf-8")

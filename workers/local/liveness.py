@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _TIMEOUT_S = 2.0
 """For a response on loopback. A running server responds in milliseconds."""
+
+_POLL_INTERVAL_S = 0.1
 
 _MAX_RESPONSE_BYTES = 1 << 20
 
@@ -85,6 +88,14 @@ def port_taken(port: int, host: str = "127.0.0.1") -> bool:
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
+
+
+async def port_released(port: int, timeout_s: float) -> bool:
+    """Whether no process listens on that port, within the time."""
+    deadline = time.monotonic() + timeout_s
+    while (taken := port_taken(port)) and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(_POLL_INTERVAL_S)
+    return not taken
 
 
 def describe_port_holder(port: int) -> str:

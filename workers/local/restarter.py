@@ -11,8 +11,6 @@ from openfall.workers.local.errors import LocalError
 from openfall.workers.local.services import Report, Service, Started
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
-_CRASH_WINDOW_S = 60.0
-"""An older end no longer counts, neither for the pause nor for the number of crashes."""
 
 
 class Restarter:
@@ -82,14 +80,14 @@ class Restarter:
 
     def _crashed_too_often(self, reason: str) -> bool:
         """Count one more end. Report and give up if there were too many within the window."""
-        now = time.monotonic()
+        now, window = time.monotonic(), self.service.crash_window_s
         self._ends.append(now)
-        while self._ends[0] < now - _CRASH_WINDOW_S:
+        while self._ends[0] < now - window:
             self._ends.popleft()
         if self.service.crashes is None or len(self._ends) <= self.service.crashes:
             return False
         self.code = 1
-        self._emit("gave_up", error=f"{len(self._ends)} crashes within {_CRASH_WINDOW_S:.0f} s; the last: {reason}")
+        self._emit("gave_up", error=f"{len(self._ends)} crashes within {window:.0f} s; the last: {reason}")
         return True
 
     def _pause(self) -> float:

@@ -21,6 +21,7 @@ Report = Callable[[dict[str, Any]], None]
 
 _USAGE_ERROR = 2
 _MAX_CRASHES = 3
+CRASH_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +52,16 @@ class Started:
 class Service(Protocol):
     """A service that a restarter keeps running.
 
-    After an exit status in `final` it is not started again. `crashes` is the number of ends within a minute after which
-    the restarter still starts it (None: any number). `optional`: the others run without it, if it cannot start.
+    After an exit status in `final` it is not started again. `crashes` is the number of ends within `crash_window_s`
+    after which the restarter still starts it (None: any number). An older end does not count, for the pause neither.
+    `optional`: the others run without it, if it cannot start.
     """
 
     what: str
     notice: str
     final: frozenset[int]
     crashes: int | None
+    crash_window_s: float
     optional: bool
 
     async def start(self, report: Report) -> Started:
@@ -78,6 +81,7 @@ class ValkeyService:
     optional = False
     final = frozenset[int]()
     crashes: int | None = None
+    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, data: Path, environment: dict[str, str], first_rewrite_s: float = FIRST_REWRITE_S) -> None:
         self.data, self.environment, self.first_rewrite_s = data, environment, first_rewrite_s
@@ -111,6 +115,7 @@ class EngineService:
     optional = False
     final = frozenset[int]()
     crashes: int | None = _MAX_CRASHES
+    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, spec: EngineSpec, data: Path) -> None:
         self.spec, self.data = spec, data
@@ -135,6 +140,7 @@ class WorkerService:
     notice = ""
     final = frozenset({0, _USAGE_ERROR})
     crashes: int | None = None
+    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, spec: WorkerSpec, number: int, data: Path, environment: Mapping[str, str], grace: float) -> None:
         self.spec, self.environment, self.grace = spec, environment, grace

@@ -5,7 +5,7 @@ from typing import Any
 
 from openfall.workers.local.child import spawn
 from openfall.workers.local.restarter import Restarter
-from openfall.workers.local.services import Report, Started
+from openfall.workers.local.services import CRASH_WINDOW_S, Report, Started
 
 
 class Crashing:
@@ -13,6 +13,7 @@ class Crashing:
 
     what, notice, final = "engine-demo", "", frozenset[int]()
     crashes: int | None = 3
+    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, log: Path) -> None:
         self.log = log
