@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -15,14 +14,13 @@ from pathlib import Path
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal. The exit code: 0; 1 a file or a process; 2 the manifest or the address."""
     from openfall import config
-    from openfall.router_core.printable import escape_controls
     from openfall.workers.local.errors import LocalError
-    from openfall.workers.log_output import configure_logging
+    from openfall.workers.log_output import configure_logging, report_end
     from openfall.workers.sidecar.sidecar_process import CannotServe, serve
 
     options = _parser().parse_args(argv)
     os.umask(0o077)
-    configure_logging(logging.WARNING if options.quiet else logging.INFO, sys.stderr.fileno())
+    configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
     try:
         manifest = config.load_manifest(options.manifest)
         if options.check:
@@ -30,16 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         asyncio.run(serve(manifest, _announce if options.announce else lambda: None))
     except (config.ConfigError, CannotServe, LocalError, OSError) as error:
-        print(escape_controls(f"openfall: {error}"), file=sys.stderr)  # noqa: T201 - the one line for the user
-        return 2 if isinstance(error, config.ConfigError | CannotServe) else 1
+        return report_end(error, 2 if isinstance(error, config.ConfigError | CannotServe) else 1)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from openfall.workers.log_output import add_log_options
+
     parser = argparse.ArgumentParser(prog="openfall sidecar", allow_abbrev=False)
     parser.add_argument("--manifest", type=Path, help="a manifest.yaml")
     parser.add_argument("--check", action="store_true", help="check the manifest, and start nothing")
-    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    add_log_options(parser)
     parser.add_argument("--announce", action="store_true", help='write {"event": "ready"} when ready')
     return parser
 
