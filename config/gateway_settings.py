@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -72,6 +73,14 @@ def _read_path(node: Node) -> str | None:
 _paths: FieldType[tuple[str, ...]] = list_of(FieldType(_read_path, pattern_shape(rf"^({_PATH.pattern})$|\$\{{")))
 
 
+class PageKind(StrEnum):
+    """What the operator's page is for."""
+
+    ACT = "act"
+    READ = "read"
+    NONE = "none"
+
+
 class PassthroughSection(CatalogEntry):
     """Requests that reach a backend as they are, beside the queue."""
 
@@ -120,5 +129,10 @@ class GatewaySection(CatalogEntry):
         None,
         description="`{backend, paths}`: requests to these paths reach this backend as they are. They do not wait in "
         "the queue, use no slot and have no fallback. Without it: none.",
+    )
+    page: PageKind = Field(
+        PageKind.ACT,
+        description="The operator's page at `/`. `act`: a visitor who may act can; `read`: for reading only; "
+        "`none`: no page.",
     )
     processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share its addresses.")

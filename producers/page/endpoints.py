@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from openfall.producers.gateway.error_table import Refusal, refusal_of_error
+from openfall.config.gateway_settings import PageKind
+from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.page import acting
 from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.live_page import LivePage
-from openfall.producers.page.rendering import render
+from openfall.producers.page.people import for_people, html_page
 from openfall.producers.page.section import Section
 from openfall.producers.page.snapshot_reader import SnapshotReader
-from openfall.producers.page.static_files import STATIC, static_response
-from openfall.producers.page.visitor import Visitor, visitor_of
+from openfall.producers.page.static_files import static_response
+from openfall.producers.page.visitor import SignInNeeded, Visitor, may_still_read, visitor_of
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-
-
-class Link(NamedTuple):
-    path: str
-    label: str
-
-
-LINKS: tuple[Link, ...] = (Link("/", "Now"), Link("/docs", "API"))
-"""The pages that the head of each page names."""
-
-PageHandler = Callable[[Exchange, Visitor], Awaitable[Response]]
 
 
 def live_page(exchange: Exchange) -> LivePage:
@@ -50,32 +29,6 @@ def live_page(exchange: Exchange) -> LivePage:
         link = gateway.client.store.connection
         gateway.live_page = LivePage(SnapshotReader(link, gateway.config.catalog), SECTIONS, gateway.stopping)
     return gateway.live_page
-
-
-def for_people(handler: PageHandler) -> Callable[[Exchange], Awaitable[Response]]:
-    """A handler that knows its visitor, and whose errors are pages."""
-
-    async def handle(exchange: Exchange) -> Response:
-        try:
-            return await handler(exchange, visitor_of(exchange))
-        except Exception as error:
-            refusal = refusal_of_error(error)
-            if refusal is None:
-                raise
-            status = refusal.status(exchange.surface)
-            return html_page(
-                exchange, None, "message.html", status, title="That is not possible", lines=[refusal.message]
-            )
-
-    return handle
-
-
-def html_page(
-    exchange: Exchange, visitor: Visitor | None, template: str, status: int = 200, **values: Any
-) -> HTMLResponse:
-    """A whole page from a template."""
-    html = render(template, visitor=visitor, links=LINKS, path=exchange.path.path, static=STATIC, **values)
-    return HTMLResponse(html, status, HEADERS)
 
 
 async def show_sections(exchange: Exchange, visitor: Visitor, sections: Sequence[Section], title: str) -> Response:
@@ -103,16 +56,21 @@ _front_page = for_people(_show_front_page)
 
 async def root(exchange: Exchange) -> Response:
     """The page for a browser; for any other program what an Ollama says."""
-    if "text/html" in exchange.request.headers.get("accept", ""):
+    if exchange.gateway.settings.page is not PageKind.NONE and "text/html" in exchange.request.headers.get(
+        "accept", ""
+    ):
         return await _front_page(exchange)
     return PlainTextResponse("Ollama is running")
 
 
 async def live_sections(exchange: Exchange) -> Response:
     """Stream the sections of a page whenever they change."""
-    visitor_of(exchange)
+    try:
+        visitor = await visitor_of(exchange)
+    except SignInNeeded:
+        raise Refusal("no_key", "sign in at the page first") from None
     names, versions = _wanted(exchange)
-    events = live_page(exchange).events(names, versions)
+    events = live_page(exchange).events(names, versions, lambda: may_still_read(exchange, visitor))
     return StreamingResponse(events, headers=STREAM_HEADERS, media_type="text/event-stream")
 
 
@@ -132,8 +90,9 @@ async def static_file(exchange: Exchange) -> Response:
     return static_response(exchange.request.path_params["name"])
 
 
+_HTML = "text/html"
 ENDPOINTS = (
-    Endpoint("GET", "/", root, "The page; for a program what an Ollama says.", public=True, media_type="text/html"),
+    Endpoint("GET", "/", root, "The page; for a program what an Ollama says.", public=True, media_type=_HTML),
     Endpoint(
         "GET",
         "/page/live",
@@ -144,6 +103,11 @@ ENDPOINTS = (
         query={"sections": TEXT, "versions": TEXT},
         media_type="text/event-stream",
     ),
+    Endpoint("GET", "/page/ask/{action}", acting.ask, "The question before an action.", public=True, media_type=_HTML),
+    Endpoint("POST", "/page/act/{action}", acting.act, "Act, as a person at the page.", public=True, media_type=_HTML),
+    Endpoint("GET", "/page/sign-in", acting.show_sign_in, "Ask for a key.", public=True, media_type=_HTML),
+    Endpoint("POST", "/page/sign-in", acting.sign_in, "Open a session for a key.", public=True, media_type=_HTML),
+    Endpoint("POST", "/page/sign-out", acting.sign_out, "End a session.", public=True, media_type=_HTML),
     Endpoint(
         "GET", "/page/static/{name}", static_file, "Return a file of the page.", public=True, media_type="text/css"
     ),

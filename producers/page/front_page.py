@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openfall.producers.page.section import Section
 from openfall.producers.page.sections import (
+    audit_section,
     breaker_section,
     health_section,
     local_only_section,
@@ -19,4 +20,5 @@ SECTIONS: tuple[Section, ...] = (
     Section("open-fall", open_fall_section.context),
     Section("workers", worker_section.context),
     Section("switch", local_only_section.context, wide=False),
+    Section("audit", audit_section.context, wide=False),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from openfall.config import NoRedis
+from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render, render_section, without_ages
 from openfall.producers.page.section import Section
@@ -49,7 +50,7 @@ class LivePage:
         self._reader, self._stopping = reader, stopping
         self._sections = {section.name: section for section in sections}
         self._snapshot: PageSnapshot | None = None
-        self._read_at = float("-inf")
+        self._rendered_at: dict[str, float] = {}
         self._fragments: dict[str, Fragment] = {}
         self._viewers: dict[object, frozenset[str]] = {}
         self._changed = asyncio.Event()
@@ -65,25 +66,30 @@ class LivePage:
         """The sections, not older than a second."""
         wanted = frozenset(names)
         async with self._reading:
-            if time.monotonic() - self._read_at > INTERVAL_SECONDS or not wanted <= set(self._fragments):
+            fresh_from = time.monotonic() - INTERVAL_SECONDS
+            if self._snapshot is None or any(self._rendered_at.get(name, 0) < fresh_from for name in wanted):
                 await self._renew(wanted)
         return [self._fragments[name] for name in names]
 
     async def snapshot(self) -> PageSnapshot:
-        """The fleet, not older than a second."""
+        """The fleet as the sections show it."""
         await self.fragments(())
         assert self._snapshot is not None
         return self._snapshot
 
-    async def events(self, names: Sequence[str], versions: Mapping[str, int]) -> AsyncIterator[bytes]:
-        """What an open page is sent: each of its sections whenever it changes. `versions`: those that it shows."""
+    async def events(
+        self, names: Sequence[str], versions: Mapping[str, int], may_go_on: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
+        """What an open page is sent: each of its sections whenever it changes. `versions`: those that it shows.
+
+        It ends once its visitor may not go on."""
         shown, viewer = dict(versions), object()
         self._viewers[viewer] = frozenset(names)
         try:
             if self._task is None:
                 self._task = asyncio.create_task(self._keep_reading(), name="page-reader")
             yield b"retry: 2000\n\n"
-            while not self._stopping.is_set():
+            while may_go_on() and not self._stopping.is_set():
                 changed = self._changed
                 for fragment in await self.fragments(names):
                     if shown.get(fragment.name) != fragment.version:
@@ -97,6 +103,15 @@ class LivePage:
         finally:
             del self._viewers[viewer]
 
+    async def refresh(self) -> None:
+        """Read the fleet now, and let open pages know what has changed."""
+        async with self._reading:
+            before = dict(self._fragments)
+            self._rendered_at.clear()
+            await self._renew(frozenset().union(*self._viewers.values()))
+        if any(before.get(name) != fragment for name, fragment in self._fragments.items()):
+            self._announce()
+
     async def close(self) -> None:
         await cancel_all(self._task)
 
@@ -104,12 +119,7 @@ class LivePage:
         """Read once a second, until no page is open."""
         while self._viewers:
             started = time.monotonic()
-            wanted = frozenset().union(*self._viewers.values())
-            async with self._reading:
-                before = dict(self._fragments)
-                await self._renew(wanted)
-            if any(before.get(name) != fragment for name, fragment in self._fragments.items()):
-                self._announce()
+            await self.refresh()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.1, INTERVAL_SECONDS - (time.monotonic() - started))):
                     await self._stopping.wait()
@@ -124,10 +134,10 @@ class LivePage:
 
     async def _renew(self, names: frozenset[str]) -> None:
         self._snapshot = await self._read(names)
-        self._read_at = time.monotonic()
+        self._rendered_at |= dict.fromkeys(names, time.monotonic())
         for name in names:
             try:
-                html = render_section(self._sections[name], self._snapshot)
+                html = render_section(self._sections[name], self._snapshot, ACTIONS)
             except Exception:
                 log.exception("the section %s of the page cannot be shown", name)
                 html = render("broken_section.html", name=name)

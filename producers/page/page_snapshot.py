@@ -8,6 +8,7 @@ from typing import Any
 
 from openfall.producers.outage import Away
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.fleet_status import FleetStatus
 from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
@@ -36,6 +37,7 @@ class PageSnapshot:
     incidents: tuple[Incident, ...] = ()
     local_only: str | None = None
     dead_letters: int = 0
+    audit: tuple[AuditEntry, ...] = ()
     redis_away_since: float | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
 

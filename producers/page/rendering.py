@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,9 @@ def render(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def render_section(section: Section, snapshot: PageSnapshot) -> str:
-    return render(section.template, now=snapshot.now, **section.context(snapshot))
+def render_section(section: Section, snapshot: PageSnapshot, actions: Mapping[str, Any]) -> str:
+    """`actions`: what may be pressed, by name."""
+    return render(section.template, now=snapshot.now, actions=actions, **section.context(snapshot))
 
 
 def without_ages(html: str) -> str:

@@ -11,6 +11,7 @@ from openfall.producers.outage import list_away, list_unhealthy
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import local_only, remembered_health
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
@@ -21,6 +22,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 MAX_HELD = 25
 """Held jobs that the page shows: those held longest."""
+MAX_AUDIT = 12
+"""Lines of the audit log that the page shows."""
 MAX_FALLS = 200
 """Records of falls in which what was tried for them is looked up."""
 
@@ -42,7 +45,11 @@ class SnapshotReader:
     async def read(self, sources: Iterable[Source] = ()) -> PageSnapshot:
         """The fleet now. Raises `StoreError`."""
         link = self.link
-        (status, breakers, checks, switch), (held, held_jobs, falls, incidents), dead_letters = await asyncio.gather(
+        (
+            (status, breakers, checks, switch),
+            (held, held_jobs, falls, incidents),
+            (dead_letters, audit),
+        ) = await asyncio.gather(
             asyncio.gather(fetch_status(link), list_breakers(link), remembered_health(link), local_only(link)),
             asyncio.gather(
                 fetch_held_summary(link, MAX_HELD),
@@ -50,7 +57,7 @@ class SnapshotReader:
                 recent_falls(link, MAX_FALLS),
                 open_incidents(link),
             ),
-            count_dead_letters(link),
+            asyncio.gather(count_dead_letters(link), read_entries(link, MAX_AUDIT)),
         )
         away = list(list_away(breakers, self.catalog))
         named = {(item.model, item.backends) for item in away}
@@ -68,6 +75,7 @@ class SnapshotReader:
             incidents=incidents,
             local_only=switch or ("set in the configuration" if self.catalog.local_only else None),
             dead_letters=dead_letters,
+            audit=tuple(audit),
         )
         return replace(snapshot, sources=await self._read_sources(sources, status.now))
 

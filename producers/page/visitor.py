@@ -1,36 +1,109 @@
-"""Who looks at the page, and whether they may act."""
+"""Who looks at the page, whether they may act, and whether a request is really theirs."""
 
 from __future__ import annotations
 
+import hmac
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from starlette.responses import Response
+
+from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.access import is_loopback
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
+from openfall.router_core.state.client_keys import PageRight, digest_of
+from openfall.router_core.state.page_sessions import SESSION_SECONDS, session_key
+
+COOKIE = "openfall_session"
+LOCAL_NAME = "local"
+"""In the audit log: who sits at the machine of a door without keys."""
+_HANDED_ON = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""Headers of a proxy: the caller behind it is somewhere else."""
+
+
+class SignInNeeded(Exception):
+    """The page is only for those who sign in with a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A person at the page. `name` stands in the audit log."""
+    """A person at the page. `name` stands in the audit log: that of their key. `cookie` is the secret of their session;
+    of a visitor without a sign-in it only ties forms to the browser. `key_digest`: empty without a sign-in."""
 
     name: str
-    may_act: bool
+    right: PageRight
+    cookie: str
+    is_new: bool = False
+    key_digest: str = ""
+
+    @property
+    def may_act(self) -> bool:
+        return self.right is PageRight.ACT
+
+    @property
+    def is_signed_in(self) -> bool:
+        return bool(self.key_digest)
+
+    @property
+    def token(self) -> str:
+        """What each form must send back: another site cannot know it."""
+        return digest_of(f"form:{self.cookie}")
 
 
-def visitor_of(exchange: Exchange) -> Visitor:
-    """Who sent a request. Raises `Refusal`."""
-    if not exchange.gateway.keys and is_local(exchange):
-        return Visitor("local", may_act=False)
-    raise Refusal("not_allowed", "the page is for this machine only")
+async def visitor_of(exchange: Exchange) -> Visitor:
+    """Who sent a request. Raises `SignInNeeded`, `Refusal`, `StoreError`."""
+    gateway, cookie = exchange.gateway, exchange.request.cookies.get(COOKIE, "")
+    if gateway.settings.page is PageKind.NONE:
+        raise Refusal("unknown_url", "this door has no page: `gateway: {page: ...}` is none")
+    if not gateway.keys and is_local(exchange):
+        return Visitor(LOCAL_NAME, _limited(exchange, PageRight.ACT), cookie or secrets.token_urlsafe(32), not cookie)
+    key = await session_key(gateway.client.store.connection, cookie, gateway.keys) if cookie else None
+    if key is None or key.page_right is None:
+        raise SignInNeeded
+    return Visitor(key.name, _limited(exchange, key.page_right), cookie, key_digest=key.digest)
+
+
+def _limited(exchange: Exchange, right: PageRight) -> PageRight:
+    return PageRight.READ if exchange.gateway.settings.page is PageKind.READ else right
+
+
+def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
+    """Whether an open page of a visitor may go on: their key was not revoked, and no key was created since."""
+    keys = exchange.gateway.keys
+    return visitor.key_digest in keys.by_digest if visitor.is_signed_in else not keys
 
 
 def is_local(exchange: Exchange) -> bool:
     """Whether a request is of this machine, and was not handed on by a proxy."""
     request = exchange.request
-    handed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
     client = request.client.host if request.client is not None else ""
     return (
-        not handed_on
+        not any(name in request.headers for name in _HANDED_ON)
         and is_loopback(f"[{client}]" if ":" in client else client)
         and is_loopback(request.headers.get("host", ""))
     )
+
+
+def check_origin(exchange: Exchange) -> None:
+    """Raises `Refusal` for a form of another site. Browsers name the origin of each form."""
+    headers = exchange.request.headers
+    origin, host = headers.get("origin"), headers.get("host", "")
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    if foreign or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise Refusal("not_allowed", "this form is of another site")
+
+
+def check_form(exchange: Exchange, visitor: Visitor, form: Mapping[str, str]) -> None:
+    """Raises `Refusal` unless a form is one of this page, shown to this visitor."""
+    check_origin(exchange)
+    if not hmac.compare_digest(form.get("token", "").encode(), visitor.token.encode()):
+        raise Refusal("not_allowed", "this form is out of date: reload the page, and press again")
+
+
+def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:
+    """Give a browser its session. Scripts cannot read it, and other sites cannot send it."""
+    secure = exchange.request.url.scheme == "https"
+    response.set_cookie(COOKIE, cookie, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)

@@ -114,7 +114,7 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, no
     others = f" and {len(late) - 1} more" if len(late) > 1 else ""
     oldest = worst.oldest_seconds or 0.0
     health = FleetHealth.FAILING if urgency is Urgency.INTERACTIVE and oldest > 2 * target else FleetHealth.IMPAIRED
-    text = f"{urgency.capitalize()} jobs start late: {worst.name}{others} should start within {format_age(target)}"
+    text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
     return Cause(text=text, health=health, since=now - oldest, section="queues")
 
 

@@ -91,6 +91,40 @@ function disconnect() {
   source = null;
 }
 
+const notice = document.getElementById('notice');
+let noticeTimer = 0;
+
+function announce(text, isProblem) {
+  notice.className = isProblem ? 'notice problem' : 'notice';
+  notice.textContent = text;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { notice.textContent = ''; }, isProblem ? 15000 : 6000);
+}
+
+// Acts without leaving the page. What it has changed comes with the next renewal.
+async function act(event) {
+  const button = event.submitter;
+  if (!button || !button.matches('[data-act]') || !live) return;
+  event.preventDefault();
+  button.disabled = true;
+  try {
+    const answer = await fetch(button.formAction, {
+      method: 'POST',
+      headers: { accept: 'application/json' },
+      body: new URLSearchParams(new FormData(event.target, button)),
+    });
+    announce((await answer.json()).message, !answer.ok);
+  } catch {
+    announce('The door does not answer.', true);
+  }
+  button.disabled = false;
+  button.focus({ preventScroll: true });
+}
+
+const form = document.getElementById('act');
+if (form) form.addEventListener('submit', act);
+if (notice.textContent) announce(notice.textContent, false);
+
 if (live) {
   clockOffset = Number(document.body.dataset.now) - Date.now() / 1000;
   document.addEventListener('visibilitychange', () => {

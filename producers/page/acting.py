@@ -1,0 +1,118 @@
+"""The endpoints that act, and those of signing in and out. None of them is a GET."""
+
+from __future__ import annotations
+
+import secrets
+
+from starlette.responses import RedirectResponse, Response
+
+from openfall.config.gateway_settings import PageKind
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.operations.operator import Operator
+from openfall.producers.page.page_actions import ACTIONS, PageAction
+from openfall.producers.page.people import (
+    HEADERS,
+    SIGN_IN,
+    back_with_notice,
+    for_people,
+    html_page,
+    own_path,
+    read_form,
+    wants_json,
+)
+from openfall.producers.page.visitor import COOKIE, Visitor, check_form, check_origin, set_cookie
+from openfall.router_core.state.client_keys import fetch_keys
+from openfall.router_core.state.page_sessions import end_session, open_session
+
+
+def _action(exchange: Exchange) -> PageAction:
+    name = exchange.request.path_params["action"]
+    if name not in ACTIONS:
+        raise Refusal("unknown_url", f"the page has no action {name}")
+    return ACTIONS[name]
+
+
+def _check_right(exchange: Exchange, visitor: Visitor) -> None:
+    if visitor.may_act:
+        return
+    if exchange.gateway.settings.page is PageKind.READ:
+        raise Refusal("not_allowed", "this page is for reading only: `gateway: {page: act}` changes that")
+    raise Refusal("not_allowed", f"the key {visitor.name} may read this page, and not act")
+
+
+async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
+    """Show the question before an action."""
+    action = _action(exchange)
+    _check_right(exchange, visitor)
+    query = exchange.request.query_params
+    subject = query.get("subject", "")
+    return html_page(
+        exchange,
+        visitor,
+        "ask.html",
+        name=exchange.request.path_params["action"],
+        action=action,
+        subject=subject,
+        question=(action.question or f"{action.label} {{subject}}?").replace("{subject}", subject),
+        back=own_path(query.get("back", "/")),
+    )
+
+
+async def _act(exchange: Exchange, visitor: Visitor) -> Response:
+    """Act, and say what happened."""
+    form = await read_form(exchange)
+    check_form(exchange, visitor, form)
+    action = _action(exchange)
+    _check_right(exchange, visitor)
+    done = await action.run(Operator(exchange.gateway.client, visitor.name, "page"), form)
+    if (live := exchange.gateway.live_page) is not None:
+        await live.refresh()
+    if wants_json(exchange):
+        return json_response({"message": done})
+    return back_with_notice(exchange, form.get("back", "/"), done)
+
+
+async def show_sign_in(exchange: Exchange) -> Response:
+    """Ask for a key."""
+    return _sign_in_page(exchange, 200, "")
+
+
+def _sign_in_page(exchange: Exchange, status: int, problem: str) -> Response:
+    has_key = any(key.page_right for key in exchange.gateway.keys.by_digest.values())
+    return html_page(exchange, None, "sign_in.html", status, problem=problem, has_key=has_key)
+
+
+async def sign_in(exchange: Exchange) -> Response:
+    """Open a session for a key."""
+    try:
+        check_origin(exchange)
+        form = await read_form(exchange)
+    except Refusal as refusal:
+        return _sign_in_page(exchange, refusal.status(exchange.surface), refusal.message)
+    gateway = exchange.gateway
+    link = gateway.client.store.connection
+    gateway.keys = await fetch_keys(link)  # a key may be newer than the last look at them
+    key = gateway.keys.find(form.get("key", "").strip())
+    if key is None or key.page_right is None:
+        problem = "This key is unknown here, or was revoked." if key is None else "This key has no right to the page."
+        return _sign_in_page(exchange, 403, problem)
+    cookie = secrets.token_urlsafe(32)
+    await open_session(link, cookie, key)
+    await Operator(gateway.client, key.name, "page").note("page.sign_in", "page", f"may {key.page_right}")
+    response = RedirectResponse("/", 303, HEADERS)
+    set_cookie(exchange, response, cookie)
+    return response
+
+
+async def _sign_out(exchange: Exchange, visitor: Visitor) -> Response:
+    """End a session."""
+    check_form(exchange, visitor, await read_form(exchange))
+    await end_session(exchange.gateway.client.store.connection, visitor.cookie)
+    response = RedirectResponse(SIGN_IN, 303, HEADERS)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+ask, act, sign_out = for_people(_ask), for_people(_act), for_people(_sign_out)

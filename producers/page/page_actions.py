@@ -1,0 +1,163 @@
+"""What may be pressed on the page. Each action is a function of `producers.operations`, as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
+from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
+from openfall.producers.operations.job_cancel import cancel_job
+from openfall.producers.operations.local_only_switch import set_local_only
+from openfall.producers.operations.operator import Operator
+from openfall.producers.operations.queue_pause import pause_queues, resume_queues
+from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
+from openfall.producers.request import parse_duration
+from openfall.router_core.state.breakers import BreakerOverride
+from openfall.router_core.vocabulary import BreakerState
+
+Form = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """A question before an action. `choices`: values and labels; empty: any text."""
+
+    name: str
+    label: str
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageAction:
+    """Something to press. `run` returns what happened, as a sentence. `question`: it is confirmed first, on a page of
+    its own; `{subject}` stands for what it concerns. Empty: it acts at once."""
+
+    label: str
+    run: Callable[[Operator, Form], Awaitable[str]]
+    question: str = ""
+    explanation: str = ""
+    fields: tuple[FormField, ...] = ()
+    is_dangerous: bool = False
+
+
+REASON = FormField("reason", "Why (for the audit log)")
+LASTS = FormField(
+    "lasts", "For", (("10m", "10 minutes"), ("1h", "1 hour"), ("4h", "4 hours"), ("", "until it is reset"))
+)
+
+
+def _subject(form: Form) -> str:
+    if not form.get("subject"):
+        raise Refusal("bad_request", "this form does not say what it concerns", "subject")
+    return form["subject"]
+
+
+def _force(state: Literal[BreakerState.OPEN, BreakerState.CLOSED]) -> Callable[[Operator, Form], Awaitable[str]]:
+    async def force(operator: Operator, form: Form) -> str:
+        lasts = form.get("lasts", "")
+        why = form.get("reason", "").strip() or f"{operator.name} forced it"
+        override = BreakerOverride(state, why, parse_duration(lasts) if lasts else None)
+        name = _subject(form)
+        after = await force_breaker(operator, name, override)
+        return f"{name} is {after} for {lasts}" if lasts else f"{name} is {after} until it is reset"
+
+    return force
+
+
+async def _reset_breaker(operator: Operator, form: Form) -> str:
+    name = _subject(form)
+    state = await reset_breaker(operator, name)
+    return f"{name} works automatically: it is {state.replace('_', ' ')}"
+
+
+async def _turn_local_only_on(operator: Operator, form: Form) -> str:
+    await set_local_only(operator, True, form.get("reason", "").strip())
+    return "No job leaves the local pools"
+
+
+async def _turn_local_only_off(operator: Operator, _form: Form) -> str:
+    await set_local_only(operator, False)
+    return "Jobs may go to cloud models again"
+
+
+async def _pause(operator: Operator, form: Form) -> str:
+    changes = await pause_queues(operator, _subject(form))
+    return f"{len(changes)} queues are paused" if len(changes) != 1 else f"{next(iter(changes))} is paused"
+
+
+async def _resume(operator: Operator, form: Form) -> str:
+    changes = await resume_queues(operator, _subject(form))
+    return f"{len(changes)} queues are resumed" if len(changes) != 1 else f"{next(iter(changes))} is resumed"
+
+
+async def _replay(operator: Operator, form: Form) -> str:
+    states = await replay_jobs(operator, HeldSelection(ids=(_subject(form),)))
+    return next((f"{id_[:8]} is {state}" for id_, state in states.items()), "It is no longer held")
+
+
+async def _replay_ready(operator: Operator, _form: Form) -> str:
+    states = await replay_jobs(operator, HeldSelection(ready=True))
+    queued = sum(state == "queued" for state in states.values())
+    return f"{queued:,} {'job' if queued == 1 else 'jobs'} returned to their queues"
+
+
+async def _drop(operator: Operator, form: Form) -> str:
+    dropped = await drop_jobs(operator, HeldSelection(ids=(_subject(form),)))
+    return f"{dropped[0][:8]} is dropped" if dropped else "It is no longer held"
+
+
+async def _cancel_job(operator: Operator, form: Form) -> str:
+    job_id, ended = await cancel_job(operator, _subject(form))
+    return f"{job_id[:8]} is cancelled" if ended else f"{job_id[:8]} had ended already"
+
+
+def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
+    async def give(operator: Operator, form: Form) -> str:
+        name = _subject(form)
+        is_heard = await order_worker(operator, name, order)
+        return f"{name} {EFFECTS[order]}" if is_heard else f"{name} does not listen: it is gone"
+
+    return give
+
+
+ACTIONS: Mapping[str, PageAction] = {
+    "hold-open": PageAction(
+        "Hold open", _force(BreakerState.OPEN), "Hold {subject} open?",
+        "No job and no probe is sent there. Its jobs go to the next model of their chain.", (LASTS, REASON),
+    ),
+    "hold-closed": PageAction(
+        "Close now", _force(BreakerState.CLOSED), "Close {subject} now?",
+        "Every call goes through, even if calls fail.", (LASTS, REASON),
+    ),
+    "reset-breaker": PageAction("Automatic", _reset_breaker),
+    "local-only-on": PageAction(
+        "Switch on", _turn_local_only_on, "Keep every job in the local pools?",
+        "It holds for queued jobs, fallbacks and replays too. Calls in flight end. Jobs that only a cloud model can "
+        "answer are held until it is off.", (REASON,),
+    ),
+    "local-only-off": PageAction("Switch off", _turn_local_only_off),
+    "pause": PageAction(
+        "Pause", _pause, "Pause {subject}?", "No job is claimed from these queues. They accept jobs all the same.",
+    ),
+    "resume": PageAction("Resume", _resume),
+    "replay": PageAction("Replay", _replay),
+    "replay-ready": PageAction("Replay all that can run", _replay_ready),
+    "drop": PageAction(
+        "Drop", _drop, "Drop the job {subject} for good?",
+        "It ends as cancelled, without an answer. Nothing brings it back.", is_dangerous=True,
+    ),
+    "cancel-job": PageAction(
+        "Cancel", _cancel_job, "Cancel the job {subject}?", "Its call is stopped, and its caller gets no answer.",
+        is_dangerous=True,
+    ),
+    "quiet-worker": PageAction("Quiet", _order("quiet")),
+    "resume-worker": PageAction("Resume", _order("resume")),
+    "stop-worker": PageAction(
+        "Stop", _order("stop"), "Stop the worker {subject}?",
+        "It claims nothing more, and ends when its calls have ended. Its supervisor may start it again.",
+        is_dangerous=True,
+    ),
+}  # fmt: skip

@@ -1,0 +1,116 @@
+"""Pages for people: a handler that knows its visitor, errors that are pages, notices of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from openfall.producers.gateway.error_table import refusal_of_error
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
+from openfall.producers.page.page_actions import ACTIONS
+from openfall.producers.page.rendering import render
+from openfall.producers.page.static_files import STATIC
+from openfall.producers.page.visitor import SignInNeeded, Visitor, set_cookie, visitor_of
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+NOTICE_COOKIE = "openfall_notice"
+NOTICE_SECONDS = 30
+SIGN_IN = "/page/sign-in"
+
+
+class Link(NamedTuple):
+    path: str
+    label: str
+
+
+LINKS: tuple[Link, ...] = (Link("/", "Now"), Link("/docs", "API"))
+"""The pages that the head of each page names."""
+
+PageHandler = Callable[[Exchange, Visitor], Awaitable[Response]]
+
+
+def for_people(handler: PageHandler) -> Callable[[Exchange], Awaitable[Response]]:
+    """A handler that knows its visitor. Its errors are pages, or for the script of the page a message."""
+
+    async def handle(exchange: Exchange) -> Response:
+        try:
+            return await handler(exchange, await visitor_of(exchange))
+        except SignInNeeded:
+            if wants_json(exchange):
+                return json_response({"message": "sign in first"}, 401)
+            return RedirectResponse(SIGN_IN, 303, HEADERS)
+        except Exception as error:
+            refusal = refusal_of_error(error)
+            if refusal is None:
+                raise
+            status = refusal.status(exchange.surface)
+            if wants_json(exchange):
+                return json_response({"message": refusal.message}, status)
+            return html_page(
+                exchange, None, "message.html", status, title="That is not possible", lines=[refusal.message]
+            )
+
+    return handle
+
+
+def wants_json(exchange: Exchange) -> bool:
+    return exchange.request.headers.get("accept", "") == "application/json"
+
+
+def html_page(
+    exchange: Exchange, visitor: Visitor | None, template: str, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """A whole page from a template, with the notice of the last action."""
+    notice = unquote(exchange.request.cookies.get(NOTICE_COOKIE, ""))
+    html = render(
+        template,
+        visitor=visitor,
+        links=LINKS,
+        path=exchange.path.path,
+        static=STATIC,
+        notice=notice,
+        actions=ACTIONS,
+        **values,
+    )
+    response = HTMLResponse(html, status, HEADERS)
+    if visitor is not None and visitor.is_new:
+        set_cookie(exchange, response, visitor.cookie)
+    if notice:
+        response.delete_cookie(NOTICE_COOKIE)
+    return response
+
+
+def back_with_notice(exchange: Exchange, path: str, notice: str) -> Response:
+    """Send a browser back to a page of ours, which says what happened."""
+    response = RedirectResponse(own_path(path), 303, HEADERS)
+    secure = exchange.request.url.scheme == "https"
+    response.set_cookie(
+        NOTICE_COOKIE, quote(notice[:300]), NOTICE_SECONDS, httponly=True, samesite="strict", secure=secure
+    )
+    return response
+
+
+def own_path(path: str) -> str:
+    """A path of this door; `/` in place of anything that leads elsewhere."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+
+
+async def read_form(exchange: Exchange) -> dict[str, str]:
+    """The fields of a form. Raises `Refusal`."""
+    body = await exchange.read_bytes()
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))

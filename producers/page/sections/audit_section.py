@@ -1,0 +1,12 @@
+"""What operators did last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from openfall.producers.page.page_snapshot import PageSnapshot
+
+
+def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
+    return {"entries": snapshot.audit}
