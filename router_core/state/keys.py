@@ -87,8 +87,9 @@ MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accep
 ATTENDED = "of:attended"  # zset: a job that ends when its caller has left -> until when a door attends it (ms)
 DOORS = "of:doors"  # zset: process of the HTTP door -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins
-RESPONSE_INPUT = "of:response-input:"  # string with a TTL, by job: the items of its request, unless `store: false`
-RESPONSE = "of:response:"  # string with a TTL, by job: what a Response repeats of its request. No prompt
+RESPONSE = (
+    "of:response:"  # hash with a TTL, by job: what a Response repeats of its request, and what it adds to the input
+)
 FILE = "of:file:"  # string with a TTL, by id: a file of the HTTP door, as JSON. Its data is on a disk
 FILES = "of:files:"  # zset, by key of the door ('': of all keys): file -> created (ms)
 FILE_DATA = "of:file-data:"  # zset, by directory: file whose data is there -> when it is examined for removal (ms)

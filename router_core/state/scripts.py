@@ -36,8 +36,8 @@ def load(name: str) -> Script:
     prelude, libraries = _read("lib/prelude"), "".join(map(_read, _includes(body)))
     body, libraries = body.replace("redis.call(", "guarded_call("), libraries.replace("redis.call(", "guarded_call(")
     libraries = prelude + libraries
-    # Redis refuses writes when its memory is full. `accept` must fail then, but jobs in flight must be able to end.
-    allow_oom = name != "accept"
+    # Redis refuses writes when its memory is full. What brings new data must fail then, but jobs in flight can end.
+    allow_oom = name not in ("accept", "response_store")
     flags = ", flags = {'allow-oom'}" if allow_oom else ""
     main = keys.with_key_names(f"{libraries}{_MAIN}{body}end\n")
     function = f"openfall_{name}_{sha1((main + flags).encode(), usedforsecurity=False).hexdigest()[:12]}"

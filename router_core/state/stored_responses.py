@@ -1,16 +1,25 @@
 """What a Response of the HTTP door repeats of its request, and the items of its input, for the Responses that continue
-it. Both are kept as long as its result."""
+it. Both are kept as long as its result, and as long as the last Response that continues it.
+
+A Response keeps the items that it adds to its conversation, and the id of the Response before it: so a conversation of
+many turns is stored once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.state import keys
+from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 from openfall.router_core.state.redis_connection import RedisConnection
+
+MAX_TURNS = 1_000
+"""Responses of one conversation."""
 
 
 class StoredResponse(BaseModel):
@@ -24,26 +33,63 @@ class StoredResponse(BaseModel):
     echo: dict[str, Any]
 
 
-async def store_response(
-    link: RedisConnection, job_id: str, response: StoredResponse, items: list[Any], keep_seconds: float
+class Unread(StrEnum):
+    """Why the items of a conversation are not read."""
+
+    GONE = "gone"
+    LARGE = "large"
+    LONG = "long"
+
+
+class UnreadConversation(Exception):
+    """The items of a conversation are gone, or are more than may be read."""
+
+    def __init__(self, why: Unread) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+async def store_response(  # noqa: PLR0913 - one is a keyword
+    link: RedisConnection,
+    job_id: str,
+    response: StoredResponse,
+    items: list[Any],
+    keep_seconds: float,
+    *,
+    previous: str | None = None,
 ) -> None:
-    expiry = ("EX", max(1, int(keep_seconds)))
-    await asyncio.gather(
-        link.command("SET", keys.RESPONSE + job_id, response.model_dump_json(), *expiry),
-        link.command("SET", keys.RESPONSE_INPUT + job_id, to_json(items), *expiry),
-    )
+    """Keep a Response, with the items that it adds to the conversation of the `previous` one. Raises
+    `UnreadConversation`."""
+    arguments = {
+        "id": job_id,
+        "keep_s": max(1, int(keep_seconds)),
+        "previous": previous,
+        "max_turns": MAX_TURNS,
+    }
+    (stored,) = await link.script("response_store", arguments, response.model_dump_json(), to_json(items))
+    if not stored:
+        raise UnreadConversation(Unread.GONE)
 
 
-async def fetch_input(link: RedisConnection, job_id: str) -> list[Any]:
-    """The items of the input. Empty: there are none."""
-    packed = await link.command("GET", keys.RESPONSE_INPUT + job_id)
-    items = None if packed is None else from_json(packed)
-    return items if isinstance(items, list) else []
+async def fetch_input(link: RedisConnection, job_id: str, max_bytes: int) -> list[Any]:
+    """The items of the conversation up to the request of a Response. Raises `UnreadConversation`."""
+    arguments = {"id": job_id, "max_bytes": max_bytes, "max_turns": MAX_TURNS}
+    state, *rows = await link.script("response_items", arguments)
+    if state != b"whole":
+        raise UnreadConversation(Unread(state.decode()))
+    if sum(map(len, rows)) <= LARGE_BODY_BYTES:
+        return _parse_items(rows)
+    return await asyncio.to_thread(_parse_items, rows)
+
+
+def _parse_items(rows: list[bytes]) -> list[Any]:
+    lists = (from_json(row) for row in rows)
+    return [item for items in lists if isinstance(items, list) for item in items]
 
 
 async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse | None:
     """None: there is none, it was deleted, or it cannot be read."""
-    packed = await link.command("GET", keys.RESPONSE + job_id)
+    packed = await link.command("HGET", keys.RESPONSE + job_id, "response")
     try:
         return None if packed is None else StoredResponse.model_validate_json(packed)
     except ValidationError:
@@ -51,5 +97,6 @@ async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse |
 
 
 async def delete_response(link: RedisConnection, job_id: str) -> bool:
-    """False: there was none."""
-    return bool(await link.command("DEL", keys.RESPONSE + job_id, keys.RESPONSE_INPUT + job_id))
+    """Forget a Response. Those that continue it stay whole. False: there was none."""
+    (existed,) = await link.script("response_delete", {"id": job_id})
+    return bool(existed)

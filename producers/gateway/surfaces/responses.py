@@ -6,11 +6,13 @@ A Response of the background is polled, streamed from any event on, cancelled an
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.conversation import input_items, listed_items, output_as_input, request_of
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
@@ -25,11 +27,15 @@ from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_input
 from openfall.producers.request import new_job_id
+from openfall.producers.submit import UNCERTAIN
 from openfall.router_core.jobs.response_end import response_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.stored_responses import (
+    MAX_TURNS,
     StoredResponse,
+    Unread,
+    UnreadConversation,
     delete_response,
     fetch_input,
     fetch_response,
@@ -47,12 +53,15 @@ async def create(exchange: Exchange) -> Response:
     """Answer a request, now or in the background."""
     body = await exchange.body()
     background = body.get("background") is True
-    request = request_of(body, await _earlier_items(exchange, body.get("previous_response_id")))
+    earlier = await _earlier(exchange, body.get("previous_response_id"))
+    request = request_of(body, [*earlier.items, *earlier.reply])
     head = ResponseHead(new_job_id(), "", int(time.time()), echo_of(body))
     terms: Terms = {"id": head.job_id, **_background_terms(exchange, body)} if background else {"id": head.job_id}
     if background or body.get("store") is not False:
-        await _store(exchange, head, request)
-    accepted = await submit(exchange, request, "responses", **terms)
+        await _store(exchange, head, body, earlier)
+        accepted = await _submit_stored(exchange, request, terms)
+    else:
+        accepted = await submit(exchange, request, "responses", **terms)
     head = ResponseHead(accepted.id, accepted.asked_for, head.created_at, head.echo)
     if accepted.joined:
         head = await _stored_head(exchange, accepted.id) or head  # every door gives one Response alike
@@ -114,7 +123,8 @@ async def list_input_items(exchange: Exchange) -> Response:
 async def input_tokens(exchange: Exchange) -> Response:
     """Estimate the tokens of a request. No model is asked."""
     body = await exchange.body()
-    request = request_of(body, await _earlier_items(exchange, body.get("previous_response_id")))
+    earlier = await _earlier(exchange, body.get("previous_response_id"))
+    request = request_of(body, [*earlier.items, *earlier.reply])
     check_input(request.get("input"))
     answer = {"object": "response.input_tokens", "input_tokens": estimate_tokens(request)}
     return json_response(answer, headers={"x-openfall-estimate": "true"})
@@ -129,20 +139,39 @@ def _background_terms(exchange: Exchange, body: Mapping[str, Any]) -> Terms:
     return {**stays, "urgency": Urgency.BACKGROUND}
 
 
-async def _store(exchange: Exchange, head: ResponseHead, request: Mapping[str, Any]) -> None:
+async def _submit_stored(exchange: Exchange, request: Mapping[str, Any], terms: Terms) -> Accepted:
+    """Submit a request that was stored. Nothing stays of one that is refused, or joins the job of another."""
+    link, own = exchange.gateway.client.store.connection, terms["id"]
+    try:
+        accepted = await submit(exchange, request, "responses", **terms)
+    except UNCERTAIN:  # it may have been accepted
+        raise
+    except Exception:
+        await try_redis(delete_response(link, own))
+        raise
+    if accepted.id != own:
+        await try_redis(delete_response(link, own))
+    return accepted
+
+
+async def _store(exchange: Exchange, head: ResponseHead, body: Mapping[str, Any], earlier: _Earlier) -> None:
     """Keep the input and what the Response repeats, before its job is accepted: a door that dies between loses
-    nothing."""
+    nothing. Raises `Refusal`."""
     config = exchange.gateway.config
     stored = StoredResponse(
         producer=exchange.caller.name,
-        asked_for=str(request.get("model") or ""),
+        asked_for=str(body.get("model") or ""),
         created_at=head.created_at,
         echo={**head.echo, "instructions": None},  # it is a part of the prompt
     )
     longest = max(policy.expires_after for policy in config.catalog.urgency.values())
     keep_seconds = longest + config.catalog.open_fall.hold_for + config.settings.retention.results
-    items = input_items(request.get("input"))
-    await store_response(exchange.gateway.client.store.connection, head.job_id, stored, items, keep_seconds)
+    items = [*earlier.reply, *input_items(body.get("input"))]
+    link = exchange.gateway.client.store.connection
+    try:
+        await store_response(link, head.job_id, stored, items, keep_seconds, previous=earlier.job_id)
+    except UnreadConversation as error:
+        raise _unread(exchange, error, f"response {earlier.job_id}") from None
 
 
 async def _stored_head(exchange: Exchange, job_id: str) -> ResponseHead | None:
@@ -181,13 +210,40 @@ def _described(head: ResponseHead, record: JobRecord) -> dict[str, Any]:
 
 
 async def _stored_input(exchange: Exchange, job_id: str) -> list[Any]:
-    return await fetch_input(exchange.gateway.client.store.connection, job_id)
+    """The items of the conversation up to the request of a Response. Raises `Refusal`."""
+    try:
+        max_bytes = exchange.gateway.settings.max_body
+        return await fetch_input(exchange.gateway.client.store.connection, job_id, max_bytes)
+    except UnreadConversation as error:
+        raise _unread(exchange, error, f"response {response_id(job_id)}") from None
 
 
-async def _earlier_items(exchange: Exchange, previous: object) -> list[dict[str, Any]]:
+def _unread(exchange: Exchange, error: UnreadConversation, named: str) -> Refusal:
+    """Why a conversation cannot be continued, or listed."""
+    if error.why is Unread.LARGE:
+        limit = exchange.gateway.settings.max_body
+        return Refusal("too_large", f"the conversation before it has more than the {limit:,} bytes of `max_body`")
+    if error.why is Unread.LONG:
+        text = f"the conversation has more than {MAX_TURNS:,} Responses: begin anew, with the messages themselves"
+        return Refusal("bad_request", text, "previous_response_id")
+    text = f"the items of {named} are gone: send the messages themselves"
+    return Refusal("no_previous_response", text, "previous_response_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """The conversation before a request: the Response that it continues, the items up to the request of that one, and
+    its reply. `job_id` None: there is none."""
+
+    job_id: str | None = None
+    items: Sequence[Any] = ()
+    reply: Sequence[Any] = ()
+
+
+async def _earlier(exchange: Exchange, previous: object) -> _Earlier:
     """The conversation up to the end of an earlier Response. Raises `Refusal`."""
     if previous is None:
-        return []
+        return _Earlier()
     if not isinstance(previous, str):
         raise Refusal("bad_request", "`previous_response_id` must be text", "previous_response_id")
     try:
@@ -197,7 +253,8 @@ async def _earlier_items(exchange: Exchange, previous: object) -> list[dict[str,
     if record.result is None or not record.result.answered:
         raise Refusal("bad_request", f"response {previous} has no answer to continue", "previous_response_id")
     exchange.job_id = None
-    return [*await _stored_input(exchange, record.id), *output_as_input(record.result.body or {})]
+    items = await _stored_input(exchange, record.id)
+    return _Earlier(record.id, items, output_as_input(record.result.body or {}))
 
 
 _INPUT = {"anyOf": [TEXT, {"type": "array", "items": {"type": "object"}}]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 from openresponses_types import ResponseResource
 
 from openfall.router_core.state import keys
@@ -172,6 +173,17 @@ def test_a_failure_in_the_background_is_a_failed_response_with_its_cause(redis_u
         assert failed.status == "failed"
         assert failed.error is not None
         assert failed.error.code == "invalid_prompt"
+
+    run(main)
+
+
+@pytest.mark.parametrize("body", [{"model": "chatt", "input": "x"}, {"model": "chat", "input": []}])
+def test_nothing_of_a_request_that_is_refused_stays(redis_url: str, tmp_path: Path, body: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, pools=()) as door:
+            refused = await door.http.post("/v1/responses", json={**body, "background": True})
+            stored = await door.link.command("KEYS", keys.RESPONSE + "*")
+        assert (refused.status_code // 100, stored) == (4, [])
 
     run(main)
 
