@@ -11,3 +11,10 @@ def format_age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def format_time(moment: float) -> str:
+    """An epoch time in the local time zone: `2026-11-21 08:00:00+01:00`."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -19,11 +19,12 @@ from openfall.producers.cli.held_selection import (
     named_selection,
     selection_options,
 )
-from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
+from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.render import format_age, format_time, plural, show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
+from openfall.producers.release_text import configured_models, describe_release
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

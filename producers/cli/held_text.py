@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import format_age, format_time, plural
+from openfall.producers.cli.render import format_time, plural
+from openfall.producers.release_text import join_names
 
 if TYPE_CHECKING:
-    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
+    from openfall.router_core.state.held_jobs import HeldSummary
     from openfall.router_core.vocabulary import HoldReason
-
-MAX_NAMES = 3
-"""Models that a sentence names; the rest are counted."""
 
 
 def describe_reason(reason: HoldReason) -> str:
@@ -30,13 +27,6 @@ def describe_reason(reason: HoldReason) -> str:
         HoldReason.POISONED: "as poisoned",
         HoldReason.UNREADABLE: "as unreadable",
     }.get(reason, f"for {reason}")
-
-
-def join_names(models: tuple[str, ...]) -> str:
-    """`a`, `a or b`, `a, b, c or 4 more`."""
-    rest = len(models) - MAX_NAMES
-    names = [*models[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1] if names else "")))
 
 
 def describe_held(summary: HeldSummary) -> str:
@@ -55,25 +45,6 @@ def describe_held(summary: HeldSummary) -> str:
     if not summary.models or any(reason not in RELEASED_BY_ITSELF for reason in summary.by_reason):
         conditions.append("some need an operator" if conditions else "they need an operator")
     return f"{text}; {', '.join([*conditions, 'see openfall held list'])}"
-
-
-def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
-    """Those of the models that are still configured. Only their return releases a held job."""
-    return tuple(model for model in models if model in catalog.models)
-
-
-def describe_release(job: HeldJob, now: float, catalog: Catalog) -> str:
-    """What releases a held job."""
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
-
-    until = f"; expires {format_time(job.deadline)}"
-    if job.reason not in RELEASED_BY_ITSELF:
-        return f"openfall held replay {job.id} once the cause is fixed{until}"
-    later = f", not before {format_age(job.ready_at - now)} from now" if job.ready_at > now else ""
-    if models := configured_models(job.release_models, catalog):
-        return f"by itself, when {join_names(models)} accepts calls again{later}{until}"
-    gone = f"{join_names(job.release_models)} is" if job.release_models else "a model of its chain is"
-    return f"openfall held replay {job.id}, when {gone} in the configuration again and available{until}"
 
 
 def interim_lines(result: Result) -> Iterator[str]:

@@ -98,23 +98,10 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """The job, its events, and what it waits for: what blocks its queue, or what releases it."""
-    from openfall.router_core.state.job_events import read_events
+    from openfall.producers.job_story import fetch_story
     from openfall.router_core.state.job_search import find_job
 
-    job_id = await find_job(llm.store.connection, job_id)
-    record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
-    return record, events, await _block_reason(llm, record)
-
-
-async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
-    from openfall.producers.cli.held_text import describe_release
-    from openfall.producers.resolve import explain_queue_block
-    from openfall.router_core.state.held_jobs import fetch_held
-
-    if record.state in ("queued", "scheduled"):
-        return await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
-    jobs = await fetch_held(llm.store.connection, [record.id]) if record.state == "held" else []
-    return describe_release(jobs[0], await llm.store.server_time(), llm.config.catalog) if jobs else ""
+    return await fetch_story(llm, await find_job(llm.store.connection, job_id))
 
 
 @job.command()

@@ -9,6 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openfall.producers.age import format_age as format_age
+from openfall.producers.age import format_time as format_time
+from openfall.producers.amounts import format_cost as format_cost
+from openfall.producers.amounts import format_usd as format_usd
 from openfall.producers.cli.tables import show_table as show_table
 from openfall.producers.cli.terminal import StatusLine, console, print_line
 
@@ -64,29 +67,6 @@ def describe_failure(result: Result) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 job`, `3 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def format_time(moment: float) -> str:
-    """An epoch time in the local time zone: `2026-11-21 08:00:00+01:00`."""
-    from datetime import datetime
-
-    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def format_usd(usd: float | None) -> str:
-    """`$0`, `$0.0004`, `$12.50`; `$?` if it is unknown, which is not 0."""
-    if usd is None:
-        return "$?"
-    if usd == 0:
-        return "$0"
-    if usd < 1e-7:
-        return "<$0.0000001"
-    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
-
-
-def format_cost(usd: float, unpriced: int) -> str:
-    """The known cost, and the number of calls without a known price."""
-    return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
 
 
 def format_price(catalog: Catalog, model: str, backend: str) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from openfall.producers.cli.held_text import configured_models, describe_held
+from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.render import format_age, plural, show_table
 from openfall.producers.cli.tables import table
 from openfall.producers.cli.terminal import console, echo, plain, show_json
 from openfall.producers.cli.workers import START_WORKER
+from openfall.producers.release_text import configured_models
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

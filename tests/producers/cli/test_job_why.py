@@ -11,7 +11,7 @@ import pytest
 
 from openfall.config import LoadedConfig
 from openfall.producers.cli.render import receipt
-from openfall.producers.cli.timeline import moments
+from openfall.producers.job_story import moments
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

@@ -1,0 +1,19 @@
+"""Amounts of money for people."""
+
+from __future__ import annotations
+
+
+def format_usd(usd: float | None) -> str:
+    """`$0`, `$0.0004`, `$12.50`; `$?` if it is unknown, which is not 0."""
+    if usd is None:
+        return "$?"
+    if usd == 0:
+        return "$0"
+    if usd < 1e-7:
+        return "<$0.0000001"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
+
+
+def format_cost(usd: float, unpriced: int) -> str:
+    """The known cost, and the number of calls without a known price."""
+    return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
