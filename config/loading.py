@@ -17,6 +17,7 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.literals import variables_in
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, locate, shorten
 from openfall.config.reading import read_file
+from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
 from openfall.router_core.catalog.catalog import Catalog
 
@@ -76,9 +77,12 @@ def load(
 
     The search: $OPENFALL_CONFIG, `openfall.yaml` from `cwd` up to the git root, `~/.config/openfall/`, then the
     configuration from OPENAI_* and ANTHROPIC_*, then the shipped demo. `environ` and `cwd` are the process's own
-    unless given. The `.env` file beside the configuration adds variables; without a file of the user, that in `cwd`.
+    unless given. Files in $CREDENTIALS_DIRECTORY add variables, then the `.env` file beside the configuration; without
+    a file of the user, that in `cwd`.
     """
-    process = os.environ if environ is None else environ
+    own = os.environ if environ is None else environ
+    credentials = read_credentials(own)
+    process = {**credentials, **own}
     cwd = _current_directory() if cwd is None else cwd.absolute()
     source = locate(path, process, cwd)
     base = base_of(source, cwd)
@@ -97,6 +101,7 @@ def load(
         in_environment = source == ENVIRONMENT
         raise ConfigError(_at_variable(document, env_file) if in_environment else document.problems)
     origins = {name: env_file.origin(name, process) for name in document.used}
+    origins |= {name: f"${CREDENTIALS}/{name}" for name in origins.keys() & (credentials.keys() - own.keys())}
     return LoadedConfig(*parts, source, before, origins, tuple(_warn(env_file)))
 
 

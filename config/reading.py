@@ -18,6 +18,7 @@ from openfall.config.paths import resolve
 from openfall.config.pricing import add_prices
 from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
+from openfall.config.service_environment import state_directory
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Budget, Group, ModelSpec, Pool, Role, TaskType
@@ -69,11 +70,12 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     }
     open_fall = single.pop("open_fall", OpenFallSection())
     redis = single.pop("redis", None) or read_redis(_unwritten(top, "redis", DEFAULT_REDIS))
-    data = keys["data"].type.read(sections["data"]) if "data" in sections else None
+    written = keys["data"].type.read(sections["data"]) if "data" in sections else None
+    data = written or state_directory(document.environ) or keys["data"].default
     settings = Settings(
         source=source,
         redis=redis,
-        data_dir=resolve(data or keys["data"].default, document.base, document.environ),
+        data_dir=resolve(data, document.base, document.environ),
         engines=engines,
         notify=open_fall.notify,
         **{name: section for name, section in single.items() if name in SettingsSections.model_fields},

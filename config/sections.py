@@ -96,7 +96,9 @@ class _TopLevel(BaseModel):
         f"else `{EMBEDDED}`.",
     )
     data: str = Field(
-        ".openfall", description="The directory of the embedded Redis, and of answers that are not delivered yet."
+        ".openfall",
+        description="The directory of the embedded Redis, and of answers that are not delivered yet. Without it: "
+        "$STATE_DIRECTORY, which systemd sets, else `.openfall`.",
     )
 
 

@@ -18,7 +18,18 @@ import pytest
 TREE = Path(__file__).resolve().parents[1]
 ROOMS = ("router_core", "config", "producers", "workers")
 BUILD = "from setuptools import build_meta; print('BUILT', build_meta.build_{}('dist'))"
-DATA_FILES = ("*.lua", "*.yaml", ".env.example", "py.typed", "*.html", "*.css", "*.js", "*.svg")
+DATA_FILES = (
+    "*.lua",
+    "*.yaml",
+    ".env.example",
+    "py.typed",
+    "*.html",
+    "*.css",
+    "*.js",
+    "*.svg",
+    "*.service",
+    "*.sysusers",
+)
 
 CONFIG = """
 redis: ${REDIS_URL}
