@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards, state_on_card
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -14,26 +16,51 @@ from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import LoadState, Urgency
 
 
-def describe_card_wait(alias: str, card: str, state: CardState, waiting: Mapping[str, int], now: float) -> str:
-    """Why no job of a model is called at a card now. Empty: the model is in memory there, and takes calls.
+@dataclass(frozen=True, slots=True)
+class WaitingForCard:
+    """A job that waits for a model on a card. `waiting`: jobs for the models in memory, at least as urgent."""
 
-    `waiting`: for the models in memory, the jobs that wait and are at least as urgent.
-    """
+    alias: str
+    urgency: Urgency
+    waiting: Mapping[str, int]
+
+
+def describe_card_wait(job: WaitingForCard, card: str, state: CardState, now: float) -> str:
+    """Why no job of a model is called at a card now, and when one could be. Empty: the model takes calls."""
+    alias = job.alias
     at = state_on_card(state, alias, now, in_use=False)
     since = "" if at.since is None else f" for {format_age(now - at.since)}"
     match at.load_state:
         case LoadState.READY:
-            return ""
+            starts = state.starts_in(alias, now)
+            if starts is None or not starts[list(Urgency).index(job.urgency)]:
+                return ""
+            reason = f" ({state.reason})" if state.reason else ""
+            return f"{alias} takes only more urgent jobs on card {card}{reason}{_start(job, state, now)}"
         case LoadState.LOADING:
             usual = f"; a load takes about {state.switch.seconds:.0f} s" if state.switch else ""
             return f"card {card} has been loading {alias}{since}{usual}"
         case LoadState.CLOSING:
-            return f"{alias} leaves card {card}" + (f": {at.why}" if at.why else "")
+            return f"{alias} leaves card {card}" + (f": {at.why}" if at.why else "") + _start(job, state, now)
         case LoadState.ERROR:
             seconds = state.refused[alias].until - now
             return f"{alias} is not loaded: {at.why}; card {card} tries it again in {seconds:.0f} s"
         case _:
-            return f"{alias} is not loaded; card {card} {_content(state, waiting)}"
+            return f"{alias} is not loaded; card {card} {_content(state, job.waiting)}{_start(job, state, now)}"
+
+
+def _start(job: WaitingForCard, state: CardState, now: float) -> str:
+    """When it could start, as the manager of the card expects. Empty: it expects nothing."""
+    if job.alias in state.too_large:
+        needed_gb, free_gb = state.too_large[job.alias]
+        return f"; it needs {needed_gb:.1f} GB, and others leave {free_gb:.1f} GB of the card"
+    starts = state.starts_in(job.alias, now)
+    if starts is None:
+        return ""
+    seconds = starts[list(Urgency).index(job.urgency)]
+    if seconds == FOREVER:
+        return "; as things are it cannot be loaded there"
+    return f"; the job could start in about {format_age(seconds)}"
 
 
 def _content(state: CardState, waiting: Mapping[str, int]) -> str:
@@ -67,5 +94,6 @@ async def explain_card_wait(link: RedisConnection, catalog: Catalog, alias: str,
         name: sum(await asyncio.gather(*(count_waiting(link, catalog.queue(name, level)) for level in urgencies)))
         for name in residents
     }
-    texts = [describe_card_wait(alias, card, state, waiting, now) for card, state in states.items()]
+    job = WaitingForCard(alias, urgency, waiting)
+    texts = [describe_card_wait(job, card, state, now) for card, state in states.items()]
     return "" if "" in texts else "; ".join(texts)

@@ -19,7 +19,7 @@ from openfall.router_core.deciding.decide import (
 )
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
-from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS
+from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState
 from openfall.router_core.vocabulary import Urgency
 
 
@@ -32,6 +32,14 @@ def reconsider(
     if not conditions.answers and now < job.deadline and (late := fall_for_reply(chain, now)) is not None:
         return late
     return _reconsider_chain(chain, conditions, now)
+
+
+def leaves_unmet(catalog: Catalog, fleet: FleetState, current_model: str, step: Step) -> tuple[str, ...]:
+    """The model that a job leaves only because its card does not hold it: its card should load it for the next ones."""
+    if not isinstance(step, Handoff) or current_model not in catalog.models:
+        return ()
+    state, on_card = fleet.model(current_model), any(map(catalog.card_of, catalog.models[current_model].backends))
+    return (current_model,) if on_card and state.must_be_loaded and state.blocked is None else ()
 
 
 def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> Step | None:
@@ -70,4 +78,4 @@ def _is_able(chain: ChainState, candidate: Candidate) -> bool:
 
 def _is_idle(chain: ChainState, candidate: Candidate) -> bool:
     state = chain.fleet.model(candidate.model)
-    return state.free > 0 and state.waiting == 0
+    return state.free > 0 and state.waiting == 0 and not state.must_be_loaded

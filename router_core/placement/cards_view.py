@@ -62,7 +62,7 @@ class CallInFlight:
 
 @dataclass(frozen=True, slots=True)
 class ResidentModel:
-    """A model in the memory of a card, or on its way there (`ready` is False).
+    """A model in the memory of a card, or on its way there (`ready` is False; then `ready_at` is expected).
 
     `last_used`: by urgency, when a call last began or ended. `unused`: no call has begun since it was ready.
     `protected_until`: it got its place by its share of the card's time, and keeps it until then. `unload_ordered`: an

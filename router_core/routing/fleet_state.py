@@ -67,7 +67,8 @@ class ModelState:
     limit. `free` counts its free slots. `waiting` counts the jobs that go
     before a job of the urgency in question. `oldest` is the wait of the first of them, in seconds. `loaded` None:
     unknown, or it need not be loaded. `latency` is the mean time of its recent calls, in seconds; None: there were
-    none.
+    none. `starts_in`: seconds until its card has it in memory and takes such calls (`FOREVER`: as things are, never);
+    None: no card is managed for it.
     """
 
     blocked: Blocked | None = None
@@ -78,6 +79,12 @@ class ModelState:
     oldest: float = 0.0
     loaded: bool | None = None
     latency: float | None = None
+    starts_in: float | None = None
+
+    @property
+    def must_be_loaded(self) -> bool:
+        """Whether a call would first have to wait until the model is in memory."""
+        return self.loaded is False or bool(self.starts_in)
 
     @property
     def can_take_more(self) -> bool:

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.entries import Order
 from openfall.router_core.catalog.index import IndexedModel
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.routing.fleet_state import FleetState, ModelState
+from openfall.router_core.routing.fleet_state import FOREVER, FleetState, ModelState
 from openfall.router_core.routing.requirements import NOTHING, Requirements, ignored_parameters
 from openfall.router_core.vocabulary import Urgency
 
@@ -60,6 +60,8 @@ class RankedModel:
             return self.state.blocked.detail
         if self.state.limited:
             return self.state.limited.detail
+        if self.start == FOREVER:
+            return "its card cannot load it now"
         return "" if self.tier == 0 else f"it could start in about {self.start:.0f} s"
 
 
@@ -73,7 +75,7 @@ def rank(entries: Sequence[Entry], fleet: FleetState, context: RankContext) -> l
     1. Where jobs of the urgency leave the local pools only when late, local models come first.
     2. By tier. Interactive: models that can start in time; models that can start; blocked models, the first to be free
        first. As written, the time to load a model does not count: else it would never be loaded. Background and batch:
-       models without an outage, that are blocked for no longer than `start_within`; the rest.
+       models without an outage, that are blocked for no longer than `start_within`, and that can be loaded; the rest.
     3. As written; or by urgency: see `_by_latency`, `_balanced` and `_by_quality`.
     """
     local_first = context.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
@@ -146,7 +148,7 @@ def _considered(model: str, reason: str) -> ConsideredModel:
 def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_first: bool) -> RankedModel:
     number, alias, member = entry
     blocked, start_within = state.blocked, context.policy.start_within
-    start = member.load_time if state.loaded is False and context.order is Order.BY_URGENCY else 0.0
+    start = _load_wait(member, state, context.order)
     if state.waiting or state.limited:
         start += _queue_wait(member, state, context.now)
     tier, until = 0, 0.0
@@ -154,8 +156,16 @@ def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_fir
         tier, until = (2, blocked.until) if blocked else (int(start > start_within), 0.0)
     elif blocked and blocked.until - context.now > (0.0 if blocked.is_outage else start_within):
         tier, until = 1, blocked.until
+    elif start == FOREVER:
+        tier = 1
     after_local, quality = local_first and not member.local, member.quality_for(context.task)
     return RankedModel(number, alias, member, state, start, quality, tier, until, after_local)
+
+
+def _load_wait(member: IndexedModel, state: ModelState, order: Order) -> float:
+    """Seconds until the model is in memory. As written they do not count, but for a model that cannot be loaded."""
+    seconds = (member.load_time if state.loaded is False else 0.0) if state.starts_in is None else state.starts_in
+    return seconds if order is Order.BY_URGENCY or seconds == FOREVER else 0.0
 
 
 def _queue_wait(member: IndexedModel, state: ModelState, now: float) -> float:

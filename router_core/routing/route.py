@@ -103,7 +103,8 @@ def _unmet(
     for model in ranked[1:]:
         on_card = any(catalog.card_of(name) for name in catalog.models[model.alias].backends)
         if on_card and model.state.loaded is False and model.state.blocked is None:
-            loaded = replace(fleet, models={**fleet.models, model.alias: replace(model.state, loaded=True)})
+            in_memory = replace(model.state, loaded=True, starts_in=None)
+            loaded = replace(fleet, models={**fleet.models, model.alias: in_memory})
             if rank(fitting, loaded, context)[0].alias == model.alias:
                 unmet.append(model.alias)
     return tuple(unmet)

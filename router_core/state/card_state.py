@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
+from openfall.router_core.routing.fleet_state import FOREVER
+
 MAX_RECENT_LOADS = 40
 MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0
 """This number of models that left by themselves within this time: something else uses the engine of the card."""
+
+
+ExpectedStart = tuple[float, float]
+"""Not before a time (epoch seconds), and so many seconds after that, or from now on."""
 
 
 @dataclass(slots=True)
@@ -19,6 +25,8 @@ class ModelOnCard:
     ready_at: float
     gb: float = 0.0
     protected_until: float = 0.0
+    wanted_at: float = 0.0
+    """When it was ready for interactive callers that had gone elsewhere for want of it: it is kept warm for them."""
 
 
 @dataclass(slots=True)
@@ -60,6 +68,10 @@ class CardState:
     """Memory of the card, as its driver says; 0: unknown."""
     departures: list[float] = field(default_factory=list)
     """When models left the memory by themselves, of late."""
+    starts: dict[str, tuple[ExpectedStart | None, ...]] = field(default_factory=dict)
+    """For each model by urgency when a job could start. None: as things are, never."""
+    too_large: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Models that do not fit into what others leave: the GB that each needs, and those that are left."""
     draining: tuple[str, ...] = ()
     reason: str = ""
     """Why the plan is what it is, for people."""
@@ -77,6 +89,13 @@ class CardState:
     def has_other_users(self, now: float) -> bool:
         """Whether models left so often that something else must use the engine."""
         return len(self.departures) == MAX_DEPARTURES and now - self.departures[0] <= DEPARTURES_SECONDS
+
+    def starts_in(self, alias: str, now: float) -> list[float] | None:
+        """By urgency: the seconds until a job of a model could start, by the last estimate. None: there is none."""
+        expected = self.starts.get(alias)
+        if expected is None:
+            return None
+        return [FOREVER if start is None else max(0.0, start[0] - now) + start[1] for start in expected]
 
     def note_load(self, began_at: float, seconds: float) -> None:
         """Remember a load, for the share of the card's time that loads take."""

@@ -9,8 +9,9 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.breaker import breaker_target
-from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
+from openfall.router_core.state.card_starts import read_starts
 from openfall.router_core.state.decoding import read_moment, read_number, read_reports, read_text
 from openfall.router_core.state.key_states import (
     KeyState,
@@ -20,6 +21,7 @@ from openfall.router_core.state.key_states import (
     key_limits,
     seconds_per_call,
 )
+from openfall.router_core.state.queue_states import QueueState, has_outage, is_stranded, read_queue
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
@@ -71,15 +73,6 @@ class BackendState:
 
 
 @dataclass(frozen=True, slots=True)
-class _Queue:
-    name: str
-    waiting: int
-    oldest: float
-    paused: bool
-    served: bool
-
-
-@dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """The fleet at `now`, on the server's clock.
 
@@ -121,7 +114,7 @@ def _models(catalog: Catalog) -> list[dict[str, Any]]:
 async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> FleetSnapshot:
     """Fetch the state of everything that the catalog names."""
     reply = await link.script("fleet_snapshot", {"models": _models(catalog)}, policy_arguments(catalog.breakers))
-    now, local_only, reports, health, unknown, models = reply
+    now, local_only, reports, health, unknown, models, cards = reply
     at = read_moment(now)
     loaded = {
         name: upstreams
@@ -129,8 +122,9 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         if at - report.at <= LOADED_TTL_SECONDS and (upstreams := report.texts("models")) is not None
     }
     checks = {name: report.fields for name, report in read_reports(health).items() if "ok" in report.fields}
-    view = _View(catalog, at, loaded, checks, bool(local_only) or catalog.local_only)
-    rows = [(read_text(row[0]), [_queue(line, at) for line in row[1]], row[2]) for row in models]
+    starts = read_starts(catalog, cards, at)
+    view = _View(catalog, at, loaded, checks, bool(local_only) or catalog.local_only, starts)
+    rows = [(read_text(row[0]), [read_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(view.backend_state(alias, row) for row in backends) for alias, _, backends in rows}
     fleets = view.fleet_states({alias: queues for alias, queues, _ in rows}, at_backends)
     others = frozenset(map(read_text, unknown))
@@ -138,7 +132,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         queue.name
         for alias, queues, _ in rows
         for urgency, queue in zip(Urgency, queues, strict=True)
-        if queue.waiting and _is_stranded(catalog, urgency, queue, fleets[urgency].model(alias).blocked)
+        if queue.waiting and is_stranded(catalog, urgency, queue, fleets[urgency].model(alias).blocked)
     )
     less_urgent = [(urgency, number) for number, urgency in enumerate(Urgency) if number]
     blocked = tuple(
@@ -146,7 +140,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         for urgency, number in less_urgent
         if any(state.can_take_more for state in fleets[urgency].models.values())
         for alias, queues, _ in rows
-        if queues[number].waiting and _has_outage(fleets[urgency].model(alias))
+        if queues[number].waiting and has_outage(fleets[urgency].model(alias))
     )
     return FleetSnapshot(at, view.local_only, others, fleets, stranded, blocked, at_backends, loaded, view.health)
 
@@ -155,27 +149,6 @@ def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
     """The block that ends first, when all backends of a model are blocked; None: a backend is free."""
     blocks = [backend.blocked for backend in backends]
     return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
-
-
-def _is_stranded(catalog: Catalog, urgency: Urgency, queue: _Queue, blocked: Blocked | None) -> bool:
-    """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough. A batch job is late
-    after an hour by default, which is too late to learn of an outage. A background job is late soon enough; once it is,
-    it is examined again seconds later only, but it may have moved into the queue of a breaker that opens next."""
-    if blocked is None:
-        return False
-    if blocked.reason in OUTAGE_BLOCKS:
-        return urgency is not Urgency.BACKGROUND or queue.oldest >= catalog.urgency[urgency].start_within
-    return urgency is Urgency.INTERACTIVE and blocked.reason is not BlockReason.NO_WORKER
-
-
-def _has_outage(state: ModelState) -> bool:
-    return state.blocked is not None and state.blocked.reason in OUTAGE_BLOCKS
-
-
-def _queue(row: list[Any], now: float) -> _Queue:
-    accepted_at = read_moment(row[2])
-    oldest = now - accepted_at if accepted_at else 0.0
-    return _Queue(read_text(row[0]), max(0, read_number(row[1])), max(0.0, oldest), bool(row[3]), bool(row[4]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +160,10 @@ class _View:
     loaded: Mapping[str, Sequence[str]]
     health: Mapping[str, Any]
     local_only: bool
+    starts: Mapping[str, Sequence[float]]
 
     def fleet_states(
-        self, queues: Mapping[str, list[_Queue]], at: Mapping[str, Sequence[BackendState]]
+        self, queues: Mapping[str, list[QueueState]], at: Mapping[str, Sequence[BackendState]]
     ) -> dict[Urgency, FleetState]:
         return {
             urgency: FleetState(
@@ -199,7 +173,7 @@ class _View:
             for urgency in Urgency
         }
 
-    def _state(self, alias: str, urgency: Urgency, at: Sequence[BackendState], queues: list[_Queue]) -> ModelState:
+    def _state(self, alias: str, urgency: Urgency, at: Sequence[BackendState], queues: list[QueueState]) -> ModelState:
         number, others = list(Urgency).index(urgency), urgency is not Urgency.INTERACTIVE
         free = [backend for backend in at if backend.blocked is None]
         admitting = [backend for backend in free if number <= backend.admitted]
@@ -210,6 +184,7 @@ class _View:
             if backend.limited[others] is None
         )
         answered = sum(backend.calls for backend in at)
+        starts_in = self.starts[alias][number] if alias in self.starts else None
         return ModelState(
             blocked=self._model_block(alias, queues[number]) or earliest_block(at) or self._long(limited, urgency),
             limited=limited,
@@ -220,7 +195,8 @@ class _View:
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
             oldest=max(queue.oldest for queue in queues[: number + 1]),
-            loaded=self._is_loaded(alias),
+            loaded=self._is_loaded(alias) if starts_in is None else not starts_in,
+            starts_in=starts_in,
             latency=sum(backend.total_ms for backend in at) / answered / 1000 if answered else None,
         )
 
@@ -229,7 +205,7 @@ class _View:
         start_within = self.catalog.urgency[urgency].start_within
         return limited if limited is not None and limited.until - self.now > start_within else None
 
-    def _model_block(self, alias: str, queue: _Queue) -> Blocked | None:
+    def _model_block(self, alias: str, queue: QueueState) -> Blocked | None:
         """What blocks every call of a model, at whichever backend."""
         if self.local_only and not self.catalog.is_local(alias):
             return Blocked(BlockReason.LOCAL_ONLY, FOREVER, "jobs must stay in the local pools now")

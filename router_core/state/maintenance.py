@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,13 +130,18 @@ async def sweep(
     return int(reply[0]) / 1000, [_waiting_job(row) for row in reply[1:]]
 
 
-async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
-    """Move a waiting job. False: it is no longer where the sweep read it."""
+async def move(
+    link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "",
+    unmet: Sequence[str] = (),
+) -> bool:  # fmt: skip
+    """Move a waiting job. `unmet`: models that it leaves because their card does not hold them. False: it is no longer
+    where the sweep read it."""
     why = None if isinstance(step, Fall) else step.why
     expected: dict[str, Any] = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
     if isinstance(step, Handoff) and step.model != job.model:
         expected["metrics"] = [count_move(job.model, step.model, step.kind or job.cause)]
-    reply = await link.script("move", {**expected, "why": why, **move_arguments(step, to_queue)})
+    expected |= {"why": why, "unmet": unmet or None}
+    reply = await link.script("move", {**expected, **move_arguments(step, to_queue)})
     return bool(reply[0] == b"moved")
 
 

@@ -20,7 +20,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
-from openfall.workers.gpu.cards_to_view import CardsContext
+from openfall.workers.gpu.cards_to_view import CardsContext, too_large
 
 log = logging.getLogger("openfall.cards")
 
@@ -31,6 +31,8 @@ MIN_INTERVAL_SECONDS = 0.03
 LISTEN_RETRY_SECONDS = 0.1
 STAND_BY_SECONDS = 2.0
 """How often another worker looks whether the cards have a manager."""
+ESTIMATE_SECONDS = 1.0
+"""How often it is estimated when jobs could start."""
 HANG_UP_SECONDS = 0.5
 """After calls were put back their workers hang up within this time: until then an engine could load the model anew."""
 
@@ -62,6 +64,7 @@ class CardManager:
     _switched_at: dict[str, float] = field(default_factory=dict, init=False)
     _put_back_at: dict[str, float] = field(default_factory=dict, init=False)
     _admitted: dict[str, Mapping[str, int]] = field(default_factory=dict, init=False)
+    _estimated_at: dict[str, float] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Manage the cards until cancelled; then another worker may at once."""
@@ -161,6 +164,8 @@ class CardManager:
             if outcome.failure is not None:
                 await self.on_load_failed(target, outcome.failure, snapshot.now)
         apply_outcome(state, outcome, snapshot.now)
+        if switch.load in state.models and self.context.is_unmet(switch.load, snapshot):
+            state.models[switch.load].wanted_at = snapshot.now
 
     async def _act(self, record: CardRecord, plan: CardPlan, round_: _Round) -> None:
         state, snapshot = record.state, round_.snapshot
@@ -172,6 +177,7 @@ class CardManager:
             self._put_back_at[record.name] = time.monotonic()
             asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._woken.set)
         state.draining, state.reason = plan.draining, plan.reason
+        self._estimate(record, round_)
         switch = self._switch_for(record, plan, round_)
         if switch is not None:
             state.switch = switch
@@ -190,6 +196,15 @@ class CardManager:
         self._admitted[record.name] = plan.admitted
         if switch is not None:
             self._start(record.name, switch)
+
+    def _estimate(self, record: CardRecord, round_: _Round) -> None:
+        """Write down when jobs could start, once a second and with every other change."""
+        now = round_.snapshot.now
+        is_due = now - self._estimated_at.get(record.name, 0.0) >= ESTIMATE_SECONDS
+        if is_due or repr(record.state) != round_.before:
+            record.state.starts = self.context.starts(record.name, round_.view, now, self.policy)
+            record.state.too_large = too_large(record.name, round_.view)
+            self._estimated_at[record.name] = now
 
     def _switch_for(self, record: CardRecord, plan: CardPlan, round_: _Round) -> Switch | None:
         if plan.load is None and not plan.evict:

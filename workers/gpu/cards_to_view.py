@@ -17,13 +17,17 @@ from openfall.router_core.placement.cards_view import (
     CardsView,
     Demand,
     ModelFacts,
+    PlacementPolicy,
     ResidentModel,
 )
+from openfall.router_core.placement.starts import estimate_starts
+from openfall.router_core.state.card_state import ExpectedStart
 from openfall.router_core.state.cards import CallOnCard, CardRecord, CardsSnapshot, CardStore
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.gpu.card_engine import CardEngine
 
 ASSUMED_CALL_SECONDS = 5.0
+ROUNDING_GB = 0.05
 UNMET_SECONDS = 60.0
 """How long a job that went elsewhere for want of a model counts."""
 UNMET_JOBS = 2
@@ -32,6 +36,16 @@ RANKS = {urgency: rank for rank, urgency in enumerate(Urgency)}
 
 LatencyOf = Callable[[str], float | None]
 """The mean seconds of a model's recent calls; None: there were none."""
+
+
+def too_large(card: str, view: CardsView) -> dict[str, tuple[float, float]]:
+    """The models of a card that do not fit into it even alone: the GB that each needs, and those that may be used."""
+    on_card = next(each for each in view.cards if each.name == card)
+    return {
+        alias: (facts.vram_gb, on_card.vram_gb)
+        for alias, facts in view.facts.items()
+        if facts.vram_gb > on_card.vram_gb + ROUNDING_GB and (on_card.models is None or alias in on_card.models)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,25 @@ class CardsContext:
     def backends_on(self, card: str) -> list[str]:
         """The backends of a card."""
         return [name for name, other in self.store.backends.items() if other == card]
+
+    def starts(
+        self, card: str, view: CardsView, now: float, policy: PlacementPolicy
+    ) -> dict[str, tuple[ExpectedStart | None, ...]]:
+        """When jobs could start, for the models of a card; rounded, so that little changes are none."""
+        within = [self.catalog.urgency[urgency].start_within for urgency in Urgency]
+        own = next(each.models for each in view.cards if each.name == card)
+        return {
+            alias: tuple(
+                None if start.seconds_from(now) == NEVER else (round(max(0.0, start.at)), round(start.after_seconds, 1))
+                for start in starts
+            )
+            for alias, starts in estimate_starts(view, now, within, policy).items()
+            if own is None or alias in own
+        }
+
+    def is_unmet(self, alias: str, snapshot: CardsSnapshot) -> bool:
+        """Whether jobs went elsewhere for want of a model, of late."""
+        return any(snapshot.now - moment <= UNMET_SECONDS for moment in snapshot.unmet.get(alias, ()))
 
     def _facts(self, alias: str, snapshot: CardsSnapshot) -> ModelFacts:
         spec, backends = self.catalog.models[alias], self.store.models[alias]
@@ -113,7 +146,8 @@ class CardsContext:
         calls = [call for call in snapshot.calls if call.backend in backends]
         resident = [self._resident(record, alias, calls, snapshot.now) for alias in state.models]
         if state.switch is not None and state.switch.load:
-            resident.append(ResidentModel(state.switch.load, ready=False, ready_at=NEVER))
+            ready_at = state.switch.since + state.switch.seconds
+            resident.append(ResidentModel(state.switch.load, ready=False, ready_at=ready_at))
         served: dict[str, float] = {}
         for (alias, _), moment in record.used.items():
             served[alias] = max(moment, served.get(alias, LONG_AGO))
@@ -133,6 +167,8 @@ class CardsContext:
     def _resident(self, record: CardRecord, alias: str, calls: Iterable[CallOnCard], now: float) -> ResidentModel:
         model = record.state.models[alias]
         used = tuple(record.used.get((alias, urgency), LONG_AGO) for urgency in Urgency)
+        is_unused = max(used) < model.ready_at
+        used = (max(used[0], model.wanted_at or LONG_AGO), *used[1:])
         own = tuple(
             CallInFlight(call.token, RANKS[call.urgency], now - call.since, call.was_put_back)
             for call in calls
@@ -144,7 +180,7 @@ class CardsContext:
             ready_at=model.ready_at,
             last_used=used,
             calls=own,
-            unused=not own and max(used) < model.ready_at,
+            unused=not own and is_unused,
             protected_until=model.protected_until,
             unload_ordered=("unload", alias) in record.orders,
         )

@@ -55,7 +55,8 @@ class Prober:
         """Probe once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec, client = self.catalog.models[probe.model], self.clients[probe.backend, probe.credential]
         began = time.monotonic()
-        if self.catalog.billing(probe.backend) is Billing.LOCAL:
+        is_local = self.catalog.billing(probe.backend) is Billing.LOCAL
+        if is_local or self.catalog.card_of(probe.backend):  # the manager of a card decides what it loads
             outcome = await health.probe_without_load(client, spec)
         else:
             outcome = await health.probe(client, spec)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.decide import Conditions, Done, Fall, Handoff, Later, Step
-from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
@@ -76,7 +77,8 @@ class Sweeper:
         elif isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
             return  # a pause ends: a job that cannot go elsewhere falls only when it is late
         elif step is not None:
-            await self._move(waiting, job, step)
+            unmet = leaves_unmet(self.catalog, fleet, current_model, step)
+            await self._move(waiting, job, step, unmet)
             if isinstance(step, Handoff):
                 fleets.update({urgency: fleet.with_one_more_waiting(step.model) for urgency, fleet in fleets.items()})
 
@@ -87,11 +89,11 @@ class Sweeper:
         known = model in self.catalog.models and self.catalog.queue(model, job.urgency) == waiting.queue
         return model if known else waiting.queue
 
-    async def _move(self, waiting: WaitingJob, job: CompletionJob, step: Step) -> None:
+    async def _move(self, waiting: WaitingJob, job: CompletionJob, step: Step, unmet: Sequence[str]) -> None:
         if not isinstance(step, Handoff | Later | Fall):
             raise TypeError(f"{waiting.id}: a sweep cannot apply {type(step).__name__}")
         queue = "" if isinstance(step, Fall) else self.catalog.queue(step.model, job.urgency)
-        if await move(self.link, waiting, step, queue):
+        if await move(self.link, waiting, step, queue, unmet):
             reason = step.detail if isinstance(step, Fall) else step.why
             then = describe_step(self.catalog, step)
             fields = {"job": waiting.id, "role": job.role, "queue": waiting.queue, "why": reason}

@@ -1,3 +1,4 @@
+-- @include unmet
 -- @include queue
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
@@ -11,7 +12,6 @@
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'attended', {job, door, ms until the door's presence ends}...}: a door says that callers wait for equal requests;
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
-local MAX_UNMET, UNMET_S = 8, 60
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
 if known.state then
@@ -98,10 +98,6 @@ add_waiting(id, queue, args.producer, false, waiting)
 wake_worker(queue)
 redis.call('RPUSH', EVENTS .. id, '{"event":"queued","at":' .. ms(now) .. ',"queue":"' .. queue
   .. '","position":' .. position .. '}')
-for _, model in ipairs(args.unmet or {}) do
-  redis.call('LPUSH', UNMET_DEMAND .. model, now)
-  redis.call('LTRIM', UNMET_DEMAND .. model, 0, MAX_UNMET - 1)
-  redis.call('EXPIRE', UNMET_DEMAND .. model, UNMET_S)
-end
+note_unmet(args.unmet, now)
 count('accepted')
 return {'accepted', id, ms(deadline), position}

@@ -4,7 +4,7 @@
 -- Arguments: models ({model, backends: {name, slots, keys, reserved, rates}..., queues}...)
 -- Bodies: breaker policy (JSON)
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
---   {queue of an unknown model that a live worker serves...}, {model...}}
+--   {queue of an unknown model that a live worker serves...}, {model...}, {card, state (JSON)...}} (cards with a manager)
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, calls, failed, slow, ms,
 --     least urgent jobs that its card admits (0 to 2; -1: none; 2 without a card),
@@ -54,6 +54,15 @@ local function backend_state(model, backend)
   return {backend.name, free, unreserved, block_of(target), sums.n, sums.f, sums.s, sums.ms, admitted, keys}
 end
 
+local cards, is_read = {}, {}
+local function read_card(card, pool)
+  if card == '' or is_read[card] then return end
+  is_read[card] = true
+  if number(redis.call('HGET', CARD_MANAGER .. pool, 'until'), 0) > now then
+    cards[#cards + 1] = {card, redis.call('HGET', CARD .. card, 'state') or ''}
+  end
+end
+
 local known, models = {}, {}
 for _, model in ipairs(args.models) do
   local queues, backends = {}, {}
@@ -67,7 +76,10 @@ for _, model in ipairs(args.models) do
     end
     queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end
-  for i, backend in ipairs(model.backends) do backends[i] = backend_state(model.model, backend) end
+  for i, backend in ipairs(model.backends) do
+    backends[i] = backend_state(model.model, backend)
+    read_card(backend.card, string.match(model.queues[1], '^[^.]*'))
+  end
   models[#models + 1] = {model.model, queues, backends}
 end
 
@@ -76,4 +88,4 @@ for queue in pairs(served) do
   if not known[queue] then unknown_queues[#unknown_queues + 1] = queue end
 end
 return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH),
-  unknown_queues, models}
+  unknown_queues, models, cards}

@@ -1,5 +1,6 @@
 -- @include fall
 -- @include lifecycle
+-- @include unmet
 -- Move a waiting job to where it was decided that it should wait: another queue, a later time, or the degrade queue.
 -- The job must be as it was seen. A job that was claimed, moved or ended since is left alone, and so is one that rq's
 -- own tools have cancelled or deleted: the sweep ends it. Idempotent.
@@ -7,6 +8,7 @@
 --   queue: queue, at_front
 --   later: queue, delay_ms
 --   fall:  reason, detail
+--   also unmet? (models that the job leaves because their card does not hold them)
 -- Reply: {'moved' | 'gone', state}
 local id, queue, verb = args.id, args.seen_queue, args.verb
 local record = RECORD .. id
@@ -22,6 +24,7 @@ remove_waiting(id, job.state, queue, now)
 redis.call('HSET', record, 'moved', 1)
 count('moved')
 if args.metrics then metrics.add(args.metrics, now) end
+note_unmet(args.unmet, now)
 if verb == 'queue' then
   enqueue_with_event(id, args.queue, args.at_front, args.why, now)
 elseif verb == 'later' then

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from openfall.producers.card_wait import describe_card_wait
+from openfall.producers.card_wait import WaitingForCard, describe_card_wait
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
@@ -147,10 +147,27 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
             CardState(refused={"large": FailedLoad(130.0, 60.0, "out of memory")}),
             "large is not loaded: its last load failed: out of memory; card tower tries it again in 30 s",
         ),
+        (
+            CardState(models={"small": SMALL}, starts={"large": ((0.0, 8.0), (150.0, 8.0), None)}),
+            "large is not loaded; card tower has small; the job could start in about 58s",
+        ),
+        (
+            CardState(models={"small": SMALL}, starts={"large": (None, None, None)}),
+            "large is not loaded; card tower has small; as things are it cannot be loaded there",
+        ),
+        (
+            CardState(models={"small": SMALL}, too_large={"large": (18.0, 11.5)}),
+            "large is not loaded; card tower has small; it needs 18.0 GB, and others leave 11.5 GB of the card",
+        ),
+        (CardState(models={"large": SMALL}, starts={"large": ((0.0, 0.0),) * 3}), ""),
+        (
+            CardState(models={"large": SMALL}, starts={"large": ((0.0, 0.0), (0.0, 40.0), None)}, reason="b is next"),
+            "large takes only more urgent jobs on card tower (b is next); the job could start in about 40s",
+        ),
     ],
 )  # fmt: skip
 def test_why_a_job_waits_for_a_card_says_what_its_manager_keeps(state: CardState, text: str) -> None:
-    assert describe_card_wait("large", "tower", state, {}, 100.0) == text
+    assert describe_card_wait(WaitingForCard("large", Urgency.BACKGROUND, {}), "tower", state, 100.0) == text
 
 
 def test_cards_shows_each_card_with_its_models_its_waiting_jobs_what_loads_and_its_manager(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.entries import Ensemble
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec
 from openfall.router_core.deciding.decide import Done, Fall, Handoff, Later
-from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
 from openfall.router_core.jobs.outcome import Answer, Failure
-from openfall.router_core.routing.fleet_state import ModelState
+from openfall.router_core.routing.fleet_state import FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import (
@@ -46,6 +47,18 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             at=LATE,
         ),
         case("a job that is late is left when no other has a free slot", None, when=conditions(large=BUSY), at=LATE),
+        case(
+            "a job that is late is not sent to a model that must first be loaded",
+            None,
+            when=conditions(large=ModelState(free=1, loaded=False)),
+            at=LATE,
+        ),
+        case(
+            "a job that is late is not sent to a model that its card does not take calls for",
+            None,
+            when=conditions(large=ModelState(free=1, starts_in=8.0)),
+            at=LATE,
+        ),
         case("a job that is late is left when others wait there", None, when=conditions(large=QUEUED), at=LATE),
         case("a job that is late is left when the other is blocked", None, when=conditions(large=blocked()), at=LATE),
         case(
@@ -235,3 +248,23 @@ def test_an_ensemble_with_an_answer_waits_for_no_model():
     assert left is None
     away = conditions("large", answers=answers, large=blocked(NOW + 11))
     assert reconsider(of, by, attempts, away, EARLY) == Done(completion(), answer=answers[0])
+
+
+def test_a_job_that_leaves_a_card_because_its_model_is_not_loaded_is_unmet_demand():
+    on_card = Catalog(
+        backends={"box": Backend(url="http://box:11434", protocol="ollama", pool="gpu", vram_gb=16),
+                  "plain": Backend(url="http://plain:11434", protocol="ollama", pool="gpu")},
+        models={"smol": ModelSpec(upstream="smol", backends=("box",)),
+                "large": ModelSpec(upstream="large", backends=("plain",))},
+    )  # fmt: skip
+    away, waits = ModelState(starts_in=30.0, loaded=False), Handoff("large", False)
+
+    def unmet(state, model="smol", step=waits):
+        return leaves_unmet(on_card, FleetState({model: state}), model, step)
+
+    assert unmet(away) == ("smol",)
+    assert unmet(ModelState(starts_in=0.0)) == ()
+    assert unmet(away, step=Later("smol", 1.0)) == (), "it stays"
+    assert unmet(away, "large") == (), "no card of ours"
+    assert unmet(away, "gone") == ()
+    assert unmet(ModelState(starts_in=30.0, blocked=blocked())) == (), "nothing could call it there either"

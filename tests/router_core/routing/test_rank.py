@@ -308,3 +308,28 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
         else:
             long = [model.state.blocked is not None and model.state.blocked.until > NOW + 30 for model in same]
             assert long == sorted(long)
+
+
+def test_what_the_manager_of_a_card_expects_counts_in_place_of_the_time_of_a_load():
+    models = {"near": local(load_time=2), "far": cloud()}
+    moved = ranked(models, {"near": ModelState(loaded=False, starts_in=90.0)}, context(Urgency.INTERACTIVE))
+    assert moved["near"] == "moved back: it could start in about 90 s"
+    assert list(moved) == ["far", "near"]
+    soon = ranked({"near": local(load_time=600), "far": cloud()}, {"near": ModelState(loaded=False, starts_in=8.0)},
+                  context(Urgency.INTERACTIVE))  # fmt: skip
+    assert "moved back" not in soon["near"]
+
+
+@pytest.mark.parametrize("urgency", list(Urgency))
+@pytest.mark.parametrize("order", list(Order))
+def test_a_model_that_its_card_cannot_load_is_last_also_as_written(urgency, order):
+    never = ModelState(loaded=False, starts_in=FOREVER)
+    moved = ranked({"near": local(quality={"default": 1.0}), "far": cloud()}, {"near": never}, context(urgency, order))
+    assert list(moved) == ["far", "near"]
+    assert moved["near"] == "moved back: its card cannot load it now"
+
+
+def test_as_written_the_time_until_a_card_has_a_model_does_not_count():
+    away = {"near": ModelState(loaded=False, starts_in=90.0)}
+    order = ranked({"near": local(), "far": cloud()}, away, context(Urgency.INTERACTIVE, Order.AS_WRITTEN))
+    assert list(order) == ["near", "far"]

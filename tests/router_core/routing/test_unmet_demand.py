@@ -38,6 +38,10 @@ def test_a_model_that_would_not_be_first_in_memory_either_is_not():
     assert routed(ModelState(loaded=False, latency=1, blocked=Blocked(BlockReason.BREAKER, 9e9, "open"))).unmet == ()
 
 
+def test_a_model_that_its_card_takes_no_calls_for_is_unmet_too():
+    assert routed(ModelState(loaded=False, starts_in=90.0, latency=1)).unmet == ("large",)
+
+
 def test_a_model_in_memory_or_first_in_the_chain_is_not():
     assert routed(ModelState(loaded=True, latency=1)).unmet == ()
     assert routed(ModelState(loaded=False, latency=1), order=Order.AS_WRITTEN).unmet == ()

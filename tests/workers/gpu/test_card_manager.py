@@ -85,6 +85,7 @@ def test_an_interactive_job_puts_a_young_batch_call_back_once(redis_url: str, tm
             await answered(fleet, batch)
             events = [event["event"] for event in await read_events(fleet.link, batch)]
             assert events.count("put_back") == 1
+            assert ollama.loads == ["alpha", "beta", "alpha"]
 
     asyncio.run(work())
 

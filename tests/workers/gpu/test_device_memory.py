@@ -12,10 +12,12 @@ import pynvml
 import pytest
 
 from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.placement.cards_view import Card, CardsView, ModelFacts
 from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch
 from openfall.workers.gpu.card_contents import BackendContent, CardContents, local_cards, match_devices
 from openfall.workers.gpu.card_engine import EngineContent
 from openfall.workers.gpu.card_switch import SwitchOutcome, measured_by
+from openfall.workers.gpu.cards_to_view import too_large
 from openfall.workers.gpu.device_memory import DeviceMemory, read_amd, read_device_memory, read_nvidia
 
 GIB = 2**30
@@ -140,3 +142,9 @@ def test_models_that_leave_by_themselves_three_times_in_ten_minutes_mean_another
     state.note_departure(500.0)
     assert state.has_other_users(500.0)
     assert not state.has_other_users(700.0)
+
+
+def test_a_model_that_others_leave_no_room_for_is_named_with_what_it_needs():
+    facts = {"large": ModelFacts(18, 30, 4, 5), "small": ModelFacts(4, 8, 4, 5), "elsewhere": ModelFacts(18, 30, 4, 5)}
+    card = Card("tower", 12.0, models=frozenset({"large", "small"}))
+    assert too_large("tower", CardsView(facts, (), (card,))) == {"large": (18, 12.0)}
