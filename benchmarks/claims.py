@@ -184,7 +184,10 @@ class Bench:
             ending = DeliveryOutcome(
                 next_step=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery)
             )
-            await worker.settle(worker.settlement(delivery, ending))
+            job = CompletionJob(
+                id=delivery.id, producer="b", chain=("model-0",), body={}, role="dialogue", group="family"
+            )
+            await worker.settle(worker.settlement(delivery, ending.counted(job, delivery.model)))
         return self.durations()
 
 

@@ -59,7 +59,9 @@ class Witnesses:
             self.aof += encode_resp("MULTI") + given(job) + encode_resp("EXEC")
         self.store.zadd(f"rq:finished:{QUEUE}", {job: 1 for job in JOBS})
         self.store.sadd("rq:queues", f"rq:queue:{QUEUE}")
-        self.store.hset("of:counters", mapping={"accepted": 3, "answered": 3})
+        self.store.hset("of:counters", mapping={"accepted": 3})
+        ends = {"answered 2.5": 1, "answered 5": 1, "fell_back 5": 1, "ms": 9000}
+        self.store.hset("of:job-counts", mapping={f"chat batch - mock {cell}": n for cell, n in ends.items()})
 
     def write(self) -> list[str]:
         """Write everything down; the arguments of the judge."""

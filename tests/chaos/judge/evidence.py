@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ WAITING_SETS = (
     "of:unfinished",
 )  # fmt: skip
 BATCH_SIZE = 500
+OUTCOMES, OUTCOME_WORD = ("answered", "fell_back", "degraded", "failed", "expired", "cancelled"), 4
+"""The outcomes that the fleet counts, and the word of a field of `of:job-counts` that has one."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,19 @@ def _read_server(evidence: Evidence, client: Any) -> None:
     evidence.waiting = {key: int(size) for key, size in sizes.items() if size}
     evidence.blocked = client.hgetall("of:blocked")
     evidence.counters = {name: int(count) for name, count in client.hgetall("of:counters").items()}
+    evidence.counters |= _count_ends(client.hgetall("of:job-counts"))
     for key in client.scan_iter("of:incident:*", count=1000):
         evidence.incidents[key.removeprefix("of:incident:")] = client.hgetall(key)
+
+
+def _count_ends(fields: Mapping[str, str]) -> Counter[str]:
+    """The jobs that ended, by outcome: `{role} {urgency} {group} {model} {outcome}[ {bound of its time}]`."""
+    ends: Counter[str] = Counter()
+    for name, count in fields.items():
+        words = name.split(" ")
+        if len(words) > OUTCOME_WORD and words[OUTCOME_WORD] in OUTCOMES:
+            ends[words[OUTCOME_WORD]] += int(count)
+    return ends
 
 
 def _read_jobs(evidence: Evidence, part: Sequence[str], client: Any) -> None:

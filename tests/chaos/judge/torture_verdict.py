@@ -18,7 +18,7 @@ TAKEOVER_SECONDS = 15.0
 AFTER_OUTAGE_SECONDS = 10.0
 """After an outage, leases are renewed rather than reaped for this time: a lease and its grace."""
 
-END_COUNTERS = ("answered", "failed", "expired", "cancelled")
+END_COUNTERS = ("answered", "fell_back", "failed", "expired", "cancelled")
 
 
 @dataclass(frozen=True)

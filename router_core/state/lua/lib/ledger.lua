@@ -1,6 +1,6 @@
 -- The ledger: sums of calls by day, model, backend and group.
 local function ledger_row(entry) return entry.model .. '@' .. entry.backend .. ' ' .. entry.group .. ' ' end
-local function ledger_day(now) return LEDGER .. string.sub(iso(now), 1, 10) end
+local function ledger_day(now) return LEDGER .. date(now) end
 
 -- Change sums of one row by amounts, with two commands.
 local function change_row(day, row, changes, ttl_s)
@@ -16,7 +16,7 @@ end
 
 -- A call that cost, although a model before it costs nothing: see unexpected_spend.py.
 local function add_unexpected(call, now)
-  local day, row = UNEXPECTED .. string.sub(iso(now), 1, 10), call.group .. ' ' .. call.instead_of .. ' ' .. call.model .. ' ' .. call.instead_why
+  local day, row = UNEXPECTED .. date(now), call.group .. ' ' .. call.instead_of .. ' ' .. call.model .. ' ' .. call.instead_why
   redis.call('HINCRBY', day, 'calls ' .. row, 1)
   redis.call('HINCRBY', day, 'nusd ' .. row, ms(call.cost_nusd))
   redis.call('HSET', day, 'last', ms(now))

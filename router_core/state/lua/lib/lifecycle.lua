@@ -117,7 +117,6 @@ local function finish(id, queue, job, ending, result, keys_to_delete, now)
   if job.keep_unread_s then notify_producer(id, 'done', result, now) end
   if job.released then end_release(id, job.released, ending.status == 'answered') end
   if job.incident and ending.status == 'answered' then incident_answered(job.incident, now) end
-  count(ending.status)
 end
 
 -- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer

@@ -41,9 +41,9 @@ local metrics = (function()
     counted_day = day
     local since = number(redis.call('HGET', JOB_COUNTS, 'since'))
     if not since then return end
-    local first, date = iso(since), iso(now)
+    local first, today = date(since), date(now)
     local function copy(length, ttl_s)
-      local period = string.sub(date, 1, length)
+      local period = string.sub(today, 1, length)
       if string.sub(first, 1, length) ~= period and redis.call('COPY', JOB_COUNTS, JOB_COUNTS_AT .. period) == 1 then
         redis.call('EXPIRE', JOB_COUNTS_AT .. period, ttl_s)
       end

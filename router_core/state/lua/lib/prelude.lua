@@ -141,11 +141,11 @@ local function removed_by_rq(id)
   return not status and guarded_call('EXISTS', RQ_JOB .. id) == 0 and 'deleted' or nil
 end
 
--- rq's time format. Days to a civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-local function iso(ms)
+-- The date of a day since 1970, `2026-11-21`. After Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+local dated_day, day_date
+local function date_of(days)
+  if days == dated_day then return day_date end
   local floor = math.floor
-  local s = floor(ms / 1000)
-  local days = floor(s / 86400)
   local z = days + 719468
   local era = floor(z / 146097)
   local doe = z - era * 146097
@@ -155,9 +155,15 @@ local function iso(ms)
   local month = mp < 10 and mp + 3 or mp - 9
   local year = yoe + era * 400 + (month <= 2 and 1 or 0)
   local day = doy - floor((153 * mp + 2) / 5) + 1
-  local r = s - days * 86400
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03d000Z', year, month, day,
-    floor(r / 3600), floor(r / 60) % 60, r % 60, ms % 1000)
+  dated_day, day_date = days, string.format('%04d-%02d-%02d', year, month, day)
+  return day_date
+end
+
+-- The date of a moment, and the moment in rq's format.
+local function date(ms) return date_of(math.floor(ms / DAY_MS)) end
+local function iso(ms)
+  local r = math.floor(ms / 1000) % 86400
+  return string.format('%sT%02d:%02d:%02d.%03d000Z', date(ms), math.floor(r / 3600), math.floor(r / 60) % 60, r % 60, ms % 1000)
 end
 
 local function ms(n) return string.format('%.0f', n) end
