@@ -15,7 +15,7 @@ from openfall.producers.page.sections import (
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context),
-    Section("queues", queue_section.context),
+    Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("open-fall", open_fall_section.context),
     Section("workers", worker_section.context),

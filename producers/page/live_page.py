@@ -28,7 +28,7 @@ log = logging.getLogger("openfall.door")
 
 INTERVAL_SECONDS = 1.0
 """Between two readings of Redis."""
-READ_SECONDS = 2.0
+READ_SECONDS = 3.0
 """After this a reading counts as failed: Redis is away."""
 KEEPALIVE_SECONDS = 15.0
 

@@ -15,13 +15,15 @@ from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import local_only, remembered_health
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
-from openfall.router_core.state.held_jobs import fetch_held_summary, first_held
+from openfall.router_core.state.held_jobs import first_held, summarize_held
 from openfall.router_core.state.incidents import open_incidents, recent_falls
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
 
 MAX_HELD = 25
 """Held jobs that the page shows: those held longest."""
+MAX_SUMMARIZED = 200
+"""Held jobs whose reasons are counted: a part of a long list, as it is read each second."""
 MAX_AUDIT = 12
 """Lines of the audit log that the page shows."""
 MAX_FALLS = 200
@@ -47,16 +49,11 @@ class SnapshotReader:
         link = self.link
         (
             (status, breakers, checks, switch),
-            (held, held_jobs, falls, incidents),
+            (held, falls, incidents),
             (dead_letters, audit),
         ) = await asyncio.gather(
             asyncio.gather(fetch_status(link), list_breakers(link), remembered_health(link), local_only(link)),
-            asyncio.gather(
-                fetch_held_summary(link, MAX_HELD),
-                first_held(link, MAX_HELD),
-                recent_falls(link, MAX_FALLS),
-                open_incidents(link),
-            ),
+            asyncio.gather(first_held(link, MAX_SUMMARIZED), recent_falls(link, MAX_FALLS), open_incidents(link)),
             asyncio.gather(count_dead_letters(link), read_entries(link, MAX_AUDIT)),
         )
         away = list(list_away(breakers, self.catalog))
@@ -69,8 +66,8 @@ class SnapshotReader:
             status=status,
             breakers=tuple(breakers),
             away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),
-            held=held,
-            held_jobs=tuple(held_jobs),
+            held=summarize_held(status.held, held),
+            held_jobs=tuple(held[:MAX_HELD]),
             fallen=falls,
             incidents=incidents,
             local_only=switch or ("set in the configuration" if self.catalog.local_only else None),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -60,12 +59,10 @@ class BreakerChange:
 
 async def list_breakers(link: RedisConnection) -> list[BreakerStatus]:
     """Every breaker that ever changed or counted a failure, and every target that cools down; by name."""
-    names, blocks = await asyncio.gather(link.command("SMEMBERS", keys.BREAKERS), link.command("HGETALL", keys.BLOCKED))
+    blocks, rows = await link.script("breaker_rows", {})
     blocked = {name: read_text(value) for name, value in pairs(blocks).items()}
-    cooling = {name.removesuffix(" cool") for name in blocked if name.endswith(" cool")}
-    targets = sorted(set(map(read_text, names)) | cooling)
-    rows = await asyncio.gather(*(link.command("HGETALL", keys.BREAKER + target) for target in targets))
-    return [_breaker(target, pairs(row), blocked) for target, row in zip(targets, rows, strict=True)]
+    breakers = (_breaker(read_text(target), pairs(row), blocked) for target, row in rows)
+    return sorted(breakers, key=lambda breaker: breaker.target)
 
 
 def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) -> BreakerStatus:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
-from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import Urgency
 
 MAX_PRODUCERS = 16
@@ -97,71 +96,52 @@ class FleetStatus:
 
 
 async def fetch_status(link: RedisConnection) -> FleetStatus:
-    """Fetch the status, in three round trips."""
-    time, names, backlogs, stopped, workers, presence, numbers, pressed, counters = await asyncio.gather(
-        link.command("TIME"),
-        link.command("SMEMBERS", keys.RQ_QUEUES),
-        link.command("SMEMBERS", keys.BACKLOGS),
-        paused_queues(link),
-        link.command("SMEMBERS", keys.RQ_WORKERS),
-        link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
-        asyncio.gather(
-            link.command("LLEN", keys.RQ_QUEUE + keys.DEGRADE),
-            link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
-            link.command("EXISTS", keys.RQ_SUSPENDED),
-        ),
-        fetch_memory_pressure(link),
-        link.command("HGETALL", keys.COUNTERS),
-    )
-    falling, held, suspended = numbers
-    now = int(time[0]) + int(time[1]) / 1e6
-    known = sorted(read_text(name).removeprefix(keys.RQ_QUEUE) for name in set(names) - set(backlogs))
-    alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
-    queues, worker_states = await asyncio.gather(
-        asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
-        asyncio.gather(*(fetch_worker(link, read_text(key), alive, now) for key in sorted(workers))),
-    )
+    """Fetch the status, in one round trip."""
+    reply = await link.script("fleet_status", {"max_producers": MAX_PRODUCERS})
+    now, queues, workers, falling, held, suspended, pressed, counters = reply
+    at = read_moment(now)
     return FleetStatus(
-        now=now,
-        queues=tuple(queues),
-        workers=tuple(worker for worker in worker_states if worker is not None),
+        now=at,
+        queues=tuple(sorted((_queue(row, at) for row in queues), key=lambda queue: queue.name)),
+        workers=tuple(sorted(_workers(workers, at), key=lambda worker: worker.name)),
         falling=falling,
         held=held,
         suspended=bool(suspended),
-        memory_pressure=pressed,
+        memory_pressure=read_text(pressed) or None,
         counters={name: read_number(value) for name, value in pairs(counters).items()},
     )
 
 
-async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> QueueStatus:
-    waiting, accepted, started, scheduled = await asyncio.gather(
-        count_waiting(link, name),
-        _oldest(link, name),
-        link.command("ZCARD", keys.RQ_WIP + name),
-        link.command("ZCARD", keys.RQ_SCHEDULED + name),
+def _queue(row: Sequence[Any], now: float) -> QueueStatus:
+    name, waiting, accepted, started, scheduled, paused = row
+    since = read_moment(accepted)
+    return QueueStatus(
+        read_text(name), waiting, max(0.0, now - since) if since else None, started, scheduled, bool(paused)
     )
-    oldest = None if accepted is None else max(0.0, now - accepted / 1000)
-    return QueueStatus(name, waiting, oldest, started, scheduled, paused)
 
 
-async def _oldest(link: RedisConnection, queue: str) -> int | None:
-    """When the oldest waiting job was accepted, in ms. Each producer's oldest is among the first of the list."""
-    first = await link.command("LRANGE", keys.RQ_QUEUE + queue, 0, MAX_PRODUCERS - 1)
-    accepted = await asyncio.gather(*(link.command("HGET", keys.RECORD + read_text(id_), "accepted") for id_ in first))
-    moments = filter(None, map(read_moment, accepted))
-    return min((int(moment * 1000) for moment in moments), default=None)
+def _workers(rows: Sequence[Any], now: float) -> Iterator[WorkerStatus]:
+    """Those that rq has not forgotten."""
+    for name, alive, fields in rows:
+        worker = _worker(read_text(name), pairs(fields), now, alive=bool(alive))
+        if worker is not None:
+            yield worker
 
 
 async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
     """The worker of an rq key. None: rq has forgotten it, and only its name is left."""
     fields = pairs(await link.command("HGETALL", key)) if key.startswith(keys.RQ_WORKER) else {}
+    name = key.removeprefix(keys.RQ_WORKER)
+    return _worker(name, fields, now, alive=name in alive)
+
+
+def _worker(name: str, fields: Mapping[str, bytes], now: float, *, alive: bool) -> WorkerStatus | None:
     if not fields:
         return None
-    name = key.removeprefix(keys.RQ_WORKER)
     return WorkerStatus(
         name=name,
         state=read_text(fields.get("state", b"?")),
-        alive=name in alive,
+        alive=alive,
         queues=tuple(filter(None, read_text(fields.get("queues")).split(","))),
         host=read_text(fields.get("hostname")),
         pid=read_number(fields.get("pid")),

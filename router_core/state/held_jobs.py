@@ -109,7 +109,12 @@ async def _ids(link: RedisConnection) -> list[str]:
 
 async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]:
     """The held ones among some jobs."""
-    return [job for job in await asyncio.gather(*(_held(link, id_) for id_ in ids)) if job is not None]
+    held: list[HeldJob] = []
+    for first in range(0, len(ids), BATCH_SIZE):
+        part = ids[first : first + BATCH_SIZE]
+        rows = await link.script("held_rows", {"ids": part, "names": _FIELDS})
+        held += filter(None, map(_held, part, rows))
+    return held
 
 
 async def first_held(link: RedisConnection, limit: int) -> list[HeldJob]:
@@ -118,12 +123,8 @@ async def first_held(link: RedisConnection, limit: int) -> list[HeldJob]:
     return await fetch_held(link, [read_text(id_) for id_ in ids])
 
 
-async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
-    row, label = await asyncio.gather(
-        link.command("HMGET", keys.RECORD + job_id, *_FIELDS),
-        link.command("HGET", keys.RQ_JOB + job_id, "description"),
-    )
-    fields = dict(zip(_FIELDS, row, strict=True))
+def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
+    fields, label = dict(zip(_FIELDS, row, strict=False)), row[-1]
     if fields["state"] != b"held":
         return None
     role = read_text(label).partition("/")[0]
@@ -143,9 +144,12 @@ async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
 
 async def fetch_held_summary(link: RedisConnection, limit: int = MAX_SUMMARIZED) -> HeldSummary:
     """How many jobs are held, for which reasons, and which models release them."""
-    registry = keys.RQ_DEFERRED + keys.DEGRADE
-    total, ids = await asyncio.gather(count_held(link), link.command("ZRANGE", registry, 0, limit - 1))
-    jobs = await fetch_held(link, [read_text(id_) for id_ in ids])
+    total, jobs = await asyncio.gather(count_held(link), first_held(link, limit))
+    return summarize_held(total, jobs)
+
+
+def summarize_held(total: int, jobs: Sequence[HeldJob]) -> HeldSummary:
+    """A summary of the jobs that are held longest, out of `total`."""
     models = Counter(model for job in jobs for model in job.release_models)
     return HeldSummary(
         total,

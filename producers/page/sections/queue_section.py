@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.page_snapshot import PageSnapshot, Source
+from openfall.producers.page.sections.depth_line import DepthLine, depth_line
+from openfall.router_core.state.depth_history import DepthHistory, DepthSample, fetch_depth_history
 from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.vocabulary import Urgency
 
+HISTORY = Source("depths", lambda link, _catalog: fetch_depth_history(link), every_seconds=20.0)
 MAX_MODELS = 12
 """Models of a pool that the grid names: those that wait longest."""
 SOON_SHARE = 0.8
@@ -40,7 +43,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class GridRow:
-    """A pool, or a model of it. `pattern`: the queues of the row, as an operator names them."""
+    """A pool, or a model of it. `pattern`: the queues of the row, as an operator names them. `lines`: the last hour of
+    each cell, for a pool."""
 
     name: str
     pattern: str
@@ -48,6 +52,7 @@ class GridRow:
     is_local: bool = False
     models: tuple[GridRow, ...] = ()
     others: int = 0
+    lines: tuple[DepthLine | None, ...] = ()
 
     @property
     def paused(self) -> int:
@@ -69,16 +74,24 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
             others.append(queue)
         else:
             by_pool[pool].append(queue)
+    history: DepthHistory | None = snapshot.sources.get(HISTORY.name)
+    samples = () if history is None else history.hour
     rows = [
-        _pool(pool, queues, targets, snapshot.now, is_local=catalog.pools[pool].local)
+        _pool(pool, queues, targets, snapshot.now, is_local=catalog.pools[pool].local, samples=samples)
         for pool, queues in by_pool.items()
         if queues or catalog.models_of(pool)
     ]
     return {"targets": targets, "rows": rows, "others": [queue for queue in others if queue.waiting or queue.started]}
 
 
-def _pool(
-    pool: str, queues: Sequence[QueueStatus], targets: Mapping[Urgency, float], now: float, *, is_local: bool
+def _pool(  # noqa: PLR0913 - a pool and its past
+    pool: str,
+    queues: Sequence[QueueStatus],
+    targets: Mapping[Urgency, float],
+    now: float,
+    *,
+    is_local: bool,
+    samples: Sequence[DepthSample],
 ) -> GridRow:
     by_model: dict[str, list[QueueStatus]] = {}
     for queue in queues:
@@ -95,6 +108,7 @@ def _pool(
         is_local,
         tuple(active[:MAX_MODELS]),
         max(0, len(active) - MAX_MODELS),
+        tuple(depth_line(samples, pool, urgency, target) for urgency, target in targets.items()),
     )
 
 

@@ -1,0 +1,189 @@
+"""`python -m benchmarks.page`: what open pages cost the door and Redis, beside the same door without them.
+
+A busy fleet stands behind it: 10,000 waiting jobs, 300 queues, some held jobs and open breakers, and jobs that
+arrive. The door is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import click
+import redis.asyncio as aioredis
+
+from benchmarks.server import Server, find_free_port, valkey
+
+MODELS = 100
+JOBS = 10_000
+HZ = os.sysconf("SC_CLK_TCK")
+COUNT_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PageCost:
+    """What a span of time cost: shares of one core, commands a second that clients sent."""
+
+    door_share: float
+    redis_share: float
+    commands: float
+    events: float
+
+
+def config_text(redis_url: str, port: int) -> str:
+    """A configuration with 300 queues: 100 models, three urgencies."""
+    models = "\n".join(f"  m{n}: {{upstream: m-{n}, backends: [rack]}}" for n in range(MODELS))
+    return (
+        f"redis: {redis_url}\npools: {{gpu: {{local: yes}}}}\n"
+        "backends: {rack: {protocol: openai, url: 'http://127.0.0.1:9', pool: gpu, slots: 64}}\n"
+        f"models:\n{models}\nroles: {{chat: {{chain: [m0]}}}}\ngateway: {{listen: ['127.0.0.1:{port}']}}\n"
+    )
+
+
+async def fill(client: aioredis.Redis) -> None:
+    """10,000 waiting jobs in 300 queues. Only what a status reads of a job is written."""
+    now = int(time.time() * 1000)
+    urgencies = ("interactive", "background", "batch")
+    pipe = client.pipeline(transaction=False)
+    for number in range(JOBS):
+        queue = f"gpu.m{number % MODELS}.{urgencies[number % 3]}"
+        pipe.sadd("rq:queues", f"rq:queue:{queue}")
+        pipe.rpush(f"rq:queue:{queue}", f"job{number}")
+        pipe.hset(f"of:job:job{number}", mapping={"accepted": now - number, "state": "queued", "queue": queue})
+    for number in range(20):
+        target = f"rack/m{number}"
+        pipe.sadd("of:breakers", target)
+        fields = {"state": "open", "epoch": 1, "away_since": now, "until": now + 9e6, "cause": "timeout"}
+        pipe.hset(f"of:breaker:{target}", mapping=fields)
+    await pipe.execute()
+
+
+async def stir(client: aioredis.Redis) -> None:
+    """Jobs arrive, so that the section of queues changes with every reading."""
+    number = 0
+    while True:
+        number += 1
+        await client.rpush(f"rq:queue:gpu.m{number % MODELS}.batch", f"job{number}")
+        await asyncio.sleep(0.2)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / HZ
+
+
+async def measure(door: int, server: Server, seconds: float, counts: list[int]) -> PageCost:
+    """What the time costs; then, apart from that, the commands that clients send: to watch them costs Redis time."""
+    before = (cpu_seconds(door), server.cpu_seconds, counts[0], time.monotonic())
+    await asyncio.sleep(seconds)
+    span = time.monotonic() - before[3]
+    after = (cpu_seconds(door), server.cpu_seconds, counts[0])
+    door_share, redis_share, events = ((now - then) / span for now, then in zip(after, before, strict=False))
+    return PageCost(door_share, redis_share, await _commands(server, COUNT_SECONDS), events)
+
+
+async def _commands(server: Server, seconds: float) -> float:
+    """Commands a second that clients send, but for those of this benchmark: a script is one."""
+    number = 0
+    client = aioredis.Redis.from_url(server.url)
+    async with client.monitor() as monitor:
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    line = await monitor.next_command()
+                    is_ours = str(line["command"]).upper().startswith("RPUSH RQ:QUEUE")
+                    number += line["client_type"] != "lua" and not is_ours
+        except TimeoutError:
+            pass
+    await client.aclose()
+    return number / seconds
+
+
+async def open_page(session: aiohttp.ClientSession, url: str, counts: list[int]) -> None:
+    names = "health,queues,breakers,open-fall,workers,switch,audit"
+    async with session.get(f"{url}/page/live?sections={names}") as response:
+        async for line in response.content:
+            counts[0] += line.startswith(b"event:")
+
+
+async def run(pages: int, seconds: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="of-") as home, valkey() as server:
+        port = find_free_port()
+        file = Path(home) / "openfall.yaml"
+        file.write_text(config_text(server.url, port))
+        client = aioredis.Redis.from_url(server.url)
+        await fill(client)
+        command = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file)]
+        door = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        stirring = asyncio.create_task(stir(client))
+        try:
+            await _measure_all(f"http://127.0.0.1:{port}", door.pid, server, pages, seconds)
+        finally:
+            stirring.cancel()
+            door.terminate()
+            await door.wait()
+            await client.aclose()
+
+
+async def _measure_all(url: str, door: int, server: Server, pages: int, seconds: float) -> None:
+    counts = [0]
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**20) as session:
+        await _until_ready(session, url)
+        loads = [await _load(session, url) for _ in range(20)]
+        click.echo(
+            f"the page loads in {statistics.median(loads) * 1000:.0f} ms (median), {max(loads) * 1000:.0f} ms (most)"
+        )
+        click.echo(f"{'':16}{'door':>14}{'Redis':>16}{'commands/s':>14}{'events/s':>12}")
+        for number in (0, 1, pages):
+            tasks = [asyncio.create_task(open_page(session, url, counts)) for _ in range(number)]
+            await asyncio.sleep(SETTLE_SECONDS)
+            cost = await measure(door, server, seconds, counts)
+            shares = f"{cost.door_share:>13.1%} {cost.redis_share:>15.1%}"
+            click.echo(f"{f'{number} open pages':16}{shares} {cost.commands:>13.1f}{cost.events:>12.1f}")
+            closed = [task for task in tasks if task.done()]
+            if closed:
+                click.echo(f"{len(closed)} of them were closed: {closed[0]}", err=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def _load(session: aiohttp.ClientSession, url: str) -> float:
+    started = time.perf_counter()
+    async with session.get(url, headers={"accept": "text/html"}) as response:
+        assert response.status == 200
+        await response.read()
+    return time.perf_counter() - started
+
+
+async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await _load(session, url)
+                return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pages", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=20)
+    options = parser.parse_args()
+    asyncio.run(run(options.pages, options.seconds))
+
+
+if __name__ == "__main__":
+    main()
