@@ -12,7 +12,7 @@ _HERE = Path(__file__).resolve().parent
 DEMO = _HERE / "demo.yaml"
 """The shipped configuration, which runs a toy model on this machine. Used when there is no other."""
 
-SHIPPED = (DEMO, *(_HERE / f"{name}.yaml" for name in ("ace", "echo-brain", "groups", "artifacts")))
+SHIPPED = (DEMO, *(_HERE / f"{name}.yaml" for name in ("ace", "echo-brain", "groups", "artifacts", "sidecar")))
 """Shipped configurations. Their data is kept in the directory where they are run."""
 
 ENV_EXAMPLE = _HERE / ".env.example"

@@ -58,9 +58,7 @@ def completion_worker(
         JobExecutor(catalog, clients, fleet_cache.fleet_state, random.random, fleet_cache.note_answer),
         Prober(link=link, catalog=catalog, clients=clients, jitter=random.random),
         tasks=() if cards is None else (PeriodicTask("cards", STAND_BY_SECONDS, cards.run, for_fleet=True),),
-        loading_backends={
-            name: client for (name, _), client in clients.items() if catalog.backends[name].protocol == "ollama"
-        },
+        loading_backends={name: client for (name, _), client in clients.items() if catalog.backends[name].loads_models},
     )
 
 

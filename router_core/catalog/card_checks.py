@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from openfall.router_core.catalog.entries import Backend, UncheckedCatalog
+from openfall.router_core.catalog.entries import Backend, Loader, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem
 
 
@@ -22,12 +22,15 @@ def validate_cards(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
 
 
 def _backend(path: str, backend: Backend) -> Iterator[CatalogProblem]:
+    if backend.loader is not None and (backend.loader is Loader.OLLAMA) != (backend.protocol == "ollama"):
+        wanted = "ollama" if backend.loader is Loader.OLLAMA else "openai"
+        yield CatalogProblem(f"{path}.loader", f"it speaks another protocol: write protocol: {wanted}")
     if backend.vram_gb is None:
         if backend.card is not None:
             yield CatalogProblem(f"{path}.card", "it has no vram_gb: write the memory of the card, or remove card")
         return
-    if backend.protocol != "ollama":
-        remedy = "openfall loads models of an Ollama only: write protocol: ollama, or remove vram_gb"
+    if not backend.loads_models:
+        remedy = "nothing loads its models: write loader: sidecar, llama-server or llama-swap, or remove vram_gb"
         yield CatalogProblem(f"{path}.vram_gb", remedy)
     if backend.keep_in_memory is not None:
         remedy = "with vram_gb openfall decides how long a model stays: remove keep_in_memory, or vram_gb"

@@ -79,6 +79,6 @@ def _most_successors(chain: ChainState) -> int:
 def _load_seconds(chain: ChainState, model: str) -> float:
     """The longest load of a model, if one of its backends loads models by itself."""
     spec, backends = chain.catalog.models[model], chain.catalog.backends
-    if spec.passed_on or not any(backends[name].protocol == "ollama" for name in spec.backends):
+    if spec.passed_on or not any(backends[name].loads_models for name in spec.backends):
         return 0.0
     return ASSUMED_LOAD_SECONDS if spec.load_time is None else spec.load_time

@@ -283,3 +283,20 @@ class TestArtifacts:
         ensemble = shipped("artifacts", tmp_path).catalog.roles["second-opinion"].ensemble
         assert ensemble is not None
         assert (ensemble.answers, ensemble.pick) == (2, Pick.AGREEMENT)
+
+
+class TestSidecar:
+    def test_its_models_are_profiles_of_the_shipped_manifest(self, tmp_path: Path) -> None:
+        environ = {"OPENFALL_SIDECAR_TOKEN": "secret"}
+        manifest = config.load_manifest(NAMES["sidecar"].with_name("manifest.yaml"), environ=environ)
+        catalog = shipped("sidecar", tmp_path, **environ).catalog
+        assert catalog.backends["main-pc"].secrets == ("secret",)
+        for spec in catalog.models.values():
+            if "main-pc" in spec.backends:
+                assert manifest.profiles[spec.upstream].vram_gb == spec.vram_gb
+
+    def test_the_cloud_then_the_small_model_stand_behind_the_card(self, tmp_path: Path) -> None:
+        catalog = shipped("sidecar", tmp_path).catalog
+        assert all(role.chain[-2:] == ("flash", "small") for role in catalog.roles.values())
+        interactive = catalog.urgency[Urgency.INTERACTIVE]
+        assert (interactive.start_within, interactive.max_queued) == (120.0, 10)

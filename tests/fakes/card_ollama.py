@@ -92,6 +92,8 @@ class CardOllama:
 
     async def generate(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if body["model"] not in self.sizes:
+            return web.json_response({"error": f"model '{body['model']}' not found"}, status=404)
         if body.get("keep_alive") == 0:
             await self.unload(body["model"])
         else:

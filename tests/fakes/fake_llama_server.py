@@ -82,6 +82,7 @@ options = parser.parse_args()
 ready_at = time.monotonic() + options.load_seconds
 if options.refuse:
     sys.exit(options.refuse)
+sys.stderr.write(f"{options.alias} starts\n")
 server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
 server.daemon_threads = True
 threading.Thread(target=server.serve_forever).start()

@@ -101,11 +101,14 @@ class CompletionBackend(Protocol):
         """The models in memory. None: this endpoint does not say, or has all of its models ready."""
         ...
 
-    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
-        """Load a model into memory. None: it is loaded. An endpoint that has all of its models ready does nothing."""
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
+        """Load a model into memory. None: it is loaded. An endpoint that has all of its models ready does nothing.
+
+        `epoch`: of the manager of the cards that orders it, 0 for a person. An endpoint that can refuses an older one.
+        """
         ...
 
-    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
         """Unload a model from memory. None: it is unloaded. A `Failure` if the endpoint cannot."""
         ...
 

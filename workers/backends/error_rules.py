@@ -224,7 +224,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NOT_INSTALLED, {500, 503}, codes=_NO_MODEL_CODES, text=r"\bmodel [`'\"][^`'\"]+[`'\"] (was )?not found"),
     # the request
     _rule(_E.CONTEXT_OVERFLOW, _REQUEST, codes=_TOO_LONG_CODES),
-    _rule(_E.NO_VRAM, _SERVER, text=_OUT_OF_MEMORY),
+    _rule(_E.NO_VRAM, _SERVER, codes="no_vram", text=_OUT_OF_MEMORY),
     _rule(
         _E.UNSUPPORTED, {400, 422}, codes=_CANNOT_CODES, text=r"\bmax(_completion|_output)?_tokens\b.{0,20}too large"
     ),
@@ -233,6 +233,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=_TOO_LONG_OF_A_SERVER),
     _rule(_E.UNSUPPORTED, {500, 503}, text=_CANNOT_TEXT_OF_A_SERVER),
     _rule(_E.NO_VRAM, {400}, text=r"failed to load model.{0,120}resources"),
+    _rule(_E.OVERLOADED, {400}, text=r"^model is not loaded$"),  # llama-server with `?autoload=false`
     _rule(_E.OVERLOADED, {400, 403, 404, 422}, codes="overloaded_error engine_overloaded_error", text=_BUSY_TEXT),
     _rule(_E.UNSUPPORTED, {400, 404, 405, 422, 501, None}, codes=_CANNOT_CODES, text=_CANNOT_TEXT),
     _rule(_E.AUTH, {403}, codes="permission_denied access_terminated_error account_deactivated", text=_KEY_TEXT),

@@ -127,10 +127,10 @@ class HttpBackend:
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None
 
-    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
         return None
 
-    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
         detail = f"the {self.dialect} protocol cannot unload a model"
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
 

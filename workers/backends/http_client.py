@@ -20,7 +20,7 @@ from openfall.workers.backends.error_mapping import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.own_limits import describe_shortage
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader, read_json, read_liveness
+from openfall.workers.backends.response import AnswerReader, read_json, read_liveness, read_success
 from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
@@ -73,6 +73,10 @@ class HttpClient:
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
         """The JSON of the response to a GET, or to a POST of a body. Any status but 200 is a failure."""
         return await self._call(path, None if body is None else dumps(body), timeout_s, read_json)
+
+    async def order(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Failure | None:
+        """None once a GET, or a POST of a body, has had a response of success."""
+        return await self._call(path, None if body is None else dumps(body), timeout_s, read_success)
 
     async def check_alive(self, path: str, timeout_s: float) -> Failure | None:
         """None unless the GET fails or the response is a server error: a 404 or a 401 is a sign of life too."""

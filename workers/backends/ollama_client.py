@@ -124,12 +124,12 @@ class OllamaBackend(HttpBackend):
         models = document.get("models") if isinstance(document, dict) else None
         return tuple(_in_memory(models)) if isinstance(models, list) else malformed("the list of models has no models")
 
-    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
         keep_alive = self._keep_alive if self._keep_alive.get("keep_alive") else {}  # 0 would unload it
         return await self._generate({"model": upstream, **options, **keep_alive}, timeout_s)
 
-    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
         """None once the model is no longer listed. A model in use stays loaded."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         if failure := await self._generate({"model": upstream, "keep_alive": 0}, timeout_s):

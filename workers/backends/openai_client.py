@@ -68,7 +68,7 @@ class OpenAIEmbeddings:
 
 class OpenAIBackend(HttpBackend):
     """One endpoint. `url` is its base, `key` its bearer token (empty: none). `responses`: it takes requests of that API
-    as they are."""
+    as they are. `query`: of each call (`?autoload=false`)."""
 
     dialect = "openai"
     response_format = ResponseFormat(
@@ -79,11 +79,12 @@ class OpenAIBackend(HttpBackend):
         parse=parse_completion,
     )
 
-    def __init__(self, url: str, key: str, transport: Transport, *, responses: bool = False) -> None:
+    def __init__(self, url: str, key: str, transport: Transport, *, responses: bool = False, query: str = "") -> None:
         address = parse_address(url, PATH, prefixes=PREFIXES)
-        super().__init__(address, address.version + PATH, credentials(key, address), transport)
+        super().__init__(address, address.version + PATH + query, credentials(key, address), transport)
         at_openai = address.root.host == OPENAI
-        endpoint = OpenAIEmbeddings(address.version + EMBEDDINGS_PATH, MAX_OPENAI_INPUTS if at_openai else MAX_INPUTS)
+        max_inputs = MAX_OPENAI_INPUTS if at_openai else MAX_INPUTS
+        endpoint = OpenAIEmbeddings(address.version + EMBEDDINGS_PATH + query, max_inputs)
         self._embedding = EmbeddingCalls(self._http, endpoint)
         self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
         self._responses = ResponsesBackend(address, credentials(key, address), transport) if responses else None

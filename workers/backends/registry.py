@@ -12,6 +12,7 @@ from openfall.router_core.catalog.entries import Backend, Protocol
 from openfall.workers.backends.anthropic_client import AnthropicBackend
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.http_backend import HttpBackend
+from openfall.workers.backends.loader_clients import LOADERS
 from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
@@ -50,7 +51,10 @@ def open_backend(spec: Backend, transport: Transport | None = None, key: str | N
     if transport is None:
         local = spec.embedded or is_loopback(spec.url)
         transport = Transport(keep_alive=not local if spec.reuse_connections is None else spec.reuse_connections)
-    return PROTOCOLS[spec.protocol](spec, first_key(spec) if key is None else key, transport)
+    key = first_key(spec) if key is None else key
+    if spec.loader is not None and spec.loader in LOADERS:
+        return LOADERS[spec.loader](spec.url, key, transport, on_card=spec.vram_gb is not None)
+    return PROTOCOLS[spec.protocol](spec, key, transport)
 
 
 def first_key(spec: Backend) -> str:

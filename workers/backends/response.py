@@ -178,6 +178,11 @@ async def read_liveness(response: aiohttp.ClientResponse) -> Failure | None:
     return await _read_refusal(response) if response.status >= 500 else None
 
 
+async def read_success(response: aiohttp.ClientResponse) -> Failure | None:
+    """None for a 2xx, whose body is not read."""
+    return None if is_success(response) else await _read_refusal(response)
+
+
 async def _read_refusal(response: aiohttp.ClientResponse) -> Failure:
     """The failure that a refusal means."""
     return classify(response.status, response.headers, await _read_part(response))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.entries import Loader, ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 
@@ -46,14 +46,26 @@ class CardEngine(Protocol):
         ...
 
 
-class OllamaCardEngine:
-    """An Ollama whose models never leave by themselves: each call and each load says so (`keep_alive: -1`)."""
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What an engine does by itself: see `CardEngine`."""
 
-    max_models = OLLAMA_MAX_MODELS
-    beside = OLLAMA_BESIDE
+    max_models: int = 99
+    beside: float = 1.0
 
-    def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec]) -> None:
+
+LIMITS: Mapping[Loader, EngineLimits] = {Loader.OLLAMA: EngineLimits(OLLAMA_MAX_MODELS, OLLAMA_BESIDE)}
+"""Any other engine holds what it is ordered to hold."""
+
+
+class BackendCardEngine:
+    """The engine of a backend. Its models never leave by themselves: an Ollama is told so by each call and each load
+    (`keep_alive: -1`), the others by their configuration."""
+
+    def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec], loader: Loader) -> None:
         self._client, self._models = client, models
+        limits = LIMITS.get(loader, EngineLimits())
+        self.max_models, self.beside = limits.max_models, limits.beside
 
     async def content(self) -> EngineContent | Failure:
         loaded = await self._client.list_loaded(LIST_TIMEOUT_SECONDS)
@@ -65,10 +77,10 @@ class OllamaCardEngine:
 
     async def load(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
         spec = self._models[alias]
-        return await self._client.load(spec.upstream, spec.context, timeout_seconds)
+        return await self._client.load(spec.upstream, spec.context, timeout_seconds, epoch)
 
     async def unload(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
-        return await self._client.unload(self._models[alias].upstream, timeout_seconds)
+        return await self._client.unload(self._models[alias].upstream, timeout_seconds, epoch)
 
     def _aliases(self, loaded: LoadedModel) -> list[str]:
         return [alias for alias, spec in self._models.items() if same_model(spec.upstream, loaded.upstream)]

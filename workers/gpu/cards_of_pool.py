@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from openfall.router_core.catalog.entries import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.cards import CardStore
 from openfall.router_core.state.fleet_flags import remember_health, remember_load_error
@@ -12,7 +13,7 @@ from openfall.router_core.state.worker_registry import WakeUp
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.gpu.card_contents import CardContents, local_cards
-from openfall.workers.gpu.card_engine import CardEngine, OllamaCardEngine
+from openfall.workers.gpu.card_engine import BackendCardEngine, CardEngine
 from openfall.workers.gpu.card_manager import CardManager
 from openfall.workers.gpu.cards_to_view import CardsContext
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -31,7 +32,7 @@ def card_manager(
         client = open_backend(catalog.backends[name])
         stack.push_async_callback(client.close)
         models = {alias: catalog.models[alias] for alias, names in store.models.items() if name in names}
-        engines[name] = OllamaCardEngine(client, models)
+        engines[name] = BackendCardEngine(client, models, catalog.backends[name].loader or Loader.OLLAMA)
     wakeup = WakeUp(link.server, (f"cards:{identity.pool}",))
     stack.push_async_callback(wakeup.close)
 

@@ -29,7 +29,9 @@ def problems(backends, models=None):
     ("change", "path", "words"),
     [
         ({"vram_gb": None, "card": "left"}, "backends.tower.card", "it has no vram_gb"),
-        ({"protocol": "openai"}, "backends.tower.vram_gb", "write protocol: ollama"),
+        ({"protocol": "openai"}, "backends.tower.vram_gb", "write loader: sidecar, llama-server or llama-swap"),
+        ({"loader": "sidecar"}, "backends.tower.loader", "write protocol: openai"),
+        ({"loader": "ollama", "protocol": "openai"}, "backends.tower.loader", "write protocol: ollama"),
         ({"keep_in_memory": 60}, "backends.tower.keep_in_memory", "remove keep_in_memory"),
     ],
 )
@@ -37,6 +39,11 @@ def test_a_backend_that_cannot_have_a_card_is_refused_with_the_remedy(change, pa
     (problem,) = problems({"tower": backend(**change)})
     assert problem.startswith(path)
     assert words in problem
+
+
+@pytest.mark.parametrize("loader", ["sidecar", "llama-server", "llama-swap"])
+def test_a_backend_with_a_loader_may_have_a_card(loader):
+    assert problems({"tower": backend(protocol="openai", loader=loader)}) == []
 
 
 def test_two_backends_on_one_host_say_whether_they_share_a_card():

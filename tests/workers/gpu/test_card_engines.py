@@ -1,0 +1,172 @@
+"""Every engine of a card does the same when it is ordered to: Ollama, the sidecar, llama-server's router, llama-swap.
+
+The sidecar is a real one, with look-alikes of llama-server as processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from openfall.router_core.catalog.entries import Backend, Loader, ModelSpec
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.registry import open_backend
+from openfall.workers.gpu.card_engine import BackendCardEngine
+from tests.fakes.card_ollama import card_ollama
+from tests.fakes.loading_servers import LlamaRouter, LlamaSwap, serving
+from tests.workers.backends.protocol_clients import request
+from tests.workers.sidecar.harness import running_sidecar
+
+SIZES = {"alpha": 10.0, "beta": 10.0, "small": 4.0, "broken": 4.0, "slow": 4.0}
+CARD_GB = 16.0
+ENOUGH_SECONDS = 60.0
+HOUR = 3600.0
+OUT_OF_MEMORY = "CUDA error: out of memory"
+
+
+Crash = Callable[[str], object]
+"""Lets a model leave by itself."""
+
+
+@dataclass
+class OnCard:
+    engine: BackendCardEngine
+    crash: Crash
+
+    async def models(self) -> set[str]:
+        content = await self.engine.content()
+        assert not isinstance(content, Failure), content
+        return set(content.models)
+
+    async def load(self, alias: str, seconds: float = ENOUGH_SECONDS, epoch: int = 1) -> Failure | None:
+        return await self.engine.load(alias, seconds, epoch)
+
+
+@asynccontextmanager
+async def _server(
+    loader: Loader, home: Path, stack: AsyncExitStack
+) -> AsyncIterator[tuple[str, Callable[[str], object]]]:
+    match loader:
+        case Loader.OLLAMA:
+            ollama = await stack.enter_async_context(card_ollama(SIZES, CARD_GB, load_seconds={"slow": HOUR}))
+            ollama.broken.add("broken")
+            yield ollama.url, ollama.memory.discard
+        case Loader.SIDECAR:
+            flags = {"broken": {"refuse": OUT_OF_MEMORY}, "slow": {"load-seconds": HOUR}}
+            profiles = {name: {"vram_gb": size, "flags": flags.get(name, {})} for name, size in SIZES.items()}
+            sidecar = await stack.enter_async_context(running_sidecar(home, profiles, vram_gb=CARD_GB, token="t"))
+            yield sidecar.url, lambda name: sidecar.switcher.residents.pop(name)
+        case _:
+            kind = LlamaRouter if loader is Loader.LLAMA_SERVER else LlamaSwap
+            server = kind(SIZES, CARD_GB, load_seconds={"slow": HOUR}, broken=frozenset({"broken"}))
+            yield await stack.enter_async_context(serving(server)), server.crash
+
+
+def on_card(loader: Loader, home: Path, story: Callable[[OnCard], Awaitable[None]]) -> None:
+    protocol = "ollama" if loader is Loader.OLLAMA else "openai"
+    models = {name: ModelSpec(upstream=name, backends=("tower",)) for name in (*SIZES, "unknown")}
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack, _server(loader, home, stack) as (url, crash):
+            spec = Backend(url=url, protocol=protocol, pool="gpu", vram_gb=CARD_GB, loader=loader, api_key="t")
+            client = open_backend(spec)
+            stack.push_async_callback(client.close)
+            await story(OnCard(BackendCardEngine(client, models, loader), crash))
+
+    asyncio.run(work())
+
+
+every_engine = pytest.mark.parametrize("loader", list(Loader))
+by_order_alone = pytest.mark.parametrize("loader", [loader for loader in Loader if loader is not Loader.OLLAMA])
+
+
+@every_engine
+def test_a_model_is_listed_while_it_is_in_memory(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        assert await card.models() == set()
+        assert await card.load("alpha") is None
+        assert await card.load("small") is None
+        assert await card.models() == {"alpha", "small"}
+        assert await card.load("alpha") is None, "an order that is carried out already is no fault"
+        assert await card.engine.unload("alpha", ENOUGH_SECONDS, 1) is None
+        assert await card.models() == {"small"}
+        assert await card.engine.unload("alpha", ENOUGH_SECONDS, 1) is None
+
+    on_card(loader, tmp_path, story)
+
+
+@every_engine
+def test_a_load_that_fails_says_so_and_leaves_nothing(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        failure = await card.load("broken")
+        assert failure is not None
+        assert failure.detail
+        if loader in (Loader.OLLAMA, Loader.SIDECAR):  # the others hide the words of their child
+            assert failure.error_class is ErrorClass.NO_VRAM
+        assert await card.models() == set()
+
+    on_card(loader, tmp_path, story)
+
+
+@by_order_alone
+def test_a_model_that_does_not_fit_is_refused_and_displaces_nothing(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        assert await card.load("alpha") is None
+        assert await card.load("beta") is not None
+        assert await card.models() == {"alpha"}
+
+    on_card(loader, tmp_path, story)
+
+
+@every_engine
+def test_a_load_that_takes_too_long_is_a_timeout(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        failure = await card.load("slow", 0.3)
+        assert failure is not None
+        assert failure.error_class is ErrorClass.TIMEOUT
+        assert await card.models() == set()
+
+    on_card(loader, tmp_path, story)
+
+
+@every_engine
+def test_an_unknown_model_is_a_failure(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        assert await card.load("unknown") is not None
+
+    on_card(loader, tmp_path, story)
+
+
+@every_engine
+def test_a_model_that_left_by_itself_is_not_listed(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        assert await card.load("alpha") is None
+        card.crash("alpha")
+        assert await card.models() == set()
+
+    on_card(loader, tmp_path, story)
+
+
+@pytest.mark.parametrize("loader", [Loader.SIDECAR, Loader.LLAMA_SERVER])
+def test_a_call_never_makes_the_engine_load_a_model(loader: Loader, tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        outcome = await card.engine._client.complete(replace(request("openai"), upstream="alpha"))  # noqa: SLF001 - the client of a worker
+        assert isinstance(outcome, Failure)
+        assert outcome.error_class is ErrorClass.OVERLOADED, "another try may succeed"
+        assert await card.models() == set()
+
+    on_card(loader, tmp_path, story)
+
+
+def test_the_sidecar_refuses_the_order_of_a_manager_that_was_replaced(tmp_path: Path) -> None:
+    async def story(card: OnCard) -> None:
+        assert await card.load("alpha", epoch=7) is None
+        assert await card.engine.unload("alpha", ENOUGH_SECONDS, 6) is not None
+        assert await card.models() == {"alpha"}
+
+    on_card(Loader.SIDECAR, tmp_path, story)
