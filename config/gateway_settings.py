@@ -14,6 +14,7 @@ from openfall.config.fields import list_of
 from openfall.config.paths import resolve
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import BackendName, CatalogEntry, Count, Seconds
+from openfall.router_core.catalog.prices import Usd
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
 
@@ -85,6 +86,11 @@ class PassthroughSection(CatalogEntry):
     """Requests that reach a backend as they are, beside the queue."""
 
     backend: BackendName = Field(description="The backend that answers them, with its first key.")
+    usd_per_request: Usd | None = Field(
+        None,
+        description="What each request costs, for the ledger and for budgets. With a budget that counts the backend it "
+        "must be set: 0 if these paths cost nothing.",
+    )
     paths: Annotated[tuple[str, ...], _paths] = Field(
         (), description="The paths, below the root of the backend's address. A path that the door serves stays its own."
     )

@@ -15,7 +15,7 @@ from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
-from openfall.config.pricing import add_prices
+from openfall.config.pricing import add_prices, refuse_unpriced_requests
 from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.service_environment import state_directory
@@ -89,7 +89,7 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
         "local_only": settings.privacy.local_only,
         **{name: section for name, section in single.items() if name in Catalog.model_fields},
     }  # fmt: skip
-    return (catalog, settings) if (catalog := _validate(top, parts)) is not None else None
+    return (catalog, settings) if (catalog := _validate(top, parts, settings)) is not None else None
 
 
 def _role_or_task(names: Mapping[str, Names], valid: set[str]) -> Names:
@@ -254,10 +254,12 @@ def _shorten_defaults(policy: UrgencyPolicy, written: Mapping[str, Node]) -> Urg
     return policy
 
 
-def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
+def _validate(top: Node, parts: Mapping[str, Any], settings: Settings) -> Catalog | None:
     """The catalog of these parts. None, and its contradictions reported, if there are any."""
     try:
-        return add_prices(Catalog.model_validate(parts))
+        catalog = add_prices(Catalog.model_validate(parts))
+        refuse_unpriced_requests(top, catalog, settings.gateway)
+        return catalog
     except ValidationError as error:
         causes = [fault.get("ctx", {}).get("error") for fault in error.errors(include_url=False, include_input=False)]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:

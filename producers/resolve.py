@@ -9,7 +9,7 @@ from openfall.producers.card_wait import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.producers.outage import describe_away, fetch_away
-from openfall.router_core.catalog.budget_scope import CallOwner
+from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
@@ -40,6 +40,8 @@ class Resolution:
     route: Route
     backend: str
     snapshot: FleetSnapshot | None
+    owner: CallOwner = NO_OWNER
+    """For whom budgets count the call."""
 
     @property
     def model(self) -> str:
@@ -120,7 +122,7 @@ def resolve(
         raise NoModel(f"no model can be called now ({reasons})")
     queue = catalog.queue(chain[0], routed.urgency)
     routed = replace(routed, chain=chain, queue=queue, considered=considered)
-    return Resolution(route=routed, backend=view.backend(chain[0]), snapshot=snapshot)
+    return Resolution(route=routed, backend=view.backend(chain[0]), snapshot=snapshot, owner=owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from openfall.producers.client_store import fetch_fleet, try_redis
 from openfall.producers.errors import BadRequest, NoModel
 from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
+from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution
@@ -111,6 +112,7 @@ class RuntimeModel:
     auth_token: str = field(repr=False)
     start: CallStart = field(repr=False)
     substitution: Substitution | None = field(default=None, repr=False)
+    owner: CallOwner = field(default=NO_OWNER, repr=False)
     resolved_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
     reporter: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
 
@@ -156,6 +158,7 @@ async def resolve_model(
         auth_token=secret if backend.has_auth_token else "",
         start=start,
         substitution=_substitution(catalog, resolution),
+        owner=resolution.owner,
     )
 
 
@@ -223,6 +226,7 @@ async def report_outcome(
         output_tokens=outcome.get("output_tokens"),
         group=model.group,
         substitution=model.substitution,
+        owner=model.owner,
         jitter=random.random(),
     )
     return await try_redis(report_external_call(connection, config.catalog, call)) is not None

@@ -42,6 +42,10 @@ class CallOwner:
     producer: str = ""
 
 
+NO_OWNER = CallOwner()
+"""A call for nobody in particular."""
+
+
 def counts_owner(budget: Budget, owner: CallOwner) -> bool:
     """Whether a budget counts calls for an owner."""
     conditions = ((getattr(budget, name), getattr(owner, name)) for name in ("group", "role", "task", "producer"))
@@ -68,6 +72,13 @@ def budgets_of(catalog: Catalog, backend: str, alias: str) -> tuple[str, ...]:
     if catalog.billing(backend) is not Billing.METERED:
         return ()
     return tuple(budget.name for budget in all_budgets(catalog) if _counts(catalog, budget, backend, alias))
+
+
+def backend_budgets(catalog: Catalog, backend: str) -> tuple[str, ...]:
+    """The budgets that count requests to a backend beside the queue, which are for no model."""
+    if catalog.billing(backend) is not Billing.METERED:
+        return ()
+    return tuple(budget.name for budget in all_budgets(catalog) if _counts(catalog, budget, backend, None))
 
 
 def is_counted(catalog: Catalog, name: str, alias: str) -> bool:
@@ -111,7 +122,7 @@ def _dearest(rate: ExactPrices | None) -> tuple[int, int, ExactPrices] | None:
     return max(price for price in inputs if price is not None), rate.output, rate
 
 
-def _counts(catalog: Catalog, budget: Budget, backend: str, alias: str) -> bool:
+def _counts(catalog: Catalog, budget: Budget, backend: str, alias: str | None) -> bool:
     if budget.model not in (None, alias) or budget.backend not in (None, backend):
         return False
     if budget.key_of is None:

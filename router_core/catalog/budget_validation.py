@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.entries import Billing, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.vocabulary import JobKind
@@ -14,17 +15,13 @@ from openfall.router_core.vocabulary import JobKind
 def validate_budgets(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     """A budget names what exists. An answer without any limit has no bound, so a model that is paid by the token needs
     one as soon as there is a budget."""
-    groups = {group.name for group in catalog.groups}
     for budget in catalog.budgets:
-        path = f"budgets.{budget.name}"
-        if budget.group is not None and budget.group not in groups:
-            yield CatalogProblem(f"{path}.group", str(UnknownName("group", budget.group, groups)))
-        if budget.name.startswith("group-") and budget.name.removeprefix("group-") in groups:
-            yield CatalogProblem(f"{path}.name", "this name is that of a group's daily_usd")
+        yield from _scope(catalog, budget)
         try:
             ZoneInfo(budget.timezone)
         except (ValueError, OSError, ZoneInfoNotFoundError):
-            yield CatalogProblem(f"{path}.timezone", "no such time zone: write one such as Europe/Berlin, or UTC")
+            message = "no such time zone: write one such as Europe/Berlin, or UTC"
+            yield CatalogProblem(f"budgets.{budget.name}.timezone", message)
     if not catalog.budgets and all(group.daily_usd is None for group in catalog.groups):
         return
     for name, model in catalog.models.items():
@@ -35,6 +32,22 @@ def validate_budgets(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         ):
             message = "a budget needs the limit of an answer whose request has none: set max_tokens"
             yield CatalogProblem(f"models.{name}", message)
+
+
+def _scope(catalog: UncheckedCatalog, budget: Budget) -> Iterator[CatalogProblem]:
+    """What a budget is for must exist: it would count nothing."""
+    groups = {group.name for group in catalog.groups}
+    path = f"budgets.{budget.name}"
+    for field, kind, known in (
+        ("group", "group", groups), ("role", "role", catalog.roles), ("task", "task", catalog.tasks),
+        ("model", "model", catalog.models), ("backend", "backend", catalog.backends),
+        ("key_of", "backend", catalog.backends),
+    ):  # fmt: skip
+        name = getattr(budget, field)
+        if name is not None and name not in known:
+            yield CatalogProblem(f"{path}.{field}", str(UnknownName(kind, name, known)))
+    if budget.name.startswith("group-") and budget.name.removeprefix("group-") in groups:
+        yield CatalogProblem(f"{path}.name", "this name is that of a group's daily_usd")
 
 
 def _is_metered(catalog: UncheckedCatalog, backend: str) -> bool:

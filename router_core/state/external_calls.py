@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner, all_budgets, backend_budgets, budgets_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rates import ChargedCall, rates_for
 from openfall.router_core.deciding.breaker import (
@@ -16,8 +18,11 @@ from openfall.router_core.deciding.breaker import (
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.outcome import Attempt, Failure
+from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.token_usage import Usage
-from openfall.router_core.state.ledger import encode_substitution
+from openfall.router_core.state.budget_book import BudgetBook, read_over
+from openfall.router_core.state.decoding import read_text
+from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, limit_arguments, policy_arguments
 from openfall.router_core.state.subscription import backend_capacity
@@ -64,7 +69,8 @@ def first_credential(catalog: Catalog, backend: str) -> str:
 class ExternalCall:
     """A call of a model at a backend, and its outcome. `error` None: it answered, after `seconds`.
 
-    `substitution`: the answer is given in place of the first choice. `group` is the caller's group in the catalog.
+    `substitution`: the answer is given in place of the first choice. `group` is the caller's group in the catalog,
+    `owner` for whom budgets count it.
     `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
     spreads the time for which a breaker opens."""
 
@@ -79,6 +85,7 @@ class ExternalCall:
     output_tokens: int | None = None
     group: str | None = None
     substitution: Substitution | None = None
+    owner: CallOwner = NO_OWNER
     jitter: float = 0.5
 
 
@@ -94,8 +101,39 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
         arguments["limits"] = limit_arguments(call.backend, rates, call.start.charged, report)
     if call.substitution is not None and call.error is None:
         arguments["substitution"] = encode_substitution(call.substitution)
-    reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))
+    money = b""
+    if names := budgets_of(catalog, call.backend, call.model):
+        arguments |= {"terms": {"budgets": names}, "owner": encode_owner(call.owner)}
+        money = pack_budgets(catalog)
+    reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers), money)
     return bool(reply[0])
+
+
+async def book_passed_request(
+    link: RedisConnection, catalog: Catalog, backend: str, cost_nusd: int, owner: CallOwner
+) -> OverBudget | None:
+    """Book a request that passes to a backend beside the queue, at a price that is known before. Returns the budget
+    that it does not fit into: then it must not be sent."""
+    arguments = {
+        "backend": backend,
+        "cost_nusd": cost_nusd,
+        "terms": {"budgets": backend_budgets(catalog, backend)},
+        "owner": encode_owner(owner),
+        "ledger_ttl_s": LEDGER_TTL_SECONDS,
+    }
+    return read_over(read_text(await link.script("passed_request", arguments, pack_budgets(catalog))))
+
+
+def encode_owner(owner: CallOwner) -> dict[str, str]:
+    """For whom a call is made, as the scripts read it of the record of a job."""
+    bound = f"0 0 0 1 0 0 {owner.role or '-'} {owner.task or '-'}"
+    fields = {"bound": bound, "group": owner.group, "producer": owner.producer}
+    return {name: value for name, value in fields.items() if value}
+
+
+def pack_budgets(catalog: Catalog) -> bytes:
+    """The budgets of a catalog for one script. Their windows are chosen by the server's clock."""
+    return BudgetBook(all_budgets(catalog)).pack(time.time())
 
 
 def _report(catalog: Catalog, call: ExternalCall) -> CallReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 from typing import Any
@@ -17,6 +17,9 @@ from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 
 _TERMS = frozenset({"budgets", "price"})
+_TermNumbers = Mapping[tuple[tuple[str, ...], CallPrice | None], int]
+PROBE_BOUND = "256 0 0 1 0 0 - -"
+"""What a health prompt uses at most, as `cost_bound` has it: its answer is as long as the model allows."""
 PROBE_GRACE_SECONDS = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
 
@@ -106,18 +109,19 @@ def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) 
         ],
         "terms": [{"budgets": budgets, "price": price} for budgets, price in terms],
         "shares": _shares(queues),
-        "places": _probe_places(queues),
+        "places": _probe_places(queues, numbers),
+        "probe_bound": PROBE_BOUND,
     })  # fmt: skip
 
 
-def _seat(backend: BackendCapacity, numbers: dict[tuple[tuple[str, ...], CallPrice | None], int]) -> dict[str, Any]:
+def _seat(backend: BackendCapacity, numbers: _TermNumbers) -> dict[str, Any]:
     """A backend, with the number of its budgets and price among `terms` (0: no budget): many backends share them, and
     a claim gets slower with the size of what it reads."""
     seat = {field.name: getattr(backend, field.name) for field in fields(backend) if field.name not in _TERMS}
     return {**seat, "terms": numbers.get((backend.budgets, backend.price), 0)}
 
 
-def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[str, Any]]]:
+def _probe_places(queues: Sequence[QueueSubscription], numbers: _TermNumbers) -> dict[str, list[dict[str, Any]]]:
     """Where each breaker can be probed: a model at a backend there, a key at each backend that has it."""
     places: dict[str, dict[str, dict[str, Any]]] = {}
     order = count()
@@ -129,7 +133,7 @@ def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[st
             targets |= {credential_target(key): (key,) for key in backend.keys}
             for target, keys in targets.items():
                 place = {
-                    "backend": _seat(backend, {}),
+                    "backend": _seat(backend, numbers),
                     "model": model,
                     "keys": keys,
                     "lease_ms": lease_ms,

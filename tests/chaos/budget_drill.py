@@ -10,8 +10,10 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from openfall.producers.request import JobRequest
 from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
 from tests.chaos.environment import Environment, Service, environment, write_line
 from tests.chaos.progress import Progress, count_jobs
+from tests.chaos.worker_pool import REDIS_AWAY
 
 QUICK_JOBS, QUICK_WORKERS = 120, 3
 SLOTS = 8
@@ -95,7 +98,7 @@ class Workers:
             pool = self.pids.pop(int(pid))
             if self.closing:
                 continue
-            if int(pid) not in self.killed:
+            if int(pid) not in self.killed and int(rest[0]) != REDIS_AWAY:  # so many workers start at once
                 self.environment.fault_log.problems.append(f"worker {pid} of {pool} ended with {rest[0]}")
             self.start([pool])
 
@@ -104,8 +107,8 @@ class Workers:
         killed = 0
         while True:
             await asyncio.sleep(0.2)
-            wanted = KILLED_SHARE * int(self.environment.server.ask(_calls_of_the_house) or 0)
-            calls = await asyncio.to_thread(self.environment.server.calls_in_flight)
+            made, calls = await asyncio.to_thread(_count_calls, self.environment)
+            wanted = KILLED_SHARE * made
             busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid] and pid not in self.killed]
             chance.shuffle(busy)
             for pid in busy[: plan.workers // 4 + 1]:
@@ -117,9 +120,17 @@ class Workers:
                 write_line(self.environment.directory / "kills.jsonl", {"pid": pid, "calls": calls[pid]})
 
 
-def _calls_of_the_house(client: Any) -> int:
-    sums: dict[str, str] = client.hgetall("of:budget-sums")
-    return sum(int(text.split(" ")[3]) for key, text in sums.items() if key.startswith("house:"))
+def _count_calls(env: Environment) -> tuple[int, Counter[int]]:
+    """The calls that the house has made, and those in flight by the pid of their worker."""
+    with env.server.client(30) as client:
+        sums: dict[str, str] = client.hgetall("of:budget-sums")  # type: ignore[assignment]
+        made = sum(int(text.split(" ")[3]) for key, text in sums.items() if key.startswith("house:"))
+        with client.pipeline(transaction=False) as pipeline:
+            for member in client.zrange("of:leases:mock", 0, -1):  # type: ignore[union-attr]
+                pipeline.hget(f"of:job:{member.partition(':')[0]}", "worker")
+            workers = [str(name or "") for name in pipeline.execute()]
+    matches = (re.search(r"-(\d+)-[0-9a-f]+$", worker) for worker in workers)
+    return made, Counter(int(match[1]) for match in matches if match)
 
 
 async def run(plan: BudgetPlan, directory: Path, progress: Progress) -> dict[str, Any]:

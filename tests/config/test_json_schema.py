@@ -100,7 +100,7 @@ gateway:
   max_file: 1GiB
   max_batch_file: 1GiB
   max_batch_requests: 400000
-  passthrough: {backend: tower, paths: [/v1/rerank, /tokenize]}
+  passthrough: {backend: tower, usd_per_request: 0.001, paths: [/v1/rerank, /tokenize]}
   processes: 1
 logs: {format: json}
 """

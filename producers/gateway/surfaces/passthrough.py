@@ -18,9 +18,13 @@ from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.request_path import normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.waiting import caller_left
+from openfall.router_core.catalog.budget_scope import CallOwner
+from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.external_calls import book_passed_request
 from openfall.router_core.state.fleet_flags import local_only
 
 if TYPE_CHECKING:
@@ -54,6 +58,8 @@ async def _pass(exchange: Exchange) -> Response:
     settings = exchange.gateway.settings.passthrough
     assert settings is not None
     await _check(exchange, settings.backend)
+    if settings.usd_per_request:
+        await _book(exchange, settings.backend, nanodollars(settings.usd_per_request))
     payload = await exchange.read_bytes()
     await try_redis(exchange.gateway.client.store.connection.command("HINCRBY", keys.COUNTERS, COUNTER, 1))
     path = next(path for path in settings.paths if normalize_path(path).path == exchange.path.path)
@@ -77,6 +83,17 @@ async def _check(exchange: Exchange, name: str) -> None:
     is_switched_on = await local_only(exchange.gateway.client.store.connection) is not None
     if catalog.local_only or exchange.flag("local-only") or is_switched_on:
         raise Refusal("local_only", f"requests must stay on local machines, and {name} is not one")
+
+
+async def _book(exchange: Exchange, backend: str, cost_nusd: int) -> None:
+    """Book what a request costs. Raises `Refusal` if it does not fit into a budget, or Redis does not answer."""
+    gateway, caller = exchange.gateway, exchange.caller
+    group = get_group(gateway.config.catalog, caller.group)
+    owner = CallOwner(group=group.name if group else None, producer=caller.name)
+    link = gateway.client.store.connection
+    over = await book_passed_request(link, gateway.config.catalog, backend, cost_nusd, owner)
+    if over is not None:
+        raise Refusal("budget", over.detail)
 
 
 def _open(exchange: Exchange, name: str) -> tuple[HttpBackend, tuple[bytes, ...]]:

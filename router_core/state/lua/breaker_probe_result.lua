@@ -1,4 +1,5 @@
 -- @include call_report
+-- @include budget
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
@@ -10,6 +11,11 @@ local MIN_WAIT_MS = 1000
 local target, key = args.target, BREAKER .. args.target
 if args.call then add_to_ledger(args.call, now) end
 local breaker = fields(key, 'state', 'probe')
+if breaker.probe == args.token then
+  local cost = 0
+  if args.call then cost = args.call.cost_nusd end
+  end_probe_reserve(key, cost)
+end
 if breaker.state ~= 'half_open' or breaker.probe ~= args.token then return {breaker.state or 'closed', 'no_lease'} end
 local policy = decode_once(ARGV[3])
 redis.call('HDEL', key, 'probe')

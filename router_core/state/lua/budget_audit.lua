@@ -17,6 +17,16 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
     end
   end
 end
+for _, target in ipairs(redis.call('SMEMBERS', BREAKERS)) do
+  local key = BREAKER .. target
+  local breaker = redis.call('HMGET', key, 'state', 'probe', 'reserve')
+  if breaker[3] and (breaker[1] ~= 'half_open' or not breaker[2]) then
+    end_probe_reserve(key)  -- the breaker has changed since: no result of the probe counts
+  elseif breaker[3] then
+    local bound = number(string.match(breaker[3], '^%d+'), 0)
+    for window in string.gmatch(breaker[3], ' (%S+)') do sums[window] = (sums[window] or 0) + bound end
+  end
+end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_KEPT_MS, 'LIMIT', 0, MAX_REMOVED)) do
   redis.call('HDEL', BUDGET_SUMS, key)
   redis.call('ZREM', BUDGETS, key)

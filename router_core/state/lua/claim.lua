@@ -79,6 +79,23 @@ end
 
 local MONEY_FIELDS = {'bound', 'group'}
 
+-- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget begins anew. Of a probe
+-- whose worker died it is not known what it cost.
+local function reserve_probe(probe)
+  local terms = subscription.terms[probe.backend.terms]
+  if not book or not terms then return true end
+  book.write()
+  end_probe_reserve(BREAKER .. probe.target)
+  local reserve, over = book.reserve(terms, true, {bound = subscription.probe_bound})
+  if over then
+    capacity.blocked[probe.target] = 'half_open ' .. ms(over.ends)
+    redis.call('HSET', BLOCKED, probe.target, capacity.blocked[probe.target])
+    return false
+  end
+  if reserve[2] then redis.call('HSET', BREAKER .. probe.target, 'reserve', reserve[2]) end
+  return true
+end
+
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
@@ -270,7 +287,7 @@ if capacity.any_blocked then
   local to_probe, check_at = due_probes(capacity, subscription.places)
   due = math.min(due, check_at)
   for _, probe in ipairs(to_probe) do
-    hand_out_probe(capacity, probe, args.nonce .. 'p' .. #probes, subscription.max_history, probes)
+    if reserve_probe(probe) then hand_out_probe(capacity, probe, args.nonce .. 'p' .. #probes, subscription.max_history, probes) end
   end
 end
 

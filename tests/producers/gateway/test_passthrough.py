@@ -193,3 +193,33 @@ def test_a_mistake_in_the_section_is_reported(tmp_path: Path, passthrough: str, 
         more=f"gateway: {{passthrough: {passthrough}}}",
     )
     assert any(message in problem for problem in check_text(tmp_path, text))
+
+
+def test_a_request_whose_price_a_budget_cannot_pay_is_refused_with_402_before_it_is_sent(
+    redis_url: str, tmp_path: Path
+) -> None:
+    more = (
+        f"{PATHS.replace('backend: rack', 'backend: rack, usd_per_request: 0.4')}\nbudgets: [{{name: house, usd: 1}}]"
+    )
+    paid = KEYED.replace("local: yes", "local: no").replace("context: 8192", "context: 8192, max_tokens: 9")
+
+    async def main() -> None:
+        async with open_passing_door(redis_url, tmp_path, answer(RANKED), more=more, config=paid) as door:
+            replies = [await door.http.post("/v1/rerank", json={}) for _ in range(3)]
+            calls = len(door.upstream.calls_received)
+        assert [reply.status_code for reply in replies] == [200, 200, 402]
+        assert "budget house: $0.8 of $1.00 are spent" in replies[2].text
+        assert calls == 2
+
+    run(main)
+
+
+def test_a_budget_that_counts_passed_requests_demands_their_price(tmp_path: Path) -> None:
+    text = CONFIG.format(
+        redis="embedded", upstream="http://127.0.0.1:9", models="", protocol="openai",
+        more="gateway: {passthrough: {backend: rack, paths: [/v1/rerank]}}\nbudgets: [{name: house, usd: 1}]",
+    ).replace("local: yes", "local: no").replace("context: 8192", "context: 8192, max_tokens: 9")  # fmt: skip
+    (problem,) = check_text(tmp_path, text)
+    assert "gateway.passthrough: budget house counts requests to rack" in problem
+    assert "Set usd_per_request" in problem
+    assert check_text(tmp_path, text.replace("{backend: rack,", "{backend: rack, usd_per_request: 0,")) == []

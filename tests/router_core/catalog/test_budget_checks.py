@@ -66,3 +66,19 @@ def test_a_budget_needs_the_longest_answer_of_each_model_that_is_paid_by_the_tok
 def test_an_embedding_needs_no_longest_answer() -> None:
     models = {"vectors": ModelSpec(upstream="text-embedding-3-small", backends=("provider",))}
     assert problems_of(models=models, budgets=(HOUSE,)) == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        ({"model": "codar"}, "budgets.b.model: unknown model 'codar'. Did you mean 'coder'?"),
+        ({"backend": "provder"}, "budgets.b.backend: unknown backend 'provder'. Did you mean 'provider'?"),
+        ({"key_of": "towr"}, "budgets.b.key_of: unknown backend 'towr'. Did you mean 'tower'?"),
+        ({"role": "chat"}, "budgets.b.role: unknown role 'chat'. Known: none."),
+        ({"task": "code"}, "budgets.b.task: unknown task 'code'. Known: none."),
+    ],
+)
+def test_a_budget_for_what_does_not_exist_is_reported_since_it_would_count_nothing(
+    scope: dict[str, str], message: str
+) -> None:
+    assert problems_of(budgets=(Budget(name="b", usd=1, **scope),)) == [message]

@@ -68,6 +68,11 @@ local function call_bound(price, job)
     + job.searches * price.web_search
 end
 
+-- The price of a call whose whole cost is known before it is made.
+local function fixed_price(cost)
+  return {input = 0, output = 0, request = cost, web_search = 0, answer = 0, long_tokens = 0, priority = 0}
+end
+
 -- What a limit is raised by. It is read only when a call does not fit without it.
 local function raised_by(book, name)
   if not book.raises then
@@ -173,6 +178,20 @@ local function load_budgets(packed, now)
     return reserve, over
   end
   function book.write() write_reserves(book) end
+  -- Add what a call cost that has reserved nothing. Returns why it does not fit, if it must.
+  function book.spend(terms, record, cost, must_fit)
+    local _, over
+    if must_fit then
+      _, over = reserve_call(book, {budgets = terms.budgets, price = fixed_price(cost)}, true, record)
+      if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
+    end
+    for _, row in ipairs(over and {} or counting_windows(book, terms.budgets, budgeted_job(record))) do
+      if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
+      row.spent, row.changed = row.spent + cost, true
+    end
+    write_reserves(book)
+    return over and over.text or ''
+  end
   return book
 end
 
@@ -214,6 +233,15 @@ local function end_reserve(id, token, now, reserve, cost)
   end
   redis.call('HDEL', RECORD .. id, 'reserve')
   if cost and cost > bound then count('reserve_exceeded') end
+end
+
+-- End what a probe has reserved: it stands in the hash of its breaker. `cost`: see `end_reserve`.
+local function end_probe_reserve(breaker, cost)
+  local reserve = redis.call('HGET', breaker, 'reserve')
+  if not reserve then return end
+  local bound = number(string.match(reserve, '^%d+'), 0)
+  redis.call('HDEL', breaker, 'reserve')
+  change_sums(reserve, cost or 0, -bound, cost and 0 or bound)
 end
 
 -- The cost of a delivery is known after all.

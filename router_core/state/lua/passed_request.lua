@@ -1,0 +1,13 @@
+-- @include budget
+-- A request that passes through the door to a backend, beside the queue, at a price that is known before. Its cost is booked if
+-- it fits into every budget that counts it; otherwise the request is not sent.
+-- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget.lua), ledger_ttl_s
+-- Bodies: budgets ('' or JSON: see budget_book.py)
+-- Reply: the budget that it does not fit into ('': it fits; see budget_book.py)
+local book = load_budgets(ARGV[3], now)
+local over = book and book.spend(args.terms, args.owner, args.cost_nusd, true) or ''
+if over == '' then
+  add_to_ledger({model = '-', backend = args.backend, group = '-', duration_ms = 0, input_tokens = 0, output_tokens = 0,
+    cost_nusd = args.cost_nusd, ledger_ttl_s = args.ledger_ttl_s}, now)
+end
+return over
