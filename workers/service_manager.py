@@ -1,6 +1,7 @@
 """Reports the state of this process to the service manager that started it: sd_notify(3), for systemd's `Type=notify`.
 
-Without a service manager nothing is sent. PyPI's packages for this protocol were weighed: none had a release since 2017
+Without a service manager nothing is sent. A container has none: its probes look at the age of `$OPENFALL_ALIVE_FILE`.
+PyPI's packages for this protocol were weighed: none had a release since 2017
 or is in wide use, and the protocol is one datagram.
 """
 
@@ -13,8 +14,12 @@ import socket
 import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 ADDRESS, WATCHDOG_USEC, WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
+ALIVE_FILE = "OPENFALL_ALIVE_FILE"
+ALIVE_FILE_SECONDS = 60.0
+"""The age of the file from which its process counts as dead."""
 BEATS_PER_WATCHDOG = 3
 """systemd recommends half of its limit. A third leaves room for a machine under load."""
 STOP_RESERVE_SECONDS = 15.0
@@ -30,6 +35,8 @@ class ServiceManager:
     watchdog_seconds: float | None = None
     """The service manager kills this process after so long without `alive`."""
     on_ready: Callable[[], object] = lambda: None
+    alive_file: str = ""
+    """It exists from `ready` on, and its modification time is that of the last `alive`."""
     _alive_at: float = field(default=float("-inf"), init=False)
 
     @classmethod
@@ -38,16 +45,19 @@ class ServiceManager:
         address, watchdog, pid = (environ.pop(name, "") for name in (ADDRESS, WATCHDOG_USEC, WATCHDOG_PID))
         is_meant = watchdog.isdecimal() and int(watchdog) > 0 and pid in ("", str(os.getpid()))
         seconds = int(watchdog) / 1e6 if is_meant else None
-        return cls(address if address.startswith(("/", "@")) else "", seconds, on_ready)
+        address = address if address.startswith(("/", "@")) else ""
+        file = environ.pop(ALIVE_FILE, "")
+        return cls(address, seconds if address else ALIVE_FILE_SECONDS if file else None, on_ready, file)
 
     @property
     def beat_seconds(self) -> float | None:
         """How often `alive` is to be called. None: nothing waits for it."""
-        return self.watchdog_seconds / BEATS_PER_WATCHDOG if self.address and self.watchdog_seconds else None
+        return self.watchdog_seconds / BEATS_PER_WATCHDOG if self.watchdog_seconds else None
 
     def ready(self, status: str = "ready") -> None:
         """This process does its work from now on."""
         self._send("READY=1", f"STATUS={status}")
+        self._touch()
         self.on_ready()
 
     def reloading(self) -> None:
@@ -68,6 +78,7 @@ class ServiceManager:
         if beat is not None and now - self._alive_at >= beat:
             self._alive_at = now
             self._send("WATCHDOG=1")
+            self._touch()
 
     async def stay_alive(self, is_alive: Callable[[], bool] = lambda: True) -> None:
         """Call `alive` for ever, as long as the event loop runs and `is_alive` agrees."""
@@ -75,6 +86,11 @@ class ServiceManager:
             if is_alive():
                 self.alive()
             await asyncio.sleep(beat)
+
+    def _touch(self) -> None:
+        if self.alive_file:
+            with contextlib.suppress(OSError):
+                Path(self.alive_file).touch()
 
     def _send(self, *lines: str) -> None:
         if not self.address:

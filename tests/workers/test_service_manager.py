@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from openfall.producers.gateway.serve import GRACE_SECONDS, listening_sockets
-from openfall.workers.service_manager import STOP_RESERVE_SECONDS, ServiceManager
+from openfall.workers.service_manager import ALIVE_FILE_SECONDS, STOP_RESERVE_SECONDS, ServiceManager
 from tests.producers.gateway.door import door_config
 
 WITHIN_SECONDS = 60.0
@@ -151,6 +151,17 @@ def test_a_loop_that_does_not_turn_sends_no_sign_of_life(manager: NotifySocket) 
 
     asyncio.run(main())
     assert manager.until("STATUS=over") == [{"WATCHDOG": "1"}, {"READY": "1", "STATUS": "over"}]
+
+
+def test_a_container_sees_the_age_of_a_file_that_exists_once_its_process_is_ready(tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    service = ServiceManager.of({"OPENFALL_ALIVE_FILE": str(file)})
+    assert service.beat_seconds == ALIVE_FILE_SECONDS / 3
+    assert not file.exists()
+    service.ready()
+    os.utime(file, (1.0, 1.0))
+    service.alive()
+    assert file.stat().st_mtime > 1.0
 
 
 def test_without_a_service_manager_or_with_a_watchdog_of_another_process_nothing_waits_for_a_sign_of_life() -> None:
