@@ -19,10 +19,11 @@ def read_filter(
     """The filter. `since` is a duration (`2h`) before `now`.
 
     Raises `UnknownName` for a state or an urgency that is none, `BadRequest` for a duration that is none."""
-    for state in states:
+    chosen = frozenset(states)
+    for state in chosen:
         if state not in KNOWN_STATES:
             raise UnknownName("state", state, KNOWN_STATES)
     if urgency is not None and urgency not in set(Urgency):
         raise UnknownName("urgency", urgency, [each.value for each in Urgency])
     accepted_since = None if since is None else now - parse_duration(since)
-    return JobFilter(states=frozenset(states), since=accepted_since, urgency=urgency, **names)
+    return JobFilter(states=chosen, since=accepted_since, urgency=urgency, **names)

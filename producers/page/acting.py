@@ -6,7 +6,6 @@ import secrets
 
 from starlette.responses import RedirectResponse, Response
 
-from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
@@ -22,7 +21,7 @@ from openfall.producers.page.people import (
     read_form,
     wants_json,
 )
-from openfall.producers.page.visitor import COOKIE, Visitor, check_form, check_origin, set_cookie
+from openfall.producers.page.visitor import COOKIE, Visitor, check_form, check_origin, check_right, set_cookie
 from openfall.router_core.state.client_keys import fetch_keys
 from openfall.router_core.state.page_sessions import end_session, open_session
 
@@ -34,18 +33,10 @@ def _action(exchange: Exchange) -> PageAction:
     return ACTIONS[name]
 
 
-def _check_right(exchange: Exchange, visitor: Visitor) -> None:
-    if visitor.may_act:
-        return
-    if exchange.gateway.settings.page is PageKind.READ:
-        raise Refusal("not_allowed", "this page is for reading only: `gateway: {page: act}` changes that")
-    raise Refusal("not_allowed", f"the key {visitor.name} may read this page, and not act")
-
-
 async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the question before an action."""
     action = _action(exchange)
-    _check_right(exchange, visitor)
+    check_right(exchange, visitor)
     query = exchange.request.query_params
     subject = query.get("subject", "")
     return html_page(
@@ -65,7 +56,7 @@ async def _act(exchange: Exchange, visitor: Visitor) -> Response:
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     action = _action(exchange)
-    _check_right(exchange, visitor)
+    check_right(exchange, visitor)
     done = await action.run(Operator(exchange.gateway.client, visitor.name, "page"), form)
     if (live := exchange.gateway.live_page) is not None:
         await live.refresh()

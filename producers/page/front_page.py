@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from openfall.producers.page.page_snapshot import Source
 from openfall.producers.page.section import Section
 from openfall.producers.page.sections import (
     audit_section,
     breaker_section,
     health_section,
+    job_section,
     local_only_section,
     open_fall_section,
     queue_section,
     worker_section,
 )
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
+from openfall.router_core.state.redis_connection import RedisConnection
+
+FRONT_JOBS = 12
+
+
+async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
+    return await list_jobs(link, JobFilter(), FRONT_JOBS)
+
+
+RECENT_JOBS = Source("jobs", _recent_jobs)
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("open-fall", open_fall_section.context),
+    Section("jobs", job_section.context, (RECENT_JOBS,)),
     Section("workers", worker_section.context),
     Section("switch", local_only_section.context, wide=False),
     Section("audit", audit_section.context, wide=False),

@@ -48,6 +48,11 @@ def _clock(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment).astimezone():%H:%M}"
 
 
+def _duration(seconds: float) -> str:
+    """How long something took."""
+    return f"{seconds:.1f}s" if seconds < 60 else format_age(seconds)
+
+
 def _count(number: float) -> str:
     return f"{number:,.0f}"
 
@@ -73,6 +78,7 @@ def _environment() -> Environment:
         "count": _count,
         "plural": _plural,
         "seconds": format_age,
+        "duration": _duration,
     }
     return environment
 

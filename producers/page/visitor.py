@@ -107,3 +107,12 @@ def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:
     """Give a browser its session. Scripts cannot read it, and other sites cannot send it."""
     secure = exchange.request.url.scheme == "https"
     response.set_cookie(COOKIE, cookie, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)
+
+
+def check_right(exchange: Exchange, visitor: Visitor) -> None:
+    """Raises `Refusal` for a visitor who may only read."""
+    if visitor.may_act:
+        return
+    if exchange.gateway.settings.page is PageKind.READ:
+        raise Refusal("not_allowed", "this page is for reading only: `gateway: {page: act}` changes that")
+    raise Refusal("not_allowed", f"the key {visitor.name} may read this page, and not act")

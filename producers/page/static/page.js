@@ -146,3 +146,24 @@ if (live) {
   setInterval(() => document.hidden || tick(), 1000);
   connect();
 }
+
+// A part of a page that is fetched anew while the door says so.
+async function renew(part) {
+  if (!document.hidden) {
+    try {
+      const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
+      const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), 'text/html').getElementById(part.id);
+      if (fresh && !isTyping(part)) {
+        replace(part, { html: fresh.innerHTML, version: 0 });
+        if (!fresh.dataset.renew) return;
+      }
+    } catch {
+      // The door is away: it is asked again.
+    }
+  }
+  setTimeout(() => renew(part), 1000 * Number(part.dataset.renew));
+}
+
+for (const part of document.querySelectorAll('[data-renew]')) {
+  setTimeout(() => renew(part), 1000 * Number(part.dataset.renew));
+}
