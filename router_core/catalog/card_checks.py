@@ -77,7 +77,8 @@ def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         known = [catalog.backends[name] for name in spec.backends if name in catalog.backends]
         if any(backend.vram_gb is not None for backend in known):
             continue
-        for key, value in (("pinned", spec.pinned or None), ("keep_warm", spec.keep_warm), ("slots", spec.slots)):
+        flags = {"pinned": spec.pinned or None, "preload": spec.preload or None}
+        for key, value in {**flags, "keep_warm": spec.keep_warm, "slots": spec.slots}.items():
             if value is not None:
                 remedy = f"none of its backends has a card: write vram_gb there, or remove {key}"
                 yield CatalogProblem(f"models.{alias}.{key}", remedy)

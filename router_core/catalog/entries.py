@@ -82,6 +82,7 @@ class ModelSpec(CatalogEntry):
     )
     keep_warm: SecondsOrZero | None = Field(None, description="How long it stays idle on a card. Without it: a minute.")
     pinned: bool = Field(False, description="Once loaded it never leaves its card.")
+    preload: bool = Field(False, description="Loaded on its card without a job, where that displaces nothing.")
     quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
         None,

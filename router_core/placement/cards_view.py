@@ -36,6 +36,10 @@ class ModelFacts:
     call_seconds: float
     pinned: bool = False
     keep_warm_seconds: float | None = None
+    preload: bool = False
+    """Loaded without a job, where that displaces nothing."""
+    expected_minutes: float = 0.0
+    """In how many minutes of the next hour people will use it, by the weeks before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Card:
     """The models that its engines have. None: any."""
     beside: float = 1.0
     """The free memory that a load beside other models needs, as a multiple of the model's."""
+    kept_out: frozenset[str] = frozenset()
+    """Models that an operator has unloaded: they are not preloaded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from openfall.router_core.placement.cards_view import (
     PlacementPolicy,
     ResidentModel,
 )
+from openfall.router_core.placement.preload import choose_preload
 from openfall.router_core.placement.residence import Departure, Residence
 
 DEFAULT_POLICY = PlacementPolicy()
@@ -84,8 +85,19 @@ class Planner:
             else:  # it is next here: nothing less urgent starts meanwhile
                 plans[room.card.name] = self._wait(room, demand)
             del free[room.card.name]
+        plans |= self._preloads(list(free.values()), resident)
         for card in self.view.cards:
             plans.setdefault(card.name, CardPlan(self._admitted(card), check_at=check_at))
+        return plans
+
+    def _preloads(self, cards: Sequence[Card], resident: set[str]) -> dict[str, CardPlan]:
+        """The plans of cards that load a model for which no job waits yet."""
+        plans = {}
+        for card in cards:
+            if preload := choose_preload(self.view, card, resident, self.now, self.policy):
+                model, reason = preload
+                plans[card.name] = CardPlan(self._admitted(card), model, next_model=model, reason=reason)
+                resident.add(model)
         return plans
 
     def _ordered(self, card: Card) -> CardPlan | None:

@@ -27,6 +27,8 @@ class ModelOnCard:
     protected_until: float = 0.0
     wanted_at: float = 0.0
     """When it was ready for interactive callers that had gone elsewhere for want of it: it is kept warm for them."""
+    loaded_for: str = ""
+    """Why it was loaded, for people."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,8 @@ class CardState:
     """For each model by urgency when a job could start. None: as things are, never."""
     too_large: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Models that do not fit into what others leave: the GB that each needs, and those that are left."""
+    kept_out: list[str] = field(default_factory=list)
+    """Unloaded by an operator: they are loaded for jobs and on order, and not preloaded."""
     draining: tuple[str, ...] = ()
     reason: str = ""
     """Why the plan is what it is, for people."""

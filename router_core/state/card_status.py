@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.placement.preload import PRELOADED
 from openfall.router_core.state import keys
-from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_state import CardState, ModelOnCard
 from openfall.router_core.state.cards import fetch_card_manager, fetch_cards, is_managed
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.waiting_jobs import count_waiting
@@ -37,7 +38,8 @@ def state_on_card(state: CardState, alias: str, now: float, *, in_use: bool) -> 
     if resident is not None:
         if alias in state.draining:
             return StateOnCard(LoadState.CLOSING, None, state.reason)
-        return StateOnCard(LoadState.IN_USE if in_use else LoadState.READY, resident.ready_at)
+        load_state = LoadState.IN_USE if in_use else LoadState.READY
+        return StateOnCard(load_state, resident.ready_at, _why_loaded(resident))
     failed = state.refused.get(alias)
     if failed is None:
         return StateOnCard(LoadState.NOT_LOADED)
@@ -45,6 +47,11 @@ def state_on_card(state: CardState, alias: str, now: float, *, in_use: bool) -> 
     if failed.until <= now:
         return StateOnCard(LoadState.NOT_LOADED, None, why)
     return StateOnCard(LoadState.ERROR, failed.until - failed.seconds, why)
+
+
+def _why_loaded(model: ModelOnCard) -> str:
+    """Why a model is in memory, if no job waited for it."""
+    return model.loaded_for if model.loaded_for.startswith(PRELOADED) else ""
 
 
 async def fetch_managed_cards(link: RedisConnection, catalog: Catalog) -> Mapping[str, CardState]:

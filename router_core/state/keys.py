@@ -103,6 +103,7 @@ CARD_ORDERS = "of:card-orders:"  # hash, by card: {verb} {model} -> when an oper
 CARD_ADMITTED = "of:card-admitted:"  # hash, by card: model -> the least urgent jobs that may be called (0, 1 or 2)
 CARD_USED = "of:card-used:"  # hash, by card: {model} {urgency} -> when a call last began or was in flight (ms)
 CARD_MEMORY = "of:card-memory:"  # hash, by card and period (minute, hour): memory in use (MB). See card_memory.lua
+MODEL_USE = "of:model-use:"  # hash with a TTL, by model: hour of the week -> minutes of use by people, and the week
 MODEL_FACTS = "of:model-facts"  # hash: target -> GB and load times of a model on a card, as measured
 UNMET_DEMAND = "of:unmet-demand:"  # list with a TTL, by model: when jobs went elsewhere because it was not loaded (ms)
 AUDIT_LOG = "of:audit-log"  # stream, bounded: what operators did, as JSON

@@ -21,6 +21,7 @@ from openfall.router_core.state.worker_registry import WakeUp
 from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
 from openfall.workers.gpu.cards_to_view import CardsContext, too_large
+from openfall.workers.gpu.learned_use import LearnedUse
 
 log = logging.getLogger("openfall.cards")
 
@@ -57,6 +58,7 @@ class CardManager:
     contents: CardContents
     wakeup: WakeUp
     on_load_failed: OnLoadFailed
+    use: LearnedUse
     policy: PlacementPolicy = DEFAULT_POLICY
     _epoch: int = field(default=0, init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -112,6 +114,7 @@ class CardManager:
         self.contents.by_backend.clear()
         self._admitted.clear()
         await self.contents.ask()
+        await self.use.fetch()
         self._epoch = snapshot.epoch
         log.info("this worker manages the cards %s", ", ".join(record.name for record in snapshot.cards))
 
@@ -120,6 +123,7 @@ class CardManager:
         for record in snapshot.cards:
             await self._end_switch(record, snapshot)
             self._adopt(record, snapshot.now)
+        await self.use.note(snapshot)
         view = self.context.view(snapshot)
         plans = plan_cards(view, snapshot.now, self.policy)
         for record, text in zip(snapshot.cards, before, strict=True):
@@ -251,6 +255,8 @@ class CardManager:
         for verb, alias in record.orders:
             loaded = verb == "load" and (alias in models or alias in refused)
             unloaded = verb == "unload" and alias not in models
+            if unloaded and alias not in record.state.kept_out:
+                record.state.kept_out.append(alias)
             if loaded or unloaded or verb in ("pin", "unpin"):
                 done.append(f"{verb} {alias}")
         return done

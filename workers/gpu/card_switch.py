@@ -75,7 +75,8 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
     if outcome.failure is None:
         protected_until = now + switch.protected_seconds if switch.protected_seconds else 0.0
         gb = _measured_gb(outcome)
-        state.models[switch.load] = ModelOnCard(switch.backend, now, gb, protected_until)
+        state.models[switch.load] = ModelOnCard(switch.backend, now, gb, protected_until, loaded_for=switch.reason)
+        state.kept_out = [alias for alias in state.kept_out if alias != switch.load]
         state.refused.pop(switch.load, None)
         return
     before = state.refused.get(switch.load)

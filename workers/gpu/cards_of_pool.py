@@ -16,6 +16,7 @@ from openfall.workers.gpu.card_contents import CardContents, local_cards
 from openfall.workers.gpu.card_engine import BackendCardEngine, CardEngine
 from openfall.workers.gpu.card_manager import CardManager
 from openfall.workers.gpu.cards_to_view import CardsContext
+from openfall.workers.gpu.learned_use import LearnedUse
 from openfall.workers.maintenance.fleet_cache import FleetCache
 
 
@@ -47,5 +48,6 @@ def card_manager(
         await remember_health(link, target, check | {"error": failure.error_class, "cause": failure.cause})
 
     contents = CardContents(engines=engines, store=store, local_cards=local_cards(catalog.backends, store.backends))
-    context = CardsContext(catalog, store, engines, latency_of)
-    return CardManager(context=context, contents=contents, wakeup=wakeup, on_load_failed=on_load_failed)
+    use = LearnedUse(link, tuple(store.models))
+    context = CardsContext(catalog, store, engines, latency_of, use.expected)
+    return CardManager(context=context, contents=contents, wakeup=wakeup, on_load_failed=on_load_failed, use=use)

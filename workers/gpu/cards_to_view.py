@@ -38,6 +38,10 @@ LatencyOf = Callable[[str], float | None]
 """The mean seconds of a model's recent calls; None: there were none."""
 
 
+ExpectedUse = Callable[[str, float], float]
+"""In how many minutes of the hour after a time people will use a model."""
+
+
 def too_large(card: str, view: CardsView) -> dict[str, tuple[float, float]]:
     """The models of a card that do not fit into it even alone: the GB that each needs, and those that may be used."""
     on_card = next(each for each in view.cards if each.name == card)
@@ -57,6 +61,7 @@ class CardsContext:
     engines: Mapping[str, CardEngine]
     """By backend."""
     latency_of: LatencyOf
+    expected_use: ExpectedUse
 
     def view(self, snapshot: CardsSnapshot) -> CardsView:
         """The view of a moment."""
@@ -111,6 +116,8 @@ class CardsContext:
             call_seconds=self.latency_of(alias) or ASSUMED_CALL_SECONDS,
             pinned=orders[0] if orders else spec.pinned,
             keep_warm_seconds=spec.keep_warm,
+            preload=spec.preload,
+            expected_minutes=self.expected_use(alias, snapshot.now),
         )
 
     def _demands(self, snapshot: CardsSnapshot, facts: Mapping[str, ModelFacts]) -> Iterable[Demand]:
@@ -162,6 +169,7 @@ class CardsContext:
             tuple(state.loads),
             frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
             max(self.engines[name].beside for name in backends),
+            frozenset(state.kept_out),
         )
 
     def _resident(self, record: CardRecord, alias: str, calls: Iterable[CallOnCard], now: float) -> ResidentModel:

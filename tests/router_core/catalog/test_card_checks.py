@@ -83,7 +83,7 @@ def test_a_model_larger_than_its_card_is_no_contradiction_while_nothing_is_pinne
     assert problems({"tower": backend()}, {"a": model(vram_gb=40), "b": model(vram_gb=9)}) == []
 
 
-@pytest.mark.parametrize(("key", "value"), [("pinned", True), ("keep_warm", 0.0), ("slots", 1)])
+@pytest.mark.parametrize(("key", "value"), [("pinned", True), ("preload", True), ("keep_warm", 0.0), ("slots", 1)])
 def test_a_key_for_cards_without_a_card_is_refused(key, value):
     (problem,) = problems({"tower": backend(vram_gb=None)}, {"a": model(**{key: value})})
     assert problem == f"models.a.{key}: none of its backends has a card: write vram_gb there, or remove {key}"

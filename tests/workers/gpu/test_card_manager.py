@@ -10,8 +10,10 @@ from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.placement.use_by_hour import HOURS_OF_A_WEEK, HourOfUse, week_of
 from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
 from openfall.router_core.state.job_events import read_events
+from openfall.router_core.state.model_use import fetch_use, write_use
 from openfall.router_core.vocabulary import Urgency
 from tests.fakes.card_ollama import CardOllama, card_ollama
 from tests.worker_harness import Fleet, running_fleet
@@ -128,5 +130,53 @@ def test_what_an_engine_has_in_memory_at_the_start_is_used(redis_url: str, tmp_p
                 job = await fleet.accept("job-00001", ("beta",), Urgency.BATCH)
                 await answered(fleet, job)
             assert ollama.loads == []
+
+    asyncio.run(work())
+
+
+def test_a_model_with_preload_is_loaded_at_the_start_and_not_again_after_an_operator_unloaded_it(
+    redis_url: str, tmp_path: Path
+) -> None:
+    models = {"alpha": {"vram_gb": LARGE, "preload": True}, "small": {"vram_gb": SMALL, "preload": True}}
+
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path, **models) as (fleet, ollama):
+            async with asyncio.timeout(30):
+                while ollama.memory != {"alpha", "small"}:
+                    await asyncio.sleep(0.02)
+                await give_order(fleet.link, "tower", "unload", "alpha")
+                while await pending_order(fleet.link, "tower", "unload", "alpha"):
+                    await asyncio.sleep(0.02)
+            await answered(fleet, await fleet.accept("job-00001", ("small",), Urgency.BATCH))
+            state = (await fetch_cards(fleet.link, ["tower"]))["tower"]
+            assert (set(state.models), state.kept_out) == ({"small"}, ["alpha"])
+            await answered(fleet, await fleet.accept("job-00002", ("alpha",), Urgency.BATCH))
+            assert (await fetch_cards(fleet.link, ["tower"]))["tower"].kept_out == []
+
+    asyncio.run(work())
+
+
+def test_the_minutes_in_which_people_use_a_model_are_learned_and_it_is_loaded_for_them(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            await answered(fleet, await fleet.accept("job-00001", ("small",), Urgency.BATCH))
+            await answered(fleet, await fleet.accept("job-00002", ("beta",), Urgency.INTERACTIVE))
+            async with asyncio.timeout(30):
+                while not (await fetch_use(fleet.link, ["beta"]))["beta"]:
+                    await asyncio.sleep(0.02)
+            assert (await fetch_use(fleet.link, ["small"]))["small"] == {}, "only use by people counts"
+            seconds, _ = await fleet.link.command("TIME")
+            last_week = week_of(int(seconds)) - 1
+            for hour in range(HOURS_OF_A_WEEK):
+                await write_use(fleet.link, "alpha", hour, HourOfUse(60.0, last_week))
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            async with asyncio.timeout(30):
+                while ollama.memory != {"alpha"}:
+                    await asyncio.sleep(0.02)
+                while "alpha" not in (state := (await fetch_cards(fleet.link, ["tower"]))["tower"]).models:
+                    await asyncio.sleep(0.02)
+            assert state.models["alpha"].loaded_for == "preloaded: people use it at this hour, about 30 of 60 minutes"
 
     asyncio.run(work())

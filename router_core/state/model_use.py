@@ -1,0 +1,38 @@
+"""The minutes in which people used a model, by hour of the week, in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from openfall.router_core.placement.use_by_hour import HourOfUse
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection
+
+TTL_SECONDS = 60 * 86_400
+"""A model that nobody used for two months is forgotten."""
+
+Use = dict[int, HourOfUse]
+"""By hour of the week: at most 168."""
+
+
+async def fetch_use(link: RedisConnection, models: Iterable[str]) -> dict[str, Use]:
+    """The use of each model. What cannot be read counts as none."""
+    return {model: _read(await link.command("HGETALL", keys.MODEL_USE + model)) for model in models}
+
+
+async def write_use(link: RedisConnection, model: str, hour: int, use: HourOfUse) -> None:
+    """Write the use of a model in one hour of the week."""
+    await link.command("HSET", keys.MODEL_USE + model, str(hour), f"{use.minutes:.3f} {use.week}")
+    await link.command("EXPIRE", keys.MODEL_USE + model, TTL_SECONDS)
+
+
+def _read(reply: object) -> Use:
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)  # type: ignore[index]
+    use = {}
+    for hour, text in pairs:
+        try:
+            minutes, week = text.split()
+            use[int(hour)] = HourOfUse(float(minutes), int(week))
+        except ValueError:
+            continue
+    return use
