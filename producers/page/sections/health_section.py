@@ -12,9 +12,11 @@ from openfall.producers.fleet_problems import FleetProblem, ProblemCode, Problem
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
 
 MAX_CAUSES = 8
+MAX_LATENESS = 2.0
+"""An interactive job that has waited so many times its target: its caller gives up."""
 
 
 class FleetHealth(StrEnum):
@@ -28,7 +30,7 @@ class FleetHealth(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `section` has the buttons for it;
-    `remedy` is what an operator does elsewhere."""
+    `remedy` is what an operator does elsewhere. `is_wait`: people wait, and get their answers late."""
 
     text: str
     health: FleetHealth = FleetHealth.IMPAIRED
@@ -37,6 +39,7 @@ class Cause:
     until_text: str = ""
     section: str = ""
     remedy: str = ""
+    is_wait: bool = False
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
@@ -56,8 +59,10 @@ def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) 
     if snapshot.redis_away_since is not None:
         return "Nobody gets an answer: Redis does not answer."
     status = snapshot.status
+    if health is FleetHealth.FAILING and all(cause.is_wait for cause in causes if cause.health is health):
+        return "People wait too long for their answers."
     if health is FleetHealth.FAILING:
-        return "Some people get no answers." if _anything_answers(snapshot) else "Nobody gets an answer."
+        return "Some people get no answer." if _anything_answers(snapshot) else "Nobody gets an answer."
     alive = sum(worker.alive for worker in status.workers)
     started = sum(queue.started for queue in status.queues)
     work = f"{started:,} {'call is' if started == 1 else 'calls are'} under way" if started else "nothing waits"
@@ -93,6 +98,7 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
         if (describe := _TEXTS.get(problem.code)) is not None:
             yield describe(problem, snapshot)
     yield from map(_of_target, snapshot.away)
+    yield from _quiet(snapshot)
     if snapshot.local_only is not None:
         yield Cause(text=f"Local only: no job leaves the local pools ({snapshot.local_only})", section="switch")
 
@@ -113,9 +119,23 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, no
     worst = max(late, key=lambda queue: queue.oldest_seconds or 0)
     others = f" and {len(late) - 1} more" if len(late) > 1 else ""
     oldest = worst.oldest_seconds or 0.0
-    health = FleetHealth.FAILING if urgency is Urgency.INTERACTIVE and oldest > 2 * target else FleetHealth.IMPAIRED
+    health = (
+        FleetHealth.FAILING
+        if urgency is Urgency.INTERACTIVE and oldest > MAX_LATENESS * target
+        else FleetHealth.IMPAIRED
+    )
     text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
-    return Cause(text=text, health=health, since=now - oldest, section="queues")
+    return Cause(text=text, health=health, since=now - oldest, section="queues", is_wait=True)
+
+
+def _quiet(snapshot: PageSnapshot) -> Iterator[Cause]:
+    quiet = [worker for worker in snapshot.status.workers if worker.alive and worker.quiet]
+    alive = sum(worker.alive for worker in snapshot.status.workers)
+    if quiet:
+        names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
+        is_everyone = len(quiet) == alive and snapshot.status.waiting > 0
+        health = FleetHealth.FAILING if is_everyone else FleetHealth.IMPAIRED
+        yield Cause(text=f"An operator keeps {names} from further jobs", health=health, section="workers")
 
 
 def _of_target(item: Away) -> Cause:
@@ -178,7 +198,7 @@ def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     began = [incident.began_at for incident in snapshot.incidents if incident.reason == problem.subject]
-    models = ", ".join(snapshot.held.models[:3])
+    models = ", ".join(snapshot.held.models[:3]) if problem.subject in RELEASED_BY_ITSELF else ""
     reason = str(problem.subject).replace("_", " ")
     ends = f"; released by itself when {models} takes calls" if models else "; an operator decides"
     text = f"{_jobs(problem)} held ({reason}){ends}"

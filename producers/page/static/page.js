@@ -106,12 +106,13 @@ async function act(event) {
   const button = event.submitter;
   if (!button || !button.matches('[data-act]') || !live) return;
   event.preventDefault();
+  const body = new URLSearchParams(new FormData(event.target, button));
   button.disabled = true;
   try {
     const answer = await fetch(button.formAction, {
       method: 'POST',
       headers: { accept: 'application/json' },
-      body: new URLSearchParams(new FormData(event.target, button)),
+      body,
     });
     announce((await answer.json()).message, !answer.ok);
   } catch {

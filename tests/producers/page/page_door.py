@@ -38,7 +38,7 @@ class PageDoor:
 
 
 @contextmanager
-def page_door(redis_url: str, home: Path, more: str = "", models: str = "") -> Iterator[PageDoor]:
+def page_door(redis_url: str, home: Path, more: str = "", config: str = "") -> Iterator[PageDoor]:
     """A door without workers."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
@@ -46,7 +46,7 @@ def page_door(redis_url: str, home: Path, more: str = "", models: str = "") -> I
     opened: list[PageDoor] = []
 
     async def serve() -> None:
-        async with open_door(redis_url, home, pools=(), more=more, models=models) as door:
+        async with open_door(redis_url, home, pools=(), more=more, config=config) as door:
             opened.append(PageDoor(door.url, door.gateway, client, asyncio.get_running_loop()))
             started.set()
             await asyncio.to_thread(end.wait)
