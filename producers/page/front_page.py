@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from openfall.producers.page.page_snapshot import Source
 from openfall.producers.page.section import Section
 from openfall.producers.page.sections import (
     audit_section,
@@ -14,18 +13,7 @@ from openfall.producers.page.sections import (
     queue_section,
     worker_section,
 )
-from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
-from openfall.router_core.state.redis_connection import RedisConnection
-
-FRONT_JOBS = 12
-
-
-async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
-    return await list_jobs(link, JobFilter(), FRONT_JOBS)
-
-
-RECENT_JOBS = Source("jobs", _recent_jobs)
+from openfall.producers.page.sources import RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context),

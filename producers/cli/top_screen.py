@@ -1,0 +1,160 @@
+"""The screen of `openfall top`: a pure function of the same snapshot that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from openfall.producers.cli.held_text import describe_held
+from openfall.producers.cli.render import format_age, format_cost, format_usd, short_id
+from openfall.producers.cli.tables import fits, table
+from openfall.producers.cli.terminal import plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from openfall.producers.page.page_snapshot import PageSnapshot
+    from openfall.producers.page.sections.queue_section import Cell, GridRow
+
+STYLES = {"good": "bold green", "impaired": "bold yellow", "failing": "bold white on red"}
+MAX_MODELS, MAX_BREAKERS, MAX_BUDGETS = 6, 6, 6
+NARROW_JOB_COLUMNS = 4
+
+
+def screen(snapshot: PageSnapshot, width: int, head: str = "") -> RenderableType:
+    """Everything, the most urgent first: a terminal that is too low for it cuts the end off."""
+    from rich.console import Group
+
+    parts = [
+        *([plain(head, "dim")] if head else []),
+        *_health(snapshot),
+        *_queues(snapshot, width),
+        *_breakers(snapshot),
+        *_cards(snapshot),
+        *_held(snapshot),
+        *_money(snapshot, width),
+        *_jobs(snapshot, width),
+    ]
+    return Group(*parts)
+
+
+def _title(text: str) -> RenderableType:
+    return plain(f"\n{text}", "bold")
+
+
+def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    from openfall.producers.page.sections import health_section
+
+    values = health_section.context(snapshot)
+    yield plain(values["sentence"], STYLES[values["health"].value])
+    for cause in values["causes"]:
+        since = f", for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""
+        until = f"; {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
+        remedy = f" -> {cause.remedy}" if cause.remedy else ""
+        yield plain(f"- {cause.text}{since}{until}.{remedy}")
+
+
+def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
+    from openfall.producers.page.sections import queue_section
+
+    values = queue_section.context(snapshot)
+    heads = [f"{urgency.value} <{format_age(target)}" for urgency, target in values["targets"].items()]
+    rows = [(line.name, *(_cell(cell, snapshot.now) for cell in line.cells)) for line in _grid_lines(values["rows"])]
+    if not fits(["", *heads], rows, width):
+        heads = [urgency.value for urgency in values["targets"]]
+    yield _title("Queues: waiting, age of the oldest, running")
+    yield table(["", *heads], rows, width)
+
+
+def _grid_lines(rows: Iterable[GridRow]) -> Iterator[GridRow]:
+    for row in rows:
+        yield row
+        yield from row.models[:MAX_MODELS]
+
+
+def _cell(cell: Cell, now: float) -> str:
+    if not (cell.waiting or cell.started or cell.scheduled or cell.paused):
+        return "."
+    age = "" if cell.oldest_at is None else f" {format_age(max(0.0, now - cell.oldest_at))}"
+    late = "!" if cell.lateness.value == "late" else ""
+    running = f" >{cell.started}" if cell.started else ""
+    later = f" +{cell.scheduled}" if cell.scheduled else ""
+    return f"{cell.waiting}{age}{late}{running}{later}{' paused' if cell.paused else ''}"
+
+
+def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    from openfall.producers.page.sections import breaker_section
+
+    values = breaker_section.context(snapshot)
+    cards = values["cards"][:MAX_BREAKERS]
+    yield _title(f"Breakers: {len(values['closed'])} closed")
+    for card in cards:
+        breaker = card.breaker
+        until = f", next probe in {format_age(max(0.0, breaker.until - snapshot.now))}" if breaker.until else ""
+        style = {"bad": "red", "warn": "yellow"}.get(card.css_class, "")
+        yield plain(f"{card.name}  {card.state}  {breaker.cause or breaker.why or ''}{until}", style)
+
+
+def _cards(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    cards = snapshot.sources.get("cards") or ()
+    if not cards:
+        return
+    yield _title("Models on cards")
+    for card in cards:
+        total = card.total_gb or card.vram_gb
+        used = sum(model.gb for model in card.models) + card.foreign_gb
+        models = ", ".join(f"{each.model} {each.load_state}" for each in card.models) or "no model"
+        yield plain(f"{card.card}  {_bar(used / total if total else 0)} {used:.1f}/{total:g} GB  {models}")
+
+
+def _bar(share: float, cells: int = 10) -> str:
+    full = round(min(1.0, max(0.0, share)) * cells)
+    return "#" * full + "-" * (cells - full)
+
+
+def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    if snapshot.held.total:
+        yield _title("Open Fall")
+        yield plain(describe_held(snapshot.held), "yellow")
+
+
+def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
+    entries = snapshot.sources.get("ledger") or ()
+    spent, unpriced = sum(entry.nusd for entry in entries) / 1e9, sum(entry.unpriced for entry in entries)
+    yield _title(f"Cost today {format_cost(spent, unpriced)}")
+    budgets: Sequence[Any] = (snapshot.sources.get("budgets") or ())[:MAX_BUDGETS]
+    rows = [
+        (
+            f"{state.budget.name}{f' ({state.who})' if state.who else ''}",
+            _bar(state.used / state.limit if state.limit else 1),
+            f"{format_usd(state.used / 1e9)} of {format_usd(state.limit / 1e9)}",
+        )
+        for state in budgets
+    ]
+    if rows:
+        yield table(("budget", "", "used"), rows, width)
+
+
+def _jobs(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
+    from openfall.producers.page.sections.job_section import job_rows
+
+    jobs = snapshot.sources["jobs"].jobs
+    if not jobs:
+        return
+    columns = ["job", "state", "for", "model", "took", "cost", "why this model"]
+    rows = [
+        [
+            short_id(row.job.id),
+            row.outcome,
+            f"{row.job.role or '-'}/{row.job.urgency or '-'}",
+            row.model,
+            "-" if row.job.took_seconds is None else f"{row.job.took_seconds:.1f}s",
+            row.cost,
+            row.job.why,
+        ]
+        for row in job_rows(jobs)
+    ]
+    if not fits(columns, rows, width):
+        columns, rows = columns[:NARROW_JOB_COLUMNS], [row[:NARROW_JOB_COLUMNS] for row in rows]
+    yield _title("Recent jobs")
+    yield table(columns, rows, width)

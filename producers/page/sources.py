@@ -1,0 +1,42 @@
+"""What the page and `openfall top` read beside the snapshot, each at most as often as it is worth."""
+
+from __future__ import annotations
+
+from openfall.producers.page.page_snapshot import Source
+from openfall.router_core.catalog.budget_scope import all_budgets
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.budget_book import BudgetState, list_budgets
+from openfall.router_core.state.card_status import CardStatus, fetch_card_status
+from openfall.router_core.state.ledger import LedgerEntry, read_ledger
+from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
+from openfall.router_core.state.redis_connection import RedisConnection
+
+RECENT_JOBS_SHOWN = 12
+
+
+async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
+    return await list_jobs(link, JobFilter(), RECENT_JOBS_SHOWN)
+
+
+async def _budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
+    return await list_budgets(link, all_budgets(catalog), await _now(link))
+
+
+async def _cards(link: RedisConnection, catalog: Catalog) -> list[CardStatus]:
+    return await fetch_card_status(link, catalog)
+
+
+async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:
+    return await read_ledger(link, [ledger_day(await _now(link))])
+
+
+async def _now(link: RedisConnection) -> float:
+    seconds, micros = await link.command("TIME")
+    return int(seconds) + int(micros) / 1e6
+
+
+RECENT_JOBS = Source("jobs", _recent_jobs)
+BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
+CARDS = Source("cards", _cards, every_seconds=2.0)
+LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)
