@@ -32,6 +32,7 @@ COMMANDS = {
     "breakers": "List breakers; force one open or closed; reset it.",
     "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
     "spend": "Show calls and their cost.",
+    "metrics": "Print the metrics of the fleet, for Prometheus.",
     "usage": "Sum up calls, tokens and cost by model, backend, group or day.",
     "stats": "Show requests, answers, times and tokens by model, role or group.",
     "budgets": "List budgets; raise one for a while.",

@@ -34,6 +34,7 @@ from openfall.producers.gateway.surfaces import (
     jobs,
     message_batches,
     messages,
+    metrics,
     models,
     ollama,
     ollama_models,
@@ -64,6 +65,7 @@ _APIS = (
     inboxes,
     echo,
     health,
+    metrics,
     switch,
     page,
 )

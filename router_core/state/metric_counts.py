@@ -24,6 +24,7 @@ FAMILIES = {
     "first_token": ("model", "backend"),
     "notification": ("notifier", "outcome"),
     "replayed": ("by",),
+    "swap": ("card", "model"),
     "wait": ("model", "urgency"),
 }
 """The labels of each family."""

@@ -1,4 +1,5 @@
 -- @include queue
+-- @include metrics
 -- Write the state of a card. Only the manager of its cards may, and only over the state that it has read. A model of
 -- `idle` is about to be unloaded: if a call of it is in flight, nothing is written.
 -- Arguments: pool, worker, epoch, card, version (that was read), admitted ({model, least urgent jobs}...), idle (models),
@@ -19,6 +20,17 @@ if next(leaves) then
       if queue and leaves[model_of(queue)] then return {'busy', version} end
     end
   end
+end
+-- The model that a state is about to load, and since when.
+local function loading(text)
+  local readable, state = pcall(cjson.decode, text or '')
+  local switch = readable and type(state) == 'table' and type(state.switch) == 'table' and state.switch or {}
+  return switch.load ~= '' and switch.load or nil, switch.since
+end
+local load, since = loading(ARGV[3])
+local load_before, since_before = loading(redis.call('HGET', card, 'state') or '')
+if load and (load ~= load_before or since ~= since_before) then
+  metrics.add_event('swap ' .. metrics.word(args.card) .. ' ' .. metrics.word(load), now)
 end
 redis.call('HSET', card, 'version', version + 1, 'state', ARGV[3])
 redis.call('DEL', CARD_ADMITTED .. args.card)

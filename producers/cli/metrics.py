@@ -1,0 +1,33 @@
+"""`openfall metrics`: prints what `/metrics` of the HTTP door reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from openfall.producers.cli.options import config_option, with_client
+from openfall.producers.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@click.command()
+@config_option
+@click.option("--openmetrics", is_flag=True, help="The format of OpenMetrics.")
+def metrics(config_path: Path | None, openmetrics: bool) -> None:
+    """Print the metrics of the fleet, as `/metrics` of the HTTP door reports them to Prometheus."""
+    from openfall.producers.metrics.exposition import expose
+    from openfall.producers.metrics.metrics_reader import read_metrics
+
+    async def read(llm: AsyncOpenfall) -> bytes:
+        catalog = llm.config.catalog
+        reading = await read_metrics(llm.store.connection, catalog)
+        return expose(reading, catalog, OPENMETRICS if openmetrics else "").body
+
+    for line in with_client(config_path, read).decode().splitlines():
+        echo(line)

@@ -1,0 +1,42 @@
+"""`/metrics`: what Prometheus reads. One door exports the whole fleet, since the counts are in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+
+from openfall.producers.client_store import try_redis
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.page.visitor import is_local
+
+
+async def metrics(exchange: Exchange) -> Response:
+    """Report the metrics of the fleet, for Prometheus. While Redis is away, `openfall_up` is 0 and stands alone."""
+    from openfall.producers.metrics.exposition import expose
+    from openfall.producers.metrics.metrics_reader import read_metrics
+
+    _check_reader(exchange)
+    gateway = exchange.gateway
+    catalog = gateway.config.catalog
+    reading = await try_redis(read_metrics(gateway.client.store.connection, catalog))
+    accept = exchange.request.headers.get("accept", "")
+    text = await asyncio.to_thread(expose, reading, catalog, accept)
+    return Response(text.body, media_type=None, headers={"content-type": text.media_type})
+
+
+def _check_reader(exchange: Exchange) -> None:
+    """Whoever is on this machine may read, and a key that may read the page. Raises `Refusal`."""
+    if is_local(exchange):
+        return
+    exchange.caller = exchange.gateway.access.caller(exchange.request.headers)
+    if exchange.caller.page_right is None:
+        advice = "create one with `openfall keys new NAME --page read`"
+        raise Refusal("not_allowed", f"this key may not read the metrics: {advice}")
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/metrics", metrics, "Report metrics for Prometheus.", public=True, media_type="text/plain"),
+)
