@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from openfall.producers.cli.terminal import print_line, show_json
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.budget_book import BudgetState
+    from openfall.router_core.state.money import MoneyReport
+    from openfall.router_core.state.plans import PlanState
 
 COLUMNS = (
     "budget",
@@ -30,6 +33,7 @@ COLUMNS = (
     "refused",
     "anew at",
 )
+PLAN_COLUMNS = ("subscription", "key", "window", "calls", "used up by", "used", "resets at")
 
 
 @click.group(invoke_without_command=True)
@@ -40,17 +44,21 @@ def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None
 
     `reserved` is held for calls in flight; `unconfirmed` may have been billed, and is not known. `forecast` is the
     expected cost of the whole window, by its pace so far and four earlier windows like it; `!` if that is more than the
-    limit. --json has integers of nanodollars.
+    limit. Below them are the windows of subscriptions: their calls, and with how many they were used up before. --json
+    has integers of nanodollars; an entry with `window_seconds` is one of a subscription.
     """
     if ctx.invoked_subcommand is not None:
         return
-    states = with_client(config_path, _fetch)
+    report = with_client(config_path, _fetch)
     if as_json:
-        show_json([_as_json(state) for state in states])
-    elif not states:
+        show_json([*map(_as_json, report.budgets), *map(asdict, report.plans)])
+        return
+    if not report.budgets and not report.plans:
         print_line("no budgets: add `budgets` to the configuration, or daily_usd to a group")
-    else:
-        show_table(COLUMNS, _rows(states))
+    if report.budgets:
+        show_table(COLUMNS, _rows(report.budgets))
+    if report.plans:
+        show_table(PLAN_COLUMNS, _plan_rows(report.plans))
 
 
 @budgets.command("raise")
@@ -69,12 +77,18 @@ def raise_(name: str, usd: float, duration: str, config_path: Path | None, as_js
         print_line(f"budget {name}: {format_usd(usd)} more until {format_time(until)}")
 
 
-async def _fetch(llm: AsyncOpenfall) -> list[BudgetState]:
-    from openfall.router_core.catalog.budget_scope import all_budgets
-    from openfall.router_core.state.budget_book import list_budgets
+async def _fetch(llm: AsyncOpenfall) -> MoneyReport:
+    from openfall.router_core.state.money import read_money
 
-    now = await llm.store.server_time()
-    return await list_budgets(llm.store.connection, all_budgets(llm.config.catalog), now)
+    return await read_money(llm.store.connection, llm.config.catalog, await llm.store.server_time())
+
+
+def _plan_rows(plans: Sequence[PlanState]) -> Iterator[tuple[object, ...]]:
+    for plan in plans:
+        share = "-" if plan.share is None else f"{plan.share:.0%}"
+        cap = "not known" if plan.cap is None else plan.cap
+        window = f"{plan.window_seconds / 3600:g} h"
+        yield plan.backend, plan.number, window, plan.calls, cap, share, format_time(plan.resets_at)
 
 
 def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:

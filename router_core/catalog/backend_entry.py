@@ -14,6 +14,7 @@ from openfall.router_core.catalog.formats import (
     Name,
     PoolName,
     PositiveShare,
+    Seconds,
     SecondsOrZero,
     Size,
 )
@@ -68,6 +69,11 @@ class Backend(CatalogEntry):
         None,
         description="`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
         "Without it: `local` in a local pool, `metered` in any other.",
+    )
+    plan_windows: tuple[Seconds, ...] = Field(
+        (),
+        description="With `billing: flat`: the lengths of the windows of its limits, which begin with the first "
+        "call in them: `[5h, 7d]`. A key whose window is used up gets no call until it resets.",
     )
     vram_gb: Gigabytes | None = Field(
         None, description="GB of its graphics card. With it, openfall decides which models its engine holds."

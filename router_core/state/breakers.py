@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.deciding.flat_plan import PlanReport
 from openfall.router_core.state import keys
+from openfall.router_core.state.call_money import encode_plan
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.decoding import read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -148,7 +150,8 @@ async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolic
 class ProbeResult:
     """The result of a probe. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the next open time.
     `error`, `http_status` and `cause` (see `describe_cause`) are of its failure. `on_trial`: it did not call the model,
-    so the first call shows whether it works, and opens the breaker again if it fails."""
+    so the first call shows whether it works, and opens the breaker again if it fails. `plan`: it was refused for the
+    plan of a subscription."""
 
     signal: CallSignal
     detail: str
@@ -158,6 +161,7 @@ class ProbeResult:
     http_status: int | None = None
     cause: str = ""
     on_trial: bool = False
+    plan: PlanReport | None = None
 
 
 async def report_probe(
@@ -167,6 +171,8 @@ async def report_probe(
 
     `call`: the probe was paid for, so the ledger counts it."""
     arguments: dict[str, Any] = {"target": probe.target, "token": probe.token, **asdict(result)}
+    if result.plan is not None:
+        arguments["plan"] = encode_plan(result.plan)
     if call is not None:
         arguments["call"] = {**encode_call(call), "is_probe": True}
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))

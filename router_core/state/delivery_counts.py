@@ -79,8 +79,8 @@ def count_delivery(job: CompletionJob, end: DeliveryEnd) -> DeliveryCounts:
         if end.attempt is not None and end.step.answered:
             metrics.append(_histogram(f"wait {word(end.attempt.model)} {job.urgency}", end.step.waited, WAIT_BOUNDS))
     if end.attempt is not None:
-        tokens = _token_cells(end.attempt)
-        if jobs and jobs[0][0] == (labels := _labels(job, end.attempt.model)):
+        tokens, labels = _token_cells(end.attempt), _labels(job, end.attempt.model)
+        if jobs and jobs[0][0] == labels:
             jobs[0] += tokens
         elif tokens:
             jobs.append([labels, *tokens])

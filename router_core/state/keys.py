@@ -60,6 +60,7 @@ LAST_KEYS = "of:last-keys"  # hash: backend with several keys -> the name of the
 LIMITS = "of:limits:"  # hash, by backend: {key} {limit} -> when its bucket is full again (ms). See lib/limits.lua
 BREAKER_HISTORY = "of:breaker-history"  # list: the last changes of any breaker, newest first
 LEDGER = "of:ledger:"  # hash, by day: calls and costs by model, backend and group
+PLAN = "of:plan:"  # hash, by key of a flat-rate backend: the windows of its limits, calls in them, learned caps
 UNEXPECTED = "of:unexpected:"  # hash, by day: metered calls in place of models that cost nothing, and when the last was
 BUDGET_SUMS = "of:budget-sums"  # hash: {budget}:{window}[:{who}] -> {spent} {reserved} {unconfirmed} {calls} {refused}
 BUDGETS = "of:budgets"  # zset: the budgets with a call -> when their window ends (ms)

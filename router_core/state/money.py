@@ -11,6 +11,7 @@ from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, usage_rows
 from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.unexpected import UnexpectedDay, read_unexpected
 
@@ -20,13 +21,15 @@ class MoneyReport:
     """The money of a fleet at `at` (epoch seconds, server clock). All sums are whole nanodollars.
 
     `budgets`: the present windows, with a forecast. `entries`: the ledger of the last `days` (UTC), oldest first.
-    `unexpected`: metered calls in place of models that cost nothing, of the same days."""
+    `unexpected`: metered calls in place of models that cost nothing, of the same days.
+    `plans`: the present windows of subscriptions."""
 
     at: float
     days: tuple[str, ...]
     budgets: tuple[BudgetState, ...] = ()
     entries: tuple[LedgerEntry, ...] = ()
     unexpected: tuple[UnexpectedDay, ...] = ()
+    plans: tuple[PlanState, ...] = ()
 
     @property
     def nusd(self) -> int:
@@ -50,7 +53,17 @@ class MoneyReport:
 async def read_money(link: RedisConnection, catalog: Catalog, now: float, days: int = 1) -> MoneyReport:
     """The budgets now, and the ledger of the last days, including today."""
     names = tuple(ledger_day(now - 86400 * back) for back in reversed(range(days)))
-    budgets, entries, unexpected = await asyncio.gather(
-        list_budgets(link, all_budgets(catalog), now), read_ledger(link, names), read_unexpected(link, names)
+    budgets, entries, unexpected, plans = await asyncio.gather(
+        list_budgets(link, all_budgets(catalog), now),
+        read_ledger(link, names),
+        read_unexpected(link, names),
+        list_plans(link, catalog, now),
     )
-    return MoneyReport(at=now, days=names, budgets=tuple(budgets), entries=tuple(entries), unexpected=tuple(unexpected))
+    return MoneyReport(
+        at=now,
+        days=names,
+        budgets=tuple(budgets),
+        entries=tuple(entries),
+        unexpected=tuple(unexpected),
+        plans=tuple(plans),
+    )

@@ -13,16 +13,14 @@ from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import ChargedCall, Rate, corrections
 from openfall.router_core.deciding.cost import REFUSED
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
-from openfall.router_core.deciding.savings import NONE_SAVED, Savings
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.state.budget_book import write_over
+from openfall.router_core.state.call_money import NO_MONEY, CallMoney, bounded, encode_money
 from openfall.router_core.state.delivery_counts import DeliveryCounts, DeliveryEnd, count_delivery
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution, ledger_group
@@ -46,7 +44,7 @@ class CallReport:
 
     `one_of_several`: the backend has other keys, so a cooldown is of this key alone. `is_slow`: it is counted as slow
     beside its signal. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the time for which a breaker
-    opens. The epochs are those of the claim. `usage`, `savings` and `unexpected` are for sums of money."""
+    opens. The epochs are those of the claim."""
 
     attempt: Attempt
     group: str | None
@@ -59,9 +57,7 @@ class CallReport:
     jitter: float
     one_of_several: bool = False
     is_slow: bool = False
-    usage: Usage = NO_USAGE
-    savings: Savings = NONE_SAVED
-    unexpected: UnexpectedCall | None = None
+    money: CallMoney = NO_MONEY
     first_token_seconds: float | None = None
     """From the start of the call to the first piece of its answer. None: it was not streamed, or had none."""
 
@@ -180,15 +176,7 @@ def _used_tokens(attempt: Attempt) -> int | None:
     """The tokens that the provider counted; None: unknown. A call that was refused used none."""
     if attempt.input_tokens is None and attempt.output_tokens is None:
         return 0 if attempt.error in REFUSED else None
-    return _bounded((attempt.input_tokens or 0) + (attempt.output_tokens or 0))
-
-
-_MAX_AMOUNT = 10**15
-"""The most that one call adds to a sum: what a backend reports of itself must not overflow one."""
-
-
-def _bounded(amount: float) -> int:
-    return round(min(max(0, amount), _MAX_AMOUNT))
+    return bounded((attempt.input_tokens or 0) + (attempt.output_tokens or 0))
 
 
 def encode_call(call: CallReport) -> dict[str, Any]:
@@ -200,43 +188,26 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         "group": ledger_group(call.group),
         "signal": call.signal,
         "epoch": call.epoch,
-        "duration_ms": _bounded((attempt.ended_at - attempt.started_at) * 1000),
+        "duration_ms": bounded((attempt.ended_at - attempt.started_at) * 1000),
         "is_slow": call.is_slow or call.signal is CallSignal.SLOW,
         "key": call.credential,
         "key_epoch": call.credential_epoch,
         "key_signal": call.credential_signal,
-        "cooldown_ms": _bounded(call.cooldown_seconds * 1000),
+        "cooldown_ms": bounded(call.cooldown_seconds * 1000),
         "jitter": call.jitter,
-        "input_tokens": _bounded(attempt.input_tokens or 0),
-        "output_tokens": _bounded(attempt.output_tokens or 0),
+        "input_tokens": bounded(attempt.input_tokens or 0),
+        "output_tokens": bounded(attempt.output_tokens or 0),
         "ledger_ttl_s": LEDGER_TTL_SECONDS,
     }
     if call.one_of_several:
         arguments["one_of_several"] = True
     if attempt.error is not None:
         arguments |= {"error": attempt.error, "cause": attempt.cause}
-    if more := _more_sums(call):
-        arguments["more"] = more
-    if call.unexpected is not None:
-        arguments |= {"instead_of": call.unexpected.model, "instead_why": call.unexpected.cause}
     if attempt.http_status is not None:
         arguments["http_status"] = attempt.http_status
     if attempt.cost_nusd is not None:
-        arguments["cost_nusd"] = _bounded(attempt.cost_nusd)
-    return arguments
-
-
-def _more_sums(call: CallReport) -> dict[str, int]:
-    """The sums of the ledger that few calls add to."""
-    usage, savings = call.usage, call.savings
-    counted = {
-        "cached": _bounded(usage.cache_read_tokens or 0),
-        "cache_written": _bounded(usage.cache_write_tokens or 0),
-        "reasoning": _bounded(usage.reasoning_tokens or 0),
-        "saved": max(-_MAX_AMOUNT, min(savings.live, _MAX_AMOUNT)),
-        "cache_saved": max(-_MAX_AMOUNT, min(savings.cache, _MAX_AMOUNT)),
-    }
-    return {name: amount for name, amount in counted.items() if amount}
+        arguments["cost_nusd"] = bounded(attempt.cost_nusd)
+    return arguments | encode_money(call.money)
 
 
 def move_arguments(step: Handoff | Later | Fall, queue: str) -> dict[str, Any]:

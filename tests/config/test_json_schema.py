@@ -34,7 +34,7 @@ backends:
           reserved_interactive: 1,
           api_keys: ["${A:-a}", "${B:-}"], requests_per_minute: 50, tokens_per_minute: 400k, burst: 10%}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
-          api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
+          plan_windows: [5h, 7d], api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
   desk: {protocol: ollama, url: "http://127.0.0.1:2", pool: rack, keep_in_memory: 1h}
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes, responses: no,
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.breaker import (
     breaker_signal,
     cooldown,
@@ -14,12 +15,14 @@ from openfall.router_core.deciding.breaker import (
     is_slow,
 )
 from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.unexpected_spend import unexpected_call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal
@@ -70,11 +73,26 @@ class CallReporter:
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
             is_slow=is_slow(attempt.error),
-            usage=finished.called.answer.usage,
-            savings=self._savings(job, attempt, finished.called.answer.usage),
-            unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
+            money=self._money(job, earlier, attempt, finished.called.answer.usage, fleet),
             first_token_seconds=finished.called.first_token_after,
         )
+
+    def _money(
+        self, job: CompletionJob, earlier: Sequence[Attempt], attempt: Attempt, usage: Usage, fleet: FleetState
+    ) -> CallMoney:
+        return CallMoney(
+            usage=usage,
+            savings=self._savings(job, attempt, usage),
+            unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
+            plan=self._plan(attempt),
+        )
+
+    def _plan(self, attempt: Attempt) -> PlanReport | None:
+        """What the call says of the limits of a subscription; None: it is paid for in another way."""
+        if self.catalog.billing(attempt.backend) is not Billing.FLAT:
+            return None
+        windows = self.catalog.backends[attempt.backend].plan_windows
+        return plan_report(windows, attempt.error, attempt.detail, attempt.retry_after)
 
     def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
         """What the call saved. A free call without an answer saved nothing: another model answers in its place."""

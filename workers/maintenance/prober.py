@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.breaker import call_signal, cooldown, credential_signal
 from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
 from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
@@ -62,6 +63,7 @@ class Prober:
             outcome = await health.probe(client, spec)
         has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
         result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
+        result = replace(result, plan=self._plan(probe, outcome))
         call = self._paid_call(probe, outcome, seconds=time.monotonic() - began)
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers, call)
@@ -71,6 +73,14 @@ class Prober:
         detail = result.detail and f" ({result.detail})"
         fields = {"model": probe.model, "backend": probe.backend}
         log.info("%s: probe: %s%s; breaker: %s", probe.target, result.signal, detail, state, extra=fields)
+
+    def _plan(self, probe: Probe, outcome: Outcome | None) -> PlanReport | None:
+        """What a refused probe says of the limits of a subscription; None: nothing."""
+        if not isinstance(outcome, Failure) or self.catalog.billing(probe.backend) is not Billing.FLAT:
+            return None
+        windows = self.catalog.backends[probe.backend].plan_windows
+        report = plan_report(windows, outcome.error_class, outcome.detail, outcome.retry_after)
+        return report if report.is_out else None
 
     def _paid_call(self, probe: Probe, outcome: Outcome | None, *, seconds: float) -> CallReport | None:
         """The call of a metered model, for the ledger. None: the probe was not paid for."""

@@ -4,7 +4,7 @@
 -- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
 --   failure), cooldown_seconds (of a 429), jitter, on_trial (the probe could not call the model: a first failed call
---   opens the breaker again), call? (see call_report.lua: a call of a metered model, which is paid for)
+--   opens the breaker again), call? (see call_report.lua: a call of a metered model, which is paid for), plan? (it was refused for a plan: see flat_plan.py)
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
@@ -30,6 +30,11 @@ elseif args.signal == 'ok' then
   end
 else
   note_cause(target, args)
-  breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now)
+  local parked_until
+  if args.plan then
+    parked_until, policy = count_plan_call(target, args.plan, now), plan_policy(policy, args.plan)
+    if parked_until and parked_until <= now then parked_until = nil end
+  end
+  breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now, parked_until)
 end
 return {redis.call('HGET', key, 'state'), ''}

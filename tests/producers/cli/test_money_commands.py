@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
 
+from openfall.config import load
 from openfall.router_core.state.model_status import ledger_day
 from tests.producers.cli.conftest import Run
 
@@ -19,6 +21,8 @@ backends:
   rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
   api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
   api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, api_key: sk-0123456789abcdefghij}
+  plan:
+    {protocol: ollama, url: "http://127.0.0.1:9", pool: cloud, billing: flat, plan_windows: [5h, 7d], api_key: k-012345}
 models:
   tiny: {upstream: tiny-1, backends: [rack]}
   opus: {upstream: opus-1, backends: [api, api-2], max_tokens: 100, usd_per_mtok: {in: 5, out: 25}}
@@ -135,3 +139,15 @@ def test_budgets_show_what_is_left_and_a_forecast_that_is_above_the_limit(openfa
     rows = openfall("budgets").stdout
     assert " !" in rows
     assert "never" in rows
+
+
+def test_budgets_show_the_windows_of_subscriptions(openfall: Run, redis_url: str, config_file: Path) -> None:
+    (key,) = load(config_file).catalog.credentials("plan")
+    with redis.Redis.from_url(redis_url) as store:
+        opened = int((time.time() - 60) * 1000)
+        store.hset(f"of:plan:key:{key}", mapping={"opened:1": opened, "calls:1": 80, "caps:1": "100 90 100"})
+    shown = openfall("budgets").stdout
+    (row,) = [line.split() for line in shown.splitlines() if line.strip().startswith("plan ")]
+    assert row[:7] == ["plan", "1", "5", "h", "80", "100", "80%"]
+    *_, plan = json.loads(openfall("budgets", "--json").stdout)
+    assert (plan["backend"], plan["calls"], plan["cap"], plan["window_seconds"]) == ("plan", 80, 100, 18_000)

@@ -10,6 +10,7 @@ from openfall.router_core.catalog.entries import Backend, ModelSpec, Prices
 from openfall.router_core.deciding.savings import Savings
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.jobs.token_usage import Usage
+from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.ledger_sums import UsageKey
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.money import read_money
@@ -35,7 +36,7 @@ async def money(f, days=1):
 
 async def settle_with(f, worker, delivery, **more):
     outcome = ended(f, delivery)
-    call = replace(outcome.call, **more)
+    call = replace(outcome.call, money=CallMoney(**more))
     await worker.settle(worker.settlement(delivery, replace(outcome, call=call)))
 
 

@@ -14,7 +14,8 @@ local function note_cause(target, failure)
     failure.cause or '')
 end
 
-local function breaker_change(target, to, why, policy, jitter, now)
+-- `open_until` (ms): it opens until then, whatever the policy says.
+local function breaker_change(target, to, why, policy, jitter, now, open_until)
   local key = BREAKER .. target
   local breaker = fields(key, 'state', 'epoch', 'since', 'open_count')
   local state = breaker.state or 'closed'
@@ -23,7 +24,7 @@ local function breaker_change(target, to, why, policy, jitter, now)
     local healthy = state == 'closed' and now - (breaker.since or now) > policy.reset_after * 1000
     open_count = (healthy and 0 or open_count) + 1
     local open_ms = 1000 * math.min(policy.open_for_max, policy.open_for * 2 ^ math.min(open_count - 1, 20))
-    ends_at = math.floor(now + open_ms * (1 + policy.jitter * (2 * jitter - 1)))
+    ends_at = open_until or math.floor(now + open_ms * (1 + policy.jitter * (2 * jitter - 1)))
     redis.call('HSET', BLOCKED, target, 'open ' .. ms(ends_at))
     redis.call('HDEL', RELEASE_WINDOW, string.match(target, '[^/]*$'))  -- its releases start again with the first few
   elseif to == 'half_open' then
@@ -82,7 +83,7 @@ end
 -- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), is_slow (a call that reached a time limit is both
 -- failed and slow), epoch, duration_ms, jitter, and of a failure error, http_status?, cause. A call of another epoch is
 -- ignored. Returns whether this opened the breaker.
-local function breaker_report(target, call, policy, now)
+local function breaker_report(target, call, policy, now, open_until)
   local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced', 'trial')
   if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' or call.signal == 'neutral' then
     return false
@@ -112,7 +113,7 @@ local function breaker_report(target, call, policy, now)
   if slow then note_cause(target, {cause = 'slow'}) elseif call.signal == 'trip' then note_cause(target, call) end
   local cause = redis.call('HGET', BREAKER .. target, 'cause')
   if not slow and cause and cause ~= '' then why = why .. ': ' .. cause end
-  breaker_change(target, 'open', why, policy, call.jitter, now)
+  breaker_change(target, 'open', why, policy, call.jitter, now, open_until)
   return true
 end
 

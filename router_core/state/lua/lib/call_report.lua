@@ -1,5 +1,6 @@
 -- @include breaker
 -- @include ledger
+-- @include plan
 -- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py
 -- builds.
 
@@ -11,10 +12,12 @@ local function report_call(call, policy, now)
     local cooled = cooldown_target(call.backend, call.model, call.one_of_several and call.key or '')
     cool_down(cooled, call.cooldown_ms, call.cause, now)
   end
-  if call.key ~= '' and call.key_signal == 'park' then
+  local is_out, parked_until = call.plan and call.plan.is_out, nil
+  if call.plan then parked_until = count_plan_call(call.key ~= '' and 'key:' .. call.key or target, call.plan, now) end
+  if call.key ~= '' and (call.key_signal == 'park' or is_out) then
     local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
       error = call.error, http_status = call.http_status, cause = call.cause}
-    opened = breaker_report('key:' .. call.key, trip, policy, now) or opened
+    opened = breaker_report('key:' .. call.key, trip, is_out and plan_policy(policy, call.plan) or policy, now, parked_until) or opened
   end
   return opened
 end
