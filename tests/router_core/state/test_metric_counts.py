@@ -37,6 +37,19 @@ def test_a_hand_off_after_a_failed_call_is_a_fallback_with_its_cause(fleet):
     fleet(story)
 
 
+def test_the_tokens_of_a_call_whose_job_goes_on_are_counted_for_its_model(fleet):
+    async def story(f):
+        await f.accept()
+        delivery = await f.claim(await f.worker())
+        refused = replace(f.attempt(delivery, ErrorClass.CONTENT_FILTER), input_tokens=41, output_tokens=5)
+        step = Handoff("large", at_front=False, kind=Fallback.POLICY)
+        ((labels, *cells),) = count_delivery(f.job(), DeliveryEnd(model="smol", step=step, attempt=refused)).jobs
+        assert "smol" in labels
+        assert {41, 5} <= set(cells)
+
+    fleet(story)
+
+
 def test_the_wait_and_the_first_token_of_an_answer_are_histograms(fleet):
     async def story(f):
         worker = await f.worker()
