@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from openfall.workers.backends.exact_json import BOM
+from openfall.workers.backends.exact_json import BOM, dumps, loads
 
 _LINE_END = re.compile(rb"\r\n|(?<=\r)\r|\r(?=[\r\n:{]|(?:data|event|id|retry|error):)")
 """A carriage return that ends a line: what follows begins one. Any other one stands in a text whose server does not
@@ -67,7 +67,7 @@ class SseFraming:
         self._undecided = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
-        self._begun = False
+        self._is_error = self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         data, undecided = self._undecided + chunk, b""
@@ -98,6 +98,8 @@ class SseFraming:
             yield from self._add_data(value.removeprefix(b" "))
         elif line.startswith(b"{"):  # some servers leave out `data:`
             yield from self._add_data(line)
+        elif field == b"event":
+            self._is_error = value.strip() == b"error"
         elif field == b"error":  # older llama-servers write this in place of `data`
             yield from self._add_data(b'{"error":%b}' % value)
 
@@ -109,8 +111,20 @@ class SseFraming:
         self._data_bytes += len(value) + LINE_BYTES
 
     def _end_event(self) -> bytes:
-        event, self._data, self._data_bytes = b"\n".join(self._data), [], 0
-        return event
+        event, is_error = b"\n".join(self._data), self._is_error
+        self._data, self._data_bytes, self._is_error = [], 0, False
+        return _as_error(event) if is_error else event
+
+
+def _as_error(data: bytes) -> bytes:
+    """The data of an event named `error` in a form that says so itself. Some servers send the words alone."""
+    try:
+        document = loads(data)
+    except ValueError:
+        return dumps({"error": data.decode(errors="replace")})
+    if isinstance(document, dict) and ("error" in document or document.get("type") == "error"):
+        return data
+    return b'{"error":%b}' % data
 
 
 def looks_like_events(body: bytes) -> bool:

@@ -162,6 +162,8 @@ class CompletionAssembler(StreamAssembler):
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
         pieces = [*_text_pieces(index, delta), *calls.add(delta.get("tool_calls"))]
+        if piece.get("finish_reason"):
+            pieces += calls.end()
         _merge(choice["message"], delta, calls)
         if piece.get("logprobs") or _says_more(delta):
             return [RawEvent({"choices": [piece | {"index": index}]}, len(pieces)), *pieces]

@@ -21,7 +21,7 @@ class ToolCallPieces:
         self._open: dict[int, int] = {}
         """By index, the place of its open call."""
         self._started: set[int] = set()
-        """The places of the calls whose names are known."""
+        """The places of the calls whose start is known to the caller."""
 
     def add(self, pieces: Any) -> list[Piece]:
         """Add the pieces of an event. Returns what they add to the calls of functions."""
@@ -40,21 +40,29 @@ class ToolCallPieces:
         call |= {key: value for key, value in piece.items() if key not in known and value}
         if isinstance(function, dict):
             text = arguments_text(function.get("arguments"))
-            arguments = call["function"]["arguments"] + text
-            call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
+            more = {"arguments": call["function"]["arguments"] + text, "name": _joined(call["function"], function)}
+            call["function"] |= {key: value for key, value in function.items() if value} | more
             yield from self._typed(place, call, text)
 
     def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
-        """The start of a call once its name is known, and its next arguments."""
-        name, call_id = call["function"]["name"], call["id"]
+        """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments."""
         if place not in self._started:
-            if not isinstance(name, str) or not name:
-                return
-            self._started.add(place)
-            yield ToolStart(self._choice, place, call_id if isinstance(call_id, str) else "", name)
             text = call["function"]["arguments"]
+            if not text or not call["function"]["name"]:
+                return
+            yield self._start(place)
         if text:
             yield ToolArguments(self._choice, place, text)
+
+    def end(self) -> list[Piece]:
+        """The starts of the calls without arguments, at the end of the message."""
+        named = (place for place, call in enumerate(self.calls) if call["function"]["name"])
+        return [self._start(place) for place in named if place not in self._started]
+
+    def _start(self, place: int) -> ToolStart:
+        self._started.add(place)
+        call_id, name = self.calls[place]["id"], self.calls[place]["function"]["name"]
+        return ToolStart(self._choice, place, call_id if isinstance(call_id, str) else "", name)
 
     def _find(self, piece: dict[str, Any]) -> int | None:
         """The place of the call that a piece extends; None: it begins one. Without an index it extends the call of its
@@ -67,6 +75,17 @@ class ToolCallPieces:
         else:
             place = len(self.calls) - 1 if self.calls else None
         return None if place is None or _begins_another(self.calls[place], piece) else place
+
+
+def _joined(known: dict[str, Any], piece: dict[str, Any]) -> str:
+    """The name of a function with its next piece. Some servers repeat the whole name in each piece, or what there is of
+    it so far."""
+    name, more = known["name"], piece.get("name")
+    if not isinstance(more, str) or not more:
+        return str(name)
+    if more.startswith(name):
+        return more
+    return str(name) if known["arguments"] else f"{name}{more}"
 
 
 def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:

@@ -53,6 +53,22 @@ def test_an_event_that_ends_with_two_carriage_returns_is_not_kept_back() -> None
     assert list(SseFraming().feed(b"data: 1\n\n")) == [b"1"]
 
 
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        pytest.param('{"message": "too busy", "code": 503}', {"message": "too busy", "code": 503}, id="an object"),
+        pytest.param("too busy", "too busy", id="words"),
+        pytest.param('"too busy"', "too busy", id="a text"),
+        pytest.param('{"error": {"message": "too busy"}}', {"message": "too busy"}, id="in the form of OpenAI"),
+    ],
+)
+def test_an_event_that_is_named_an_error_is_one_whatever_its_data(data: str, error: Any) -> None:
+    stream = f'event: error\ndata: {data}\n\nevent: more\ndata: {{"a": 1}}\n\n'.encode()
+    assert [orjson.loads(event) for event in SseFraming().feed(stream)] == [{"error": error}, {"a": 1}]
+    named = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    assert list(SseFraming().feed(named)) == [b'{"type":"error","error":{"type":"overloaded_error"}}']
+
+
 @given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
 def test_lines_are_the_same_wherever_they_are_cut(
     texts: list[str], newline: bytes, cuts: list[int], ended: bool

@@ -66,6 +66,28 @@ def function(index: int, arguments: str = "", **more: str) -> dict[str, Any]:
     return {"index": index, **more, **kind, "function": {**name, "arguments": arguments}}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["get_", "weather"], id="in parts"),
+        pytest.param(["get_weather", "get_weather"], id="repeated"),
+        pytest.param(["get_", "get_weather"], id="growing"),
+        pytest.param(["get_weather"], id="whole"),
+    ],
+)
+@pytest.mark.parametrize("arguments", ['{"at": "sky"}', ""])
+def test_the_name_of_a_tool_is_whole_however_it_arrives(names: list[str], arguments: str) -> None:
+    first, *rest = names
+    later = [piece(tool_calls=[{"index": 0, "function": {"name": name}}]) for name in rest]
+    last = [piece(tool_calls=[function(0, arguments)])] if arguments else []
+    outcome, pieces = streamed("openai", "openai", events(
+        piece(tool_calls=[function(0, id="c1", name=first)]), *later, *last, piece(finish="tool_calls"), USAGE_CHUNK,
+    ))  # fmt: skip
+    call = outcome.body["choices"][0]["message"]["tool_calls"][0]
+    assert call["function"]["name"] == "get_weather"
+    assert pieces[0] == ToolStart(0, 0, "c1", "get_weather")
+
+
 def test_tool_calls_and_reasoning_of_a_completion_arrive_in_pieces() -> None:
     outcome, pieces = streamed("openai", "openai", events(
         piece(role="assistant", content=""),

@@ -12,8 +12,7 @@ import redis
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.outbox.dispatcher import OutboxDispatcher
-from openfall.workers.outbox.outbox_settings import OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
 from tests.faults import answer
 from tests.incidents import open_incident
 
