@@ -14,6 +14,7 @@ from openfall.producers.gateway.surface import Surface, surface_of
 Schema = Mapping[str, Any]
 
 _PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
+_PAGE = "/page/"
 _WORD: Schema = {"type": "string", "minLength": 1}
 
 JOB_HEADERS: Mapping[str, tuple[str, Schema]] = {
@@ -46,6 +47,8 @@ def api_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI document of these endpoints."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
+        if endpoint.path.startswith(_PAGE):
+            continue  # it answers a person
         path = _PARAMETER.sub(r"{\1}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
     headers = {
@@ -102,6 +105,8 @@ def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
 def _answer(endpoint: Endpoint) -> dict[str, Any]:
     schema = {"type": "object"} if endpoint.media_type == "application/json" else {"type": "string"}
     kinds: dict[str, Any] = {endpoint.media_type: {"schema": schema}}
+    if endpoint.other_type:
+        kinds[endpoint.other_type] = {"schema": {"type": "string"}}
     if endpoint.may_stream:
         kinds[endpoint.stream_type] = {"schema": {"type": "string"}}
     named = ("x-request-id", "x-openfall-job") if endpoint.submits else ("x-request-id",)

@@ -155,7 +155,9 @@ class EventStream(Response):
     async def _follow(self) -> None:
         """Read the events of the job ahead of the caller, up to `MAX_UNSENT`."""
         try:
-            async with aclosing(self._exchange.gateway.client.stream(self._accepted.id, pieces=True)) as events:
+            client, accepted = self._exchange.gateway.client, self._accepted
+            requests_pieces = accepted.joined or not accepted.streams  # accept has requested those of a new one
+            async with aclosing(client.stream(accepted.id, deltas=requests_pieces, pieces=True)) as events:
                 async for event in events:
                     await self._events.put(event)
         except Exception as error:  # noqa: BLE001 - raised where the event is awaited

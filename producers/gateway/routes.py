@@ -21,7 +21,8 @@ class Endpoint:
     `body`: the JSON Schema of the fields that a caller must or usually does send; None: it has no body. `limited`: it
     counts for the limits of a key. `streams`: it may answer with events, as each does whose body has `stream`.
     `form`: the JSON Schema of a body of multipart/form-data. `query`: the JSON Schemas of what may stand in the query.
-    `submits`: it submits a job, so that the headers of jobs count. `media_type` is that of its answer.
+    `submits`: it submits a job, so that the headers of jobs count. `media_type` is that of its answer, `other_type`
+    that of its answer to another kind of program.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Endpoint:
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     submits: bool = False
     media_type: str = "application/json"
+    other_type: str = ""
 
     @property
     def may_stream(self) -> bool:

@@ -204,10 +204,9 @@ class Environment:
     def accepted(self) -> Path:
         return self.directory / "accepted.jsonl"
 
-    def worker_argv(self, pool: str, config: Path | None = None) -> list[str]:
+    def worker_argv(self, pool: str) -> list[str]:
         """The command line of a worker."""
-        path = str(config or self.config)
-        argv = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", path, "--announce"]
+        argv = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(self.config), "--announce"]
         return [*argv, "--slots", str(self.slots)]
 
     def write_config(self, config: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ class Client:
     """A client and the packages of its environment. `arguments` start its checks; `DOOR_URL` in them is the door.
 
     `reports`: what its output is made of. `lines`: a JSON line for each check. `pytest`, `exit`: see `outcomes`.
+    `seconds`: how long its checks may take. `by_name`: it installs gigabytes, so it runs only where it is named.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Client:
     packages: tuple[str, ...]
     arguments: tuple[str, ...]
     reports: str = "lines"
+    seconds: float = 240.0
+    by_name: bool = False
 
     @property
     def home(self) -> Path:
@@ -71,6 +74,22 @@ CLIENTS = (
         (*_PYTEST, "langchain_ollama_standard.py"),
         "pytest",
     ),
+    Client(
+        "langchain-anthropic",
+        "python",
+        ("langchain-anthropic==1.7.10", "langchain-tests==1.1.9"),
+        (*_PYTEST, "langchain_anthropic_standard.py"),
+        "pytest",
+    ),
+    Client(
+        "llama-index",
+        "python",
+        ("llama-index-core==0.14.25", "llama-index-llms-ollama==0.11.0", "llama-index-llms-openai-like==0.8.1"),
+        ("llama_index_client.py",),
+    ),
+    Client("ollama-python", "python", ("ollama==0.6.3",), ("ollama_client.py",)),
+    Client("aider", "python", ("aider-chat==0.86.2",), ("aider_client.py",)),
+    Client("open-webui", "python", ("open-webui==0.12.4",), ("open_webui_client.py",), seconds=900, by_name=True),
     Client("llm-ollama", "python", ("llm==0.30", "httpx>=0.28,<0.29", "llm-ollama>=0.15"), ("llm_ollama_client.py",)),
     Client("pydantic-ai", "python", ("pydantic-ai-slim[openai]==1.66.0",), ("pydantic_ai_client.py",)),
     Client("instructor", "python", ("instructor==1.17.0",), ("instructor_client.py",)),

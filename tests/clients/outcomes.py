@@ -55,6 +55,7 @@ def _of_pytest(client: Client, output: str) -> list[Outcome]:
 
 NOT_OURS: dict[tuple[str, str], str] = {
     ("langchain", "TestChatOpenAI::test_unicode_tool_call_integration"): "it wants an answer in Chinese",
+    ("langchain-anthropic", "TestChatAnthropic::test_unicode_tool_call_integration"): "it wants an answer in Chinese",
     ("langchain-ollama", "TestChatOllama::test_unicode_tool_call_integration"): "it wants an answer in Chinese",
     ("langchain-ollama", "TestChatOllama::test_stream_time"): "it replays a recording that LangChain keeps to itself",
 }

@@ -1,7 +1,12 @@
-"""A provider in OpenAI's protocol that answers every request as its words, tools and formats demand."""
+"""A provider in OpenAI's protocol that answers every request as its words, tools and formats demand.
+
+Words of the last message: `slowly` lets a second pass between two words of a stream, `cut` breaks the stream of the
+first model in mid-answer, `too long` and `filtered` are refused.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +16,10 @@ from aiohttp import web
 
 TEXT = "A lantern festival."
 USAGE = {"prompt_tokens": 41, "completion_tokens": 5, "total_tokens": 46}
+
+SLOW_SECONDS = 1.0
+CUT_AFTER, CUT_MODEL = 2, "tiny-1"
+_REFUSALS = {"too long": "context_length_exceeded", "filtered": "content_filter"}
 
 _EXAMPLES = {"integer": 3, "number": 3, "boolean": True, "string": "dusk", "null": None}
 """A value of each plain type of JSON Schema."""
@@ -33,6 +42,10 @@ async def scripted_upstream() -> AsyncIterator[str]:
 
 async def _answer(request: web.Request) -> web.StreamResponse:
     body = await request.json()
+    last_words = str((body.get("messages") or [{}])[-1].get("content"))
+    for words, code in _REFUSALS.items():
+        if words in last_words:
+            return web.json_response({"error": {"message": f"{words}: refused", "code": code}}, status=400)
     message, finish = _message(body)
     head = {"id": "chatcmpl-1", "created": 1, "model": body.get("model")}
     if not body.get("stream"):
@@ -40,7 +53,17 @@ async def _answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": USAGE})
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    for delta, end in _deltas(message, finish):
+    for number, (delta, end) in enumerate(_deltas(message, finish)):
+        if "slowly" in last_words:
+            await asyncio.sleep(SLOW_SECONDS)
+        if (
+            number == CUT_AFTER
+            and "cut" in last_words
+            and body.get("model") == CUT_MODEL
+            and request.transport is not None
+        ):
+            request.transport.close()
+            return response
         choice = {"index": 0, "delta": delta, "finish_reason": end}
         await _send(response, {**head, "object": "chat.completion.chunk", "choices": [choice]})
     await _send(response, {**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE})

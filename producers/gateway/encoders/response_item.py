@@ -100,6 +100,11 @@ class OpenItem:
         texts: dict[str, Any] = {"arguments": self.arguments or "{}"} if self.kind == "function_call" else {}
         return {**self.begun, **self.parts, **texts, **ended, "status": status}
 
+    def so_far(self) -> dict[str, Any]:
+        """The item, to which more may be written."""
+        texts = {"arguments": self.arguments} if self.kind == "function_call" else {}
+        return {**self.whole("in_progress", {}), **texts}
+
     def at(self, **fields: Any) -> dict[str, Any]:
         return {"item_id": self.begun.get("id"), "output_index": self.index, **fields}
 

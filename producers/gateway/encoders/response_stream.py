@@ -48,6 +48,8 @@ class ResponseStream:
     _open: OpenItem | None = None
     _items: list[dict[str, Any]] = field(default_factory=list)
     """The finished items of the attempt that counts."""
+    _void: list[dict[str, Any]] = field(default_factory=list)
+    """Those of the attempts before it."""
     _calls: int = 0
     """The tool calls of that attempt."""
     _cursor: int = 0
@@ -65,7 +67,7 @@ class ResponseStream:
             return b""
         status = "queued" if kind in _QUEUED else "in_progress"
         more = {"event": kind, **{name: event[name] for name in _SHOWN if name in event}}
-        return self._packed([(f"response.{status}", self._lifecycle(status, openfall=more))])
+        return self._packed([(f"response.{status}", self._lifecycle(status, output=self._so_far(), openfall=more))])
 
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The events for the next pieces of the answer."""
@@ -76,6 +78,7 @@ class ResponseStream:
     def restart(self) -> bytes:
         """Another model begins anew: the items so far are closed as incomplete, and are not in the final Response."""
         events = list(self._close("incomplete"))
+        self._void += self._items
         self.shown, self._items, self._first_index, self._calls = Shown(), [], self._index, 0
         return self._packed(events)
 
@@ -178,6 +181,10 @@ class ResponseStream:
             status = "incomplete"
         self._items.append(item.whole(status, ended or {}))
         yield from item.close(status, ended or {})
+
+    def _so_far(self) -> list[dict[str, Any]]:
+        """Every item that the stream has begun: openai-js takes the output of each Response in it for the whole."""
+        return [*self._void, *self._items, *([] if self._open is None else [self._open.so_far()])]
 
     def _id(self, prefix: str) -> str:
         return item_id(prefix, self._index, self.head.job_id)

@@ -4,6 +4,21 @@ import { door, equal, printedByExample, run, schema, statusOf, text } from "./re
 const client = new OpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
 const tools = [{ type: "function", function: { name: "look", parameters: schema } }];
+const endOf = async (job) => {
+  for (;;) {
+    const found = await (await fetch(`${door}/v1/jobs/${job}`)).json();
+    if (found.result) return found.result.status;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+};
+const errorOf = async (work) => {
+  try {
+    await work();
+  } catch (error) {
+    return error;
+  }
+  return { status: 200 };
+};
 const responseTools = [{ type: "function", name: "look", parameters: schema, strict: false }];
 
 await run({
@@ -75,7 +90,66 @@ await run({
     for await (const model of client.models.list()) ids.push(model.id);
     equal(ids.includes("chat"), true);
   },
-  "unknown model": async () => {
-    equal(await statusOf(() => client.chat.completions.create({ model: "chatt", messages })), 404);
+  "a repeat by the SDK joins the job": async () => {
+    const patient = client.withOptions({ maxRetries: 8 });
+    const options = { headers: { "X-Openfall-Wait": "1s" } };
+    const request = { model: "chat", messages: [{ role: "user", content: "slowly, repeated" }], stream: false };
+    const { data, response } = await patient.chat.completions.create(request, options).withResponse();
+    equal([data.choices[0].message.content, response.headers.get("x-openfall-joined")], [text, "true"]);
+  },
+  "an abort in mid-stream ends the job": async () => {
+    const controller = new AbortController();
+    const request = { model: "chat", messages: [{ role: "user", content: "slowly, aborted" }], stream: true };
+    const { data: stream, response } = await client.chat.completions
+      .create(request, { signal: controller.signal })
+      .withResponse();
+    for await (const chunk of stream) if (chunk.choices[0].delta.content) break;
+    controller.abort();
+    equal(await endOf(response.headers.get("x-openfall-job")), "cancelled");
+  },
+  "a Response survives a model that breaks off": async () => {
+    const stream = client.responses.stream({ model: "chat", input: "cut, streamed" });
+    const kinds = new Set();
+    for await (const event of stream) kinds.add(event.type);
+    const final = await stream.finalResponse();
+    equal([final.output_text, final.status, kinds.has("response.failed")], [text, "completed", false]);
+  },
+  "a chat whose model breaks off joins its job": async () => {
+    const request = { model: "chat", messages: [{ role: "user", content: "cut, again" }], stream: true };
+    const { data: stream, response } = await client.chat.completions.create(request).withResponse();
+    let code = "";
+    try {
+      for await (const _ of stream);
+    } catch (error) {
+      code = error.code ?? error.error?.code;
+    }
+    const again = await client.chat.completions.create(request).withResponse();
+    let all = "";
+    for await (const chunk of again.data) all += chunk.choices[0].delta.content ?? "";
+    const jobs = [response, again.response].map((each) => each.headers.get("x-openfall-job"));
+    equal([code, all, jobs[0] === jobs[1]], ["restarted", text, true]);
+  },
+  "errors have their status, code and parameter": async () => {
+    const ask = (content, more = {}, options = {}) =>
+      client.chat.completions.create({ model: "chat", messages: [{ role: "user", content }], ...more }, options);
+    const rows = [
+      [() => ask("x", { model: "chatt" }), 404, "model_not_found", "model"],
+      [() => ask("x", { messages: "x" }), 400, "bad_request", undefined],
+      [() => ask("too long"), 400, "context_length_exceeded", undefined],
+      [() => ask("filtered"), 400, "content_filter", undefined],
+      [() => ask("one", {}, { headers: { "X-Openfall-Urgency": "soon" } }), 400, "bad_request", undefined],
+      [() => client.responses.retrieve("resp_unknown"), 404, "not_found", undefined],
+      [() => client.responses.create({ model: "chat", input: "x", previous_response_id: "resp_x" }), 400, "previous_response_not_found", "previous_response_id"],
+      [() => client.files.retrieve("file-unknown"), 404, "not_found", undefined],
+      [() => client.batches.create({ input_file_id: "file-x", endpoint: "/v1/chat/completions", completion_window: "24h" }), 400, "bad_request", "input_file_id"],
+      [() => client.post("/no/such/path", { body: {} }), 404, "unknown_url", undefined],
+    ];
+    const keyed = { headers: { "Idempotency-Key": crypto.randomUUID() } };
+    await ask("one", {}, keyed);
+    rows.push([() => ask("another", {}, keyed), 422, "idempotency_conflict", undefined]);
+    for (const [work, status, code, param] of rows) {
+      const error = await errorOf(work);
+      equal([error.status, error.code, param === undefined || error.param === param], [status, code, true]);
+    }
   },
 });

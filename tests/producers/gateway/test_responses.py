@@ -92,6 +92,30 @@ def test_an_openai_client_streams_a_response(redis_url: str, tmp_path: Path) -> 
     run(main)
 
 
+def test_each_response_in_a_stream_has_every_item_that_the_stream_has_begun(redis_url: str, tmp_path: Path) -> None:
+    """openai-js takes the `output` of each for the whole, and looks for the item of each event there."""
+
+    async def main() -> None:
+        broken = cut_events(piece(role="assistant"), piece(content="A lan"))
+        async with open_door(redis_url, tmp_path, broken, _stream("A lantern ", "festival.")) as door:
+            sent = _events(
+                (await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "stream": True})).text
+            )
+        output: list[Any] = []
+        for event in sent:
+            output = event.get("response", {}).get("output", output)
+            if event["type"] == "response.output_item.added":
+                output = [*output, event["item"]]
+            assert event.get("output_index", -1) < len(output)
+        assert [event["item"]["status"] for event in sent if event["type"] == "response.output_item.done"] == [
+            "incomplete",
+            "completed",
+        ]
+        assert len(output) == 1
+
+    run(main)
+
+
 def test_a_background_response_is_polled_until_it_is_complete(redis_url: str, tmp_path: Path) -> None:
     gate = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -86,6 +87,35 @@ def test_several_processes_share_an_address_and_end_with_their_parent(redis_url:
         process.kill()
         process.wait()
         _until_gone([children[1], *again])
+
+
+def test_processes_that_stop_end_every_stream_with_words_and_exit_with_0(redis_url: str, tmp_path: Path) -> None:
+    """Without a worker a stream of the background is open and silent."""
+    address = _free_address()
+    body = {"model": "chat", "messages": [{"role": "user", "content": "x"}], "stream": True}
+
+    async def read(client: httpx.AsyncClient, opened: list[asyncio.Event], number: int) -> str:
+        headers = {"x-openfall-urgency": "background", "idempotency-key": str(number)}
+        async with client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
+            opened[number].set()
+            return "".join([part async for part in response.aiter_text()])
+
+    async def main(process: subprocess.Popen[str]) -> list[str]:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60, limits=limits) as client:
+            opened = [asyncio.Event() for _ in range(8)]
+            streams = [asyncio.create_task(read(client, opened, number)) for number in range(8)]
+            await asyncio.gather(*(event.wait() for event in opened))
+            process.send_signal(signal.SIGTERM)
+            return await asyncio.gather(*streams)
+
+    with _door(tmp_path, redis_url, address, ", processes: 2") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == READY
+        _children(process.pid, 2)
+        texts = asyncio.run(main(process))
+        assert process.wait(30) == 0
+    assert all('"code":"restarting"' in text and text.endswith("data: [DONE]\n\n") for text in texts)
 
 
 def _children(parent: int, count: int, but: int = 0) -> list[int]:
