@@ -16,6 +16,7 @@ from openfall.producers.cli import INTERRUPTED, exit_codes, standard_streams
 from openfall.producers.cli.options import global_options
 
 COMMANDS = {
+    "init": "Write an openfall.yaml that fits this machine.",
     "up": "Start everything on this machine: Redis, engines, workers.",
     "ask": "Ask one question and print the answer.",
     "resolve": "Show which model would answer, and why.",

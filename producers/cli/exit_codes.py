@@ -17,6 +17,7 @@ def _codes() -> dict[type[Exception], int]:
     """Imported only after an error: these modules take longer to import than most commands to run."""
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.errors import NoModel, OutputWriteError, ProducerError, StillQueued
+    from openfall.producers.setup.stack_files import InitRefused
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.errors import (
         AmbiguousId,
@@ -41,6 +42,7 @@ def _codes() -> dict[type[Exception], int]:
         UnknownJob: 2,
         AmbiguousId: 2,
         UnsuitableRedis: 2,
+        InitRefused: 2,
         NoRedis: 3,
         StoreError: 3,
     }

@@ -14,6 +14,7 @@ import pytest
 import openfall
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.producers.errors import BatchFileError, OutputWriteError
+from openfall.producers.setup.stack_files import InitRefused
 from openfall.router_core.catalog.errors import AmbiguousName
 from openfall.router_core.state.errors import AmbiguousId, translate
 
@@ -23,7 +24,7 @@ PACKAGES = ("openfall.config", "openfall.producers", "openfall.router_core")
 PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
 """They use the client and handle their own errors."""
 
-OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, OutputWriteError}
+OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, InitRefused, OutputWriteError}
 """Errors that only the command line raises."""
 
 INTERNAL = {

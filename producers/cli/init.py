@@ -1,0 +1,152 @@
+"""`openfall init`: looks for what this machine has, and writes files that fit it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import grp
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from openfall import config as configuration
+from openfall.config.document import Document
+from openfall.config.env_file import FILE_NAME as ENV_FILE
+from openfall.config.env_file import read_env_file
+from openfall.config.paths import FILE_NAME
+from openfall.producers.cli.render import plural
+from openfall.producers.cli.terminal import echo, echo_marked, show_json
+from openfall.producers.setup import stack_files
+from openfall.producers.setup.config_text import build_config
+from openfall.producers.setup.machine import Machine, detect
+from openfall.producers.setup.stack_files import NewFile
+from openfall.producers.setup.unit_files import UnitPlan, render_units
+
+
+@click.command(short_help="Write an openfall.yaml that fits this machine.")
+@click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--detect", "only_detect", is_flag=True, help="Show what this machine has, and write nothing.")
+@click.option("--systemd", is_flag=True, help="Also write units for systemd, with this user, program and directory.")
+@click.option("--compose", is_flag=True, help="Also write docker-compose.yml, and .env with a new password.")
+@click.option("--force", is_flag=True, help="Overwrite files that exist. A .env file is never overwritten.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wanted: bool) -> None:
+    """Write an openfall.yaml that fits this machine, in DIRECTORY (here).
+
+    It asks for model servers (Ollama, llama-server, LM Studio, vLLM), graphics cards, a Redis, and the names of keys in
+    the environment and in .env. No value of a key is read into a file or shown.
+    """
+    target = directory.absolute()
+    machine = asyncio.run(detect(_variables(target)))
+    if only_detect:
+        show_json(asdict(machine)) if as_json else _show_machine(machine)
+        return
+    files = list(_files(target, machine, **wanted))
+    is_addition = {file.path: file.appended and file.path.exists() for file in files}
+    stack_files.write_files(files, force)
+    configuration.load(target / FILE_NAME)  # whatever it has, it must load
+    if as_json:
+        show_json({"machine": asdict(machine), "written": [str(file.path) for file in files]})
+        return
+    _show_machine(machine)
+    echo()
+    for file in files:
+        note = ", only you can read it" if file.mode == stack_files.PRIVATE else ""
+        echo(f"{'added to' if is_addition[file.path] else 'wrote'} {_shorten(file.path)}{note}")
+    echo("\nNext:")
+    for command in _next(target, machine, **wanted):
+        echo(f"  {command}")
+
+
+def _variables(target: Path) -> Mapping[str, str]:
+    """The variables of the process and of the `.env` file in the directory. A file with an error has none."""
+    document = Document(target / ENV_FILE, os.environ)
+    return read_env_file(target / ENV_FILE, document).over(os.environ)
+
+
+def _files(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> Iterator[NewFile]:
+    yield NewFile(target / FILE_NAME, build_config(machine, in_containers=compose))
+    if compose:
+        yield NewFile(target / stack_files.COMPOSE_FILE, stack_files.compose_text())
+        variables = {stack_files.PASSWORD: stack_files.new_password()}
+        variables["OPENFALL_POOL"] = "cloud" if machine.keys else "gpu"
+        if any(server.protocol == "ollama" for server in machine.servers):
+            variables["OLLAMA_URL"] = "http://host.docker.internal:11434"
+        if env := stack_files.env_file(target / ENV_FILE, variables):
+            yield env
+    if systemd:
+        for name, text in render_units(_unit_plan(target)).items():
+            yield NewFile(target / "systemd" / name, text)
+
+
+def _unit_plan(target: Path) -> UnitPlan:
+    executable = Path(sys.argv[0]).absolute()
+    if executable.name != "openfall":
+        executable = Path(sys.executable).with_name("openfall")
+    group = grp.getgrgid(os.getgid()).gr_name
+    return UnitPlan(executable=executable, config=target / FILE_NAME, user=getpass.getuser(), group=group)
+
+
+def _show_machine(machine: Machine) -> None:
+    for server in machine.servers:
+        names = [model.name for model in server.models]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        listed = f": {', '.join(names[:4])}{more}" if names else ""
+        echo_marked("✓", "green", f"{server.name} at {server.url}, {plural(len(names), 'model')}{listed}")
+    if not machine.servers:
+        echo_marked(
+            "-", "yellow", "no model server answers (Ollama 11434, llama-server 8080, LM Studio 1234, vLLM 8000)"
+        )
+    for card in machine.cards:
+        echo_marked("✓", "green", f"graphics card {card.name}, {card.memory_gb:g} GB")
+    if machine.keys:
+        echo_marked("✓", "green", f"keys: {', '.join(machine.keys)}")
+    else:
+        echo_marked(
+            "-", "yellow", "no key is set (ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY)"
+        )
+    redis = machine.redis
+    if redis is None:
+        echo_marked("-", "yellow", "no Redis answers: `openfall up` starts one of its own")
+    elif redis.problem:
+        echo_marked("!", "yellow", f"Redis at {configuration.redact_value(redis.url)} is not used: {redis.problem}")
+    else:
+        echo_marked("✓", "green", f"Redis at {configuration.redact_value(redis.url)} keeps accepted jobs")
+
+
+def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> Iterator[str]:
+    program = sys.argv[0] if Path(sys.argv[0]).name == "openfall" else "openfall"
+    if target != Path.cwd():
+        yield f"cd {shlex.quote(str(target))}"
+    if compose:
+        yield "docker compose --profile door run --rm door keys new me    # prints the key of the door, once"
+        if machine.servers and machine.keys:
+            yield "docker compose --profile door --profile local-worker up -d"
+        elif machine.servers or machine.keys:
+            yield "docker compose --profile door up -d"
+        else:
+            yield "docker compose --profile door --profile local up -d"
+            yield "docker compose exec ollama ollama pull llama3.2:3b"
+        if machine.servers:
+            yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"
+        return
+    yield f"{program} preflight    # checks keys, endpoints and models"
+    if systemd:
+        pools = dict.fromkeys(["gpu"] * bool(machine.servers or not machine.keys) + ["cloud"] * bool(machine.keys))
+        units = " ".join(["openfall-serve", "openfall-degrade", *(f"openfall-work@{pool}" for pool in pools)])
+        if machine.redis is None or machine.redis.problem:
+            yield "# install Valkey or Redis, and set REDIS_URL in .env (docs/install.md has its settings)"
+        yield "sudo cp systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload"
+        yield f"sudo systemctl enable --now {units}"
+        return
+    yield f"{program} up"
+    yield f'{program} ask "Hello"    # in another terminal'
+
+
+def _shorten(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
