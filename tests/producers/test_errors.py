@@ -21,7 +21,7 @@ from openfall.router_core.state.errors import AmbiguousId, translate
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 PACKAGES = ("openfall.config", "openfall.producers", "openfall.router_core")
 
-PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
+PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway", "openfall.producers.page")
 """They use the client and handle their own errors."""
 
 OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, InitRefused, OutputWriteError}
