@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
@@ -83,10 +84,47 @@ def _resident(alias: str, leaves: bool, jobs: int) -> str:
 
 async def explain_card_wait(link: RedisConnection, catalog: Catalog, alias: str, urgency: Urgency, now: float) -> str:
     """Why no job of a model is called at any of its cards. Empty: one takes its calls, or it needs no card."""
-    spec = catalog.models[alias]
-    cards = {catalog.card_of(backend) for backend in spec.backends}
-    if spec.passed_on or None in cards:
-        return ""
+    waits = await _card_waits(link, catalog, alias, urgency, now)
+    return "; ".join(text for _, text in waits.values())
+
+
+async def card_wait_event(
+    link: RedisConnection, catalog: Catalog, alias: str, urgency: Urgency
+) -> dict[str, Any] | None:
+    """An event for a caller whose job waits for a card: `model_switching` while a card loads the model, and else
+    `waiting_for_model`. `eta_seconds` None: unknown. None: it waits for no card."""
+    if not needs_card(catalog, alias):
+        return None
+    seconds, micros = await link.command("TIME")
+    now = int(seconds) + int(micros) / 1e6
+    waits = await _card_waits(link, catalog, alias, urgency, now)
+    if not waits:
+        return None
+    loading = {card: state.switch for card, (state, _) in waits.items() if state.switch and state.switch.load == alias}
+    number = list(Urgency).index(urgency)
+    starts = filter(None, (state.starts_in(alias, now) for state, _ in waits.values()))
+    eta = min((each[number] for each in starts if each[number] < FOREVER), default=None)
+    event: dict[str, Any] = {"event": "waiting_for_model", "model": alias, "card": next(iter(waits))}
+    for card, switch in loading.items():
+        eta = max(0.0, switch.since + switch.seconds - now)
+        event = {"event": "model_switching", "model": alias, "card": card, "from": list(switch.evict)}
+    why = "; ".join(text for _, text in waits.values())
+    return {**event, "eta_seconds": None if eta is None else round(eta), "why": why}
+
+
+def needs_card(catalog: Catalog, alias: str) -> bool:
+    """Whether every call of a model needs a card that openfall manages."""
+    spec = catalog.models.get(alias)
+    return spec is not None and not spec.passed_on and all(map(catalog.card_of, spec.backends))
+
+
+async def _card_waits(
+    link: RedisConnection, catalog: Catalog, alias: str, urgency: Urgency, now: float
+) -> dict[str, tuple[CardState, str]]:
+    """The cards of a model with their states, and why each takes no call of it. Empty: one does, or none is managed."""
+    if not needs_card(catalog, alias):
+        return {}
+    cards = {catalog.card_of(backend) for backend in catalog.models[alias].backends}
     states = {card: state for card, state in (await fetch_managed_cards(link, catalog)).items() if card in cards}
     residents = {name for state in states.values() for name in state.models if name in catalog.models}
     urgencies = list(Urgency)[: list(Urgency).index(urgency) + 1]
@@ -95,5 +133,5 @@ async def explain_card_wait(link: RedisConnection, catalog: Catalog, alias: str,
         for name in residents
     }
     job = WaitingForCard(alias, urgency, waiting)
-    texts = [describe_card_wait(job, card, state, now) for card, state in states.items()]
-    return "" if "" in texts else "; ".join(texts)
+    waits = {card: (state, describe_card_wait(job, card, state, now)) for card, state in states.items()}
+    return waits if all(text for _, text in waits.values()) else {}

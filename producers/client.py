@@ -202,16 +202,16 @@ class AsyncOpenfall:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
-        Each event has `event` (queued, scheduled, started, loading, writing, waiting, delta, reset, fallen, degraded,
-        held, blocked, done) and `cursor`, with which a later stream resumes. `loading` (the model is being loaded),
-        `writing` (the number of characters so far) and `waiting` (for an answer in one piece) are of interactive jobs.
+        Each event has `event` (queued, scheduled, started, put_back, loading, writing, waiting, delta, reset, fallen,
+        degraded, held, blocked, done) and `cursor`, with which a later stream resumes. Interactive jobs have `loading`
+        (of the model), `writing` (the number of characters so far) and `waiting` (for an answer in one piece).
         A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with
         the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
-        `done` has the `result`.
-        `deltas` requests deltas even if the job was submitted without `stream`: from the start if no worker has begun
-        it, and of a call in flight if its provider streams (that of an interactive job does). With `pieces` a `delta`
-        also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and there are deltas without
-        text. After some seconds without an event `blocked` has `why` no worker may take the job, with the remedy.
+        `done` has the `result`. `deltas` requests deltas even if the job was submitted without `stream`: from the start
+        if no worker has begun it, and of a call in flight if its provider streams (that of an interactive job does).
+        With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and some
+        have no text. After some seconds without an event `blocked` has `why` no worker may take the job, with the
+        remedy; `waiting_for_model` and `model_switching` (a card loads it first) have `card` and `eta_seconds` too.
         """
         job_id = _job_id(job)
         check("cursor", cursor, COUNT, required=True)

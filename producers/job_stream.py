@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.producers.card_wait import card_wait_event, needs_card
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore, try_redis
 from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.catalog.catalog import Catalog
@@ -33,6 +34,10 @@ class _Progress:
     ended: bool = False
     silent_polls: int = 0
     explained: bool = False
+    on_card: bool | None = None
+    """Whether its model needs a card; None: unknown yet."""
+    card_wait: dict[str, Any] | None = None
+    """The last event about the card that it waits for."""
 
     def needs_reason(self, announced: Sequence[Announcement]) -> bool:
         """Whether a silence is long and its reason is not known to the reader."""
@@ -58,7 +63,8 @@ async def follow(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
     `requests_pieces` of a job that was submitted without a stream too. With a `catalog` there is a `blocked` when
-    nothing has happened for some seconds and no worker may take the job. Raises `UnknownJob`.
+    nothing has happened for some seconds and no worker may take the job, and a `waiting_for_model` or `model_switching`
+    while a card must first load its model. Raises `UnknownJob`.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
@@ -79,17 +85,36 @@ async def follow(
             if not progress.ended:
                 announced = await listener.next_events()
                 rows = continue_from(progress.cursor, announced)
-                if catalog and progress.needs_reason(announced) and (why := await _why_blocked(store, catalog, job_id)):
-                    progress.explained = True
-                    yield {"event": "blocked", "why": why, "cursor": progress.cursor}
+                needs_reason = progress.needs_reason(announced)
+                if catalog and not announced:
+                    reason = await _why_silent(store, catalog, job_id, progress, needs_reason=needs_reason)
+                    if reason is not None:
+                        yield reason
 
 
-async def _why_blocked(store: ClientStore, catalog: Catalog, job_id: str) -> str:
-    """Why no worker may take a queued job, with the remedy. Empty: nothing blocks it, or Redis does not answer."""
+async def _why_silent(
+    store: ClientStore, catalog: Catalog, job_id: str, progress: _Progress, *, needs_reason: bool
+) -> dict[str, Any] | None:
+    """An event for a queued job of which nothing is heard: the card that it waits for, each time that something has
+    changed, or why no worker may take it, with the remedy. None: there is nothing to say, or Redis does not answer."""
+    if not (needs_reason or progress.on_card is not False):
+        return None
     record = await try_redis(store.jobs.record(job_id))
     if record is None or record.state != "queued":
-        return ""
-    return await try_redis(explain_queue_block(store.connection, catalog, record.queue, remedies=True)) or ""
+        return None
+    _, _, name = record.queue.partition(".")
+    alias, _, urgency = name.partition(".")
+    progress.on_card = needs_card(catalog, alias)
+    if progress.on_card:
+        wait = await try_redis(card_wait_event(store.connection, catalog, alias, Urgency(urgency)))
+        if wait:
+            is_new, progress.card_wait = wait != progress.card_wait, wait
+            return {**wait, "cursor": progress.cursor} if is_new else None
+    if not needs_reason:
+        return None
+    why = await try_redis(explain_queue_block(store.connection, catalog, record.queue, remedies=True))
+    progress.explained = bool(why)
+    return {"event": "blocked", "why": why, "cursor": progress.cursor} if why else None
 
 
 async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:

@@ -178,3 +178,7 @@ class LoadState(StrEnum):
     CLOSING = "closing"  # it gets no new call and leaves its card, or is being unloaded
     ERROR = "error"  # its breaker is open, its key is parked, its health check or its last load failed
     UNKNOWN = "unknown"  # no recent report or call
+
+
+MODEL_WAITS = frozenset({"loading", "waiting_for_model", "model_switching"})
+"""Events of a job whose model must first be in memory."""

@@ -57,6 +57,9 @@ def _describe_hold(event: dict[str, Any]) -> str:
 
 _TEXTS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "queued": _describe_wait,
+    "waiting_for_model": lambda event: f"waits: {event['why']}",
+    "model_switching": lambda event: f"waits: {event['why']}",
+    "put_back": lambda event: f"its call was stopped: {event['why']}; it waits again",
     "blocked": lambda event: f"waits: {event['why']}",
     "scheduled": lambda event: f"{event.get('why', 'no answer')}; repeated in a moment",
     "started": lambda event: f"{event['backend']} has the request, no token so far",

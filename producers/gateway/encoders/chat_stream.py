@@ -24,6 +24,7 @@ from openfall.router_core.jobs.pieces import (
 )
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.vocabulary import MODEL_WAITS
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class ChatStream:
 
     def progress(self, event: Mapping[str, Any]) -> bytes:
         """A model is being loaded: an event with a name, whose data is a chunk like any other."""
-        if event["event"] != "loading":
+        if event["event"] not in MODEL_WAITS:
             return b""
         shown = {key: value for key, value in event.items() if key not in ("cursor", "at")}
         return sse.named("model_switching", {**self._choice(0, {}), "openfall": shown})

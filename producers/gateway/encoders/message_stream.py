@@ -25,6 +25,7 @@ from openfall.router_core.jobs.pieces import (
 )
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.vocabulary import MODEL_WAITS
 
 Event = tuple[str, dict[str, Any]]
 
@@ -76,7 +77,7 @@ class MessageStream:
 
     def progress(self, event: Mapping[str, Any]) -> bytes:
         """The protocol has no word for a model that is being loaded."""
-        return _packed([_PING]) if event["event"] == "loading" else b""
+        return _packed([_PING]) if event["event"] in MODEL_WAITS else b""
 
     def restart(self) -> None:
         """A client has no word for a text that is void."""

@@ -12,6 +12,7 @@ from openfall.producers.gateway.encoders.shown import Shown
 from openfall.router_core.jobs.pieces import Piece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.vocabulary import MODEL_WAITS
 
 NDJSON = "application/x-ndjson"
 
@@ -68,7 +69,7 @@ class OllamaAnswer:
 
     def progress(self, event: Mapping[str, Any]) -> bytes:
         """A model is being loaded: a line without a text that names it."""
-        if event["event"] != "loading":
+        if event["event"] not in MODEL_WAITS:
             return b""
         shown = {key: value for key, value in event.items() if key not in ("cursor", "at")}
         return line({**self._line({"content": ""}), "openfall": shown})

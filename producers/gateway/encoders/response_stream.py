@@ -26,9 +26,10 @@ from openfall.router_core.jobs.pieces import (
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.response_items import call_item, is_own, item_id, message_item, reasoning_item
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.vocabulary import MODEL_WAITS
 
 _QUEUED = frozenset({"queued", "scheduled", "held", "fallen", "degraded"})
-_IN_PROGRESS = frozenset({"started", "loading"})
+_IN_PROGRESS = MODEL_WAITS | {"started"}
 _SHOWN = ("why", "position", "due", "held_for", "models", "model", "text")
 """Fields of a job's event that a reader of the Response may see."""
 

@@ -13,6 +13,10 @@ import pytest
 import redis
 
 from openfall.producers.card_wait import WaitingForCard, describe_card_wait
+from openfall.producers.cli.job_event_text import describe_event
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway.encoders.chat_stream import ChatStream
+from openfall.router_core.state import job_events
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
@@ -192,3 +196,48 @@ def test_cards_says_nothing_of_the_memory_of_a_card_without_a_manager(openfall: 
     (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
     assert (card["manager"], card["models"], card["reason"]) == (None, [], "")
     assert "no worker" in openfall("cards", "--config", config).stdout
+
+
+def test_a_stream_says_what_its_card_does_and_when_the_job_could_start(
+    openfall: Run, store: Any, redis_url: str, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 0.02)
+    asyncio.run(start_worker(redis_url, "small", "large"))
+    waits = CardState(models={"small": SMALL}, starts={"large": ((0.0, 40.0), (0.0, 60.0), None)})
+    keep(store, waits)
+    job_id = submit_large(openfall, config)
+
+    async def follow() -> list[dict[str, Any]]:
+        events = []
+        async with AsyncOpenfall(redis_url=redis_url, config=Path(config)) as llm:
+            async for event in llm.stream(job_id):
+                events.append(event)
+                if event["event"] == "waiting_for_model":
+                    keep(store, switching())
+                elif event["event"] == "model_switching":
+                    await llm.cancel(job_id)
+        return events
+
+    queued, waiting, loading, done = asyncio.run(follow())
+    assert (queued["event"], done["event"]) == ("queued", "done")
+    assert (waiting["model"], waiting["card"], waiting["eta_seconds"]) == ("large", "tower", 60)
+    assert "card tower has small; the job could start in about 60s" in waiting["why"]
+    assert (loading["event"], loading["model"], loading["from"], loading["eta_seconds"]) == (
+        "model_switching", "large", [], 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["waiting_for_model", "model_switching"])
+def test_who_waits_at_the_door_or_the_command_line_is_shown_the_model_and_the_time(name: str) -> None:
+    event = {"event": name, "model": "large", "card": "tower", "eta_seconds": 12, "why": "b has it", "cursor": 3}
+    assert describe_event(event) == "waits: b has it"
+    chunk = ChatStream("job-1", "large", 0).progress(event)
+    assert chunk.startswith(b"event: model_switching\n")
+    assert json.loads(chunk.partition(b"data: ")[2])["openfall"] == {
+        "event": name, "model": "large", "card": "tower", "eta_seconds": 12, "why": "b has it",
+    }  # fmt: skip
+
+
+def test_a_job_that_is_put_back_is_told_so_in_words() -> None:
+    text = describe_event({"event": "put_back", "at": 1, "why": "beta is wanted by an interactive caller"})
+    assert text == "its call was stopped: beta is wanted by an interactive caller; it waits again"
