@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "demo.yaml"
+MANIFEST = ROOT / "examples" / "demo_manifest.yaml"
 
 ENGINES = ("engine-one", "engine-two")
 
@@ -144,10 +145,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def environment(data: Path) -> dict[str, str]:
-    """The environment of this process, with the variables of `demo.yaml`: a data directory and three ports."""
-    port_a, port_b, door = free_ports(3)
+    """The environment of this process, with the variables of `demo.yaml`: a data directory and four ports."""
+    port_a, port_b, door, sidecar = free_ports(4)
     values = {"OPENFALL_DEMO_DATA": data, "OPENFALL_ENGINE_A_PORT": port_a, "OPENFALL_ENGINE_B_PORT": port_b}
-    values["OPENFALL_PORT"] = door
+    values |= {"OPENFALL_PORT": door, "OPENFALL_SIDECAR_PORT": sidecar}
     return {**os.environ, **{name: str(value) for name, value in values.items()}}
 
 
@@ -169,6 +170,23 @@ async def running(environ: Mapping[str, str], on_event: Callable[[Mapping[str, A
     finally:
         await _stop(process)
         listening.cancel()
+
+
+@asynccontextmanager
+async def sidecar(environ: Mapping[str, str]) -> AsyncIterator[None]:
+    """Start the sidecar of the card, and stop it when the block ends. Raises `FleetFailed` if it cannot start."""
+    log = Path(environ["OPENFALL_DEMO_DATA"]) / "sidecar.log"
+    command = [sys.executable, "-m", "openfall.workers.sidecar", "--manifest", str(MANIFEST), "--announce", "--quiet"]
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *die_with_parent(command), cwd=ROOT, env=dict(environ), stdout=PIPE, stderr=output, start_new_session=True
+        )
+    try:
+        if process.stdout is None or not await process.stdout.readline():
+            raise FleetFailed(log.read_text(encoding="utf-8", errors="replace").strip() or "the sidecar did not start")
+        yield
+    finally:
+        await _stop(process)
 
 
 async def _listen(process: Process, fleet: Fleet) -> None:

@@ -1,9 +1,10 @@
-"""The demo: one night at a small anime studio. 60 jobs, two toy engines, three workers.
+"""The demo: one night at a small anime studio. 60 jobs, two toy engines, a card with a sidecar, three workers.
 
 1. An engine is killed during its calls. Its breaker opens, the other model answers, the breaker closes.
 2. A worker is killed during its calls. Other workers take them over.
 3. Both engines are away for a while. New jobs are held, and are answered when the engines are back.
 4. The HTTP door is killed behind a request of OpenAI's SDK. The next door has its answer.
+5. A card holds one of two models. A batch is put back for a caller who waits for the other one.
 
 Everything runs on this machine and is removed afterwards, except `.openfall/demo/episode-07.md` and `.jsonl`.
 Exit status: 0 every job was answered and every act happened; 1 otherwise; 130 interrupted.
@@ -28,8 +29,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from examples import report
-from examples.demo_fleet import CONFIG, ROOT, FleetFailed, environment, running
+from examples.demo_fleet import CONFIG, ROOT, FleetFailed, environment, running, sidecar
 from examples.door_kill import kill_door
+from examples.model_switch import switch_models
 from examples.night import Display, Line, Night, read_jobs, run
 from examples.outage import fall_open
 from openfall import AsyncOpenfall, config
@@ -147,9 +149,9 @@ async def _run_night(
     screen: Screen, loaded: config.LoadedConfig, lines: tuple[Line, ...], environ: Mapping[str, str]
 ) -> Night:
     screen.show_line(
-        "starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only"
+        "starting a Valkey, two engines with a toy model, a sidecar, three workers: on this machine, for this demo only"
     )
-    async with running(environ, screen.show_event) as fleet:
+    async with sidecar(environ), running(environ, screen.show_event) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:
             night = await run(
                 client, fleet, lines, Display(show_line=screen.show_line, show_answers=screen.show_answers)
@@ -158,6 +160,7 @@ async def _run_night(
             night.outage = await fall_open(client, fleet, screen.show_line)
             url = f"http://{loaded.settings.gateway.listen[0]}/v1"
             night.door_kill = await kill_door(url, fleet, screen.show_line)
+            night.model_switch = await switch_models(client, screen.show_line)
         screen.show_line("stopping everything")
     return night
 
@@ -173,6 +176,7 @@ def _report(console: Console, night: Night) -> int:
     console.print(report.summary(night), highlight=False, soft_wrap=True)
     console.print(report.outage_summary(night), highlight=False, soft_wrap=True)
     console.print(report.door_summary(night), highlight=False, soft_wrap=True)
+    console.print(report.switch_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:
         console.print(f"[red]lost: {custom_id} (job {night.accepted[custom_id]})[/]")
     for custom_id in night.unanswered:

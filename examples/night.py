@@ -11,6 +11,7 @@ from pathlib import Path
 from examples.demo_fleet import Fleet, poll
 from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure, await_recovery, fail_engine
+from examples.model_switch import ModelSwitch
 from examples.outage import Outage
 from openfall import AsyncOpenfall
 from openfall.producers.batch.files import InvalidLine, read_lines
@@ -62,6 +63,7 @@ class Night:
     engine_failure: EngineFailure | None = None
     outage: Outage | None = None
     door_kill: DoorKill | None = None
+    model_switch: ModelSwitch | None = None
     begun: float = 0.0
     submit_seconds: float = 0.0
     ended: float = 0.0
@@ -84,7 +86,8 @@ class Night:
         held_back = self.outage is not None and self.outage.survived
         complete = bool(self.accepted) and not (self.lost or self.unanswered or self.refused)
         door_back = self.door_kill is not None and self.door_kill.survived
-        return complete and recovered and taken_over and held_back and door_back
+        switched = self.model_switch is not None and self.model_switch.shown
+        return complete and recovered and taken_over and held_back and door_back and switched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

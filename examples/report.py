@@ -112,6 +112,17 @@ def door_summary(night: Night) -> str:
     )
 
 
+def switch_summary(night: Night) -> str:
+    """The last line about the card."""
+    act = night.model_switch
+    if act is None or not act.shown:
+        return "[red]the card: its act did not reach its end[/]"
+    return (
+        f"one card, two models: a caller was answered {act.answered_after:.1f} s after the batch was put back, "
+        "[bold green]0 lost[/]"
+    )
+
+
 def write_page(night: Night, path: Path) -> None:
     """Write prompts and answers as Markdown, grouped by kind."""
     parts = [

@@ -156,6 +156,11 @@ class TestEchoBrain:
             assert spec.slow_after < catalog.call_timeout(alias, Urgency.BACKGROUND)
             assert spec.slow_after * catalog.breakers.minimum_calls / slots < catalog.breakers.window
 
+    def test_openfall_decides_about_its_card_and_knows_the_size_of_every_model(self, catalog: Catalog) -> None:
+        assert (catalog.backends["tower"].vram_gb, catalog.card_of("tower")) == (16, "rx-9070-xt")
+        assert all(spec.vram_gb and spec.load_time for spec in catalog.models.values())
+        assert [alias for alias, spec in catalog.models.items() if spec.preload] == ["llama-3b"]
+
     def test_its_models_have_their_sizes_and_load_times(self, catalog: Catalog) -> None:
         known = {
             model.upstream: (model.vram_gb, model.load_time) for model in catalog.models.values() if model.load_time

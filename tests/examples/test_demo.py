@@ -25,6 +25,7 @@ from examples.demo_fleet import CONFIG, ROOT, Fleet, environment, free_ports
 from examples.demo_run import EPISODE
 from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure
+from examples.model_switch import ModelSwitch
 from examples.night import Night, WorkerKill, read_jobs
 from examples.outage import Outage
 from openfall import config
@@ -138,12 +139,14 @@ def test_a_night_succeeds_only_if_every_fault_happened_and_was_overcome(tmp_path
         night.results = {line.custom_id: answered(night.accepted[line.custom_id], waited=1.0) for line in night.lines}
         night.outage = make_outage()
         night.door_kill = DoorKill(answer="a", response="resp_1", killed=True, back=0.5, text="b")
+        results = [answered(f"job-{number}", waited=1.0) for number in range(3)]
+        night.model_switch = ModelSwitch(loaded_after=1.0, answered_after=2.0, put_back=2, results=results)
         night.engine_failure = EngineFailure(pid=1, opened=0.1, closed=4.0)
         first = night.lines[0].custom_id
         night.worker_kill, night.taken_over = WorkerKill(orphans={first: 1}, at=0.0), {first: 10.0}
         return night
 
-    spoilt = [successful_night() for _ in range(7)]
+    spoilt = [successful_night() for _ in range(8)]
     spoilt[0].results.popitem()
     spoilt[1].refused["x"] = "queue full"
     spoilt[2].engine_failure = EngineFailure(pid=1, opened=0.1)
@@ -151,8 +154,9 @@ def test_a_night_succeeds_only_if_every_fault_happened_and_was_overcome(tmp_path
     spoilt[4].taken_over = {}
     spoilt[5].outage = make_outage(degraded_after=None)
     spoilt[6].door_kill = DoorKill(answer="a", response="resp_1", killed=True)
+    spoilt[7].model_switch = ModelSwitch(loaded_after=1.0, answered_after=2.0, put_back=0, results=[])
     assert successful_night().all_shown
-    assert [night.all_shown for night in spoilt] == [False] * 7
+    assert [night.all_shown for night in spoilt] == [False] * 8
 
 
 def process_state(pid: int) -> str:

@@ -173,13 +173,6 @@ class CardManager:
 
     async def _act(self, record: CardRecord, plan: CardPlan, round_: _Round) -> None:
         state, snapshot = record.state, round_.snapshot
-        if plan.put_back:
-            calls = [call for call in snapshot.calls if call.token in plan.put_back]
-            await self.context.store.put_back(
-                self._epoch, calls, f"{plan.next_model} is wanted by an interactive caller"
-            )
-            self._put_back_at[record.name] = time.monotonic()
-            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._woken.set)
         state.draining, state.reason = plan.draining, plan.reason
         self._estimate(record, round_)
         switch = self._switch_for(record, plan, round_)
@@ -189,6 +182,7 @@ class CardManager:
                 state.models.pop(alias, None)
         orders = self._done_orders(record, plan)
         if repr(state) == round_.before and not orders and self._admitted.get(record.name) == plan.admitted:
+            await self._put_back(record.name, plan, snapshot)
             return
         wake = self._opened(record.name, plan, snapshot)
         write = CardWrite(record, plan.admitted, plan.evict, wake, orders)
@@ -198,8 +192,18 @@ class CardManager:
             self._woken.set()
             return
         self._admitted[record.name] = plan.admitted
+        await self._put_back(record.name, plan, snapshot)
         if switch is not None:
             self._start(record.name, switch)
+
+    async def _put_back(self, card: str, plan: CardPlan, snapshot: CardsSnapshot) -> None:
+        """Put calls back once their model is not admitted any more: else a worker would claim their jobs at once."""
+        if plan.put_back:
+            calls = [call for call in snapshot.calls if call.token in plan.put_back]
+            why = f"{plan.next_model} is wanted by an interactive caller"
+            await self.context.store.put_back(self._epoch, calls, why)
+            self._put_back_at[card] = time.monotonic()
+            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._woken.set)
 
     def _estimate(self, record: CardRecord, round_: _Round) -> None:
         """Write down when jobs could start, once a second and with every other change."""

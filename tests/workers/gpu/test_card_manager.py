@@ -92,6 +92,25 @@ def test_an_interactive_job_puts_a_young_batch_call_back_once(redis_url: str, tm
     asyncio.run(work())
 
 
+def test_no_worker_takes_a_job_that_was_put_back_before_the_card_has_switched(redis_url: str, tmp_path: Path) -> None:
+    fast = {"alpha": {"vram_gb": LARGE, "keep_warm": 0}, "beta": {"vram_gb": LARGE, "keep_warm": 0}}
+
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path, workers=2, **fast) as (fleet, ollama):
+            ollama.call_seconds["alpha"] = 600.0
+            jobs = [await fleet.accept(f"job-batch-{n}", ("alpha",), Urgency.BATCH) for n in range(2)]
+            for job in jobs:
+                await fleet.until(job, "started")
+            urgent = await fleet.accept("job-urgent", ("beta",), Urgency.INTERACTIVE)
+            await answered(fleet, urgent)
+            ollama.call_seconds["alpha"] = 0.0
+            for job in jobs:
+                await answered(fleet, job)
+            assert [model for model, _ in ollama.calls] == ["alpha", "alpha", "beta", "alpha", "alpha"]
+
+    asyncio.run(work())
+
+
 def test_a_load_that_fails_is_not_repeated_at_once_and_says_why(redis_url: str, tmp_path: Path) -> None:
     async def work() -> None:
         async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
