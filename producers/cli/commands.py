@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "Write an openfall.yaml that fits this machine.",
     "up": "Start everything on this machine: Redis, engines, workers.",
     "ask": "Ask one question and print the answer.",
+    "embed": "Print the vectors of texts.",
     "resolve": "Show which model would answer, and why.",
     "preflight": "Check everything that the configuration names.",
     "enqueue": "Submit jobs and print their ids.",

@@ -1,0 +1,63 @@
+"""`openfall embed`: prints the vectors of texts to standard output, and the receipt to standard error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.options import common_options, read_text, route_options, submit_options, with_client
+from openfall.producers.cli.render import receipt
+from openfall.producers.cli.terminal import echo, print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.embeddings_result import Embeddings
+    from openfall.producers.request import AskOptions
+
+
+@click.command()
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@route_options("role", "task", "model", "group", "local_only", "urgency")
+@click.option("--dimensions", type=click.IntRange(min=1), help="The length of each vector, where the model allows it.")
+@click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h.")
+@click.option("--wait", metavar="DURATION", help="Maximum wait. Then exits with 7; the job continues.")
+@common_options
+def embed(texts: tuple[str, ...], config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Print the vector of each text: a line of JSON for each, in their order. - takes each line of standard input for a
+    text.
+
+    One model gives all of them. Vectors of two models must not be compared.
+    """
+    lines = [line for text in texts for line in _lines(text)]
+    if not lines:
+        raise click.UsageError("there is no text: standard input is empty")
+    embeddings = with_client(config_path, lambda llm: _embed(llm, lines, options))
+    if as_json:
+        show_json({**embeddings.result.as_json(), "vectors": embeddings.vectors, "text": ""})
+        return
+    for vector in embeddings.vectors:
+        echo(_packed(vector))
+    print_line(receipt(embeddings.result))
+
+
+def _lines(text: str) -> list[str]:
+    return [text] if text != "-" else [line for line in read_text("-").splitlines() if line.strip()]
+
+
+async def _embed(llm: AsyncOpenfall, texts: list[str], options: dict[str, Any]) -> Embeddings:
+    from typing import cast
+
+    wait, dimensions = options.pop("wait"), options.pop("dimensions")
+    terms = {name: value for name, value in submit_options(options).items() if value is not None}
+    if wait is not None:
+        terms["timeout"] = wait
+    prompt: Any = texts if dimensions is None else {"input": texts, "dimensions": dimensions}
+    return await llm.embed(prompt, **cast("AskOptions", terms))
+
+
+def _packed(vector: list[float]) -> str:
+    from pydantic_core import to_json
+
+    return to_json(vector).decode()
