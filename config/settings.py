@@ -136,6 +136,13 @@ class NotifySection(CatalogEntry):
         description="Maximum notices of one incident, for each notifier. The next notice counts what happened between.",
     )
     on_recovery: bool = Field(True, description="Also notify when the incident is over.")
+    actions: bool = Field(False, description="Also notify of what operators do (`openfall audit`).")
+
+    @property
+    def action_notifiers(self) -> tuple[str, ...]:
+        """The names of the notifiers that are sent what operators do."""
+        urls = (("discord", self.discord), ("webhook", self.webhook)) if self.actions else ()
+        return tuple(name for name, url in urls if url)
 
 
 class SettingsSections(CatalogEntry):

@@ -27,7 +27,8 @@ from openfall.workers.maintenance.held_releaser import release_held_jobs
 from openfall.workers.maintenance.housekeeping import PeriodicTask
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
 from openfall.workers.maintenance.prober import Prober
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 
 RELEASE_INTERVAL_SECONDS = 1.0
 OUTBOX_INTERVAL_SECONDS = 0.5

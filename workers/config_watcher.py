@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.workers.outbox.dispatcher import OutboxSettings
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from openfall.workers.process import WorkerConfig, identify
 from openfall.workers.service_manager import ServiceManager

@@ -34,7 +34,7 @@ from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
 from openfall.workers.maintenance.server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
-from openfall.workers.outbox.dispatcher import OutboxSettings
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool

@@ -108,14 +108,20 @@ def run_one(experiment: Experiment) -> Measured:
 def simulate(trace: Trace, rule: CardRule, seed: int, until: float = LONGEST_RUN_SECONDS) -> Measured:
     """Simulate a trace by a rule."""
     sim = Simulation(trace, rule, seed).run(until)
-    waits = [_waits([job for job in sim.jobs if job.urgency == urgency], urgency, sim.now) for urgency in range(3)]
     firsts = [job.waited for job in getattr(rule, "waited_first", ()) if job.started_at >= 0]
-    people = [job for job in sim.jobs if job.urgency == INTERACTIVE]
-    batch = [job for job in sim.jobs if job.urgency == BATCH]
+    return measure(trace, sim.jobs, loads=sum(card.loads for card in sim.cards), firsts=firsts, now=sim.now)
+
+
+def measure(trace: Trace, jobs: Sequence[SimJob], *, loads: int, firsts: Sequence[float], now: float = 0.0) -> Measured:
+    """The figures of jobs that have run. `firsts`: waits of interactive jobs that were the first to wait. `now`: the
+    end of the run, for jobs that have not started."""
+    waits = [_waits([job for job in jobs if job.urgency == urgency], urgency, now) for urgency in range(3)]
+    people = [job for job in jobs if job.urgency == INTERACTIVE]
+    batch = [job for job in jobs if job.urgency == BATCH]
     return Measured(
-        loads=sum(card.loads for card in sim.cards),
-        models=len({job.model for job in sim.jobs}),
-        end_seconds=max(job.ended_at for job in sim.jobs),
+        loads=loads,
+        models=len({job.model for job in jobs}),
+        end_seconds=max(job.ended_at for job in jobs),
         batch_end_seconds=max((job.ended_at for job in batch), default=0.0),
         bound_seconds=end_bound(trace, trace.jobs),
         batch_bound_seconds=end_bound(trace, batch),
@@ -123,7 +129,7 @@ def simulate(trace: Trace, rule: CardRule, seed: int, until: float = LONGEST_RUN
         first_share=max(firsts, default=0.0) / first_bound(trace),
         usual_call=fmean(job.work_seconds for job in batch) if batch else 0.0,
         left=sum(job.left for job in people) / max(1, len(people)),
-        put_back=sum(job.put_back for job in sim.jobs),
+        put_back=sum(job.put_back for job in jobs),
     )
 
 

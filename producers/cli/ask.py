@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.answer_text import show_answer
-from openfall.producers.cli.job_event_text import describe_event, is_news
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option
+from openfall.producers.job_event_text import describe_event, is_news
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

@@ -219,7 +219,7 @@ def _admin(  # noqa: PLR0913 - the options of five commands
         try:
             who = producer_name()
             async for result in order_model(
-                config.catalog, connection, verb, name, who=who, via="cli", backend=backend, force=force
+                config, connection, verb, name, who=who, via="cli", backend=backend, force=force
             ):
                 all_ok &= result["ok"]
                 show_json(result) if as_json else echo(_sentence(result))

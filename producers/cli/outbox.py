@@ -56,7 +56,7 @@ async def _fetch(llm: AsyncOpenfall) -> tuple[Sequence[PendingEntry], Sequence[D
 
 def _entry_json(entry: str) -> dict[str, Any]:
     """The job, batch or incident of an entry, its event, and its notifier (None: a webhook that its caller named)."""
-    from openfall.router_core.state.outbox import BatchEntry, JobEntry, NoticeEntry, parse_entry
+    from openfall.router_core.state.outbox import ActionEntry, BatchEntry, JobEntry, NoticeEntry, parse_entry
 
     match parse_entry(entry):
         case JobEntry(job_id, kind):
@@ -65,6 +65,8 @@ def _entry_json(entry: str) -> dict[str, Any]:
             return {"of": f"batch {batch_id}", "kind": "done", "notifier": None}
         case NoticeEntry(notifier, incident, kind):
             return {"of": f"incident {incident}", "kind": kind, "notifier": notifier}
+        case ActionEntry(notifier, action):
+            return {"of": f"action {action}", "kind": "done", "notifier": notifier}
         case None:
             return {"of": entry, "kind": None, "notifier": None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from openfall.router_core.catalog.catalog import Catalog
+from openfall.config import LoadedConfig
 from openfall.router_core.state.audit_log import AuditEntry, write_entry
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.admin.model_admin import ModelAdmin
@@ -15,7 +15,7 @@ CHANGES = ("load", "unload", "pin", "unpin")
 
 
 async def order_model(  # noqa: PLR0913 - an order, and who gives it
-    catalog: Catalog,
+    config: LoadedConfig,
     link: RedisConnection | None,
     verb: str,
     model: str,
@@ -29,10 +29,10 @@ async def order_model(  # noqa: PLR0913 - an order, and who gives it
 
     Raises `UnknownName`."""
     reports = []
-    async for report in ModelAdmin(catalog, link, backend).run(verb, model, force=force):
+    async for report in ModelAdmin(config.catalog, link, backend).run(verb, model, force=force):
         reports.append(report)
         yield report
     if link is not None and verb in CHANGES:
         effect = "; ".join(f"{report['backend']}: {report['message']}" for report in reports)
         entry = AuditEntry(who=who, via=via, action=f"model.{verb}", subject=model, effect=effect)
-        await write_entry(link, entry)
+        await write_entry(link, entry, config.settings.notify.action_notifiers)

@@ -16,7 +16,7 @@ from openfall.producers.page.sections import (
 from openfall.producers.page.sources import RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
-    Section("health", health_section.context),
+    Section("health", health_section.context, (health_section.BUDGETS,)),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("open-fall", open_fall_section.context),

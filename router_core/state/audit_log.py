@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import to_json
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_moment, read_object
+from openfall.router_core.state.decoding import read_moment, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 MAX_ENTRIES = 10_000
@@ -32,13 +32,22 @@ class AuditEntry:
     id: str = ""
 
 
-async def write_entry(link: RedisConnection, entry: AuditEntry) -> str:
-    """Append a line; its id. Its time is that of the server."""
+async def write_entry(link: RedisConnection, entry: AuditEntry, notifiers: Iterable[str] = ()) -> str:
+    """Append a line; its id. Its time is that of the server. Each of the notifiers is sent a notice about it."""
     fields = {
         name: value[:MAX_TEXT] for name, value in asdict(entry).items() if isinstance(value, str) and name != "id"
     }
     packed = to_json(fields)
-    return str((await link.command("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MAX_ENTRIES, "*", "entry", packed)).decode())
+    reply = await link.command("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MAX_ENTRIES, "*", "entry", packed)
+    entry_id = read_text(reply)
+    for notifier in notifiers:
+        await link.command("ZADD", keys.OUTBOX, entry_id.partition("-")[0], f"action:{notifier}:{entry_id}")
+    return entry_id
+
+
+async def read_entry(link: RedisConnection, entry_id: str) -> AuditEntry | None:
+    """One line. None: it is no longer kept."""
+    return next(_entries(await link.command("XRANGE", keys.AUDIT_LOG, entry_id, entry_id)), None)
 
 
 async def read_entries(link: RedisConnection, limit: int, since: float | None = None) -> list[AuditEntry]:

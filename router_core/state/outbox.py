@@ -1,7 +1,7 @@
 """Pending webhooks and notices: claimed by one dispatcher at a time, retried, dead-lettered.
 
 An entry is `job:{job id}:{done|degraded}` or `batch:{batch id}` (for its webhook), or
-`notice:{notifier}:{incident id}:{began|update|recovered}` (for people).
+`notice:{notifier}:{incident id}:{began|update|recovered}` or `action:{notifier}:{id in the audit log}` (for people).
 """
 
 from __future__ import annotations
@@ -62,13 +62,26 @@ class NoticeEntry:
     kind: NoticeKind
 
 
-def parse_entry(entry: str) -> JobEntry | BatchEntry | NoticeEntry | None:
+@dataclass(frozen=True, slots=True)
+class ActionEntry:
+    """A notice entry of an operator's action, for people. `action`: the id of its line in the audit log."""
+
+    notifier: str
+    action: str
+
+
+OutboxSubject = JobEntry | BatchEntry | NoticeEntry | ActionEntry
+
+
+def parse_entry(entry: str) -> OutboxSubject | None:
     """The subject of an entry; None: it is unknown."""
     match entry.split(":"):
         case ["job", job_id, kind]:
             return JobEntry(job_id, kind)
         case ["batch", batch_id]:
             return BatchEntry(batch_id)
+        case ["action", notifier, action]:
+            return ActionEntry(notifier, action)
         case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
             return NoticeEntry(notifier, incident, NoticeKind(kind))
     return None
@@ -88,7 +101,7 @@ class ClaimedEntry:
     now: float
 
     @property
-    def subject(self) -> JobEntry | BatchEntry | NoticeEntry | None:
+    def subject(self) -> OutboxSubject | None:
         return parse_entry(self.entry)
 
 
@@ -180,7 +193,7 @@ async def mark_dead(link: RedisConnection, claimed: ClaimedEntry, host: str, why
     `host` '': it was not tried any more.
     """
     letter = DeadLetter(claimed.entry, host, why, claimed.tries + bool(host), claimed.now)
-    counter = "notice_given_up" if isinstance(claimed.subject, NoticeEntry) else "webhook_given_up"
+    counter = "notice_given_up" if isinstance(claimed.subject, NoticeEntry | ActionEntry) else "webhook_given_up"
     return await _settle(
         link,
         claimed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from benchmarks.swaps.our_rule import Clairvoyant, CloudBehind, OurRule
 from benchmarks.swaps.peer_rules import LlamaSwapRule, OllamaRule
 from benchmarks.swaps.simulated_runs import LLAMA_SWAP, OURS, RULES, Measured, Waits, end_bound, simulate
 from benchmarks.swaps.swap_promises import promises
+from tests.fakes.shared_compute import SharedCompute
 
 A, B = SimModel("a", 10, 10, 2, 10, 100), SimModel("b", 10, 20, 2, 10, 100)
 
@@ -105,3 +107,19 @@ def test_an_unknown_trace_is_refused_with_the_known_ones():
     result = CliRunner().invoke(main, ["--traces", "day"])
     assert result.exit_code == 2
     assert "Known: night" in result.output
+
+
+def test_models_that_run_at_once_share_the_compute_of_a_card():
+    async def seconds(*models: str) -> list[float]:
+        compute, loop = SharedCompute(), asyncio.get_running_loop()
+        began = loop.time()
+
+        async def one(model: str) -> float:
+            await compute.run(model, 0.05)
+            return loop.time() - began
+
+        return await asyncio.gather(*map(one, models))
+
+    alone, together = asyncio.run(seconds("a", "a")), asyncio.run(seconds("a", "b"))
+    assert min(alone) >= 0.05
+    assert min(together) >= 0.0999, "two models take twice as long"

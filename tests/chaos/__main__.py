@@ -24,6 +24,7 @@ from benchmarks.processes import BenchmarkError
 from tests.chaos import (
     batch_drill,
     budget_drill,
+    card_drill,
     door_drill,
     door_plan,
     faults,
@@ -190,6 +191,20 @@ def batches_command(lines: int, quick: bool, as_json: bool) -> None:
     """20,000 lines in three batches while doors and their keepers die at each step, and workers are killed."""
     lines = batch_drill.QUICK_LINES if quick else lines
     verdict = _run(lambda *run: batch_drill.run(lines, *run), 0, as_json, show_promises, seed=0)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("lanes")
+@click.option("--faults", "names", multiple=True, help="Only this fault; may be repeated.")
+@click.option("--quick", is_flag=True, help="Two faults.")
+@as_json
+def lanes_command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
+    """The manager of a card killed, frozen, cut off before, during and after a load; its engine hit in four ways."""
+    known = [fault.name for fault in card_drill.FAULTS]
+    if unknown := [name for name in names if name not in known]:
+        raise click.BadParameter(f"unknown fault {unknown[0]!r}. Known: {', '.join(known)}", param_hint="--faults")
+    chosen = names or (card_drill.QUICK_FAULTS if quick else known)
+    verdict = _run(lambda *run: card_drill.run(chosen, *run), 0, as_json, show_promises, seed=0)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -204,9 +204,10 @@ class Environment:
     def accepted(self) -> Path:
         return self.directory / "accepted.jsonl"
 
-    def worker_argv(self, pool: str) -> list[str]:
+    def worker_argv(self, pool: str, config: Path | None = None) -> list[str]:
         """The command line of a worker."""
-        argv = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(self.config), "--announce"]
+        path = str(config or self.config)
+        argv = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", path, "--announce"]
         return [*argv, "--slots", str(self.slots)]
 
     def write_config(self, config: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.processes import BenchmarkError, Child, started
@@ -65,12 +66,12 @@ class WorkerPool:
     born: int = 0
     closing: bool = False
 
-    def start(self, pool: str) -> WorkerProcess:
-        """Start one worker."""
+    def start(self, pool: str, config: Path | None = None) -> WorkerProcess:
+        """Start one worker, with the configuration of the environment or another."""
         self.born += 1
         log = self.environment.directory / f"worker-{self.born:03}-{pool}.log"
         stack, born = ExitStack(), now_ms()
-        child = stack.enter_context(started(self.environment.worker_argv(pool), log))
+        child = stack.enter_context(started(self.environment.worker_argv(pool, config), log))
         self.workers.append(WorkerProcess(pool, child, stack, born))
         return self.workers[-1]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+
+from tests.fakes.shared_compute import SharedCompute
 
 GIB = 2**30
 UNLOAD_SECONDS = 0.02
@@ -39,26 +41,33 @@ class CardOllama:
     evictions_by_itself: int = 0
     waited_for_a_load: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
+    parallel_of: Mapping[str, int] = field(default_factory=dict)
+    """Calls at once, of models with another number than `parallel`."""
+    compute: SharedCompute | None = None
+    """None: calls of different models do not slow each other."""
+    taken_gb: float = 0.0
+    """Memory that another program uses."""
+    note: Callable[..., None] = field(default=lambda **_: None)
+    """Called with what happens: a load, an end of a load, an eviction, a call, its answer."""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     slots: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
     def free_gb(self) -> float:
-        return self.vram_gb - sum(self.sizes[model] for model in self.memory)
+        return self.vram_gb - self.taken_gb - sum(self.sizes[model] for model in self.memory)
 
     async def ready(self, model: str) -> None:
         async with self.loading:
             while model not in self.memory:
                 if not self.memory or 0.8 * self.free_gb() >= self.sizes[model]:
                     self.loads.append(model)
+                    self.note(event="load", model=model)
                     await asyncio.sleep(self.load_seconds.get(model, 0.05))
-                    if model in self.broken:
+                    if model in self.broken or self.sizes[model] > self.free_gb():
                         raise web.HTTPInternalServerError(
-                            text=json.dumps(
-                                {"error": "llama-server process has terminated: cudaMalloc failed: out of memory"}
-                            ),
-                            content_type="application/json",
+                            text=json.dumps({"error": OUT_OF_MEMORY}), content_type="application/json"
                         )
                     self.memory.add(model)
+                    self.note(event="loaded", model=model)
                     return
                 idle = [name for name in sorted(self.memory) if not self.users[name]]
                 victim = (idle or sorted(self.memory))[0]
@@ -71,6 +80,7 @@ class CardOllama:
         while self.users[model]:
             await asyncio.sleep(0.002)
         self.memory.discard(model)
+        self.note(event="unloaded", model=model)
         await asyncio.sleep(UNLOAD_SECONDS)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -81,13 +91,17 @@ class CardOllama:
             await self.ready(model)
         self.users[model] += 1
         try:
-            async with self.slots.setdefault(model, asyncio.Semaphore(self.parallel)):
+            parallel = self.parallel_of.get(model, self.parallel)
+            async with self.slots.setdefault(model, asyncio.Semaphore(parallel)):
                 self.calls.append((model, str(body["messages"][-1]["content"])))
+                self.note(event="call", model=model, job=self.calls[-1][1])
                 seconds = self.call_seconds.get(model, 0.0)
                 words = str(body["messages"][-1]["content"]).split()
-                await asyncio.sleep(float(words[1]) if len(words) == 2 and words[0] == "takes" else seconds)
+                seconds = float(words[1]) if words[:1] == ["takes"] else seconds
+                await (asyncio.sleep(seconds) if self.compute is None else self.compute.run(model, seconds))
         finally:
             self.users[model] -= 1
+        self.note(event="answered", model=model, job=str(body["messages"][-1]["content"]))
         return await _answer(request, body, model)
 
     async def generate(self, request: web.Request) -> web.Response:
@@ -111,6 +125,15 @@ class CardOllama:
     async def version(self, _request: web.Request) -> web.Response:
         return web.json_response({"version": "0.30.0"})
 
+    def application(self) -> web.Application:
+        """Its HTTP interface."""
+        application = web.Application()
+        application.add_routes([
+            web.post("/api/chat", self.chat), web.post("/api/generate", self.generate), web.get("/api/tags", self.tags),
+            web.get("/api/ps", self.ps), web.get("/api/version", self.version),
+        ])  # fmt: skip
+        return application
+
 
 async def _answer(request: web.Request, body: dict[str, Any], model: str) -> web.StreamResponse:
     part = {"model": model, "created_at": "2026-11-29T12:00:00Z", "message": {"role": "assistant", "content": "ok"}}
@@ -130,13 +153,7 @@ async def _answer(request: web.Request, body: dict[str, Any], model: str) -> web
 async def card_ollama(sizes: Mapping[str, float], vram_gb: float, **more: Any) -> AsyncIterator[CardOllama]:
     """The look-alike on loopback."""
     ollama = CardOllama(sizes, vram_gb, **more)
-    application = web.Application()
-    application.add_routes([
-        web.post("/api/chat", ollama.chat), web.post("/api/generate", ollama.generate),
-        web.get("/api/tags", ollama.tags),
-        web.get("/api/ps", ollama.ps), web.get("/api/version", ollama.version),
-    ])  # fmt: skip
-    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(ollama.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

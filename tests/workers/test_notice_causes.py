@@ -17,7 +17,7 @@ from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.incidents import open_incidents
 from openfall.router_core.vocabulary import ErrorClass, Remedy, Urgency
-from openfall.workers.outbox.dispatcher import OutboxSettings
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from tests.fakes.discord import DiscordFake, running
 from tests.faults import answer, fault_server, stall
 from tests.worker_harness import Fleet, eventually, running_fleet, unused_url

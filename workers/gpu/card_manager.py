@@ -165,7 +165,7 @@ class CardManager:
             measured = measured_by(outcome, before, free_gb)
             if measured != before:
                 await self.context.store.note_measured(target, measured)
-            if outcome.failure is not None:
+            if outcome.failure is not None and not outcome.is_evicted:
                 await self.on_load_failed(target, outcome.failure, snapshot.now)
         apply_outcome(state, outcome, snapshot.now)
         if switch.load in state.models and self.context.is_unmet(switch.load, snapshot):

@@ -19,6 +19,10 @@ LOAD_GRACE_SECONDS = 30.0
 LOAD_FACTOR = 4
 """A load may take this multiple of its usual time, and the grace."""
 FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS = 60.0, 600.0
+EVICTED_REFUSAL_SECONDS = 5.0
+AWAY_REFUSAL_SECONDS = (2.0, 8.0)
+"""First and longest, for a load that failed because the engine was away: the model is not to blame."""
+EVICTED = "it was loaded and had left again at once: something else uses the engine"
 MAX_MEASURED_LOADS = 5
 MAX_GROWTH = 1.3
 """A model uses at most this multiple of what its engine says."""
@@ -34,6 +38,8 @@ class SwitchOutcome:
     seconds: float
     failure: Failure | None = None
     grown_gb: float | None = None
+    is_evicted: bool = False
+    """The model was loaded, and had left again at once: something else uses the engine."""
 
 
 UsedMemory = Callable[[], Awaitable[float | None]]
@@ -56,11 +62,11 @@ async def carry_out(
     after_gb, content = await used_gb(), await engine.content()
     if isinstance(content, Failure):
         failure, content = failure or content, EngineContent({})
-    if switch.load and failure is None and switch.load not in content.models:
-        detail = "the engine has loaded it, and does not list it: something else may use the card"
-        failure = Failure(error_class=ErrorClass.NO_VRAM, detail=detail)
+    is_evicted = bool(switch.load) and failure is None and switch.load not in content.models
+    if is_evicted:
+        failure = Failure(error_class=ErrorClass.NO_VRAM, detail=EVICTED)
     grown_gb = None if before_gb is None or after_gb is None else after_gb - before_gb
-    return SwitchOutcome(switch, content, seconds, failure, grown_gb)
+    return SwitchOutcome(switch, content, seconds, failure, grown_gb, is_evicted)
 
 
 def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
@@ -80,10 +86,22 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
         state.refused.pop(switch.load, None)
         return
     before = state.refused.get(switch.load)
-    seconds = FIRST_REFUSAL_SECONDS if before is None else min(LONGEST_REFUSAL_SECONDS, 2 * before.seconds)
+    first, longest = _refusal_bounds(outcome)
+    seconds = first if before is None else min(longest, 2 * before.seconds)
+    if outcome.is_evicted:
+        state.note_departure(now)
     why = outcome.failure.detail or str(outcome.failure.error_class)
     state.refused[switch.load] = FailedLoad(now + seconds, seconds, why)
     log.warning("%s could not be loaded, and is not tried for %.0f s: %s", switch.load, seconds, why)
+
+
+def _refusal_bounds(outcome: SwitchOutcome) -> tuple[float, float]:
+    """How long a model is not tried again after a failed load: the first time, and at most."""
+    if outcome.is_evicted:
+        return EVICTED_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS
+    if outcome.failure is not None and outcome.failure.error_class is ErrorClass.CONNECTION:
+        return AWAY_REFUSAL_SECONDS
+    return FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS
 
 
 def measured_by(outcome: SwitchOutcome, before: MeasuredModel, free_gb: float) -> MeasuredModel:
@@ -91,7 +109,7 @@ def measured_by(outcome: SwitchOutcome, before: MeasuredModel, free_gb: float) -
     if outcome.failure is None:
         loads = [*before.load_seconds, round(outcome.seconds, 2)][-MAX_MEASURED_LOADS:]
         return MeasuredModel(loads, round(_measured_gb(outcome), 2) or before.gb)
-    if outcome.failure.error_class is ErrorClass.NO_VRAM:
+    if outcome.failure.error_class is ErrorClass.NO_VRAM and not outcome.is_evicted:
         return MeasuredModel(before.load_seconds, max(before.gb, free_gb))
     return before
 

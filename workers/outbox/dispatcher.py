@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec
 
 from openfall.router_core.batching.batch_status import ENDED
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import outbox
+from openfall.router_core.state.audit_log import read_entry
 from openfall.router_core.state.batches import fetch_batch
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.outbox import DONE, BatchEntry, ClaimedEntry, JobEntry, NoticeEntry, NoticeRate
+from openfall.router_core.state.outbox import (
+    DONE,
+    ActionEntry,
+    BatchEntry,
+    ClaimedEntry,
+    JobEntry,
+    NoticeEntry,
+    NoticeRate,
+)
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox import signing
 from openfall.workers.outbox.delivery import (
@@ -28,12 +36,11 @@ from openfall.workers.outbox.delivery import (
     notice_retry_delay,
 )
 from openfall.workers.outbox.host_backoff import HostBackoff
-from openfall.workers.outbox.notifiers.discord import DiscordNotifier
-from openfall.workers.outbox.notifiers.webhook import WebhookNotifier
-from openfall.workers.outbox.notifiers.wording import Notice, Notifier
+from openfall.workers.outbox.notifiers.wording import Notice
+from openfall.workers.outbox.outbox_settings import OutboxSettings, open_notifiers
 from openfall.workers.outbox.producer_webhook import Webhook, webhook_of_batch, webhook_of_job
 from openfall.workers.outbox.sender import Sender
-from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_and_port
+from openfall.workers.outbox.url_policy import TRUSTED, host_and_port
 
 log = logging.getLogger("openfall.outbox")
 
@@ -51,28 +58,6 @@ MAX_LOGGED_REFUSALS = 1000
 """Refusals that are remembered, so that each is logged once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxSettings:
-    """Where and how to deliver. `discord` and `webhook` are the operator's own URLs; `url_policy` is for the URLs of
-    producers.
-
-    Without a `secret` no webhook is posted. `rate_limit`: the number of new incidents that each of the operator's
-    notifiers reports in a number of seconds.
-    """
-
-    discord: str | None = None
-    webhook: str | None = None
-    secret: str | None = None
-    rate_limit: tuple[int, float] = (1, 600.0)
-    notify_recovery: bool = True
-    url_policy: UrlPolicy = field(default_factory=UrlPolicy)
-
-    @property
-    def notifiers(self) -> tuple[str, ...]:
-        """The names of the configured notifiers."""
-        return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
-
-
 class OutboxDispatcher:
     """Delivers due entries. `jitter` in [0, 1] spreads the retries; `clock` is monotonic. It belongs to one event
     loop."""
@@ -86,7 +71,7 @@ class OutboxDispatcher:
     ) -> None:
         self._link, self._settings, self._jitter = link, settings, jitter
         self._sender, self._trusted_sender = Sender(settings.url_policy), Sender(TRUSTED)
-        self._notifiers = _open_notifiers(settings, self._trusted_sender, clock)
+        self._notifiers = open_notifiers(settings, self._trusted_sender, clock)
         self._host_backoff = HostBackoff(clock)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._logged_refusals: set[str] = set()
@@ -119,22 +104,27 @@ class OutboxDispatcher:
 
     async def _deliver(self, claimed: ClaimedEntry) -> None:
         try:
-            match claimed.subject:
-                case JobEntry() as job_entry:
-                    await self._deliver_job(claimed, job_entry)
-                case BatchEntry() as batch_entry:
-                    await self._deliver_batch(claimed, batch_entry)
-                case NoticeEntry() as notice_entry:
-                    await self._deliver_notice(claimed, notice_entry)
-                case None:
-                    log.warning("%s: unknown kind of outbox entry; removed", claimed.entry)
-                    await self._record(outbox.mark_delivered, claimed)
+            await self._deliver_subject(claimed)
         except StoreUnreachable:
             log.debug("%s: Redis is unreachable; the entry is claimed again later", claimed.entry)
         except StoreError as error:
             log.warning("%s: %s", claimed.entry, error)
         except Exception:  # a bug here must not stop the other deliveries
             log.exception("%s: internal error; the entry is claimed again later", claimed.entry)
+
+    async def _deliver_subject(self, claimed: ClaimedEntry) -> None:
+        match claimed.subject:
+            case JobEntry() as job_entry:
+                await self._deliver_job(claimed, job_entry)
+            case BatchEntry() as batch_entry:
+                await self._deliver_batch(claimed, batch_entry)
+            case NoticeEntry() as notice_entry:
+                await self._deliver_notice(claimed, notice_entry)
+            case ActionEntry() as action_entry:
+                await self._deliver_action(claimed, action_entry)
+            case None:
+                log.warning("%s: unknown kind of outbox entry; removed", claimed.entry)
+                await self._record(outbox.mark_delivered, claimed)
 
     async def _deliver_job(self, claimed: ClaimedEntry, job_entry: JobEntry) -> None:
         try:
@@ -219,12 +209,28 @@ class OutboxDispatcher:
         result = await notifier.notify(notice)
         if isinstance(result, Delivered):
             await self._record(outbox.record_notified, claimed, admission, result.message_id, update_interval)
-        elif isinstance(result, Deferred):
-            await self._defer(claimed, result)
         else:
-            age = claimed.now - claimed.first_claimed_at
-            delay = notice_retry_delay(claimed.tries + 1, age, self._jitter(), result.retry_after)
-            await self._record_failure(claimed, notice_entry.notifier, result, delay)
+            await self._postpone_notice(claimed, notice_entry.notifier, result)
+
+    async def _deliver_action(self, claimed: ClaimedEntry, action_entry: ActionEntry) -> None:
+        notifier = self._notifiers.get(action_entry.notifier)
+        action = None if notifier is None else await read_entry(self._link, action_entry.action)
+        if notifier is None or action is None:
+            await self._record(outbox.mark_delivered, claimed)
+            return
+        result = await notifier.announce_action(claimed.entry, action, claimed.now)
+        if isinstance(result, Delivered):
+            await self._record(outbox.mark_delivered, claimed)
+        else:
+            await self._postpone_notice(claimed, action_entry.notifier, result)
+
+    async def _postpone_notice(self, claimed: ClaimedEntry, notifier: str, result: Failed | Deferred) -> None:
+        if isinstance(result, Deferred):
+            await self._defer(claimed, result)
+            return
+        age = claimed.now - claimed.first_claimed_at
+        delay = notice_retry_delay(claimed.tries + 1, age, self._jitter(), result.retry_after)
+        await self._record_failure(claimed, notifier, result, delay)
 
     async def _defer(self, claimed: ClaimedEntry, deferred: Deferred) -> None:
         delay = deferred.seconds * (1 + 0.2 * self._jitter())
@@ -263,15 +269,3 @@ class OutboxDispatcher:
                         await asyncio.sleep(0.5)
         except TimeoutError:
             raise StoreUnreachable(f"Redis was unreachable for {RECORD_TIMEOUT_SECONDS:.0f} s") from None
-
-
-def _open_notifiers(settings: OutboxSettings, sender: Sender, clock: Callable[[], float]) -> Mapping[str, Notifier]:
-    notifiers: dict[str, Notifier] = {}
-    if settings.discord:
-        notifiers["discord"] = DiscordNotifier(url=settings.discord, sender=sender, clock=clock)
-    if settings.webhook and settings.secret:
-        interval = settings.rate_limit[1]
-        notifiers["webhook"] = WebhookNotifier(
-            url=settings.webhook, secret=settings.secret, sender=sender, update_interval_seconds=interval
-        )
-    return notifiers

@@ -8,12 +8,32 @@ from enum import StrEnum
 from typing import Any
 
 from openfall.producers.age import format_age
-from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity, list_problems
+from openfall.producers.fleet_problems import (
+    FleetProblem,
+    ProblemCode,
+    ProblemSeverity,
+    list_problems,
+    problems_of_catalogs,
+)
 from openfall.producers.outage import Away, Wait
-from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.page_snapshot import PageSnapshot, Source
+from openfall.router_core.catalog.budget_scope import all_budgets
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
 
+
+async def _fetch_budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
+    budgets = list(all_budgets(catalog))
+    if not budgets:
+        return []
+    seconds, _ = await link.command("TIME")
+    return await list_budgets(link, budgets, int(seconds), forecasts=False)
+
+
+BUDGETS = Source("budgets", _fetch_budgets, every_seconds=5.0)
 MAX_CAUSES = 8
 MAX_LATENESS = 2.0
 """An interactive job that has waited so many times its target: its caller gives up."""
@@ -94,11 +114,13 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
         )
         return
     yield from _late(snapshot)
-    for problem in list_problems(snapshot.status, snapshot.held, snapshot.dead_letters, ()):
+    problems = list_problems(snapshot.status, snapshot.held, snapshot.dead_letters, ())
+    for problem in (*problems, *problems_of_catalogs(snapshot.status.workers, snapshot.catalog_digest)):
         if (describe := _TEXTS.get(problem.code)) is not None:
             yield describe(problem, snapshot)
     yield from map(_of_target, snapshot.away)
     yield from _quiet(snapshot)
+    yield from map(_of_budget, filter(_is_spent, snapshot.sources.get(BUDGETS.name, ())))
     if snapshot.local_only is not None:
         yield Cause(text=f"Local only: no job leaves the local pools ({snapshot.local_only})", section="switch")
 
@@ -211,6 +233,26 @@ def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     return Cause(text=text, remedy="openfall outbox")
 
 
+def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    text = f"The worker {problem.subject} reads another configuration than this door"
+    return Cause(text=text, section="workers", remedy="use one file on every machine")
+
+
+def _is_spent(state: BudgetState) -> bool:
+    return state.left <= 0 or state.refused > 0
+
+
+def _of_budget(state: BudgetState) -> Cause:
+    who = f" of {state.who}" if state.who else ""
+    verb = "is spent" if state.left <= 0 else "has no room for some calls"
+    refused = f"; {state.refused:,} refused" if state.refused else ""
+    money = f"${state.spent / 1e9:.2f} of ${state.limit / 1e9:.2f}"
+    text = f"The budget {state.budget.name}{who} {verb} ({money}{refused})"
+    until = None if state.window == "ever" else state.ends_at
+    remedy = f"openfall budgets raise {state.budget.name} USD"
+    return Cause(text=text, until=until, until_text="anew in", remedy=remedy)
+
+
 _TEXTS: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
     ProblemCode.NO_WORKER: _no_worker,
     ProblemCode.NOT_SERVED: _not_served,
@@ -221,4 +263,5 @@ _TEXTS: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
     ProblemCode.PAUSED: _paused,
     ProblemCode.HELD: _held,
     ProblemCode.DEAD_LETTERS: _dead_letters,
+    ProblemCode.OTHER_CATALOG: _other_catalog,
 }

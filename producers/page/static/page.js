@@ -168,3 +168,44 @@ async function renew(part) {
 for (const part of document.querySelectorAll('[data-renew]')) {
   setTimeout(() => renew(part), 1000 * Number(part.dataset.renew));
 }
+
+// The answer to a question, as it is written, and what happens meanwhile.
+function followAnswer(answer) {
+  const log = document.getElementById('try-log');
+  const events = new EventSource(answer.dataset.events);
+  let streamed = '';
+  const addLine = (text) => {
+    if (log.lastElementChild && log.lastElementChild.textContent === text) return;
+    log.append(Object.assign(document.createElement('li'), { textContent: text }));
+  };
+  const receiveEach = (name, take) => events.addEventListener(name, (event) => take(JSON.parse(event.data)));
+  events.onopen = () => {
+    streamed = '';
+    log.replaceChildren();
+  };
+  receiveEach('text', (event) => {
+    streamed += event.text;
+    answer.textContent = streamed;
+  });
+  receiveEach('reset', (event) => {
+    streamed = '';
+    answer.textContent = '';
+    addLine(event.line);
+  });
+  receiveEach('line', (event) => addLine(event.line));
+  receiveEach('end', (event) => {
+    events.close();
+    answer.textContent = event.text || streamed;
+    answer.setAttribute('aria-busy', 'false');
+    addLine(event.line);
+    fetch(location.href, { headers: { accept: 'text/html' } }).then((page) => page.text()).then((html) => {
+      const fresh = new DOMParser().parseFromString(html, 'text/html');
+      const [state, last] = [fresh.getElementById('try-state'), fresh.querySelector('#try-log li')];
+      if (state) document.getElementById('try-state').replaceWith(state);
+      if (last) log.lastElementChild.replaceWith(last);
+    });
+  });
+}
+
+const answer = document.querySelector('[data-events]');
+if (answer) followAnswer(answer);

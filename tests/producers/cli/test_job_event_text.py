@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.producers.cli.job_event_text import describe_event, is_news
+from openfall.producers.job_event_text import describe_event, is_news
 
 CALL = {"model": "haiku", "backend": "anthropic"}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from tests.producers.gateway.door import Door
 

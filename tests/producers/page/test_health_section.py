@@ -7,30 +7,18 @@ from typing import Any
 
 import pytest
 
-from openfall.config import load
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import health_section
 from openfall.producers.page.sections.health_section import FleetHealth
-from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.vocabulary import HoldReason
-
-NOW = 1_800_000_000.0
-WORKER = WorkerStatus("w", "idle", True, ("gpu.tiny.interactive", "degrade"), "host", 1, 0.5, 3, 0)
-QUEUE = QueueStatus("gpu.tiny.interactive", 0, None, 0, 0, False)
-STATUS = FleetStatus(NOW, (QUEUE,), (WORKER,), 0, 0, False, None, {})
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
 
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
-    file = tmp_path_factory.mktemp("health") / "openfall.yaml"
-    file.write_text(
-        "redis: redis://127.0.0.1:1\npools: {gpu: {local: yes}}\n"
-        "backends: {rack: {protocol: openai, url: 'http://127.0.0.1:9', pool: gpu}}\n"
-        "models: {tiny: {upstream: t, backends: [rack]}}\nroles: {chat: {chain: [tiny]}}\n"
-    )
-    return PageSnapshot(now=NOW, catalog=load(file).catalog, catalog_digest="", status=STATUS)
+    return calm_snapshot(tmp_path_factory.mktemp("health"))
 
 
 def health(snapshot: PageSnapshot) -> tuple[FleetHealth, str, str]:
@@ -91,3 +79,48 @@ def test_held_jobs_and_the_switch_are_named(calm: PageSnapshot) -> None:
         "3 jobs held (outage); released by itself when tiny takes calls [open-fall] | "
         "Local only: no job leaves the local pools (audit) [switch]"
     )
+
+
+def test_a_held_job_of_its_own_fault_waits_for_an_operator_whatever_releases_others(calm: PageSnapshot) -> None:
+    held = HeldSummary(2, 2, {HoldReason.OUTAGE: 1, HoldReason.POISONED: 1}, ("tiny",))
+    causes = health(replace(calm, held=held))[2]
+    assert "1 job held (poisoned); an operator decides" in causes
+
+
+def test_people_who_only_wait_too_long_are_not_called_unanswered(calm: PageSnapshot) -> None:
+    queue = replace(QUEUE, waiting=1, oldest_seconds=26.0)
+    sentence = health(replace(calm, status=replace(STATUS, queues=(queue,))))[1]
+    assert sentence == "People wait too long for their answers."
+
+
+def test_a_fleet_whose_workers_are_all_quiet_answers_nobody_new(calm: PageSnapshot) -> None:
+    status = replace(STATUS, queues=(replace(QUEUE, waiting=1),), workers=(replace(WORKER, quiet=True),))
+    level, _, causes = health(replace(calm, status=status))
+    assert level is FleetHealth.FAILING
+    assert "An operator keeps w from further jobs [workers]" in causes
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"suspended": True}, "Every worker is suspended [rq resume]"),
+        ({"memory_pressure": "92 % of maxmemory"}, "New jobs are refused: 92 % of maxmemory"),
+        (
+            {"queues": (replace(QUEUE, waiting=2, paused=True),)},
+            "gpu.tiny.interactive is paused, and 2 jobs wait there",
+        ),
+        (
+            {"queues": (replace(QUEUE, name="gpu.tiny.batch", waiting=2),)},
+            "No worker serves gpu.tiny.batch, where 2 jobs",
+        ),
+        (
+            {"falling": 2, "workers": (replace(WORKER, queues=("gpu.tiny.interactive",)),)},
+            "2 jobs without a model wait",
+        ),
+        ({"workers": (replace(WORKER, shortage="has no file descriptors"),)}, "The worker w has no file descriptors"),
+        ({"workers": (replace(WORKER, catalog="abc"),)}, "The worker w reads another configuration"),
+    ],
+    ids=["suspended", "memory", "paused", "not served", "no degrade worker", "short", "another file"],
+)
+def test_each_fault_is_named_with_what_helps(calm: PageSnapshot, change: dict[str, Any], words: str) -> None:
+    assert words in health(replace(calm, status=replace(STATUS, **change)))[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,13 @@ import pynvml
 import pytest
 
 from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.placement.cards_view import Card, CardsView, ModelFacts
 from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.card_contents import BackendContent, CardContents, local_cards, match_devices
 from openfall.workers.gpu.card_engine import EngineContent
-from openfall.workers.gpu.card_switch import SwitchOutcome, measured_by
+from openfall.workers.gpu.card_switch import SwitchOutcome, apply_outcome, measured_by
 from openfall.workers.gpu.cards_to_view import too_large
 from openfall.workers.gpu.device_memory import DeviceMemory, read_amd, read_device_memory, read_nvidia
 
@@ -132,6 +135,27 @@ def test_the_size_of_a_model_is_learned_with_its_buffers_but_not_with_another_pr
     switch = Switch("alpha", "tower", (), 0.0, "", 5.0)
     outcome = SwitchOutcome(switch, EngineContent({"alpha": 10.0}), 5.0, None, grown_gb)
     assert measured_by(outcome, MeasuredModel(), 0.0).gb == expected
+
+
+def test_a_model_that_was_evicted_as_soon_as_it_was_loaded_is_tried_again_soon_and_teaches_nothing_of_its_size():
+    state, switch = CardState(), Switch("alpha", "tower", (), 0.0, "", 5.0)
+    gone = SwitchOutcome(switch, EngineContent({}), 5.0, Failure(error_class=ErrorClass.NO_VRAM), is_evicted=True)
+    apply_outcome(state, gone, 10.0)
+    assert (state.refused["alpha"].until, state.departures) == (15.0, [10.0])
+    apply_outcome(state, gone, 20.0)
+    assert state.refused["alpha"].until == 30.0, "then after twice that"
+    assert measured_by(gone, MeasuredModel(gb=4.0), 12.0).gb == 4.0
+    assert measured_by(replace(gone, is_evicted=False), MeasuredModel(gb=4.0), 12.0).gb == 12.0, "it did not fit"
+
+
+def test_a_load_that_failed_because_the_engine_was_away_is_tried_again_within_seconds():
+    state, switch = CardState(), Switch("alpha", "tower", (), 0.0, "", 5.0)
+    away = SwitchOutcome(switch, EngineContent({}), 0.1, Failure(error_class=ErrorClass.CONNECTION))
+    waits = []
+    for _ in range(4):
+        apply_outcome(state, away, 0.0)
+        waits.append(state.refused["alpha"].until)
+    assert waits == [2.0, 4.0, 8.0, 8.0]
 
 
 def test_models_that_leave_by_themselves_three_times_in_ten_minutes_mean_another_user():

@@ -12,7 +12,8 @@ import redis
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from tests.faults import answer
 from tests.incidents import open_incident
 

@@ -6,7 +6,8 @@ import asyncio
 import sys
 
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.url_policy import TRUSTED
 
 

@@ -20,7 +20,8 @@ from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import outbox
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.url_policy import TRUSTED
 from tests.faults import fault_server
 from tests.workers.outbox.dispatcher_harness import DONE, JOB, OK, SECRET

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from yarl import URL
 
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import HoldReason
 from openfall.workers.outbox.delivery import (
@@ -25,10 +26,18 @@ from openfall.workers.outbox.delivery import (
     Failed,
     classify_response,
 )
-from openfall.workers.outbox.notifiers.wording import REMEDY_LABELS, Notice, advice, format_counts, summary, title
+from openfall.workers.outbox.notifiers.wording import (
+    REMEDY_LABELS,
+    Notice,
+    action_title,
+    advice,
+    format_counts,
+    summary,
+    title,
+)
 from openfall.workers.outbox.sender import NotSent, Sender, WebhookResponse
 
-RED, AMBER, GREEN = 0xD92D20, 0xF79009, 0x12B76A
+RED, AMBER, GREEN, GREY = 0xD92D20, 0xF79009, 0x12B76A, 0x667085
 
 MAX_TITLE, MAX_TEXT, MAX_FOOTER = 256, 700, 256
 """Lengths in characters. Discord permits 256 for a title, 4,096 for a description, 1,024 for each of 25 fields, 2,048
@@ -63,9 +72,19 @@ class DiscordNotifier:
             response = await self._post(notice)
         return self._read_result(response)
 
+    async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
+        """Post what an operator did."""
+        pause = self._paused_until - self.clock()
+        if pause > 0:
+            return Deferred(pause)
+        return self._read_result(await self._post_message(render_action(action)))
+
     async def _post(self, notice: Notice) -> WebhookResponse | NotSent:
+        return await self._post_message(render(notice))
+
+    async def _post_message(self, message: dict[str, Any]) -> WebhookResponse | NotSent:
         url = str(URL(self.url).update_query(wait="true"))
-        return await self.sender.send(url, to_json(render(notice)), {})
+        return await self.sender.send(url, to_json(message), {})
 
     async def _edit(self, notice: Notice, message_id: str) -> WebhookResponse | NotSent:
         url = URL(self.url)
@@ -101,6 +120,17 @@ def render(notice: Notice) -> dict[str, Any]:
         "color": _colour(notice),
         "fields": [{"name": name, "value": clip(text, MAX_TEXT), "inline": False} for name, text in fields if text],
         "footer": {"text": clip(incident.id, MAX_FOOTER)},
+    }
+    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def render_action(action: AuditEntry) -> dict[str, Any]:
+    """The message about an action: one embed, without mentions."""
+    lines = [action.effect, f"Why: {action.why}" if action.why else "", f"<t:{action.at:.0f}:R>, by {action.via}"]
+    embed = {
+        "title": clip(action_title(action), MAX_TITLE),
+        "description": clip("\n".join(filter(None, lines)), MAX_TEXT),
+        "color": GREY,
     }
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 

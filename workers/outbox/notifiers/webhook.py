@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.workers.outbox.delivery import DeliveryResult, classify_response
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
@@ -32,6 +33,12 @@ class WebhookNotifier:
         version = f":{notice.incident.version}" if notice.kind is NoticeKind.UPDATE else ""
         body = event_body(EVENTS[notice.kind], _event_time(notice), _event_data(notice))
         headers = signed_headers(notice.entry + version, notice.now, body, self.secret)
+        return classify_response(await self.sender.send(self.url, body, headers))
+
+    async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
+        """Post what an operator did."""
+        body = event_body("operator.action", action.at, {**asdict(action), "at": iso_time(action.at)})
+        headers = signed_headers(entry, now, body, self.secret)
         return classify_response(await self.sender.send(self.url, body, headers))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import FLAT_PLAN, HoldReason
@@ -69,6 +70,14 @@ class Notifier(Protocol):
 
     async def notify(self, notice: Notice) -> DeliveryResult:
         """Deliver a notice. Raises only `asyncio.CancelledError`."""
+
+    async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
+        """Deliver what an operator did. Raises only `asyncio.CancelledError`."""
+
+
+def action_title(action: AuditEntry) -> str:
+    """The headline of what an operator did."""
+    return f"{action.who}: {action.action} {action.subject}"
 
 
 def title(notice: Notice) -> str:

@@ -1,0 +1,156 @@
+"""The page that asks one question, and shows what becomes of it: a stream, a hand-off, a fall, a replay."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from openfall.producers.gateway.encoders import sse
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.submission import Terms, submit
+from openfall.producers.job_event_text import describe_event, is_news
+from openfall.producers.page.people import HEADERS, for_people, html_page, read_form
+from openfall.producers.page.sections.job_section import job_rows
+from openfall.producers.page.visitor import Visitor, check_form, check_right
+from openfall.producers.request import parse_urgency
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.client_keys import ClientKey
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.recent_jobs import fetch_jobs
+from openfall.router_core.vocabulary import Urgency
+
+MAX_QUESTION = 20_000
+LOCAL_PRODUCER = "page"
+"""The producer of the questions of a visitor without a key."""
+STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+
+
+def _key_of(exchange: Exchange, visitor: Visitor) -> ClientKey:
+    """The key whose limits hold for the questions of a visitor, and whose name their jobs have."""
+    key = exchange.gateway.keys.by_digest.get(visitor.key_digest)
+    return key or ClientKey(name=LOCAL_PRODUCER, digest="")
+
+
+async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
+    """Show the form."""
+    return _form_page(exchange, visitor, {}, "")
+
+
+def _form_page(exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str) -> Response:
+    catalog, names = exchange.gateway.config.catalog, _key_of(exchange, visitor).names
+    targets = [name for name in (*catalog.roles, *catalog.tasks, *catalog.models) if not names or name in names]
+    return html_page(
+        exchange,
+        visitor,
+        "try.html",
+        status=400 if problem else 200,
+        targets=["auto", *dict.fromkeys(targets)],
+        urgencies=[urgency.value for urgency in Urgency],
+        typed=typed,
+        problem=problem,
+        max_question=MAX_QUESTION,
+    )
+
+
+async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
+    """Submit a question, as the door submits any other."""
+    form = await read_form(exchange)
+    check_form(exchange, visitor, form)
+    check_right(exchange, visitor)
+    question = form.get("question", "").strip()
+    if not 0 < len(question) <= MAX_QUESTION:
+        return _form_page(exchange, visitor, form, f"A question has 1 to {MAX_QUESTION:,} characters.")
+    exchange.caller = _key_of(exchange, visitor)
+    body = {
+        "model": form.get("target") or "auto",
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+    }
+    try:
+        urgency = parse_urgency(form.get("urgency") or None)
+        terms = Terms(stays=True, urgency=urgency) if urgency else Terms(stays=True)
+        accepted = await submit(exchange, body, "openai", **terms)
+    except Exception as error:
+        refusal = refusal_of_error(error)
+        if refusal is None:
+            raise
+        return _form_page(exchange, visitor, form, refusal.message)
+    exchange.gateway.callers.answer(accepted.id)
+    return RedirectResponse(f"/try/{quote(accepted.id, safe='')}", 303, HEADERS)
+
+
+async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:
+    """The record of a question of this visitor. Raises `Refusal`: an answer is for who asked."""
+    check_right(exchange, visitor)
+    record = await exchange.gateway.client.record(exchange.request.path_params["id"])
+    if record.producer != _key_of(exchange, visitor).name:
+        raise Refusal("not_allowed", "this job is not of yours: its page is /job/ID, without its answer")
+    return record
+
+
+async def _show_answer(exchange: Exchange, visitor: Visitor) -> Response:
+    """Show what becomes of a question."""
+    record = await _own_record(exchange, visitor)
+    shown = record.result or record.interim_reply
+    jobs = await fetch_jobs(exchange.gateway.client.store.connection, [record.id])
+    return html_page(
+        exchange,
+        visitor,
+        "try_answer.html",
+        record=record,
+        row=job_rows(jobs)[0] if jobs else None,
+        answer=shown.text if shown else "",
+        is_done=record.result is not None,
+    )
+
+
+async def stream_answer(exchange: Exchange) -> Response:
+    """Stream what happens to a question, and the text of its answer."""
+    return await _stream(exchange)
+
+
+async def _stream_answer(exchange: Exchange, visitor: Visitor) -> Response:
+    record = await _own_record(exchange, visitor)
+    return StreamingResponse(_events(exchange, record.id), headers=STREAM_HEADERS, media_type="text/event-stream")
+
+
+_stream = for_people(_stream_answer)
+
+
+async def _events(exchange: Exchange, job_id: str) -> AsyncIterator[bytes]:
+    yield b"retry: 2000\n\n"
+    async with aclosing(exchange.gateway.client.stream(job_id)) as events:
+        async for event in events:
+            yield sse.named(*_shown(event))
+
+
+def _shown(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """An event as the script of the page takes it."""
+    match event["event"]:
+        case "delta":
+            return "text", {"text": event.get("text", "")}
+        case "reset":
+            return "reset", {"line": "the text so far is discarded: the answer begins anew"}
+        case "done":
+            result: Result = event["result"]
+            return "end", {"text": result.text, "line": ": ".join(filter(None, (result.status, result.detail)))}
+        case _:
+            return "line", {"line": describe_event(event), "news": is_news(event)}
+
+
+_HTML = "text/html"
+ENDPOINTS = (
+    Endpoint("GET", "/try", for_people(_show_form), "The page that asks one question.", public=True, media_type=_HTML),
+    Endpoint("POST", "/try", for_people(_ask_question), "Ask a question at the page.", public=True, media_type=_HTML),
+    Endpoint("GET", "/try/{id}", for_people(_show_answer), "The answer to a question.", public=True, media_type=_HTML),
+    Endpoint(
+        "GET", "/try/{id}/events", stream_answer, "Stream what happens to a question.",
+        public=True, streams=True, media_type="text/event-stream",
+    ),
+)  # fmt: skip

@@ -1,0 +1,126 @@
+"""The grid of queues, its lines of an hour, breakers and held jobs, as pure functions of a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.rendering import without_ages
+from openfall.producers.page.sections import breaker_section, open_fall_section, queue_section
+from openfall.producers.page.sections.depth_line import depth_line
+from openfall.producers.page.sections.queue_section import GridRow, Lateness
+from openfall.router_core.state.breakers import BreakerStatus
+from openfall.router_core.state.depth_history import Depth, DepthSample
+from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
+    return calm_snapshot(tmp_path_factory.mktemp("sections"))
+
+
+def grid(snapshot: PageSnapshot, *queues: Any) -> list[GridRow]:
+    shown: Any = queue_section.context(replace(snapshot, status=replace(STATUS, queues=queues)))
+    return shown["rows"]
+
+
+@pytest.mark.parametrize(
+    ("waited", "lateness"),
+    [(None, Lateness.EMPTY), (1.0, Lateness.IN_TIME), (4.5, Lateness.SOON), (5.5, Lateness.LATE)],
+)
+def test_a_cell_is_coloured_by_the_age_of_its_oldest_job_and_not_by_their_number(
+    calm: PageSnapshot, waited: float | None, lateness: Lateness
+) -> None:
+    (pool,) = grid(calm, replace(QUEUE, waiting=1000, oldest_seconds=waited))
+    assert pool.cells[0].lateness is lateness
+
+
+def test_a_pool_sums_its_models_and_names_those_with_jobs_the_latest_first(calm: PageSnapshot) -> None:
+    queues = [
+        replace(QUEUE, name=f"gpu.m{number}.batch", waiting=number, oldest_seconds=float(number))
+        for number in range(1, 20)
+    ]
+    (pool,) = grid(calm, *queues, replace(QUEUE, name="gpu.idle.batch"))
+    assert pool.cells[2].waiting == sum(range(1, 20))
+    assert [model.name for model in pool.models][:2] == ["m19", "m18"]
+    assert (len(pool.models), pool.others) == (12, 7)
+
+
+def test_a_paused_queue_without_jobs_can_be_resumed_from_the_grid(calm: PageSnapshot) -> None:
+    (pool,) = grid(calm, replace(QUEUE, paused=True))
+    assert [(model.pattern, model.paused) for model in pool.models] == [("gpu.tiny.*", 1)]
+
+
+def test_a_queue_of_plain_rq_stands_beside_the_grid(calm: PageSnapshot) -> None:
+    shown: Any = queue_section.context(
+        replace(calm, status=replace(STATUS, queues=(replace(QUEUE, name="emails", waiting=2),)))
+    )
+    assert [queue.name for queue in shown["others"]] == ["emails"]
+
+
+def test_the_line_of_an_hour_has_depth_and_age_against_the_target() -> None:
+    depths = [Depth(0, 0.0), Depth(4, 2.0), Depth(2, 10.0)]
+    samples = [
+        DepthSample(NOW + 60 * number, 0, {("gpu", "interactive"): depth}) for number, depth in enumerate(depths)
+    ]
+    line = depth_line(samples, "gpu", Urgency.INTERACTIVE, 5.0)
+    assert line is not None
+    assert line.depth == "116.0,20.0 118.0,0.0 120.0,10.0"
+    assert line.age == "116.0,20.0 118.0,16.0 120.0,0.0"
+    assert line.was_late
+    assert line.summary == "last hour: up to 4 jobs waited, the oldest for 10s"
+    assert depth_line(samples, "gpu", Urgency.BATCH, 5.0) is None
+    assert depth_line([], "gpu", Urgency.BATCH, 5.0) is None
+
+
+def breaker(target: str, **more: Any) -> BreakerStatus:
+    values = {
+        "state": BreakerState.CLOSED, "epoch": 1, "since": 0.0, "why": "", "open_count": 0, "consecutive_failures": 0,
+        "until": None, "forced": None, "forced_until": None, "cooling_until": None, "ramping": False, **more,
+    }  # fmt: skip
+    return BreakerStatus(target=target, **values)
+
+
+def test_a_breaker_that_is_simply_closed_is_no_card(calm: PageSnapshot) -> None:
+    shown: Any = breaker_section.context(replace(calm, breakers=(breaker("rack/tiny"),)))
+    assert (shown["cards"], shown["closed"]) == ([], ["rack/tiny"])
+
+
+def test_open_breakers_come_first_and_a_cooldown_of_one_key_has_no_override(calm: PageSnapshot) -> None:
+    rows = (breaker("rack/tiny#k1", cooling_until=NOW + 5), breaker("rack/tiny", state=BreakerState.OPEN))
+    shown: Any = breaker_section.context(replace(calm, breakers=rows))
+    assert [(card.state, card.can_be_forced) for card in shown["cards"]] == [("open", True), ("closed", False)]
+    assert shown["closed"] == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "models", "by_itself"),
+    [
+        (HoldReason.OUTAGE, ("tiny",), True),
+        (HoldReason.OUTAGE, ("gone",), False),
+        (HoldReason.POISONED, ("tiny",), False),
+    ],
+)
+def test_a_held_job_says_what_was_tried_what_its_caller_got_and_whether_it_returns(
+    calm: PageSnapshot, reason: HoldReason, models: tuple[str, ...], by_itself: bool
+) -> None:
+    job = HeldJob(
+        id="j", role="chat", queue="gpu.tiny.interactive", reason=reason, why="", held_at=NOW, deadline=NOW,
+        release_models=models, ready_at=0.0, deliveries=1,
+    )  # fmt: skip
+    fall = {"tried": [{"model": "tiny", "cause": "timeout"}, "garbage"], "by": "canned_reply"}
+    shown: Any = open_fall_section.context(replace(calm, held_jobs=(job,), fallen={"j": fall}))
+    (row,) = shown["rows"]
+    assert (row.tried, row.shown, row.returns_by_itself) == (("tiny timeout",), "a canned reply", by_itself)
+
+
+def test_a_section_in_which_only_ages_differ_shows_the_same() -> None:
+    before = '<b>3</b> <time datetime="x" data-since="1" title="y">4s</time>'
+    assert without_ages(before) == without_ages(before.replace("4s", "5s"))
+    assert without_ages(before) != without_ages(before.replace("<b>3", "<b>4"))
+    assert without_ages(before) != without_ages(before.replace('since="1"', 'since="2"'))

@@ -1,0 +1,125 @@
+"""The page that asks one question: through the queue, for who asked, and only by its own form."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+
+from openfall.router_core.state.client_keys import ClientKey, PageRight, add_key, digest_of, new_secret
+from tests.faults import COMPLETION, answer, events, piece, stall
+from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.page.page_door import HTML
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+RIGHTS = {"anna": PageRight.ACT, "ben": PageRight.ACT, "carl": PageRight.READ}
+
+
+async def new_key(door: Door, name: str, right: PageRight) -> str:
+    """A key that may ask for the role chat."""
+    secret = new_secret()
+    await add_key(door.link, ClientKey(name=name, digest=digest_of(secret), names=("chat",), page=right))
+    return secret
+
+
+async def ask(browser: httpx.AsyncClient, **form: str) -> httpx.Response:
+    page = await browser.get("/try")
+    (token,) = set(re.findall(r'name="token" value="([^"]+)"', page.text))
+    return await browser.post("/try", data={"question": "Haruka waves", "target": "chat", "token": token, **form})
+
+
+def browser_of(door: Door) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=door.url, headers=HTML, timeout=20)
+
+
+async def streamed(browser: httpx.AsyncClient, path: str) -> list[tuple[str, dict[str, str]]]:
+    """The events of an answer up to its end."""
+    shown, name = [], ""
+    async with browser.stream("GET", f"{path}/events") as response:
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                shown.append((name, json.loads(line.removeprefix("data: "))))
+                if name == "end":
+                    break
+    return shown
+
+
+def test_a_question_is_a_job_of_the_queue_whose_answer_is_streamed_to_who_asked(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        script = events(piece(content="A lantern "), piece(content=HOSTILE), piece(finish="stop"))
+        async with open_door(redis_url, tmp_path, script) as door, browser_of(door) as browser:
+            submitted = await ask(browser)
+            path = submitted.headers["location"]
+            shown = await streamed(browser, path)
+            page = await browser.get(path)
+            story = await browser.get(path.replace("/try/", "/job/"))
+        assert submitted.status_code == 303
+        text = "".join(event["text"] for name, event in shown if name == "text")
+        assert text in ("A lantern " + HOSTILE, "")
+        assert shown[-1][0] == "end"
+        assert shown[-1][1]["text"] == "A lantern " + HOSTILE
+        assert "A lantern &lt;img" in page.text
+        assert HOSTILE not in page.text
+        assert "A lantern" not in story.text, "the page of a job shows no answer"
+
+    run(main)
+
+
+def test_a_question_that_is_handed_on_says_so(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        scripts = (answer({"error": {"message": "overloaded"}}, 529), answer(COMPLETION))
+        async with open_door(redis_url, tmp_path, *scripts) as door, browser_of(door) as browser:
+            path = (await ask(browser, urgency="interactive")).headers["location"]
+            shown = await streamed(browser, path)
+            page = await browser.get(path)
+        lines = " | ".join(event.get("line", "") for _, event in shown)
+        assert "overloaded" in lines + page.text
+        assert "fell back" in page.text
+
+    run(main)
+
+
+def test_only_the_form_of_the_page_asks_and_a_wrong_question_is_explained_beside_it(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, pools=()) as door, browser_of(door) as browser:
+            foreign = await browser.post("/try", data={"question": "x", "target": "chat"})
+            empty, unknown = await ask(browser, question=" "), await ask(browser, target="chatt", question=HOSTILE)
+            urgent = await ask(browser, urgency="now")
+            accepted = await door.link.command("EXISTS", "of:jobs")
+        assert foreign.status_code == 403
+        assert "A question has 1 to" in empty.text
+        assert "Did you mean" in unknown.text
+        assert HOSTILE not in unknown.text, "what was typed is shown again, escaped"
+        assert urgent.status_code == 400
+        assert accepted == 0
+
+    run(main)
+
+
+def test_an_answer_is_shown_to_the_key_that_asked_and_its_limits_hold(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall, pools=()) as door:
+            secrets = {name: await new_key(door, name, right) for name, right in RIGHTS.items()}
+            async with browser_of(door) as anna, browser_of(door) as ben, browser_of(door) as carl:
+                for browser, name in ((anna, "anna"), (ben, "ben"), (carl, "carl")):
+                    assert (await browser.post("/page/sign-in", data={"key": secrets[name]})).status_code == 303
+                path = (await ask(anna)).headers["location"]
+                record = await door.gateway.client.record(path.removeprefix("/try/"))
+                refused = await ask(anna, target="scene")
+                own, other, reader = await anna.get(path), await ben.get(path), await carl.get(path)
+                form = await carl.get("/try")
+        assert record.producer == "anna"
+        assert refused.status_code == 400
+        assert "<option>scene</option>" not in refused.text
+        assert [own.status_code, other.status_code, reader.status_code] == [200, 403, 403]
+        assert "may only read" in form.text
+
+    run(main)
