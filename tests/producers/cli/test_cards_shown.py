@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from openfall.producers.card_wait import WaitingForCard, describe_card_wait
-from openfall.producers.cli.job_event_text import describe_event
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.encoders.chat_stream import ChatStream
+from openfall.producers.job_event_text import describe_event
 from openfall.router_core.state import job_events
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
