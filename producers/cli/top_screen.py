@@ -96,7 +96,7 @@ def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
 
 
 def _cards(snapshot: PageSnapshot) -> Iterator[RenderableType]:
-    cards = snapshot.sources.get("cards") or ()
+    cards = snapshot.sources["cards"].cards
     if not cards:
         return
     yield _title("Models on cards")

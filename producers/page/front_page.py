@@ -6,6 +6,8 @@ from openfall.producers.page.section import Section
 from openfall.producers.page.sections import (
     audit_section,
     breaker_section,
+    card_section,
+    cost_section,
     health_section,
     job_section,
     local_only_section,
@@ -13,12 +15,14 @@ from openfall.producers.page.sections import (
     queue_section,
     worker_section,
 )
-from openfall.producers.page.sources import RECENT_JOBS
+from openfall.producers.page.sources import BUDGETS, CARDS, LEDGER_TODAY, RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context, (health_section.BUDGETS,)),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
+    Section("cards", card_section.context, (CARDS,), wide=False),
+    Section("cost", cost_section.context, (BUDGETS, LEDGER_TODAY), wide=False),
     Section("open-fall", open_fall_section.context),
     Section("jobs", job_section.context, (RECENT_JOBS,)),
     Section("switch", local_only_section.context, wide=False),

@@ -11,6 +11,7 @@ from openfall.producers.operations.breaker_override import force_breaker, reset_
 from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
 from openfall.producers.operations.job_cancel import cancel_job
 from openfall.producers.operations.local_only_switch import set_local_only
+from openfall.producers.operations.model_orders import order_model
 from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
@@ -114,6 +115,15 @@ async def _cancel_job(operator: Operator, form: Form) -> str:
     return f"{job_id[:8]} is cancelled" if ended else f"{job_id[:8]} had ended already"
 
 
+def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
+    async def give(operator: Operator, form: Form) -> str:
+        config, model = operator.llm.config, _subject(form)
+        orders = order_model(config, operator.link, verb, model, who=operator.name, via=operator.via)
+        return "; ".join([f"{report['backend']}: {report['message']}" async for report in orders])
+
+    return give
+
+
 def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         name = _subject(form)
@@ -153,6 +163,13 @@ ACTIONS: Mapping[str, PageAction] = {
         "Cancel", _cancel_job, "Cancel the job {subject}?", "Its call is stopped, and its caller gets no answer.",
         is_dangerous=True,
     ),
+    "load-model": PageAction("Load", _order_model("load")),
+    "unload-model": PageAction(
+        "Unload", _order_model("unload"), "Unload {subject}?",
+        "It leaves the memory of its card when its calls have ended. A job that needs it loads it again.",
+    ),
+    "pin-model": PageAction("Pin", _order_model("pin")),
+    "unpin-model": PageAction("Unpin", _order_model("unpin")),
     "quiet-worker": PageAction("Quiet", _order("quiet")),
     "resume-worker": PageAction("Resume", _order("resume")),
     "stop-worker": PageAction(

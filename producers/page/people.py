@@ -38,7 +38,13 @@ class Link(NamedTuple):
     label: str
 
 
-LINKS: tuple[Link, ...] = (Link("/", "Now"), Link("/job", "Jobs"), Link("/try", "Try"), Link("/docs", "API"))
+LINKS: tuple[Link, ...] = (
+    Link("/", "Now"),
+    Link("/job", "Jobs"),
+    Link("/statistics", "Statistics"),
+    Link("/try", "Try"),
+    Link("/docs", "API"),
+)
 """The pages that the head of each page names."""
 
 PageHandler = Callable[[Exchange, Visitor], Awaitable[Response]]

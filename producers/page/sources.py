@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from openfall.producers.page.page_snapshot import Source
+from openfall.producers.page.sections.card_section import SPAN_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
+from openfall.router_core.state.card_memory import MemoryPeriod, MemoryUse, fetch_card_memory
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
@@ -13,6 +17,13 @@ from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 
 RECENT_JOBS_SHOWN = 12
+
+
+class CardsNow(NamedTuple):
+    """The cards, and the memory of each in the last hours."""
+
+    cards: list[CardStatus]
+    memory: dict[str, list[MemoryUse]]
 
 
 async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
@@ -23,8 +34,13 @@ async def _budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]
     return await list_budgets(link, all_budgets(catalog), await _now(link))
 
 
-async def _cards(link: RedisConnection, catalog: Catalog) -> list[CardStatus]:
-    return await fetch_card_status(link, catalog)
+async def _cards(link: RedisConnection, catalog: Catalog) -> CardsNow:
+    cards, now = await fetch_card_status(link, catalog), await _now(link)
+    memory = {
+        card.card: await fetch_card_memory(link, card.card, MemoryPeriod.MINUTE, now, span_seconds=SPAN_SECONDS)
+        for card in cards
+    }
+    return CardsNow(cards, memory)
 
 
 async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:
@@ -38,5 +54,5 @@ async def _now(link: RedisConnection) -> float:
 
 RECENT_JOBS = Source("jobs", _recent_jobs)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
-CARDS = Source("cards", _cards, every_seconds=2.0)
+CARDS = Source("cards", _cards, every_seconds=5.0)
 LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)

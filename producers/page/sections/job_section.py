@@ -63,5 +63,7 @@ def job_rows(jobs: Sequence[ListedJob]) -> list[JobRow]:
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    page = snapshot.sources["jobs"]
+    page = snapshot.sources.get("jobs")
+    if page is None:
+        return {"rows": [], "has_more": False}
     return {"rows": job_rows(page.jobs), "has_more": page.next_cursor is not None}

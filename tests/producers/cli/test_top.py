@@ -18,6 +18,7 @@ from rich.console import Console
 from openfall.config import load
 from openfall.producers.cli.top_screen import screen
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sources import CardsNow
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
@@ -65,7 +66,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
         status=FleetStatus(NOW, queues, workers, 0, 2, False, None, {}),
         breakers=(breaker(),),
         held=HeldSummary(total=2, examined=2, by_reason={HoldReason.OUTAGE: 2}, models=("tiny",)),
-        sources={"jobs": JobPage((JOB,), None), "ledger": [ledger], "budgets": [budget], "cards": [card]},
+        sources={"jobs": JobPage((JOB,), None), "ledger": [ledger], "budgets": [budget], "cards": CardsNow([card], {})},
     )
 
 
@@ -101,7 +102,7 @@ def test_a_wide_screen_says_why_each_job_was_answered_so_and_no_text_controls_th
 
 
 def test_a_calm_fleet_without_jobs_cards_and_budgets_has_a_short_screen(snapshot: PageSnapshot) -> None:
-    empty = {"jobs": JobPage((), None), "ledger": [], "budgets": [], "cards": []}
+    empty = {"jobs": JobPage((), None), "ledger": [], "budgets": [], "cards": CardsNow([], {})}
     calm = replace(snapshot, breakers=(), held=HeldSummary(), sources=empty)
     text = "\n".join(drawn(calm, 60))
     assert "Breakers: 1 closed" in text

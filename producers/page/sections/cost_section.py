@@ -1,0 +1,69 @@
+"""What calls have cost today, against the budgets, and what was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openfall.producers.amounts import format_cost, format_usd
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
+
+MAX_BUDGETS, MAX_MODELS = 12, 5
+NEARLY = 0.8
+"""A budget is nearly used up from this share on."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """A window of a budget. `share` is what is spent or may have been billed, `reserved_share` of calls in flight."""
+
+    state: BudgetState
+
+    @property
+    def name(self) -> str:
+        return self.state.budget.name + (f" · {self.state.who}" if self.state.who else "")
+
+    @property
+    def percent(self) -> float:
+        return _percent(self.state.used, self.state.limit)
+
+    @property
+    def reserved_percent(self) -> float:
+        return min(100.0 - self.percent, _percent(self.state.reserved, self.state.limit))
+
+    @property
+    def tone(self) -> str:
+        if self.percent >= 100:
+            return "bad"
+        return "warn" if self.percent >= 100 * NEARLY else "good"
+
+    @property
+    def text(self) -> str:
+        return f"{format_usd(self.state.used / 1e9)} of {format_usd(self.state.limit / 1e9)}"
+
+    @property
+    def ends_at(self) -> float | None:
+        """When it begins anew; None: never."""
+        return None if self.state.window == "ever" else self.state.ends_at
+
+
+def _percent(part: int, whole: int) -> float:
+    return min(100.0, 100 * part / whole) if whole else 100.0
+
+
+def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
+    entries, budgets = snapshot.sources.get("ledger", ()), snapshot.sources.get("budgets", ())
+    models = usage_rows(entries, UsageKey.MODEL)
+    rows = sorted(map(BudgetRow, budgets), key=lambda row: -row.percent)
+    saved = sum(row.saved_nusd for row in models)
+    return {
+        "spent": format_cost(sum(row.nusd for row in models) / 1e9, sum(row.unpriced for row in models)),
+        "saved": format_usd(saved / 1e9) if saved > 0 else "",
+        "calls": sum(row.calls for row in models),
+        "budgets": rows[:MAX_BUDGETS],
+        "more": max(0, len(rows) - MAX_BUDGETS),
+        "models": [(row.name, row.calls, format_cost(row.nusd / 1e9, row.unpriced)) for row in models[:MAX_MODELS]],
+    }
