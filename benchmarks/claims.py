@@ -27,7 +27,7 @@ from openfall.router_core.catalog.rates import Rate, rates_for
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import scripts
+from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
@@ -52,8 +52,8 @@ RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**
 COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile"}
 TURNS, BATCH_SIZE = 40, 100
 CUTS = (
-    ("guarded_call('HGETALL', BLOCKED)", "{}"),
-    ("guarded_call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
+    (f"guarded_call('HGETALL', '{keys.BLOCKED}')", "{}"),
+    (f"guarded_call('HGET', '{keys.BREAKER}' .. target, 'epoch') or '0'", "'0'"),
 )
 """Replacements in the script without breakers."""
 

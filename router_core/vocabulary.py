@@ -142,6 +142,13 @@ RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldRe
 
 FLAT_PLAN = "flat_plan"
 """The reason of an incident of a flat-rate backend that takes no calls. No job falls for it."""
+UNEXPECTED_SPEND = "unexpected_spend"
+"""Metered models answer in place of models that cost nothing. No job falls for it."""
+BUDGET_LOW = "budget_low"
+"""A budget has reached its soft share, or will reach its limit early. No job falls for it."""
+PLAN_LOW = "plan_low"
+"""A subscription is nearly used up. No job falls for it."""
+MONEY_REASONS = frozenset({UNEXPECTED_SPEND, BUDGET_LOW, PLAN_LOW})
 
 
 Word = TypeVar("Word", bound=StrEnum)

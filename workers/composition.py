@@ -27,6 +27,7 @@ from openfall.workers.maintenance.held_releaser import release_held_jobs
 from openfall.workers.maintenance.housekeeping import PeriodicTask
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
 from openfall.workers.maintenance.prober import Prober
+from openfall.workers.maintenance.spend_watch import SpendWatch
 from openfall.workers.outbox.dispatcher import OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 
@@ -69,6 +70,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
     dispatcher = OutboxDispatcher(link, settings, random.random)
     stack.push_async_callback(dispatcher.close)
     flat_plans = FlatPlanWatch(link, catalog, settings.notifiers)
+    spend = SpendWatch(link, catalog, settings.notifiers)
 
     async def last_result(key: str) -> Result | None:
         return await _fetch_last_result(link, key)
@@ -84,6 +86,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
     async def close_incidents() -> None:
         if fleet_cache.snapshot is not None:
             await flat_plans.watch(fleet_cache.snapshot)
+            await spend.watch(fleet_cache.snapshot.now)
             await close_ended_incidents(link, fleet_cache.snapshot)
 
     return Composition(

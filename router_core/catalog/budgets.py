@@ -16,6 +16,7 @@ from openfall.router_core.catalog.formats import (
     Format,
     ModelName,
     Name,
+    PositiveShare,
     RoleName,
     Share,
     TaskName,
@@ -73,10 +74,25 @@ class Budget(CatalogEntry):
         0.0,
         description="The share of it that only interactive jobs may use: a night's batch leaves it for the morning.",
     )
+    soft: PositiveShare | None = Field(
+        None,
+        description="From this share on the notifiers of `open_fall` are told, and calls go on. They are also told "
+        "when the forecast of the first half of a window is above the limit.",
+    )
     then: Annotated[tuple[OverKind, ...], Field(min_length=1)] = Field(
         (OverKind.LOCAL, OverKind.WAIT),
         description="What a job does whose call does not fit: `local` (a model of its chain that costs nothing), "
         "`wait` (held until the budget begins anew), `refuse`. The first that is possible applies.",
+    )
+
+
+class SpendPolicy(CatalogEntry):
+    """Notices about money."""
+
+    unexpected_usd: Usd = Field(
+        0.1,
+        description="From this sum of a day (UTC) on, calls that were paid by the token although a local or flat-rate "
+        "model stands before theirs in the chain are reported to the notifiers of `open_fall`.",
     )
 
 

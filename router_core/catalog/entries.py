@@ -15,6 +15,7 @@ from openfall.router_core.catalog.backend_entry import Gigabytes as Gigabytes
 from openfall.router_core.catalog.backend_entry import Loader as Loader
 from openfall.router_core.catalog.backend_entry import Protocol as Protocol
 from openfall.router_core.catalog.budgets import Budget as Budget
+from openfall.router_core.catalog.budgets import SpendPolicy as SpendPolicy
 from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
 from openfall.router_core.catalog.formats import (
     BackendName,
@@ -208,6 +209,7 @@ class UncheckedCatalog(CatalogEntry):
     budgets: tuple[Budget, ...] = Field(
         (), description="How much calls that are paid by the token may cost. All that count a call apply together."
     )
+    spend: SpendPolicy = Field(SpendPolicy(), description="Notices about money.")
     default: RoleOrTaskName | None = Field(
         None,
         description="The role or task of a job for which neither its caller nor its group nor the words of its prompt "

@@ -86,6 +86,7 @@ class BudgetState:
     window: str
     ends_at: float
     limit: int
+    starts_at: float = 0.0
     who: str = ""
     spent: int = 0
     reserved: int = 0
@@ -171,6 +172,7 @@ def _state(row: _Row, texts: Mapping[str, bytes | None], raises: Mapping[str, by
         budget=budget,
         window=row.window.name,
         ends_at=row.window.ends_at,
+        starts_at=row.window.starts_at,
         limit=limit,
         who=row.who,
         forecast=forecast(row.window, now, used, limit, earlier),

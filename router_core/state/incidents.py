@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import FLAT_PLAN, RELEASED_BY_ITSELF, HoldReason
+from openfall.router_core.vocabulary import FLAT_PLAN, MONEY_REASONS, RELEASED_BY_ITSELF, HoldReason
 
 QUIET_SECONDS = 10.0
 """Seconds since the last fall before an incident is over."""
 
+MONEY_QUIET_SECONDS = 600.0
+"""Seconds since an incident of money was last observed before it is over."""
+
 FLAT_PLAN_QUIET_SECONDS = 60.0
 """Seconds since a flat plan was last out before its incident is over: it may be called only now and then."""
+
+_QUIET = {FLAT_PLAN: FLAT_PLAN_QUIET_SECONDS, **dict.fromkeys(MONEY_REASONS, MONEY_QUIET_SECONDS)}
+"""The quiet times of incidents that are no falls of jobs."""
 
 BATCH_SIZE = 256
 _UNKNOWN_FALL = {"at": 0.0, "reason": "unreadable", "detail": ""}
@@ -44,6 +51,8 @@ class Incident:
     replayed: int = 0
     expired: int = 0
     version: int = 0
+    nusd: int = 0
+    """What the calls of an incident of unexpected spend have cost, in nanodollars."""
     urgencies: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, int] = field(default_factory=dict)
     causes: Mapping[str, int] = field(default_factory=dict)
@@ -67,9 +76,17 @@ async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | 
     return read_incident(incident_id, fields) if read_moment(fields.get("began")) else None
 
 
-async def observe_incident(link: RedisConnection, reason: str, counts: Sequence[str], notify: Sequence[str]) -> str:
-    """Open an incident that is no fall of a job, or keep it open. Returns its id. `counts` are fields of a new one."""
-    observed = await link.script("incident_observe", {"reason": reason, "counts": counts, "notify": notify})
+async def observe_incident(
+    link: RedisConnection,
+    reason: str,
+    counts: Sequence[str],
+    notify: Sequence[str],
+    values: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """Open an incident that is no fall of a job, or keep it open. Returns its id. `counts` are fields of a new one,
+    `values` are fields as they are now."""
+    arguments = {"reason": reason, "counts": counts, "notify": notify, "values": dict(values)}
+    observed = await link.script("incident_observe", arguments)
     return read_text(observed)
 
 
@@ -91,10 +108,10 @@ async def close_incident(
     """
     arguments = {
         "reason": reason,
-        "quiet_ms": int((FLAT_PLAN_QUIET_SECONDS if reason == FLAT_PLAN else QUIET_SECONDS) * 1000),
+        "quiet_ms": int(_QUIET.get(reason, QUIET_SECONDS) * 1000),
         "retention_s": RETENTION_SECONDS,
         "notify_end": reason in (HoldReason.OUTAGE, FLAT_PLAN),
-        "of_jobs": reason != FLAT_PLAN,
+        "of_jobs": reason not in _QUIET,
         "ends_with_answer": reason == HoldReason.OUTAGE,
         "releases_itself": reason in RELEASED_BY_ITSELF,
         "models": list(models),
@@ -107,7 +124,9 @@ async def close_incident(
 def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
     """An incident from its hash."""
     moments = {name: read_moment(fields.get(name)) for name in ("began", "last", "ended")}
-    counts = {name: read_number(fields.get(name)) for name in ("falls", "held", "replayed", "expired", "version")}
+    counts = {
+        name: read_number(fields.get(name)) for name in ("falls", "held", "replayed", "expired", "version", "nusd")
+    }
     return Incident(
         id=incident_id,
         reason=read_text(fields.get("reason")) or incident_id.rpartition("-")[0],

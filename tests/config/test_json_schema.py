@@ -61,7 +61,9 @@ groups:
   - {name: rest, match: ["*"], chain: [b]}
 budgets:
   - {name: house, usd: 5, per: month, timezone: Europe/Berlin, group: main, role: best, task: code, model: b,
-     backend: maker, key_of: maker, producer: bot, each: producer, reserved_interactive: 20%, then: [local, refuse]}
+     backend: maker, key_of: maker, producer: bot, each: producer, reserved_interactive: 20%, soft: 80%,
+     then: [local, refuse]}
+spend: {unexpected_usd: 0.5}
 default: code
 urgency:
   interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no, reply_within: 15s, timeout: 1m,

@@ -9,7 +9,14 @@ from typing import Protocol
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.router_core.vocabulary import FLAT_PLAN, HoldReason
+from openfall.router_core.vocabulary import (
+    BUDGET_LOW,
+    FLAT_PLAN,
+    MONEY_REASONS,
+    PLAN_LOW,
+    UNEXPECTED_SPEND,
+    HoldReason,
+)
 from openfall.workers.outbox.delivery import DeliveryResult
 
 MAX_NAMES = 12
@@ -24,6 +31,9 @@ TITLES: Mapping[str, str] = {
     HoldReason.POISONED: "A job kills its workers",
     HoldReason.UNREADABLE: "Jobs were written by a newer openfall",
     FLAT_PLAN: "A flat plan is out",
+    UNEXPECTED_SPEND: "Calls cost money that should cost nothing",
+    BUDGET_LOW: "A budget is nearly spent",
+    PLAN_LOW: "A flat plan is nearly used up",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -35,6 +45,9 @@ ADVICE: Mapping[str, str] = {
     HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall held list` shows the jobs.",
     FLAT_PLAN: "Renew the key or the credit, or wait until the limit of the plan resets. "
     "`openfall breakers` shows the cause, `openfall spend` what the other models cost meanwhile.",
+    UNEXPECTED_SPEND: "`openfall spend --unexpected` shows which model should have answered, and why it did not.",
+    BUDGET_LOW: "`openfall budgets` shows the forecast. `openfall budgets raise` raises a limit for a while.",
+    PLAN_LOW: "`openfall budgets` shows when it resets. The models behind it in a chain may be metered.",
     HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall held replay`. "
     "`openfall held list` shows the jobs.",
 }
@@ -91,6 +104,8 @@ def summary(notice: Notice) -> str:
     incident = notice.incident
     if incident.reason == FLAT_PLAN:
         return _flat_plan_summary(notice)
+    if incident.reason in MONEY_REASONS:
+        return _money_summary(incident)
     held = f"{incident.held} {'is' if incident.held == 1 else 'are'}"
     if notice.kind is NoticeKind.RECOVERED:
         lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
@@ -105,6 +120,14 @@ def summary(notice: Notice) -> str:
     elif notice.unmentioned:
         text += f" {notice.unmentioned} shorter incidents before it were not reported."
     return text
+
+
+def _money_summary(incident: Incident) -> str:
+    if incident.reason == UNEXPECTED_SPEND:
+        calls = format_counts(incident.models)
+        return f"${incident.nusd / 1e9:.2f} today: {calls}. Causes: {format_counts(incident.causes)}."
+    shares = ", ".join(f"{name}: {percent} %" for name, percent in list(incident.models.items())[:MAX_NAMES])
+    return f"Used: {shares}."
 
 
 def _flat_plan_summary(notice: Notice) -> str:

@@ -1,0 +1,82 @@
+"""Notices about money: calls that a free model should have served, budgets and subscriptions that run out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, observe_incident
+from openfall.router_core.state.money import MoneyReport, read_money
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
+
+INTERVAL_SECONDS = 30.0
+PLAN_SHARE = 0.8
+"""The share of a learned cap from which on people are notified."""
+EARLY_SHARE = 0.5
+"""A forecast above the limit is news in this share of a window; later `soft` says enough."""
+
+
+@dataclass(slots=True)
+class SpendWatch:
+    """Watches the sums of a fleet. `notify` lists the notifiers of incidents."""
+
+    link: RedisConnection
+    catalog: Catalog
+    notify: Sequence[str] = ()
+    _looked_at: float = field(default=float("-inf"), init=False)
+
+    async def watch(self, now: float) -> None:
+        """Open the incidents of money, or keep them open. It looks every half minute, whenever it is called."""
+        if now - self._looked_at < INTERVAL_SECONDS:
+            return
+        self._looked_at = now
+        report = await read_money(self.link, self.catalog, now)
+        for reason, values in incidents_of(report, self.catalog):
+            await observe_incident(self.link, reason, (), self.notify, values)
+
+
+def incidents_of(report: MoneyReport, catalog: Catalog) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """The incidents of money that go on: their reasons, and the fields that say what they are about."""
+    today = report.unexpected[-1]
+    is_recent = report.at - today.last_at < MONEY_QUIET_SECONDS
+    if is_recent and today.nusd >= nanodollars(catalog.spend.unexpected_usd):
+        values = {"nusd": today.nusd}
+        for row in today.rows:
+            for name in (f"m:{row.model} instead of {row.instead_of}", f"c:{row.cause}"):
+                values[name] = values.get(name, 0) + row.calls
+        yield UNEXPECTED_SPEND, values
+    if low := {
+        f"m:{_name(state)}": _percent(state.used, state.limit) for state in report.budgets if _is_low(state, report.at)
+    }:
+        yield BUDGET_LOW, low
+    plans = [plan for plan in report.plans if plan.share is not None and plan.share >= PLAN_SHARE]
+    if plans:
+        yield (
+            PLAN_LOW,
+            {f"m:{plan.backend} ({plan.window_seconds / 3600:g} h)": round(100 * (plan.share or 0)) for plan in plans},
+        )
+
+
+def _is_low(state: BudgetState, now: float) -> bool:
+    """Whether the soft share of a budget is used, or its limit will be early."""
+    soft, forecast = state.budget.soft, state.forecast
+    if soft is None or state.limit == 0:
+        return False
+    if state.used >= soft * state.limit:
+        return True
+    if forecast is None or forecast.exceeds_at is None:
+        return False
+    length = state.ends_at - state.starts_at
+    return now - state.starts_at < EARLY_SHARE * length and forecast.exceeds_at < state.ends_at
+
+
+def _name(state: BudgetState) -> str:
+    return f"{state.budget.name}:{state.who}" if state.who else state.budget.name
+
+
+def _percent(used: int, limit: int) -> int:
+    return 100 * used // limit
