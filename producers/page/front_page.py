@@ -18,7 +18,7 @@ from openfall.producers.page.sections import (
 from openfall.producers.page.sources import BUDGETS, CARDS, LEDGER_TODAY, RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
-    Section("health", health_section.context, (health_section.BUDGETS,)),
+    Section("health", health_section.context, health_section.SOURCES),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("cards", card_section.context, (CARDS,), wide=False),

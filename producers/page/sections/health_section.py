@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.producers.age import format_age
-from openfall.producers.fleet_problems import (
-    FleetProblem,
-    ProblemCode,
-    ProblemSeverity,
-    list_problems,
-    problems_of_catalogs,
-)
+from openfall.producers.fleet_problems import list_problems, problems_of_catalogs
 from openfall.producers.outage import Away, Wait
-from openfall.producers.page.page_snapshot import PageSnapshot, Source
-from openfall.router_core.catalog.budget_scope import all_budgets
-from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.state.budget_book import BudgetState, list_budgets
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.problem_causes import CAUSES
+from openfall.producers.page.sections.resource_causes import CARD_STATES, resource_causes
+from openfall.producers.page.sources import BUDGETS
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
+from openfall.router_core.vocabulary import Urgency
 
-
-async def _fetch_budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
-    budgets = list(all_budgets(catalog))
-    if not budgets:
-        return []
-    seconds, _ = await link.command("TIME")
-    return await list_budgets(link, budgets, int(seconds), forecasts=False)
-
-
-BUDGETS = Source("budgets", _fetch_budgets, every_seconds=5.0)
+SOURCES = (BUDGETS, CARD_STATES)
 MAX_CAUSES = 8
 MAX_LATENESS = 2.0
 """An interactive job that has waited so many times its target: its caller gives up."""
-
-
-class FleetHealth(StrEnum):
-    """GOOD: people get answers. IMPAIRED: they do, and something needs attention. FAILING: some or all get none."""
-
-    GOOD = "good"
-    IMPAIRED = "impaired"
-    FAILING = "failing"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `section` has the buttons for it;
-    `remedy` is what an operator does elsewhere. `is_wait`: people wait, and get their answers late."""
-
-    text: str
-    health: FleetHealth = FleetHealth.IMPAIRED
-    since: float | None = None
-    until: float | None = None
-    until_text: str = ""
-    section: str = ""
-    remedy: str = ""
-    is_wait: bool = False
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
@@ -84,11 +44,14 @@ def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) 
     if health is FleetHealth.FAILING:
         return "Some people get no answer." if _anything_answers(snapshot) else "Nobody gets an answer."
     alive = sum(worker.alive for worker in status.workers)
-    started = sum(queue.started for queue in status.queues)
-    work = f"{started:,} {'call is' if started == 1 else 'calls are'} under way" if started else "nothing waits"
-    work = f"{status.waiting:,} {'waits' if status.waiting == 1 else 'wait'}, {work}" if status.waiting else work
     if health is FleetHealth.GOOD:
-        return f"People get answers: nothing is late, {work}, {alive} {'worker' if alive == 1 else 'workers'} ready."
+        started = sum(queue.started for queue in status.queues)
+        under_way = [f"{started:,} {'call is' if started == 1 else 'calls are'} under way"] if started else []
+        waiting = (
+            f"{status.waiting:,} {'waits' if status.waiting == 1 else 'wait'}" if status.waiting else "nothing waits"
+        )
+        workers = f"{alive} {'worker' if alive == 1 else 'workers'} ready"
+        return f"People get answers: {', '.join(['nothing is late', waiting, *under_way, workers])}."
     return f"People get answers, but {'one thing needs' if len(causes) == 1 else 'some things need'} attention."
 
 
@@ -116,11 +79,11 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
     yield from _late(snapshot)
     problems = list_problems(snapshot.status, snapshot.held, snapshot.dead_letters, ())
     for problem in (*problems, *problems_of_catalogs(snapshot.status.workers, snapshot.catalog_digest)):
-        if (describe := _TEXTS.get(problem.code)) is not None:
+        if (describe := CAUSES.get(problem.code)) is not None:
             yield describe(problem, snapshot)
     yield from map(_of_target, snapshot.away)
     yield from _quiet(snapshot)
-    yield from map(_of_budget, filter(_is_spent, snapshot.sources.get(BUDGETS.name, ())))
+    yield from resource_causes(snapshot)
     if snapshot.local_only is not None:
         yield Cause(text=f"Local only: no job leaves the local pools ({snapshot.local_only})", section="switch")
 
@@ -172,96 +135,3 @@ def _of_target(item: Away) -> Cause:
         until_text=until_text,
         section="breakers",
     )
-
-
-def _jobs(problem: FleetProblem) -> str:
-    count = problem.count or 0
-    return f"{count:,} {'job' if count == 1 else 'jobs'}"
-
-
-def _health_of(problem: FleetProblem) -> FleetHealth:
-    return FleetHealth.FAILING if problem.severity is ProblemSeverity.FAILURE else FleetHealth.IMPAIRED
-
-
-def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    waits = f", and {_jobs(problem)} {'waits' if problem.count == 1 else 'wait'}" if problem.count else ""
-    remedy = "openfall up, or openfall work POOL"
-    return Cause(text=f"No worker is alive{waits}", health=_health_of(problem), section="workers", remedy=remedy)
-
-
-def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    pool = str(problem.subject).partition(".")[0]
-    text = f"No worker serves {problem.subject}, where {_jobs(problem)} wait"
-    return Cause(text=text, health=_health_of(problem), section="workers", remedy=f"openfall work {pool}")
-
-
-def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"{_jobs(problem)} without a model wait for the degrade worker: their callers hear nothing"
-    return Cause(text=text, health=_health_of(problem), section="workers", remedy="openfall work degrade")
-
-
-def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    return Cause(text="Every worker is suspended", health=_health_of(problem), remedy="rq resume")
-
-
-def _not_accepting(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"New jobs are refused: {problem.detail}"
-    return Cause(text=text, health=_health_of(problem), remedy="give Redis more maxmemory, or drop held jobs")
-
-
-def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    return Cause(text=f"The worker {problem.subject} {problem.detail}", section="workers")
-
-
-def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    waits = "waits" if problem.count == 1 else "wait"
-    return Cause(text=f"{problem.subject} is paused, and {_jobs(problem)} {waits} there", section="queues")
-
-
-def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    began = [incident.began_at for incident in snapshot.incidents if incident.reason == problem.subject]
-    models = ", ".join(snapshot.held.models[:3]) if problem.subject in RELEASED_BY_ITSELF else ""
-    reason = str(problem.subject).replace("_", " ")
-    ends = f"; released by itself when {models} takes calls" if models else "; an operator decides"
-    text = f"{_jobs(problem)} held ({reason}){ends}"
-    return Cause(text=text, since=min(began, default=None), section="open-fall")
-
-
-def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    count = problem.count or 0
-    text = f"{count:,} {'notification' if count == 1 else 'notifications'} failed for good"
-    return Cause(text=text, remedy="openfall outbox")
-
-
-def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"The worker {problem.subject} reads another configuration than this door"
-    return Cause(text=text, section="workers", remedy="use one file on every machine")
-
-
-def _is_spent(state: BudgetState) -> bool:
-    return state.left <= 0 or state.refused > 0
-
-
-def _of_budget(state: BudgetState) -> Cause:
-    who = f" of {state.who}" if state.who else ""
-    verb = "is spent" if state.left <= 0 else "has no room for some calls"
-    refused = f"; {state.refused:,} refused" if state.refused else ""
-    money = f"${state.spent / 1e9:.2f} of ${state.limit / 1e9:.2f}"
-    text = f"The budget {state.budget.name}{who} {verb} ({money}{refused})"
-    until = None if state.window == "ever" else state.ends_at
-    remedy = f"openfall budgets raise {state.budget.name} USD"
-    return Cause(text=text, until=until, until_text="anew in", remedy=remedy)
-
-
-_TEXTS: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
-    ProblemCode.NO_WORKER: _no_worker,
-    ProblemCode.NOT_SERVED: _not_served,
-    ProblemCode.WORKER_SHORT: _short,
-    ProblemCode.NO_DEGRADE_WORKER: _no_degrade_worker,
-    ProblemCode.SUSPENDED: _suspended,
-    ProblemCode.NOT_ACCEPTING: _not_accepting,
-    ProblemCode.PAUSED: _paused,
-    ProblemCode.HELD: _held,
-    ProblemCode.DEAD_LETTERS: _dead_letters,
-    ProblemCode.OTHER_CATALOG: _other_catalog,
-}

@@ -10,7 +10,12 @@ import pytest
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import health_section
-from openfall.producers.page.sections.health_section import FleetHealth
+from openfall.producers.page.sections.cause import FleetHealth
+from openfall.producers.page.sections.resource_causes import CARD_STATES
+from openfall.producers.page.sources import BUDGETS
+from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
@@ -124,3 +129,26 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_nobody_new(calm: PageSnapsh
 )
 def test_each_fault_is_named_with_what_helps(calm: PageSnapshot, change: dict[str, Any], words: str) -> None:
     assert words in health(replace(calm, status=replace(STATUS, **change)))[2]
+
+
+def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(calm: PageSnapshot) -> None:
+    budget = Budget.model_construct(name="cloud-day")
+    state = BudgetState(
+        budget=budget, window="day", ends_at=NOW + 60, limit=5_000_000_000, spent=5_000_000_000, refused=3
+    )
+    causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
+    assert causes == "The budget cloud-day is spent ($5.00 of $5.00; 3 refused) [openfall budgets raise cloud-day USD]"
+
+
+def test_a_card_whose_models_take_turns_is_named(calm: PageSnapshot) -> None:
+    turns = CardState(loads=[(NOW - 100 * number, 50.0) for number in range(5)])
+    once = CardState(loads=[(NOW - 100, 500.0)])
+    causes = health(replace(calm, sources={CARD_STATES.name: {"gpu0": turns, "gpu1": once}}))[2]
+    assert "The card gpu0 loaded models 5 times in 10 minutes, 250 s in all: they take turns" in causes
+    assert "gpu1" not in causes
+
+
+def test_waiting_jobs_in_time_are_no_fault(calm: PageSnapshot) -> None:
+    queue = replace(QUEUE, waiting=3, oldest_seconds=1.0)
+    sentence = health(replace(calm, status=replace(STATUS, queues=(queue,))))[1]
+    assert sentence == "People get answers: nothing is late, 3 wait, 1 worker ready."

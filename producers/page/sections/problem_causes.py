@@ -1,0 +1,88 @@
+"""The problems of `openfall status --json` as the page says them: what is wrong, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
+
+
+def _jobs(problem: FleetProblem) -> str:
+    count = problem.count or 0
+    return f"{count:,} {'job' if count == 1 else 'jobs'}"
+
+
+def _health_of(problem: FleetProblem) -> FleetHealth:
+    return FleetHealth.FAILING if problem.severity is ProblemSeverity.FAILURE else FleetHealth.IMPAIRED
+
+
+def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    waits = f", and {_jobs(problem)} {'waits' if problem.count == 1 else 'wait'}" if problem.count else ""
+    remedy = "openfall up, or openfall work POOL"
+    return Cause(text=f"No worker is alive{waits}", health=_health_of(problem), section="workers", remedy=remedy)
+
+
+def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    pool = str(problem.subject).partition(".")[0]
+    text = f"No worker serves {problem.subject}, where {_jobs(problem)} wait"
+    return Cause(text=text, health=_health_of(problem), section="workers", remedy=f"openfall work {pool}")
+
+
+def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    text = f"{_jobs(problem)} without a model wait for the degrade worker: their callers hear nothing"
+    return Cause(text=text, health=_health_of(problem), section="workers", remedy="openfall work degrade")
+
+
+def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    return Cause(text="Every worker is suspended", health=_health_of(problem), remedy="rq resume")
+
+
+def _not_accepting(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    text = f"New jobs are refused: {problem.detail}"
+    return Cause(text=text, health=_health_of(problem), remedy="give Redis more maxmemory, or drop held jobs")
+
+
+def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    return Cause(text=f"The worker {problem.subject} {problem.detail}", section="workers")
+
+
+def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    waits = "waits" if problem.count == 1 else "wait"
+    return Cause(text=f"{problem.subject} is paused, and {_jobs(problem)} {waits} there", section="queues")
+
+
+def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    began = [incident.began_at for incident in snapshot.incidents if incident.reason == problem.subject]
+    models = ", ".join(snapshot.held.models[:3]) if problem.subject in RELEASED_BY_ITSELF else ""
+    reason = str(problem.subject).replace("_", " ")
+    ends = f"; released by itself when {models} takes calls" if models else "; an operator decides"
+    text = f"{_jobs(problem)} held ({reason}){ends}"
+    return Cause(text=text, since=min(began, default=None), section="open-fall")
+
+
+def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    count = problem.count or 0
+    text = f"{count:,} {'notification' if count == 1 else 'notifications'} failed for good"
+    return Cause(text=text, remedy="openfall outbox")
+
+
+def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+    text = f"The worker {problem.subject} reads another configuration than this door"
+    return Cause(text=text, section="workers", remedy="use one file on every machine")
+
+
+CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
+    ProblemCode.NO_WORKER: _no_worker,
+    ProblemCode.NOT_SERVED: _not_served,
+    ProblemCode.WORKER_SHORT: _short,
+    ProblemCode.NO_DEGRADE_WORKER: _no_degrade_worker,
+    ProblemCode.SUSPENDED: _suspended,
+    ProblemCode.NOT_ACCEPTING: _not_accepting,
+    ProblemCode.PAUSED: _paused,
+    ProblemCode.HELD: _held,
+    ProblemCode.DEAD_LETTERS: _dead_letters,
+    ProblemCode.OTHER_CATALOG: _other_catalog,
+}
