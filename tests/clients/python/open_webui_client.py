@@ -40,9 +40,11 @@ def started() -> Iterator[str]:
             )
         try:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(START_SECONDS):
-                if process.poll() is None and not is_healthy(url):
-                    time.sleep(1)
+            until = time.monotonic() + START_SECONDS
+            while not is_healthy(url):
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"it did not start: {(Path(home) / 'log').read_text()[-2000:]}")
+                time.sleep(1)
             yield url
         finally:
             process.send_signal(signal.SIGTERM)

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway.gateway import Gateway
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.vocabulary import BreakerState
@@ -23,7 +26,7 @@ from tests.native_responses import (
     reasoning_events,
     whole_stream,
 )
-from tests.producers.gateway.door import NATIVE, SAY, Door, open_door, run
+from tests.producers.gateway.door import NATIVE, SAY, Door, open_door, run, served
 from tests.producers.gateway.sdk_streams import LOOK, openai_client, words
 from tests.producers.gateway.test_open_responses import check_event
 
@@ -106,6 +109,26 @@ def test_a_native_stream_has_every_event_with_numbers_of_ours(redis_url: str, tm
             assert f"response.{kind}" in kinds
         final = sent[-1]["response"]
         assert (sent[-1]["type"], final["output"]) == ("response.completed", items)
+
+    run(main)
+
+
+def test_a_native_stream_is_resumed_at_another_door_behind_any_event(redis_url: str, tmp_path: Path) -> None:
+    """The first model breaks off in mid-answer, so its items are those of an attempt that counts no longer."""
+    cut = cut_events(*reasoning_events(0), *message_events(1)[:4])
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, cut, whole_stream(REASONING, MESSAGE), config=NATIVE) as door:
+            body = {"model": "plain", "input": "x", "stream": True, "background": True}
+            sent = _events((await door.http.post("/v1/responses", json=body)).text)
+            other = Gateway.of(AsyncOpenfall(config=door.gateway.config, retry_for=1.0))
+            async with served(other) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+                path = f"/v1/responses/{sent[0]['response']['id']}?stream=true"
+                for after in range(-1, len(sent)):
+                    rest = _events((await http.get(f"{path}&starting_after={after}")).text)
+                    assert rest == sent[after + 1 :]
+        assert [event["sequence_number"] for event in sent] == list(range(len(sent)))
+        assert sent[-1]["type"] == "response.completed"
 
     run(main)
 
