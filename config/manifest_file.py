@@ -17,6 +17,7 @@ from openfall.config.fields import build, keys_of, model_shape
 from openfall.config.loading import env_file_of, read_source
 from openfall.config.manifest_sections import ManifestFile, ManifestSections, ProfileSection
 from openfall.config.paths import resolve, shorten
+from openfall.config.service_environment import read_credentials, state_directory
 
 FILE_NAME = "manifest.yaml"
 VARIABLE = "OPENFALL_MANIFEST"
@@ -50,8 +51,9 @@ def load_manifest(
     path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Manifest:
     """The manifest in `path`, else in $OPENFALL_MANIFEST, in `cwd` or in `~/.config/openfall/`. Raises `ConfigError`
-    with every problem. The `.env` file beside it adds variables."""
-    process = os.environ if environ is None else environ
+    with every problem. Files in $CREDENTIALS_DIRECTORY and the `.env` file beside it add variables."""
+    own = os.environ if environ is None else environ
+    process = {**read_credentials(own), **own}
     cwd = Path.cwd() if cwd is None else cwd.absolute()
     source = _locate(path, process, cwd)
     env_file = env_file_of(source.parent, process, cwd)
@@ -98,7 +100,8 @@ def _read_manifest(top: Node, source: Path) -> Manifest:
             document.report(node.line, "profiles", f"{quoted(name)} cannot be a name", _NAME_RULE)
     if not (section is not None and section.entries()):
         document.report(top.line, "profiles", "it has no profile", "Add one: {qwen: {model: models/qwen.gguf}}.")
-    data_dir = resolve(sections.data, document.base, document.environ)
+    kept = None if "data" in sections.model_fields_set else state_directory(document.environ)
+    data_dir = resolve(kept or sections.data, document.base, document.environ)
     manifest = Manifest(source, sections, profiles, data_dir)
     for keys, message, remedy in _contradictions(manifest):
         _deepest(top, keys).report(message, remedy)

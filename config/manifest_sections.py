@@ -144,7 +144,11 @@ class ManifestSections(CatalogEntry):
     restarts: Annotated[int, Field(ge=0)] = Field(
         3, description="How often a server that crashes within ten minutes is started again."
     )
-    data: Text = Field(".openfall", description="The directory of logs, from the directory of the manifest.")
+    data: Text = Field(
+        ".openfall",
+        description="The directory of logs, from the directory of the manifest. Without it: $STATE_DIRECTORY, which "
+        "systemd sets, else `.openfall`.",
+    )
 
 
 class ManifestFile(ManifestSections):

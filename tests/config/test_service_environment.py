@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.config import load
+from openfall.config import load, load_manifest
 
 FILE = """
 backends: {cloud: {protocol: openai, pool: cloud, api_key: "${KEY}"}}
@@ -37,6 +37,15 @@ def test_a_credential_is_a_variable_that_wins_over_the_env_file_and_not_over_the
     key, origin = key_and_origin(file, CREDENTIALS_DIRECTORY=credentials, KEY="of-the-environment")
     assert (key, origin) == ("of-the-environment", "the environment, not .env:1")
     assert key_and_origin(file, CREDENTIALS_DIRECTORY="/nowhere") == ("of-the-env-file", ".env:1")
+
+
+def test_the_sidecar_keeps_its_data_in_the_state_directory_too(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yaml"
+    file.write_text("profiles: {qwen: {model: /srv/qwen.gguf}}\n")
+    environ = {"STATE_DIRECTORY": "/var/lib/openfall"}
+    assert load_manifest(file, environ=environ).data_dir == Path("/var/lib/openfall")
+    file.write_text("data: ./own\nprofiles: {qwen: {model: /srv/qwen.gguf}}\n")
+    assert load_manifest(file, environ=environ).data_dir == tmp_path / "own"
 
 
 def test_data_is_kept_in_the_state_directory_of_a_service_unless_the_file_names_another(file: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from openfall.producers.gateway.serve import GRACE_SECONDS, listening_sockets
 from openfall.workers.service_manager import ALIVE_FILE_SECONDS, STOP_RESERVE_SECONDS, ServiceManager
 from tests.producers.gateway.door import door_config
+from tests.workers.sidecar.harness import write_manifest
 
 WITHIN_SECONDS = 60.0
 WATCHDOG = {"WATCHDOG_USEC": "300000"}
@@ -117,6 +118,23 @@ def test_a_door_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its_lo
     loggers = {json.loads(line)["logger"] for line in text.splitlines()}
     assert {"openfall.door", "uvicorn.error"} <= loggers
     assert "sk-a-secret" not in text
+
+
+def test_a_sidecar_reports_that_it_is_ready_turns_and_stops(tmp_path: Path) -> None:
+    with listening_sockets(("127.0.0.1:0",)) as (free,):
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    manifest = write_manifest(tmp_path, {"alpha": {}}, listen=address)
+    log = tmp_path / "log"
+    with (
+        listen(f"@openfall-sidecar-{os.getpid()}") as manager,
+        started("openfall.workers.sidecar", "--manifest", str(manifest), notify=manager, log=log) as process,
+    ):
+        manager.until("READY=1")
+        manager.until("WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        manager.until("STOPPING=1")
+        assert process.wait(WITHIN_SECONDS) == 0
+    assert all(json.loads(line) for line in log.read_text().splitlines())
 
 
 def host_and_port(address: str) -> tuple[str, int]:

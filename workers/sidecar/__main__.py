@@ -16,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from openfall import config
     from openfall.workers.local.errors import LocalError
     from openfall.workers.log_output import configure_logging, report_end
+    from openfall.workers.service_manager import ServiceManager
     from openfall.workers.sidecar.sidecar_process import CannotServe, serve
 
     options = _parser().parse_args(argv)
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.check:
             print(f"{manifest.source}: {len(manifest.profiles)} profiles, no problem")  # noqa: T201 - for the user
             return 0
-        asyncio.run(serve(manifest, _announce if options.announce else lambda: None))
+        manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
+        asyncio.run(serve(manifest, manager))
     except (config.ConfigError, CannotServe, LocalError, OSError) as error:
         return report_end(error, 2 if isinstance(error, config.ConfigError | CannotServe) else 1)
     return 0

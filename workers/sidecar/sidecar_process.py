@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -13,6 +13,7 @@ from openfall.config import Manifest
 from openfall.workers.local.child import Child
 from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private, read_record
+from openfall.workers.service_manager import ServiceManager
 from openfall.workers.sidecar.pass_on import Upstream
 from openfall.workers.sidecar.profile_service import STOP_GRACE_SECONDS
 from openfall.workers.sidecar.sidecar_api import SidecarApi
@@ -30,7 +31,7 @@ class CannotServe(Exception):
     """The address cannot be used. The message names the remedy."""
 
 
-async def serve(manifest: Manifest, on_ready: Callable[[], object]) -> None:
+async def serve(manifest: Manifest, manager: ServiceManager) -> None:
     """Serve until a signal; then stop every server. Raises `CannotServe`, `LocalError`."""
     make_private(manifest.data_dir)
     stop = asyncio.Event()
@@ -42,9 +43,12 @@ async def serve(manifest: Manifest, on_ready: Callable[[], object]) -> None:
         async with running(manifest) as (switcher, url):
             log.info("%d profiles at %s", len(manifest.profiles), url)
             preloading = asyncio.create_task(_preload(manifest, switcher), name="preload")
-            on_ready()
+            watchdog = asyncio.create_task(manager.stay_alive(), name="watchdog")
+            manager.ready(f"{len(manifest.profiles)} profiles at {url}")
             await stop.wait()
+            manager.stopping(STOP_GRACE_SECONDS)
             preloading.cancel()
+            watchdog.cancel()
 
 
 @contextlib.asynccontextmanager
