@@ -55,7 +55,7 @@ else
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(WITH_BROWSER)
 endif
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-	  { test "$$(id -u)" = 0 && apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null 2>&1; } || \
+	  { test "$$(id -u)" = 0 && apt-get update --quiet=2 >/dev/null 2>&1 && apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null 2>&1; } || \
 	  $(BIN)/python -m playwright install chromium
 
 explore: $(STAMP) ## let Hypothesis search freely, beyond the fixed examples of the tests

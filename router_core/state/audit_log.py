@@ -38,11 +38,8 @@ async def write_entry(link: RedisConnection, entry: AuditEntry, notifiers: Itera
         name: value[:MAX_TEXT] for name, value in asdict(entry).items() if isinstance(value, str) and name != "id"
     }
     packed = to_json(fields)
-    reply = await link.command("XADD", keys.AUDIT_LOG, "MAXLEN", "~", MAX_ENTRIES, "*", "entry", packed)
-    entry_id = read_text(reply)
-    for notifier in notifiers:
-        await link.command("ZADD", keys.OUTBOX, entry_id.partition("-")[0], f"action:{notifier}:{entry_id}")
-    return entry_id
+    arguments = {"max_entries": MAX_ENTRIES, "notifiers": list(notifiers)}
+    return read_text(await link.script("audit_entry", arguments, packed))
 
 
 async def read_entry(link: RedisConnection, entry_id: str) -> AuditEntry | None:

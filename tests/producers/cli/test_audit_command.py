@@ -40,6 +40,17 @@ def test_each_action_of_an_operator_is_in_the_audit_log_with_its_reason(openfall
     assert "new weights" in openfall("audit").stdout
 
 
+def test_an_action_is_in_the_audit_log_although_the_memory_of_redis_is_full(openfall: Run, redis_url: str) -> None:
+    openfall("local-only", "on")
+    store = redis.from_url(redis_url)
+    store.config_set("maxmemory", 1)
+    ran = openfall("queues", "resume", "gpu.*")
+    store.config_set("maxmemory", 0)
+    store.close()
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(openfall("audit", "--json").stdout)[0]["action"] == "queue.resume"
+
+
 def test_a_question_is_no_action(openfall: Run) -> None:
     for args in (("breakers",), ("local-only",), ("queues",), ("held", "list"), ("workers",)):
         assert openfall(*args).returncode == 0

@@ -135,7 +135,7 @@ def test_everything_to_press_is_reached_by_the_tabulator_key_and_shows_its_focus
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageDoor, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    paths = ("/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing")
+    paths = ("/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try")
     for path in paths:
         with open_page(browser, staged.url + path, color_scheme=scheme) as page:
             violations = axe.Axe().run(page).response["violations"]
