@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Protocol
+from openfall.router_core.catalog.entries import Backend, Loader, ModelSpec, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import bearer, parse_address
@@ -141,6 +141,8 @@ def _advise_start(spec: Backend) -> str:
         return "Start it: openfall up."
     if _is_ollama(spec):
         return "Start it (ollama serve), or correct its url."
+    if spec.loader is Loader.SIDECAR:
+        return "Start it there (openfall sidecar), or correct its url."
     return "Check that it runs and that its url is correct."
 
 
@@ -217,6 +219,8 @@ def _advise_install(spec: Backend, alias: str, model: ModelSpec) -> str:
         return "Stop openfall up and start it again."
     if _is_ollama(spec):
         return f"ollama pull {model.upstream}"
+    if spec.loader is Loader.SIDECAR:
+        return f"Add a profile of that name to its manifest, or name one as the upstream of models.{alias}."
     return f"Write its name at this backend as the upstream of models.{alias}."
 
 

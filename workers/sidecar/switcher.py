@@ -160,6 +160,9 @@ class Switcher:
                     await self._make_ready(name)
                 except SidecarError as error:
                     self._refuse(name, error)
+                except Exception as error:
+                    log.exception("%s: an unexpected error", name)
+                    self._refuse(name, SidecarError("load_failed", f"{name}: an unexpected {type(error).__name__}"))
                 else:
                     self._grant(self.residents[name])
 
