@@ -43,6 +43,7 @@ LINKS: tuple[Link, ...] = (
     Link("/job", "Jobs"),
     Link("/statistics", "Statistics"),
     Link("/try", "Try"),
+    Link("/rq", "rq"),
     Link("/docs", "API"),
 )
 """The pages that the head of each page names."""

@@ -1,0 +1,112 @@
+"""rq-dashboard behind the page: no pickle, no deletion, no GET that acts, no text from Redis as markup."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openfall.producers.page import rq_pages
+from openfall.producers.page.rq_pages import RQ_HEADERS
+from tests.conftest import Server
+from tests.producers.page.page_door import PageDoor, page_door
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
+    with page_door(shared_server.url, tmp_path_factory.mktemp("rq")) as opened:
+        submit = opened.gateway.client.submit("a private prompt", id="chat-0001", role="chat")
+        asyncio.run_coroutine_threadsafe(submit, opened.loop).result(20)
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/rq", "openfall</a>"),
+        ("/rq/0/view/workers", "Workers"),
+        ("/rq/0/view/jobs/gpu.tiny.interactive/queued/10/asc/1", "jobs"),
+        ("/rq/0/data/queues.json", "gpu.tiny.interactive"),
+        ("/rq/0/data/jobs/gpu.tiny.interactive/queued/10/asc/1.json", "chat/interactive tiny"),
+        ("/rq/0/data/job/chat-0001.json", "chat-0001"),
+    ],
+)
+def test_the_pages_of_rq_dashboard_show_our_queues_and_jobs_without_prompts(
+    door: PageDoor, path: str, words: str
+) -> None:
+    with door.browser() as browser:
+        response = browser.get(path, follow_redirects=True)
+    assert response.status_code == 200
+    assert words in response.text
+    assert "private prompt" not in response.text
+    assert response.headers["content-security-policy"] == RQ_HEADERS["content-security-policy"]
+
+
+def test_no_page_of_rq_dashboard_shows_the_address_of_redis(door: PageDoor) -> None:
+    with door.browser() as browser:
+        redirect = browser.get("/rq/0/view/queues")
+        page = browser.get("/rq/0/view/workers").text
+    assert redirect.headers["location"] == "/rq/"
+    assert "unix:" not in page
+    assert "valkey.sock" not in page
+
+
+def test_texts_from_redis_are_no_markup_for_the_scripts_of_rq_dashboard(door: PageDoor) -> None:
+    door.redis.hset("rq:job:chat-0001", "description", HOSTILE)
+    with door.browser() as browser:
+        job = browser.get("/rq/0/data/job/chat-0001.json").json()
+    assert job["description"] == "&lt;img src=x onerror=alert(1)&gt;"
+
+
+@pytest.mark.parametrize(
+    "path", ["/rq/requeue/gpu.tiny.interactive", "/rq/job/chat-0001/delete", "/rq/queue/gpu.tiny.interactive/compact"]
+)
+def test_no_get_acts(door: PageDoor, path: str) -> None:
+    with door.browser() as browser:
+        assert browser.get(path).status_code == 405
+    assert door.redis.exists("rq:job:chat-0001")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rq/job/chat-0001/delete",
+        "/rq/queue/gpu.tiny.interactive/queued/empty",
+        "/rq/queue/gpu.tiny.interactive/compact",
+        "/rq/requeue/gpu.tiny.interactive",
+    ],
+)
+def test_nothing_is_deleted_or_emptied(door: PageDoor, path: str) -> None:
+    with door.browser() as browser:
+        assert browser.post(path).status_code == 403
+    assert door.redis.llen("rq:queue:gpu.tiny.interactive") == 1
+
+
+def test_a_single_job_is_requeued_by_a_post_of_this_page_and_stands_in_the_audit_log(door: PageDoor) -> None:
+    fields = {"status": "failed", "origin": "gpu.tiny.batch", "data": '["x",null,[],{}]'}
+    door.redis.hset("rq:job:failed-01", mapping={**fields, "created_at": "2026-11-21T08:00:00.000000Z"})
+    door.redis.zadd("rq:failed:gpu.tiny.batch", {"failed-01": 2_000_000_000})
+    with door.browser() as browser:
+        foreign = browser.post("/rq/job/failed-01/requeue", headers={"origin": "https://elsewhere.example"})
+        done = browser.post("/rq/job/failed-01/requeue")
+    assert (foreign.status_code, done.status_code) == (403, 200)
+    assert door.redis.lrange("rq:queue:gpu.tiny.batch", 0, -1) == [b"failed-01"]
+    assert "rq.requeue" in door.page("/")
+
+
+def test_without_rq_dashboard_its_page_says_how_to_get_it(door: PageDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    actual = builtins.__import__
+
+    def without(name: str, *args: Any, **options: Any) -> Any:
+        if name.startswith(("rq_dashboard", "flask")):
+            raise ImportError(name)
+        return actual(name, *args, **options)
+
+    monkeypatch.setattr(rq_pages, "_apps", {})
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert "pip install &#39;openfall[rq]&#39;" in door.page("/rq")
