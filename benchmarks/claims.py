@@ -1,4 +1,4 @@
-"""The cost of breakers, shares, keys and limits: server time of a claim of one job and of its settle, with and without.
+"""The cost of breakers, keys, limits, cards ...: server time of a claim of one job and of its settle, side by side.
 
 Every duration is Valkey's own (its slow log, with a threshold of 0): no network, no Python. Claims without breakers run
 the same script without the parts that read blocks and epochs. Claims without shares have no urgency with a share. With
@@ -43,8 +43,9 @@ QUEUES = (12, 150)
 OPEN_BREAKERS = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
 NO_BREAKERS, NO_SHARES, BATCH_WAITS = "without breakers", "without shares", "batch kept waiting"
 THREE_KEYS, LIMITS = "three keys", "limits of requests and tokens"
-BUDGETS = "three budgets"
-VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS, BUDGETS)
+BUDGETS, CARDS = "three budgets", "models on cards"
+VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS, BUDGETS, CARDS)
+CARD_OF = {"tower": "card-b"}
 THREE_BUDGETS = tuple(Budget(name=name, usd=10**6) for name in ("day", "other-day", "third-day"))
 PRICE = CallPrice(input=1, output=1, request=0, web_search=0, answer=1)
 RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**7, tokens_per_minute=10**9))
@@ -87,6 +88,8 @@ class Pool:
     more_keys: tuple[str, ...] = ()
     rates: tuple[Rate, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    cards: bool = False
+    """Two cards that have every model in memory; the models have slots of their own."""
 
     def subscriptions(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
@@ -101,7 +104,8 @@ class Pool:
     def _backend(self, name: str, key: str) -> BackendCapacity:
         names = tuple(budget.name for budget in self.budgets)
         price = PRICE if names else None
-        return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates, budgets=names, price=price)
+        card = {"card": CARD_OF.get(name, "card-a"), "model_slots": 1024} if self.cards else {}
+        return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates, budgets=names, price=price, **card)
 
     @property
     def filled_queue(self) -> str:
@@ -153,6 +157,8 @@ class Bench:
             await force_breaker(
                 self.link, target, BreakerOverride(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
             )
+        for card in ("card-a", "card-b"):
+            self.store.hset(f"of:card-admitted:{card}", mapping={f"model-{n}": 2 for n in range(queues)})
         await self._accept(pool.filled_queue, jobs)
         await self._accept(pool.subscriptions()[-1].queue, batch_jobs)
         self.store.slowlog_reset()
@@ -223,7 +229,8 @@ async def measure(link: RedisConnection, store: Redis, turns: int, console: Cons
         console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
         for (queues, name), measured in claims.items():
             keys, rates = ("4e5f", "6a7b") if name == THREE_KEYS else (), RATES if name == LIMITS else ()
-            pool = Pool(queues, name != NO_SHARES, keys, rates, THREE_BUDGETS if name == BUDGETS else ())
+            budgets = THREE_BUDGETS if name == BUDGETS else ()
+            pool = Pool(queues, name != NO_SHARES, keys, rates, budgets, name == CARDS)
             worker = bench.worker(bare if name == NO_BREAKERS else link, pool)
             await bench.begin(queues, OPEN_BREAKERS.get(name, 0), BATCH_SIZE, BATCH_SIZE if name == BATCH_WAITS else 0)
             measured.turns.append(await bench.claims(worker))
