@@ -50,6 +50,14 @@ def _scope(catalog: UncheckedCatalog, budget: Budget) -> Iterator[CatalogProblem
         yield CatalogProblem(f"{path}.name", "this name is that of a group's daily_usd")
 
 
+def validate_flex(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
+    """The service tier `flex` is one of OpenAI's protocol, at a backend that is paid by the token."""
+    for name, model in catalog.models.items():
+        known = [catalog.backends[at] for at in model.backends if at in catalog.backends]
+        if model.flex and not all(spec.protocol == "openai" for spec in known):
+            yield CatalogProblem(f"models.{name}.flex", "only backends of the openai protocol have it: remove it")
+
+
 def _is_metered(catalog: UncheckedCatalog, backend: str) -> bool:
     spec = catalog.backends.get(backend)
     if spec is None or spec.pool not in catalog.pools:

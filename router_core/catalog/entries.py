@@ -93,6 +93,11 @@ class ModelSpec(CatalogEntry):
     quality: Mapping[TaskName, Annotated[float, Field(ge=0, le=1)]] = Field(
         {}, description="From 0 to 1: how well it does a task. `default`: every task that is not named."
     )
+    flex: bool = Field(
+        False,
+        description="Jobs that are not interactive and have half an hour to their deadline ask for the provider's "
+        "service tier `flex`: cheaper and slower (OpenAI, Gemini). Without capacity there, the standard one is called.",
+    )
     usd_per_mtok: Prices | None = Field(
         None,
         description="US dollars for a million tokens. Without it, and with metered billing: from `config/prices.yaml`, "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from openfall.router_core.catalog.budget_validation import validate_budgets
+from openfall.router_core.catalog.budget_validation import validate_budgets, validate_flex
 from openfall.router_core.catalog.card_checks import validate_cards
 from openfall.router_core.catalog.entries import Backend, Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
@@ -39,7 +39,7 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         yield _unknown("default", "role or task", catalog.default, {*catalog.roles, *catalog.tasks})
     yield from _groups(catalog)
     yield from _unreachable(catalog.groups)
-    yield from validate_budgets(catalog)
+    yield from (*validate_budgets(catalog), *validate_flex(catalog))
     yield from (CatalogProblem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)
     yield from _shares(catalog)
     yield from _open_fall(catalog)

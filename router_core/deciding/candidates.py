@@ -11,6 +11,7 @@ from openfall.router_core.catalog.index import bound_models
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.service_tier import is_tier_refusal
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
@@ -192,7 +193,9 @@ class ChainState:
         return bool(attempts) and _is_key_fault(attempts[-1]) and _key_faults(attempts) <= self._spare_keys(attempts)
 
     def _is_exhausted(self, attempts: Sequence[Attempt]) -> bool:
-        """A call that failed for its key alone counts only when no other key remains."""
+        """A call that failed for its key alone counts only when no other key remains. One that failed for its service
+        tier does not count."""
+        attempts = [attempt for attempt in attempts if not is_tier_refusal(attempt)]
         if not attempts:
             return False
         last = attempts[-1]
@@ -234,7 +237,8 @@ class ChainState:
 
 def _is_key_fault(attempt: Attempt) -> bool:
     """Whether the failure of a call is one of its key: refused, or limited."""
-    return attempt.disposition is not None and attempt.disposition.credential is not CredentialSignal.FINE
+    is_fault = attempt.disposition is not None and attempt.disposition.credential is not CredentialSignal.FINE
+    return is_fault and not is_tier_refusal(attempt)
 
 
 def _key_faults(attempts: Sequence[Attempt]) -> int:

@@ -28,6 +28,7 @@ from openfall.router_core.deciding.explain import (
     explain_unanswered,
 )
 from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
+from openfall.router_core.deciding.service_tier import FLEX_TIMEOUT_SECONDS, asked_tier
 from openfall.router_core.deciding.steps import (
     Call as Call,
 )
@@ -245,6 +246,9 @@ def _ensemble_step(chain: ChainState, next_: NextModel | Best, conditions: Condi
 
 
 def _call(chain: ChainState, model: str, now: float, why: str, *, judging: bool = False) -> Call:
+    tier = "" if judging else asked_tier(chain.job, chain.catalog, model, chain.attempts_of(model), now)
+    if tier:
+        return Call(model, FLEX_TIMEOUT_SECONDS, why, service_tier=tier)
     timeout, stream_limits = call_limits(chain, model, now)
     return Call(model, timeout, why, judging, stream_limits)
 

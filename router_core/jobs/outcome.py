@@ -138,6 +138,8 @@ class Attempt:
     """Why this model was called: a few words from `decide`."""
     http_status: int | None = None
     """The status of the response, if it was an error."""
+    service_tier: str = ""
+    """The service tier that the call asked for; empty: the standard one."""
     progressed_at: float = 0.0
     """The last moment at which the model was being loaded, or the answer made progress. 0: there was none."""
 

@@ -41,7 +41,7 @@ backends:
 models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,
       max_tokens: 100, tools: no, json_schema: no, images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5,
-      slots: 1, keep_warm: 5m, pinned: no, embeds: no, max_inputs: 64,
+      slots: 1, keep_warm: 5m, pinned: no, flex: no, embeds: no, max_inputs: 64,
       quantization: Q4_K_M, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
   b: {upstream: y, backends: [maker], quality: ,
     usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2, request: 0, web_search: 0.01,

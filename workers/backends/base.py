@@ -47,6 +47,8 @@ class Request:
     ctx: int | None = None
     watch: CallWatch | None = None
     wire_headers: Mapping[str, str] = field(default_factory=dict)
+    service_tier: str = ""
+    """What a backend of OpenAI's protocol asks for; empty: nothing."""
     max_inputs: int | None = None
     """For embeddings: the most texts of one request. None: as the protocol knows."""
 

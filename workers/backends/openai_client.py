@@ -102,6 +102,8 @@ class OpenAIBackend(HttpBackend):
             body[self._limit] = body.pop("max_tokens")
         if request.max_tokens is not None and "max_tokens" not in body and "max_completion_tokens" not in body:
             body[self._limit] = request.max_tokens
+        if request.service_tier:
+            body["service_tier"] = request.service_tier
         if streamed:
             options = translated.get("stream_options")
             body["stream"] = True

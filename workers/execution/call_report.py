@@ -17,6 +17,7 @@ from openfall.router_core.deciding.breaker import (
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
+from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
 from openfall.router_core.deciding.unexpected_spend import unexpected_call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
@@ -40,6 +41,7 @@ class FinishedCall:
     outcome: Outcome
     started_at: float
     ended_at: float
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,23 @@ class CallReporter:
         """The report of a call that was made after the `earlier` attempts."""
         attempt = self._build_attempt(finished, delivery.backend)
         seconds, slow_after = finished.ended_at - finished.started_at, self.catalog.models[finished.model].slow_after
-        signal = breaker_signal(attempt.error, seconds, slow_after, delivery.credential)
+        signal, key_signal = tier_signals(
+            attempt,
+            breaker_signal(attempt.error, seconds, slow_after, delivery.credential),
+            credential_signal(attempt.error),
+        )
         return CallReport(
             attempt=attempt,
             group=job.group,
             signal=CallSignal.NEUTRAL if is_error_of_one_request(attempt, earlier) else signal,
             epoch=delivery.epoch,
             credential=delivery.credential,
-            credential_signal=credential_signal(attempt.error),
+            credential_signal=key_signal,
             credential_epoch=delivery.credential_epoch,
             cooldown_seconds=cooldown(attempt.error, attempt.retry_after),
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
-            is_slow=is_slow(attempt.error),
+            is_slow=is_slow(attempt.error) and not is_tier_refusal(attempt),
             money=self._money(job, earlier, attempt, finished.called.answer.usage, fleet),
             first_token_seconds=finished.called.first_token_after,
         )
@@ -116,7 +122,8 @@ class CallReporter:
             ended_at=finished.ended_at,
             error=error,
             detail=failure.detail if failure else "",
-            retry_after=failure.retry_after if failure else None,
+            retry_after=failure.retry_after if failure and not finished.service_tier else None,
+            service_tier=finished.service_tier,
             input_tokens=answer.usage.input_tokens,
             output_tokens=answer.usage.output_tokens,
             cost_nusd=call_cost(prices, self.catalog.billing(backend), answer, error),

@@ -121,6 +121,7 @@ class JobExecutor:
             outcome=outcome,
             started_at=progress.now,
             ended_at=clock(),
+            service_tier=step.service_tier,
         )
         report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)

@@ -121,6 +121,7 @@ class ModelCaller:
             ctx=model.context,
             watch=watch,
             max_inputs=model.max_inputs,
+            service_tier=call.service_tier,
             wire_headers={} if call.judging else job.wire_headers,
         )
 
