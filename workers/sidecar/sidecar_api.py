@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from openfall.workers.sidecar.sidecar_errors import SidecarError
 from openfall.workers.sidecar.switcher import Switcher
 
 MAX_BODY_BYTES = 64 * 2**20
+EVENT_SECONDS = 1.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,11 +94,32 @@ class SidecarApi:
             "models": [self._profile(name) for name in switcher.manifest.profiles],
         })  # fmt: skip
 
-    async def _switch(self, request: web.Request) -> web.Response:
+    async def _switch(self, request: web.Request) -> web.StreamResponse:
+        """Make a profile ready, and answer then. With `Accept: text/event-stream`: in events."""
         name, _ = await self._order(request)
         began = time.monotonic()
+        if "text/event-stream" in request.headers.get("accept", ""):
+            return await self._switch_in_events(request, name, began)
         await self.switcher.bring(name)
         return web.json_response({"active": name, "took_s": round(time.monotonic() - began, 3)})
+
+    async def _switch_in_events(self, request: web.Request, name: str, began: float) -> web.StreamResponse:
+        active = _active(self.switcher)
+        switching = asyncio.create_task(self.switcher.bring(name), name=f"switch to {name}")
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
+        await response.prepare(request)
+        shown = {"model": name, "from": None if active is None else active.name}
+        while not switching.done():
+            elapsed = round(time.monotonic() - began, 1)
+            await response.write(_event("model_switching", shown | {"elapsed_s": elapsed}))
+            await asyncio.wait({switching}, timeout=EVENT_SECONDS)
+        try:
+            switching.result()
+            took = round(time.monotonic() - began, 3)
+            await response.write(_event("ready", {"active": name, "took_s": took}))
+        except SidecarError as error:
+            await response.write(_event("failed", error.body()))
+        return response
 
     async def _load(self, request: web.Request) -> web.Response:
         name, epoch = await self._order(request)
@@ -179,6 +202,10 @@ class SidecarApi:
         if active is not None:
             return "ready"
         return "error" if self.switcher.errors else "idle"
+
+
+def _event(name: str, value: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n".encode()
 
 
 def _active(switcher: Switcher) -> Resident | None:

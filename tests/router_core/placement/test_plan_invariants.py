@@ -29,6 +29,8 @@ facts = st.builds(
     call_seconds=st.sampled_from([1, 8, 60]),
     pinned=st.sampled_from([False, False, False, True]),
     keep_warm_seconds=st.sampled_from([None, None, 0.0, 300.0]),
+    preload=st.sampled_from([False, False, True]),
+    expected_minutes=st.sampled_from([0.0, 0.0, 30.0]),
 )
 calls = st.builds(
     CallInFlight,

@@ -211,17 +211,37 @@ def test_a_caller_who_hangs_up_ends_the_call_at_the_server(tmp_path: Path) -> No
     asyncio.run(work())
 
 
-def test_a_switch_lets_the_calls_of_the_profile_that_leaves_end(tmp_path: Path) -> None:
+def test_a_switch_waits_for_the_calls_of_the_profile_that_leaves(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_sidecar(tmp_path, TWO) as sidecar:
             await sidecar.switch("alpha")
-            call = asyncio.create_task(sidecar.ask("alpha", "takes 0.3"))
+            call = await sidecar.switcher.reserve("alpha", may_load=False)
+            switch = asyncio.create_task(sidecar.switch("beta"))
 
-            async def in_use() -> bool:
-                return (await sidecar.states())["alpha"] == "in_use"
+            async def is_closing() -> bool:
+                return (await sidecar.states())["alpha"] == "closing"
 
-            await until(in_use)
-            assert (await sidecar.switch("beta"))[0] == 200
-            assert await call == (200, "I am alpha")
+            await until(is_closing)
+            assert await sidecar.ask("alpha", query="?autoload=false") == (503, "not_loaded")
+            call.release()
+            assert (await switch)[0] == 200
+            assert await sidecar.states() == {"alpha": "not_loaded", "beta": "ready"}
+
+    asyncio.run(work())
+
+
+def test_a_switch_is_followed_in_events_as_at_the_door(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running_sidecar(tmp_path, {"alpha": {}, "bad": {"flags": {"wrong": True}}}) as sidecar:
+            texts = []
+            for name in ("alpha", "bad"):
+                headers = {"accept": "text/event-stream"}
+                body = {"model": name}
+                async with sidecar.http.post(f"{sidecar.url}/models/switch", json=body, headers=headers) as response:
+                    texts.append((await response.text()).splitlines())
+            assert (texts[0][0], texts[0][-3]) == ("event: model_switching", "event: ready")
+            assert '"active": "alpha"' in texts[0][-2]
+            assert texts[1][-3] == "event: failed"
+            assert '"from": "alpha"' in texts[1][1]
 
     asyncio.run(work())
