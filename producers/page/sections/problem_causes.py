@@ -15,24 +15,28 @@ def _jobs(problem: FleetProblem) -> str:
     return f"{count:,} {'job' if count == 1 else 'jobs'}"
 
 
+def _waits(problem: FleetProblem) -> str:
+    return "waits" if problem.count == 1 else "wait"
+
+
 def _health_of(problem: FleetProblem) -> FleetHealth:
     return FleetHealth.FAILING if problem.severity is ProblemSeverity.FAILURE else FleetHealth.IMPAIRED
 
 
 def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    waits = f", and {_jobs(problem)} {'waits' if problem.count == 1 else 'wait'}" if problem.count else ""
+    waits = f", and {_jobs(problem)} {_waits(problem)}" if problem.count else ""
     remedy = "openfall up, or openfall work POOL"
     return Cause(text=f"No worker is alive{waits}", health=_health_of(problem), section="workers", remedy=remedy)
 
 
 def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     pool = str(problem.subject).partition(".")[0]
-    text = f"No worker serves {problem.subject}, where {_jobs(problem)} wait"
+    text = f"No worker serves {problem.subject}, where {_jobs(problem)} {_waits(problem)}"
     return Cause(text=text, health=_health_of(problem), section="workers", remedy=f"openfall work {pool}")
 
 
 def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"{_jobs(problem)} without a model wait for the degrade worker: their callers hear nothing"
+    text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker: no caller hears anything"
     return Cause(text=text, health=_health_of(problem), section="workers", remedy="openfall work degrade")
 
 
@@ -50,8 +54,7 @@ def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 
 def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    waits = "waits" if problem.count == 1 else "wait"
-    return Cause(text=f"{problem.subject} is paused, and {_jobs(problem)} {waits} there", section="queues")
+    return Cause(text=f"{problem.subject} is paused, and {_jobs(problem)} {_waits(problem)} there", section="queues")
 
 
 def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:

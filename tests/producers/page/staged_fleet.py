@@ -8,16 +8,18 @@ import time
 
 import redis
 
+from openfall.router_core.state.card_state import CardState, ModelOnCard, pack_card_state
+
 MODELS = """
-  coder-32b: {upstream: "qwen2.5-coder:32b", backends: [tower], context: 32k}
-  llama-8b: {upstream: "llama3.1:8b", backends: [tower, attic], context: 32k}
+  coder-32b: {upstream: "qwen2.5-coder:32b", backends: [tower], context: 32k, vram_gb: 19}
+  llama-8b: {upstream: "llama3.1:8b", backends: [tower, attic], context: 32k, vram_gb: 6}
   haiku: {upstream: claude-haiku-4-5, backends: [anthropic], context: 200k}
   gpt-mini: {upstream: gpt-5-mini, backends: [openai], context: 200k}"""
 CONFIG = f"""
 redis: {{redis}}
 pools: {{{{gpu: {{{{local: yes}}}}, cloud: {{{{}}}}}}}}
 backends:
-  tower: {{{{protocol: ollama, url: "{{upstream}}", pool: gpu, slots: 2}}}}
+  tower: {{{{protocol: ollama, url: "{{upstream}}", pool: gpu, slots: 2, vram_gb: 24}}}}
   attic: {{{{protocol: ollama, url: "{{upstream}}", pool: gpu, slots: 1}}}}
   anthropic: {{{{protocol: anthropic, url: "{{upstream}}", pool: cloud, slots: 8}}}}
   openai: {{{{protocol: openai, url: "{{upstream}}", pool: cloud, slots: 8}}}}
@@ -56,6 +58,8 @@ def stage(store: redis.Redis) -> None:
         _work(store, name, pool, now)
     for minute in range(60):
         _remember(store, minute, now)
+    _load(store, now)
+    store.hset(f"of:ledger:{time.strftime('%Y-%m-%d', time.gmtime(now / 1000))}", mapping=LEDGER)
     for entry in AUDIT:
         store.xadd("of:audit-log", {"entry": json.dumps(entry)})
 
@@ -64,6 +68,44 @@ AUDIT = (
     {"who": "mika@tower", "via": "cli", "action": "queue.pause", "subject": "cloud.gpt-mini.background"},
     {"who": "anna", "via": "page", "action": "breaker.force_open", "subject": "attic/llama-8b", "why": "new fan"},
 )
+
+
+LEDGER = {
+    f"{row} - {counter}": value
+    for row, counts in (
+        (
+            "llama-8b@tower",
+            {
+                "calls": 1204,
+                "failed": 11,
+                "ms": 2_900_000,
+                "in": 731_000,
+                "out": 122_000,
+                "nusd": 0,
+                "saved": 1_341_000_000,
+            },
+        ),
+        (
+            "coder-32b@tower",
+            {"calls": 88, "ms": 1_300_000, "in": 204_000, "out": 61_000, "nusd": 0, "saved": 509_000_000},
+        ),
+        (
+            "haiku@anthropic",
+            {"calls": 312, "failed": 9, "ms": 640_000, "in": 420_000, "out": 70_000, "nusd": 770_000_000},
+        ),
+    )
+    for counter, value in counts.items()
+}
+
+
+def _load(store: redis.Redis, now: int) -> None:
+    """Two models on the card of the tower, which a worker manages, and its memory over the last hours."""
+    models = {
+        "coder-32b": ModelOnCard("tower", gb=17.6, ready_at=now / 1000 - 1900),
+        "llama-8b": ModelOnCard("tower", gb=5.1, ready_at=now / 1000 - 200),
+    }
+    store.hset("of:card:tower", "state", pack_card_state(CardState(models=models, total_gb=24.0)))
+    store.hset("of:card-manager:gpu", mapping={"worker": "tower-1", "until": now + 86_400_000, "epoch": 1})
 
 
 def _wait(store: redis.Redis, queue: str, jobs: int, oldest: int, running: int) -> None:

@@ -208,6 +208,14 @@ def fill(store: redis.Redis, *, queues: int, jobs: int) -> None:
     ("name", "scheme", "width"), [("light", "light", 1280), ("dark", "dark", 1280), ("phone", "light", 390)]
 )
 def test_screenshots(browser: Any, staged: PageDoor, name: str, scheme: str, width: int) -> None:
+    with staged.browser() as client:
+        for role, text in (
+            ("chat", "Haruka waves"),
+            ("coder", "a function"),
+            ("storyboard", "scene 7"),
+            ("chat", "and?"),
+        ):
+            client.post("/v1/responses", json={"model": role, "input": text, "background": True}).raise_for_status()
     with open_page(browser, staged.url, color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
         expect(page.locator("#live")).to_have_text("live")
         page.screenshot(path=Path(str(SHOTS)) / f"page-{name}.png", full_page=True)
