@@ -120,6 +120,16 @@ class LogsSection(CatalogEntry):
     )
 
 
+class TracesSection(CatalogEntry):
+    """Traces of OpenTelemetry: one for each job."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Where workers send spans (OTLP over HTTP): `http://otel:4318/v1/traces`. Needs the extra `otel`.",
+    )
+
+
 class NotifySection(CatalogEntry):
     """Who is notified of an incident, and how often."""
 
@@ -157,6 +167,7 @@ class SettingsSections(CatalogEntry):
     workers: WorkersSection = Field(WorkersSection(), description="How workers run.")
     gateway: GatewaySection = Field(GatewaySection(), description="The HTTP door: `openfall serve`.")
     logs: LogsSection = Field(LogsSection(), description="The logs of workers and of the HTTP door.")
+    traces: TracesSection = Field(TracesSection(), description="Traces of OpenTelemetry. Off without an endpoint.")
 
 
 class Settings(SettingsSections):

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     from openfall.workers import process
     from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
+    from openfall.workers.execution.job_traces import start_traces
 
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
@@ -75,6 +76,7 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
         manager = ServiceManager.of(os.environ)
         return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs, manager))
+    start_traces(loaded.settings.traces.endpoint)
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
     manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)

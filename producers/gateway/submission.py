@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack, cast
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
+from openfall.producers.gateway.trace_context import read_traceparent
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
@@ -92,6 +93,7 @@ async def submit(
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
+    job = job.model_copy(update={"traceparent": read_traceparent(exchange.request.headers)})
     attendance = _attendance(gateway.callers.door, job, terms)
     if job.kind is JobKind.EMBEDDING and attendance is not None and attendance.ends_without_caller:
         terms = replace(terms, keep_seconds=min(terms.keep_seconds, VECTORS_KEPT_SECONDS))

@@ -56,6 +56,8 @@ class CompletionJob(BaseModel):
     considered: tuple[ConsideredModel, ...] = ()
     """Every model that `route` considered, in the order of the chain, the excluded ones last."""
     stream: bool = False
+    traceparent: str | None = None
+    """The trace of its caller (W3C Trace Context); None: the job has a trace of its own."""
     deadline: float = 0.0
     accepted_at: float = 0.0
 

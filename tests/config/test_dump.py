@@ -53,7 +53,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     result = yaml.safe_load(text)
     assert list(result) == [
         "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "urgency", "breakers",
-        "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway", "logs",
+        "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway", "logs", "traces",
     ]  # fmt: skip
     assert result["redis"] == "redis://:…@a/0"
     assert result["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"

@@ -105,6 +105,7 @@ gateway:
   passthrough: {backend: tower, usd_per_request: 0.001, paths: [/v1/rerank, /tokenize]}
   processes: 1
 logs: {format: json}
+traces: {endpoint: "http://otel:4318/v1/traces"}
 """
 
 

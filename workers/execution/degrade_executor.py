@@ -38,6 +38,7 @@ from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnPieces
 from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.delivery_log import describe_step
+from openfall.workers.execution.job_traces import trace_end
 from openfall.workers.execution.results import (
     degraded_result,
     final_result,
@@ -98,6 +99,7 @@ class DegradeExecutor:
             outcome = self._answer_with_refusal(job, attempts, done, packed, now)
         else:
             outcome = self._build_outcome(job, context, action, packed, now)
+        trace_end(job, outcome.next_step)
         return outcome.counted(job, delivery.model, fall.reason)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:

@@ -43,6 +43,7 @@ from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
+from openfall.workers.execution.job_traces import trace_call, trace_end
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.model_call import CalledJob, ModelCaller
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
@@ -193,6 +194,9 @@ class JobExecutor:
         """The outcome of a delivery, after a line in the log."""
         outcome = self._build_outcome(step, progress, report, answer)
         self._log.write(progress.job, progress.attempts, outcome)
+        if report is not None:
+            trace_call(progress.job, self._catalog, report.attempt, answer)
+        trace_end(progress.job, outcome.next_step)
         fall = progress.delivery.fall
         return outcome.counted(progress.job, progress.delivery.model, None if fall is None else fall.reason)
 

@@ -25,6 +25,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
 from openfall.workers.execution.delivery_log import DeliveryLog, describe_step
 from openfall.workers.execution.executor import job_jitter
+from openfall.workers.execution.job_traces import trace_end
 from openfall.workers.execution.results import final_result, get_substitution
 
 log = logging.getLogger("openfall.sweeping")
@@ -113,6 +114,7 @@ class Sweeper:
         counts = count_end(job, result, substituted=substitution is not None)
         if await self._end(waiting, result, rq_status, substitution, counts):
             DeliveryLog(self.catalog).write_end(job, result, substitution)
+            trace_end(job, result)
 
     async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
         """End a job whose request was not read."""
