@@ -20,6 +20,7 @@ from openfall.config.reading import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
@@ -150,6 +151,21 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
     if node is None or node.path != path or not isinstance(node.raw, yaml.ScalarNode):
         return ()
     return variables_in(node.raw.value)
+
+
+def missing_keys(loaded: LoadedConfig, pool: str | None = None) -> Iterator[tuple[str, ConfigProblem]]:
+    """The backends (of a pool) that charge by the token, serve a model, and have no key: each with the remedy."""
+    catalog = loaded.catalog
+    used = {name for spec in catalog.models.values() for name in spec.backends}
+    for name, backend in catalog.backends.items():
+        is_meant = name in used and pool in (None, backend.pool)
+        if not is_meant or backend.secrets or catalog.billing(name) is not Billing.METERED:
+            continue
+        places = (f"backends.{name}.api_key", f"backends.{name}.auth_token")
+        names = [variable for place in places for variable in variables(loaded.source, place)]
+        in_words = f"Set {' or '.join(names)}, in the environment or in .env." if names else ""
+        remedy = in_words or f"Write api_key: ${{...}} at backends.{name}."
+        yield name, ConfigProblem(loaded.source, 0, f"backends.{name}", f"{name} has no key", remedy)
 
 
 def env_file_of(base: Path, process: Mapping[str, str], cwd: Path) -> EnvFile:

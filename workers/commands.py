@@ -68,7 +68,7 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
-    loaded = _load(options.config, configure)
+    loaded = _load(options.config, configure, options.pool)
     if options.procs is not None and options.procs > 1:
         from openfall.workers import supervision
 
@@ -100,11 +100,11 @@ def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
     return asyncio.run(supervision.run_all(_load(options.config, configure), options.log_format, manager))
 
 
-def _load(path: Path | None, configure: ApplyToLog) -> config.LoadedConfig:
-    """The configuration. Its warnings are logged."""
+def _load(path: Path | None, configure: ApplyToLog, pool: str | None = None) -> config.LoadedConfig:
+    """The configuration. Its warnings are logged, and the backends (of a pool) without a key."""
     loaded = config.load(path)
     configure(loaded)
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *(problem for _, problem in config.missing_keys(loaded, pool))):
         logging.getLogger("openfall.worker").warning("%s", warning)
     return loaded
 

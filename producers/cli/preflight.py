@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 
-from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_server, variables
+from openfall.config import ConfigError, LoadedConfig, NoRedis, load, missing_keys, redact_key, redis_server
 from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.cli.options import common_options
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.terminal import echo, echo_marked, show_json
 from openfall.router_core.catalog.digest import catalog_digest
-from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_catalogs import describe_catalogs
@@ -135,11 +134,8 @@ def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
         count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
         message = f"{name} has {count} ({', '.join(map(redact_key, keys))})"
         yield CheckResult(check="key", subject=name, state="ok", message=message)
-    elif catalog.billing(name) is Billing.METERED:
-        places = (f"backends.{name}.api_key", f"backends.{name}.auth_token")
-        names = [variable for place in places for variable in variables(config.source, place)]
-        remedy = f"Set {' or '.join(names)}." if names else f"Write api_key: ${{...}} at backends.{name}."
-        yield CheckResult(check="key", subject=name, state="failure", message=f"{name} has no key", remedy=remedy)
+    elif problem := dict(missing_keys(config)).get(name):
+        yield CheckResult(check="key", subject=name, state="failure", message=problem.message, remedy=problem.remedy)
 
 
 async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:

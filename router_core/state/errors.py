@@ -144,9 +144,12 @@ class UnknownJob(StoreError):
 
     remedy = "submit it again with the same id, if its answer is still wanted"
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, *, is_beginning: bool = False) -> None:
+        """`is_beginning`: no id begins with it, either."""
         self.job_id = job_id
         hint = "" if len(job_id) >= ID_LENGTH else ". Only commands of `openfall` take the beginning of an id"
+        if is_beginning:
+            hint = ", and no id begins so. `openfall job list` shows the jobs"
         super().__init__(f"no job {job_id}: it was never accepted here, or its result has expired{hint}")
 
 

@@ -48,7 +48,7 @@ async def _find(link: RedisConnection, key: str, typed: str) -> str:
     kept = await asyncio.gather(*(_exists(link, job_id) for job_id in candidates))
     existing = [job_id for job_id, is_kept in zip(candidates, kept, strict=True) if is_kept]
     if not existing:
-        raise UnknownJob(typed)
+        raise UnknownJob(typed, is_beginning=True)
     if len(existing) == 1:
         return existing[0]
     shown = {job.id: job.description for job in await fetch_jobs(link, existing)}

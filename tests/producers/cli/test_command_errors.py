@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from tests.producers.cli.conftest import Run
         (("ask", "x", "--reply-to", "room 7"), "`reply_to` needs an inbox or a webhook"),
         (("ask",), "Missing argument 'TEXT'"),
         (("asq", "x"), "Did you mean 'ask'?"),
-        (("job", "show", "8f21"), "no job 8f21"),
+        (("job", "show", "8f21"), "and no id begins so. `openfall job list` shows the jobs"),
         (("job", "show", "8f2"), "type at least 4 letters of the job id"),
         (("job", "show", "no-such-job"), "no job no-such-job"),
         (("batch", "run", "in.jsonl"), "Missing option '-o'"),
@@ -45,6 +48,31 @@ def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
     ran = openfall(*args)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert words in ran.stderr
+
+
+KEYLESS = """
+redis: redis://127.0.0.1:1
+backends:
+  api: {protocol: openai, pool: cloud, api_key: "${API_KEY:-}"}
+  other: {protocol: anthropic, pool: paid, api_key: "${OTHER_KEY:-}"}
+pools: {cloud: {}, paid: {}}
+models: {a: {upstream: a, backends: [api]}, b: {upstream: b, backends: [other]}}
+"""
+
+
+def test_up_and_work_name_the_key_that_a_backend_lacks(tmp_path: Path) -> None:
+    (tmp_path / "openfall.yaml").write_text(KEYLESS)
+    remedy = "{0} has no key. Set {1}, in the environment or in .env."
+    api, other = remedy.format("api", "API_KEY"), remedy.format("other", "OTHER_KEY")
+    for arguments, named in ((("work", "cloud"), [True, False]), (("up",), [True, True])):
+        command = [str(Path(sys.executable).with_name("openfall")), *arguments]
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        ran = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=60, check=False
+        )
+        assert ran.returncode == 3
+        assert [api in ran.stderr, other in ran.stderr] == named
+        assert "Traceback" not in ran.stderr
 
 
 def test_no_redis_exits_with_3(openfall: Run) -> None:

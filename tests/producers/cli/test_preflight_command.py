@@ -80,7 +80,8 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
             environment["API_KEY"] = "wrong-0123456789abcdefg"
             refused = by_check(await run("preflight", "--json", "--config", config))
         assert missing[("key", "api")] == {
-            "check": "key", "subject": "api", "state": "failure", "message": "api has no key", "remedy": "Set API_KEY.",
+            "check": "key", "subject": "api", "state": "failure", "message": "api has no key",
+            "remedy": "Set API_KEY, in the environment or in .env.",
         }  # fmt: skip
         assert ("endpoint", "api") not in missing
         assert refused[("endpoint", "api")]["state"] == "ok"
