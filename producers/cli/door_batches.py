@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +21,15 @@ def is_door_batch(name: str) -> bool:
 
 async def list_door_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
     """The newest batches of every key, as rows of `batch list`."""
-    from openfall.router_core.state.batches import BatchQuery, list_batches
+    from openfall.producers.batch.door_batch_list import newest_door_batches
 
-    batches: list[Batch] = []
-    for form in ("openai", "anthropic"):
-        page = await list_batches(llm.store.connection, BatchQuery(form, "", MAX_LISTED))
-        batches += page[0] if page is not None else []
-    newest_first = sorted(batches, key=lambda batch: batch.terms.created_at, reverse=True)
-    reasons = await asyncio.gather(*(_why(llm, batch) for batch in newest_first))
-    return [_row(batch, why) for batch, why in zip(newest_first, reasons, strict=True)]
+    return [_row(batch, why) for batch, why in await newest_door_batches(llm.store.connection, MAX_LISTED)]
 
 
 async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
     """A batch as `batch status` shows it."""
+    from openfall.producers.batch.door_batch_list import explain_batch
+
     batch = await _fetch(llm, batch_id)
     failed = {name: count for name, count in batch.counts.items() if name != "succeeded" and count}
     values = {
@@ -49,7 +44,7 @@ async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]
         "tokens": (batch.usage or {}).get("total_tokens"),
         "output": batch.output_file_id,
         "errors": batch.error_file_id,
-        "why": await _why(llm, batch),
+        "why": await explain_batch(llm.store.connection, batch),
     }
     return {name: value for name, value in values.items() if value not in (None, "")}
 
@@ -91,15 +86,3 @@ def _row(batch: Batch, why: str) -> dict[str, Any]:
         "output": batch.output_file_id or f"the door, key {batch.terms.producer}",
         "why": ": ".join(filter(None, (str(batch.status), why))),
     }
-
-
-async def _why(llm: AsyncOpenfall, batch: Batch) -> str:
-    """What keeps a batch from going on, or why it failed."""
-    from openfall.producers.batch.missing_keeper import explain_missing_keeper
-
-    first = next(iter(batch.errors), None)
-    if first is None:
-        return batch.why or await explain_missing_keeper(llm.store.connection, batch)
-    line = f"line {first['line']}: " if first.get("line") else ""
-    more = f" and {len(batch.errors) - 1} more" if len(batch.errors) > 1 else ""
-    return f"{line}{first.get('message')}{more}"

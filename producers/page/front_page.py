@@ -5,6 +5,7 @@ from __future__ import annotations
 from openfall.producers.page.section import Section
 from openfall.producers.page.sections import (
     audit_section,
+    batch_section,
     breaker_section,
     card_section,
     cost_section,
@@ -15,7 +16,7 @@ from openfall.producers.page.sections import (
     queue_section,
     worker_section,
 )
-from openfall.producers.page.sources import BUDGETS, CARDS, LEDGER_TODAY, RECENT_JOBS
+from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context, health_section.SOURCES),
@@ -24,6 +25,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("cards", card_section.context, (CARDS,), wide=False),
     Section("cost", cost_section.context, (BUDGETS, LEDGER_TODAY), wide=False),
     Section("open-fall", open_fall_section.context),
+    Section("batches", batch_section.context, (BATCHES,)),
     Section("jobs", job_section.context, (RECENT_JOBS,)),
     Section("switch", local_only_section.context, wide=False),
     Section("audit", audit_section.context, wide=False),

@@ -9,7 +9,7 @@ from typing import Literal
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
-from openfall.producers.operations.job_cancel import cancel_job
+from openfall.producers.operations.job_cancel import cancel_door_batch, cancel_job
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.model_orders import order_model
 from openfall.producers.operations.operator import Operator
@@ -115,6 +115,11 @@ async def _cancel_job(operator: Operator, form: Form) -> str:
     return f"{job_id[:8]} is cancelled" if ended else f"{job_id[:8]} had ended already"
 
 
+async def _cancel_batch(operator: Operator, form: Form) -> str:
+    batch_id = _subject(form)
+    return f"{batch_id} is being cancelled; it was {await cancel_door_batch(operator, batch_id)}"
+
+
 def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         config, model = operator.llm.config, _subject(form)
@@ -161,6 +166,10 @@ ACTIONS: Mapping[str, PageAction] = {
     ),
     "cancel-job": PageAction(
         "Cancel", _cancel_job, "Cancel the job {subject}?", "Its call is stopped, and its caller gets no answer.",
+        is_dangerous=True,
+    ),
+    "cancel-batch": PageAction(
+        "Cancel", _cancel_batch, "Cancel the batch {subject}?", "Its lines without an answer end. Answers stay.",
         is_dangerous=True,
     ),
     "load-model": PageAction("Load", _order_model("load")),

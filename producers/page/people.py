@@ -41,6 +41,7 @@ class Link(NamedTuple):
 LINKS: tuple[Link, ...] = (
     Link("/", "Now"),
     Link("/job", "Jobs"),
+    Link("/batch", "Batches"),
     Link("/statistics", "Statistics"),
     Link("/try", "Try"),
     Link("/rq", "rq"),

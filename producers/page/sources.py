@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from openfall.producers.batch.door_batch_list import ExplainedBatch, newest_door_batches
 from openfall.producers.page.page_snapshot import Source
 from openfall.producers.page.sections.card_section import SPAN_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
@@ -17,6 +18,7 @@ from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 
 RECENT_JOBS_SHOWN = 12
+BATCHES_READ = 10
 
 
 class CardsNow(NamedTuple):
@@ -47,6 +49,10 @@ async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:
     return await read_ledger(link, [ledger_day(await _now(link))])
 
 
+async def _batches(link: RedisConnection, _catalog: Catalog) -> list[ExplainedBatch]:
+    return await newest_door_batches(link, BATCHES_READ)
+
+
 async def _now(link: RedisConnection) -> float:
     seconds, micros = await link.command("TIME")
     return int(seconds) + int(micros) / 1e6
@@ -55,4 +61,5 @@ async def _now(link: RedisConnection) -> float:
 RECENT_JOBS = Source("jobs", _recent_jobs)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
+BATCHES = Source("batches", _batches, every_seconds=5.0)
 LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)

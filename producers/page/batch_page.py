@@ -1,0 +1,30 @@
+"""The page of batches: those of the door, of every key, with their progress."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from openfall.producers.batch.door_batch_list import newest_door_batches
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.page.people import for_people, html_page
+from openfall.producers.page.sections.batch_section import batch_rows
+from openfall.producers.page.visitor import Visitor
+
+ROWS = 100
+
+
+async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
+    """List the batches, the newest first."""
+    llm = exchange.gateway.client
+    rows = batch_rows(await newest_door_batches(llm.store.connection, ROWS))
+    return html_page(
+        exchange, visitor, "batches.html",
+        rows=rows, is_open=any(not row.has_ended for row in rows), now=await llm.store.server_time(),
+    )  # fmt: skip
+
+
+_HTML = "text/html"
+ENDPOINTS = (
+    Endpoint("GET", "/batch", for_people(_show_batches), "The page of batches.", public=True, media_type=_HTML),
+)
