@@ -21,6 +21,7 @@ import click
 import redis.asyncio as aioredis
 
 from benchmarks.server import Server, find_free_port, valkey
+from openfall.producers.page.front_page import SECTIONS
 
 MODELS = 100
 JOBS = 10_000
@@ -109,7 +110,7 @@ async def _commands(server: Server, seconds: float) -> float:
 
 
 async def open_page(session: aiohttp.ClientSession, url: str, counts: list[int]) -> None:
-    names = "health,queues,breakers,open-fall,workers,switch,audit"
+    names = ",".join(section.name for section in SECTIONS)
     async with session.get(f"{url}/page/live?sections={names}") as response:
         async for line in response.content:
             counts[0] += line.startswith(b"event:")

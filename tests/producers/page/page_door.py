@@ -23,6 +23,7 @@ class PageDoor:
     """`browser` sends what a browser sends, and keeps cookies."""
 
     url: str
+    redis_url: str
     gateway: Gateway
     redis: redis.Redis
     loop: asyncio.AbstractEventLoop
@@ -47,7 +48,7 @@ def page_door(redis_url: str, home: Path, more: str = "", config: str = "") -> I
 
     async def serve() -> None:
         async with open_door(redis_url, home, pools=(), more=more, config=config) as door:
-            opened.append(PageDoor(door.url, door.gateway, client, asyncio.get_running_loop()))
+            opened.append(PageDoor(door.url, redis_url, door.gateway, client, asyncio.get_running_loop()))
             started.set()
             await asyncio.to_thread(end.wait)
 

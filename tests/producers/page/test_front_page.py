@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from openfall.producers.page.front_page import SECTIONS
+from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server
 from tests.producers.page.page_door import PageDoor, page_door
 
@@ -90,3 +94,23 @@ def test_the_script_asks_for_sections_that_exist(door: PageDoor) -> None:
     with door.browser() as browser:
         refused = browser.get("/page/live?sections=nothing")
     assert refused.status_code == 400
+
+
+def test_a_reading_takes_a_few_round_trips_however_many_queues_and_breakers_there_are(door: PageDoor) -> None:
+    for number in range(300):
+        door.redis.sadd("rq:queues", f"rq:queue:gpu.m{number}.batch")
+        door.redis.sadd("of:breakers", f"rack/m{number}")
+
+    async def read() -> tuple[int, int]:
+        async with RedisConnection(door.redis_url) as link:
+            reader = SnapshotReader(link, door.gateway.config.catalog)
+            sources = [source for section in SECTIONS for source in section.sources]
+            await reader.read(sources)  # loads the scripts
+            before = link.round_trips
+            snapshot = await reader.read(sources)
+            return link.round_trips - before, len(snapshot.status.queues)
+
+    round_trips, queues = asyncio.run(read())
+    door.redis.flushall()
+    assert queues >= 300
+    assert round_trips <= 4
