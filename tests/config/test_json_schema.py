@@ -30,8 +30,8 @@ redis: {url: "${R:-embedded}", sentinels: ["a:26379", "[::1]:26379"], service: s
 data: state
 pools: {rack: {local: yes}, far: }
 backends:
-  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, card: left, reuse_connections: Off,
-          reserved_interactive: 1,
+  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, card: left, loader: ollama,
+          reuse_connections: Off, reserved_interactive: 1,
           api_keys: ["${A:-a}", "${B:-}"], requests_per_minute: 50, tokens_per_minute: 400k, burst: 10%}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           plan_windows: [5h, 7d], api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
@@ -41,7 +41,7 @@ backends:
 models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,
       max_tokens: 100, tools: no, json_schema: no, images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5,
-      slots: 1, keep_warm: 5m, pinned: no, flex: no, embeds: no, max_inputs: 64,
+      slots: 1, keep_warm: 5m, pinned: no, preload: no, flex: no, embeds: no, max_inputs: 64,
       quantization: Q4_K_M, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
   b: {upstream: y, backends: [maker], quality: ,
     usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25, cache_write_1h: 2, request: 0, web_search: 0.01,
