@@ -82,3 +82,13 @@ def test_a_budget_for_what_does_not_exist_is_reported_since_it_would_count_nothi
     scope: dict[str, str], message: str
 ) -> None:
     assert problems_of(budgets=(Budget(name="b", usd=1, **scope),)) == [message]
+
+
+def test_the_cheaper_service_tier_is_one_of_the_openai_protocol() -> None:
+    backends = BACKENDS | {"claude": Backend(url="https://example.invalid", pool="cloud", protocol="anthropic")}
+    models = {"a": ModelSpec(upstream="x", backends=("provider",), flex=True)}
+    assert problems_of(backends=backends, models=models) == []
+    models = {"a": ModelSpec(upstream="x", backends=("claude",), flex=True)}
+    assert problems_of(backends=backends, models=models) == [
+        "models.a.flex: only backends of the openai protocol have it: remove it"
+    ]

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openfall.router_core.catalog.budgets import NEVER_ENDS, Period, windows_from
+from openfall.router_core.catalog.budgets import NEVER_ENDS, Period, earlier_windows, windows_from
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -42,3 +42,23 @@ def test_the_day_of_the_change_to_summer_time_has_23_hours_and_that_back_25() ->
 def test_ever_never_ends() -> None:
     (window,) = windows_from(Period.EVER, UTC, 0.0, 4)
     assert (window.name, window.ends_at) == ("ever", NEVER_ENDS)
+
+
+@pytest.mark.parametrize(
+    ("period", "names"),
+    [
+        (Period.DAY, ["2026-03-22", "2026-03-15", "2026-03-08"]),
+        (Period.WEEK, ["2026-W12", "2026-W11", "2026-W10"]),
+        (Period.MONTH, ["2026-02", "2026-01", "2025-12"]),
+        (Period.EVER, []),
+    ],
+)
+def test_windows_like_a_window_are_the_same_weekday_the_weeks_or_the_months_before(
+    period: Period, names: list[str]
+) -> None:
+    assert earlier_windows(period, BERLIN, at("2026-03-29T12:00:00+02:00"), 3) == names
+
+
+def test_a_window_begins_where_the_one_before_ends() -> None:
+    before, day = windows_from(Period.DAY, BERLIN, at("2026-03-28T12:00:00+01:00"), 2)
+    assert day.starts_at == before.ends_at == at("2026-03-29T00:00:00+01:00")
