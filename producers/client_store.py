@@ -24,6 +24,7 @@ from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.state.plans import list_plans, scarce_models
 from openfall.router_core.state.redis_connection import RedisConnection
 
 REDIS_TIMEOUT_SECONDS = 1.0
@@ -55,12 +56,13 @@ async def fetch_fleet(connection: RedisConnection | None, catalog: Catalog) -> F
 
 
 async def _fetch_with_budgets(connection: RedisConnection, catalog: Catalog) -> FleetSnapshot:
-    snapshot = await fetch_fleet_snapshot(connection, catalog)
-    if not (budgets := all_budgets(catalog)):
+    snapshot, budgets = await fetch_fleet_snapshot(connection, catalog), all_budgets(catalog)
+    if not budgets and not any(spec.plan_windows for spec in catalog.backends.values()):
         return snapshot
     states = await list_budgets(connection, budgets, snapshot.now, forecasts=False)
+    scarce = scarce_models(await list_plans(connection, catalog, snapshot.now), catalog)
     fleet_states = {
-        urgency: replace(fleet, spent=spent_budgets(states, urgency))
+        urgency: replace(fleet, spent=spent_budgets(states, urgency), scarce=scarce)
         for urgency, fleet in snapshot.fleet_states.items()
     }
     return replace(snapshot, fleet_states=fleet_states)

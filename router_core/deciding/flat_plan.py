@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from openfall.router_core.vocabulary import ErrorClass
 
+LOW_SHARE = 0.8
+"""The share of a learned cap from which on people are notified, and jobs with time go to own machines first."""
 LONG_WAIT_SECONDS = 1800.0
 """A 429 that asks for a longer wait is a limit of the plan; a shorter one is a limit of its rate."""
 RETRY_SECONDS, MAX_RETRY_SECONDS = 300.0, 86_400.0

@@ -107,11 +107,13 @@ class SpentBudget:
 @dataclass(frozen=True, slots=True)
 class FleetState:
     """All models at one moment. `local_only`: the switch that keeps every job in local pools is on. `spent`: the
-    budgets without anything left, for routes (see `block_spent`); the claim asks each budget itself."""
+    budgets without anything left, for routes (see `block_spent`); the claim asks each budget itself.
+    `scarce`: the models whose subscription is nearly used up."""
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
     local_only: bool = False
     spent: Mapping[str, SpentBudget] = field(default_factory=dict)
+    scarce: frozenset[str] = frozenset()
 
     def model(self, alias: str) -> ModelState:
         return self.models.get(alias, UNKNOWN)

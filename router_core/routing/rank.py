@@ -40,7 +40,8 @@ class RankContext:
 class RankedModel:
     """A model with its rank. `number` is its position in the configured chain, from 1. `start` is seconds until it
     could start. `until` is the end of its block, where that matters. Tier 0 comes first. `after_local`: behind the
-    local models until the job is late. `demoted`: behind its position in the chain."""
+    local models until the job is late, or while it is `scarce`: its subscription is nearly used up. `demoted`: behind
+    its position in the chain."""
 
     number: int
     alias: str
@@ -51,6 +52,7 @@ class RankedModel:
     tier: int
     until: float
     after_local: bool
+    scarce: bool
     demoted: bool = False
 
     @property
@@ -78,11 +80,15 @@ def rank(entries: Sequence[Entry], fleet: FleetState, context: RankContext) -> l
        models without an outage, that are blocked for no longer than `start_within`, and that can be loaded; the rest.
     3. As written; or by urgency: see `_by_latency`, `_balanced` and `_by_quality`.
     """
-    local_first = context.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
-    ranked = [_rank_model(entry, fleet.model(entry[1]), context, local_first) for entry in entries]
+    has_local = any(member.local for _, _, member in entries)
+    local_first = context.policy.allow_cloud is Cloud.WHEN_LATE and has_local
+    scarce = fleet.scarce if has_local and context.urgency is not Urgency.INTERACTIVE else frozenset()
+    ranked = [
+        _rank_model(entry, fleet.model(entry[1]), context, local_first, scarce=entry[1] in scarce) for entry in entries
+    ]
     ranked.sort(key=_written if context.order is Order.AS_WRITTEN else _by_urgency(context))
     first_tier = ranked[0].tier
-    if local_first or ranked[-1].tier > first_tier:
+    if local_first or scarce or ranked[-1].tier > first_tier:
         for model in ranked:
             model.demoted = model.after_local or model.tier > first_tier
     return ranked
@@ -91,7 +97,9 @@ def rank(entries: Sequence[Entry], fleet: FleetState, context: RankContext) -> l
 def considered_model(model: RankedModel, context: RankContext) -> ConsideredModel:
     """The model with the reason of its rank."""
     aside = ignored_parameters(model.member.spec, context.needs) if context.needs.sampling else ""
-    if model.after_local:
+    if model.scarce:
+        reason = "behind the local models: its subscription is nearly used up"
+    elif model.after_local:
         reason = f"behind the local models: {context.urgency} jobs may leave the local pools only when late"
     elif model.demoted:
         reason = f"moved back: {model.trouble}"
@@ -145,7 +153,9 @@ def _considered(model: str, reason: str) -> ConsideredModel:
     return ConsideredModel(model=model, reason=reason)
 
 
-def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_first: bool) -> RankedModel:
+def _rank_model(
+    entry: Entry, state: ModelState, context: RankContext, local_first: bool, *, scarce: bool
+) -> RankedModel:
     number, alias, member = entry
     blocked, start_within = state.blocked, context.policy.start_within
     start = _load_wait(member, state, context.order)
@@ -158,8 +168,8 @@ def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_fir
         tier, until = 1, blocked.until
     elif start == FOREVER:
         tier = 1
-    after_local, quality = local_first and not member.local, member.quality_for(context.task)
-    return RankedModel(number, alias, member, state, start, quality, tier, until, after_local)
+    after_local, quality = scarce or (local_first and not member.local), member.quality_for(context.task)
+    return RankedModel(number, alias, member, state, start, quality, tier, until, after_local, scarce)
 
 
 def _load_wait(member: IndexedModel, state: ModelState, order: Order) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
+from openfall.router_core.deciding.flat_plan import LOW_SHARE
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -49,6 +50,17 @@ async def list_plans(link: RedisConnection, catalog: Catalog, now: float) -> lis
                 if (state := _window(name, number, length, place, fields)).resets_at > now
             ]
     return states
+
+
+def scarce_models(plans: Sequence[PlanState], catalog: Catalog) -> frozenset[str]:
+    """The models at whose first backend each key is nearly used up."""
+    low = {(plan.backend, plan.number) for plan in plans if (plan.share or 0.0) >= LOW_SHARE}
+    return frozenset(
+        alias
+        for alias, spec in catalog.models.items()
+        if (name := spec.backends[0]) in catalog.backends
+        and all((name, number) in low for number in range(1, 1 + max(1, len(catalog.credentials(name)))))
+    )
 
 
 def _window(backend: str, number: int, length: float, place: int, fields: Mapping[str, bytes]) -> PlanState:

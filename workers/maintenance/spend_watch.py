@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.deciding.flat_plan import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, observe_incident
 from openfall.router_core.state.money import MoneyReport, read_money
@@ -14,8 +15,6 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
 
 INTERVAL_SECONDS = 30.0
-PLAN_SHARE = 0.8
-"""The share of a learned cap from which on people are notified."""
 EARLY_SHARE = 0.5
 """A forecast above the limit is news in this share of a window; later `soft` says enough."""
 
@@ -53,7 +52,7 @@ def incidents_of(report: MoneyReport, catalog: Catalog) -> Iterator[tuple[str, M
         f"m:{_name(state)}": _percent(state.used, state.limit) for state in report.budgets if _is_low(state, report.at)
     }:
         yield BUDGET_LOW, low
-    plans = [plan for plan in report.plans if plan.share is not None and plan.share >= PLAN_SHARE]
+    plans = [plan for plan in report.plans if plan.share is not None and plan.share >= LOW_SHARE]
     if plans:
         yield (
             PLAN_LOW,
