@@ -45,7 +45,6 @@ NO_BREAKERS, NO_SHARES, BATCH_WAITS = "without breakers", "without shares", "bat
 THREE_KEYS, LIMITS = "three keys", "limits of requests and tokens"
 BUDGETS, CARDS = "three budgets", "models on cards"
 VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS, BUDGETS, CARDS)
-CARD_OF = {"tower": "card-b"}
 THREE_BUDGETS = tuple(Budget(name=name, usd=10**6) for name in ("day", "other-day", "third-day"))
 PRICE = CallPrice(input=1, output=1, request=0, web_search=0, answer=1)
 RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**7, tokens_per_minute=10**9))
@@ -89,7 +88,7 @@ class Pool:
     rates: tuple[Rate, ...] = ()
     budgets: tuple[Budget, ...] = ()
     cards: bool = False
-    """Two cards that have every model in memory; the models have slots of their own."""
+    """All backends are on one card, which has three models in memory, which have slots of their own."""
 
     def subscriptions(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
@@ -104,7 +103,7 @@ class Pool:
     def _backend(self, name: str, key: str) -> BackendCapacity:
         names = tuple(budget.name for budget in self.budgets)
         price = PRICE if names else None
-        card = {"card": CARD_OF.get(name, "card-a"), "model_slots": 1024} if self.cards else {}
+        card = {"card": "card", "model_slots": 1024} if self.cards else {}
         return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates, budgets=names, price=price, **card)
 
     @property
@@ -157,8 +156,8 @@ class Bench:
             await force_breaker(
                 self.link, target, BreakerOverride(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
             )
-        for card in ("card-a", "card-b"):
-            self.store.hset(f"of:card-admitted:{card}", mapping={f"model-{n}": 2 for n in range(queues)})
+        model = pool.filled_queue.split(".")[1]
+        self.store.hset("of:card-admitted:card", mapping={model: 2, "other": 2, "third": 2})
         await self._accept(pool.filled_queue, jobs)
         await self._accept(pool.subscriptions()[-1].queue, batch_jobs)
         self.store.slowlog_reset()

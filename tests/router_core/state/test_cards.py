@@ -59,6 +59,19 @@ def test_a_model_gets_no_more_calls_than_its_slots(fleet):
     fleet(scenario)
 
 
+def test_calls_of_another_model_take_none_of_the_slots_of_a_model(fleet):
+    async def scenario(f):
+        worker = await f.start_worker("wa", *QUEUES)
+        for number in range(6):
+            await f.accept(f"job-0000{number}", queue=f"gpu.{('large', 'smol')[number % 2]}.background")
+        await write(f, store(f), {"smol": 2, "large": 2})
+        models = [each.model for each in (await worker.claim(6, 0)).deliveries]
+        models += [each.model for each in (await worker.claim(6, len(models))).deliveries]
+        assert sorted(models) == ["large", "large", "smol", "smol"]
+
+    fleet(scenario)
+
+
 def test_a_model_with_a_call_in_flight_cannot_begin_to_leave(fleet):
     async def scenario(f):
         worker, cards = await f.start_worker("wa", *QUEUES), store(f)

@@ -215,6 +215,14 @@ local function next_call(capacity, backend, queue, interactive, id)
   return {interactive = interactive, tokens = call_tokens(capacity, backend, id)}
 end
 
+-- At most so many more calls of a model that has slots of its own. Its calls are counted only if those of all models at its
+-- backends would be too many.
+local function model_room(capacity, backends, slots, queue)
+  local room = slots * #backends
+  for _, backend in ipairs(backends) do room = room - slots_used(capacity, backend.name) end
+  return room > 0 and room or slots * #backends - calls_of(capacity, queue)
+end
+
 -- The backend with the most free slots for a queue, how many jobs may be leased there at once, whether only slots are
 -- missing, the key for them, and whether only a limit forbids them. While a backend ramps up, its reserved slots come
 -- back first. `id`: the job in question (nil: the first of the queue).
@@ -236,7 +244,7 @@ local function least_loaded(capacity, backends, queue, id)
       free = math.min(free, allowed - backend.reserved - slots_used_not_interactive(capacity, backend.name))
     end
     if backend.card ~= '' and allowed > 0 and backend.model_slots < backend.slots then
-      free = math.min(free, backend.model_slots * #backends - calls_of(capacity, queue))
+      free = math.min(free, model_room(capacity, backends, backend.model_slots, queue))
     end
     if allowed > 0 and free < 1 then full = true end
     if free > room then best, room, best_key = backend, free, key end
