@@ -8,7 +8,6 @@ from typing import Any
 from openfall.config import LoadedConfig
 from openfall.router_core.state.audit_log import AuditEntry, write_entry
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.admin.model_admin import ModelAdmin
 
 CHANGES = ("load", "unload", "pin", "unpin")
 """A check changes nothing, so it has no line in the audit log."""
@@ -28,6 +27,8 @@ async def order_model(  # noqa: PLR0913 - an order, and who gives it
     """Yield one report per backend of the model, as each completes. Without Redis it works, and is in no audit log.
 
     Raises `UnknownName`."""
+    from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched
+
     reports = []
     async for report in ModelAdmin(config.catalog, link, backend).run(verb, model, force=force):
         reports.append(report)

@@ -55,6 +55,13 @@ def test_a_door_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path:
     assert health.json()["status"] == "ok"
 
 
+def test_a_door_imports_no_worker_code_and_no_client_for_providers_at_its_start() -> None:
+    code = "import sys, openfall.producers.gateway.serve; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "openfall.producers.gateway.app" in modules
+    assert not {module for module in modules if module.startswith(("openfall.workers", "aiohttp"))}
+
+
 def test_an_address_in_use_is_named_with_its_remedy(redis_url: str, tmp_path: Path) -> None:
     with listening_sockets(("127.0.0.1:0",)) as (taken,):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
