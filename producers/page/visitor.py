@@ -58,6 +58,8 @@ async def visitor_of(exchange: Exchange) -> Visitor:
     gateway, cookie = exchange.gateway, exchange.request.cookies.get(COOKIE, "")
     if gateway.settings.page is PageKind.NONE:
         raise Refusal("unknown_url", "this door has no page: `gateway: {page: ...}` is none")
+    if _has_foreign_origin(exchange):
+        raise Refusal("not_allowed", "the page is read by a browser at its own address, and by no other web page")
     if not gateway.keys and is_local(exchange):
         return Visitor(LOCAL_NAME, _limited(exchange, PageRight.ACT), cookie or secrets.token_urlsafe(32), not cookie)
     key = await session_key(gateway.client.store.connection, cookie, gateway.keys) if cookie else None
@@ -89,11 +91,16 @@ def is_local(exchange: Exchange) -> bool:
 
 def check_origin(exchange: Exchange) -> None:
     """Raises `Refusal` for a form of another site. Browsers name the origin of each form."""
-    headers = exchange.request.headers
-    origin, host = headers.get("origin"), headers.get("host", "")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
-    if foreign or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    site = exchange.request.headers.get("sec-fetch-site", "same-origin")
+    if _has_foreign_origin(exchange) or site != "same-origin":
         raise Refusal("not_allowed", "this form is of another site")
+
+
+def _has_foreign_origin(exchange: Exchange) -> bool:
+    """Whether a script or a form of another origin sent a request. `gateway: cors` is for the APIs alone."""
+    headers = exchange.request.headers
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
 def check_form(exchange: Exchange, visitor: Visitor, form: Mapping[str, str]) -> None:

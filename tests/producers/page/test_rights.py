@@ -102,6 +102,16 @@ def test_a_form_of_another_site_changes_nothing(door: PageDoor, change: dict[str
     assert door.redis.hget("of:blocked", "local-only") is None
 
 
+def test_a_script_of_another_origin_reads_nothing(door: PageDoor) -> None:
+    with door.browser() as browser:
+        answers = [
+            browser.get(path, headers={"origin": "http://evil.example"}) for path in ("/", "/page/live?sections=health")
+        ]
+        linked = browser.get("/", headers={"sec-fetch-site": "cross-site"})
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert linked.status_code == 200
+
+
 def test_no_get_acts(door: PageDoor) -> None:
     with door.browser() as browser:
         browser.get("/")
