@@ -135,7 +135,6 @@ def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> It
         if machine.servers:
             yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"
         return
-    yield f"{program} preflight    # checks keys, endpoints and models"
     if systemd:
         pools = dict.fromkeys(["gpu"] * bool(machine.servers or not machine.keys) + ["cloud"] * bool(machine.keys))
         units = " ".join(["openfall-serve", "openfall-degrade", *(f"openfall-work@{pool}" for pool in pools)])
@@ -143,9 +142,11 @@ def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> It
             yield "# install Valkey or Redis, and set REDIS_URL in .env (docs/install.md has its settings)"
         yield "sudo cp systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload"
         yield f"sudo systemctl enable --now {units}"
+        yield f"{program} preflight    # checks keys, endpoints and models"
         return
-    yield f"{program} up"
-    yield f'{program} ask "Hello"    # in another terminal'
+    yield f"{program} up    # everything; Ctrl-C stops it. Then, in another terminal:"
+    yield f"{program} preflight    # checks keys, endpoints and models"
+    yield f'{program} ask "Hello"'
 
 
 def _shorten(path: Path) -> Path:

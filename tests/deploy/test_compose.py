@@ -101,6 +101,15 @@ def test_a_worker_is_healthy_while_its_file_is_young(tmp_path: Path) -> None:
     assert exit_code() == 1
 
 
+def test_every_folder_that_is_mounted_from_the_checkout_exists() -> None:
+    mounts = [str(each) for service in SERVICES.values() for each in service.get("volumes", ())]
+    sources = {mount.partition(":")[0] for mount in mounts if mount.startswith("./")}
+    assert {"./deploy/valkey", "./deploy/prometheus", "./deploy/grafana/dashboards"} <= sources
+    assert all((ROOT / source).is_dir() for source in sources)
+    assert "/metrics" in (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert "door:8309" in (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
+
+
 @pytest.mark.parametrize("more", [None, "nvidia", "amd"])
 def test_docker_compose_takes_the_file(tmp_path: Path, more: str | None) -> None:
     program = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
