@@ -246,3 +246,10 @@ def test_the_head_of_a_result_is_the_result_without_its_body_or_is_refused(resul
 def test_a_long_answer_is_not_needed_for_the_head_of_its_result():
     result = Result(id="job-00001", status=Status.ANSWERED, body={"text": "x" * 10_000}, reason="1st in its chain")
     assert unpack_result_head(result.id, pack_result(result)[:500]).reason == "1st in its chain"
+
+
+def test_a_result_without_an_answer_has_no_body_in_its_head():
+    result = Result(id="job-00001", status=Status.EXPIRED, detail="its deadline has passed")
+    packed = pack_result(result)
+    assert b"body" not in packed
+    assert unpack_result_head(result.id, packed) == unpack_result(result.id, packed) == result
