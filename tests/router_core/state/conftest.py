@@ -188,6 +188,11 @@ class Fleet:
     def counter(self, name: str) -> int:
         return int(self.store.hget("of:counters", name) or 0)
 
+    def ended(self, outcome: str) -> int:
+        """How many jobs were counted with an outcome."""
+        counts = self.store.hgetall("of:job-counts").items()
+        return sum(int(n) for name, n in counts if name.decode().split(" ")[4:5] == [outcome])
+
     def events(self, job_id: str) -> list[dict[str, Any]]:
         return [json.loads(row) for row in self.store.lrange("of:events:" + job_id, 0, -1)]
 

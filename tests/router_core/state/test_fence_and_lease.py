@@ -156,7 +156,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         assert f.rq_places(JOB) == [("wip", f.queue)]
         assert await f.settle(heir, current) == "settled"
         assert await f.settle(slow, late) == "late"
-        assert f.counter("answered") == 1
+        assert f.ended("answered") == 1
 
     fleet(story)
 
