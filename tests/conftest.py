@@ -35,6 +35,17 @@ STARTS_WITHIN = 15.0
 """Seconds that a server may take to answer on a busy machine."""
 
 
+MEASURED = Path(__file__).parent / "router_core"
+"""Coverage is measured while these tests run: each decision has a test of its own. All others take half the time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests elsewhere, and those of the state in Redis, are marked as `no_cover`."""
+    for item in items:
+        if not item.path.is_relative_to(MEASURED) or item.path.is_relative_to(MEASURED / "state"):
+            item.add_marker("no_cover")
+
+
 @dataclass
 class Server:
     """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed."""

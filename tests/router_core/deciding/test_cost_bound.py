@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.budget_scope import CallPrice, all_budgets, budgets_of, call_price, is_counted
+from openfall.router_core.catalog.budget_scope import (
+    CallPrice,
+    all_budgets,
+    backend_budgets,
+    budgets_of,
+    call_price,
+    is_counted,
+)
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Pick, Prices, Role
 from openfall.router_core.catalog.prices import LongPromptPrices, TokenPrices
@@ -116,6 +123,8 @@ def test_a_budget_counts_what_costs_and_meets_its_conditions():
     by = catalog(backends={**CATALOG.backends, **keyed}, groups=groups, budgets=budgets)
     assert budgets_of(by, "api", "haiku") == ("all", "key", "group-bots")
     assert budgets_of(by, "box", "small") == (), "no budget counts what costs nothing"
+    assert backend_budgets(by, "api") == ("all", "key", "group-bots")
+    assert backend_budgets(by, "box") == ()
     assert [budget.usd for budget in all_budgets(by)] == [1, 1, 1, 1, 1, 2]
     assert is_counted(by, "one", "opus")
     assert not is_counted(by, "one", "haiku")

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Role
 from openfall.router_core.deciding.decide import Done, Fall, Handoff, conclude, decide
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
@@ -68,3 +70,11 @@ def test_the_next_model_is_called_although_one_has_refused_and_the_last_refusal_
     when = replace(conditions("large"), refusal=KEPT)
     both = [*attempts, tried("large", E.CONTENT_FILTER)]
     assert conclude(job(), CATALOG, both, last, when) == Done(completion("Nor will I."))
+
+
+def test_a_role_that_accepts_refusals_takes_the_first() -> None:
+    roles = {"frank": Role(chain=("small", "large"), accept_refusals=True)}
+    taking = Catalog.model_validate({**dict(CATALOG), "roles": roles})
+    refused = Failure(error_class=E.CONTENT_FILTER, refusal=REFUSED)
+    attempts = [tried("small", E.CONTENT_FILTER)]
+    assert conclude(job(role="frank"), taking, attempts, refused, conditions("small")) == Done(REFUSED)

@@ -17,6 +17,7 @@ from openfall.router_core.jobs.envelope import (
     pack_attempt,
     pack_job,
     pack_result,
+    repeat_digest,
     request_key,
     sorted_deep,
     unpack_answers,
@@ -253,3 +254,16 @@ def test_a_result_without_an_answer_has_no_body_in_its_head():
     packed = pack_result(result)
     assert b"body" not in packed
     assert unpack_result_head(result.id, packed) == unpack_result(result.id, packed) == result
+
+
+@pytest.mark.parametrize(("more", "same"), [({"metadata": {"try": "2"}, "user": "mika"}, True), ({"seed": 3}, False)])
+def test_a_repeat_is_known_by_the_fields_that_change_the_answer(more, same):
+    first = CompletionJob(id="job-00001", producer="bot", chain=("a",), body={"prompt": "wave"})
+    again = first.model_copy(update={"body": {**first.body, **more}})
+    digests = [repeat_digest(job, digest(job)) for job in (first, again)]
+    assert (digests[0] == digests[1]) is same
+
+
+def test_a_body_of_too_many_values_is_refused_before_it_is_read():
+    with pytest.raises(UnreadableEnvelope, match="values"):
+        unpack_job(b"{}\n[" + b"0," * 2_000_000 + b"0]", deadline=1.0)

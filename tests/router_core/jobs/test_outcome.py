@@ -136,3 +136,9 @@ def test_the_cause_of_a_failure_has_its_class_and_its_status_or_the_reason_for_t
 
 def test_an_answer_has_no_cause():
     assert Attempt(model="m", backend="b", started_at=0, ended_at=1).cause == ""
+
+
+@pytest.mark.parametrize(("nusd", "usd"), [(None, None), (0, 0.0), (1_500_000, 0.0015)])
+def test_an_unknown_cost_is_no_cost_of_0(nusd, usd):
+    known = Attempt(model="smol", backend="box", started_at=1, ended_at=2, error=None, cost_nusd=nusd)
+    assert known.cost_usd == usd

@@ -11,7 +11,16 @@ from openfall.router_core.jobs import request_body
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.pieces import RawEvent, RefusalPiece, SignaturePiece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
-from openfall.router_core.jobs.response_items import input_messages, is_own
+from openfall.router_core.jobs.response_items import (
+    call_item,
+    input_messages,
+    is_own,
+    item_id,
+    message_item,
+    reasoning_item,
+    refusal_part,
+    text_part,
+)
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from tests.native_responses import CALL, MESSAGE, REASONING, REFUSAL, SEARCH, native
 from tests.router_core.decisions import CATALOG
@@ -75,3 +84,14 @@ def test_a_text_without_a_model_is_a_response_that_the_sdk_reads() -> None:
     assert Response.model_validate(body).output_text == "Not now."
     assert is_own(body["output"][0])
     assert not accepts_refusals(job, CATALOG)
+
+
+def test_items_of_ours_have_an_id_that_no_provider_has() -> None:
+    name = item_id("fc", 2, "job-00001")
+    assert is_own({"id": name})
+    assert call_item(name, "", "look", "{}")["call_id"] == "call_openfall_job-00001_2"
+    assert call_item(name, "call_7", "look", "{}")["call_id"] == "call_7"
+    assert reasoning_item(item_id("rs", 0), "")["content"] == []
+    assert reasoning_item(item_id("rs", 0), "hm")["content"] == [{"type": "reasoning_text", "text": "hm"}]
+    parts = [text_part("a lantern"), refusal_part("no")]
+    assert [part["type"] for part in message_item("msg", parts)["content"]] == ["output_text", "refusal"]

@@ -132,3 +132,11 @@ def test_as_json_it_has_the_summary_beside_the_whole_and_null_for_unknown_values
     assert (failed["model_used"], failed["text"], failed["attempts"][0]["model"]) == (None, "", "smol")
     held = Result(id="job-00001", status=Status.DEGRADED, held_for=HoldReason.OUTAGE).as_json()
     assert (held["final"], held["held_for"]) == (False, "outage")
+
+
+@pytest.mark.parametrize(
+    ("errors", "refused"),
+    [([ErrorClass.CONTENT_FILTER], True), ([ErrorClass.CONTENT_FILTER, None], False), ([], False)],
+)
+def test_an_answer_of_which_every_call_was_refused_is_a_refusal(errors, refused):
+    assert answered(*(attempt(error=error) for error in errors), body={}).refused is refused

@@ -1,0 +1,17 @@
+"""Words of a newer version are kept as they are."""
+
+from __future__ import annotations
+
+from openfall.router_core.vocabulary import HoldReason, carry_word
+
+
+def test_a_known_word_is_its_member() -> None:
+    assert carry_word(HoldReason, "outage") is HoldReason.OUTAGE
+
+
+def test_an_unknown_word_is_carried_and_is_none_of_the_members() -> None:
+    word = carry_word(HoldReason, "moonlight")
+    assert isinstance(word, HoldReason)
+    assert (str(word), word.value, word.name) == ("moonlight", "moonlight", "MOONLIGHT")
+    assert word not in tuple(HoldReason)
+    assert "moonlight" not in {reason.value for reason in HoldReason}, "the vocabulary is as before"
