@@ -17,7 +17,7 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Figure, Row, Sheet, figure
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.state import scripts
+from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection, pack_arguments
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
@@ -50,7 +50,7 @@ class OneListLink:
             text = script.library.decode()
             if text.count(MAIN) != 1:
                 raise BenchmarkError(f"{name}.lua has changed: {MAIN!r} is not once in it")
-            text = text.replace(MAIN, WITHOUT_TURNS + MAIN)
+            text = text.replace(MAIN, keys.with_key_names(WITHOUT_TURNS) + MAIN)
             self._functions[name] = f"{script.function}_one_list"
             await self._link.command(
                 "FUNCTION", "LOAD", "REPLACE", text.replace(script.function, self._functions[name])

@@ -52,7 +52,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert text.startswith(f"# In force, from {file}\n")
     result = yaml.safe_load(text)
     assert list(result) == [
-        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "urgency", "breakers",
+        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "spend", "urgency", "breakers",
         "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway", "logs", "traces",
     ]  # fmt: skip
     assert result["redis"] == "redis://:…@a/0"
@@ -73,6 +73,8 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "json_schema": True,
         "images": False,
         "pinned": False,
+        "preload": False,
+        "flex": False,
     }
     assert result["urgency"]["interactive"] == {
         "start_within": "5s",

@@ -85,13 +85,14 @@ open_fall:
   hold_for: 3d
   release: {initial: 2, max: 8}
   notify: {discord: "https://discord.com/api/webhooks/12/abc", webhook: "${HOOK:-http://127.0.0.1:1/x}",
-           rate_limit: 2 per 1h, on_recovery: no}
+           rate_limit: 2 per 1h, on_recovery: no, actions: yes}
 privacy: {keep_prompts: no, local_only: yes}
 retention: {results: 24h, unread: 7d}
 limits: {max_prompt: 4MiB, max_memory: 85%}
 webhooks: {secret: "0123456789abcdef", allow: ["*.example.com", "a:8080"], private: no}
 workers: {slots: 16, shutdown_grace: 30s, processes: 1}
 gateway:
+  page: read
   listen: ["127.0.0.1:8309"]
   open: no
   aliases: {"gpt-*": chat}

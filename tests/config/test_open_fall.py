@@ -143,6 +143,7 @@ class TestShowing:
                 "webhook": "https://ops.example.com/…",
                 "rate_limit": "3 per 1h",
                 "on_recovery": False,
+                "actions": False,
             },
         }
         assert shown["webhooks"] == {

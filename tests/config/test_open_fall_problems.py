@@ -42,7 +42,10 @@ NO_HOST = (
         ("release: {max: 0}", ".release.max: must be 1 or more."),
         ("release: {intial: 1}", '.release: unknown key "intial". Did you mean "initial"?'),
         ("release: 3", ".release: must be a mapping of keys to values, not a single value."),
-        ("notify: {slack: x}", '.notify: unknown key "slack". Known: discord, on_recovery, rate_limit, webhook.'),
+        (
+            "notify: {slack: x}",
+            '.notify: unknown key "slack". Known: actions, discord, on_recovery, rate_limit, webhook.',
+        ),
         ("notify: {rate_limit: 0 per 1m}", '.notify.rate_limit: must be a rate such as 1 per 10m, not "0 per 1m".'),
         ("notify: {on_recovery: perhaps}", '.notify.on_recovery: must be yes or no, not "perhaps".'),
     ],

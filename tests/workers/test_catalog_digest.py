@@ -18,6 +18,7 @@ from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 from openfall.workers.process import Generation
+from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import StopMode
 from tests.worker_harness import running_fleet
 
@@ -78,7 +79,7 @@ def test_the_first_submit_names_the_worker_that_reads_another_file_and_its_diges
 def test_a_changed_configuration_changes_the_registered_digest(redis_url, tmp_path):
     async def digests(loaded: LoadedConfig) -> list[str]:
         watcher = ConfigWatcher(loaded, WorkerOptions(pool="gpu"))
-        before = Generation(watcher.worker_config(lambda: None))
+        before = Generation(watcher.worker_config(ServiceManager()))
         task = asyncio.create_task(before.work())
         await before.ready.wait()
         configured(tmp_path / "a", redis_url, context=9000)
