@@ -52,8 +52,9 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert text.startswith(f"# In force, from {file}\n")
     result = yaml.safe_load(text)
     assert list(result) == [
-        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "spend", "urgency", "breakers",
-        "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway", "logs", "traces",
+        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "budgets", "spend", "urgency",
+        "breakers", "retry", "open_fall", "privacy", "retention", "limits", "webhooks", "workers", "gateway", "logs",
+        "traces",
     ]  # fmt: skip
     assert result["redis"] == "redis://:…@a/0"
     assert result["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"
