@@ -29,6 +29,7 @@ OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, InitRefused, OutputWriteError}
 
 INTERNAL = {
     "InterpolationError", "JsonTooLarge", "CatalogError", "NothingFits", "SentinelTrouble", "Demoted", "EqualRequests",
+    "UnreadConversation",
 }  # fmt: skip
 """Exceptions that another one replaces before a caller sees them."""
 
