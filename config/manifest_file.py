@@ -167,7 +167,7 @@ def _repeated_ports(manifest: Manifest) -> Iterator[Contradiction]:
 
 
 def is_exposed(sections: ManifestSections) -> bool:
-    """Whether other machines reach the sidecar without a token, and nobody has allowed it."""
+    """Whether other machines reach the sidecar without a token although `open` does not allow it."""
     host = sections.listen.rpartition(":")[0].strip("[]")
     is_own = host == "localhost" or host == "::1" or host.startswith("127.")
     return not (is_own or sections.open or sections.token.get_secret_value())

@@ -53,7 +53,7 @@ class OurRule:
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=32) for name in sim.models}
         self.wake_at = NEVER
         self.waited_first: list[SimJob] = []
-        """Interactive jobs that were the first to wait for a model, while nobody interactive waited for another."""
+        """Interactive jobs that were the first to wait for a model, while no interactive job waited for another."""
 
     def arrived(self, job: SimJob) -> None:
         queues = self.sim.queues

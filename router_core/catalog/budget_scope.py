@@ -43,7 +43,7 @@ class CallOwner:
 
 
 NO_OWNER = CallOwner()
-"""A call for nobody in particular."""
+"""A call without an owner."""
 
 
 def counts_owner(budget: Budget, owner: CallOwner) -> bool:

@@ -9,7 +9,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
 
 TTL_SECONDS = 60 * 86_400
-"""A model that nobody used for two months is forgotten."""
+"""The use of a model is forgotten after two months without a call."""
 
 Use = dict[int, HourOfUse]
 """By hour of the week: at most 168."""

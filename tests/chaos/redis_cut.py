@@ -12,7 +12,7 @@ CHUNK_BYTES = 65536
 
 @dataclass
 class RedisPath:
-    """Passes bytes on until it is cut; then it closes every connection, and takes no new one until it is mended."""
+    """Passes bytes on until it is cut; then it closes every connection and takes none until it is joined."""
 
     path: Path
     server: Path

@@ -28,7 +28,7 @@ async def metrics(exchange: Exchange) -> Response:
 
 
 def _check_reader(exchange: Exchange) -> None:
-    """Whoever is on this machine may read, and a key that may read the page. Raises `Refusal`."""
+    """A caller on this machine may read, and a key that may read the page. Raises `Refusal`."""
     if is_local(exchange):
         return
     exchange.caller = exchange.gateway.access.caller(exchange.request.headers)

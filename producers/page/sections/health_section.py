@@ -37,12 +37,12 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
 
 def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) -> str:
     if snapshot.redis_away_since is not None:
-        return "Nobody gets an answer: Redis does not answer."
+        return "No caller gets an answer: Redis does not answer."
     status = snapshot.status
     if health is FleetHealth.FAILING and all(cause.is_wait for cause in causes if cause.health is health):
         return "People wait too long for their answers."
     if health is FleetHealth.FAILING:
-        return "Some people get no answer." if _anything_answers(snapshot) else "Nobody gets an answer."
+        return "Some people get no answer." if _anything_answers(snapshot) else "No caller gets an answer."
     alive = sum(worker.alive for worker in status.workers)
     if health is FleetHealth.GOOD:
         started = sum(queue.started for queue in status.queues)

@@ -46,14 +46,14 @@ def test_a_calm_fleet_answers(calm: PageSnapshot) -> None:
 
 def test_a_fleet_without_redis_answers_nobody(calm: PageSnapshot) -> None:
     level, sentence, causes = health(replace(calm, redis_away_since=NOW - 9))
-    assert (level, sentence) == (FleetHealth.FAILING, "Nobody gets an answer: Redis does not answer.")
+    assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer: Redis does not answer.")
     assert "start Redis again" in causes
 
 
 def test_waiting_jobs_without_a_worker_are_a_failure_and_name_the_command(calm: PageSnapshot) -> None:
     queue = replace(QUEUE, waiting=4, oldest_seconds=2.0)
     level, sentence, causes = health(replace(calm, status=replace(STATUS, queues=(queue,), workers=())))
-    assert (level, sentence) == (FleetHealth.FAILING, "Nobody gets an answer.")
+    assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
     assert "No worker is alive, and 4 jobs wait" in causes
     assert "openfall work POOL" in causes
 
