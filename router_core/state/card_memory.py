@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number, read_text
@@ -68,9 +69,12 @@ def _read(entry: bytes | None, number: int, period: MemoryPeriod) -> MemoryUse |
     if len(words) != 6 or read_number(words[0].encode()) != number:
         return None
     try:
-        models, others, total, peak = (float(word) / _MB for word in words[1:5])
+        numbers = [float(word) / _MB for word in words[1:5]]
     except ValueError:
         return None
+    if not all(map(isfinite, numbers)):
+        return None
+    models, others, total, peak = numbers
     return MemoryUse(
         at=float(number * period.seconds), models_gb=models, others_gb=others, peak_gb=peak, total_gb=total
     )

@@ -85,7 +85,7 @@ def read_objects(rows: Iterable[bytes], build: Callable[[dict[str, Any]], T]) ->
         if fields is not None:
             try:
                 yield build(fields)
-            except (KeyError, TypeError, ValueError, OverflowError):
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 continue
 
 

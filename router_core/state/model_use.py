@@ -11,6 +11,9 @@ from openfall.router_core.state.redis_connection import RedisConnection
 TTL_SECONDS = 60 * 86_400
 """The use of a model is forgotten after two months without a call."""
 
+MAX_MINUTES, MAX_WEEK = 120.0, 10**6
+"""Beyond them an entry cannot be right: an hour that is used every week converges to 120 minutes."""
+
 Use = dict[int, HourOfUse]
 """By hour of the week: at most 168."""
 
@@ -32,7 +35,9 @@ def _read(reply: object) -> Use:
     for hour, text in pairs:
         try:
             minutes, week = text.split()
-            use[int(hour)] = HourOfUse(float(minutes), int(week))
+            entry = HourOfUse(float(minutes), int(week))
+            if 0 <= entry.minutes <= MAX_MINUTES and 0 <= entry.week <= MAX_WEEK:
+                use[int(hour)] = entry
         except ValueError:
             continue
     return use

@@ -48,13 +48,20 @@ local function restore_backlog(queue, producer)
   if redis.call('EXISTS', backlog) == 1 then register_backlog(backlog) end
 end
 
+local ENDS = {'failed', 'expired', 'cancelled', 'degraded'}  -- what JOBS_ENDED lists
+local function restore_ended(id, job)
+  for _, status in ipairs(ENDS) do
+    if job.status == status then redis.call('ZADD', JOBS_ENDED .. status, 'NX', job.accepted or now, id) end
+  end
+end
+
 local KNOWN_STATES = {queued = true, scheduled = true, started = true, held = true}
 local function examine(id)
   local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state',
-    'reserve', 'accepted')
+    'reserve', 'accepted', 'status')
   local state, queue = job.state, queue_of(id, job)
   if job.accepted then redis.call('ZADD', JOBS, 'NX', job.accepted, id) end
-  if state == 'done' then return end
+  if state == 'done' then return restore_ended(id, job) end
   if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall
     if not state and redis.call('EXISTS', PROMPT .. id) == 0 then return end
     redis.call('HDEL', RECORD .. id, 'state')
@@ -98,14 +105,19 @@ for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
   end
 end
 
-local listed_from = number(redis.call('HGET', AUDIT, 'listed'), 0)
+local listed_from = math.max(0, math.floor(number(redis.call('HGET', AUDIT, 'listed'), 0)))
 local listed, kept = redis.call('ZRANGE', JOBS, listed_from, listed_from + args.listed - 1), 0
 for _, id in ipairs(listed) do
   if redis.call('EXISTS', RECORD .. id) == 1 then
     kept = kept + 1
   else
     redis.call('ZREM', JOBS, id)
-    for _, status in ipairs({'failed', 'expired', 'cancelled', 'degraded'}) do redis.call('ZREM', JOBS_ENDED .. status, id) end
+    for _, status in ipairs(ENDS) do redis.call('ZREM', JOBS_ENDED .. status, id) end
+  end
+end
+for _, status in ipairs(ENDS) do  -- also jobs that JOBS has lost
+  for _, id in ipairs(redis.call('ZRANGE', JOBS_ENDED .. status, 0, MAX_PARTS - 1)) do
+    if redis.call('EXISTS', RECORD .. id) == 0 then redis.call('ZREM', JOBS_ENDED .. status, id) end
   end
 end
 redis.call('HSET', AUDIT, 'listed', #listed < args.listed and 0 or listed_from + kept)

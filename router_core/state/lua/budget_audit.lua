@@ -4,7 +4,7 @@
 -- Arguments: check_ms (how long one audit is good)
 -- Reply: the budgets that were corrected
 local lock, BUDGET_KEPT_MS, MAX_REMOVED = LOCK .. 'budget-audit', 100 * 86400000, 1000
-if redis.call('EXISTS', lock) == 1 then return {} end
+if redis.call('PTTL', lock) > 0 then return {} end  -- without an end it is no lock
 redis.call('SET', lock, 1, 'PX', args.check_ms)
 local sums, corrected = {}, {}
 for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do

@@ -79,16 +79,17 @@ end
 
 local MONEY_FIELDS = {'bound', 'group'}
 
--- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget begins anew. Of a probe
--- whose worker died it is not known what it cost.
+-- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget begins anew, or is raised.
+-- Of a probe whose worker died it is not known what it cost.
+local RAISED_WITHIN_MS = 60000
 local function reserve_probe(probe)
   local terms = subscription.terms[probe.backend.terms]
   if not book or not terms then return true end
   book.write()
   end_probe_reserve(BREAKER .. probe.target)
-  local reserve, over = book.reserve(terms, true, {bound = subscription.probe_bound})
+  local reserve, over = book.fits(terms, true, {bound = subscription.probe_bound})
   if over then
-    capacity.blocked[probe.target] = 'half_open ' .. ms(over.ends)
+    capacity.blocked[probe.target] = 'half_open ' .. ms(math.min(over.ends, now + RAISED_WITHIN_MS))
     redis.call('HSET', BLOCKED, probe.target, capacity.blocked[probe.target])
     return false
   end

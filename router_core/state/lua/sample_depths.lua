@@ -47,7 +47,9 @@ if math.floor(minute / 10) ~= math.floor(last_of(DEPTHS .. 'day') / MINUTE_MS / 
       held = math.max(held, number(row.held, 0))
       for name, values in pairs(type(row.cells) == 'table' and row.cells or {}) do
         local known = highest[name] or {0, 0}
-        highest[name] = {math.max(known[1], number(values[1], 0)), math.max(known[2], number(values[2], 0))}
+        if type(name) == 'string' and type(values) == 'table' then
+          highest[name] = {math.max(known[1], number(values[1], 0)), math.max(known[2], number(values[2], 0))}
+        end
       end
     end
   end

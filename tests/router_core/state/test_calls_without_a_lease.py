@@ -9,7 +9,7 @@ from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec, Pr
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, report_probe, reset_breaker
-from openfall.router_core.state.budget_book import audit_budgets
+from openfall.router_core.state.budget_book import audit_budgets, raise_budget
 from openfall.router_core.state.external_calls import ExternalCall, book_passed_request, report_external_call
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.model_status import ledger_day
@@ -97,6 +97,18 @@ def test_a_spent_budget_allows_no_probe_until_it_begins_anew(fleet):
         assert (await worker.claim(0, 0)).probes == ()
         f.clock.now += 86400
         assert await probes_of(f, await start(f, HOUSE, name="wb")) != []
+
+    fleet(story)
+
+
+def test_a_spent_budget_that_is_raised_allows_a_probe_within_a_minute(fleet):
+    async def story(f):
+        f.clock.now -= f.clock.now % 86400
+        worker = await start(f, Budget(name="house", usd=0))
+        assert await probes_of(f, worker) == []
+        await raise_budget(f.link, "house", PROBE_COST, f.clock.now + 3600)
+        f.clock.now += 61
+        assert len((await worker.claim(0, 0)).probes) == 1
 
     fleet(story)
 

@@ -43,7 +43,7 @@ def test_an_entry_that_another_program_wrote_is_left_out_and_written_anew(fleet)
     async def scenario(f):
         f.clock.now = 600_000.0
         key = "of:card-memory:tower:minute"
-        for text in ("rubbish", "10000 1 2 3", "10000 a b c d 1", "10000 1.1.1 2 3 4 1"):
+        for text in ("rubbish", "10000 1 2 3", "10000 a b c d 1", "10000 1.1.1 2 3 4 1", "10000 nan inf 2 3 1"):
             await f.link.command("HSET", key, 10_000 % 1440, text)
             assert not await fetch_card_memory(f.link, "tower", MemoryPeriod.MINUTE, f.clock.now, span_seconds=60)
             await note_card_memory(f.link, "tower", 4.0, 0.0, 24.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.depth_history import Depth, fetch_depth_history, sample_depths
 from openfall.router_core.vocabulary import Urgency
@@ -86,5 +88,20 @@ def test_what_another_program_wrote_into_the_history_is_left_out(fleet):
         assert await sample_depths(f.link, catalog())
         history = await fetch_depth_history(f.link)
         assert (len(history.hour), len(history.day)) == (1, 1)
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("cells", [{"gpu batch": 5}, {"gpu batch": ["x", None]}, [[1, [1, 2]]], None])
+def test_a_row_that_another_program_wrote_stops_neither_the_next_row_nor_the_list(fleet, cells):
+    async def story(f):
+        f.clock.now -= f.clock.now % 600
+        at = int(f.clock.now * 1000)
+        for moment in (at, str(at)):
+            f.store.lpush("of:depths:hour", json.dumps({"at": moment, "held": 0, "cells": cells}))
+        f.clock.now += MINUTE
+        assert await sample_depths(f.link, catalog())
+        history = await fetch_depth_history(f.link)
+        assert history.hour[-1].at == history.day[-1].at == f.clock.now
 
     fleet(story)

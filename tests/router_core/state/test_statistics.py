@@ -162,6 +162,25 @@ def test_what_another_program_wrote_into_the_counts_stops_no_settle(fleet):
     fleet(story)
 
 
+@pytest.mark.parametrize("since", [None, "x", "1.5", "253402300799000"])
+def test_statistics_go_on_after_their_begin_was_lost(fleet, since):
+    async def story(f):
+        f.clock.now = NOVEMBER_20
+        await answer(f, await f.worker())
+        f.store.hdel("of:job-counts", "since")
+        if since:
+            f.store.hset("of:job-counts", "since", since)
+        f.clock.now += DAY
+        for _ in range(2):
+            await answer(f, await f.worker())
+        f.clock.now += DAY
+        await answer(f, await f.worker())
+        (total,) = sum_statistics(await fetch_statistics(f.link, "2026-11-21"))
+        assert total.requests == 2
+
+    fleet(story)
+
+
 @pytest.mark.parametrize("period", ["2026", "2026-13", "2026-11-31", "today"])
 def test_another_text_than_a_day_or_a_month_is_refused(period):
     with pytest.raises(ValueError, match="no day such as 2026-11-21 and no month"):

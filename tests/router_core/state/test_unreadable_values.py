@@ -11,11 +11,14 @@ import pytest
 
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.jobs.result import Status
+from openfall.router_core.placement.use_by_hour import expected_minutes, hour_of_week, with_a_minute
+from openfall.router_core.state.budget_book import audit_budgets
 from openfall.router_core.state.fleet_flags import check_memory, try_lock
 from openfall.router_core.state.fleet_status import paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
 from openfall.router_core.state.keys import LOCK, UNFINISHED
 from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
+from openfall.router_core.state.model_use import fetch_use
 from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state import corruption
 from tests.router_core.state.damaged_fleet import JOBS, build, look, work
@@ -168,14 +171,45 @@ def test_a_reason_of_a_newer_openfall_is_carried_and_shown(fleet):
 def test_a_lock_without_an_end_stops_no_task_of_the_fleet(fleet):
     async def story(f):
         await f.accept(JOB)
-        for name in ("audit", "pressure", "flat plans"):
+        for name in ("audit", "pressure", "flat plans", "budget-audit"):
             f.store.set(LOCK + name, "x")
         f.store.delete(UNFINISHED)
         await audit(f.link)
         assert f.store.zscore(UNFINISHED, JOB) is not None
         await check_memory(f.link, 0.9)
+        await audit_budgets(f.link)
         assert await try_lock(f.link, "flat plans", 60)
         assert not await try_lock(f.link, "flat plans", 60)
-        assert all(f.store.pttl(LOCK + name) > 0 for name in ("audit", "pressure", "flat plans"))
+        assert all(f.store.pttl(LOCK + name) > 0 for name in ("audit", "pressure", "flat plans", "budget-audit"))
+
+    fleet(story)
+
+
+def test_a_list_of_ended_jobs_that_was_damaged_is_written_anew_and_keeps_no_job_that_is_gone(fleet):
+    async def story(f):
+        for job in (JOB, "job-00002"):
+            await f.accept(job)
+            await f.job_store.cancel(job)
+        f.store.set("of:jobs", "garbage")
+        f.store.delete("of:job:" + JOB)
+        f.store.hset("of:audit", "listed", "1.5")
+        await audit(f.link)
+        assert f.store.zrange("of:jobs:cancelled", 0, -1) == [b"job-00002"]
+        f.store.set("of:jobs:cancelled", "garbage")
+        for _ in range(2):
+            f.store.delete("of:lock:audit")
+            await audit(f.link)
+        assert f.store.zrange("of:jobs:cancelled", 0, -1) == [b"job-00002"]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("text", [f"1 -{'9' * 400}", f"1 {'9' * 400}", "nan 5", "inf 5", "-1 5", "zzz"])
+def test_a_use_of_a_model_that_cannot_be_right_counts_as_none(fleet, text):
+    async def story(f):
+        f.store.hset("of:model-use:smol", mapping={str(hour_of_week(f.clock.now)): text})
+        (use,) = (await fetch_use(f.link, ["smol"])).values()
+        assert expected_minutes(use, f.clock.now) == 0
+        assert with_a_minute(use, f.clock.now).minutes == 1
 
     fleet(story)

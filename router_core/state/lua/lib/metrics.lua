@@ -39,8 +39,12 @@ local metrics = (function()
     local day = math.floor(now / DAY_MS)
     if day == counted_day then return end
     counted_day = day
-    local since = number(redis.call('HGET', JOB_COUNTS, 'since'))
-    if not since then return end
+    local since = tonumber(fields(JOB_COUNTS, 'since').since)
+    if not since or since > now + DAY_MS then  -- it cannot be read: it is long ago, so that every copy counts
+      if redis.call('EXISTS', JOB_COUNTS) == 0 then return end
+      since = 1
+      redis.call('HSET', JOB_COUNTS, 'since', since)
+    end
     local first, today = date(since), date(now)
     local function copy(length, ttl_s)
       local period = string.sub(today, 1, length)
