@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,14 +45,14 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
     target = directory.absolute()
     machine = asyncio.run(detect(_variables(target)))
     if only_detect:
-        show_json(asdict(machine)) if as_json else _show_machine(machine)
+        show_json(_shown(machine)) if as_json else _show_machine(machine)
         return
     files = list(_files(target, machine, **wanted))
     is_addition = {file.path: file.appended and file.path.exists() for file in files}
     stack_files.write_files(files, force)
     configuration.load(target / FILE_NAME)  # whatever it has, it must load
     if as_json:
-        show_json({"machine": asdict(machine), "written": [str(file.path) for file in files]})
+        show_json({"machine": _shown(machine), "written": [str(file.path) for file in files]})
         return
     _show_machine(machine)
     echo()
@@ -61,6 +62,14 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
     echo("\nNext:")
     for command in _next(target, machine, **wanted):
         echo(f"  {command}")
+
+
+def _shown(machine: Machine) -> dict[str, Any]:
+    """A machine for JSON. REDIS_URL may have a password, and OLLAMA_URL too."""
+    fields = asdict(machine)
+    for place in (*fields["servers"], *filter(None, [fields["redis"]])):
+        place["url"] = configuration.redact_value(place["url"])
+    return fields
 
 
 def _variables(target: Path) -> Mapping[str, str]:
@@ -97,7 +106,11 @@ def _show_machine(machine: Machine) -> None:
         names = [model.name for model in server.models]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         listed = f": {', '.join(names[:4])}{more}" if names else ""
-        echo_marked("✓", "green", f"{server.name} at {server.url}, {plural(len(names), 'model')}{listed}")
+        echo_marked(
+            "✓",
+            "green",
+            f"{server.name} at {configuration.redact_value(server.url)}, {plural(len(names), 'model')}{listed}",
+        )
     if not machine.servers:
         echo_marked(
             "-", "yellow", "no model server answers (Ollama 11434, llama-server 8080, LM Studio 1234, vLLM 8000)"

@@ -18,7 +18,6 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.key_limits import KeyLimits
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import Surface, surface_of
@@ -83,7 +82,6 @@ class App:
 
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
-        self._limits = KeyLimits()
         own = tuple(endpoints)
         every = (*own, *passthrough.endpoints_of(gateway.settings.passthrough, own))
         self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
@@ -132,7 +130,7 @@ class App:
             if not endpoint.public:
                 exchange.caller = self.gateway.access.caller(exchange.request.headers)
             if endpoint.limited:
-                admission.enter_context(self._limits.admitted(exchange.caller))
+                admission.enter_context(self.gateway.limits.admitted(exchange.caller))
             return await endpoint.handler(exchange)
         except CallerLeft:
             raise

@@ -16,7 +16,7 @@ from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.file_upkeep import keep_files_tidy
 from openfall.producers.gateway.keeping.keeper import Keeper
-from openfall.producers.gateway.key_limits import Concurrency
+from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
 from openfall.producers.page.live_page import LivePage
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
@@ -37,6 +37,7 @@ class Gateway:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Callers who wait are sent away, to come again."""
     body_room: BodyRoom = field(default_factory=BodyRoom)
+    limits: KeyLimits = field(default_factory=KeyLimits)
     uploads: Concurrency = field(default_factory=Concurrency)
     keeper: Keeper = field(init=False, repr=False)
     live_page: LivePage | None = None

@@ -21,7 +21,15 @@ from openfall.producers.page.people import (
     read_form,
     wants_json,
 )
-from openfall.producers.page.visitor import COOKIE, Visitor, check_form, check_origin, check_right, set_cookie
+from openfall.producers.page.visitor import (
+    COOKIE,
+    Visitor,
+    check_form,
+    check_origin,
+    check_page,
+    check_right,
+    set_cookie,
+)
 from openfall.router_core.state.client_keys import fetch_keys
 from openfall.router_core.state.page_sessions import end_session, open_session
 
@@ -67,6 +75,7 @@ async def _act(exchange: Exchange, visitor: Visitor) -> Response:
 
 async def show_sign_in(exchange: Exchange) -> Response:
     """Ask for a key."""
+    check_page(exchange)
     return _sign_in_page(exchange, 200, "")
 
 
@@ -77,6 +86,7 @@ def _sign_in_page(exchange: Exchange, status: int, problem: str) -> Response:
 
 async def sign_in(exchange: Exchange) -> Response:
     """Open a session for a key."""
+    check_page(exchange)
     try:
         check_origin(exchange)
         form = await read_form(exchange)

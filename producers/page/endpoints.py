@@ -19,6 +19,8 @@ from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.page.static_files import static_response
 from openfall.producers.page.visitor import SignInNeeded, Visitor, may_still_read, visitor_of
 
+MAX_DIGITS = 16
+"""Of the version of a section."""
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
 
 
@@ -81,7 +83,9 @@ def _wanted(exchange: Exchange) -> tuple[list[str], dict[str, int]]:
     known = {section.name for section in SECTIONS}
     if not names or not known.issuperset(names):
         raise Refusal("bad_request", "`sections` must be names of sections of the page", "sections")
-    versions = [int(text) if text.isdecimal() else 0 for text in query.get("versions", "").split(",")]
+    versions = [
+        int(text) if text.isdecimal() and len(text) < MAX_DIGITS else 0 for text in query.get("versions", "").split(",")
+    ]
     return names, dict(zip(names, versions, strict=False))
 
 

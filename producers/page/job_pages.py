@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse, Response
@@ -18,7 +18,7 @@ from openfall.producers.job_filter import KNOWN_STATES, read_filter
 from openfall.producers.job_story import fetch_story, moments, next_step, reasons
 from openfall.producers.operations.job_selection import JobVerb, act_on_jobs
 from openfall.producers.operations.operator import Operator
-from openfall.producers.page.people import HEADERS, back_with_notice, for_people, html_page
+from openfall.producers.page.people import HEADERS, back_with_notice, for_people, html_page, read_fields
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.page.visitor import Visitor, check_form, check_right
 from openfall.router_core.catalog.catalog import Catalog
@@ -143,12 +143,11 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
 
 async def _act_on_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     """Cancel, replay or drop the selected jobs."""
-    body = (await exchange.read_bytes()).decode("utf-8", "replace")
-    fields = parse_qsl(body, max_num_fields=MAX_SELECTED + 10)
+    fields = await read_fields(exchange, MAX_SELECTED + 10)
     form = dict(fields)
     check_form(exchange, visitor, form)
     check_right(exchange, visitor)
-    ids = list(dict.fromkeys(value for name, value in fields if name == "id"))[:MAX_SELECTED]
+    ids = list(dict.fromkeys(value for name, value in fields if name == "id" and value))[:MAX_SELECTED]
     operator = Operator(exchange.gateway.client, visitor.name, "page")
     done = await act_on_jobs(operator, _verb(form.get("verb", "")), ids)
     if (live := exchange.gateway.live_page) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,7 +78,7 @@ class LivePage:
         return self._snapshot
 
     async def events(
-        self, names: Sequence[str], versions: Mapping[str, int], may_go_on: Callable[[], bool]
+        self, names: Sequence[str], versions: Mapping[str, int], may_go_on: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[bytes]:
         """What an open page is sent: each of its sections whenever it changes. `versions`: those that it shows.
 
@@ -89,7 +89,7 @@ class LivePage:
             if self._task is None:
                 self._task = asyncio.create_task(self._keep_reading(), name="page-reader")
             yield b"retry: 2000\n\n"
-            while may_go_on() and not self._stopping.is_set():
+            while not self._stopping.is_set() and await may_go_on():
                 changed = self._changed
                 for fragment in await self.fragments(names):
                     if shown.get(fragment.name) != fragment.version:

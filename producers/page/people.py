@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from openfall.producers.gateway.error_table import refusal_of_error
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.page.page_actions import ACTIONS
@@ -31,6 +31,7 @@ HEADERS = {
 NOTICE_COOKIE = "openfall_notice"
 NOTICE_SECONDS = 30
 SIGN_IN = "/page/sign-in"
+MAX_FIELDS = 50
 
 
 class Link(NamedTuple):
@@ -120,5 +121,13 @@ def own_path(path: str) -> str:
 
 async def read_form(exchange: Exchange) -> dict[str, str]:
     """The fields of a form. Raises `Refusal`."""
+    return dict(await read_fields(exchange, MAX_FIELDS))
+
+
+async def read_fields(exchange: Exchange, most: int) -> list[tuple[str, str]]:
+    """The fields of a form in their order, also several of one name. Raises `Refusal`."""
     body = await exchange.read_bytes()
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most)
+    except ValueError:
+        raise Refusal("too_large", f"a form of the page has at most {most} fields") from None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     import redis
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "/rq"
 POLL_MILLISECONDS = 5000
 _BRAND = b'<a class="navbar-brand">RQ-dashboard</a>'
+_REQUEUE = "rq_dashboard.requeue_job_view"
 _BACK = b'<a class="navbar-brand" href="/">&larr; openfall</a>'
 
 
@@ -53,9 +54,19 @@ def build_dashboard(connection: redis.Redis) -> Flask:
         answer: Response = jsonify(status="OK")
         return answer
 
-    app.view_functions["rq_dashboard.requeue_job_view"] = requeue
+    app.view_functions[_REQUEUE] = requeue
+    app.before_request(_refuse_acting)
     app.after_request(_in_step)
     return app
+
+
+def _refuse_acting() -> None:
+    """Of the routes that act only the requeue of a job is open, whatever spelling of an address led there."""
+    from flask import abort, request
+
+    rule = request.url_rule
+    if rule is not None and rule.endpoint != _REQUEUE and "POST" in (rule.methods or ()):
+        abort(405)
 
 
 def _in_step(response: Response) -> Response:
@@ -81,7 +92,8 @@ def answer_request(app: Flask, method: str, path: str, query: str) -> DashboardA
     """Let the dashboard answer a request to a path below `/rq`."""
     from werkzeug.test import Client
 
-    response = Client(app).open(path or "/", base_url=f"http://localhost{PREFIX}", method=method, query_string=query)
+    address = quote(path or "/")  # it is decoded once already: a second time would make another path of it
+    response = Client(app).open(address, base_url=f"http://localhost{PREFIX}", method=method, query_string=query)
     headers, target = response.headers, urlsplit(response.headers.get("location", ""))
     location = target.path + (f"?{target.query}" if target.query else "")
     return DashboardAnswer(response.status_code, headers.get("content-type", ""), response.get_data(), location)

@@ -17,7 +17,7 @@ from openfall.producers.gateway.submission import Terms, submit
 from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.page.people import HEADERS, for_people, html_page, read_form
 from openfall.producers.page.sections.job_section import job_rows
-from openfall.producers.page.visitor import Visitor, check_form, check_right
+from openfall.producers.page.visitor import Visitor, check_form, check_right, may_still_read
 from openfall.producers.request import parse_urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.client_keys import ClientKey
@@ -75,7 +75,8 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
     try:
         urgency = parse_urgency(form.get("urgency") or None)
         terms = Terms(stays=True, urgency=urgency) if urgency else Terms(stays=True)
-        accepted = await submit(exchange, body, "openai", **terms)
+        with exchange.gateway.limits.admitted(exchange.caller):
+            accepted = await submit(exchange, body, "openai", **terms)
     except Exception as error:
         refusal = refusal_of_error(error)
         if refusal is None:
@@ -117,16 +118,20 @@ async def stream_answer(exchange: Exchange) -> Response:
 
 async def _stream_answer(exchange: Exchange, visitor: Visitor) -> Response:
     record = await _own_record(exchange, visitor)
-    return StreamingResponse(_events(exchange, record.id), headers=STREAM_HEADERS, media_type="text/event-stream")
+    return StreamingResponse(
+        _events(exchange, visitor, record.id), headers=STREAM_HEADERS, media_type="text/event-stream"
+    )
 
 
 _stream = for_people(_stream_answer)
 
 
-async def _events(exchange: Exchange, job_id: str) -> AsyncIterator[bytes]:
+async def _events(exchange: Exchange, visitor: Visitor, job_id: str) -> AsyncIterator[bytes]:
     yield b"retry: 2000\n\n"
     async with aclosing(exchange.gateway.client.stream(job_id)) as events:
         async for event in events:
+            if not await may_still_read(exchange, visitor):
+                return
             yield sse.named(*_shown(event))
 
 

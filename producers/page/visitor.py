@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from openfall.config import NoRedis
 from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.access import is_loopback
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.router_core.state.client_keys import PageRight, digest_of
+from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.page_sessions import SESSION_SECONDS, session_key
 
 COOKIE = "openfall_session"
 LOCAL_NAME = "local"
 """In the audit log: who sits at the machine of a door without keys."""
+SESSION_CHECK_SECONDS = 1.0
+"""After this an open page goes on without an answer of Redis: it is to say that Redis is away."""
 _HANDED_ON = ("forwarded", "x-forwarded-for", "x-real-ip")
 """Headers of a proxy: the caller behind it is somewhere else."""
 
@@ -53,12 +57,17 @@ class Visitor:
         return digest_of(f"form:{self.cookie}")
 
 
+def check_page(exchange: Exchange) -> None:
+    """Raises `Refusal` at a door without a page."""
+    if exchange.gateway.settings.page is PageKind.NONE:
+        raise Refusal("unknown_url", "this door has no page: `gateway: {page: ...}` is none")
+
+
 async def visitor_of(exchange: Exchange) -> Visitor:
     """Who sent a request. Raises `SignInNeeded`, `Refusal`, `StoreError`."""
     gateway, cookie = exchange.gateway, exchange.request.cookies.get(COOKIE, "")
-    if gateway.settings.page is PageKind.NONE:
-        raise Refusal("unknown_url", "this door has no page: `gateway: {page: ...}` is none")
-    if _has_foreign_origin(exchange):
+    check_page(exchange)
+    if has_foreign_origin(exchange):
         raise Refusal("not_allowed", "the page is read by a browser at its own address, and by no other web page")
     if not gateway.keys and is_local(exchange):
         return Visitor(LOCAL_NAME, _limited(exchange, PageRight.ACT), cookie or secrets.token_urlsafe(32), not cookie)
@@ -72,10 +81,17 @@ def _limited(exchange: Exchange, right: PageRight) -> PageRight:
     return PageRight.READ if exchange.gateway.settings.page is PageKind.READ else right
 
 
-def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
-    """Whether an open page of a visitor may go on: their key was not revoked, and no key was created since."""
+async def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
+    """Whether an open page of a visitor may go on: they have not signed out, their key was not revoked, and no key was
+    created since. While Redis is away nothing is known of sign-ins, and the keys alone decide."""
     keys = exchange.gateway.keys
-    return visitor.key_digest in keys.by_digest if visitor.is_signed_in else not keys
+    if not visitor.is_signed_in or visitor.key_digest not in keys.by_digest:
+        return not visitor.is_signed_in and not keys
+    try:
+        async with asyncio.timeout(SESSION_CHECK_SECONDS):
+            return await session_key(exchange.gateway.client.store.connection, visitor.cookie, keys) is not None
+    except (StoreError, NoRedis, TimeoutError):
+        return True
 
 
 def is_local(exchange: Exchange) -> bool:
@@ -92,15 +108,15 @@ def is_local(exchange: Exchange) -> bool:
 def check_origin(exchange: Exchange) -> None:
     """Raises `Refusal` for a form of another site. Browsers name the origin of each form."""
     site = exchange.request.headers.get("sec-fetch-site", "same-origin")
-    if _has_foreign_origin(exchange) or site != "same-origin":
+    if has_foreign_origin(exchange) or site != "same-origin":
         raise Refusal("not_allowed", "this form is of another site")
 
 
-def _has_foreign_origin(exchange: Exchange) -> bool:
+def has_foreign_origin(exchange: Exchange) -> bool:
     """Whether a script or a form of another origin sent a request. `gateway: cors` is for the APIs alone."""
     headers = exchange.request.headers
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def check_form(exchange: Exchange, visitor: Visitor, form: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.page.visitor import is_local
+from openfall.producers.page.visitor import has_foreign_origin, is_local
 
 
 async def metrics(exchange: Exchange) -> Response:
@@ -28,8 +28,9 @@ async def metrics(exchange: Exchange) -> Response:
 
 
 def _check_reader(exchange: Exchange) -> None:
-    """A caller on this machine may read, and a key that may read the page. Raises `Refusal`."""
-    if is_local(exchange):
+    """A caller on this machine may read, unless it is a web page of another address, and a key that may read the page.
+    Raises `Refusal`."""
+    if is_local(exchange) and not has_foreign_origin(exchange):
         return
     exchange.caller = exchange.gateway.access.caller(exchange.request.headers)
     if exchange.caller.page_right is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import redis
 import yaml
 
 from openfall.config import load
@@ -28,6 +29,7 @@ from openfall.producers.setup.machine import (
     detect,
     parse_nvidia,
 )
+from tests.conftest import Server
 
 KEY = "sk-ant-a-very-secret-key"
 OLLAMA = ModelServer("ollama", "ollama", "http://127.0.0.1:11434", (
@@ -205,3 +207,13 @@ def test_detect_writes_nothing_and_names_a_key_of_the_env_file_without_its_value
     assert KEY not in shown.stdout + shown.stderr
     assert json.loads(init("--detect", "--json").stdout)["keys"] == ["OPENAI_API_KEY"]
     assert [file.name for file in tmp_path.iterdir()] == [".env"]
+
+
+def test_neither_the_text_nor_the_json_shows_the_password_of_a_redis_that_answers(init: Init, server: Server) -> None:
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("ACL SETUSER", "me", "on", f">{KEY}", "~*", "&*", "+@all")
+    url = f"unix://me:{KEY}@{server.socket}"
+    shown, as_json = init("--detect", REDIS_URL=url), init("--detect", "--json", REDIS_URL=url)
+    assert str(server.socket) in shown.stdout
+    assert str(server.socket) in json.loads(as_json.stdout)["redis"]["url"]
+    assert KEY not in shown.stdout + shown.stderr + as_json.stdout + as_json.stderr

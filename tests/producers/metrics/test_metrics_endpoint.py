@@ -82,6 +82,7 @@ def test_with_keys_a_scrape_from_elsewhere_needs_one_that_may_read_the_page(redi
 
             assert await status(None) == 200, "on this machine everybody may read"
             assert await status(None, **FORWARDED) == 401
+            assert await status(None, origin="https://elsewhere.example") == 403
             assert await status("of_bot", **FORWARDED) == 403
             assert await status("of_prom", **FORWARDED) == 200
 

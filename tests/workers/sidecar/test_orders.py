@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.workers.sidecar.harness import running_sidecar
 
 SIZES = {"alpha": {"vram_gb": 10}, "beta": {"vram_gb": 10}}
@@ -70,7 +72,30 @@ def test_a_sidecar_with_a_token_answers_nobody_else(tmp_path: Path) -> None:
 def test_without_a_token_no_web_page_may_call(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_sidecar(tmp_path, SIZES) as sidecar:
-            for headers in ({"origin": "https://evil.example"}, {"host": "evil.example"}):
+            for headers in ({"origin": "https://evil.example"}, {"host": "evil.example"}, {"host": "["}):
                 assert (await sidecar.get("/models/status", headers=headers))[0] == 403
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_without_a_token_no_picture_of_a_web_page_loads_a_profile(tmp_path: Path, site: str) -> None:
+    async def work() -> None:
+        async with running_sidecar(tmp_path, SIZES) as sidecar:
+            name = next(iter(SIZES))
+            assert (await sidecar.get(f"/x.png?model={name}", headers={"sec-fetch-site": site}))[0] == 403
+            assert (await sidecar.states())[name] == "not_loaded"
+            assert (await sidecar.get("/models/status", headers={"sec-fetch-site": "none"}))[0] == 200
+
+    asyncio.run(work())
+
+
+def test_a_token_that_is_no_text_is_a_wrong_token(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running_sidecar(tmp_path, SIZES, token="open sesame") as sidecar:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rpartition(":")[2]))
+            writer.write(b"GET /models/status HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer \xff\xfe\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+            writer.close()
 
     asyncio.run(work())
