@@ -14,9 +14,9 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.placement.cards_view import CardPlan, CardsView, PlacementPolicy
 from openfall.router_core.placement.plan_cards import DEFAULT_POLICY, plan_cards
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.card_state import MeasuredModel, Switch
+from openfall.router_core.state.card_state import CardState, MeasuredModel, Switch
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
-from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.errors import StoreError, StoreFull
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
@@ -158,18 +158,23 @@ class CardManager:
     async def _finish(self, record: CardRecord, outcome: SwitchOutcome, snapshot: CardsSnapshot) -> None:
         switch, state = outcome.switch, record.state
         if switch.load:
-            target = breaker_target(switch.backend, switch.load)
-            usable_gb = state.usable_gb(self.context.catalog.backends[switch.backend].vram_gb or 0.0)
-            free_gb = usable_gb - sum(model.gb for model in state.models.values())
-            before = snapshot.measured.get(target) or MeasuredModel()
-            measured = measured_by(outcome, before, free_gb)
-            if measured != before:
-                await self.context.store.note_measured(target, measured)
-            if outcome.failure is not None and not outcome.is_evicted:
-                await self.on_load_failed(target, outcome.failure, snapshot.now)
+            with contextlib.suppress(StoreFull):  # the card goes on without these notes, so that its jobs can end
+                await self._note_load(state, outcome, snapshot)
         apply_outcome(state, outcome, snapshot.now)
         if switch.load in state.models and self.context.is_unmet(switch.load, snapshot):
             state.models[switch.load].wanted_at = snapshot.now
+
+    async def _note_load(self, state: CardState, outcome: SwitchOutcome, snapshot: CardsSnapshot) -> None:
+        switch = outcome.switch
+        target = breaker_target(switch.backend, switch.load)
+        usable_gb = state.usable_gb(self.context.catalog.backends[switch.backend].vram_gb or 0.0)
+        free_gb = usable_gb - sum(model.gb for model in state.models.values())
+        before = snapshot.measured.get(target) or MeasuredModel()
+        measured = measured_by(outcome, before, free_gb)
+        if measured != before:
+            await self.context.store.note_measured(target, measured)
+        if outcome.failure is not None and not outcome.is_evicted:
+            await self.on_load_failed(target, outcome.failure, snapshot.now)
 
     async def _act(self, record: CardRecord, plan: CardPlan, round_: _Round) -> None:
         state, snapshot = record.state, round_.snapshot

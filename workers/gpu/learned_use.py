@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from openfall.router_core.placement.use_by_hour import expected_minutes, hour_of_week, with_a_minute
 from openfall.router_core.state.cards import CardsSnapshot
+from openfall.router_core.state.errors import StoreFull
 from openfall.router_core.state.model_use import Use, fetch_use, write_use
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import Urgency
@@ -44,7 +46,8 @@ class LearnedUse:
                     use = self._use.setdefault(alias, {})
                     hour = hour_of_week(moment)
                     use[hour] = with_a_minute(use, moment)
-                    await write_use(self.link, alias, hour, use[hour])
+                    with contextlib.suppress(StoreFull):  # the next minute of this hour writes it too
+                        await write_use(self.link, alias, hour, use[hour])
 
     def expected(self, alias: str, now: float) -> float:
         """How many minutes of the next hour people will use a model."""

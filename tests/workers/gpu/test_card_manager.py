@@ -127,6 +127,23 @@ def test_a_load_that_fails_is_not_repeated_at_once_and_says_why(redis_url: str, 
     asyncio.run(work())
 
 
+def test_a_load_that_fails_is_not_repeated_while_the_memory_of_redis_is_full(redis_url: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
+            ollama.broken.add("alpha")
+            await fleet.accept("job-00001", ("alpha",), Urgency.BATCH)
+            await fleet.link.command("CONFIG", "SET", "maxmemory", 1)
+            try:
+                async with asyncio.timeout(10):
+                    while not (await fetch_cards(fleet.link, ["tower"]))["tower"].refused:
+                        await asyncio.sleep(0.02)
+                assert ollama.loads.count("alpha") == 1
+            finally:
+                await fleet.link.command("CONFIG", "SET", "maxmemory", 0)
+
+    asyncio.run(work())
+
+
 def test_an_operator_loads_unloads_and_pins_through_the_manager(redis_url: str, tmp_path: Path) -> None:
     async def work() -> None:
         async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
