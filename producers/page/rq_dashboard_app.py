@@ -34,6 +34,7 @@ class DashboardAnswer:
 def build_dashboard(connection: redis.Redis) -> Flask:
     """The dashboard over a connection. Raises `ImportError` if it is not installed."""
     from flask import Flask, jsonify
+    from rq.exceptions import NoSuchJobError
     from rq.job import Job
     from rq.serializers import JSONSerializer
     from rq_dashboard import web  # type: ignore[import-untyped]
@@ -56,6 +57,7 @@ def build_dashboard(connection: redis.Redis) -> Flask:
 
     app.view_functions[_REQUEUE] = requeue
     app.before_request(_refuse_acting)
+    app.register_error_handler(NoSuchJobError, lambda _error: ("rq keeps no job of this id any more.", 404))
     app.after_request(_in_step)
     return app
 

@@ -59,6 +59,12 @@ def test_no_spelling_of_an_address_lets_rq_dashboard_act(door: PageDoor, method:
     assert door.redis.llen(f"rq:queue:{QUEUE}") == 0
 
 
+@pytest.mark.parametrize("path", ["/rq/0/view/job/gone-0001", "/rq/0/data/job/gone-0001.json"])
+def test_a_job_that_rq_does_not_keep_is_no_fault_of_the_door(door: PageDoor, path: str) -> None:
+    with door.browser() as browser:
+        assert browser.get(path).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/page/live?sections=jobs", "/job", "/rq"])
 def test_an_origin_that_is_no_address_is_refused_like_any_other_foreign_one(door: PageDoor, path: str) -> None:
     with door.browser() as browser:
