@@ -70,13 +70,15 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
     from pydantic import ValidationError
 
     from openfall.producers.operations.key_admin import create_key
-    from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
+    from openfall.router_core.state.client_keys import RESERVED_NAMES, ClientKey, digest_of, new_secret
 
     secret = new_secret()
     try:
         key = ClientKey(name=name, digest=digest_of(secret), created_at=time.time(), **rights)
     except ValidationError:
         raise click.UsageError("the name of a key has 1 to 64 letters, digits, `_`, `.`, `@` or `-`") from None
+    if name in RESERVED_NAMES:
+        raise click.UsageError(f"{name!r} is the producer of callers without a key: choose another name")
     if unknown := _unknown_names(config_path, key):
         raise click.UsageError(f"--name {unknown}: there is no role, task or model of this name")
     _check_webhook(config_path, key)

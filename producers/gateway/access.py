@@ -9,14 +9,11 @@ from urllib.parse import urlsplit
 
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.gateway.error_table import Refusal
-from openfall.router_core.state.client_keys import PREFIX, ClientKey, KeyRing
-
-LOCAL_PRODUCER = "door"
-"""The producer of jobs that came without a key."""
+from openfall.router_core.state.client_keys import OF_THE_DOOR, PREFIX, ClientKey, KeyRing
 
 Headers = Mapping[str, str]
 
-_OPEN = ClientKey(name=LOCAL_PRODUCER, digest="", admin=True)
+_OPEN = ClientKey(name=OF_THE_DOOR, digest="", admin=True)
 """Stands for every caller of a door without keys."""
 
 

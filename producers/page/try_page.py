@@ -20,21 +20,19 @@ from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.page.visitor import Visitor, check_form, check_right, may_still_read
 from openfall.producers.request import parse_urgency
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.client_keys import ClientKey
+from openfall.router_core.state.client_keys import OF_THE_PAGE, ClientKey
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.recent_jobs import fetch_jobs
 from openfall.router_core.vocabulary import Urgency
 
 MAX_QUESTION = 20_000
-LOCAL_PRODUCER = "page"
-"""The producer of the questions of a visitor without a key."""
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
 
 
 def _key_of(exchange: Exchange, visitor: Visitor) -> ClientKey:
     """The key whose limits hold for the questions of a visitor, and whose name their jobs have."""
     key = exchange.gateway.keys.by_digest.get(visitor.key_digest)
-    return key or ClientKey(name=LOCAL_PRODUCER, digest="")
+    return key or ClientKey(name=OF_THE_PAGE, digest="")
 
 
 async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:

@@ -29,6 +29,12 @@ class PageRight(StrEnum):
     ACT = "act"
 
 
+OF_THE_DOOR, OF_THE_PAGE = "door", "page"
+"""The producers of the jobs of callers and of visitors without a key."""
+RESERVED_NAMES = frozenset({OF_THE_DOOR, OF_THE_PAGE})
+"""A key of such a name would read the answers of those who have none."""
+
+
 class ClientKey(BaseModel):
     """What the owner of a key may do, and what holds for its jobs. The name is the producer of its jobs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import redis
 
 from openfall.router_core.state import keys
@@ -60,3 +61,10 @@ def test_a_webhook_of_a_key_that_is_not_permitted_creates_no_key(openfall: Run) 
     assert refused.returncode == 2
     assert "webhook" in refused.stderr
     assert json.loads(openfall("keys", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("name", ["door", "page"])
+def test_no_key_has_the_name_under_which_callers_without_a_key_ask(openfall: Run, name: str) -> None:
+    ran = openfall("keys", "new", name)
+    assert ran.returncode == 2
+    assert "callers without a key" in ran.stderr
