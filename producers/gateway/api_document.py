@@ -127,7 +127,10 @@ def _errors(endpoint: Endpoint) -> dict[str, Any]:
         status = (row.anthropic_status or row.status) if surface is Surface.ANTHROPIC else row.status
         codes.setdefault(status, {})[row.anthropic if surface is Surface.ANTHROPIC else row.code] = None
     form = _FORMS.get(surface, "Error")
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{form}"}}}
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{form}"}}}
+    other_types = {endpoint.media_type, endpoint.other_type} - {"application/json", ""}
+    if endpoint.public and other_types:  # what people open shows its errors as a page
+        content["text/html"] = {"schema": {"type": "string"}}
     named = {
         str(status): {"description": ", ".join(names), "content": content} for status, names in sorted(codes.items())
     }

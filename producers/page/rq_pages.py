@@ -111,5 +111,5 @@ _show, _act = for_people(_show_dashboard), for_people(_requeue_job)
 ENDPOINTS = (
     Endpoint("GET", PREFIX, _show, "rq-dashboard, if it is installed.", public=True, media_type=_HTML),
     Endpoint("GET", PREFIX + "/{path:path}", _show, "A page of rq-dashboard.", public=True, media_type=_HTML),
-    Endpoint("POST", PREFIX + "/{path:path}", _act, "Requeue a job, as rq does.", public=True),
+    Endpoint("POST", PREFIX + "/{path:path}", _act, "Requeue a job, as rq does.", public=True, other_type=_HTML),
 )

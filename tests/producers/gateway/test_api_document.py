@@ -56,6 +56,13 @@ def test_an_operation_has_its_parameters_headers_body_answers_and_errors() -> No
     assert named == ["id", "stream", "starting_after"]
 
 
+def test_what_people_open_may_answer_an_error_with_a_page() -> None:
+    for path, method in (("/job/{id}", "get"), ("/try/{id}/events", "get"), ("/rq/{path}", "post")):
+        described = DOCUMENT["paths"][path][method]["responses"]["404"]["content"]
+        assert set(described) == {"application/json", "text/html"}
+    assert set(DOCUMENT["paths"]["/v1/models"]["get"]["responses"]["404"]["content"]) == {"application/json"}
+
+
 @pytest.mark.parametrize("name", JOB_HEADERS)
 def test_each_header_of_a_job_is_on_the_page_of_the_door(name: str) -> None:
     assert name in PAGE or f"`-{name.removeprefix('X-Openfall-')}`" in PAGE
