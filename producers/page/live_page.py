@@ -106,10 +106,10 @@ class LivePage:
     async def refresh(self) -> None:
         """Read the fleet now, and let open pages know what has changed."""
         async with self._reading:
-            before = dict(self._fragments)
+            before = {name: fragment.version for name, fragment in self._fragments.items()}
             self._rendered_at.clear()
             await self._renew(frozenset().union(*self._viewers.values()))
-        if any(before.get(name) != fragment for name, fragment in self._fragments.items()):
+        if any(before.get(name) != fragment.version for name, fragment in self._fragments.items()):
             self._announce()
 
     async def close(self) -> None:
@@ -145,6 +145,8 @@ class LivePage:
             if before is None or without_ages(before.html) != without_ages(html):
                 version = 1 if before is None else before.version + 1
                 self._fragments[name] = Fragment(name, html, version, _event(name, html, version, self._snapshot.now))
+            else:  # a page that is opened now shows the ages of now
+                self._fragments[name] = replace(before, html=html)
 
     async def _read(self, names: frozenset[str]) -> PageSnapshot:
         sources = [source for name in names for source in self._sections[name].sources]

@@ -39,6 +39,8 @@ def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) 
     if snapshot.redis_away_since is not None:
         return "No caller gets an answer: Redis does not answer."
     status = snapshot.status
+    if status.memory_pressure is not None:
+        return "No new job is accepted: Redis is nearly full."
     if health is FleetHealth.FAILING and all(cause.is_wait for cause in causes if cause.health is health):
         return "People wait too long for their answers."
     if health is FleetHealth.FAILING:
@@ -61,7 +63,8 @@ def _anything_answers(snapshot: PageSnapshot) -> bool:
     if status.suspended or not any(worker.alive for worker in status.workers):
         return False
     models = snapshot.catalog.models
-    at = {(alias, backend) for alias, spec in models.items() for backend in spec.backends}
+    allowed = [alias for alias in models if snapshot.local_only is None or snapshot.catalog.is_local(alias)]
+    at = {(alias, backend) for alias in allowed for backend in models[alias].backends}
     for item in snapshot.away:
         at -= {(alias, backend) for alias, backend in at if item.model in (None, alias) and backend in item.backends}
     return bool(at)
@@ -85,7 +88,12 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
     yield from _quiet(snapshot)
     yield from resource_causes(snapshot)
     if snapshot.local_only is not None:
-        yield Cause(text=f"Local only: no job leaves the local pools ({snapshot.local_only})", section="switch")
+        any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
+        yield Cause(
+            text=f"Local only: no job leaves the local pools ({snapshot.local_only})",
+            health=FleetHealth.IMPAIRED if any_local else FleetHealth.FAILING,
+            section="switch",
+        )
 
 
 def _late(snapshot: PageSnapshot) -> Iterator[Cause]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
+from openfall.producers.release_text import join_names
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
 def _jobs(problem: FleetProblem) -> str:
@@ -44,9 +45,9 @@ def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     return Cause(text="Every worker is suspended", health=_health_of(problem), remedy="rq resume")
 
 
-def _not_accepting(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"New jobs are refused: {problem.detail}"
-    return Cause(text=text, health=_health_of(problem), remedy="give Redis more maxmemory, or drop held jobs")
+def _not_accepting(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    remedy = "give Redis more maxmemory" + (", or drop held jobs" if snapshot.held.total else "")
+    return Cause(text=f"New jobs are refused: {problem.detail}", health=_health_of(problem), remedy=remedy)
 
 
 def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
@@ -59,11 +60,24 @@ def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     began = [incident.began_at for incident in snapshot.incidents if incident.reason == problem.subject]
-    models = ", ".join(snapshot.held.models[:3]) if problem.subject in RELEASED_BY_ITSELF else ""
     reason = str(problem.subject).replace("_", " ")
-    ends = f"; released by itself when {models} takes calls" if models else "; an operator decides"
-    text = f"{_jobs(problem)} held ({reason}){ends}"
-    return Cause(text=text, since=min(began, default=None), section="open-fall")
+    ends, section = _release(str(problem.subject), snapshot)
+    text = f"{_jobs(problem)} held ({reason}); {ends}"
+    return Cause(text=text, since=min(began, default=None), section=section)
+
+
+def _release(reason: str, snapshot: PageSnapshot) -> tuple[str, str]:
+    """What releases jobs that are held for a reason, and the section in which it is pressed or seen."""
+    if reason == HoldReason.PAUSED:
+        paused = sorted(queue.name for queue in snapshot.status.queues if queue.paused)
+        return f"released when {join_names(tuple(paused)) or 'their queue'} is resumed", "queues"
+    if reason == HoldReason.LOCAL_ONLY and snapshot.local_only is not None:
+        return "released when local only is switched off", "switch"
+    if reason == HoldReason.BUDGET:
+        return "released when the budget is raised or begins anew", "cost"
+    if reason in RELEASED_BY_ITSELF and snapshot.held.models:
+        return f"released by itself when {join_names(snapshot.held.models)} takes calls", "open-fall"
+    return "an operator decides", "open-fall"
 
 
 def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:

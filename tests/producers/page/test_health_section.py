@@ -86,6 +86,35 @@ def test_held_jobs_and_the_switch_are_named(calm: PageSnapshot) -> None:
     )
 
 
+def test_jobs_that_are_held_for_a_pause_name_the_queue_to_resume(calm: PageSnapshot) -> None:
+    held = HeldSummary(5, 5, {HoldReason.PAUSED: 5}, ("tiny",))
+    status = replace(STATUS, queues=(replace(QUEUE, paused=True),))
+    causes = health(replace(calm, held=held, status=status))[2]
+    assert causes == "5 jobs held (paused); released when gpu.tiny.interactive is resumed [queues]"
+
+
+def test_jobs_that_are_held_for_the_switch_or_a_budget_name_what_releases_them(calm: PageSnapshot) -> None:
+    reasons = {HoldReason.LOCAL_ONLY: 2, HoldReason.BUDGET: 1}
+    causes = health(replace(calm, held=HeldSummary(3, 3, reasons, ("tiny",)), local_only="audit"))[2]
+    assert "2 jobs held (local only); released when local only is switched off [switch]" in causes
+    assert "1 job held (budget); released when the budget is raised or begins anew [cost]" in causes
+
+
+def test_a_switch_that_leaves_no_model_is_a_failure(calm: PageSnapshot) -> None:
+    pools = {name: pool.model_copy(update={"local": False}) for name, pool in calm.catalog.pools.items()}
+    cloud = calm.catalog.model_copy(update={"pools": pools})
+    level, sentence, _ = health(replace(calm, catalog=cloud, local_only="audit"))
+    assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
+
+
+def test_a_full_redis_says_that_no_job_is_accepted(calm: PageSnapshot) -> None:
+    full = replace(calm, status=replace(STATUS, memory_pressure="92 % of maxmemory"))
+    assert health(full)[1] == "No new job is accepted: Redis is nearly full."
+    assert health(full)[2] == "New jobs are refused: 92 % of maxmemory [give Redis more maxmemory]"
+    held = HeldSummary(1, 1, {HoldReason.OUTAGE: 1}, ("tiny",))
+    assert "[give Redis more maxmemory, or drop held jobs]" in health(replace(full, held=held))[2]
+
+
 def test_a_held_job_of_its_own_fault_waits_for_an_operator_whatever_releases_others(calm: PageSnapshot) -> None:
     held = HeldSummary(2, 2, {HoldReason.OUTAGE: 1, HoldReason.POISONED: 1}, ("tiny",))
     causes = health(replace(calm, held=held))[2]
