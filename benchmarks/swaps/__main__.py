@@ -38,7 +38,7 @@ def experiments(traces: Sequence[str], seeds: int, azure: Path | None) -> list[E
 @click.command()
 @click.option("--sim", is_flag=True, help="Simulate, instead of running workers.")
 @click.option("--quick", is_flag=True, help="Few traces, once.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Simulate so many times.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Simulations of each trace.")
 @click.option("--traces", help=f"Simulate only these, with a comma between: {', '.join(TRACES)}.")
 @click.option("--azure", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Folder with conv.csv and code.csv of Azure's LLM inference traces.")  # fmt: skip

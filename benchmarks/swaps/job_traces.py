@@ -82,7 +82,7 @@ class JobWriter:
             at += self.chance.expovariate(1 / every)
 
     def backlog(self, work: Sequence[tuple[SimModel, float]], begin: float, over: float) -> None:
-        """Batch jobs in mixed order over `over` seconds: of each model so many seconds of card time."""
+        """Batch jobs in mixed order over `over` seconds. `work`: each model and its seconds on the card."""
         written = []
         for model, seconds in work:
             planned = 0.0

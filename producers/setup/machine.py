@@ -28,7 +28,7 @@ MAX_BYTES = 4_000_000
 OLLAMA_URL = "http://127.0.0.1:11434"
 REDIS_URL = "redis://127.0.0.1:6379/0"
 OPENAI_SERVERS = {"llama-server": 8080, "lm-studio": 1234, "vllm": 8000}
-"""Servers with OpenAI's protocol, and the port that each has unless it is told otherwise."""
+"""Servers with OpenAI's protocol, and the default port of each."""
 
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
 

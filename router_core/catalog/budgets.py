@@ -76,7 +76,7 @@ class Budget(CatalogEntry):
     )
     soft: PositiveShare | None = Field(
         None,
-        description="From this share on the notifiers of `open_fall` are told, and calls go on. They are also told "
+        description="From this share on the notifiers of `open_fall` get a notice, and calls go on. They also get one "
         "when the forecast of the first half of a window is above the limit.",
     )
     then: Annotated[tuple[OverKind, ...], Field(min_length=1)] = Field(

@@ -14,7 +14,7 @@ MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0
 
 
 ExpectedStart = tuple[float, float]
-"""Not before a time (epoch seconds), and so many seconds after that, or from now on."""
+"""The earliest time (epoch seconds), and the seconds that the start takes after it, or from now on."""
 
 
 @dataclass(slots=True)

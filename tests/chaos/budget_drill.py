@@ -98,7 +98,7 @@ class Workers:
             pool = self.pids.pop(int(pid))
             if self.closing:
                 continue
-            if int(pid) not in self.killed and int(rest[0]) != REDIS_AWAY:  # so many workers start at once
+            if int(pid) not in self.killed and int(rest[0]) != REDIS_AWAY:  # REDIS_AWAY: many start at once
                 self.environment.fault_log.problems.append(f"worker {pid} of {pool} ended with {rest[0]}")
             self.start([pool])
 

@@ -1,7 +1,7 @@
 """Bugs that users of other gateways met with budgets, replayed whole: a real door, a real worker, a real upstream.
 
 - BerriAI/litellm#30522, #30330, #27639: a caller leaves in mid-stream, and what its call had reserved stays reserved.
-- nika#1368, gbrain#2149: a model whose price nobody knows costs 0, so that a budget never stops it.
+- nika#1368, gbrain#2149: a model of unknown price costs 0, so that a budget never stops it.
 - BerriAI/litellm#14004: a local model is refused because the money for the cloud is spent.
 """
 

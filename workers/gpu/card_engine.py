@@ -59,8 +59,8 @@ LIMITS: Mapping[Loader, EngineLimits] = {Loader.OLLAMA: EngineLimits(OLLAMA_MAX_
 
 
 class BackendCardEngine:
-    """The engine of a backend. Its models never leave by themselves: an Ollama is told so by each call and each load
-    (`keep_alive: -1`), the others by their configuration."""
+    """The engine of a backend. Its models never leave by themselves: each call and each load keeps them in an Ollama
+    (`keep_alive: -1`), the configuration in the others."""
 
     def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec], loader: Loader) -> None:
         self._client, self._models = client, models

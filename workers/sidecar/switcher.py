@@ -27,7 +27,7 @@ EPOCH_SECONDS = 60.0
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A request that waits for a profile. `is_call`: it is granted a call, and not only told that it is ready."""
+    """A request that waits for a profile. `is_call`: it gets a call, not only the news that the profile is ready."""
 
     profile: str
     is_call: bool

@@ -19,7 +19,7 @@ from openfall.router_core.vocabulary import Urgency
 SOURCES = (BUDGETS, CARD_STATES)
 MAX_CAUSES = 8
 MAX_LATENESS = 2.0
-"""An interactive job that has waited so many times its target: its caller gives up."""
+"""The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:

@@ -67,7 +67,7 @@ def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
 
 
 def _release(reason: str, snapshot: PageSnapshot) -> tuple[str, str]:
-    """What releases jobs that are held for a reason, and the section in which it is pressed or seen."""
+    """What releases jobs that are held for a reason, and the section of the page that has the button or the figures."""
     if reason == HoldReason.PAUSED:
         paused = sorted(queue.name for queue in snapshot.status.queues if queue.paused)
         return f"released when {join_names(tuple(paused)) or 'their queue'} is resumed", "queues"

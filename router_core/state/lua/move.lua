@@ -4,7 +4,7 @@
 -- Move a waiting job to where it was decided that it should wait: another queue, a later time, or the degrade queue.
 -- The job must be as it was seen. A job that was claimed, moved or ended since is left alone, and so is one that rq's
 -- own tools have cancelled or deleted: the sweep ends it. Idempotent.
--- Arguments: id, deliveries and seen_queue (as they were seen), why, metrics? (see metrics.lua), verb, and by verb:
+-- Arguments: id, deliveries and seen_queue (as the caller read them), why, metrics? (see metrics.lua), verb, and by verb:
 --   queue: queue, at_front
 --   later: queue, delay_ms
 --   fall:  reason, detail

@@ -49,7 +49,7 @@ def door(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def staged(door: PageDoor) -> PageDoor:
-    """The fleet in trouble, and a door that has seen no other."""
+    """The fleet in trouble, and a door that has read no other."""
     door.redis.flushall()
     stage(door.redis)
     door.gateway.live_page = None

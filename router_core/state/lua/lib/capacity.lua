@@ -215,7 +215,7 @@ local function next_call(capacity, backend, queue, interactive, id)
   return {interactive = interactive, tokens = call_tokens(capacity, backend, id)}
 end
 
--- At most so many more calls of a model that has slots of its own. Its calls are counted only if those of all models at its
+-- The number of further calls of a model that has slots of its own. Its calls are counted only if those of all models at its
 -- backends would be too many.
 local function model_room(capacity, backends, slots, queue)
   local room = slots * #backends
