@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
-from tests.faults import COMPLETION, answer, stall
+from tests.faults import COMPLETION, Script, answer, stall
 from tests.producers.gateway.door import SAY, Door, open_door, run
 
 CONFIG = """
@@ -39,6 +40,12 @@ def budgets_of(usd: float, then: str = "[local, refuse]") -> str:
     return f"budgets: [{{name: house, usd: {usd}, then: {then}}}]"
 
 
+def budget_door(redis_url: str, tmp_path: Path, *scripts: Script, more: str) -> AbstractAsyncContextManager[Door]:
+    """A door with a worker for each pool, before an upstream that answers by `scripts`."""
+    pools = ("gpu", "cloud", "degrade")
+    return open_door(redis_url, tmp_path, *scripts, config=CONFIG, pools=pools, more=more)
+
+
 async def house(door: Door) -> BudgetState:
     """The sums of the budget, once no call is in flight."""
     catalog = door.gateway.config.catalog
@@ -57,15 +64,7 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 def test_a_caller_that_leaves_leaves_no_reserve_behind(redis_url: str, tmp_path: Path, streamed: bool) -> None:
     async def main() -> None:
         more = budgets_of(1) + "\nurgency: {interactive: {timeout: 2s, first_token_timeout: 1s, stall_timeout: 1s}}"
-        async with open_door(
-            redis_url,
-            tmp_path,
-            stall,
-            answer(COMPLETION),
-            config=CONFIG,
-            pools=("gpu", "cloud", "degrade"),
-            more=more,
-        ) as door:
+        async with budget_door(redis_url, tmp_path, stall, answer(COMPLETION), more=more) as door:
             body = {"model": "chat", **SAY, "stream": streamed}
             async with httpx.AsyncClient(base_url=door.url) as caller:
                 leaving = asyncio.create_task(caller.post("/v1/chat/completions", json=body))
@@ -95,14 +94,7 @@ def test_a_model_whose_price_is_not_known_is_refused_with_the_remedy_and_never_c
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(
-            redis_url,
-            tmp_path,
-            answer(COMPLETION),
-            config=CONFIG,
-            pools=("gpu", "cloud", "degrade"),
-            more=budgets_of(5),
-        ) as door:
+        async with budget_door(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(5)) as door:
             refused = await door.http.post("/v1/chat/completions", json={"model": "typo", **SAY})
             state = await house(door)
             assert refused.status_code == 402
@@ -113,16 +105,9 @@ def test_a_model_whose_price_is_not_known_is_refused_with_the_remedy_and_never_c
     run(main)
 
 
-def test_a_spent_budget_keeps_nobody_from_a_model_of_their_own_machine(redis_url: str, tmp_path: Path) -> None:
+def test_a_spent_budget_leaves_the_models_of_an_own_machine_free(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(
-            redis_url,
-            tmp_path,
-            answer(COMPLETION),
-            config=CONFIG,
-            pools=("gpu", "cloud", "degrade"),
-            more=budgets_of(0),
-        ) as door:
+        async with budget_door(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(0)) as door:
             own = await door.http.post("/v1/chat/completions", json={"model": "home", **SAY})
             in_place = await door.chat()
             paid = await door.http.post("/v1/chat/completions", json={"model": "paid", **SAY})
