@@ -90,7 +90,9 @@ class JobTraces:
         self.ids.next_trace = self.ids.next_span = None
         if not result.answered:
             span.set_status(Status(StatusCode.ERROR, str(result.error or result.status)))
-        span.end(_nanoseconds(job.accepted_at + result.took))
+        # `took` is rounded: without the calls' own ends, a job could end some microseconds before its last call.
+        ends = [job.accepted_at + result.took, *(attempt.ended_at for attempt in result.attempts)]
+        span.end(_nanoseconds(max(ends)))
 
     def _tracer(self) -> Any:
         return self.provider.get_tracer("openfall")
