@@ -29,27 +29,7 @@ from openfall.router_core.deciding.explain import (
 )
 from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
 from openfall.router_core.deciding.service_tier import FLEX_TIMEOUT_SECONDS, asked_tier
-from openfall.router_core.deciding.steps import (
-    Call as Call,
-)
-from openfall.router_core.deciding.steps import (
-    Conditions as Conditions,
-)
-from openfall.router_core.deciding.steps import (
-    Done as Done,
-)
-from openfall.router_core.deciding.steps import (
-    Fall as Fall,
-)
-from openfall.router_core.deciding.steps import (
-    Handoff as Handoff,
-)
-from openfall.router_core.deciding.steps import (
-    Later as Later,
-)
-from openfall.router_core.deciding.steps import (
-    Step as Step,
-)
+from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome, last_errors
 from openfall.router_core.jobs.over_budget import OverCause

@@ -6,17 +6,8 @@ from collections.abc import Sequence
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.candidates import Candidate, ChainState, ready
-from openfall.router_core.deciding.decide import (
-    Call,
-    Conditions,
-    Handoff,
-    Later,
-    Step,
-    decide,
-    fall_for_reply,
-    get_chain,
-    hand_off,
-)
+from openfall.router_core.deciding.decide import decide, fall_for_reply, get_chain, hand_off
+from openfall.router_core.deciding.steps import Call, Conditions, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState

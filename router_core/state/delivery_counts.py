@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rates import ChargedCall, Rate, corrections
 from openfall.router_core.deciding.cost import REFUSED
-from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result

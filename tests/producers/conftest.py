@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from openfall.config import LoadedConfig, load
-from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.jobs.envelope import unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.degrading.degrade import FallContext, Hold
 from openfall.router_core.degrading.fall_record import fall_record
 from openfall.router_core.jobs.envelope import unpack_job

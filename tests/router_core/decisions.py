@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
-from openfall.router_core.deciding.decide import Conditions
+from openfall.router_core.deciding.steps import Conditions
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from openfall.config import load
 from openfall.router_core.catalog.policies import BreakerPolicy
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import keys
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker

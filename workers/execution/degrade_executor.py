@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import answer_with
-from openfall.router_core.deciding.decide import Done
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.steps import Done
 from openfall.router_core.degrading.degrade import (
     DegradeAction,
     Degraded,

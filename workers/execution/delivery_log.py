@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.degrading.degrade import StandIn
 from openfall.router_core.jobs.job import CompletionJob

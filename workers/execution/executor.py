@@ -10,19 +10,9 @@ from zlib import crc32
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import refusal_of
 from openfall.router_core.deciding.answer_checks import check_answer
-from openfall.router_core.deciding.decide import (
-    Call,
-    Conditions,
-    Done,
-    Fall,
-    Handoff,
-    Later,
-    Step,
-    conclude,
-    decide,
-    is_retry,
-)
+from openfall.router_core.deciding.decide import conclude, decide, is_retry
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     pack_answer,

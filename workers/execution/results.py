@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.decide import Done
+from openfall.router_core.deciding.steps import Done
 from openfall.router_core.deciding.substitution import Substitution, job_substitution
 from openfall.router_core.degrading.degrade import Degraded, Hold
 from openfall.router_core.jobs.job import CompletionJob

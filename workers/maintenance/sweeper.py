@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.decide import Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
+from openfall.router_core.deciding.steps import Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob

@@ -10,7 +10,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.deciding.candidates import ChainState
-from openfall.router_core.deciding.decide import Conditions, Fall, decide
+from openfall.router_core.deciding.decide import decide
+from openfall.router_core.deciding.steps import Conditions, Fall
 from openfall.router_core.degrading.degrade import default_fallbacks
 from openfall.router_core.jobs.envelope import digest
 from openfall.router_core.jobs.job import CompletionJob

@@ -9,8 +9,9 @@ from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec, R
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
 from openfall.router_core.deciding.call_limits import ASSUMED_LOAD_SECONDS
-from openfall.router_core.deciding.decide import Call, Fall, Handoff, Later, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.steps import Call, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Answer, Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 from tests.router_core.decisions import NOW, blocked, completion, conditions, job, tried

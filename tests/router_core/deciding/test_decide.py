@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide, is_retry
+from openfall.router_core.deciding.decide import conclude, decide, is_retry
+from openfall.router_core.deciding.steps import Call, Done, Handoff, Later
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import BlockReason, Fallback, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from openfall.router_core.deciding.decide import Call, Done, Fall, Later, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.steps import Call, Done, Fall, Later
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import HoldReason, Urgency
 from tests.router_core.decisions import CATALOG, NOW, blocked, completion, conditions, job, tried

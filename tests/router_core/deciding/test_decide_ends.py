@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Done, Fall, decide
+from openfall.router_core.deciding.decide import decide
+from openfall.router_core.deciding.steps import Done, Fall
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.vocabulary import BlockReason, HoldReason, Urgency

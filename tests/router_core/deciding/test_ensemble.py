@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import Ensemble, Pick
-from openfall.router_core.deciding.decide import Call, Done, Fall, Handoff, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.ensemble import (
     MAX_COMPARED_CHARS,
     MAX_SHOWN_CHARS,
@@ -20,6 +20,7 @@ from openfall.router_core.deciding.ensemble import (
     pick,
     rated,
 )
+from openfall.router_core.deciding.steps import Call, Done, Fall, Handoff
 from openfall.router_core.jobs.outcome import Answer, Failure, is_judging
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import Fallback, Urgency

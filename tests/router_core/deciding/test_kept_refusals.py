@@ -8,7 +8,8 @@ import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Role
-from openfall.router_core.deciding.decide import Done, Fall, Handoff, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
+from openfall.router_core.deciding.steps import Done, Fall, Handoff
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import HoldReason

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.deciding.decide import Call, Fall, Handoff, Later, decide
+from openfall.router_core.deciding.decide import decide
+from openfall.router_core.deciding.steps import Call, Fall, Handoff, Later
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, conditions, job, tried

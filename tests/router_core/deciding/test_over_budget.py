@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from openfall.router_core.catalog.budgets import Budget, OverKind
-from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, decide
+from openfall.router_core.deciding.decide import decide
+from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.routing.fleet_state import FleetState

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Handoff, Later, decide
+from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.steps import Handoff, Later
 from openfall.router_core.vocabulary import BlockReason, Urgency
 from tests.router_core.decisions import CATALOG, NOW, blocked, conditions, job
 

@@ -6,8 +6,8 @@ import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec
-from openfall.router_core.deciding.decide import Done, Fall, Handoff, Later
 from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
+from openfall.router_core.deciding.steps import Done, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.routing.fleet_state import FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.decide import Call, Handoff, Later, decide
+from openfall.router_core.deciding.decide import decide
+from openfall.router_core.deciding.steps import Call, Handoff, Later
 from openfall.router_core.vocabulary import ErrorClass, Fallback, Urgency
 from tests.router_core.decisions import CATALOG, NOW, blocked, conditions, job, tried
 

@@ -8,8 +8,9 @@ import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
-from openfall.router_core.deciding.decide import Call, Conditions, Later, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.service_tier import FLEX, FLEX_TIMEOUT_SECONDS, asked_tier, tier_signals
+from openfall.router_core.deciding.steps import Call, Conditions, Later
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, JobKind, Urgency

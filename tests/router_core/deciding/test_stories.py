@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, conclude, decide
+from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, Urgency

@@ -16,7 +16,8 @@ from openfall.router_core.catalog.open_fall_policy import (
     validate_remedies,
 )
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.deciding.decide import Conditions, Fall, conclude
+from openfall.router_core.deciding.decide import conclude
+from openfall.router_core.deciding.steps import Conditions, Fall
 from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn, degrade
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply

@@ -10,9 +10,10 @@ from openfall.router_core.catalog.capabilities import is_known_to_embed
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.deciding.answer_checks import check_answer
-from openfall.router_core.deciding.decide import Call, Conditions, decide
+from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.ensemble import ensemble_for
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.steps import Call, Conditions
 from openfall.router_core.jobs.embeddings import (
     embeddings_body,
     inputs_of,

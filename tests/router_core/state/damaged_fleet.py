@@ -7,7 +7,7 @@ import json
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
-from openfall.router_core.deciding.decide import Fall, Later
+from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import fleet_flags, incidents, ledger, maintenance, outbox

@@ -7,7 +7,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from openfall.router_core.deciding.decide import Fall, Later
+from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.vocabulary import HoldReason

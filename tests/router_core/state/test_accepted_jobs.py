@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import reap, sweep

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.state.errors import MemoryPressure, QueueFull, StoreFull
 from openfall.router_core.state.fleet_flags import MEMORY_PRESSURE_TTL_SECONDS, check_memory, fetch_memory_pressure
 

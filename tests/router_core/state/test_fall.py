@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall, Handoff
+from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from openfall.router_core.deciding.decide import Handoff, Later
+from openfall.router_core.deciding.steps import Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import end_job

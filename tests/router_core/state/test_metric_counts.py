@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from openfall.router_core.catalog.policies import BreakerPolicy
-from openfall.router_core.deciding.decide import Fall, Handoff
+from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker

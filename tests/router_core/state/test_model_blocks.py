@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
 from openfall.router_core.state.fleet_flags import (

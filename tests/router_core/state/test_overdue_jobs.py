@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.vocabulary import HoldReason

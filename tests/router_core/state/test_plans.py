@@ -8,8 +8,8 @@ import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec
-from openfall.router_core.deciding.decide import Later
 from openfall.router_core.deciding.flat_plan import plan_report
+from openfall.router_core.deciding.steps import Later
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import ProbeResult, report_probe
 from openfall.router_core.state.call_money import CallMoney

@@ -11,7 +11,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.state.errors import QueueFull
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.maintenance import move, sweep

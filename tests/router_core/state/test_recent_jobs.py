@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.state import recent_jobs
 from openfall.router_core.state.errors import AmbiguousId, UnknownJob

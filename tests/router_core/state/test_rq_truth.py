@@ -15,7 +15,7 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state.job_states import (
     ANSWER,

@@ -9,7 +9,7 @@ import traceback
 
 import pytest
 
-from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.placement.use_by_hour import expected_minutes, hour_of_week, with_a_minute
 from openfall.router_core.state.budget_book import audit_budgets
