@@ -12,11 +12,13 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import (
     LEASE_INTERVAL_SECONDS,
+    LINGER_SECONDS,
     MAX_ANSWERED,
     PRESENCE_INTERVAL_SECONDS,
     PRESENCE_SECONDS,
@@ -46,7 +48,8 @@ class Callers:
         self._asked: dict[str, asyncio.Future[None]] = {}
         """By job: another door is asked about it."""
         self._renewing: asyncio.Task[None] | None = None
-        self._replies: set[asyncio.Task[int]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
+        """Replies to other doors, and responses that were not read."""
 
     async def start(self) -> None:
         """Announce this process, and keep its leases. Raises `StoreError`."""
@@ -56,7 +59,7 @@ class Callers:
 
     async def stop(self) -> None:
         """Leave the jobs of all callers to their repeats at another door, or at this one after its restart."""
-        await cancel_all(self._renewing, *self._replies)
+        await cancel_all(self._renewing, *self._sending)
         with contextlib.suppress(StoreError):
             await self._attend(())
             await asyncio.gather(*(let_go(self._link, self.door, job, RESTART_SECONDS) for job in self._jobs))
@@ -71,6 +74,12 @@ class Callers:
         if job_id not in self._jobs:
             self._answered[job_id] = None
 
+    def take_back(self, job_id: str) -> None:
+        """A caller ended before it had read its response: a repeat joins the job, for a while."""
+        if job_id not in self._jobs:
+            self._answered.pop(job_id, None)
+            self._start(self._let_go(job_id, LINGER_SECONDS))
+
     def remove(self, job_id: str) -> None:
         """A caller does not wait any more."""
         self._jobs[job_id] -= 1
@@ -81,8 +90,16 @@ class Callers:
         """A caller has left without its answer: see `state.attendance`. Redis may be away: then the lease ends."""
         self.remove(job_id)
         if job_id not in self._jobs:
-            with contextlib.suppress(StoreError):
-                await let_go(self._link, self.door, job_id, linger_seconds)
+            await self._let_go(job_id, linger_seconds)
+
+    async def _let_go(self, job_id: str, linger_seconds: float) -> None:
+        with contextlib.suppress(StoreError):
+            await let_go(self._link, self.door, job_id, linger_seconds)
+
+    def _start(self, sending: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(sending)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def check(self, jobs: Iterable[AttendedJob]) -> tuple[tuple[str, str], ...]:
         """Find out for which of these jobs a caller still waits. Returns those that have none, each with its door: that
@@ -101,9 +118,7 @@ class Callers:
         kind, _, rest = announced.event.partition(b" ")
         job_id, _, door = rest.decode(errors="replace").partition(" ")
         if kind == _ASK:
-            reply = asyncio.create_task(self._send(door, _WAITS if self._attends(job_id) else _LEFT, job_id))
-            self._replies.add(reply)
-            reply.add_done_callback(self._replies.discard)
+            self._start(self._send(door, _WAITS if self._attends(job_id) else _LEFT, job_id))
         elif (question := self._asked.get(job_id)) is not None and not question.done():
             question.set_result(None)
 

@@ -40,6 +40,9 @@ HEAD_SECONDS = 1.0
 KEEPALIVE_SECONDS = 10.0
 """Proxies close a silent connection after 60 s, some after 15."""
 
+DELIVERED_SECONDS = 1.0
+"""A caller who is still connected after this time has read the head of its stream."""
+
 MAX_UNSENT = 100
 """Events that are read ahead of a slow caller."""
 
@@ -86,6 +89,7 @@ class EventStream(Response):
         self._void_until = 0
         """The cursor up to which pieces belong to earlier attempts."""
         self._has_pieces = self._head_sent = False
+        self._head_sent_at = 0.0
         self._buffer = b""
         self._ended = self._has_left = False
         self._events: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(MAX_UNSENT)
@@ -128,7 +132,8 @@ class EventStream(Response):
             while True:
                 if self._buffer:
                     await send({"type": "http.response.body", "body": self._buffer, "more_body": True})
-                    self._deliver()
+                    if self._is_undelivered:
+                        self._deliver()
                 if self._ended:
                     break
                 self._buffer = await self._next_bytes()
@@ -257,8 +262,11 @@ class EventStream(Response):
         await cancel_all(self._following, self._leaving, self._stopping)
 
     def _deliver(self) -> None:
-        """The caller has the id of a job that stays."""
-        if self._is_undelivered:
+        """The caller of a stream that has lasted has the id of its job. One that is killed reads no more than the head
+        of its stream."""
+        now = asyncio.get_running_loop().time()
+        self._head_sent_at = self._head_sent_at or now
+        if self._ended or now - self._head_sent_at >= DELIVERED_SECONDS:
             self._is_undelivered = False
             self._exchange.gateway.callers.answer(self._accepted.id)
 

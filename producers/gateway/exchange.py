@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.http_connection import EXTENSION
+from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
@@ -69,10 +70,20 @@ class Exchange:
 
         A request that waited for the start of a door may be here when its caller has left long ago.
         """
-        connection = self.request.scope.get("extensions", {}).get(EXTENSION)
+        connection = self._connection
         # Starlette cancels a task to find it out, which costs a fifth of a submit.
         if await self.request.is_disconnected() if connection is None else connection.has_hung_up():
             raise CallerLeft
+
+    def watch_response(self, job_id: str) -> None:
+        """The response is sent next, whole. If its caller ends before it has read it, a repeat joins the job."""
+        if self._connection is not None:
+            self._connection.watch_response(partial(self.gateway.callers.take_back, job_id))
+
+    @property
+    def _connection(self) -> HttpConnection | None:
+        connection: HttpConnection | None = self.request.scope.get("extensions", {}).get(EXTENSION)
+        return connection
 
     async def read_bytes(self) -> bytes:
         """The body as it is. Raises `Refusal`."""

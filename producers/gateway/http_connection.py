@@ -1,9 +1,11 @@
-"""A connection to the door: its head is bounded in bytes and time, and it is asked whether its caller has left."""
+"""A connection to the door: its head is bounded in bytes and time, and it knows whether its caller has left, or has not
+read its response."""
 
 from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +31,8 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes = 0
         self._head_is_due: asyncio.TimerHandle | None = None
+        self._on_unread: Callable[[], None] | None = None
+        self._was_reset = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,7 +43,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        is_sent = self.cycle is None or self.cycle.response_complete
         super().connection_lost(exc)
+        if self._on_unread is not None and (not is_sent or self._was_reset or isinstance(exc, ConnectionError)):
+            self._on_unread()
+        self._on_unread = None
+
+    def eof_received(self) -> None:
+        self._was_reset = self._polls(select.POLLERR)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -50,6 +61,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._on_unread = None  # the caller has read the response before
         if self._head_is_due is None:
             self._await_head()
         if _HANG_UP:
@@ -67,11 +79,22 @@ class HttpConnection(HttpToolsProtocol):
 
     def has_hung_up(self) -> bool:
         """Whether the caller has closed its side, although what it sent before has not all been read."""
+        return bool(self.transport.is_closing()) or self._polls(_HANG_UP)
+
+    def watch_response(self, on_unread: Callable[[], None]) -> None:
+        """Call `on_unread` if the caller ends before it has read the response that is sent next.
+
+        The system of the caller says so: it resets a connection that is closed with unread bytes, or that gets bytes
+        when it is closed.
+        """
+        self._on_unread = on_unread
+
+    def _polls(self, event: int) -> bool:
         own = self.transport.get_extra_info("socket")
-        if self.transport.is_closing() or own is None or own.fileno() < 0:
-            return bool(self.transport.is_closing())
+        if own is None or own.fileno() < 0:
+            return False
         poll = select.poll()
-        poll.register(own.fileno(), _HANG_UP)
+        poll.register(own.fileno(), event)
         return bool(poll.poll(0))
 
     def _await_head(self) -> None:

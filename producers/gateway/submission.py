@@ -147,6 +147,7 @@ async def _deliver(exchange: Exchange, job_id: str) -> None:
         await callers.let_go(job_id, LINGER_SECONDS)
     else:
         callers.answer(job_id)
+        exchange.watch_response(job_id)
 
 
 async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:

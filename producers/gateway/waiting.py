@@ -61,7 +61,14 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
     finally:
         await end_visit(exchange, accepted, visit)  # first: the repeat may be on its way
         await cancel_all(waiting, leaving, stopping)
+    _watch_response(exchange, accepted, visit)
     return result
+
+
+def _watch_response(exchange: Exchange, accepted: Accepted, visit: Visit) -> None:
+    """The caller gets its answer now. It may end before it has read it."""
+    if accepted.attendance is not None and not visit.ends_job:
+        exchange.watch_response(accepted.id)
 
 
 @dataclass(slots=True)

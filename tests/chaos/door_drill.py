@@ -134,7 +134,8 @@ class DoorFaults:
     async def _restart(self, victim: Restarted, kind: str) -> None:
         began = now_ms()
         pid = victim.kill()
-        write_line(self.environment.fault_log.path, {"kind": kind, "began": began, "pid": pid, "job": victim.name})
+        row = {"kind": kind, "began": began, "ended": now_ms(), "pid": pid, "job": victim.name}
+        write_line(self.environment.fault_log.path, row)
         self.log_line(f"kill -9 {victim.name} ({pid})")
         await asyncio.sleep(self.random.uniform(0, MAX_RESTART_SECONDS))
         victim.start()

@@ -32,6 +32,7 @@ class Witnesses:
     faults: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, str] = field(default_factory=dict)
     stories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.note(ANSWERED, "answered")
@@ -57,7 +58,7 @@ class Witnesses:
         aof += b"".join(encode_resp("SET", f"of:result:{job}", json.dumps(row)) for job, row in given.items())
         aof += forge_stories(self.stories)
         files = {
-            "requests": [{"id": request, "kind": "chat"} for request in JOBS],
+            "requests": [{"id": request, "kind": self.kinds.get(request, "chat")} for request in JOBS],
             "client-0": self.notes, "events-0": self.events, "calls-mock-1": self.calls, "faults": self.faults,
         }  # fmt: skip
         forge_run(self.directory, self.store, aof, given, files)
@@ -120,6 +121,17 @@ def test_a_call_that_a_kill_cut_may_be_bought_again(witnesses: Witnesses, by: st
     else:
         witnesses.faults.append({"kind": "client", "began": BEGAN + 1500, "job": "client-0"})
     assert witnesses.broken() == []
+
+
+@pytest.mark.parametrize(("kind", "is_excused"), [("background", True), ("chat", False)])
+def test_a_client_that_dies_when_its_job_is_accepted_may_have_read_the_id_of_a_background_job_alone(
+    witnesses: Witnesses, kind: str, is_excused: bool
+) -> None:
+    witnesses.kinds[ANSWERED] = kind
+    witnesses.stories["job-a"] = [{"event": "queued", "at": BEGAN - 3000}]
+    witnesses.calls += forge_call(9, ANSWERED, BEGAN + 5000, BEGAN + 6000)
+    witnesses.faults.append({"kind": "client", "began": BEGAN - 3007, "ended": BEGAN - 2990, "job": "client-0"})
+    assert (witnesses.broken() == []) is is_excused
 
 
 def test_an_event_that_is_missing_or_comes_twice_is_found(witnesses: Witnesses) -> None:

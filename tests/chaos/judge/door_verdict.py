@@ -62,7 +62,7 @@ def read_door(evidence: Evidence, directory: Path) -> DoorEvidence:
             calls[call.job].append(call)
     kills: dict[int, list[float]] = defaultdict(list)
     for fault in evidence.faults_of("client"):
-        kills[int(fault.job.rpartition("-")[2])].append(fault.began)
+        kills[int(fault.job.rpartition("-")[2])].append(fault.ended)  # until then it may have read a response
     plans = {row["id"]: row["kind"] for row in read_lines(directory / "requests.jsonl")}
     clients = max(1, len(list(directory.glob("client-*.jsonl"))))
     return DoorEvidence(plans, notes, events, jobs, endings, calls, kills, clients, sorted(evidence.running))
@@ -140,7 +140,7 @@ def _bought_twice(evidence: Evidence, door: DoorEvidence) -> Iterator[str]:
     for request, calls in door.calls.items():
         bought = [call for call in calls if call.ended is not None]  # else the upstream itself was killed
         taken_over = sum(_takeovers(evidence, job) for job in door.jobs.get(request, ()))
-        if len(bought) - 1 > taken_over and not _was_on_its_way(door, request, bought):
+        if len(bought) - 1 > taken_over and not _was_on_its_way(evidence, door, request, bought):
             yield f"{request} ({door.plans.get(request)}): {len(bought)} calls, {len(door.jobs.get(request, ()))} jobs"
 
 
@@ -148,7 +148,7 @@ def _takeovers(evidence: Evidence, job: str) -> int:
     return sum(event["event"] == "queued" and "worker" in event for event in evidence.history.stories.get(job, ()))
 
 
-def _was_on_its_way(door: DoorEvidence, request: str, calls: list[Call]) -> bool:
+def _was_on_its_way(evidence: Evidence, door: DoorEvidence, request: str, calls: list[Call]) -> bool:
     """The client was killed just after it got its answer, its id or its head, before it could note that. Or it sent the
     request again when the answer was there, and left while the door wrote it."""
     answered = min((call.ended for call in calls if call.answered and call.ended), default=None)
@@ -157,6 +157,9 @@ def _was_on_its_way(door: DoorEvidence, request: str, calls: list[Call]) -> bool
         return True
     kills = door.client_kills.get(int(request[1:]) % door.clients, [])
     moments = [moment for call in calls for moment in (call.received, call.ended) if moment is not None]
+    if door.plans.get(request, "").startswith("background"):  # it gets its id when the job is accepted
+        stories = (evidence.history.stories.get(job, ()) for job in door.jobs.get(request, ()))
+        moments += [float(story[0]["at"]) for story in stories if story]
     return any(moment <= kill <= moment + ON_ITS_WAY_MS for kill in kills for moment in moments)
 
 
