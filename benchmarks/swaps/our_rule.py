@@ -4,6 +4,7 @@ Two variants: one knows when people come; of the other interactive jobs may leav
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ class OurRule:
         self.wake_at = NEVER
         self.waited_first: list[SimJob] = []
         """Interactive jobs that were the first to wait for a model, while no interactive job waited for another."""
+        self.decision_seconds: list[float] = []
+        """The CPU time of each decision."""
 
     def arrived(self, job: SimJob) -> None:
         queues = self.sim.queues
@@ -122,7 +125,9 @@ class OurRule:
     def decide(self) -> None:
         """Plan and carry out, until nothing is left to do at this moment."""
         for _ in range(MAX_ROUNDS):
-            plans = plan_cards(self.view(), self.sim.now)
+            view, began = self.view(), time.thread_time()
+            plans = plan_cards(view, self.sim.now)
+            self.decision_seconds.append(time.thread_time() - began)
             if not any([self._carry_out(card, plans[card.name]) for card in self.sim.cards]):
                 break
         check_at = min(plan.check_at for plan in plans.values())

@@ -57,7 +57,7 @@ class Waits:
 class Measured:
     """One run, or the mean of several. `first_share`: the longest wait of an interactive job that was the first to
     wait, as a share of its bound. `bound_seconds` 0: none is known. `usual_call`: the mean seconds of a batch job.
-    `left`: the share of interactive jobs that left."""
+    `left`: the share of interactive jobs that left. `decision_us`: CPU µs of a decision, 95th percentile."""
 
     loads: float
     models: float
@@ -70,6 +70,7 @@ class Measured:
     usual_call: float
     left: float
     put_back: float
+    decision_us: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def simulate(trace: Trace, rule: CardRule, seed: int, until: float = LONGEST_RUN
     """Simulate a trace by a rule."""
     sim = Simulation(trace, rule, seed).run(until)
     firsts = [job.waited for job in getattr(rule, "waited_first", ()) if job.started_at >= 0]
-    return measure(trace, sim.jobs, loads=sum(card.loads for card in sim.cards), firsts=firsts, now=sim.now)
+    measured = measure(trace, sim.jobs, loads=sum(card.loads for card in sim.cards), firsts=firsts, now=sim.now)
+    decisions = sorted(getattr(rule, "decision_seconds", ()))
+    return replace(measured, decision_us=1e6 * quantile(decisions, 0.95)) if decisions else measured
 
 
 def measure(trace: Trace, jobs: Sequence[SimJob], *, loads: int, firsts: Sequence[float], now: float = 0.0) -> Measured:

@@ -18,6 +18,7 @@ NO_LATER = 1.01
 """Of llama-swap's end: at the end of a trace one load more or less is half a percent."""
 OF_EMPTY = 1.2
 IN_TIME, IN_TIME_WITH_CLOUD, LEFT = 0.80, 0.99, 0.35
+DECISION_US = 100
 EPSILON = 1e-6
 CLOUD_TRACES = ("studio + cloud", "other model + cloud")
 
@@ -44,9 +45,11 @@ def promises(figures: Figures) -> list[Promise]:
     }  # fmt: skip
     kept = [promise for trace, check in checks.items() if trace in traces for promise in check(figures)]
     first = max((each.first_share for (_, rule), each in figures.items() if rule == OURS), default=0.0)
+    decision = max((each.decision_us for (_, rule), each in figures.items() if rule == OURS), default=0.0)
     return [
         *kept,
         Promise("the first interactive job of a line waits: share of 4 longest loads and a call", first, 1.0),
+        Promise("a decision: CPU µs, 95th percentile of the slowest trace", decision, DECISION_US),
     ]
 
 

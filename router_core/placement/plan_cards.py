@@ -7,7 +7,7 @@ remembered but what was done.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.placement.cards_view import (
@@ -28,6 +28,11 @@ from openfall.router_core.placement.residence import Departure, Residence
 DEFAULT_POLICY = PlacementPolicy()
 MAX_COMPARED = 6
 """If at most this number of models could leave, all sets of them are compared. Of more, the cheapest leave."""
+_SETS = tuple(
+    tuple(itertools.chain.from_iterable(itertools.combinations(range(count), number) for number in range(count + 1)))
+    for count in range(MAX_COMPARED + 1)
+)
+"""By the number of models: all sets of their positions, the smallest first."""
 _ROUNDING_GB = 1e-9
 
 
@@ -132,31 +137,33 @@ class Planner:
             return
         if card.models is not None and model not in card.models:
             return
-        free_gb = card.vram_gb - sum(facts[resident.model].vram_gb for resident in card.resident)
+        free_gb = card.vram_gb - sum([facts[resident.model].vram_gb for resident in card.resident])
         needed_gb = facts[model].vram_gb - _ROUNDING_GB
         movable = [resident for resident in card.resident if resident.ready and not facts[resident.model].pinned]
-        departures = {resident.model: self.residence.departure(card, resident, demand) for resident in movable}
+        sizes = [facts[resident.model].vram_gb for resident in movable]
+        departures = [self.residence.departure(card, resident, demand) for resident in movable]
         is_copy = any(twin.model == model for other in self.view.cards for twin in other.resident)
-        for leaving in self._sets(movable):
-            if len(card.resident) - len(leaving) >= card.max_models:
+        enough: list[frozenset[int]] = []
+        for chosen in self._sets(movable):
+            staying = len(card.resident) - len(chosen)
+            if staying >= card.max_models or any([fewer.issubset(chosen) for fewer in enough]):
+                continue  # more models than are enough leave no sooner, and cost more
+            if free_gb + sum([sizes[i] for i in chosen]) < (card.beside * needed_gb if staying else needed_gb):
                 continue
-            beside = card.beside if len(leaving) < len(card.resident) else 1.0
-            if free_gb + sum(facts[resident.model].vram_gb for resident in leaving) < beside * needed_gb:
-                continue
+            enough.append(frozenset(chosen))
+            leaving = tuple([movable[i] for i in chosen])
             if is_copy and any(resident.model in self.waiting or resident.calls for resident in leaving):
                 continue  # a copy displaces no model in use
-            room = self._place(card, leaving, demand, [departures[resident.model] for resident in leaving])
+            room = self._place(card, leaving, demand, [departures[i] for i in chosen])
             if room is not None:
                 yield room
 
-    def _sets(self, movable: Sequence[ResidentModel]) -> Iterator[tuple[ResidentModel, ...]]:
-        """The sets of models that may leave, the smallest first."""
-        if len(movable) > MAX_COMPARED:
-            cheapest = sorted(movable, key=self.residence.eviction_cost)
-            yield from (tuple(cheapest[:number]) for number in range(len(cheapest) + 1))
-            return
-        for number in range(len(movable) + 1):
-            yield from itertools.combinations(movable, number)
+    def _sets(self, movable: Sequence[ResidentModel]) -> Iterable[tuple[int, ...]]:
+        """The sets of models that may leave, by their positions, the smallest first."""
+        if len(movable) <= MAX_COMPARED:
+            return _SETS[len(movable)]
+        cheapest = sorted(range(len(movable)), key=lambda i: self.residence.eviction_cost(movable[i]))
+        return (tuple(cheapest[:number]) for number in range(len(cheapest) + 1))
 
     def _place(
         self,
@@ -167,11 +174,15 @@ class Planner:
     ) -> Room | None:
         """When all of these have left: those in use by callers no more urgent; then those that more urgent callers
         keep, unless the share of the demand is due before."""
-        cost = sum(map(self.residence.eviction_cost, leaving))
-        served = max((each.at for each in departures if each and each.in_use), default=LONG_AGO)
-        kept = max(
-            (NEVER if each is None else each.at for each in departures if not (each and each.in_use)), default=LONG_AGO
-        )
+        cost = sum([self.residence.eviction_cost(model) for model in leaving])
+        served = kept = LONG_AGO
+        for departure in departures:
+            if departure is None:
+                kept = NEVER
+            elif departure.in_use:
+                served = max(served, departure.at)
+            else:
+                kept = max(kept, departure.at)
         if kept <= max(served, self.now):
             return Room(card, leaving, served, cost, in_use=served > self.now)
         share_at = max(served, self.residence.share_due_at(card, leaving, demand))

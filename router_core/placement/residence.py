@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openfall.router_core.placement.cards_view import (
     INTERACTIVE,
@@ -37,6 +37,8 @@ class Residence:
     now: float
     policy: PlacementPolicy
     waiting: Mapping[str, Sequence[Demand]]
+    thrashing: dict[str, bool] = field(default_factory=dict, init=False)
+    """The answers of `is_thrashing` so far, by card."""
 
     def departure(self, card: Card, model: ResidentModel, demand: Demand) -> Departure | None:
         """When a model may leave for a demand. None: more urgent callers wait for it."""
@@ -72,9 +74,11 @@ class Residence:
 
     def is_thrashing(self, card: Card) -> bool:
         """Whether loads took more than their share of the card's recent time."""
-        begin = self.now - self.policy.window_seconds
-        spent = sum(max(0.0, at + seconds - max(at, begin)) for at, seconds in card.recent_loads)
-        return spent > self.policy.max_load_share * self.policy.window_seconds
+        if card.name not in self.thrashing:
+            begin = self.now - self.policy.window_seconds
+            spent = sum(max(0.0, at + seconds - max(at, begin)) for at, seconds in card.recent_loads)
+            self.thrashing[card.name] = spent > self.policy.max_load_share * self.policy.window_seconds
+        return self.thrashing[card.name]
 
     def eviction_cost(self, model: ResidentModel) -> float:
         """What it costs to have a model back: its load, the less the longer it is idle; and the end of its calls."""
@@ -101,12 +105,14 @@ class Residence:
     def _warm_until(self, model: ResidentModel, demand: Demand) -> float:
         """Until when it is kept, idle, for callers who are more urgent than the demand."""
         configured = self.view.facts[model.model].keep_warm_seconds
+        in_flight = {call.urgency for call in model.calls}
         until = LONG_AGO
         for urgency in range(demand.urgency):
-            keep = configured
-            if keep is None:
-                usual = max(self.policy.keep_warm_seconds, self._swap_seconds(model, demand))
-                keep = usual if urgency == INTERACTIVE else 0.0
-            in_flight = any(call.urgency == urgency for call in model.calls)
-            until = max(until, (self.now if in_flight else model.last_used[urgency]) + keep)
+            used_at = self.now if urgency in in_flight else model.last_used[urgency]
+            if configured is not None:
+                until = max(until, used_at + configured)
+            elif urgency == INTERACTIVE:
+                until = max(until, used_at + max(self.policy.keep_warm_seconds, self._swap_seconds(model, demand)))
+            else:
+                until = max(until, used_at)
         return until

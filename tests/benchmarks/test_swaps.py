@@ -103,6 +103,17 @@ def test_bots_must_be_sooner_than_llama_swap():
     assert broken == ["bots: end, of llama-swap's", "bots: background and batch past their deadline"]
 
 
+def test_the_slowest_decision_of_our_rule_is_checked_and_that_of_other_rules_is_not():
+    simulated = simulate(night(1, 60), OurRule(), 1)
+    assert simulated.decision_us > 0
+    figures = {("abab", rule): measured() for rule in RULES}
+    figures["abab", LLAMA_SWAP] = measured(decision_us=1000)
+    assert all(promise.kept for promise in promises(figures))
+    figures["abab", OURS] = measured(decision_us=101)
+    broken = [promise.text for promise in promises(figures) if not promise.kept]
+    assert broken == ["a decision: CPU µs, 95th percentile of the slowest trace"]
+
+
 def test_an_unknown_trace_is_refused_with_the_known_ones():
     result = CliRunner().invoke(main, ["--traces", "day"])
     assert result.exit_code == 2
