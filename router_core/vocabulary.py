@@ -92,6 +92,14 @@ class CredentialSignal(StrEnum):
     PARK = "park"  # stop using it until its probe succeeds
 
 
+class LimitScope(StrEnum):
+    """What a limit of a provider counts."""
+
+    KEY = "key"  # all calls of a key, an account, a plan
+    MODEL = "model"  # the calls of one model, or of some models
+    UNKNOWN = "unknown"
+
+
 class Fallback(StrEnum):
     """Why another model than the first answers."""
 

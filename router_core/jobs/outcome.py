@@ -9,7 +9,7 @@ from typing import Any
 
 from openfall.router_core.jobs.request_body import without_reasoning
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
-from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, Fallback, LimitScope, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,25 @@ class Completion:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedLimit:
+    """The limit for which a provider refused a call, as far as its response names it. `is_lasting`: it counts hours or
+    days, so that it does not renew within minutes."""
+
+    scope: LimitScope = LimitScope.UNKNOWN
+    is_lasting: bool = False
+
+
+UNKNOWN_LIMIT = RefusedLimit()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds.
 
     `http_status` is the status of the response, if it was an error. `usage`: what the provider counted all the same, as
-    for a refusal. `never_sent`: the request did not reach the provider. `refusal`: the model refused in an answer of
-    its own, which is the job's answer if no other model answers.
+    for a refusal. `never_sent`: the request did not reach the provider. `limit`: of a refusal for a limit. `refusal`:
+    the model refused in an answer of its own, which is the job's answer if no other model answers.
     """
 
     error_class: ErrorClass
@@ -87,6 +99,7 @@ class Failure:
     http_status: int | None = None
     usage: Usage = NO_USAGE
     never_sent: bool = False
+    limit: RefusedLimit = UNKNOWN_LIMIT
     refusal: Completion | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.outcome import UNKNOWN_LIMIT, Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.redaction import redact
-from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
+from openfall.workers.backends.refused_limit import find_limit
+from openfall.workers.backends.retry_after import limit_reset, parse_duration, plan_reset, retry_after
 
 MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""
@@ -26,6 +27,9 @@ MAX_DETAIL_LENGTH = 300
 WORD_FIELDS = ("message", "detail", "msg", "error_msg", "error_message", "error_description", "description", "details",
                "error", "reason", "title")  # fmt: skip
 """Where an error has its words, the first of them first."""
+
+CODE_FIELDS = ("code", "type", "status", "reason", "limit_source", "error_code", "error_type", "__type", "quotaId")
+"""Where an error has its codes."""
 
 MAX_DEPTH = 5
 MAX_WORDS = 5
@@ -40,6 +44,8 @@ MAX_DETAILS = 32
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
 
+_LIMITS = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OUT_OF_CREDITS})
+
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -52,10 +58,17 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     upstream = UpstreamError(_status(status, error), codes, _message(error, document)[:MAX_MESSAGE_LENGTH] or page)
     error_class = find_class(upstream) or _by_range(upstream, document)
     wait = retry_after(headers)
+    if wait is None and error_class in _LIMITS:
+        wait = plan_reset(headers, error)
     if wait is None and error_class is ErrorClass.RATE_LIMITED:
         wait = limit_reset(headers) or _retry_delay(error)
-    detail = _detail(status, upstream, document)
-    return Failure(error_class=error_class, detail=detail, retry_after=wait, http_status=upstream.status)
+    return Failure(
+        error_class=error_class,
+        detail=_detail(status, upstream, document),
+        retry_after=wait,
+        http_status=upstream.status,
+        limit=find_limit(headers, upstream.codes, upstream.message) if error_class in _LIMITS else UNKNOWN_LIMIT,
+    )
 
 
 def words_in_place_of(document: Any, missing: str) -> Failure:
@@ -130,13 +143,19 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
         metadata,
         *(details[:MAX_DETAILS] if isinstance(details, list) else [details]),
     ]
+    parts += [quota for part in parts if isinstance(part, dict) for quota in _quotas(part.get("violations"))]
     for part in filter(lambda part: isinstance(part, dict), parts):
-        for key in ("code", "type", "status", "reason", "limit_source", "error_code", "error_type", "__type"):
+        for key in CODE_FIELDS:
             value = part.get(key)
             if isinstance(value, int) and not isinstance(value, bool) and value >= 600:  # a number of its own
                 value = str(value)
             if isinstance(value, str) and len(value) <= 80:
                 yield value.lower().rpartition("#")[2]
+
+
+def _quotas(violations: Any) -> list[Any]:
+    """Google's `QuotaFailure`: each has a `quotaId`."""
+    return violations[:MAX_DETAILS] if isinstance(violations, list) else []
 
 
 def _of_provider(error: Any) -> Any:

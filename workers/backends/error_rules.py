@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.refused_limit import MODEL_CODES, MODEL_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,15 @@ _CREDIT_CODES = (
     " openrouter_guardrail_budget openrouter_workspace_budget workspace_budget key_limit"
     " exceeded_current_quota_error insufficient_balance insufficientbalance insufficient_credits insufficient_funds"
     " insufficient_user_quota billing_hard_limit_reached billing_not_active arrearage accountoverdueerror"
-    " payment_required allocationquota.freetieronly budget_exceeded 1113 1008"
+    " payment_required allocationquota.freetieronly budget_exceeded 1113 1008 usage_limit_reached 1308 1309 1310 1316"
+    " 1317 1318 1319 1320 1321"
 )
 _CREDIT_TEXT = (
     r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough)"
     r"|not enough (credits?|balance|funds)|out of credits?|(n[o']t|n't) have (any |enough |sufficient )?credits"
     r"|credit balance is too low|requires more credits|please recharge|top[ -]?up your|in arrears|overdue payment"
     r"|account .{0,40}(is|has been) (suspended|overdue|in arrears).{0,60}(billing|plan|payment|balance)?"
-    r"|(session|weekly|monthly) usage limit|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
+    r"|(?<!not your )\busage limit|使用上限|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
     r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
     r"|(reach|exceed)\w* .{0,30}spend(ing)? limit"
 )
@@ -191,6 +193,7 @@ RULES: tuple[Rule, ...] = (
     # money and limits: OpenRouter's in-flight budget is a limit, and an answer too long for the rest is the request's
     _rule(_E.RATE_LIMITED, {402, None}, codes="openrouter_in_flight_budget"),
     _rule(_E.UNSUPPORTED, {402}, text=r"can only afford [1-9]"),
+    _rule(_E.RATE_LIMITED, {402, 403, 429, None}, codes=MODEL_CODES, text=MODEL_TEXT),  # its key serves other models
     _rule(_E.OUT_OF_CREDITS, codes=_CREDIT_CODES, text=_CREDIT_TEXT),
     _rule(_E.OUT_OF_CREDITS, {400}, text=r"spend limit|usage limits"),
     _rule(_E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit|budget) limit|budget"),

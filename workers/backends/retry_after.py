@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
@@ -43,6 +44,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, wait.total_seconds())
 
 
+def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
+    """Seconds until the limit of a plan resets: `resets_in_seconds` of an error of Codex, or a moment in epoch seconds
+    or milliseconds (`resets_at`, `X-RateLimit-Reset`, `anthropic-ratelimit-unified-reset`), read against `Date`."""
+    fields = error if isinstance(error, dict) else {}
+    seconds = fields.get("resets_in_seconds")
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < 10**9:
+        return float(seconds)
+    metadata = fields.get("metadata")
+    of_upstream = metadata.get("headers") if isinstance(metadata, dict) else None
+    inner = of_upstream if isinstance(of_upstream, dict) else {}
+    moments = (
+        headers.get("anthropic-ratelimit-unified-reset"), fields.get("resets_at"), inner.get("X-RateLimit-Reset"),
+        headers.get("x-ratelimit-reset"),
+    )  # fmt: skip
+    waits = (_until_epoch(str(moment), headers.get("date", "")) for moment in moments)
+    return next((wait for wait in waits if wait is not None), None)
+
+
 def limit_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until the rate limits renew: `x-ratelimit-reset-tokens: 6m0s`, or a moment, read against `Date`
     (`anthropic-ratelimit-tokens-reset: 2026-11-21T10:00:30Z`).
@@ -66,6 +85,17 @@ def _reset(name: str, value: str, date: str) -> tuple[float | None, str]:
     if name.startswith(_ANTHROPIC) and name.endswith("-reset"):
         return _until(value, date), f"{name.removesuffix('-reset')}-remaining"
     return None, ""
+
+
+def _until_epoch(moment: str, date: str) -> float | None:
+    """Seconds from an HTTP date to an epoch time in seconds or milliseconds; None if either is invalid."""
+    if not re.fullmatch(r"\d{10}(\d{3})?", moment.strip()):
+        return None
+    seconds = int(moment) / (1000 if len(moment.strip()) == 13 else 1)
+    try:
+        return max(0.0, seconds - parsedate_to_datetime(date).timestamp())
+    except (ValueError, TypeError):
+        return None
 
 
 def _until(moment: str, date: str) -> float | None:

@@ -79,26 +79,34 @@ class CallReporter:
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
             is_slow=is_slow(attempt.error) and not is_tier_refusal(attempt),
-            money=self._money(job, earlier, attempt, finished.called.answer.usage, fleet),
+            money=self._money(job, earlier, attempt, finished, fleet),
             first_token_seconds=finished.called.first_token_after,
         )
 
     def _money(
-        self, job: CompletionJob, earlier: Sequence[Attempt], attempt: Attempt, usage: Usage, fleet: FleetState
+        self,
+        job: CompletionJob,
+        earlier: Sequence[Attempt],
+        attempt: Attempt,
+        finished: FinishedCall,
+        fleet: FleetState,
     ) -> CallMoney:
+        usage = finished.called.answer.usage
         return CallMoney(
             usage=usage,
             savings=self._savings(job, attempt, usage),
             unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
-            plan=self._plan(attempt),
+            plan=self._plan(attempt, finished.outcome),
         )
 
-    def _plan(self, attempt: Attempt) -> PlanReport | None:
+    def _plan(self, attempt: Attempt, outcome: Outcome) -> PlanReport | None:
         """What the call says of the limits of a subscription; None: it is paid for in another way."""
         if self.catalog.billing(attempt.backend) is not Billing.FLAT:
             return None
         windows = self.catalog.backends[attempt.backend].plan_windows
-        return plan_report(windows, attempt.error, attempt.detail, attempt.retry_after)
+        if is_tier_refusal(attempt):
+            return PlanReport(windows)
+        return plan_report(windows, outcome if isinstance(outcome, Failure) else None)
 
     def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
         """What the call saved. A free call without an answer saved nothing: another model answers in its place."""

@@ -24,7 +24,7 @@ from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport
-from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, LimitScope
 from openfall.workers.backends import health
 from openfall.workers.backends.registry import Clients
 
@@ -63,7 +63,9 @@ class Prober:
             outcome = await health.probe(client, spec)
         has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
         result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
-        result = replace(result, plan=self._plan(probe, outcome))
+        if (plan := self._plan(probe, outcome)) is not None:
+            signal = CallSignal.FAILURE if probe.target.startswith("key:") else result.signal
+            result = replace(result, plan=plan, signal=signal)
         call = self._paid_call(probe, outcome, seconds=time.monotonic() - began)
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers, call)
@@ -75,12 +77,13 @@ class Prober:
         log.info("%s: probe: %s%s; breaker: %s", probe.target, result.signal, detail, state, extra=fields)
 
     def _plan(self, probe: Probe, outcome: Outcome | None) -> PlanReport | None:
-        """What a refused probe says of the limits of a subscription; None: nothing."""
+        """What a refused probe says of the limits of a subscription; None: nothing. A limit of the model alone shows
+        that the key is accepted. The target of the probe has been refused before, so any other limit is its own."""
         if not isinstance(outcome, Failure) or self.catalog.billing(probe.backend) is not Billing.FLAT:
             return None
-        windows = self.catalog.backends[probe.backend].plan_windows
-        report = plan_report(windows, outcome.error_class, outcome.detail, outcome.retry_after)
-        return report if report.is_out else None
+        report = plan_report(self.catalog.backends[probe.backend].plan_windows, outcome)
+        is_its_own = report.is_out and report.scope is not LimitScope.MODEL
+        return replace(report, scope=LimitScope.KEY) if is_its_own else None
 
     def _paid_call(self, probe: Probe, outcome: Outcome | None, *, seconds: float) -> CallReport | None:
         """The call of a metered model, for the ledger. None: the probe was not paid for."""

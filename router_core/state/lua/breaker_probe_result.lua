@@ -32,7 +32,8 @@ else
   note_cause(target, args)
   local parked_until
   if args.plan then
-    parked_until, policy = count_plan_call(target, args.plan, now), plan_policy(policy, args.plan)
+    local _, until_ms = count_plan_call(target, '', args.plan, now)
+    parked_until, policy = until_ms, plan_policy(policy, args.plan)
     if parked_until and parked_until <= now then parked_until = nil end
   end
   breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now, parked_until)

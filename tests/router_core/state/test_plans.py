@@ -10,7 +10,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec
 from openfall.router_core.deciding.flat_plan import plan_report
 from openfall.router_core.deciding.steps import Later
-from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.state.breakers import ProbeResult, report_probe
 from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.plans import list_plans
@@ -33,6 +33,10 @@ CATALOG = Catalog(
 SEATS = QueueSubscription(QUEUE, (BackendCapacity("plan", 4, (KEY,)),))
 
 
+def failure_of(error, detail, wait=None):
+    return error and Failure(error_class=error, detail=detail, retry_after=wait)
+
+
 class Plan:
     """A subscription that refuses every call for a week, while a job waits for it all the time."""
 
@@ -46,7 +50,7 @@ class Plan:
         error = ErrorClass.OUT_OF_CREDITS if left > 0 else None
         self.refused, self.answered = self.refused + bool(error), self.answered + (not error)
         wait = left if self.says_when and error else None
-        return error, plan_report(self.windows, error, "your weekly usage limit", wait)
+        return error, plan_report(self.windows, failure_of(error, "your weekly usage limit", wait))
 
     async def round(self):
         """What a worker does once: claim, call or probe, report."""
@@ -101,7 +105,9 @@ def test_the_cap_of_a_window_is_learned_and_its_used_share_is_shown(fleet):
 
         async def call(error=None):
             (delivery,) = (await worker.claim(1, 0)).deliveries
-            await settle(f, worker, delivery, error, plan_report(WINDOWS, error, "session usage limit", None), 9e5)
+            await settle(
+                f, worker, delivery, error, plan_report(WINDOWS, failure_of(error, "session usage limit")), 9e5
+            )
 
         opened = f.clock.now
         for _ in range(5):

@@ -8,12 +8,15 @@
 local function report_call(call, policy, now)
   local target = call.backend .. '/' .. call.model
   local opened = breaker_report(target, call, policy, now)
+  local is_out, parked_until, pause_ms = false, nil, 0
+  if call.plan then
+    local payer = call.key ~= '' and 'key:' .. call.key or target
+    is_out, parked_until, pause_ms = count_plan_call(payer, call.model, call.plan, now)
+  end
   if call.key_signal == 'cooldown' then
     local cooled = cooldown_target(call.backend, call.model, call.one_of_several and call.key or '')
-    cool_down(cooled, call.cooldown_ms, call.cause, now)
+    cool_down(cooled, math.max(call.cooldown_ms, pause_ms), call.cause, now)
   end
-  local is_out, parked_until = call.plan and call.plan.is_out, nil
-  if call.plan then parked_until = count_plan_call(call.key ~= '' and 'key:' .. call.key or target, call.plan, now) end
   if call.key ~= '' and (call.key_signal == 'park' or is_out) then
     local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
       error = call.error, http_status = call.http_status, cause = call.cause}
