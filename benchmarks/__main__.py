@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from benchmarks import claims, door, fairness, latency, memory, routing, steady_state, submit_rate, throughput
+from benchmarks import claims, fairness, gateway, latency, memory, routing, steady_state, submit_rate, throughput
 from benchmarks.contenders import select_peers
 from benchmarks.table import show
 
@@ -25,7 +25,7 @@ def main(as_json: bool, quick: bool) -> None:
         *steady_state.compare(10_000 if quick else steady_state.JOBS, console),
         *claims.compare(quick, console),
         *fairness.sheets(fairness.run(fairness.QUICK if quick else fairness.FULL, console)),
-        *door.compare(door.QUICK if quick else door.FULL, console),
+        *gateway.compare(gateway.QUICK if quick else gateway.FULL, console),
     ]
     show(sheets, as_json)
 

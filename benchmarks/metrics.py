@@ -18,7 +18,12 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import Urgency
 
 MODELS, HELD, SCRAPES = 50, 10_000, 30
-COLUMNS = {"total": "a scrape, ms", "cpu": "CPU of the door, ms", "read": "of it reading Redis, ms", "samples": "lines"}
+COLUMNS = {
+    "total": "a scrape, ms",
+    "cpu": "CPU of the gateway, ms",
+    "read": "of it reading Redis, ms",
+    "samples": "lines",
+}
 
 
 def catalog() -> Catalog:

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.page`: what open pages cost the door and Redis, beside the same door without them.
+"""`python -m benchmarks.page`: what open pages cost the gateway and Redis, beside the same gateway without them.
 
 A busy fleet stands behind it: 10,000 waiting jobs, 300 queues, some held jobs and open breakers, and jobs that
-arrive. The door is a process of its own.
+arrive. The gateway is a process of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SETTLE_SECONDS = 2.0
 class PageCost:
     """What a span of time cost: shares of one core, commands a second that clients sent."""
 
-    door_share: float
+    gateway_share: float
     redis_share: float
     commands: float
     events: float
@@ -82,14 +82,14 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / HZ
 
 
-async def measure(door: int, server: Server, seconds: float, counts: list[int]) -> PageCost:
+async def measure(gateway: int, server: Server, seconds: float, counts: list[int]) -> PageCost:
     """What the time costs; then, apart from that, the commands that clients send: to watch them costs Redis time."""
-    before = (cpu_seconds(door), server.cpu_seconds, counts[0], time.monotonic())
+    before = (cpu_seconds(gateway), server.cpu_seconds, counts[0], time.monotonic())
     await asyncio.sleep(seconds)
     span = time.monotonic() - before[3]
-    after = (cpu_seconds(door), server.cpu_seconds, counts[0])
-    door_share, redis_share, events = ((now - then) / span for now, then in zip(after, before, strict=False))
-    return PageCost(door_share, redis_share, await _commands(server, COUNT_SECONDS), events)
+    after = (cpu_seconds(gateway), server.cpu_seconds, counts[0])
+    gateway_share, redis_share, events = ((now - then) / span for now, then in zip(after, before, strict=False))
+    return PageCost(gateway_share, redis_share, await _commands(server, COUNT_SECONDS), events)
 
 
 async def _commands(server: Server, seconds: float) -> float:
@@ -124,18 +124,18 @@ async def run(pages: int, seconds: float) -> None:
         client = aioredis.Redis.from_url(server.url)
         await fill(client)
         command = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file)]
-        door = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        gateway = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         stirring = asyncio.create_task(stir(client))
         try:
-            await _measure_all(f"http://127.0.0.1:{port}", door.pid, server, pages, seconds)
+            await _measure_all(f"http://127.0.0.1:{port}", gateway.pid, server, pages, seconds)
         finally:
             stirring.cancel()
-            door.terminate()
-            await door.wait()
+            gateway.terminate()
+            await gateway.wait()
             await client.aclose()
 
 
-async def _measure_all(url: str, door: int, server: Server, pages: int, seconds: float) -> None:
+async def _measure_all(url: str, gateway: int, server: Server, pages: int, seconds: float) -> None:
     counts = [0]
     connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**20) as session:
@@ -144,12 +144,12 @@ async def _measure_all(url: str, door: int, server: Server, pages: int, seconds:
         click.echo(
             f"the page loads in {statistics.median(loads) * 1000:.0f} ms (median), {max(loads) * 1000:.0f} ms (most)"
         )
-        click.echo(f"{'':16}{'door':>14}{'Redis':>16}{'commands/s':>14}{'events/s':>12}")
+        click.echo(f"{'':16}{'gateway':>14}{'Redis':>16}{'commands/s':>14}{'events/s':>12}")
         for number in (0, 1, pages):
             tasks = [asyncio.create_task(open_page(session, url, counts)) for _ in range(number)]
             await asyncio.sleep(SETTLE_SECONDS)
-            cost = await measure(door, server, seconds, counts)
-            shares = f"{cost.door_share:>13.1%} {cost.redis_share:>15.1%}"
+            cost = await measure(gateway, server, seconds, counts)
+            shares = f"{cost.gateway_share:>13.1%} {cost.redis_share:>15.1%}"
             click.echo(f"{f'{number} open pages':16}{shares} {cost.commands:>13.1f}{cost.events:>12.1f}")
             closed = [task for task in tasks if task.done()]
             if closed:

@@ -1,4 +1,4 @@
-"""The section `gateway`: the addresses of the HTTP door, and what its callers may do."""
+"""The section `gateway`: the addresses of the HTTP gateway, and what its callers may do."""
 
 from __future__ import annotations
 
@@ -92,17 +92,18 @@ class PassthroughSection(CatalogEntry):
         "must be set: 0 if these paths cost nothing.",
     )
     paths: Annotated[tuple[str, ...], _paths] = Field(
-        (), description="The paths, below the root of the backend's address. A path that the door serves stays its own."
+        (),
+        description="The paths, below the root of the backend's address. A path that the gateway serves stays its own.",
     )
 
 
 class GatewaySection(CatalogEntry):
-    """The HTTP door, `openfall serve`."""
+    """The HTTP gateway, `openfall serve`."""
 
     listen: Annotated[tuple[str, ...], _addresses] = Field(
         (DEFAULT_ADDRESS,),
         description="Its addresses. One that other machines reach needs a key (`openfall keys new`), or `open`. "
-        "`[]`: `openfall up` starts no door.",
+        "`[]`: `openfall up` starts no gateway.",
     )
     open: bool = Field(False, description="Serve other machines without keys: anybody who reaches an address may ask.")
     aliases: Annotated[dict[str, str], _names] = Field(
@@ -122,7 +123,7 @@ class GatewaySection(CatalogEntry):
     files: Annotated[str, _directory] | None = Field(
         None,
         description="The directory of uploaded files and of batches. Without it: `files` in the data directory. "
-        "The doors of several hosts serve each other's files only if they share it.",
+        "The gateways of several hosts serve each other's files only if they share it.",
     )
     max_file: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
         512 * 2**20, description="Maximum size of an uploaded file, in bytes."

@@ -58,7 +58,7 @@ def _wants_price(catalog: Catalog, model: ModelSpec) -> bool:
 
 
 def refuse_unpriced_requests(top: Node, catalog: Catalog, gateway: GatewaySection) -> None:
-    """Report requests that pass through the door to a backend that a budget counts, at no known price."""
+    """Report requests that pass through the gateway to a backend that a budget counts, at no known price."""
     passed = gateway.passthrough
     backend = getattr(passed, "backend", "")  # a section with a mistake may lack it
     if passed is None or passed.usd_per_request is not None or backend not in catalog.backends:

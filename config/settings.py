@@ -73,7 +73,7 @@ class LimitsSection(CatalogEntry):
     max_prompt: Annotated[int, Field(ge=1), size_in_bytes] = Field(
         4 * 2**20,
         description="Maximum size of a request of the Python client and the command line, in bytes. "
-        "The HTTP door has `gateway: max_body`.",
+        "The HTTP gateway has `gateway: max_body`.",
     )
     max_memory: PositiveShare = Field(0.85, description="Above this share of Redis's `maxmemory` no job is accepted.")
 
@@ -112,7 +112,7 @@ class LogFormat(StrEnum):
 
 
 class LogsSection(CatalogEntry):
-    """The logs of workers and of the HTTP door."""
+    """The logs of workers and of the HTTP gateway."""
 
     format: LogFormat = Field(
         LogFormat.HUMAN,
@@ -165,8 +165,8 @@ class SettingsSections(CatalogEntry):
         WebhooksSection(), description="Posts to addresses that callers name, or you do (`open_fall: notify`)."
     )
     workers: WorkersSection = Field(WorkersSection(), description="How workers run.")
-    gateway: GatewaySection = Field(GatewaySection(), description="The HTTP door: `openfall serve`.")
-    logs: LogsSection = Field(LogsSection(), description="The logs of workers and of the HTTP door.")
+    gateway: GatewaySection = Field(GatewaySection(), description="The HTTP gateway: `openfall serve`.")
+    logs: LogsSection = Field(LogsSection(), description="The logs of workers and of the HTTP gateway.")
     traces: TracesSection = Field(TracesSection(), description="Traces of OpenTelemetry. Off without an endpoint.")
 
 

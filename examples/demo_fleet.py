@@ -146,9 +146,9 @@ def free_ports(count: int) -> list[int]:
 
 def environment(data: Path) -> dict[str, str]:
     """The environment of this process, with the variables of `demo.yaml`: a data directory and four ports."""
-    port_a, port_b, door, sidecar = free_ports(4)
+    port_a, port_b, gateway, sidecar = free_ports(4)
     values = {"OPENFALL_DEMO_DATA": data, "OPENFALL_ENGINE_A_PORT": port_a, "OPENFALL_ENGINE_B_PORT": port_b}
-    values |= {"OPENFALL_PORT": door, "OPENFALL_SIDECAR_PORT": sidecar}
+    values |= {"OPENFALL_PORT": gateway, "OPENFALL_SIDECAR_PORT": sidecar}
     return {**os.environ, **{name: str(value) for name, value in values.items()}}
 
 

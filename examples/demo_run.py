@@ -3,7 +3,7 @@
 1. An engine is killed during its calls. Its breaker opens, the other model answers, the breaker closes.
 2. A worker is killed during its calls. Other workers take them over.
 3. Both engines are away for a while. New jobs are held, and are answered when the engines are back.
-4. The HTTP door is killed behind a request of OpenAI's SDK. The next door has its answer.
+4. The HTTP gateway is killed behind a request of OpenAI's SDK. The next gateway has its answer.
 5. A card holds one of two models. A batch is put back for a caller who waits for the other one.
 
 Everything runs on this machine and is removed afterwards, except `.openfall/demo/episode-07.md` and `.jsonl`.
@@ -30,7 +30,7 @@ from rich.text import Text
 
 from examples import report
 from examples.demo_fleet import CONFIG, ROOT, FleetFailed, environment, running, sidecar
-from examples.door_kill import kill_door
+from examples.gateway_kill import kill_gateway
 from examples.model_switch import switch_models
 from examples.night import Display, Line, Night, read_jobs, run
 from examples.outage import fall_open
@@ -159,7 +159,7 @@ async def _run_night(
             screen.show_line(f"{len(night.results)} of {len(night.accepted)} done")
             night.outage = await fall_open(client, fleet, screen.show_line)
             url = f"http://{loaded.settings.gateway.listen[0]}/v1"
-            night.door_kill = await kill_door(url, fleet, screen.show_line)
+            night.gateway_kill = await kill_gateway(url, fleet, screen.show_line)
             night.model_switch = await switch_models(client, screen.show_line)
         screen.show_line("stopping everything")
     return night
@@ -175,7 +175,7 @@ def _report(console: Console, night: Night) -> int:
     console.print(report.job_account(night))
     console.print(report.summary(night), highlight=False, soft_wrap=True)
     console.print(report.outage_summary(night), highlight=False, soft_wrap=True)
-    console.print(report.door_summary(night), highlight=False, soft_wrap=True)
+    console.print(report.gateway_summary(night), highlight=False, soft_wrap=True)
     console.print(report.switch_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:
         console.print(f"[red]lost: {custom_id} (job {night.accepted[custom_id]})[/]")

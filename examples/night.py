@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples.demo_fleet import Fleet, poll
-from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure, await_recovery, fail_engine
+from examples.gateway_kill import GatewayKill
 from examples.model_switch import ModelSwitch
 from examples.outage import Outage
 from openfall import AsyncOpenfall
@@ -62,7 +62,7 @@ class Night:
     """custom id -> seconds from the kill to the claim of another worker"""
     engine_failure: EngineFailure | None = None
     outage: Outage | None = None
-    door_kill: DoorKill | None = None
+    gateway_kill: GatewayKill | None = None
     model_switch: ModelSwitch | None = None
     begun: float = 0.0
     submit_seconds: float = 0.0
@@ -85,9 +85,9 @@ class Night:
         taken_over = kill is not None and self.taken_over.keys() == set(kill.orphans)
         held_back = self.outage is not None and self.outage.survived
         complete = bool(self.accepted) and not (self.lost or self.unanswered or self.refused)
-        door_back = self.door_kill is not None and self.door_kill.survived
+        gateway_back = self.gateway_kill is not None and self.gateway_kill.survived
         switched = self.model_switch is not None and self.model_switch.shown
-        return complete and recovered and taken_over and held_back and door_back and switched
+        return complete and recovered and taken_over and held_back and gateway_back and switched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,13 +101,13 @@ def outage_summary(night: Night) -> str:
     )
 
 
-def door_summary(night: Night) -> str:
-    """The last line about the kill of the door."""
-    act = night.door_kill
+def gateway_summary(night: Night) -> str:
+    """The last line about the kill of the gateway."""
+    act = night.gateway_kill
     if act is None or not act.survived:
-        return "[red]the door: its act did not reach its end[/]"
+        return "[red]the gateway: its act did not reach its end[/]"
     return (
-        f"the HTTP door killed: back after {act.back:.1f} s, its request in the background answered, "
+        f"the HTTP gateway killed: back after {act.back:.1f} s, its request in the background answered, "
         "[bold green]0 lost[/]"
     )
 

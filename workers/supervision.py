@@ -35,7 +35,9 @@ async def run_all(loaded: LoadedConfig, log_format: str | None, manager: Service
         data=settings.data_dir,
         valkey=settings.redis.is_embedded,
         engines=tuple(_engines(loaded)),
-        workers=tuple(replace(spec, argv=(*spec.argv, *log_argument)) for spec in (*_workers(loaded), *_door(loaded))),
+        workers=tuple(
+            replace(spec, argv=(*spec.argv, *log_argument)) for spec in (*_workers(loaded), *_gateway(loaded))
+        ),
         grace=settings.workers.shutdown_grace,
     )
     return await _supervise(plan, partial(_report_of_all, settings), manager)
@@ -106,12 +108,14 @@ def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
     yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1)
 
 
-def _door(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
-    """The HTTP door, if it has an address."""
+def _gateway(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
+    """The HTTP gateway, if it has an address."""
     addresses = loaded.settings.gateway.listen
     if addresses:
         argv = (sys.executable, "-m", "openfall.producers.gateway", "--config", str(loaded.source), "--announce")
-        yield WorkerSpec(pool="", label="door", optional=True, argv=argv, fields={"url": f"http://{addresses[0]}/v1"})
+        yield WorkerSpec(
+            pool="", label="gateway", optional=True, argv=argv, fields={"url": f"http://{addresses[0]}/v1"}
+        )
 
 
 def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Why a batch of the HTTP door that has not ended has no keeper."""
+"""Why a batch of the HTTP gateway that has not ended has no keeper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openfall.router_core.state.batches import Batch
 from openfall.router_core.state.redis_connection import RedisConnection
 
 LATE_MS = 5000
-"""A door that runs claims a batch within half of this time."""
+"""A gateway that runs claims a batch within half of this time."""
 
 
 async def explain_missing_keeper(link: RedisConnection, batch: Batch) -> str:
@@ -22,12 +22,12 @@ async def explain_missing_keeper(link: RedisConnection, batch: Batch) -> str:
     now_ms = int(seconds) * 1000
     if until is None or float(until) > now_ms - LATE_MS:
         return ""
-    doors, others = await asyncio.gather(
-        link.command("ZCOUNT", keys.DOORS, now_ms, "+inf"), link.command("ZCOUNT", kept, now_ms, "+inf")
+    gateways, others = await asyncio.gather(
+        link.command("ZCOUNT", keys.GATEWAYS, now_ms, "+inf"), link.command("ZCOUNT", kept, now_ms, "+inf")
     )
     if others:
-        return f"it waits for the end of one of {others} other batches: each process of a door keeps a few at a time"
+        return f"it waits for the end of one of {others} other batches: each process of a gateway keeps a few at a time"
     last = f" (its last keeper was {batch.keeper})" if batch.keeper else ""
-    if doors:
-        return f"no door that runs has its files: start `openfall serve` on the host that has them{last}"
-    return f"no door runs: `openfall serve` goes on with it, on the host that has its files{last}"
+    if gateways:
+        return f"no gateway that runs has its files: start `openfall serve` on the host that has them{last}"
+    return f"no gateway runs: `openfall serve` goes on with it, on the host that has its files{last}"

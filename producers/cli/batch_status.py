@@ -1,4 +1,4 @@
-"""`openfall batch list`, `status` and `cancel`: batches by their output files, names, or ids at the HTTP door."""
+"""`openfall batch list`, `status` and `cancel`: batches by their output files, names, or ids at the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.door_batches import (
-    cancel_at_door,
-    door_batch_values,
-    is_door_batch,
-    list_door_batches,
+from openfall.producers.cli.gateway_batches import (
+    cancel_at_gateway,
+    gateway_batch_values,
+    is_gateway_batch,
+    list_gateway_batches,
 )
 from openfall.producers.cli.options import common_options, open_client, with_client, with_operator
 from openfall.producers.cli.render import plural, show_table
@@ -35,7 +35,7 @@ NOT_SUBMITTED = "not submitted"
 @common_options
 def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
     """Show the progress of a batch, and why its lines wait. OUT is its output file, NAME its name, ID that
-    of a batch of the HTTP door."""
+    of a batch of the HTTP gateway."""
     values = _status(name, config_path)
     if as_json:
         show_json(values)
@@ -47,8 +47,8 @@ def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     from openfall.producers.batch.journal import read_journal
 
-    if is_door_batch(name):
-        return with_client(config_path, lambda llm: door_batch_values(llm, name))
+    if is_gateway_batch(name):
+        return with_client(config_path, lambda llm: gateway_batch_values(llm, name))
     saved = _find(name, config_path)
     if saved.plan is None:
         return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
@@ -88,14 +88,14 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 @click.command("list", short_help="List the batches of this machine.")
 @common_options
 def list_batches(config_path: Path | None, as_json: bool) -> None:
-    """List the batches that were run on this machine with this configuration, then those of the HTTP door, of each the
-    last one first."""
+    """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
+    the last one first."""
     batches = asyncio.run(_list(config_path))
     if as_json:
         show_json(batches)
     elif not batches:
         print_line(
-            "no batch was run on this machine with this configuration, and none is at the HTTP door: "
+            "no batch was run on this machine with this configuration, and none is at the HTTP gateway: "
             "openfall batch run IN -o OUT"
         )
     else:
@@ -108,7 +108,7 @@ async def _list(config_path: Path | None) -> list[dict[str, Any]]:
     async with open_client(config_path) as llm:
         saved = list(plan_file.list_batches(llm.config.settings.data_dir))
         own = [await _summarize(llm, batch) for batch in saved]
-        return own + await list_door_batches(llm)
+        return own + await list_gateway_batches(llm)
 
 
 async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
@@ -132,14 +132,14 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
 @common_options
 def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
     """End the jobs of a batch that have no answer yet. Answers stay. OUT is its output file, NAME its name, ID that of
-    a batch of the HTTP door.
+    a batch of the HTTP gateway.
 
     `batch run --retry-failed` submits the cancelled lines again.
     """
     from openfall.producers.batch.journal import is_written
 
-    if is_door_batch(name):
-        _cancel_at_door(name, config_path, as_json)
+    if is_gateway_batch(name):
+        _cancel_at_gateway(name, config_path, as_json)
         return
     saved = _find(name, config_path)
     if saved.plan is None:
@@ -157,8 +157,8 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
         )
 
 
-def _cancel_at_door(batch_id: str, config_path: Path | None, as_json: bool) -> None:
-    values = with_operator(config_path, lambda operator: cancel_at_door(operator, batch_id))
+def _cancel_at_gateway(batch_id: str, config_path: Path | None, as_json: bool) -> None:
+    values = with_operator(config_path, lambda operator: cancel_at_gateway(operator, batch_id))
     if as_json:
         show_json(values)
     elif values["before"] == values["status"]:

@@ -44,7 +44,7 @@ COMMANDS = {
     "audit": "List what operators did, and why.",
     "config": "Check and show the configuration; print its schema, a .env.",
     "work": "Run the jobs of one pool.",
-    "keys": "List the keys of the HTTP door; create and revoke them.",
+    "keys": "List the keys of the HTTP gateway; create and revoke them.",
     "serve": "Serve the HTTP APIs of OpenAI, Anthropic and others.",
     "sidecar": "Start, stop and switch the model servers of one machine.",
 }

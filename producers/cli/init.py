@@ -137,13 +137,13 @@ def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> It
     if target != Path.cwd():
         yield f"cd {shlex.quote(str(target))}"
     if compose:
-        yield "docker compose --profile door run --rm door keys new me    # prints the key of the door, once"
+        yield "docker compose --profile gateway run --rm gateway keys new me    # prints the key of the gateway, once"
         if machine.servers and machine.keys:
-            yield "docker compose --profile door --profile local-worker up -d"
+            yield "docker compose --profile gateway --profile local-worker up -d"
         elif machine.servers or machine.keys:
-            yield "docker compose --profile door up -d"
+            yield "docker compose --profile gateway up -d"
         else:
-            yield "docker compose --profile door --profile local up -d"
+            yield "docker compose --profile gateway --profile local up -d"
             yield "docker compose exec ollama ollama pull llama3.2:3b"
         if machine.servers:
             yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"

@@ -1,4 +1,4 @@
-"""`openfall keys`: the keys with which programs call the HTTP door."""
+"""`openfall keys`: the keys with which programs call the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _RIGHTS = add_options(
 @common_options
 @click.pass_context
 def keys(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """List the keys of the HTTP door. `new NAME` creates one, `revoke NAME` ends one."""
+    """List the keys of the HTTP gateway. `new NAME` creates one, `revoke NAME` ends one."""
     if ctx.invoked_subcommand is None:
         _list(config_path, as_json)
 
@@ -63,7 +63,7 @@ def list_keys(config_path: Path | None, as_json: bool) -> None:
 def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> None:
     """Create a key and print it once: only its SHA-256 is kept. NAME is the producer of its jobs.
 
-    Doors know it within 2 seconds.
+    Gateways know it within 2 seconds.
     """
     import time
 
@@ -95,7 +95,7 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 @click.argument("name")
 @common_options
 def revoke(name: str, config_path: Path | None, as_json: bool) -> None:
-    """End a key. Doors refuse it within 2 seconds; its accepted jobs go on."""
+    """End a key. Gateways refuse it within 2 seconds; its accepted jobs go on."""
     from openfall.producers.operations.key_admin import revoke_key
 
     with_operator(config_path, lambda operator: revoke_key(operator, name))
@@ -115,7 +115,7 @@ def _list(config_path: Path | None, as_json: bool) -> None:
     elif known:
         show_table(COLUMNS, _rows(known))
     else:
-        echo("no keys: a door on this machine serves every caller. `openfall keys new NAME` creates one")
+        echo("no keys: a gateway on this machine serves every caller. `openfall keys new NAME` creates one")
 
 
 def _rows(known: list[ClientKey]) -> Iterator[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""`openfall metrics`: prints what `/metrics` of the HTTP door reports."""
+"""`openfall metrics`: prints what `/metrics` of the HTTP gateway reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @config_option
 @click.option("--openmetrics", is_flag=True, help="The format of OpenMetrics.")
 def metrics(config_path: Path | None, openmetrics: bool) -> None:
-    """Print the metrics of the fleet, as `/metrics` of the HTTP door reports them to Prometheus."""
+    """Print the metrics of the fleet, as `/metrics` of the HTTP gateway reports them to Prometheus."""
     from openfall.producers.metrics.exposition import expose
     from openfall.producers.metrics.metrics_reader import read_metrics
 

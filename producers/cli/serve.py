@@ -1,4 +1,4 @@
-"""`openfall serve`: becomes the process of the HTTP door."""
+"""`openfall serve`: becomes the process of the HTTP gateway."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The HTTP door: any program that knows a base URL gets a durable answer. Every request is a job."""
+"""The HTTP gateway: any program that knows a base URL gets a durable answer. Every request is a job."""

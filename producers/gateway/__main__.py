@@ -1,4 +1,4 @@
-"""`python -m openfall.producers.gateway`: the process of the door, which `openfall serve` and `openfall up` start."""
+"""`python -m openfall.producers.gateway`: the gateway as a process, which `openfall serve` and `openfall up` start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls the door, and whether it may: keys, and the checks that keep web pages out."""
+"""Who calls the gateway, and whether it may: keys, and the checks that keep web pages out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.gateway.error_table import Refusal
-from openfall.router_core.state.client_keys import OF_THE_DOOR, PREFIX, ClientKey, KeyRing
+from openfall.router_core.state.client_keys import OF_THE_GATEWAY, PREFIX, ClientKey, KeyRing
 
 Headers = Mapping[str, str]
 
-_OPEN = ClientKey(name=OF_THE_DOOR, digest="", admin=True)
-"""Stands for every caller of a door without keys."""
+_OPEN = ClientKey(name=OF_THE_GATEWAY, digest="", admin=True)
+"""Stands for every caller of a gateway without keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rules of one door.
+    """The rules of one gateway.
 
-    Without keys every caller is let in, with any key or none, and a door on loopback refuses what only a web page
+    Without keys every caller is let in, with any key or none, and a gateway on loopback refuses what only a web page
     sends: a `Host` that is not this machine, and an `Origin` that is not in `cors`. With keys every caller needs one.
     """
 
@@ -48,7 +48,7 @@ class Access:
     def _check_origin(self, headers: Headers) -> None:
         origin = headers.get("origin")
         if origin is not None and not self.allows_origin(origin):
-            raise Refusal("not_allowed", "this origin may not call the door: add it to `gateway: {cors: [...]}`")
+            raise Refusal("not_allowed", "this origin may not call the gateway: add it to `gateway: {cors: [...]}`")
 
     def allows_origin(self, origin: str) -> bool:
         return "*" in self.settings.cors or origin.lower() in self.settings.cors
@@ -59,7 +59,7 @@ class Access:
         if host and not is_loopback(host):
             raise Refusal(
                 "not_allowed",
-                "the door serves this machine only: `openfall keys new NAME` lets it serve others with a key, "
+                "the gateway serves this machine only: `openfall keys new NAME` lets it serve others with a key, "
                 "`gateway: {open: yes}` without one",
             )
 
@@ -78,8 +78,8 @@ def _without_key(headers: Headers) -> str:
     for name, value in headers.items():
         if PREFIX in value:
             where = "Authorization lacks the word `Bearer`" if name.lower() == "authorization" else f"it is in {name}"
-            return f"this door reads no key there ({where}): {wanted}"
-    return f"this door needs a key: {wanted} (`openfall keys new NAME` prints one)"
+            return f"this gateway reads no key there ({where}): {wanted}"
+    return f"this gateway needs a key: {wanted} (`openfall keys new NAME` prints one)"
 
 
 def is_loopback(address: str) -> bool:
@@ -97,7 +97,7 @@ def is_loopback(address: str) -> bool:
 
 
 def refuse_exposed(settings: GatewaySection, keys: KeyRing) -> str:
-    """Why the door must not start: it would serve other machines without keys. Empty: it may."""
+    """Why the gateway must not start: it would serve other machines without keys. Empty: it may."""
     exposed = [address for address in settings.listen if not is_loopback(address)]
     if not exposed or keys or settings.open:
         return ""

@@ -35,7 +35,7 @@ JOB_HEADERS: Mapping[str, tuple[str, Schema]] = {
 """The request headers of every endpoint that submits a job: what each means, and its values."""
 
 _ANSWER_HEADERS = {
-    "x-request-id": {"description": "The request, in the log of the door.", "schema": {"type": "string"}},
+    "x-request-id": {"description": "The request, in the log of the gateway.", "schema": {"type": "string"}},
     "x-openfall-job": {"description": "The job of the request.", "schema": {"type": "string"}},
 }
 _OPEN = ("bad_request", "unknown_url", "wrong_method", "other")
@@ -72,7 +72,7 @@ def api_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 
 _DESCRIPTION = (
-    "Every request is a job: it survives its client, the door, its worker and its provider. `/v1` may be missing. "
+    "Every request is a job: it survives its client, the gateway, its worker and its provider. `/v1` may be missing. "
     "`/for/GROUP` and `/in/URGENCY` may stand before each path."
 )
 

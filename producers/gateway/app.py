@@ -46,7 +46,7 @@ from openfall.producers.page import endpoints as page
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 _APIS = (
     chat,
@@ -78,7 +78,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class App:
-    """The door as an ASGI application. One instance per process."""
+    """The gateway as an ASGI application. One instance per process."""
 
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
@@ -138,7 +138,7 @@ class App:
             refusal = refusal_of_error(error)
             if refusal is None:
                 log.exception("an unexpected error", extra={"request": exchange.request_id})
-                refusal = Refusal("other", f"unexpected error; the log of the door has it as {exchange.request_id}")
+                refusal = Refusal("other", f"unexpected error; the log of the gateway has it as {exchange.request_id}")
             return _refuse(exchange, refusal)
 
     def _find(self, request: Request, path: RequestPath) -> Endpoint:
@@ -163,7 +163,7 @@ class App:
         """What a browser asks before it sends a request of another origin."""
         origin = exchange.request.headers.get("origin", "")
         if not origin or not self.gateway.access.allows_origin(origin):
-            raise Refusal("not_allowed", "this origin may not call the door: add it to `gateway: {cors: [...]}`")
+            raise Refusal("not_allowed", "this origin may not call the gateway: add it to `gateway: {cors: [...]}`")
         wanted = exchange.request.headers.get("access-control-request-headers", "*")
         allowed = {"access-control-allow-methods": "GET, POST, DELETE", "access-control-allow-headers": wanted}
         return Response(status_code=204, headers=allowed)

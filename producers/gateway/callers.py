@@ -1,6 +1,6 @@
-"""The callers of one process of the door: which jobs they wait for, and what happens when they leave.
+"""The callers of one process of the gateway: which jobs they wait for, and what happens when they leave.
 
-Doors ask each other whether a caller still waits, on the channel of their names: so a repeat at another
+Gateways ask each other whether a caller still waits, on the channel of their names: so a repeat at another
 process differs from a second request of the same kind.
 """
 
@@ -40,29 +40,29 @@ class Callers:
     a lease outlives 10 s without it."""
 
     def __init__(self, link: RedisConnection, hub: EventHub) -> None:
-        self.door = f"door-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.gateway_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._link, self._hub = link, hub
         self._jobs: Counter[str] = Counter()
         self._answered: dict[str, None] = {}
         """Jobs whose callers have their responses, since the last renewal."""
         self._asked: dict[str, asyncio.Future[None]] = {}
-        """By job: another door is asked about it."""
+        """By job: another gateway is asked about it."""
         self._renewing: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[Any]] = set()
-        """Replies to other doors, and responses that were not read."""
+        """Replies to other gateways, and responses that were not read."""
 
     async def start(self) -> None:
         """Announce this process, and keep its leases. Raises `StoreError`."""
-        await self._hub.add(self.door, self)
-        await attend(self._link, self.door, ())
+        await self._hub.add(self.gateway_id, self)
+        await attend(self._link, self.gateway_id, ())
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
-        """Leave the jobs of all callers to their repeats at another door, or at this one after its restart."""
+        """Leave the jobs of all callers to their repeats at another gateway, or at this one after its restart."""
         await cancel_all(self._renewing, *self._sending)
         with contextlib.suppress(StoreError):
             await self._attend(())
-            await asyncio.gather(*(let_go(self._link, self.door, job, RESTART_SECONDS) for job in self._jobs))
+            await asyncio.gather(*(let_go(self._link, self.gateway_id, job, RESTART_SECONDS) for job in self._jobs))
 
     def add(self, job_id: str) -> None:
         """A caller waits for a job."""
@@ -94,7 +94,7 @@ class Callers:
 
     async def _let_go(self, job_id: str, linger_seconds: float) -> None:
         with contextlib.suppress(StoreError):
-            await let_go(self._link, self.door, job_id, linger_seconds)
+            await let_go(self._link, self.gateway_id, job_id, linger_seconds)
 
     def _start(self, sending: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(sending)
@@ -102,23 +102,23 @@ class Callers:
         task.add_done_callback(self._sending.discard)
 
     async def check(self, jobs: Iterable[AttendedJob]) -> tuple[tuple[str, str], ...]:
-        """Find out for which of these jobs a caller still waits. Returns those that have none, each with its door: that
-        of this process, or one that was killed. A door that lives says so in Redis; of one that is frozen the presence
-        ends meanwhile."""
+        """Find out for which of these jobs a caller still waits. Returns those that have none, each with its gateway:
+        that of this process, or one that was killed. A gateway that lives says so in Redis; of one that is frozen the
+        presence ends meanwhile."""
         pending = list(jobs)
         attended = await asyncio.gather(*map(self._is_attended, pending))
-        return tuple((job.id, job.door) for job, waits in zip(pending, attended, strict=True) if not waits)
+        return tuple((job.id, job.gateway_id) for job, waits in zip(pending, attended, strict=True) if not waits)
 
     async def _is_attended(self, job: AttendedJob) -> bool:
-        """Whether a door may have a caller for a job."""
-        return self._attends(job.id) if job.door == self.door else await self._ask(job)
+        """Whether a gateway may have a caller for a job."""
+        return self._attends(job.id) if job.gateway_id == self.gateway_id else await self._ask(job)
 
     def announce(self, announced: Announcement) -> None:
-        """Another door asks about a job, or replies."""
+        """Another gateway asks about a job, or replies."""
         kind, _, rest = announced.event.partition(b" ")
-        job_id, _, door = rest.decode(errors="replace").partition(" ")
+        job_id, _, gateway_id = rest.decode(errors="replace").partition(" ")
         if kind == _ASK:
-            self._start(self._send(door, _WAITS if self._attends(job_id) else _LEFT, job_id))
+            self._start(self._send(gateway_id, _WAITS if self._attends(job_id) else _LEFT, job_id))
         elif (question := self._asked.get(job_id)) is not None and not question.done():
             question.set_result(None)
 
@@ -126,11 +126,11 @@ class Callers:
         return job_id in self._jobs or job_id in self._answered
 
     async def _ask(self, job: AttendedJob) -> bool:
-        """Return when the other door has replied, or is present no longer. False: it was killed."""
+        """Return when the other gateway has replied, or is present no longer. False: it was killed."""
         reply = self._asked.setdefault(job.id, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(min(job.present_seconds, PRESENCE_SECONDS) + 0.05):
-                if not await self._send(job.door, _ASK, f"{job.id} {self.door}"):
+                if not await self._send(job.gateway_id, _ASK, f"{job.id} {self.gateway_id}"):
                     return False
                 await asyncio.shield(reply)
         except TimeoutError:
@@ -140,11 +140,11 @@ class Callers:
                 del self._asked[job.id]
         return True
 
-    async def _send(self, door: str, kind: bytes, text: str) -> int:
-        """Send a message to another door. Returns how many received it: a killed one has no connection."""
+    async def _send(self, gateway_id: str, kind: bytes, text: str) -> int:
+        """Send a message to another gateway. Returns how many received it: a killed one has no connection."""
         try:
             message = b"0 %b %b" % (kind, text.encode())
-            return int(await self._link.command("PUBLISH", keys.JOB_CHANGED + door, message))
+            return int(await self._link.command("PUBLISH", keys.JOB_CHANGED + gateway_id, message))
         except StoreError:
             return 1
 
@@ -159,9 +159,9 @@ class Callers:
 
     async def _attend(self, job_ids: Iterable[str]) -> None:
         """Renew the presence of this process and the leases of these jobs. Raises `StoreError`."""
-        await attend(self._link, self.door, job_ids)
+        await attend(self._link, self.gateway_id, job_ids)
         while self._answered:
             answered = list(self._answered)[:MAX_ANSWERED]
-            await attend(self._link, self.door, (), answered)
+            await attend(self._link, self.gateway_id, (), answered)
             for job_id in answered:
                 self._answered.pop(job_id, None)

@@ -10,8 +10,8 @@ from openfall.router_core.jobs.response_items import is_own
 
 Item = dict[str, Any]
 
-_OF_THE_DOOR = frozenset({"background", "background_options", "previous_response_id"})
-"""Fields that the door itself obeys. A provider would queue the Response, or look for one that it does not have."""
+_OF_THE_GATEWAY = frozenset({"background", "background_options", "previous_response_id"})
+"""Fields that the gateway itself obeys. A provider would queue the Response, or look for one that it does not have."""
 _UNSUPPORTED = ("conversation", "prompt")
 """Fields that name something that is stored at OpenAI."""
 _PART_FIELDS = ("type", "text", "refusal", "annotations")
@@ -22,7 +22,7 @@ def request_of(body: Mapping[str, Any], earlier: list[Item]) -> dict[str, Any]:
     for name in _UNSUPPORTED:
         if body.get(name) is not None:
             raise Refusal("unsupported", f"`{name}` is stored at OpenAI: send the messages themselves", name)
-    request = {name: value for name, value in body.items() if name not in _OF_THE_DOOR}
+    request = {name: value for name, value in body.items() if name not in _OF_THE_GATEWAY}
     if earlier:
         request["input"] = [*earlier, *input_items(body.get("input"))]
     return request

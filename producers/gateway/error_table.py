@@ -184,7 +184,7 @@ def refusal_of_result(result: Result) -> Refusal:
     if result.status is Status.EXPIRED:
         return Refusal("expired", result.detail or "the job's deadline has passed", job_id=result.id)
     if result.status is Status.CANCELLED and result.detail == CALLER_LEFT:  # but here it is
-        message = "the door stood still, or could not reach Redis, and the job was ended: send the request again"
+        message = "the gateway stood still, or could not reach Redis, and the job was ended: send the request again"
         return Refusal("attendance_lost", message, job_id=result.id)
     cause = str(result.error or ErrorClass.OTHER)
     return Refusal(

@@ -174,12 +174,12 @@ class EventStream(Response):
             self._events.put_nowait(None)
 
     async def _next_event(self) -> dict[str, Any]:
-        """The next event of the job. Raises `CallerLeft`, and `Refusal` when the door stops."""
+        """The next event of the job. Raises `CallerLeft`, and `Refusal` when the gateway stops."""
         while True:
             if self._leaving.done():
                 raise CallerLeft
             if self._stopping.done() and self._events.empty():
-                raise Refusal("restarting", "the door restarts: send the request again", job_id=self._accepted.id)
+                raise Refusal("restarting", "the gateway restarts: send the request again", job_id=self._accepted.id)
             event = await self._events.get()
             if isinstance(event, Exception):
                 raise event

@@ -1,4 +1,4 @@
-"""One request to the door: its caller, its body, and the options that its headers and its path give."""
+"""One request to the gateway: its caller, its body, and the options that its headers and its path give."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Exchange:
     async def check_caller(self) -> None:
         """Raise `CallerLeft` if the caller has closed the connection. The body has been read before.
 
-        A request that waited for the start of a door may be here when its caller has left long ago.
+        A request that waited for the start of a gateway may be here when its caller has left long ago.
         """
         connection = self._connection
         # Starlette cancels a task to find it out, which costs a fifth of a submit.

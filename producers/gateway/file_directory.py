@@ -1,4 +1,4 @@
-"""The directory of the door's files on this host. All of it blocks: call it in a thread."""
+"""The directory of the gateway's files on this host. All of it blocks: call it in a thread."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def disk_errors() -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         if error.errno in _FULL:
-            raise Refusal("disk_full", f"the door's disk takes no more data ({reason}): nothing was kept") from error
-        raise Refusal("disk_full", f"the door cannot write its files ({reason}): nothing was kept") from error
+            raise Refusal("disk_full", f"the gateway's disk takes no more data ({reason}): nothing was kept") from error
+        raise Refusal("disk_full", f"the gateway cannot write its files ({reason}): nothing was kept") from error
 
 
 class FileDirectory:
-    """Files by their ids, readable by their owner only. `id` names the directory: doors that share it have one id."""
+    """Files by their ids, readable by their owner only. `id` names the directory: gateways that share it have one
+    id."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,7 +78,7 @@ class FileDirectory:
             return ""
 
     def _write_id(self) -> str:
-        """Several doors may start at once: the first link counts."""
+        """Several gateways may start at once: the first link counts."""
         draft = self.path / f"{_ID_FILE}.{secrets.token_hex(8)}{_PART}"
         with open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
             file.write(secrets.token_hex(8).encode())

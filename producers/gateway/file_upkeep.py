@@ -1,4 +1,4 @@
-"""Keeps the directory of the door tidy: files that are over, and folders of batches that have ended."""
+"""Keeps the directory of the gateway tidy: files that are over, and folders of batches that have ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.stored_files import delete_file, fetch_file, forget_data, removable_data, store_file
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 INTERVAL_SECONDS = 60.0
 ENDED_FOLDER_SECONDS = 600.0
@@ -24,7 +24,7 @@ ENDED_FOLDER_SECONDS = 600.0
 
 
 async def keep_files_tidy(link: RedisConnection, directory: FileDirectory) -> None:
-    """Examine the files that are due, once a minute. Several doors of one directory may do so at once."""
+    """Examine the files that are due, once a minute. Several gateways of one directory may do so at once."""
     while True:
         try:
             await remove_dead_data(link, directory, time.time())

@@ -1,4 +1,4 @@
-"""What one process of the door holds: a client of the queue, the settings, the keys, and who waits."""
+"""What one process of the gateway holds: a client of the queue, the settings, the keys, and who waits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
 
 KEYS_TTL_SECONDS = 2.0
-"""After this a new key is known, and a revoked one refused, by every process of every door."""
+"""After this a new key is known, and a revoked one refused, by every process of every gateway."""
 
 
 @dataclass(slots=True)
 class Gateway:
-    """One process of the door. It holds nothing that another process needs: jobs and keys are in Redis."""
+    """One process of the gateway. It holds nothing that another process needs: jobs and keys are in Redis."""
 
     client: AsyncOpenfall
     callers: Callers

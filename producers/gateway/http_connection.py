@@ -1,5 +1,5 @@
-"""A connection to the door: its head is bounded in bytes and time, and it knows whether its caller has left, or has not
-read its response."""
+"""A connection to the gateway: its head is bounded in bytes and time, and it knows whether its caller has left, or has
+not read its response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses of the door."""
+"""Responses of the gateway."""
 
 from __future__ import annotations
 

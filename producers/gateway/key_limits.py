@@ -1,4 +1,4 @@
-"""The limits of keys: requests a minute, and requests at once. Each process of a door counts its own."""
+"""The limits of keys: requests a minute, and requests at once. Each process of a gateway counts its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads and unloads models for callers of the door."""
+"""Loads and unloads models for callers of the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller should correct whose request has a path or a method that the door does not have. Pure."""
+"""What a caller should correct whose request has a path or a method that the gateway does not have. Pure."""
 
 from __future__ import annotations
 

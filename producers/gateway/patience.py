@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MARGIN_SECONDS = 2.0
-"""The answer must leave the door before the client gives up."""
+"""The answer must leave the gateway before the client gives up."""
 _DECLARED = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Headers in which the SDKs of OpenAI and Anthropic state their own time limit, in seconds."""
 
 
 def patience(headers: Mapping[str, str], wanted: float | None, wait_at_most: float) -> float:
-    """Seconds: the shortest of what the caller wants, what its client declares, and what the door allows."""
+    """Seconds: the shortest of what the caller wants, what its client declares, and what the gateway allows."""
     declared = [seconds for name in _DECLARED if (seconds := _seconds(headers.get(name, ""))) is not None]
     limits = [wait_at_most, *(max(1.0, seconds - MARGIN_SECONDS) for seconds in declared)]
     return min(limits if wanted is None else [wanted, *limits])

@@ -1,4 +1,4 @@
-"""The paths of the door as people write them: with and without `/v1`, and with a group or an urgency in front."""
+"""The paths of the gateway as people write them: with and without `/v1`, and with a group or an urgency in front."""
 
 from __future__ import annotations
 

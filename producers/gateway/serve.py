@@ -1,4 +1,4 @@
-"""Runs the door: one process, or several that share its sockets."""
+"""Runs the gateway: one process, or several that share its sockets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from openfall.router_core.state.client_keys import fetch_keys
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
-"""How long a door that stops waits for responses that are being written. No job ends with it."""
+"""How long a gateway that stops waits for responses that are being written. No job ends with it."""
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept for longer than proxies keep theirs (60 s), so that they close first."""
 RESTART_SECONDS = 0.5
 
 READY_LINE = b'{"event": "ready"}\n'
-"""What a process of the door writes to standard output when it is ready, if it is to announce that."""
+"""What a process of the gateway writes to standard output when it is ready, if it is to announce that."""
 
 USAGE_ERROR = 2
 """The exit code of a process that cannot be used as it is configured: it is not started again."""
@@ -111,7 +111,7 @@ async def _keep(command: Sequence[str], descriptors: Sequence[int], started: asy
             if process.stdout is not None and await process.stdout.readline() == READY_LINE:
                 started.put_nowait(None)
             if await process.wait() == USAGE_ERROR:
-                raise CannotListen("the processes of the door cannot be used as they are configured: see the log")
+                raise CannotListen("the processes of the gateway cannot be used as they are configured: see the log")
             await asyncio.sleep(RESTART_SECONDS)
         finally:
             if process.returncode is None:
@@ -169,7 +169,7 @@ class Server(uvicorn.Server):
 def listening_sockets(addresses: tuple[str, ...]) -> Iterator[list[socket.socket]]:
     """A socket for each address. Raises `CannotListen`."""
     if not addresses:
-        raise CannotListen("the door has no address: name one under `gateway: {listen: [...]}`")
+        raise CannotListen("the gateway has no address: name one under `gateway: {listen: [...]}`")
     with ExitStack() as stack:
         yield [stack.enter_context(_listen(address)) for address in addresses]
 

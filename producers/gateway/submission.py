@@ -94,7 +94,7 @@ async def submit(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
     job = job.model_copy(update={"traceparent": read_traceparent(exchange.request.headers)})
-    attendance = _attendance(gateway.callers.door, job, terms)
+    attendance = _attendance(gateway.callers.gateway_id, job, terms)
     if job.kind is JobKind.EMBEDDING and attendance is not None and attendance.ends_without_caller:
         terms = replace(terms, keep_seconds=min(terms.keep_seconds, VECTORS_KEPT_SECONDS))
     stays = bool(terms_of_endpoint.get("stays"))
@@ -166,12 +166,12 @@ async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:
     return build() if is_small else await asyncio.to_thread(build)
 
 
-def _attendance(door: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:
+def _attendance(gateway_id: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:
     """The attendance of a caller who waits. None: the request has a key under which it is asked again."""
     if terms.idempotency_key:
         return None
     read_later = bool(terms.inbox or terms.webhook)
-    return Attendance(door, ends_without_caller=job.urgency is Urgency.INTERACTIVE and not read_later)
+    return Attendance(gateway_id, ends_without_caller=job.urgency is Urgency.INTERACTIVE and not read_later)
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:

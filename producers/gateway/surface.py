@@ -1,4 +1,4 @@
-"""The APIs that the door speaks. Errors, names of headers and keepalives follow the API of the path."""
+"""The APIs that the gateway speaks. Errors, names of headers and keepalives follow the API of the path."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
         if leaving.done():
             raise CallerLeft
         if stopping.done() and not waiting.done():
-            raise Refusal("restarting", "the door restarts: send the request again", job_id=accepted.id)
+            raise Refusal("restarting", "the gateway restarts: send the request again", job_id=accepted.id)
         result = await waiting
         await exchange.check_caller()
         if not is_wanted(exchange, accepted, result):

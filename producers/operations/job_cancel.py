@@ -1,4 +1,4 @@
-"""Jobs and batches of the HTTP door that an operator ends."""
+"""Jobs and batches of the HTTP gateway that an operator ends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ async def cancel_job(operator: Operator, typed_id: str) -> tuple[str, bool]:
     return job_id, ended
 
 
-async def cancel_door_batch(operator: Operator, batch_id: str) -> str:
-    """End the lines of a batch of the HTTP door that have no answer. Returns its status before."""
+async def cancel_gateway_batch(operator: Operator, batch_id: str) -> str:
+    """End the lines of a batch of the HTTP gateway that have no answer. Returns its status before."""
     before = await cancel_batch(operator.link, batch_id)
     await operator.note("batch.cancel", batch_id, f"it was {before}")
     return str(before)

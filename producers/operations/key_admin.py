@@ -1,4 +1,4 @@
-"""The keys of the HTTP door, created and revoked."""
+"""The keys of the HTTP gateway, created and revoked."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The page of batches: those of the door, of every key, with their progress."""
+"""The page of batches: those of the gateway, of every key, with their progress."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
-from openfall.producers.batch.door_batch_list import newest_door_batches
+from openfall.producers.batch.gateway_batch_list import newest_gateway_batches
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.page.people import for_people, html_page
@@ -17,7 +17,7 @@ ROWS = 100
 async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
     """List the batches, the newest first."""
     llm = exchange.gateway.client
-    rows = batch_rows(await newest_door_batches(llm.store.connection, ROWS))
+    rows = batch_rows(await newest_gateway_batches(llm.store.connection, ROWS))
     return html_page(
         exchange, visitor, "batches.html",
         rows=rows, is_open=any(not row.has_ended for row in rows), now=await llm.store.server_time(),

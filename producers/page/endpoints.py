@@ -25,7 +25,7 @@ STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering"
 
 
 def live_page(exchange: Exchange) -> LivePage:
-    """The one reader of this process of the door."""
+    """The one reader of this process of the gateway."""
     gateway = exchange.gateway
     if gateway.live_page is None:
         link = gateway.client.store.connection

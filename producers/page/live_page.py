@@ -1,4 +1,4 @@
-"""The live part of the page: one reader for one process of the door, and rendered sections that all open pages share.
+"""The live part of the page: one reader for one gateway process, and rendered sections that all open pages share.
 
 Redis is read about once a second, and only while a page is open. A section is sent to a page only when it has changed.
 """
@@ -24,7 +24,7 @@ from openfall.producers.page.snapshot_reader import NO_FLEET, SnapshotReader
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 INTERVAL_SECONDS = 1.0
 """Between two readings of Redis."""
@@ -44,7 +44,7 @@ class Fragment:
 
 
 class LivePage:
-    """The sections as they are now. `stopping`: the door stops, and open pages are to connect to another one."""
+    """The sections as they are now. `stopping`: the gateway stops, and open pages are to connect to another one."""
 
     def __init__(self, reader: SnapshotReader, sections: Sequence[Section], stopping: asyncio.Event) -> None:
         self._reader, self._stopping = reader, stopping

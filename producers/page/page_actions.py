@@ -9,7 +9,7 @@ from typing import Literal
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
-from openfall.producers.operations.job_cancel import cancel_door_batch, cancel_job
+from openfall.producers.operations.job_cancel import cancel_gateway_batch, cancel_job
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.model_orders import order_model
 from openfall.producers.operations.operator import Operator
@@ -117,7 +117,7 @@ async def _cancel_job(operator: Operator, form: Form) -> str:
 
 async def _cancel_batch(operator: Operator, form: Form) -> str:
     batch_id = _subject(form)
-    return f"{batch_id} is being cancelled; it was {await cancel_door_batch(operator, batch_id)}"
+    return f"{batch_id} is being cancelled; it was {await cancel_gateway_batch(operator, batch_id)}"
 
 
 def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:

@@ -115,7 +115,7 @@ def back_with_notice(exchange: Exchange, path: str, notice: str) -> Response:
 
 
 def own_path(path: str) -> str:
-    """A path of this door; `/` in place of anything that leads elsewhere."""
+    """A path of this gateway; `/` in place of anything that leads elsewhere."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
 
 

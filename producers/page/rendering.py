@@ -39,7 +39,7 @@ def _ticking(kind: str, moment: float | None, text: str) -> Markup:
 
 
 def _moment(moment: float) -> str:
-    """A moment in the time zone of the door."""
+    """A moment in the time zone of the gateway."""
     return f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 

@@ -65,13 +65,13 @@ async def _requeue_job(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 def _path(exchange: Exchange) -> str:
-    """The path below `/rq`. The dashboard tells paths apart by their last slash, which the door takes off."""
+    """The path below `/rq`. The dashboard tells paths apart by their last slash, which the gateway takes off."""
     path = exchange.path.path.removeprefix(PREFIX) or "/"
     return path if path == "/" or not path.strip("/").isdecimal() else f"{path}/"
 
 
 def _dashboard(exchange: Exchange) -> Flask:
-    """The dashboard of this process of the door. Raises `ImportError`, `Refusal`."""
+    """The dashboard of this process of the gateway. Raises `ImportError`, `Refusal`."""
     link = exchange.gateway.client.store.connection
     if id(link) not in _apps:
         _apps.clear()

@@ -34,7 +34,7 @@ NO_FLEET = FleetStatus(0.0, (), (), 0, 0, False, None, {})
 
 @dataclass(slots=True)
 class SnapshotReader:
-    """Reads for one door. A source is read again only after its time."""
+    """Reads for one gateway. A source is read again only after its time."""
 
     link: RedisConnection
     catalog: Catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from openfall.producers.batch.door_batch_list import ExplainedBatch, newest_door_batches
+from openfall.producers.batch.gateway_batch_list import ExplainedBatch, newest_gateway_batches
 from openfall.producers.page.page_snapshot import Source
 from openfall.producers.page.sections.card_section import SPAN_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
@@ -50,7 +50,7 @@ async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:
 
 
 async def _batches(link: RedisConnection, _catalog: Catalog) -> list[ExplainedBatch]:
-    return await newest_door_batches(link, BATCHES_READ)
+    return await newest_gateway_batches(link, BATCHES_READ)
 
 
 async def _now(link: RedisConnection) -> float:

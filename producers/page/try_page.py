@@ -57,7 +57,7 @@ def _form_page(exchange: Exchange, visitor: Visitor, typed: dict[str, str], prob
 
 
 async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
-    """Submit a question, as the door submits any other."""
+    """Submit a question, as the gateway submits any other."""
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     check_right(exchange, visitor)

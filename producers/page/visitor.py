@@ -21,7 +21,7 @@ from openfall.router_core.state.page_sessions import SESSION_SECONDS, session_ke
 
 COOKIE = "openfall_session"
 LOCAL_NAME = "local"
-"""In the audit log: who sits at the machine of a door without keys."""
+"""In the audit log: who sits at the machine of a gateway without keys."""
 SESSION_CHECK_SECONDS = 1.0
 """After this an open page goes on without an answer of Redis: it is to say that Redis is away."""
 _HANDED_ON = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -58,9 +58,9 @@ class Visitor:
 
 
 def check_page(exchange: Exchange) -> None:
-    """Raises `Refusal` at a door without a page."""
+    """Raises `Refusal` at a gateway without a page."""
     if exchange.gateway.settings.page is PageKind.NONE:
-        raise Refusal("unknown_url", "this door has no page: `gateway: {page: ...}` is none")
+        raise Refusal("unknown_url", "this gateway has no page: `gateway: {page: ...}` is none")
 
 
 async def visitor_of(exchange: Exchange) -> Visitor:

@@ -69,7 +69,7 @@ class _Model:
 
 
 def build_config(machine: Machine, *, in_containers: bool = False) -> str:
-    """The text for a machine. Without a server and without a key it is the demo's. `in_containers`: the door listens
+    """The text for a machine. Without a server and without a key it is the demo's. `in_containers`: the gateway listens
     inside a container, a server of this machine is another host, and the Ollama of the stack stands for the demo."""
     if in_containers and not machine.servers and not machine.keys:
         machine = replace(machine, servers=(OLLAMA_OF_THE_STACK,))

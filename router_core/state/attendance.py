@@ -1,6 +1,6 @@
-"""Who waits for a job at the HTTP door.
+"""Who waits for a job at the HTTP gateway.
 
-A door renews leases, so that no job runs for a caller who has left. A repeat of a request gets the job of the first.
+A gateway renews leases, so that no job runs for a caller who has left. A repeat of a request gets the job of the first.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 PRESENCE_INTERVAL_SECONDS = 1.0
 PRESENCE_SECONDS = 3.0
-"""A door that has not renewed its presence for this long is gone: its jobs may be joined."""
+"""A gateway that has not renewed its presence for this long is gone: its jobs may be joined."""
 LEASE_INTERVAL_SECONDS = 5.0
 LEASE_SECONDS = 15.0
-"""A job whose lease no door renews ends after this time, if it ends without its caller."""
+"""A job whose lease no gateway renews ends after this time, if it ends without its caller."""
 LINGER_SECONDS = 15.0
 """How long a job goes on after its caller has left before the head of the response: SDKs repeat after 0.5 to 8 s."""
 PATIENCE_SECONDS = 120.0
-"""The same after the door itself has sent the caller away, to come again."""
+"""The same after the gateway itself has sent the caller away, to come again."""
 RESTART_SECONDS = 30.0
-"""The same while a door restarts."""
+"""The same while a gateway restarts."""
 CALLER_LEFT = "its caller has left"
 """Why such a job ends."""
 MAX_REPEATS = 16
@@ -37,13 +37,13 @@ MAX_ANSWERED = 500
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
-    """A caller is connected to this process of the door. `joins_repeats`: a repeat of the request joins the job once no
-    caller is connected to it. `ends_without_caller`: no other caller can read the answer.
+    """A caller is connected to this process of the gateway. `joins_repeats`: a repeat of the request joins the job once
+    no caller is connected to it. `ends_without_caller`: no other caller can read the answer.
 
-    `left_jobs` of equal requests have no caller any more, each with its door. `is_new`: callers wait for all others, so
-    this request is no repeat of theirs."""
+    `left_jobs` of equal requests have no caller any more, each with its gateway. `is_new`: callers wait for all others,
+    so this request is no repeat of theirs."""
 
-    door: str
+    gateway_id: str
     joins_repeats: bool = True
     ends_without_caller: bool = True
     left_jobs: tuple[tuple[str, str], ...] = ()
@@ -51,15 +51,15 @@ class Attendance:
 
 
 class AttendedJob(NamedTuple):
-    """The job of an equal request. Its caller waits at a process of a door, whose presence ends in some seconds."""
+    """The job of an equal request. Its caller waits at a process of a gateway, whose presence ends in some seconds."""
 
     id: str
-    door: str
+    gateway_id: str
     present_seconds: float
 
 
 class EqualRequests(Exception):
-    """Doors say that callers wait for the jobs of equal requests. A door that was killed says so for 3 s more."""
+    """Gateways say that callers wait for the jobs of equal requests. A gateway that was killed says so for 3 s more."""
 
     def __init__(self, jobs: tuple[AttendedJob, ...]) -> None:
         super().__init__("equal requests are in flight")
@@ -71,7 +71,7 @@ def attendance_arguments(job: CompletionJob, attendance: Attendance | None, dige
     if attendance is None:
         return {}
     return {
-        "door": attendance.door,
+        "gateway": attendance.gateway_id,
         "repeat_digest": repeat_digest(job, digest) if attendance.joins_repeats else None,
         "attended_ms": int(LEASE_SECONDS * 1000) if attendance.ends_without_caller else None,
         "max_repeats": MAX_REPEATS - 1,
@@ -82,13 +82,15 @@ def attendance_arguments(job: CompletionJob, attendance: Attendance | None, dige
 
 def read_attended(rows: Iterable[Sequence[bytes]]) -> tuple[AttendedJob, ...]:
     """The attended jobs in a reply of the script `accept`."""
-    return tuple(AttendedJob(read_text(job), read_text(door), int(left_ms) / 1000) for job, door, left_ms in rows)
+    return tuple(
+        AttendedJob(read_text(job), read_text(gateway_id), int(left_ms) / 1000) for job, gateway_id, left_ms in rows
+    )
 
 
-async def attend(link: RedisConnection, door: str, job_ids: Iterable[str], answered: Iterable[str] = ()) -> None:
-    """Renew the presence of a door, and the leases of these jobs. Those `answered` are joined by no repeat."""
+async def attend(link: RedisConnection, gateway_id: str, job_ids: Iterable[str], answered: Iterable[str] = ()) -> None:
+    """Renew the presence of a gateway, and the leases of these jobs. Those `answered` are joined by no repeat."""
     arguments = {
-        "door": door,
+        "gateway": gateway_id,
         "presence_ms": int(PRESENCE_SECONDS * 1000),
         "lease_ms": int(LEASE_SECONDS * 1000),
         "jobs": list(job_ids),
@@ -102,6 +104,6 @@ async def is_held(link: RedisConnection, job_id: str) -> bool:
     return bool(await link.command("HGET", keys.RECORD + job_id, "state") == b"held")
 
 
-async def let_go(link: RedisConnection, door: str, job_id: str, linger_seconds: float) -> None:
-    """The caller of a job has left this door. No effect if the job has a caller at another door by now."""
-    await link.script("let_go", {"id": job_id, "door": door, "linger_ms": int(linger_seconds * 1000)})
+async def let_go(link: RedisConnection, gateway_id: str, job_id: str, linger_seconds: float) -> None:
+    """The caller of a job has left this gateway. No effect if the job has a caller at another gateway by now."""
+    await link.script("let_go", {"id": job_id, "gateway": gateway_id, "linger_ms": int(linger_seconds * 1000)})

@@ -1,4 +1,4 @@
-"""Batches of the HTTP door: created by any door, kept by one at a time, read by all."""
+"""Batches of the HTTP gateway: created by any gateway, kept by one at a time, read by all."""
 
 from __future__ import annotations
 

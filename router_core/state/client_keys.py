@@ -1,4 +1,4 @@
-"""The keys with which programs call the HTTP door.
+"""The keys with which programs call the HTTP gateway.
 
 Only their SHA-256 is kept: a key has 256 random bits, so a slow hash would add nothing.
 """
@@ -29,9 +29,9 @@ class PageRight(StrEnum):
     ACT = "act"
 
 
-OF_THE_DOOR, OF_THE_PAGE = "door", "page"
+OF_THE_GATEWAY, OF_THE_PAGE = "gateway", "page"
 """The producers of the jobs of callers and of visitors without a key."""
-RESERVED_NAMES = frozenset({OF_THE_DOOR, OF_THE_PAGE})
+RESERVED_NAMES = frozenset({OF_THE_GATEWAY, OF_THE_PAGE})
 """A key of such a name would read the answers of those who have none."""
 
 

@@ -65,7 +65,7 @@ class SubmitTerms:
     them. After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
 
     `bound` is what its call uses at most, for budgets: see `cost_bound`.
-    `attendance`: the caller is connected to a process of the HTTP door.
+    `attendance`: the caller is connected to a process of the HTTP gateway.
     """
 
     queue: str
@@ -148,7 +148,7 @@ class JobStore:
         """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
 
         Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, `NotConfirmed`, or a `StoreError`
-        of the connection; for a door `EqualRequests`.
+        of the connection; for a gateway `EqualRequests`.
         """
         rq_data = to_json([ENTRY_POINT, None, [job.id], {}])  # rq reads it uncompressed too, and it is shorter so
         if terms.body_bytes > LARGE_BODY_BYTES:

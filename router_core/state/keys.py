@@ -85,19 +85,19 @@ DEAD_LETTERS = "of:dead-letters"  # list, bounded: entries whose last try failed
 NOTICE_RATE = "of:notice-rate"  # hash: notifier -> times of its new incidents (ms); {notifier}:unmentioned: a count
 CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see fair_share.lua)
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
-ATTENDED = "of:attended"  # zset: a job that ends when its caller has left -> until when a door attends it (ms)
-DOORS = "of:doors"  # zset: process of the HTTP door -> alive until (ms)
+ATTENDED = "of:attended"  # zset: a job that ends when its caller has left -> until when a gateway attends it (ms)
+GATEWAYS = "of:gateways"  # zset: process of the HTTP gateway -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins
 RESPONSE = (
     "of:response:"  # hash with a TTL, by job: what a Response repeats of its request, and what it adds to the input
 )
-FILE = "of:file:"  # string with a TTL, by id: a file of the HTTP door, as JSON. Its data is on a disk
-FILES = "of:files:"  # zset, by key of the door ('': of all keys): file -> created (ms)
+FILE = "of:file:"  # string with a TTL, by id: a file of the HTTP gateway, as JSON. Its data is on a disk
+FILES = "of:files:"  # zset, by key of the gateway ('': of all keys): file -> created (ms)
 FILE_DATA = "of:file-data:"  # zset, by directory: file whose data is there -> when it is examined for removal (ms)
-BATCH = "of:batch:"  # hash, by id: a batch of the HTTP door, its status and its counts. A TTL once it has ended
-BATCHES = "of:batches:"  # zset, by form and key of the door ('': of all keys): batch -> created (ms)
+BATCH = "of:batch:"  # hash, by id: a batch of the HTTP gateway, its status and its counts. A TTL once it has ended
+BATCHES = "of:batches:"  # zset, by form and key of the gateway ('': of all keys): batch -> created (ms)
 OPEN_BATCHES = "of:open-batches:"  # zset, by directory: batch that has not ended -> until when it has a keeper (ms)
-CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP door: its SHA-256, and what it may do
+CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP gateway: its SHA-256, and what it may do
 CARD_MANAGER = "of:card-manager:"  # hash, by pool: the worker that decides about its cards, its epoch, until when (ms)
 CARD = "of:card:"  # hash, by card: its state (JSON) and the version of that. Written by the manager of its cards
 CARD_ORDERS = "of:card-orders:"  # hash, by card: {verb} {model} -> when an operator ordered it (ms): load, unload, pin

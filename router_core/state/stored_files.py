@@ -1,4 +1,4 @@
-"""The files of the HTTP door: what is known of each. Their data is in a directory of the door's host."""
+"""The files of the HTTP gateway: what is known of each. Their data is in a directory of the gateway's host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
 REMOVAL_GRACE_SECONDS = 7 * 86400
-"""How long the record of an expired file is kept: until then a door removes its data."""
+"""How long the record of an expired file is kept: until then a gateway removes its data."""
 UNFINISHED_UPLOAD_SECONDS = 86400
 """After this time the data of a file without a record is removed: its upload was cut off."""
 _PAGE = 100
@@ -109,7 +109,7 @@ async def list_files(link: RedisConnection, query: FileQuery) -> tuple[list[Stor
 
 
 async def delete_file(link: RedisConnection, file: StoredFile) -> None:
-    """Forget a file. A door of its directory removes the data."""
+    """Forget a file. A gateway of its directory removes the data."""
     await link.script("file_delete", {"id": file.id, "producer": file.producer, "directory": file.directory})
 
 

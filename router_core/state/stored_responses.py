@@ -1,5 +1,5 @@
-"""What a Response of the HTTP door repeats of its request, and the items of its input, for the Responses that continue
-it. Both are kept as long as its result, and as long as the last Response that continues it.
+"""What a Response of the HTTP gateway repeats of its request, and the items of its input, for the Responses that
+continue it. Both are kept as long as its result, and as long as the last Response that continues it.
 
 A Response keeps the items that it adds to its conversation, and the id of the Response before it: so a conversation of
 many turns is stored once.

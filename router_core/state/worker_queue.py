@@ -35,7 +35,7 @@ PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
 SILENCE = {"after_ms": 4000, "grace_ms": 5000, "attended_ms": int(attendance.LEASE_SECONDS * 1000)}
-"""Milliseconds without any beat after which Redis counts as having been away, and graces for settles and doors."""
+"""Milliseconds without any beat after which Redis counts as having been away, and graces for settles and gateways."""
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500

@@ -1,7 +1,7 @@
-"""`make agents`: coding agents that others wrote, at a door with a worker, a Valkey and a scripted provider.
+"""`make agents`: coding agents that others wrote, at a gateway with a worker, a Valkey and a scripted provider.
 
 Each agent is installed once below `.clients`, by npm. It runs without a person in a home of its own, and finishes a
-turn with a tool: over a provider of its own protocol, over one of another, and while the door is killed. Where
+turn with a tool: over a provider of its own protocol, over one of another, and while the gateway is killed. Where
 `unshare` is, all of it runs in a network that has this machine's loopback only. The exit status is 1 if a check failed,
 2 if no agent could be installed.
 """

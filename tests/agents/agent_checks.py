@@ -1,4 +1,4 @@
-"""What each agent must get through at a door."""
+"""What each agent must get through at a gateway."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ async def checks_of(agent: Agent) -> list[Outcome]:
             if agent.name == "claude-code" and chain == "thinker":
                 outcomes.append(Outcome("thinking comes back as it was signed", _thinking_trouble(stand)))
             if not outcomes[-1].why:
-                outcomes.append(Outcome(f"the door killed in mid-turn, {provider}", await _killed(agent, stand)))
+                outcomes.append(Outcome(f"the gateway killed in mid-turn, {provider}", await _killed(agent, stand)))
     return outcomes
 
 
 async def _killed(agent: Agent, stand: AgentStand) -> str:
-    """The trouble when the door is killed while the answer is being written. Empty: the repeat got it, bought once."""
+    """The trouble when the gateway is killed while the answer is being written. Empty: the repeat got it, bought
+    once."""
     gate = asyncio.Event()
     stand.provider.clear(gate)
     running = asyncio.create_task(_run(agent, stand))
     waiting = asyncio.create_task(stand.provider.waits.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    await stand.kill_door()
-    await stand.start_door()
+    await stand.kill_gateway()
+    await stand.start_gateway()
     gate.set()
     printed = await running
     waiting.cancel()

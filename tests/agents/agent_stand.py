@@ -1,4 +1,4 @@
-"""A door as a process of its own, which can be killed, with a worker, a Valkey and a scripted provider behind it."""
+"""A gateway as a process of its own, which can be killed, with a worker, a Valkey and a scripted provider behind it."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ roles:
 
 @dataclass
 class AgentStand:
-    """The door is started and killed by the checks."""
+    """The gateway is started and killed by the checks."""
 
     url: str
     file: Path
     provider: AgentProvider
-    door: asyncio.subprocess.Process | None = None
+    gateway: asyncio.subprocess.Process | None = None
 
-    async def start_door(self) -> None:
-        self.door = await asyncio.create_subprocess_exec(
+    async def start_gateway(self) -> None:
+        self.gateway = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "openfall.producers.gateway", "--config", str(self.file), "--announce"),
             stdout=asyncio.subprocess.PIPE,
-            stderr=self.file.with_name("door.log").open("ab"),
+            stderr=self.file.with_name("gateway.log").open("ab"),
         )
-        assert self.door.stdout is not None
-        assert await self.door.stdout.readline() == b'{"event": "ready"}\n'
+        assert self.gateway.stdout is not None
+        assert await self.gateway.stdout.readline() == b'{"event": "ready"}\n'
 
-    async def kill_door(self) -> None:
-        if self.door is not None and self.door.returncode is None:
-            self.door.kill()
-            await self.door.wait()
+    async def kill_gateway(self) -> None:
+        if self.gateway is not None and self.gateway.returncode is None:
+            self.gateway.kill()
+            await self.gateway.wait()
 
     def requests(self) -> list[str]:
-        """What the door logged of its requests."""
-        return self.file.with_name("door.log").read_text().splitlines()
+        """What the gateway logged of its requests."""
+        return self.file.with_name("gateway.log").read_text().splitlines()
 
 
 @asynccontextmanager
 async def agent_stand(chain: str) -> AsyncIterator[AgentStand]:
-    """A door whose role `coder` has this chain."""
+    """A gateway whose role `coder` has this chain."""
     with TemporaryDirectory(prefix="of-") as home, listening_sockets(("127.0.0.1:0",)) as (free,):
         address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
@@ -74,10 +74,10 @@ async def agent_stand(chain: str) -> AsyncIterator[AgentStand]:
                 file.write_text(CONFIG.format(redis=valkey.url, address=address, upstream=provider.url, chain=chain))
                 async with running_fleet(valkey.url, Path(home), load(file).catalog, "gpu", "degrade"):
                     stand = AgentStand(f"http://{address}", file, provider)
-                    await stand.start_door()
+                    await stand.start_gateway()
                     try:
                         yield stand
                     finally:
-                        await stand.kill_door()
+                        await stand.kill_gateway()
         finally:
             valkey.kill()

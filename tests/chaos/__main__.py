@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|door|batches|...`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|gateway|batches|...`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -25,12 +25,12 @@ from tests.chaos import (
     batch_drill,
     budget_drill,
     card_drill,
-    door_drill,
-    door_plan,
     faults,
     garbage,
+    gateway_drill,
+    gateway_plan,
     hostile,
-    hostile_door,
+    hostile_gateway,
     outage,
     outage_plan,
     sentinel_drill,
@@ -45,7 +45,7 @@ from tests.chaos.verdict_tables import (
     show_faults,
     show_garbage,
     show_hostile,
-    show_hostile_door,
+    show_hostile_gateway,
     show_promises,
     show_sentinel,
     show_silence,
@@ -53,7 +53,7 @@ from tests.chaos.verdict_tables import (
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
-QUICK_DOOR_REQUESTS = 300
+QUICK_GATEWAY_REQUESTS = 300
 
 Scenario = Callable[[Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -109,15 +109,15 @@ def outage_command(jobs: int, seed: int | None, quick: bool, as_json: bool) -> N
     sys.exit(0 if verdict["kept"] else 1)
 
 
-@main.command("door")
+@main.command("gateway")
 @click.option("--requests", default=10_000, show_default=True, type=click.IntRange(min=50))
 @click.option("--seed", type=int, help="Repeat the requests and the kills of an earlier run.")
-@click.option("--quick", is_flag=True, help=f"{QUICK_DOOR_REQUESTS} requests.")
+@click.option("--quick", is_flag=True, help=f"{QUICK_GATEWAY_REQUESTS} requests.")
 @as_json
-def door_command(requests: int, seed: int | None, quick: bool, as_json: bool) -> None:
-    """10,000 requests at the HTTP door while clients, doors and workers are killed."""
-    plan = door_plan.DoorPlan(QUICK_DOOR_REQUESTS if quick else requests, _choose_seed(seed))
-    verdict = _run(lambda *run: door_drill.run(plan, *run), 0, as_json, show_promises, seed=plan.seed)
+def gateway_command(requests: int, seed: int | None, quick: bool, as_json: bool) -> None:
+    """10,000 requests at the HTTP gateway while clients, gateways and workers are killed."""
+    plan = gateway_plan.GatewayPlan(QUICK_GATEWAY_REQUESTS if quick else requests, _choose_seed(seed))
+    verdict = _run(lambda *run: gateway_drill.run(plan, *run), 0, as_json, show_promises, seed=plan.seed)
     sys.exit(0 if verdict["kept"] else 1)
 
 
@@ -160,16 +160,16 @@ def hostile_command(kinds: str | None, seconds: float, as_json: bool) -> None:
     sys.exit(0 if verdict["kept"] else 1)
 
 
-@main.command("hostiledoor")
-@click.option("--kinds", help=f"Only these, with a comma between: {', '.join(hostile_door.KINDS)}.")
+@main.command("hostilegateway")
+@click.option("--kinds", help=f"Only these, with a comma between: {', '.join(hostile_gateway.KINDS)}.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(min=1), help="For each kind.")
 @as_json
-def hostiledoor_command(kinds: str | None, seconds: float, as_json: bool) -> None:
-    """The HTTP door under each kind of hostile client, with small requests beside it."""
-    names = list(hostile_door.KINDS) if kinds is None else kinds.split(",")
-    if unknown := [name for name in names if name not in hostile_door.KINDS]:
+def hostilegateway_command(kinds: str | None, seconds: float, as_json: bool) -> None:
+    """The HTTP gateway under each kind of hostile client, with small requests beside it."""
+    names = list(hostile_gateway.KINDS) if kinds is None else kinds.split(",")
+    if unknown := [name for name in names if name not in hostile_gateway.KINDS]:
         raise click.BadParameter(f"unknown kind {unknown[0]!r}", param_hint="--kinds")
-    verdict = _run(lambda *run: hostile_door.run(names, seconds, *run), 0, as_json, show_hostile_door)
+    verdict = _run(lambda *run: hostile_gateway.run(names, seconds, *run), 0, as_json, show_hostile_gateway)
     sys.exit(0 if verdict["kept"] else 1)
 
 
@@ -188,7 +188,7 @@ def garbage_command(damage: str | None, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help=f"{batch_drill.QUICK_LINES} lines.")
 @as_json
 def batches_command(lines: int, quick: bool, as_json: bool) -> None:
-    """20,000 lines in three batches while doors and their keepers die at each step, and workers are killed."""
+    """20,000 lines in three batches while gateways and their keepers die at each step, and workers are killed."""
     lines = batch_drill.QUICK_LINES if quick else lines
     verdict = _run(lambda *run: batch_drill.run(lines, *run), 0, as_json, show_promises, seed=0)
     sys.exit(0 if verdict["kept"] else 1)

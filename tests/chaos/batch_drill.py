@@ -1,4 +1,4 @@
-"""Batches while doors, their keepers and workers are killed. The judge uses no code of ours."""
+"""Batches while gateways, their keepers and workers are killed. The judge uses no code of ours."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ QUICK_LINES = 600
 BATCHES = 3
 SLOTS = 32
 LATENCY_MS = 20.0
-DOORS = 2
+GATEWAYS = 2
 BAD_EVERY = 50
 """One in this number of lines cannot be answered, and belongs into the error file."""
 STEP_DEATH = 0.004
-"""The chance that a door dies at a step of its keeper."""
+"""The chance that a gateway dies at a step of its keeper."""
 WORKER_KILL_SECONDS = 6.0
 ENDED_WITHIN_S = 480.0
 POLL_SECONDS = 0.3
 
 
 @dataclass
-class DyingDoors:
-    """Doors of one directory. Each that is gone starts again."""
+class DyingGateways:
+    """Gateways of one directory. Each that is gone starts again."""
 
     environment: Environment
     death: float
-    ports: list[int] = field(default_factory=lambda: [find_free_port() for _ in range(DOORS)])
+    ports: list[int] = field(default_factory=lambda: [find_free_port() for _ in range(GATEWAYS)])
     running: dict[int, tuple[ExitStack, Child]] = field(default_factory=dict)
     starts: int = 0
 
@@ -50,23 +50,23 @@ class DyingDoors:
     def start(self, number: int) -> None:
         env, port = self.environment, self.ports[number]
         self.starts += 1
-        config = env.directory / f"door-{number}.yaml"
+        config = env.directory / f"gateway-{number}.yaml"
         config.write_text(env.config.read_text() + f'gateway: {{listen: ["127.0.0.1:{port}"]}}\n')
         faults = str(env.fault_log.path)
-        argv = [sys.executable, "-m", "tests.chaos.dying_door", str(self.death), faults, "--config", str(config)]
+        argv = [sys.executable, "-m", "tests.chaos.dying_gateway", str(self.death), faults, "--config", str(config)]
         stack = ExitStack()
-        log = env.directory / f"door-{number}-{self.starts:03}.log"
+        log = env.directory / f"gateway-{number}-{self.starts:03}.log"
         self.running[number] = stack, stack.enter_context(started(argv, log))
 
     async def supervise(self) -> None:
-        """Replace each door that is gone, for ever. An end that is no SIGKILL is a problem."""
+        """Replace each gateway that is gone, for ever. An end that is no SIGKILL is a problem."""
         while True:
             for number, (stack, child) in list(self.running.items()):
                 code = child.popen.poll()
                 if code is not None:
                     stack.close()
                     if code != -signal.SIGKILL:
-                        self.environment.fault_log.problems.append(f"a door ended with {code}: {child.last_output}")
+                        self.environment.fault_log.problems.append(f"a gateway ended with {code}: {child.last_output}")
                     self.start(number)
             await asyncio.sleep(0.05)
 
@@ -74,8 +74,8 @@ class DyingDoors:
         """A kill between any two instructions, beside those at the steps."""
         while True:
             await asyncio.sleep(random.uniform(4, 8))
-            _, child = self.running[random.randrange(DOORS)]
-            self.environment.fault_log.note("door", now_ms(), step="at random")
+            _, child = self.running[random.randrange(GATEWAYS)]
+            self.environment.fault_log.note("gateway", now_ms(), step="at random")
             child.popen.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
@@ -92,17 +92,17 @@ async def run(lines: int, directory: Path, progress: Progress) -> dict[str, Any]
             "models": {"m": {"upstream": "m", "backends": ["mock"]}},
             "roles": {"main": {"chain": ["m"]}},
         })  # fmt: skip
-        pool, doors = WorkerPool(env), DyingDoors(env, STEP_DEATH)
+        pool, gateways = WorkerPool(env), DyingGateways(env, STEP_DEATH)
         stack.callback(pool.close)
-        stack.callback(doors.close)
+        stack.callback(gateways.close)
         for name in ("gpu", "gpu", "degrade"):
             pool.start(name)
         await pool.wait_until_ready()
-        for number in range(DOORS):
-            doors.start(number)
-        background = [pool.supervise(), doors.supervise(), doors.kill_at_random(), _kill_workers(pool)]
+        for number in range(GATEWAYS):
+            gateways.start(number)
+        background = [pool.supervise(), gateways.supervise(), gateways.kill_at_random(), _kill_workers(pool)]
         tasks = [asyncio.ensure_future(each) for each in background]
-        work = asyncio.ensure_future(_answer_all(env, doors, lines, progress))
+        work = asyncio.ensure_future(_answer_all(env, gateways, lines, progress))
         try:
             async with asyncio.timeout(ENDED_WITHIN_S):
                 await asyncio.wait([work, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -124,29 +124,29 @@ async def _kill_workers(pool: WorkerPool) -> None:
             pool.kill(random.choice(workers), "worker")
 
 
-async def _answer_all(env: Environment, doors: DyingDoors, lines: int, progress: Progress) -> None:
+async def _answer_all(env: Environment, gateways: DyingGateways, lines: int, progress: Progress) -> None:
     share = lines // BATCHES
-    await asyncio.gather(*(_answer_one(env, doors, number, share, progress) for number in range(BATCHES)))
+    await asyncio.gather(*(_answer_one(env, gateways, number, share, progress) for number in range(BATCHES)))
 
 
-async def _answer_one(env: Environment, doors: DyingDoors, number: int, lines: int, progress: Progress) -> None:
-    """One batch: uploaded, created, polled and read through any door, again and again until one answers."""
+async def _answer_one(env: Environment, gateways: DyingGateways, number: int, lines: int, progress: Progress) -> None:
+    """One batch: uploaded, created, polled and read through any gateway, again and again until one answers."""
     source = env.directory / f"input-{number}.jsonl"
     source.write_text("".join(json.dumps(_line(number, index)) + "\n" for index in range(lines)))
     form: Any = {"files": {"file": ("in.jsonl", source.read_bytes())}, "data": {"purpose": "batch"}}
-    file = (await _request(doors, "POST", "/v1/files", **form)).json()
+    file = (await _request(gateways, "POST", "/v1/files", **form)).json()
     body = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     headers = {"idempotency-key": f"batch-{number}"}
-    batch = (await _request(doors, "POST", "/v1/batches", json=body, headers=headers)).json()
+    batch = (await _request(gateways, "POST", "/v1/batches", json=body, headers=headers)).json()
     progress.log_line(f"batch {batch['id']}: {lines:,} lines")
     while batch["status"] not in ("completed", "failed", "expired", "cancelled"):
         await asyncio.sleep(POLL_SECONDS)
-        batch = (await _request(doors, "GET", f"/v1/batches/{batch['id']}")).json()
+        batch = (await _request(gateways, "GET", f"/v1/batches/{batch['id']}")).json()
     names: dict[str, str] = {}
     for kind in ("output", "error"):
         if file_id := batch[f"{kind}_file_id"]:
             names[kind] = f"{kind}-{number}.jsonl"
-            reply = await _request(doors, "GET", f"/v1/files/{file_id}/content")
+            reply = await _request(gateways, "GET", f"/v1/files/{file_id}/content")
             (env.directory / names[kind]).write_bytes(reply.content)
     row = {"id": batch["id"], "lines": lines, "input": source.name, "counts": batch["request_counts"]}
     write_line(env.directory / "batches.jsonl", {**row, "output": names.get("output"), "error": names.get("error")})
@@ -162,11 +162,11 @@ def _line(number: int, index: int) -> dict[str, Any]:
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
-async def _request(doors: DyingDoors, method: str, path: str, **options: Any) -> httpx.Response:
-    """Ask any door until one answers. A refusal that would stay is a failure of the run."""
+async def _request(gateways: DyingGateways, method: str, path: str, **options: Any) -> httpx.Response:
+    """Ask any gateway until one answers. A refusal that would stay is a failure of the run."""
     while True:
         with suppress(httpx.TransportError):
-            async with httpx.AsyncClient(base_url=doors.url(), timeout=10) as client:
+            async with httpx.AsyncClient(base_url=gateways.url(), timeout=10) as client:
                 response = await client.request(method, path, **options)
             if response.status_code == 200:
                 return response

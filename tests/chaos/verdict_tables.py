@@ -103,9 +103,9 @@ def show_hostile(verdict: dict[str, Any]) -> None:
     _console().print(table)
 
 
-def show_hostile_door(verdict: dict[str, Any]) -> None:
-    """A row for each kind of hostile client: what the door used, and what became of the requests beside it."""
-    table = _table("kind", "MB", "answered", "slowest s", "", title="one door under each kind of hostile client")
+def show_hostile_gateway(verdict: dict[str, Any]) -> None:
+    """A row for each kind of hostile client: what the gateway used, and what became of the requests beside it."""
+    table = _table("kind", "MB", "answered", "slowest s", "", title="one gateway under each kind of hostile client")
     for row in verdict["rows"]:
         end = "[green]kept[/green]" if row["kept"] else "[red]BROKEN[/red]"
         answered = f"{row['answered']} of {row['requests']}"

@@ -1,4 +1,4 @@
-"""`make clients`: programs of other projects, against a door with a worker and a scripted provider.
+"""`make clients`: programs of other projects, against a gateway with a worker and a scripted provider.
 
 Each client has an environment of its own below `.clients`, made once with pip or uv, or with npm. A client that cannot
 be installed is skipped, in words. What installs gigabytes runs only by its name: `python -m tests.clients open-webui`.
@@ -45,8 +45,8 @@ async def main(names: list[str]) -> int:
 
 async def _run(client: Client, url: str) -> list[Outcome]:
     """Run the checks of a client in a process of its own."""
-    command = [word.replace("DOOR_URL", url) for word in client.command]
-    environment = {**os.environ, "DOOR_URL": url, "AI_SDK_LOG_WARNINGS": "false", "LANGSMITH_TRACING": "false"}
+    command = [word.replace("GATEWAY_URL", url) for word in client.command]
+    environment = {**os.environ, "GATEWAY_URL": url, "AI_SDK_LOG_WARNINGS": "false", "LANGSMITH_TRACING": "false"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=client.home, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

@@ -15,7 +15,7 @@ INSTALL_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client and the packages of its environment. `arguments` start its checks; `DOOR_URL` in them is the door.
+    """A client and the packages of its environment. `arguments` start its checks; `GATEWAY_URL` in them is the gateway.
 
     `reports`: what its output is made of. `lines`: a JSON line for each check. `pytest`, `exit`: see `outcomes`.
     `seconds`: how long its checks may take. `by_name`: it installs gigabytes, so it runs only where it is named.
@@ -45,7 +45,7 @@ _PYTEST = (
     "-p", "no:cacheprovider", "-rA", "--tb=short",
 )  # fmt: skip
 _SCHEMATHESIS = (
-    "-m", "schemathesis.cli", "run", "DOOR_URL/openapi.json", "--phases", "examples,coverage,fuzzing", "-n", "50",
+    "-m", "schemathesis.cli", "run", "GATEWAY_URL/openapi.json", "--phases", "examples,coverage,fuzzing", "-n", "50",
     "--max-time", "60", "--continue-on-failure", "--warnings", "off", "--no-color",
     "--checks", "not_a_server_error,content_type_conformance,response_schema_conformance,ignored_auth",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A door with a worker and a scripted provider behind it, for clients that run in processes of their own."""
+"""A gateway with a worker and a scripted provider behind it, for clients that run in processes of their own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.gateway import Gateway
 from tests.clients.scripted_upstream import scripted_upstream
 from tests.conftest import Server
-from tests.producers.gateway.door import door_config, served
+from tests.producers.gateway.running_gateway import gateway_config, served
 from tests.worker_harness import running_fleet
 
 
 @asynccontextmanager
 async def stand() -> AsyncIterator[str]:
-    """The address of the door."""
+    """The address of the gateway."""
     with TemporaryDirectory(prefix="of-") as home:
         valkey = Server(Path(home)).start()
         try:
             async with scripted_upstream() as upstream:
-                loaded = door_config(valkey.url, Path(home), upstream)
+                loaded = gateway_config(valkey.url, Path(home), upstream)
                 gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
                 worker = running_fleet(valkey.url, Path(home), loaded.catalog, "gpu", "degrade")
                 async with worker, served(gateway) as url:

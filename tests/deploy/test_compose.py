@@ -24,7 +24,7 @@ from openfall.config import Settings
 from openfall.producers.gateway.serve import GRACE_SECONDS
 from openfall.workers.service_manager import ALIVE_FILE, ALIVE_FILE_SECONDS
 from tests.faults import stall
-from tests.producers.gateway.door import open_door
+from tests.producers.gateway.running_gateway import open_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -47,7 +47,8 @@ def scalars(node: object) -> Iterator[str]:
 
 def test_one_file_has_the_whole_stack_and_the_profile_all_starts_it() -> None:
     assert set(SERVICES) == {
-        "valkey", "worker", "local-worker", "degrade", "door", "ollama", "qdrant", "dashboard", "prometheus", "grafana",
+        "valkey", "worker", "local-worker", "degrade", "gateway",
+        "ollama", "qdrant", "dashboard", "prometheus", "grafana",
     }  # fmt: skip
     assert all("all" in service["profiles"] for service in SERVICES.values())
 
@@ -61,7 +62,7 @@ def test_every_worker_differs_in_its_command_and_its_profile_only() -> None:
 
 
 def test_a_profile_with_workers_has_the_degrade_worker() -> None:
-    for name in ("worker", "local-worker", "door"):
+    for name in ("worker", "local-worker", "gateway"):
         assert set(SERVICES[name]["profiles"]) <= set(SERVICES["degrade"]["profiles"])
 
 
@@ -107,7 +108,7 @@ def test_every_folder_that_is_mounted_from_the_checkout_exists() -> None:
     assert {"./deploy/valkey", "./deploy/prometheus", "./deploy/grafana/dashboards"} <= sources
     assert all((ROOT / source).is_dir() for source in sources)
     assert "/metrics" in (ROOT / "docs" / "metrics.md").read_text("utf-8")
-    assert "door:8309" in (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
+    assert "gateway:8309" in (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8")
 
 
 @pytest.mark.parametrize("more", [None, "nvidia", "amd"])
@@ -164,18 +165,18 @@ def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
     assert seconds > settings.workers.shutdown_grace
 
 
-def test_the_door_is_published_at_its_port_and_gets_longer_to_stop_than_it_may_take() -> None:
-    door = SERVICES["door"]
+def test_the_gateway_is_published_at_its_port_and_gets_longer_to_stop_than_it_may_take() -> None:
+    gateway = SERVICES["gateway"]
     (address,) = Settings(source=ROOT, data_dir=ROOT).gateway.listen
-    assert door["command"] == ["serve"]
-    assert door["ports"][0].endswith(f":{address.rpartition(':')[2]}")
-    assert int(door["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+    assert gateway["command"] == ["serve"]
+    assert gateway["ports"][0].endswith(f":{address.rpartition(':')[2]}")
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
 
 
-def test_the_health_check_of_the_door_passes_while_it_serves_and_fails_when_it_does_not(
+def test_the_health_check_of_the_gateway_passes_while_it_serves_and_fails_when_it_does_not(
     redis_url: str, home: Path
 ) -> None:
-    check = SERVICES["door"]["healthcheck"]["test"]
+    check = SERVICES["gateway"]["healthcheck"]["test"]
     assert check[:3] == ["CMD", "python", "-c"]
 
     async def exit_code(url: str) -> int:
@@ -184,14 +185,14 @@ def test_the_health_check_of_the_door_passes_while_it_serves_and_fails_when_it_d
         return await process.wait()
 
     async def main() -> None:
-        async with open_door(redis_url, home, stall, pools=()) as door:
-            assert await exit_code(door.url) == 0
-        assert await exit_code(door.url) == 1
+        async with open_gateway(redis_url, home, stall, pools=()) as gateway:
+            assert await exit_code(gateway.url) == 0
+        assert await exit_code(gateway.url) == 1
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("name", ["worker", "door", "dashboard"])
+@pytest.mark.parametrize("name", ["worker", "gateway", "dashboard"])
 def test_a_built_image_is_a_stage_of_the_dockerfile(name: str) -> None:
     build = SERVICES[name]["build"]
     text = (ROOT / build["dockerfile"]).read_text("utf-8")

@@ -23,7 +23,7 @@ RESOURCES: list[dict[str, Any]] = [
     for resource in yaml.safe_load_all((DEPLOY / file).read_text("utf-8"))
 ]
 PODS = {each["metadata"]["name"]: each["spec"] for each in RESOURCES if each["kind"] in ("Deployment", "StatefulSet")}
-OWN = ("openfall-door", "openfall-work-cloud", "openfall-degrade")
+OWN = ("openfall-gateway", "openfall-work-cloud", "openfall-degrade")
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
@@ -39,10 +39,11 @@ def variables(name: str) -> dict[str, Any]:
     return {each["name"]: each.get("value") for each in container(name)["env"]}
 
 
-def test_it_has_a_valkey_a_door_workers_of_a_pool_and_a_degrade_worker() -> None:
+def test_it_has_a_valkey_a_gateway_workers_of_a_pool_and_a_degrade_worker() -> None:
     assert set(PODS) == {"valkey", *OWN}
     assert {name: container(name)["args"] for name in OWN} == {
-        "openfall-door": ["serve"], "openfall-work-cloud": ["work", "cloud"], "openfall-degrade": ["work", "degrade"],
+        "openfall-gateway": ["serve"],
+        "openfall-work-cloud": ["work", "cloud"], "openfall-degrade": ["work", "degrade"],
     }  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_the_probe_of_its_life_looks_at_the_file_that_its_loop_touches_and_not_a
 @pytest.mark.parametrize("name", OWN)
 def test_a_pod_gets_longer_to_stop_than_its_own_grace(name: str) -> None:
     grace = (
-        GRACE_SECONDS if name == "openfall-door" else Settings(source=DEPLOY, data_dir=DEPLOY).workers.shutdown_grace
+        GRACE_SECONDS if name == "openfall-gateway" else Settings(source=DEPLOY, data_dir=DEPLOY).workers.shutdown_grace
     )
     assert PODS[name]["template"]["spec"]["terminationGracePeriodSeconds"] >= grace + STOP_RESERVE_SECONDS
 
@@ -124,11 +125,11 @@ def test_nothing_reaches_a_pod_but_what_a_policy_names() -> None:
     assert "egress" not in policies["openfall-valkey"]
 
 
-def test_its_configuration_loads_and_its_door_is_reached_by_other_pods() -> None:
+def test_its_configuration_loads_and_its_gateway_is_reached_by_other_pods() -> None:
     config = load(DEPLOY / "kubernetes" / "openfall.yaml", environ={"REDIS_URL": "redis://:x@valkey:6379/0"})
     assert config.missing == ()
     assert config.catalog.models_of("cloud")
-    port = container("openfall-door")["ports"][0]["containerPort"]
+    port = container("openfall-gateway")["ports"][0]["containerPort"]
     assert config.settings.gateway.listen == (f"0.0.0.0:{port}",)
     files = [file for generator in KUSTOMIZATION["configMapGenerator"] for file in generator["files"]]
     assert all((DEPLOY / file).is_file() for file in files)

@@ -86,11 +86,11 @@ def test_every_alert_has_a_test() -> None:
     assert {alert["alert"] for alert in ALERTS} == tested
 
 
-def test_the_scrape_reads_the_door_of_the_compose_file_and_every_rule_file() -> None:
+def test_the_scrape_reads_the_gateway_of_the_compose_file_and_every_rule_file() -> None:
     settings = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
     (scrape,) = settings["scrape_configs"]
-    assert scrape["job_name"] == "openfall", "the alert DoorDown names it"
-    assert scrape["static_configs"][0]["targets"] == ["door:8309"]
+    assert scrape["job_name"] == "openfall", "the alert GatewayDown names it"
+    assert scrape["static_configs"][0]["targets"] == ["gateway:8309"]
     assert settings["rule_files"] == ["rules/*.yml"]
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prom
 
 def test_prometheus_reads_a_fleet_and_evaluates_every_rule(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            assert (await door.chat()).status_code == 200
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            assert (await gateway.chat()).status_code == 200
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -31,7 +31,7 @@ def test_prometheus_reads_a_fleet_and_evaluates_every_rule(redis_url: str, tmp_p
             settings["rule_files"] = [str(ROOT / "deploy/prometheus/rules/*.yml")]
             settings["scrape_configs"][0]["scrape_timeout"] = "3s"
             settings["scrape_configs"][0]["scrape_interval"] = "3s"
-            settings["scrape_configs"][0]["static_configs"][0]["targets"] = [door.url.removeprefix("http://")]
+            settings["scrape_configs"][0]["static_configs"][0]["targets"] = [gateway.url.removeprefix("http://")]
             file = tmp_path / "prometheus.yml"
             file.write_text(yaml.safe_dump(settings))
             files = ("--config.file", file, "--storage.tsdb.path", tmp_path / "tsdb")

@@ -23,8 +23,8 @@ from rich.table import Table
 from examples import report
 from examples.demo_fleet import CONFIG, ROOT, Fleet, environment, free_ports
 from examples.demo_run import EPISODE
-from examples.door_kill import DoorKill
 from examples.engine_failure import EngineFailure
+from examples.gateway_kill import GatewayKill
 from examples.model_switch import ModelSwitch
 from examples.night import Night, WorkerKill, read_jobs
 from examples.outage import Outage
@@ -138,7 +138,7 @@ def test_a_night_succeeds_only_if_every_fault_happened_and_was_overcome(tmp_path
         night = make_night(tmp_path)
         night.results = {line.custom_id: answered(night.accepted[line.custom_id], waited=1.0) for line in night.lines}
         night.outage = make_outage()
-        night.door_kill = DoorKill(answer="a", response="resp_1", killed=True, back=0.5, text="b")
+        night.gateway_kill = GatewayKill(answer="a", response="resp_1", killed=True, back=0.5, text="b")
         results = [answered(f"job-{number}", waited=1.0) for number in range(3)]
         night.model_switch = ModelSwitch(loaded_after=1.0, answered_after=2.0, put_back=2, results=results)
         night.engine_failure = EngineFailure(pid=1, opened=0.1, closed=4.0)
@@ -153,7 +153,7 @@ def test_a_night_succeeds_only_if_every_fault_happened_and_was_overcome(tmp_path
     spoilt[3].worker_kill = None
     spoilt[4].taken_over = {}
     spoilt[5].outage = make_outage(degraded_after=None)
-    spoilt[6].door_kill = DoorKill(answer="a", response="resp_1", killed=True)
+    spoilt[6].gateway_kill = GatewayKill(answer="a", response="resp_1", killed=True)
     spoilt[7].model_switch = ModelSwitch(loaded_after=1.0, answered_after=2.0, put_back=0, results=[])
     assert successful_night().all_shown
     assert [night.all_shown for night in spoilt] == [False] * 8

@@ -13,7 +13,8 @@ Faults, set by `POST /fake {"fault": ...}` or in `fault`: `down` (503 and a web 
 it), `hang` (no answer), `drop` (the message is kept, and the connection broken before the answer), `global` (a global
 429). `POST /fake {"delete": ID}` deletes a message; `GET /fake` shows all messages, oldest first.
 
-    python tests/fakes/discord.py --port 9080      # then notify: {discord: "http://127.0.0.1:9080/api/webhooks/1/token"}
+    python tests/fakes/discord.py --port 9080      # then notify: {discord:
+    "http://127.0.0.1:9080/api/webhooks/1/token"}
 """
 
 from __future__ import annotations

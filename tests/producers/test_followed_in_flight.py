@@ -12,7 +12,7 @@ import pytest
 from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.state.errors import UnknownJob
 from tests.faults import Script, head, piece
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 
 
 class HeldStream:
@@ -51,8 +51,8 @@ async def follow(client: AsyncOpenfall, job_id: str, upstream: HeldStream) -> li
 def test_who_follows_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         upstream = HeldStream()
-        async with open_door(redis_url, tmp_path, upstream.script) as door:
-            client = door.gateway.client
+        async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
+            client = gateway.instance.client
             job = await client.submit("Haruka waves", role="chat", urgency="interactive")
             await upstream.begun.wait()
             assert "".join(await follow(client, job.id, upstream)) == "A lantern festival."
@@ -63,12 +63,12 @@ def test_who_follows_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_u
 def test_who_follows_a_background_job_before_its_claim_switches_its_stream_on(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         upstream = HeldStream()
-        async with open_door(redis_url, tmp_path, upstream.script, pools=()) as idle:
+        async with open_gateway(redis_url, tmp_path, upstream.script, pools=()) as idle:
             job = await idle.gateway.client.submit("Haruka waves", role="scene")
             await idle.gateway.client.store.jobs.request_stream(job.id)
-        async with open_door(redis_url, tmp_path, upstream.script) as door:
-            assert "".join(await follow(door.gateway.client, job.id, upstream)) == "A lantern festival."
-            assert b'"stream":true' in door.upstream.calls_received[0].body
+        async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
+            assert "".join(await follow(gateway.instance.client, job.id, upstream)) == "A lantern festival."
+            assert b'"stream":true' in gateway.upstream.calls_received[0].body
 
     run(main)
 
@@ -77,18 +77,18 @@ def test_a_background_job_that_nobody_follows_is_not_streamed(redis_url: str, tm
     async def main() -> None:
         upstream = HeldStream()
         upstream.released.set()
-        async with open_door(redis_url, tmp_path, upstream.script) as door:
-            result = await door.gateway.client.ask("Haruka waves", role="scene", timeout=20)
+        async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
+            result = await gateway.instance.client.ask("Haruka waves", role="scene", timeout=20)
             assert result.text == "A lantern festival."
-            assert b'"stream"' not in door.upstream.calls_received[0].body
+            assert b'"stream"' not in gateway.upstream.calls_received[0].body
 
     run(main)
 
 
 def test_a_stream_of_an_unknown_job_is_an_error(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, HeldStream().script, pools=()) as door:
-            events: Any = door.gateway.client.stream("no-such-job-1")
+        async with open_gateway(redis_url, tmp_path, HeldStream().script, pools=()) as gateway:
+            events: Any = gateway.instance.client.stream("no-such-job-1")
             with pytest.raises(UnknownJob):
                 await anext(events)
 

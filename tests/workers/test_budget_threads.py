@@ -1,4 +1,4 @@
-"""Bugs that users of other gateways met with budgets, replayed whole: a real door, a real worker, a real upstream.
+"""Bugs that users of other gateways met with budgets, replayed whole: a real gateway, a real worker, a real upstream.
 
 - BerriAI/litellm#30522, #30330, #27639: a caller leaves in mid-stream, and what its call had reserved stays reserved.
 - nika#1368, gbrain#2149: a model of unknown price costs 0, so that a budget never stops it.
@@ -17,7 +17,7 @@ import pytest
 
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from tests.faults import COMPLETION, Script, answer, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
 CONFIG = """
 redis: {redis}
@@ -40,17 +40,19 @@ def budgets_of(usd: float, then: str = "[local, refuse]") -> str:
     return f"budgets: [{{name: house, usd: {usd}, then: {then}}}]"
 
 
-def budget_door(redis_url: str, tmp_path: Path, *scripts: Script, more: str) -> AbstractAsyncContextManager[Door]:
-    """A door with a worker for each pool, before an upstream that answers by `scripts`."""
+def budget_gateway(
+    redis_url: str, tmp_path: Path, *scripts: Script, more: str
+) -> AbstractAsyncContextManager[RunningGateway]:
+    """A gateway with a worker for each pool, before an upstream that answers by `scripts`."""
     pools = ("gpu", "cloud", "degrade")
-    return open_door(redis_url, tmp_path, *scripts, config=CONFIG, pools=pools, more=more)
+    return open_gateway(redis_url, tmp_path, *scripts, config=CONFIG, pools=pools, more=more)
 
 
-async def house(door: Door) -> BudgetState:
+async def house(gateway: RunningGateway) -> BudgetState:
     """The sums of the budget, once no call is in flight."""
-    catalog = door.gateway.config.catalog
-    seconds, _ = await door.link.command("TIME")
-    (state,) = await list_budgets(door.link, catalog.budgets, float(int(seconds)))
+    catalog = gateway.instance.config.catalog
+    seconds, _ = await gateway.link.command("TIME")
+    (state,) = await list_budgets(gateway.link, catalog.budgets, float(int(seconds)))
     return state
 
 
@@ -64,42 +66,42 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 def test_a_caller_that_leaves_leaves_no_reserve_behind(redis_url: str, tmp_path: Path, streamed: bool) -> None:
     async def main() -> None:
         more = budgets_of(1) + "\nurgency: {interactive: {timeout: 2s, first_token_timeout: 1s, stall_timeout: 1s}}"
-        async with budget_door(redis_url, tmp_path, stall, answer(COMPLETION), more=more) as door:
+        async with budget_gateway(redis_url, tmp_path, stall, answer(COMPLETION), more=more) as gateway:
             body = {"model": "chat", **SAY, "stream": streamed}
-            async with httpx.AsyncClient(base_url=door.url) as caller:
+            async with httpx.AsyncClient(base_url=gateway.url) as caller:
                 leaving = asyncio.create_task(caller.post("/v1/chat/completions", json=body))
-                await until(lambda: _is_reserved(door))
+                await until(lambda: _is_reserved(gateway))
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
-            await until(lambda: _is_free(door))
-            state = await house(door)
+            await until(lambda: _is_free(gateway))
+            state = await house(gateway)
             assert state.spent == 0
             assert state.unconfirmed > 0, "the provider may have billed the call that timed out"
             assert state.used + state.left == state.limit
-            again = await door.chat()
+            again = await gateway.chat()
             assert again.status_code == 200
 
     run(main)
 
 
-async def _is_reserved(door: Door) -> bool:
-    return (await house(door)).reserved > 0
+async def _is_reserved(gateway: RunningGateway) -> bool:
+    return (await house(gateway)).reserved > 0
 
 
-async def _is_free(door: Door) -> bool:
-    return (await house(door)).reserved == 0
+async def _is_free(gateway: RunningGateway) -> bool:
+    return (await house(gateway)).reserved == 0
 
 
 def test_a_model_whose_price_is_not_known_is_refused_with_the_remedy_and_never_called(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with budget_door(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(5)) as door:
-            refused = await door.http.post("/v1/chat/completions", json={"model": "typo", **SAY})
-            state = await house(door)
+        async with budget_gateway(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(5)) as gateway:
+            refused = await gateway.http.post("/v1/chat/completions", json={"model": "typo", **SAY})
+            state = await house(gateway)
             assert refused.status_code == 402
             assert "no price of this model is known; set its usd_per_mtok" in refused.text
-            assert len(door.upstream.calls_received) == 0
+            assert len(gateway.upstream.calls_received) == 0
             assert (state.refused, state.used) == (1, 0)
 
     run(main)
@@ -107,12 +109,12 @@ def test_a_model_whose_price_is_not_known_is_refused_with_the_remedy_and_never_c
 
 def test_a_spent_budget_leaves_the_models_of_an_own_machine_free(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with budget_door(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(0)) as door:
-            own = await door.http.post("/v1/chat/completions", json={"model": "home", **SAY})
-            in_place = await door.chat()
-            paid = await door.http.post("/v1/chat/completions", json={"model": "paid", **SAY})
+        async with budget_gateway(redis_url, tmp_path, answer(COMPLETION), more=budgets_of(0)) as gateway:
+            own = await gateway.http.post("/v1/chat/completions", json={"model": "home", **SAY})
+            in_place = await gateway.chat()
+            paid = await gateway.http.post("/v1/chat/completions", json={"model": "paid", **SAY})
             assert [reply.status_code for reply in (own, in_place, paid)] == [200, 200, 402]
-            assert len(door.upstream.calls_received) == 2
+            assert len(gateway.upstream.calls_received) == 2
             assert "budget house" in paid.text
 
     run(main)

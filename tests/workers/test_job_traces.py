@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from openfall.workers.execution import job_traces
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -32,9 +32,9 @@ def test_a_job_that_is_handed_on_is_one_trace_below_the_span_of_its_caller(
 ) -> None:
     async def main() -> None:
         overloaded = answer({"error": {"message": "no"}}, 529)
-        async with open_door(redis_url, tmp_path, overloaded, answer(COMPLETION)) as door:
-            door.http.headers["traceparent"] = f"00-{TRACE}-{SPAN}-01"
-            assert (await door.chat()).status_code == 200
+        async with open_gateway(redis_url, tmp_path, overloaded, answer(COMPLETION)) as gateway:
+            gateway.http.headers["traceparent"] = f"00-{TRACE}-{SPAN}-01"
+            assert (await gateway.chat()).status_code == 200
 
     run(main)
     failed, answered, job = exporter.get_finished_spans()
@@ -61,9 +61,9 @@ def test_a_job_without_a_caller_s_trace_has_one_that_follows_from_its_id_and_a_b
     redis_url: str, tmp_path: Path, exporter: InMemorySpanExporter
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            door.http.headers["traceparent"] = f"00-{'0' * 32}-{SPAN}-01"
-            assert (await door.chat()).status_code == 200
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            gateway.http.headers["traceparent"] = f"00-{'0' * 32}-{SPAN}-01"
+            assert (await gateway.chat()).status_code == 200
 
     run(main)
     call, job = sorted(exporter.get_finished_spans(), key=lambda span: span.name)

@@ -12,7 +12,7 @@ from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.fleet_status import WorkerStatus, fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.faults import COMPLETION, answer, fault_server
-from tests.producers.gateway.door import door_config
+from tests.producers.gateway.running_gateway import gateway_config
 from tests.worker_harness import running_fleet
 
 
@@ -30,7 +30,7 @@ async def _until(link: RedisConnection, condition: str) -> None:
 def test_a_quiet_worker_claims_nothing_and_says_so_until_it_may_again(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with fault_server(answer(COMPLETION)) as upstream:
-            loaded = door_config(redis_url, tmp_path, upstream.url)
+            loaded = gateway_config(redis_url, tmp_path, upstream.url)
             async with (
                 running_fleet(redis_url, tmp_path, loaded.catalog, "gpu") as fleet,
                 AsyncOpenfall(config=loaded) as llm,

@@ -1,4 +1,4 @@
-"""What the service manager learns: a real worker and a real door report to the NOTIFY_SOCKET of a test."""
+"""What the service manager learns: a real worker and a real gateway report to the NOTIFY_SOCKET of a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from openfall.producers.gateway.serve import GRACE_SECONDS, listening_sockets
 from openfall.workers.service_manager import ALIVE_FILE_SECONDS, STOP_RESERVE_SECONDS, ServiceManager
-from tests.producers.gateway.door import door_config
+from tests.producers.gateway.running_gateway import gateway_config
 from tests.workers.sidecar.harness import write_manifest
 
 WITHIN_SECONDS = 60.0
@@ -92,31 +92,31 @@ def test_a_worker_reports_that_it_is_ready_turns_reloads_and_stops(redis_url: st
     assert "the changed configuration is in force" in [line["message"] for line in lines]
 
 
-def test_a_door_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its_log_is_json(
+def test_a_gateway_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its_log_is_json(
     redis_url: str, tmp_path: Path
 ) -> None:
     with listening_sockets(("127.0.0.1:0",)) as (free,):
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    door_config(redis_url, tmp_path, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]}}')
+    gateway_config(redis_url, tmp_path, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]}}')
     log = tmp_path / "log"
     with (
-        listen(f"@openfall-door-{os.getpid()}") as manager,
+        listen(f"@openfall-gateway-{os.getpid()}") as manager,
         started(
             "openfall.producers.gateway", "--config", str(tmp_path / "openfall.yaml"), notify=manager, log=log
-        ) as door,
+        ) as gateway,
     ):
         manager.until("READY=1")
         with socket.create_connection(host_and_port(address), WITHIN_SECONDS) as client:
             client.sendall(b"GET /health?key=sk-a-secret-of-the-url HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 200")
         manager.until("WATCHDOG=1")
-        door.send_signal(signal.SIGTERM)
+        gateway.send_signal(signal.SIGTERM)
         *_, stopping = manager.until("STOPPING=1")
         assert int(stopping["EXTEND_TIMEOUT_USEC"]) == (GRACE_SECONDS + STOP_RESERVE_SECONDS) * 1e6
-        assert door.wait(WITHIN_SECONDS) == 0
+        assert gateway.wait(WITHIN_SECONDS) == 0
     text = log.read_text()
     loggers = {json.loads(line)["logger"] for line in text.splitlines()}
-    assert {"openfall.door", "uvicorn.error"} <= loggers
+    assert {"openfall.gateway", "uvicorn.error"} <= loggers
     assert "sk-a-secret" not in text
 
 
@@ -142,9 +142,9 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def test_a_door_whose_processes_cannot_be_used_as_configured_ends_with_2(redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_whose_processes_cannot_be_used_as_configured_ends_with_2(redis_url: str, tmp_path: Path) -> None:
     """It is reachable for other machines and has no key. Until then such processes were started again for ever."""
-    door_config(redis_url, tmp_path, "http://127.0.0.1:9", 'gateway: {listen: ["0.0.0.0:0"], processes: 2}')
+    gateway_config(redis_url, tmp_path, "http://127.0.0.1:9", 'gateway: {listen: ["0.0.0.0:0"], processes: 2}')
     command = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(tmp_path / "openfall.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_SECONDS, check=False)
     assert done.returncode == 2

@@ -46,7 +46,8 @@ AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azur
 
 
 OLLAMA_ONLY = ("options", "keep_alive")
-"""Fields of a request to Ollama for embeddings, which its door keeps for an Ollama behind it. `truncate: yes` too."""
+"""Fields of a request to Ollama for embeddings, which its gateway keeps for an Ollama behind it. `truncate: yes`
+too."""
 
 
 class OpenAIEmbeddings:

@@ -35,7 +35,7 @@ class WorkerSpec:
     optional: bool = False
     """The others run without it, if it cannot start."""
     label: str = ""
-    """Its name, if it is not that of its pool: the door."""
+    """Its name, if it is not that of its pool: the gateway."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """For its event `ready`."""
 
@@ -124,7 +124,7 @@ class EngineService:
 
     async def start(self, report: Report) -> Started:
         engine = await start_engine(self.spec, self.data)
-        write_private(self.data / f"{self.spec.name}.restarts", f"{self._starts}\n")  # read by the HTTP door
+        write_private(self.data / f"{self.spec.name}.restarts", f"{self._starts}\n")  # read by the HTTP gateway
         self._starts += 1
         fields = {"url": engine.url, "adopted": engine.adopted}
         return Started(child=engine.child, fields=fields, stop=lambda hurry: engine.stop())

@@ -1,7 +1,7 @@
 """The supervisor starts Valkey, then engines and workers together, restarts them, and stops them in the reverse order.
 
 It reports events as JSON objects. Each has `event` and, unless it is about the whole fleet, `what` (`valkey`,
-`engine-NAME`, `worker-POOL-N`, `door`):
+`engine-NAME`, `worker-POOL-N`, `gateway`):
 
     starting                                      notice {text}
     loading {share}                               ready {pid, seconds, and socket or url, adopted}

@@ -1,4 +1,4 @@
-"""What a sidecar refuses. The shapes are those of the HTTP door."""
+"""What a sidecar refuses. The shapes are those of the HTTP gateway."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The events of a streamed Response. Pure.
 
-`sequence_number` counts from 0 and follows from the events of the job alone. So every door numbers alike, now or later,
-and a client that lost its door resumes at another with `starting_after`. No event type of ours: openai-js fails at one.
-"""
+`sequence_number` counts from 0 and follows from the events of the job alone. So every gateway numbers alike, now or
+later, and a client that lost its gateway resumes at another with `starting_after`. No event type of ours: openai-js
+fails at one."""
 
 from __future__ import annotations
 

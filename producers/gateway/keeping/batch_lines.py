@@ -26,7 +26,7 @@ from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.batches import BatchTerms
 from openfall.router_core.state.client_keys import ClientKey
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class BatchLines:
         except Exception:
             log.exception("batch %s, line %r: an unexpected error", self.terms.id, line.custom_id)
             refusal = None
-        unexpected = Refusal("other", "an unexpected error: the log of the door has it", job_id=line.job_id)
+        unexpected = Refusal("other", "an unexpected error: the log of the gateway has it", job_id=line.job_id)
         return self._rows.refused(line, refusal or unexpected)
 
     def unanswered(self, indexes: Iterable[int], end: LineEnd) -> list[JournalRow]:

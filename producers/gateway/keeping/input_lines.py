@@ -90,7 +90,7 @@ def validate(path: Path, urls: tuple[str, ...], max_lines: int, check: Check) ->
 
 
 def _check_unique(line: ParsedLine, custom_ids: set[bytes]) -> LineProblem | None:
-    """Digests of equal length, not the ids: 400,000 long ones would take a part of the memory of the door."""
+    """Digests of equal length, not the ids: 400,000 long ones would take a part of the memory of the gateway."""
     digest = blake2b(line.custom_id.encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).digest()
     if digest in custom_ids:
         return LineProblem(DUPLICATE, f"custom_id {line.custom_id[:80]!r} is used in an earlier line", "custom_id")

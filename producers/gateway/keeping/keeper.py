@@ -1,4 +1,4 @@
-"""Keeps batches in a process of the door: any process of any door can take over any batch of its directory."""
+"""Keeps batches in a process of the gateway: any process of any gateway can take over any batch of its directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openfall.router_core.state.errors import StoreError
 if TYPE_CHECKING:
     from openfall.producers.gateway.gateway import Gateway
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 POLL_SECONDS = 2.0
 RENEW_SECONDS = LEASE_SECONDS / 4
@@ -62,7 +62,7 @@ class Keeper:
             return
         directory_id = await asyncio.to_thread(lambda: directory.id)
         link = self._gateway.client.store.connection
-        for claim in await claim_batches(link, directory_id, self._gateway.callers.door, room):
+        for claim in await claim_batches(link, directory_id, self._gateway.callers.gateway_id, room):
             if (before := self._tasks.get(claim.batch_id)) is not None:
                 before.cancel()  # its lease ended while this process stood still
             task = asyncio.create_task(self._keep(claim), name=f"keeper-{claim.batch_id}")
@@ -89,7 +89,7 @@ class Keeper:
             rest_seconds, why = RETRY_SECONDS, str(error)
             log.warning("batch %s waits %.0f s: %s", claim.batch_id, RETRY_SECONDS, error)
         except Exception as error:
-            rest_seconds, why = RETRY_SECONDS, f"unexpected {type(error).__name__}: see the log of the door"
+            rest_seconds, why = RETRY_SECONDS, f"unexpected {type(error).__name__}: see the log of the gateway"
             log.exception("batch %s: an unexpected error", claim.batch_id)
         finally:
             with suppress(StoreError):

@@ -42,7 +42,7 @@ from openfall.router_core.vocabulary import ErrorClass
 if TYPE_CHECKING:
     from openfall.producers.gateway.gateway import Gateway
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.02, 0.5, 1.5
 RECONCILE_SECONDS = 10.0

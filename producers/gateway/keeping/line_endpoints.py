@@ -59,7 +59,7 @@ def _response(result: Result, asked_for: str, body: Body) -> Body:
 
 
 def _response_request(body: Body) -> Body:
-    """Raises `Refusal`. A line stands for itself: no Response of the door is a part of its conversation."""
+    """Raises `Refusal`. A line stands for itself: no Response of the gateway is a part of its conversation."""
     if body.get("previous_response_id") is not None:
         message = "a line of a batch continues no Response: send the messages themselves"
         raise Refusal("unsupported", message, "previous_response_id")

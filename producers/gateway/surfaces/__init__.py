@@ -1,1 +1,1 @@
-"""The APIs that the door speaks, one module each. A module lists its endpoints."""
+"""The APIs that the gateway speaks, one module each. A module lists its endpoints."""

@@ -1,4 +1,4 @@
-"""OpenAI's files: data for batches, on the disk of the door's host."""
+"""OpenAI's files: data for batches, on the disk of the gateway's host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BATCH_FILE_SECONDS = 30 * 86400
 """When a file for a batch expires, unless its upload says when."""
 EXPIRY_RANGE = (3600, 30 * 86400)
 MAX_UPLOADS = 4
-"""Uploads of one key at once, in one process of the door."""
+"""Uploads of one key at once, in one process of the gateway."""
 MAX_LISTED = 10_000
 
 
@@ -112,11 +112,11 @@ async def own_file(exchange: Exchange, file_id: str) -> StoredFile:
 
 
 def elsewhere(file: StoredFile) -> Refusal:
-    """The refusal for a file whose data this door does not have."""
+    """The refusal for a file whose data this gateway does not have."""
     return Refusal(
         "elsewhere",
-        f"the data of {file.id} is not in the directory of this door: ask the door that took it, or let the doors "
-        "share one directory (`gateway: {files: ...}`)",
+        f"the data of {file.id} is not in the directory of this gateway: ask the gateway that took it, or let the "
+        "gateways share one directory (`gateway: {files: ...}`)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether this door can take requests."""
+"""Whether this gateway can take requests."""
 
 from __future__ import annotations
 

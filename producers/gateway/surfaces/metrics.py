@@ -1,4 +1,4 @@
-"""`/metrics`: what Prometheus reads. One door exports the whole fleet, since the counts are in Redis."""
+"""`/metrics`: what Prometheus reads. One gateway exports the whole fleet, since the counts are in Redis."""
 
 from __future__ import annotations
 

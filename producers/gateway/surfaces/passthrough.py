@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from openfall.workers.backends.http_backend import HttpBackend
 
-log = logging.getLogger("openfall.door")
+log = logging.getLogger("openfall.gateway")
 
 SENT_HEADERS = ("content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta")
 """All that a backend gets of a caller's headers: any other might carry the key of the caller."""
@@ -44,7 +44,7 @@ _REFUSED_KEYS = frozenset({401, 403})
 
 
 def endpoints_of(settings: PassthroughSection | None, own: Iterable[Endpoint]) -> Iterator[Endpoint]:
-    """The endpoints of the configured paths, without those that the door serves itself."""
+    """The endpoints of the configured paths, without those that the gateway serves itself."""
     if settings is None:
         return
     served = [compile_path(endpoint.path)[0] for endpoint in own]

@@ -1,6 +1,6 @@
 """OpenAI's Responses: the standard API of a durable queue.
 
-A Response of the background is polled, streamed from any event on, cancelled and deleted by its id, at any door.
+A Response of the background is polled, streamed from any event on, cancelled and deleted by its id, at any gateway.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def create(exchange: Exchange) -> Response:
         accepted = await submit(exchange, request, "responses", **terms)
     head = ResponseHead(accepted.id, accepted.asked_for, head.created_at, head.echo)
     if accepted.joined:
-        head = await _stored_head(exchange, accepted.id) or head  # every door gives one Response alike
+        head = await _stored_head(exchange, accepted.id) or head  # every gateway gives one Response alike
     if accepted.streams:
         return await EventStream(exchange, accepted, ResponseStream(head)).open()
     if background:
@@ -155,7 +155,7 @@ async def _submit_stored(exchange: Exchange, request: Mapping[str, Any], terms: 
 
 
 async def _store(exchange: Exchange, head: ResponseHead, body: Mapping[str, Any], earlier: _Earlier) -> None:
-    """Keep the input and what the Response repeats, before its job is accepted: a door that dies between loses
+    """Keep the input and what the Response repeats, before its job is accepted: a gateway that dies between loses
     nothing. Raises `Refusal`."""
     config = exchange.gateway.config
     stored = StoredResponse(

@@ -1,4 +1,4 @@
-"""Batches of the door: how far each is, and what keeps it from going on."""
+"""Batches of the gateway: how far each is, and what keeps it from going on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.batch.door_batch_list import ExplainedBatch
+from openfall.producers.batch.gateway_batch_list import ExplainedBatch
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.batching.batch_status import CANCELLABLE, ENDED, BatchStatus
 from openfall.router_core.state.batches import Batch

@@ -87,7 +87,7 @@ def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 
 def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"The worker {problem.subject} reads another configuration than this door"
+    text = f"The worker {problem.subject} reads another configuration than this gateway"
     return Cause(text=text, section="workers", remedy="use one file on every machine")
 
 

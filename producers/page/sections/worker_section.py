@@ -19,7 +19,7 @@ LATE_BEAT_SECONDS = 15.0
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
     """`beat_at`: its last beat, if it is late, in epoch seconds. `reads_other`: its configuration is another than that
-    of the door."""
+    of the gateway."""
 
     worker: WorkerStatus
     beat_at: float | None

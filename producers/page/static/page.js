@@ -79,8 +79,8 @@ function connect() {
   source.addEventListener('section', receive);
   source.onerror = () => {
     disconnect();
-    show('off', 'no connection to the door');
-    // Each wait is longer, and of another length on each page: a door that starts is not flooded.
+    show('off', 'no connection to the gateway');
+    // Each wait is longer, and of another length on each page: a gateway that starts is not flooded.
     setTimeout(connect, 1000 * retrySeconds * (0.5 + Math.random()));
     retrySeconds = Math.min(30, 2 * retrySeconds);
   };
@@ -116,7 +116,7 @@ async function act(event) {
     });
     announce((await answer.json()).message, !answer.ok);
   } catch {
-    announce('The door does not answer.', true);
+    announce('The gateway does not answer.', true);
   }
   button.disabled = false;
   button.focus({ preventScroll: true });
@@ -148,7 +148,7 @@ if (live) {
   connect();
 }
 
-// A part of a page that is fetched anew while the door says so.
+// A part of a page that is fetched anew while the gateway says so.
 async function renew(part) {
   if (!document.hidden) {
     try {
@@ -159,7 +159,7 @@ async function renew(part) {
         if (!fresh.dataset.renew) return;
       }
     } catch {
-      // The door is away: it is asked again.
+      // The gateway is away: it is asked again.
     }
   }
   setTimeout(() => renew(part), 1000 * Number(part.dataset.renew));

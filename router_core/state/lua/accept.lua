@@ -4,13 +4,13 @@
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
---   one), inbox?, webhook?, is_response? (the webhook is an event of OpenAI's Responses), door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
+--   one), inbox?, webhook?, is_response? (the webhook is an event of OpenAI's Responses), gateway? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
 --   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
---   left_jobs? ({job, door that has no caller for it}...), is_new? (an attended job is another caller's)
+--   left_jobs? ({job, gateway that has no caller for it}...), is_new? (an attended job is another caller's)
 --   also unmet? (models that the job would use if their card held them)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
---   {'attended', {job, door, ms until the door's presence ends}...}: a door says that callers wait for equal requests;
+--   {'attended', {job, gateway, ms until the gateway's presence ends}...}: a gateway says that callers wait for equal requests;
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
@@ -36,17 +36,17 @@ if repeats then
   local left, attended = {}, {'attended'}
   for _, other in ipairs(args.left_jobs or {}) do left[other[1]] = other[2] end
   for other in string.gmatch(redis.call('GET', repeats) or '', '%S+') do
-    local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'read', 'state', 'status')
-    local present_ms = job.door and number(redis.call('ZSCORE', DOORS, job.door), 0) - now or 0
-    local has_caller = present_ms > 0 and left[other] ~= job.door
+    local job = fields(RECORD .. other, 'deadline', 'gateway', 'left', 'read', 'state', 'status')
+    local present_ms = job.gateway and number(redis.call('ZSCORE', GATEWAYS, job.gateway), 0) - now or 0
+    local has_caller = present_ms > 0 and left[other] ~= job.gateway
     local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
     if job.deadline and not job.left and not job.read and useful then
       if not has_caller then
-        redis.call('HSET', RECORD .. other, 'door', args.door)
+        redis.call('HSET', RECORD .. other, 'gateway', args.gateway)
         if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
         return {'joined', other, job.deadline, 0}
       end
-      attended[#attended + 1] = {other, job.door, ms(present_ms)}
+      attended[#attended + 1] = {other, job.gateway, ms(present_ms)}
       if #earlier < args.max_repeats then earlier[#earlier + 1] = other end
     end
   end
@@ -86,7 +86,7 @@ if args.inbox or args.webhook then  -- the producer reads the result later
   add('webhook', args.webhook)
   add('is_response', args.is_response and 1)
 end
-add('door', args.door)
+add('gateway', args.gateway)
 redis.call('HSET', RECORD .. id, unpack(record))
 if repeats then redis.call('SET', repeats, table.concat({id, unpack(earlier)}, ' '), 'PX', ms(deadline - now)) end
 if args.attended_ms then redis.call('ZADD', ATTENDED, now + args.attended_ms, id) end

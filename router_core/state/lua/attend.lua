@@ -1,10 +1,10 @@
--- Renew the presence of a door, and the leases of the jobs whose callers are connected to it. A job that has ended, or was
+-- Renew the presence of a gateway, and the leases of the jobs whose callers are connected to it. A job that has ended, or was
 -- ended because its caller has left, gets no lease again. A job whose caller has its response is joined by no repeat.
--- Arguments: door, presence_ms, lease_ms, jobs, answered (jobs)
-redis.call('ZADD', DOORS, now + args.presence_ms, args.door)
-redis.call('ZREMRANGEBYSCORE', DOORS, '-inf', now - 60000)
+-- Arguments: gateway, presence_ms, lease_ms, jobs, answered (jobs)
+redis.call('ZADD', GATEWAYS, now + args.presence_ms, args.gateway)
+redis.call('ZREMRANGEBYSCORE', GATEWAYS, '-inf', now - 60000)
 for _, id in ipairs(args.jobs) do redis.call('ZADD', ATTENDED, 'XX', now + args.lease_ms, id) end
 for _, id in ipairs(args.answered) do
-  if redis.call('HGET', RECORD .. id, 'door') == args.door then redis.call('HSET', RECORD .. id, 'read', 1) end
+  if redis.call('HGET', RECORD .. id, 'gateway') == args.gateway then redis.call('HSET', RECORD .. id, 'read', 1) end
 end
 return {tostring(now)}

@@ -1,4 +1,4 @@
--- Forget a file. Its data is removed by a door of its directory.
+-- Forget a file. Its data is removed by a gateway of its directory.
 -- Arguments: id, producer, directory
 -- Reply: {1: it was there, 0: it was not}
 local deleted = redis.call('DEL', FILE .. args.id)

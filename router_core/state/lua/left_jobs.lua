@@ -1,5 +1,5 @@
 -- @include silence
--- The unfinished jobs whose callers have left for good: no door renews their leases. Each is offered again after
+-- The unfinished jobs whose callers have left for good: no gateway renews their leases. Each is offered again after
 -- `again_ms`, in case the worker that ends it dies before. It cannot be joined any more.
 -- Arguments: limit, again_ms, silence (see silence.lua)
 -- Reply: {id...}

@@ -1,5 +1,5 @@
 -- @include budget
--- A request that passes through the door to a backend, beside the queue, at a price that is known before. Its cost is booked if
+-- A request that passes through the gateway to a backend, beside the queue, at a price that is known before. Its cost is booked if
 -- it fits into every budget that counts it; otherwise the request is not sent.
 -- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget.lua), ledger_ttl_s
 -- Bodies: budgets ('' or JSON: see budget_book.py)

@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from tests.chaos.judge import door_verdict, fault_verdict, outage_verdict, torture_verdict
+from tests.chaos.judge import fault_verdict, gateway_verdict, outage_verdict, torture_verdict
 from tests.chaos.judge.aof import UnreadableLog
 from tests.chaos.judge.evidence import gather
 
@@ -23,7 +23,7 @@ VERDICTS: dict[str, Any] = {
     "torture": torture_verdict,
     "faults": fault_verdict,
     "outage": outage_verdict,
-    "door": door_verdict,
+    "gateway": gateway_verdict,
 }
 
 

@@ -2,11 +2,11 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, jsonSchema, streamText, tool } from "ai";
-import { door, equal, printedByExample, run, schema, text } from "./report.mjs";
+import { gateway, equal, printedByExample, run, schema, text } from "./report.mjs";
 
-const openai = createOpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
-const compatible = createOpenAICompatible({ name: "openfall", baseURL: `${door}/v1`, apiKey: "any", includeUsage: true });
-const anthropic = createAnthropic({ baseURL: `${door}/v1`, apiKey: "any" });
+const openai = createOpenAI({ baseURL: `${gateway}/v1`, apiKey: "any" });
+const compatible = createOpenAICompatible({ name: "openfall", baseURL: `${gateway}/v1`, apiKey: "any", includeUsage: true });
+const anthropic = createAnthropic({ baseURL: `${gateway}/v1`, apiKey: "any" });
 const providers = {
   "openai responses": openai("chat"),
   "openai chat": openai.chat("chat"),

@@ -1,7 +1,7 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { door, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
+import { gateway, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
-const client = new Anthropic({ baseURL: door, apiKey: "any" });
+const client = new Anthropic({ baseURL: gateway, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
 const tools = [{ name: "look", input_schema: schema }];
 const common = { model: "chat", max_tokens: 64, messages };

@@ -1,7 +1,7 @@
 import { Ollama } from "ollama";
-import { door, equal, run, schema, text } from "./report.mjs";
+import { gateway, equal, run, schema, text } from "./report.mjs";
 
-const client = new Ollama({ host: door });
+const client = new Ollama({ host: gateway });
 const messages = [{ role: "user", content: "Haruka waves" }];
 const tools = [{ type: "function", function: { name: "look", description: "", parameters: schema } }];
 

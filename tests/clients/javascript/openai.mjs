@@ -1,12 +1,12 @@
 import OpenAI, { toFile } from "openai";
-import { door, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
+import { gateway, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
-const client = new OpenAI({ baseURL: `${door}/v1`, apiKey: "any" });
+const client = new OpenAI({ baseURL: `${gateway}/v1`, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
 const tools = [{ type: "function", function: { name: "look", parameters: schema } }];
 const endOf = async (job) => {
   for (;;) {
-    const found = await (await fetch(`${door}/v1/jobs/${job}`)).json();
+    const found = await (await fetch(`${gateway}/v1/jobs/${job}`)).json();
     if (found.result) return found.result.status;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

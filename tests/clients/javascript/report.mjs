@@ -19,7 +19,7 @@ export function equal(actual, expected) {
   if (left !== right) throw new Error(`${left} instead of ${right}`);
 }
 
-export const door = process.env.DOOR_URL;
+export const gateway = process.env.GATEWAY_URL;
 export const text = "A lantern festival.";
 export const schema = { type: "object", properties: { at: { type: "string" } }, required: ["at"] };
 
@@ -36,6 +36,6 @@ export async function statusOf(work) {
 export function printedByExample(name) {
   const page = readFileSync("../../docs/clients.md", "utf8");
   const example = [...page.matchAll(/^```js\n(.*?)^```$/gms)].find(([, code]) => code.includes(`from "${name}"`))[1];
-  writeFileSync("example.mjs", example.replaceAll("http://127.0.0.1:8309", door));
+  writeFileSync("example.mjs", example.replaceAll("http://127.0.0.1:8309", gateway));
   return execFileSync("node", ["example.mjs"], { encoding: "utf8" }).trim();
 }

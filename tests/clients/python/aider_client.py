@@ -1,14 +1,14 @@
-"""The command aider at the door: one question, with a stream and without."""
+"""The command aider at the gateway: one question, with a stream and without."""
 
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
 OPTIONS = (
-    "--model", "openai/chat", "--openai-api-base", f"{DOOR}/v1", "--openai-api-key", "any", "--chat-mode", "ask",
+    "--model", "openai/chat", "--openai-api-base", f"{GATEWAY}/v1", "--openai-api-key", "any", "--chat-mode", "ask",
     "--no-git", "--yes-always", "--no-check-update", "--no-analytics", "--no-show-model-warnings", "--no-pretty",
     "--no-auto-lint",
     "--no-detect-urls", "--map-tokens", "0",

@@ -1,9 +1,9 @@
-"""instructor at the door: a forced tool, a JSON schema, a partial stream."""
+"""instructor at the gateway: a forced tool, a JSON schema, a partial stream."""
 
 import instructor
 from openai import OpenAI
 from pydantic import BaseModel
-from report import DOOR, equal, run
+from report import GATEWAY, equal, run
 
 ASK = [{"role": "user", "content": "Where?"}]
 
@@ -13,7 +13,7 @@ class Place(BaseModel):
 
 
 def client(mode: instructor.Mode) -> instructor.Instructor:
-    return instructor.from_openai(OpenAI(base_url=f"{DOOR}/v1", api_key="any"), mode=mode)
+    return instructor.from_openai(OpenAI(base_url=f"{GATEWAY}/v1", api_key="any"), mode=mode)
 
 
 def forced_tool() -> None:

@@ -1,4 +1,4 @@
-"""LangChain's standard tests for chat models, with ChatAnthropic at the door."""
+"""LangChain's standard tests for chat models, with ChatAnthropic at the gateway."""
 
 import os
 
@@ -13,4 +13,4 @@ class TestChatAnthropic(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, object]:
-        return {"model": "chat", "base_url": os.environ["DOOR_URL"], "api_key": "any", "max_retries": 0}
+        return {"model": "chat", "base_url": os.environ["GATEWAY_URL"], "api_key": "any", "max_retries": 0}

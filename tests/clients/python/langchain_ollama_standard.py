@@ -1,4 +1,4 @@
-"""LangChain's standard tests for chat models, with ChatOllama at the door."""
+"""LangChain's standard tests for chat models, with ChatOllama at the gateway."""
 
 import os
 
@@ -13,7 +13,7 @@ class TestChatOllama(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, object]:
-        return {"model": "chat", "base_url": os.environ["DOOR_URL"], "validate_model_on_init": True}
+        return {"model": "chat", "base_url": os.environ["GATEWAY_URL"], "validate_model_on_init": True}
 
     @property
     def supports_json_mode(self) -> bool:

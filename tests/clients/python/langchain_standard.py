@@ -1,4 +1,4 @@
-"""LangChain's standard tests for chat models, with ChatOpenAI at the door."""
+"""LangChain's standard tests for chat models, with ChatOpenAI at the gateway."""
 
 import os
 
@@ -13,7 +13,7 @@ class TestChatOpenAI(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, object]:
-        base_url = f"{os.environ['DOOR_URL']}/v1"
+        base_url = f"{os.environ['GATEWAY_URL']}/v1"
         return {"model": "chat", "base_url": base_url, "api_key": "any", "stream_usage": True, "max_retries": 0}
 
     @property

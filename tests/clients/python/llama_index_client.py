@@ -1,15 +1,15 @@
-"""LlamaIndex at the door: its Ollama, and its class for servers in OpenAI's form. Answers, streams, tools."""
+"""LlamaIndex at the gateway: its Ollama, and its class for servers in OpenAI's form. Answers, streams, tools."""
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.ollama import Ollama
 from llama_index.llms.openai_like import OpenAILike
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
 MESSAGES = [ChatMessage(role="user", content="Haruka waves")]
-OLLAMA = Ollama(model="chat", base_url=DOOR, request_timeout=30)
+OLLAMA = Ollama(model="chat", base_url=GATEWAY, request_timeout=30)
 OPENAI = OpenAILike(
-    model="chat", api_base=f"{DOOR}/v1", api_key="any", is_chat_model=True, is_function_calling_model=True
+    model="chat", api_base=f"{GATEWAY}/v1", api_key="any", is_chat_model=True, is_function_calling_model=True
 )
 
 

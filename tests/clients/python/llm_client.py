@@ -1,9 +1,9 @@
-"""The library behind the command `llm`, at the door: an answer, a stream, a tool."""
+"""The library behind the command `llm`, at the gateway: an answer, a stream, a tool."""
 
 from llm.default_plugins.openai_models import Chat
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
-MODEL = Chat("door", model_name="chat", api_base=f"{DOOR}/v1", supports_tools=True)
+MODEL = Chat("gateway", model_name="chat", api_base=f"{GATEWAY}/v1", supports_tools=True)
 MODEL.key = "any"
 
 

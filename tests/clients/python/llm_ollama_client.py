@@ -1,10 +1,10 @@
-"""The plugin llm-ollama of the command `llm`, at the door: its models, an answer, a stream."""
+"""The plugin llm-ollama of the command `llm`, at the gateway: its models, an answer, a stream."""
 
 import os
 
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
-os.environ["OLLAMA_HOST"] = DOOR
+os.environ["OLLAMA_HOST"] = GATEWAY
 
 import llm  # the plugin reads the variable when it is imported
 

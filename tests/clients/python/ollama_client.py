@@ -1,9 +1,9 @@
-"""Ollama's client for Python at the door: models, an answer, a stream, a tool, a prompt, an error."""
+"""Ollama's client for Python at the gateway: models, an answer, a stream, a tool, a prompt, an error."""
 
 from ollama import Client, ResponseError
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
-CLIENT = Client(host=DOOR)
+CLIENT = Client(host=GATEWAY)
 MESSAGES = [{"role": "user", "content": "Haruka waves"}]
 
 

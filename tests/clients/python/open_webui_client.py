@@ -1,4 +1,4 @@
-"""Open WebUI, started without a window: its connections to both doors, its list of models, a chat over each."""
+"""Open WebUI, started without a window: its connections to both gateways, its list of models, a chat over each."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
 START_SECONDS = 500
 """It imports much, and makes its database."""
@@ -30,7 +30,7 @@ def started() -> Iterator[str]:
     with TemporaryDirectory() as home:
         settings = {
             "DATA_DIR": home, "WEBUI_AUTH": "False", "WEBUI_SECRET_KEY": "x", "ENABLE_PERSISTENT_CONFIG": "False",
-            "OLLAMA_BASE_URL": DOOR, "OPENAI_API_BASE_URL": f"{DOOR}/v1", "OPENAI_API_KEY": "any",
+            "OLLAMA_BASE_URL": GATEWAY, "OPENAI_API_BASE_URL": f"{GATEWAY}/v1", "OPENAI_API_KEY": "any",
             "OFFLINE_MODE": "true", "HF_HUB_OFFLINE": "1", "RAG_EMBEDDING_ENGINE": "openai", "DO_NOT_TRACK": "true",
         }  # fmt: skip
         command = [str(Path(sys.executable).with_name("open-webui")), "serve", "--host", "127.0.0.1"]
@@ -78,12 +78,12 @@ with started() as url:
         equal(answer["choices"][0]["message"]["content"], TEXT)
 
     def verified() -> None:
-        fetch(f"{url}/openai/verify", {"url": f"{DOOR}/v1", "key": "any"}, token)
-        equal(fetch(f"{url}/ollama/verify", {"url": DOOR, "key": ""}, token)["version"], "0.12.6")
+        fetch(f"{url}/openai/verify", {"url": f"{GATEWAY}/v1", "key": "any"}, token)
+        equal(fetch(f"{url}/ollama/verify", {"url": GATEWAY, "key": ""}, token)["version"], "0.12.6")
 
     run({
-        "models of both doors": models,
-        "a chat at the OpenAI door": lambda: chat("chat"),
-        "a chat at the Ollama door": lambda: chat("chat:latest"),
+        "models of both gateways": models,
+        "a chat at the OpenAI gateway": lambda: chat("chat"),
+        "a chat at the Ollama gateway": lambda: chat("chat:latest"),
         "the connections are verified": verified,
     })  # fmt: skip

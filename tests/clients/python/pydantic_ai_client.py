@@ -1,4 +1,4 @@
-"""pydantic-ai at the door: chat completions and Responses, a tool, a structured output, a stream."""
+"""pydantic-ai at the gateway: chat completions and Responses, a tool, a structured output, a stream."""
 
 import asyncio
 
@@ -6,11 +6,11 @@ from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
-from report import DOOR, TEXT, equal, run
+from report import GATEWAY, TEXT, equal, run
 
 LOOP = asyncio.new_event_loop()
 asyncio.set_event_loop(LOOP)  # of every check: the connections of the provider belong to it
-PROVIDER = OpenAIProvider(base_url=f"{DOOR}/v1", api_key="any")
+PROVIDER = OpenAIProvider(base_url=f"{GATEWAY}/v1", api_key="any")
 MODELS = {
     "chat": OpenAIChatModel("chat", provider=PROVIDER),
     "responses": OpenAIResponsesModel("chat", provider=PROVIDER),

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 
-DOOR = os.environ["DOOR_URL"]
+GATEWAY = os.environ["GATEWAY_URL"]
 TEXT = "A lantern festival."
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.producers.cli.conftest import Run
-from tests.producers.gateway.door import run
-from tests.producers.gateway.test_embeddings import open_embedding_door, vectors
+from tests.producers.gateway.running_gateway import run
+from tests.producers.gateway.test_embeddings import open_embedding_gateway, vectors
 
 
 def test_each_text_has_its_vector_in_a_line_and_the_receipt_names_the_model(
@@ -17,7 +17,7 @@ def test_each_text_has_its_vector_in_a_line_and_the_receipt_names_the_model(
 ) -> None:
     async def main() -> None:
         script = vectors([0.5, -1.0], [0.25, 2.0])
-        async with open_embedding_door(redis_url, tmp_path, script) as door:
+        async with open_embedding_gateway(redis_url, tmp_path, script) as gateway:
 
             def embed(*args: str, **more: Any) -> Any:
                 return asyncio.to_thread(openfall, "embed", *args, "-m", "words", **more)
@@ -25,7 +25,7 @@ def test_each_text_has_its_vector_in_a_line_and_the_receipt_names_the_model(
             plain = await embed("a lantern", "a festival")
             whole = await embed("-", "--json", "--dimensions", "2", stdin="a lantern\n\na festival\n")
             empty = await embed("-", stdin="\n")
-            sent = json.loads(door.upstream.calls_received[1].body)
+            sent = json.loads(gateway.upstream.calls_received[1].body)
         assert [json.loads(line) for line in plain.stdout.splitlines()] == [[0.5, -1.0], [0.25, 2.0]]
         assert "words@rack" in plain.stderr
         assert json.loads(whole.stdout)["vectors"] == [[0.5, -1.0], [0.25, 2.0]]

@@ -174,7 +174,7 @@ def test_init_writes_every_file_once_says_what_comes_next_and_never_overwrites(i
         "openfall.yaml", ".env", "docker-compose.yml", "systemd/openfall-serve.service",
         "systemd/openfall-degrade.service", "systemd/openfall-sidecar.service", "systemd/openfall-work@.service",
     }  # fmt: skip
-    assert "docker compose --profile door up -d" in first.stdout
+    assert "docker compose --profile gateway up -d" in first.stdout
     written = "".join(file.read_text() for file in fleet.rglob("*") if file.is_file())
     assert KEY not in written + first.stdout
     assert "${ANTHROPIC_API_KEY:-}" in written

@@ -1,4 +1,4 @@
-"""`openfall keys`: the keys of the HTTP door."""
+"""`openfall keys`: the keys of the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_webhook_of_a_key_that_is_not_permitted_creates_no_key(openfall: Run) 
     assert json.loads(openfall("keys", "--json").stdout) == []
 
 
-@pytest.mark.parametrize("name", ["door", "page"])
+@pytest.mark.parametrize("name", ["gateway", "page"])
 def test_no_key_has_the_name_under_which_callers_without_a_key_ask(openfall: Run, name: str) -> None:
     ran = openfall("keys", "new", name)
     assert ran.returncode == 2

@@ -1,4 +1,4 @@
-"""`openfall metrics` prints what the door exports."""
+"""`openfall metrics` prints what the gateway exports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that would not keep accepted jobs is refused at each of four doors: preflight, up, work, the client."""
+"""A Redis that would not keep accepted jobs is refused by each of four programs: preflight, up, work, the client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fakes.old_redis import old_redis
 from tests.producers.cli.conftest import Run
 from tests.producers.cli.test_preflight_command import by_check
 
-Door = Callable[[LoadedConfig], str]
+Program = Callable[[LoadedConfig], str]
 
 
 def client(loaded: LoadedConfig) -> str:
@@ -57,7 +57,7 @@ def up(loaded: LoadedConfig) -> str:
     return f"{caught.type.__name__}: {caught.value}"
 
 
-DOORS = [client, work, up]
+PROGRAMS = [client, work, up]
 
 
 @pytest.fixture
@@ -98,14 +98,14 @@ STATES = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_each_door_refuses_a_server_in_a_wrong_state_and_names_the_remedy(state, serve, configured, openfall: Run):
+def test_each_program_refuses_a_server_in_a_wrong_state_and_names_the_remedy(state, serve, configured, openfall: Run):
     options, remedy = STATES[state]
     server = serve(*options)
     loaded = configured(server.url)
-    for door in DOORS:
-        answer = door(loaded)
-        assert answer.startswith("UnsuitableRedis: no job is accepted by Redis at unix:"), door
-        assert remedy in answer, door
+    for program in PROGRAMS:
+        answer = program(loaded)
+        assert answer.startswith("UnsuitableRedis: no job is accepted by Redis at unix:"), program
+        assert remedy in answer, program
     ran = openfall("preflight", "--json", url=server.url)
     result = by_check(ran)["redis", state]
     assert ran.returncode == 4
@@ -116,7 +116,9 @@ def test_each_door_refuses_a_server_in_a_wrong_state_and_names_the_remedy(state,
 
 
 @pytest.mark.parametrize("state", ["no_append_only_file", "no_regular_sync", "eviction"])
-def test_an_accepted_risk_opens_the_doors_and_is_shown_by_status_and_preflight(state, serve, configured, openfall: Run):
+def test_an_accepted_risk_lets_programs_start_and_is_shown_by_status_and_preflight(
+    state, serve, configured, openfall: Run
+):
     server = serve(*STATES[state][0])
     loaded = configured(server.url, state)
     assert work(loaded) == ""
@@ -145,13 +147,13 @@ def test_status_says_that_no_job_is_accepted_and_why(serve, openfall: Run):
     assert "CONFIG SET appendonly yes" in text
 
 
-def test_a_missing_right_is_named_at_each_door(server, configured, openfall: Run):
+def test_a_missing_right_is_named_at_each_program(server, configured, openfall: Run):
     with redis.Redis.from_url(server.url) as admin:
         admin.execute_command("ACL SETUSER", "bot", "on", ">pw", "~of:*", "&of:*", "&rq:*", "+@all", "-zadd")
     url = f"unix://bot:pw@{server.socket}"
     remedy = "ACL SETUSER bot '~rq:*' +zadd"
-    for door in DOORS:
-        assert remedy in door(configured(url)), door
+    for program in PROGRAMS:
+        assert remedy in program(configured(url)), program
     result = by_check(openfall("preflight", "--json", url=url))["redis", "missing_rights"]
     assert remedy in result["remedy"]
 
@@ -199,11 +201,13 @@ def old_server_url(tmp_path: Path) -> Iterator[str]:
         server.kill()
 
 
-def test_each_door_refuses_redis_6_2_with_words_and_not_with_a_syntax_error(old_server_url, configured, openfall: Run):
-    for door in DOORS:
-        answer = door(configured(old_server_url))
-        assert "Redis 6.2.14 is too old" in answer, door
-        assert "Redis 7.0 or newer" in answer, door
+def test_each_program_refuses_redis_6_2_with_words_and_not_with_a_syntax_error(
+    old_server_url, configured, openfall: Run
+):
+    for program in PROGRAMS:
+        answer = program(configured(old_server_url))
+        assert "Redis 6.2.14 is too old" in answer, program
+        assert "Redis 7.0 or newer" in answer, program
     ran = openfall("preflight", url=old_server_url)
     assert ran.returncode == 4
     assert "✗ Redis 6.2.14 is too old" in ran.stdout

@@ -105,7 +105,7 @@ def ignores_sighup(pid: int) -> bool:
     return bool(int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1)
 
 
-def test_up_goes_on_without_the_door_when_its_address_is_in_use(
+def test_up_goes_on_without_the_gateway_when_its_address_is_in_use(
     start: Start, config_file: Path, environment: dict[str, str]
 ) -> None:
     with socket.socket() as taken:
@@ -122,14 +122,14 @@ def test_up_goes_on_without_the_door_when_its_address_is_in_use(
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=40)
     (failure,) = [event for event in events if event["event"] == "gave_up"]
-    assert failure["what"] == "door"
+    assert failure["what"] == "gateway"
     assert f"cannot listen on {address}" in failure["error"]
     assert process.returncode == 0
 
 
 def test_up_never_says_that_everything_runs_when_something_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    events = ({"event": "gave_up", "what": "door", "error": "no"}, {"event": "fleet_ready", "seconds": 1.0})
+    events = ({"event": "gave_up", "what": "gateway", "error": "no"}, {"event": "fleet_ready", "seconds": 1.0})
     render(StringIO("".join(json.dumps(event) + "\n" for event in events)), None)
     shown = capsys.readouterr().err
-    assert "Runs without door in 1.0 s" in shown
+    assert "Runs without gateway in 1.0 s" in shown
     assert "Everything runs" not in shown

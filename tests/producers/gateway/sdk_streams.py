@@ -8,7 +8,7 @@ import anthropic
 import openai
 
 from tests.faults import events, piece
-from tests.producers.gateway.door import Door
+from tests.producers.gateway.running_gateway import RunningGateway
 
 LOOK: Any = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
 ASK: Any = [{"role": "user", "content": "Haruka waves"}]
@@ -30,10 +30,10 @@ def thought_text_and_call() -> Any:
     return events(piece(reasoning_content="hmm"), piece(content="Let me look."), *calls, piece("tool_calls"), USAGE)
 
 
-def openai_client(door: Door, **options: Any) -> openai.AsyncOpenAI:
+def openai_client(gateway: RunningGateway, **options: Any) -> openai.AsyncOpenAI:
     """OpenAI's own client, which checks every field of every answer."""
     own: dict[str, Any] = {
-        "base_url": f"{door.url}/v1",
+        "base_url": f"{gateway.url}/v1",
         "api_key": "any",
         "max_retries": 0,
         "_strict_response_validation": True,
@@ -41,10 +41,10 @@ def openai_client(door: Door, **options: Any) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(**(own | options))
 
 
-def anthropic_client(door: Door, **options: Any) -> anthropic.AsyncAnthropic:
+def anthropic_client(gateway: RunningGateway, **options: Any) -> anthropic.AsyncAnthropic:
     """Anthropic's own client, which checks every field of every answer."""
     own: dict[str, Any] = {
-        "base_url": door.url,
+        "base_url": gateway.url,
         "api_key": "any",
         "max_retries": 0,
         "_strict_response_validation": True,

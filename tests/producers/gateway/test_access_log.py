@@ -1,4 +1,4 @@
-"""The access log of the door: one line for a request, whatever the request has in it."""
+"""The access log of the gateway: one line for a request, whatever the request has in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from openfall.workers.log_format import LineFormatter
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 
 
 def test_a_request_has_one_line_whatever_is_in_its_path(
@@ -24,14 +24,14 @@ def test_a_request_has_one_line_whatever_is_in_its_path(
     )
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             for path in paths:
-                await door.http.get(path)
-            await door.http.get("/" + "a" * 20_000)
+                await gateway.http.get(path)
+            await gateway.http.get("/" + "a" * 20_000)
 
-    with caplog.at_level(logging.INFO, "openfall.door"):
+    with caplog.at_level(logging.INFO, "openfall.gateway"):
         run(main)
-    lines = [LineFormatter().format(record) for record in caplog.records if record.name == "openfall.door"]
+    lines = [LineFormatter().format(record) for record in caplog.records if record.name == "openfall.gateway"]
     assert len(lines) == len(paths) + 1
     assert all(line.isprintable() and line.isascii() and len(line) < 500 for line in lines)
     assert all(line.count("status=") == 1 for line in lines)
@@ -41,14 +41,14 @@ def test_the_access_log_has_neither_a_key_nor_a_prompt_nor_a_query(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
             headers = {"Authorization": "Bearer of_secret"}
             body = {"model": "chat", **SAY}
-            await door.http.post("/v1/chat/completions?key=of_query", json=body, headers=headers)
+            await gateway.http.post("/v1/chat/completions?key=of_query", json=body, headers=headers)
 
     with caplog.at_level(logging.DEBUG):
         run(main)
     own = [record for record in caplog.records if not record.name.startswith("http")]
     text = "\n".join(map(LineFormatter().format, own))
-    assert ": POST /v1/chat/completions; status=200 key=door" in text
+    assert ": POST /v1/chat/completions; status=200 key=gateway" in text
     assert not any(word in text for word in ("of_secret", "of_query", "Haruka"))

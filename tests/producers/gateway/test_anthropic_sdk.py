@@ -1,4 +1,4 @@
-"""Anthropic's Python SDK against the door, with its strict validation of every answer."""
+"""Anthropic's Python SDK against the gateway, with its strict validation of every answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anthropic
 import pytest
 
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import ASK, TEXT, anthropic_client, thought_text_and_call, words
 
 TOOLS: Any = [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
@@ -17,7 +17,10 @@ TOOLS: Any = [{"name": "look", "input_schema": {"type": "object", "properties": 
 
 def test_a_message_passes_the_strict_validation(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, anthropic_client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway,
+            anthropic_client(gateway) as client,
+        ):
             message = await client.messages.create(model="chat", max_tokens=64, messages=ASK)
             counted = await client.messages.count_tokens(model="chat", messages=ASK)
         assert [block.type for block in message.content] == ["text"]
@@ -30,8 +33,8 @@ def test_a_message_passes_the_strict_validation(redis_url: str, tmp_path: Path) 
 def test_the_raw_stream_and_the_helper_read_the_same_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, words("A lantern ", "festival.")) as door,
-            anthropic_client(door) as client,
+            open_gateway(redis_url, tmp_path, words("A lantern ", "festival.")) as gateway,
+            anthropic_client(gateway) as client,
         ):
             raw = await client.messages.create(model="chat", max_tokens=64, messages=ASK, stream=True)
             events = [event async for event in raw]
@@ -47,8 +50,8 @@ def test_the_raw_stream_and_the_helper_read_the_same_answer(redis_url: str, tmp_
 def test_thinking_text_and_tool_calls_become_blocks(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, thought_text_and_call()) as door,
-            anthropic_client(door) as client,
+            open_gateway(redis_url, tmp_path, thought_text_and_call()) as gateway,
+            anthropic_client(gateway) as client,
             client.messages.stream(model="chat", max_tokens=64, messages=ASK, tools=TOOLS) as helper,
         ):
             message = await helper.get_final_message()
@@ -61,8 +64,8 @@ def test_thinking_text_and_tool_calls_become_blocks(redis_url: str, tmp_path: Pa
 def test_the_models_are_listed_and_an_error_names_the_remedy(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, pools=()) as door,
-            anthropic_client(door, default_headers={"X-Openfall-Wait": "1s"}) as client,
+            open_gateway(redis_url, tmp_path, pools=()) as gateway,
+            anthropic_client(gateway, default_headers={"X-Openfall-Wait": "1s"}) as client,
         ):
             listed = [model.id async for model in await client.models.list(limit=1000)]
             model = await client.models.retrieve("chat")

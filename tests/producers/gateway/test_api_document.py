@@ -15,7 +15,7 @@ from openfall.producers.gateway.api_document import JOB_HEADERS, api_document
 from openfall.producers.gateway.api_page import api_page
 from openfall.producers.gateway.app import ENDPOINTS
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 
 DOCUMENT = api_document(ENDPOINTS)
 OPERATIONS = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
@@ -64,7 +64,7 @@ def test_what_people_open_may_answer_an_error_with_a_page() -> None:
 
 
 @pytest.mark.parametrize("name", JOB_HEADERS)
-def test_each_header_of_a_job_is_on_the_page_of_the_door(name: str) -> None:
+def test_each_header_of_a_job_is_on_the_page_of_the_gateway(name: str) -> None:
     assert name in PAGE or f"`-{name.removeprefix('X-Openfall-')}`" in PAGE
 
 
@@ -79,8 +79,8 @@ def test_the_page_and_the_document_are_served_without_a_key_under_a_strict_polic
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            page, described = await door.http.get("/docs"), await door.http.get("/openapi.json")
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            page, described = await gateway.http.get("/docs"), await gateway.http.get("/openapi.json")
         assert described.json() == DOCUMENT
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         style = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)

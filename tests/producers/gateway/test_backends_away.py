@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import Script, events, piece, reset
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import ASK, LOOK, TEXT, anthropic_client, openai_client
 
 MORE = """
@@ -29,10 +29,10 @@ def _away_until(back: asyncio.Event) -> Script:
     return script
 
 
-async def _come_back_after(door: Door, count: int, back: asyncio.Event) -> None:
+async def _come_back_after(gateway: RunningGateway, count: int, back: asyncio.Event) -> None:
     """The model is back once as many jobs are held."""
     async with asyncio.timeout(20):
-        while await door.link.command("ZCARD", "rq:deferred:degrade") < count:
+        while await gateway.link.command("ZCARD", "rq:deferred:degrade") < count:
             await asyncio.sleep(0.02)
     back.set()
 
@@ -47,11 +47,11 @@ def test_agents_get_503_and_their_answers_by_the_loops_of_their_sdks_when_a_mode
 
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, _away_until(back), more=MORE) as door,
-            openai_client(door, max_retries=6) as openai,
-            anthropic_client(door, max_retries=6) as anthropic,
+            open_gateway(redis_url, tmp_path, _away_until(back), more=MORE) as gateway,
+            openai_client(gateway, max_retries=6) as openai,
+            anthropic_client(gateway, max_retries=6) as anthropic,
         ):
-            coming = asyncio.create_task(_come_back_after(door, 4, back))
+            coming = asyncio.create_task(_come_back_after(gateway, 4, back))
             whole, streamed, message, response = await asyncio.gather(
                 openai.chat.completions.create(model="plain", messages=ASK, tools=[function]),
                 openai.chat.completions.create(model="plain", messages=ASK, tools=[function], stream=True),
@@ -60,7 +60,7 @@ def test_agents_get_503_and_their_answers_by_the_loops_of_their_sdks_when_a_mode
             )
             text = "".join([chunk.choices[0].delta.content or "" async for chunk in streamed])
             await coming
-            jobs = int(await door.link.command("HGET", "of:counters", "accepted"))
+            jobs = int(await gateway.link.command("HGET", "of:counters", "accepted"))
         assert (whole.choices[0].message.content, text, message.content[0].text) == (TEXT, TEXT, TEXT)
         assert response.output_text == TEXT
         assert jobs == 4
@@ -70,9 +70,9 @@ def test_agents_get_503_and_their_answers_by_the_loops_of_their_sdks_when_a_mode
 
 def test_a_person_reads_the_canned_reply_of_the_role_and_an_agent_gets_503(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, reset, more=MORE) as door:
-            person = await door.chat(model="cared")
-            agent = await door.chat(model="cared", tools=[{"type": "function", "function": {"name": "look"}}])
+        async with open_gateway(redis_url, tmp_path, reset, more=MORE) as gateway:
+            person = await gateway.chat(model="cared")
+            agent = await gateway.chat(model="cared", tools=[{"type": "function", "function": {"name": "look"}}])
         assert person.json()["choices"][0]["message"]["content"] == "Back in a minute."
         assert person.headers["x-openfall-degraded"] == "canned_reply"
         assert (agent.status_code, agent.json()["error"]["code"]) == (503, "held")

@@ -1,4 +1,4 @@
-"""Batches of the door: OpenAI's SDK creates them, and each line ends in exactly one file."""
+"""Batches of the gateway: OpenAI's SDK creates them, and each line ends in exactly one file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from openfall.router_core.jobs.embeddings import pack_vector
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer, fault_server, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import TEXT, openai_client
-from tests.producers.gateway.test_embeddings import open_embedding_door, vectors
+from tests.producers.gateway.test_embeddings import open_embedding_gateway, vectors
 from tests.producers.gateway.webhook_receiver import WEBHOOK_SECRET, WEBHOOKS, post_webhooks
 
 CHAT = "/v1/chat/completions"
@@ -59,7 +59,7 @@ async def rows(client: openai.AsyncOpenAI, file_id: str | None) -> dict[str, Any
 
 def test_a_batch_goes_through_the_whole_cycle_of_the_openai_sdk(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway, openai_client(gateway) as client:
             created = await create(client, chats(3), metadata={"run": "7"})
             assert (created.status, created.object, created.metadata) == ("validating", "batch", {"run": "7"})
             batch = await ended(client, created.id)
@@ -90,7 +90,7 @@ def test_each_endpoint_has_the_form_of_its_own_answers(
     redis_url: str, tmp_path: Path, url: str, body: Any, text: Any
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway, openai_client(gateway) as client:
             batch = await ended(client, (await create(client, [line("a", url, **body)], url)).id)
             output = await rows(client, batch.output_file_id)
         answered = output["a"]["response"]["body"]
@@ -104,7 +104,7 @@ def test_lines_for_embeddings_have_their_vectors_in_the_form_that_each_wants(red
 
     async def main() -> None:
         upstream = vectors([0.5, -1.0])
-        async with open_embedding_door(redis_url, tmp_path, upstream) as door, openai_client(door) as client:
+        async with open_embedding_gateway(redis_url, tmp_path, upstream) as gateway, openai_client(gateway) as client:
             body = {"model": "words", "input": "a lantern"}
             lines = [line("plain", url, **body), line("packed", url, **body, encoding_format="base64")]
             batch = await ended(client, (await create(client, lines, url)).id)
@@ -120,7 +120,7 @@ def test_lines_that_no_model_can_take_are_in_the_error_file_and_the_others_in_th
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway, openai_client(gateway) as client:
             lines = [line("good"), line("bad", messages=[])]
             batch = await ended(client, (await create(client, lines)).id)
             output, errors = await rows(client, batch.output_file_id), await rows(client, batch.error_file_id)
@@ -150,7 +150,7 @@ def test_a_wrong_file_fails_after_the_creation_with_codes_and_lines(
 ) -> None:
     async def main() -> None:
         more = "gateway: {listen: [], max_batch_requests: 5}"
-        async with open_door(redis_url, tmp_path, more=more, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, more=more, pools=()) as gateway, openai_client(gateway) as client:
             batch = await ended(client, (await create(client, lines)).id)
         assert batch.status == "failed"
         assert [(each.code, each.line) for each in batch.errors.data][: len(errors)] == errors
@@ -165,7 +165,7 @@ def test_a_wrong_file_fails_after_the_creation_with_codes_and_lines(
 )
 def test_a_wrong_creation_is_a_400_that_names_its_field(redis_url: str, tmp_path: Path, field: str, value: Any) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             with pytest.raises(openai.BadRequestError) as refused:
                 await create(client, chats(1), **{field: value})
         assert refused.value.param == field
@@ -176,7 +176,7 @@ def test_a_wrong_creation_is_a_400_that_names_its_field(redis_url: str, tmp_path
 def test_a_cancelled_batch_keeps_its_answers_and_names_every_other_line(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (answer(COMPLETION), answer(COMPLETION), stall)
-        async with open_door(redis_url, tmp_path, *scripts, slots=4) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, *scripts, slots=4) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(300))).id
             while (await client.batches.retrieve(batch_id)).request_counts.completed < 2:
                 await asyncio.sleep(0.02)
@@ -194,11 +194,11 @@ def test_a_cancelled_batch_keeps_its_answers_and_names_every_other_line(redis_ur
 
 def test_what_has_no_answer_when_the_window_ends_is_expired(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(5), completion_window="1h")).id
             while (await client.batches.retrieve(batch_id)).status != "in_progress":
                 await asyncio.sleep(0.02)
-            await end_window(door, batch_id)
+            await end_window(gateway, batch_id)
             batch = await ended(client, batch_id)
             errors = await rows(client, batch.error_file_id)
             with pytest.raises(openai.BadRequestError):
@@ -209,21 +209,21 @@ def test_what_has_no_answer_when_the_window_ends_is_expired(redis_url: str, tmp_
     run(main)
 
 
-async def end_window(door: Door, batch_id: str) -> None:
+async def end_window(gateway: RunningGateway, batch_id: str) -> None:
     """The time of a batch is over now."""
     key = f"of:batch:{batch_id}"
-    terms = json.loads(await door.link.command("HGET", key, "batch"))
-    await door.link.command("HSET", key, "batch", json.dumps({**terms, "deadline": terms["created_at"]}))
-    await door.gateway.keeper.release()
+    terms = json.loads(await gateway.link.command("HGET", key, "batch"))
+    await gateway.link.command("HSET", key, "batch", json.dumps({**terms, "deadline": terms["created_at"]}))
+    await gateway.instance.keeper.release()
 
 
 def test_an_idempotency_key_creates_one_batch(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             file = await client.files.create(file=("in.jsonl", chats(1)[0].encode()), purpose="batch")
             body = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
             replies = [
-                await door.http.post("/v1/batches", json={**body, **more}, headers={"idempotency-key": "k"})
+                await gateway.http.post("/v1/batches", json={**body, **more}, headers={"idempotency-key": "k"})
                 for more in ({}, {}, {"metadata": {"a": "b"}})
             ]
             assert [each.status_code for each in replies] == [200, 200, 422]
@@ -237,11 +237,11 @@ def test_the_batch_of_another_key_does_not_exist_and_a_key_asks_for_its_own_mode
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            await add_key(door.link, ClientKey(name="own", digest=digest_of("of_own"), names=("scene",)))
-            await add_key(door.link, ClientKey(name="other", digest=digest_of("of_other")))
-            door.gateway.keys = await fetch_keys(door.link)
-            own, other = openai_client(door, api_key="of_own"), openai_client(door, api_key="of_other")
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            await add_key(gateway.link, ClientKey(name="own", digest=digest_of("of_own"), names=("scene",)))
+            await add_key(gateway.link, ClientKey(name="other", digest=digest_of("of_other")))
+            gateway.instance.keys = await fetch_keys(gateway.link)
+            own, other = openai_client(gateway, api_key="of_own"), openai_client(gateway, api_key="of_other")
             async with own, other:
                 batch = await ended(own, (await create(own, chats(1))).id)
                 assert [each.code for each in batch.errors.data] == ["model_not_found"]
@@ -258,7 +258,7 @@ def test_the_batch_of_another_key_does_not_exist_and_a_key_asks_for_its_own_mode
 
 def test_rows_are_read_in_the_order_of_the_input_on_request(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway, openai_client(gateway) as client:
             batch = await ended(client, (await create(client, chats(150))).id)
             text = (await client.files.content(batch.output_file_id, extra_query={"order": "input"})).text
         assert [json.loads(row)["custom_id"] for row in text.splitlines()] == [f"line-{n}" for n in range(150)]
@@ -270,17 +270,17 @@ def test_rows_are_read_in_the_order_of_the_input_on_request(redis_url: str, tmp_
 def test_the_end_of_a_batch_is_a_webhook_that_the_sdk_verifies(redis_url: str, tmp_path: Path, cancels: bool) -> None:
     async def main() -> Any:
         async with (
-            open_door(
+            open_gateway(
                 redis_url, tmp_path, stall if cancels else answer(COMPLETION), more=WEBHOOKS, pools=("gpu",)
-            ) as door,
-            openai_client(door, webhook_secret=WEBHOOK_SECRET) as client,
+            ) as gateway,
+            openai_client(gateway, webhook_secret=WEBHOOK_SECRET) as client,
             fault_server(answer({})) as receiver,
         ):
             batch = await create(client, chats(1), extra_headers={"X-Openfall-Webhook": receiver.url})
             if cancels:
                 await client.batches.cancel(batch.id)
             await ended(client, batch.id)
-            await post_webhooks(door)
+            await post_webhooks(gateway)
             [call] = receiver.calls_received
             return client.webhooks.unwrap(call.body, call.headers), batch.id
 

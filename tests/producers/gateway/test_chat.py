@@ -1,4 +1,4 @@
-"""Chat completions through the door."""
+"""Chat completions through the gateway."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import openai
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 
 
 def test_an_openai_client_that_changes_only_its_base_url_reads_an_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key="any", _strict_response_validation=True)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", _strict_response_validation=True)
             async with client:
                 completion = await client.chat.completions.create(model="chat", messages=SAY["messages"])  # type: ignore[call-overload]
         assert completion.choices[0].message.content == "A lantern festival."
@@ -28,8 +28,8 @@ def test_an_openai_client_that_changes_only_its_base_url_reads_an_answer(redis_u
 
 def test_the_receipt_of_an_answer_stands_in_its_headers_and_its_body(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            response = await door.chat()
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            response = await gateway.chat()
         receipt = response.json()["openfall"]
         assert response.headers["x-openfall-model"] == receipt["model_used"] == "tiny"
         assert response.headers["x-openfall-job"] == receipt["job"]
@@ -41,8 +41,8 @@ def test_the_receipt_of_an_answer_stands_in_its_headers_and_its_body(redis_url: 
 
 def test_a_model_name_that_means_nothing_is_a_404_that_names_the_nearest(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            response = await door.chat(model="chta")
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            response = await gateway.chat(model="chta")
         assert response.status_code == 404
         error = response.json()["error"]
         assert (error["code"], error["param"]) == ("model_not_found", "model")
@@ -53,11 +53,11 @@ def test_a_model_name_that_means_nothing_is_a_404_that_names_the_nearest(redis_u
 
 def test_a_caller_whose_patience_ends_reads_that_its_job_goes_on(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door:
-            response = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, stall) as gateway:
+            response = await gateway.http.post(
                 "/v1/chat/completions", json={"model": "chat", **SAY}, headers={"X-Openfall-Wait": "300ms"}
             )
-            record = await door.gateway.client.record(response.headers["x-openfall-job"])
+            record = await gateway.instance.client.record(response.headers["x-openfall-job"])
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "still_queued"
         assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("1", "true")
@@ -68,9 +68,9 @@ def test_a_caller_whose_patience_ends_reads_that_its_job_goes_on(redis_url: str,
 
 def test_a_body_that_is_no_json_object_is_a_400_with_words(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             for content, words in ((b"", "is empty"), (b"{", "is not JSON"), (b"[]", "must be a JSON object")):
-                response = await door.http.post("/v1/chat/completions", content=content)
+                response = await gateway.http.post("/v1/chat/completions", content=content)
                 assert response.status_code == 400
                 assert words in response.json()["error"]["message"]
 
@@ -79,13 +79,13 @@ def test_a_body_that_is_no_json_object_is_a_400_with_words(redis_url: str, tmp_p
 
 def test_the_urgency_of_a_request_comes_from_the_first_that_names_one(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
 
             async def urgency(path: str = "/v1", headers: dict[str, str] | None = None, **body: object) -> str:
-                response = await door.http.post(
+                response = await gateway.http.post(
                     f"{path}/chat/completions", json={"model": "plain", **SAY, **body}, headers=headers
                 )
-                job = (await door.gateway.client.record(response.json()["openfall"]["job"])).queue
+                job = (await gateway.instance.client.record(response.json()["openfall"]["job"])).queue
                 return job.rpartition(".")[2]
 
             assert await urgency() == "interactive"
@@ -98,18 +98,18 @@ def test_the_urgency_of_a_request_comes_from_the_first_that_names_one(redis_url:
     run(main)
 
 
-def test_a_door_with_a_key_lets_in_who_has_it_and_nobody_else(redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_with_a_key_lets_in_who_has_it_and_nobody_else(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
             key = ClientKey(name="discord", digest=digest_of("of_secret"), names=("chat",), group="night")
-            assert await add_key(door.link, key)
-            door.gateway.keys = await fetch_keys(door.link)
-            without = await door.chat()
-            door.http.headers["authorization"] = "Bearer of_wrong"
-            wrong = await door.chat()
-            door.http.headers["authorization"] = "Bearer of_secret"
-            right, other_name = await asyncio.gather(door.chat(), door.chat(model="scene"))
-            record = await door.gateway.client.record(right.json()["openfall"]["job"])
+            assert await add_key(gateway.link, key)
+            gateway.instance.keys = await fetch_keys(gateway.link)
+            without = await gateway.chat()
+            gateway.http.headers["authorization"] = "Bearer of_wrong"
+            wrong = await gateway.chat()
+            gateway.http.headers["authorization"] = "Bearer of_secret"
+            right, other_name = await asyncio.gather(gateway.chat(), gateway.chat(model="scene"))
+            record = await gateway.instance.client.record(right.json()["openfall"]["job"])
         assert (without.status_code, wrong.status_code) == (401, 401)
         assert "of_wrong" not in wrong.text
         assert right.status_code == 200
@@ -120,12 +120,12 @@ def test_a_door_with_a_key_lets_in_who_has_it_and_nobody_else(redis_url: str, tm
     run(main)
 
 
-def test_a_web_page_does_not_reach_a_door_on_loopback(redis_url: str, tmp_path: Path) -> None:
+def test_a_web_page_does_not_reach_a_gateway_on_loopback(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            rebound = await door.http.get("/v1/models", headers={"host": "evil.example:8309"})
-            foreign = await door.http.get("/v1/models", headers={"origin": "https://evil.example"})
-            own = await door.http.get("/v1/models")
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            rebound = await gateway.http.get("/v1/models", headers={"host": "evil.example:8309"})
+            foreign = await gateway.http.get("/v1/models", headers={"origin": "https://evil.example"})
+            own = await gateway.http.get("/v1/models")
         assert (rebound.status_code, foreign.status_code, own.status_code) == (403, 403, 200)
 
     run(main)

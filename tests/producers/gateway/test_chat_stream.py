@@ -1,4 +1,4 @@
-"""Streamed chat completions through the door."""
+"""Streamed chat completions through the gateway."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import openai
 
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
 STREAM = {"model": "chat", "stream": True, **SAY}
 
 
-async def _lines(door: Door, **more: Any) -> tuple[httpx.Response, list[str]]:
-    response = await door.chat(stream=True, **more)
+async def _lines(gateway: RunningGateway, **more: Any) -> tuple[httpx.Response, list[str]]:
+    response = await gateway.chat(stream=True, **more)
     return response, response.text.split("\n\n")[:-1]
 
 
@@ -33,8 +33,8 @@ def _words(*words: str) -> Any:
 
 def test_an_openai_client_streams_an_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _words("A lantern ", "festival.")) as door:
-            client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key="any", max_retries=0)
+        async with open_gateway(redis_url, tmp_path, _words("A lantern ", "festival.")) as gateway:
+            client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0)
             async with client:
                 stream = await client.chat.completions.create(
                     model="chat", messages=SAY["messages"], stream=True, stream_options={"include_usage": True}
@@ -51,8 +51,8 @@ def test_an_openai_client_streams_an_answer(redis_url: str, tmp_path: Path) -> N
 
 def test_the_wire_has_nothing_that_a_careless_client_fails_at(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _words("a", "b")) as door:
-            response, lines = await _lines(door)
+        async with open_gateway(redis_url, tmp_path, _words("a", "b")) as gateway:
+            response, lines = await _lines(gateway)
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-accel-buffering"] == "no"
         assert lines[-1] == "data: [DONE]"
@@ -77,8 +77,8 @@ def test_tool_calls_thinking_and_refusals_are_streamed(redis_url: str, tmp_path:
             piece("tool_calls"),
         )
         tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-        async with open_door(redis_url, tmp_path, script) as door:
-            client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key="any", max_retries=0)
+        async with open_gateway(redis_url, tmp_path, script) as gateway:
+            client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0)
             async with (
                 client,
                 client.chat.completions.stream(
@@ -99,8 +99,8 @@ def test_tool_calls_thinking_and_refusals_are_streamed(redis_url: str, tmp_path:
 
 def test_an_upstream_that_does_not_stream_is_streamed_all_the_same(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            _, lines = await _lines(door)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            _, lines = await _lines(gateway)
         text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in _chunks(lines))
         assert text == "A lantern festival."
 
@@ -112,8 +112,8 @@ def test_a_refusal_before_the_first_piece_has_its_own_status(redis_url: str, tmp
 
     async def main() -> None:
         refused = answer({"error": {"message": "the prompt is too long", "code": "context_length_exceeded"}}, 400)
-        async with open_door(redis_url, tmp_path, refused) as door:
-            response = await door.chat(model="plain", stream=True)
+        async with open_gateway(redis_url, tmp_path, refused) as gateway:
+            response = await gateway.chat(model="plain", stream=True)
         assert response.status_code in (400, 503)
         assert response.headers["content-type"] == "application/json"
         assert response.json()["error"]["code"]
@@ -124,14 +124,14 @@ def test_a_refusal_before_the_first_piece_has_its_own_status(redis_url: str, tmp
 def test_a_stream_that_begins_anew_tells_the_caller_to_come_again(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (cut_events(piece(content="A lan")), stall)
-        async with open_door(redis_url, tmp_path, *scripts) as door:
-            async with door.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
+        async with open_gateway(redis_url, tmp_path, *scripts) as gateway:
+            async with gateway.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
                 lines = [line async for line in response.aiter_lines() if line]
             job = response.headers["x-openfall-job"]
-            state = (await door.gateway.client.record(job)).result
-            attended = await door.link.command("HGET", keys.RECORD + job, "door")
-            seconds, _ = await door.link.command("TIME")
-            lingers_ms = float(await door.link.command("ZSCORE", keys.ATTENDED, job)) - int(seconds) * 1000
+            state = (await gateway.instance.client.record(job)).result
+            attended = await gateway.link.command("HGET", keys.RECORD + job, "gateway")
+            seconds, _ = await gateway.link.command("TIME")
+            lingers_ms = float(await gateway.link.command("ZSCORE", keys.ATTENDED, job)) - int(seconds) * 1000
         assert '"content":"A lan"' in "".join(lines)
         error = json.loads(lines[-2].removeprefix("data: "))["error"]
         assert error["code"] == "restarted"
@@ -148,13 +148,13 @@ def test_a_caller_who_leaves_a_stream_ends_an_interactive_job(redis_url: str, tm
             await cut_events(piece(content="A lan"))(writer)
             await asyncio.sleep(30)
 
-        async with open_door(redis_url, tmp_path, endless) as door:
-            async with door.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
+        async with open_gateway(redis_url, tmp_path, endless) as gateway:
+            async with gateway.http.stream("POST", "/v1/chat/completions", json=STREAM) as response:
                 async for line in response.aiter_lines():
                     if "A lan" in line:
                         break
                 job = response.headers["x-openfall-job"]
-            result = await door.gateway.client.wait(job, 10)
+            result = await gateway.instance.client.wait(job, 10)
         assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
 
     run(main)
@@ -164,17 +164,17 @@ def test_a_stream_is_kept_open_while_nothing_is_written(redis_url: str, tmp_path
     monkeypatch.setattr("openfall.producers.gateway.event_stream.HEAD_SECONDS", 0.05)
     monkeypatch.setattr("openfall.producers.gateway.event_stream.KEEPALIVE_SECONDS", 0.05)
 
-    async def first_lines(door: Door, keepalive: str) -> str:
+    async def first_lines(gateway: RunningGateway, keepalive: str) -> str:
         headers = {"X-Openfall-Keepalive": keepalive, "X-Openfall-Urgency": "background"}
-        async with door.http.stream("POST", "/v1/chat/completions", json=STREAM, headers=headers) as response:
+        async with gateway.http.stream("POST", "/v1/chat/completions", json=STREAM, headers=headers) as response:
             async for line in response.aiter_lines():
                 if line:
                     return line
         return ""
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall, pools=()) as door:
-            comment, chunk = await first_lines(door, "comment"), await first_lines(door, "chunk")
+        async with open_gateway(redis_url, tmp_path, stall, pools=()) as gateway:
+            comment, chunk = await first_lines(gateway, "comment"), await first_lines(gateway, "chunk")
         assert comment == ": queued position=1"
         assert json.loads(chunk.removeprefix("data: "))["choices"][0]["delta"] == {"content": ""}
 
@@ -189,31 +189,31 @@ def test_a_repeat_without_a_stream_reads_the_answer_of_a_stream_that_broke(redis
             await gate.wait()
             await _words("A lantern ", "festival.")(writer)
 
-        async with open_door(redis_url, tmp_path, slow) as door:
-            request = asyncio.create_task(door.chat(stream=True))
+        async with open_gateway(redis_url, tmp_path, slow) as gateway:
+            request = asyncio.create_task(gateway.chat(stream=True))
             async with asyncio.timeout(10):
-                while not door.upstream.calls_received:
+                while not gateway.upstream.calls_received:
                     await asyncio.sleep(0.01)
             request.cancel()
             await asyncio.wait([request])
-            (job,) = (name.decode() for name in await door.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
+            (job,) = (name.decode() for name in await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
             async with asyncio.timeout(10):
-                while await door.link.command("HEXISTS", keys.RECORD + job, "door"):
+                while await gateway.link.command("HEXISTS", keys.RECORD + job, "gateway"):
                     await asyncio.sleep(0.01)
-            again = asyncio.create_task(door.chat())
+            again = asyncio.create_task(gateway.chat())
             gate.set()
             response = await again
         assert response.headers["x-openfall-job"] == job
         assert response.json()["choices"][0]["message"]["content"] == "A lantern festival."
-        assert len(door.upstream.calls_received) == 1
+        assert len(gateway.upstream.calls_received) == 1
 
     run(main)
 
 
 def test_a_legacy_completion_is_streamed_as_text(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _words("A ", "festival.")) as door:
-            response = await door.http.post("/v1/completions", json={"model": "chat", "prompt": "x", "stream": True})
+        async with open_gateway(redis_url, tmp_path, _words("A ", "festival.")) as gateway:
+            response = await gateway.http.post("/v1/completions", json={"model": "chat", "prompt": "x", "stream": True})
         chunks = _chunks(response.text.split("\n\n"))
         assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "A festival."
         assert {chunk["object"] for chunk in chunks} == {"text_completion"}
@@ -228,11 +228,13 @@ def test_a_canned_reply_stands_for_an_answer_only_where_somebody_wants_it(
 
     async def main() -> None:
         gone = answer({"error": {"message": "no such model"}}, 404)
-        async with open_door(redis_url, tmp_path, gone) as door:
-            plain = await door.chat(stream=True)
-            wanted = await door.http.post("/v1/chat/completions", json=STREAM, headers={"X-Openfall-Degraded": "reply"})
+        async with open_gateway(redis_url, tmp_path, gone) as gateway:
+            plain = await gateway.chat(stream=True)
+            wanted = await gateway.http.post(
+                "/v1/chat/completions", json=STREAM, headers={"X-Openfall-Degraded": "reply"}
+            )
             tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-            agent = await door.http.post(
+            agent = await gateway.http.post(
                 "/v1/chat/completions", json={**STREAM, "tools": tools}, headers={"X-Openfall-Degraded": "reply"}
             )
         assert (plain.status_code, plain.json()["error"]["code"]) == (503, "held")

@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md are run as they stand, against a real door."""
+"""The examples of docs/clients.md are run as they stand, against a real gateway."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults import COMPLETION, answer, kept
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import TEXT, words
 
 PAGE = (Path(__file__).parents[3] / "docs" / "clients.md").read_text(encoding="utf-8")
-DOOR = "http://127.0.0.1:8309"
+GATEWAY = "http://127.0.0.1:8309"
 
 
 def _examples(language: str) -> list[str]:
@@ -29,8 +29,8 @@ def test_an_example_in_python_prints_the_answer(redis_url: str, tmp_path: Path, 
     streams = [words("A lantern ", "festival.")] if "stream=True" in example else []
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, kept(answer(COMPLETION)), *streams) as door:
-            printed = await asyncio.to_thread(_run_here, example.replace(DOOR, door.url))
+        async with open_gateway(redis_url, tmp_path, kept(answer(COMPLETION)), *streams) as gateway:
+            printed = await asyncio.to_thread(_run_here, example.replace(GATEWAY, gateway.url))
         assert printed.count(TEXT) == 1 + len(streams)
 
     run(main)
@@ -40,17 +40,17 @@ def test_the_example_of_curl_prints_the_answer(redis_url: str, tmp_path: Path) -
     (example,) = (text for text in _examples("sh") if text.startswith("curl"))
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            printed = await _output("sh", "-c", example.replace("curl", "curl -s", 1).replace(DOOR, door.url))
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            printed = await _output("sh", "-c", example.replace("curl", "curl -s", 1).replace(GATEWAY, gateway.url))
         assert json.loads(printed)["choices"][0]["message"]["content"] == TEXT
 
     run(main)
 
 
-def test_the_files_of_the_agents_can_be_read_and_name_the_door() -> None:
+def test_the_files_of_the_agents_can_be_read_and_name_the_gateway() -> None:
     (codex,), (opencode,) = _examples("toml"), _examples("json")
-    assert tomllib.loads(codex)["model_providers"]["openfall"]["base_url"] == f"{DOOR}/v1"
-    assert json.loads(opencode)["provider"]["openfall"]["options"]["baseURL"] == f"{DOOR}/v1"
+    assert tomllib.loads(codex)["model_providers"]["openfall"]["base_url"] == f"{GATEWAY}/v1"
+    assert json.loads(opencode)["provider"]["openfall"]["options"]["baseURL"] == f"{GATEWAY}/v1"
 
 
 def _run_here(example: str) -> str:

@@ -10,15 +10,15 @@ import pytest
 
 from openfall.producers.gateway.body_room import BodyRoom
 from openfall.producers.gateway.error_table import Refusal
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
 LINE = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 MIB = 2**20
 
 
-async def _reply(door: Door, data: bytes) -> bytes:
-    """What the door sends until it closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.url.rpartition(":")[2]))
+async def _reply(gateway: RunningGateway, data: bytes) -> bytes:
+    """What the gateway sends until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
     writer.write(data)
     try:
         async with asyncio.timeout(20):
@@ -29,8 +29,8 @@ async def _reply(door: Door, data: bytes) -> bytes:
 
 def test_a_head_above_64_kib_is_refused(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            reply = await _reply(door, LINE + b"x-long: " + b"a" * 66_000)
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            reply = await _reply(gateway, LINE + b"x-long: " + b"a" * 66_000)
         assert reply.startswith(b"HTTP/1.1 431 ")
 
     run(main)
@@ -43,8 +43,8 @@ def test_a_connection_without_a_whole_head_is_closed(
     monkeypatch.setattr("openfall.producers.gateway.http_connection.HEAD_SECONDS", 0.3)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            assert b"HTTP/1.1 408 Request Timeout" in await _reply(door, begun)
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            assert b"HTTP/1.1 408 Request Timeout" in await _reply(gateway, begun)
 
     run(main)
 
@@ -53,9 +53,9 @@ def test_a_body_that_does_not_arrive_is_a_408(redis_url: str, tmp_path: Path, mo
     monkeypatch.setattr("openfall.producers.gateway.exchange.BODY_SECONDS", 0.2)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
-            reply = await _reply(door, head + b"content-length: 100\r\n\r\n{")
+            reply = await _reply(gateway, head + b"content-length: 100\r\n\r\n{")
         assert reply.startswith(b"HTTP/1.1 408 ")
         assert b"body_timeout" in reply
 
@@ -64,9 +64,9 @@ def test_a_body_that_does_not_arrive_is_a_408(redis_url: str, tmp_path: Path, mo
 
 def test_more_pipelined_requests_than_anyone_sends_are_refused(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            assert b"HTTP/1.1 429 " in await _reply(door, (LINE + b"\r\n") * 400)
-            assert (await door.http.get("/health")).status_code == 200
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            assert b"HTTP/1.1 429 " in await _reply(gateway, (LINE + b"\r\n") * 400)
+            assert (await gateway.http.get("/health")).status_code == 200
 
     run(main)
 

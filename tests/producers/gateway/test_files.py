@@ -1,4 +1,4 @@
-"""Files of the door: uploaded with OpenAI's SDK, kept on the disk, seen by their own key only."""
+"""Files of the gateway: uploaded with OpenAI's SDK, kept on the disk, seen by their own key only."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from openfall.producers.gateway.surfaces import files as files_surface
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.stored_files import fetch_file, store_file
-from tests.producers.gateway.door import Door, open_door, run
 from tests.producers.gateway.full_disk import full_disk
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import openai_client
 
 LINES = b'{"custom_id": "1"}\n{"custom_id": "2"}\n'
 
 
-def small_door(redis_url: str, home: Path, more: str = "") -> Any:
-    return open_door(redis_url, home, more=f"gateway: {{listen: [], max_file: 1KiB{more}}}", pools=())
+def small_gateway(redis_url: str, home: Path, more: str = "") -> Any:
+    return open_gateway(redis_url, home, more=f"gateway: {{listen: [], max_file: 1KiB{more}}}", pools=())
 
 
-def post(door: Door, data: bytes = LINES, **fields: str) -> Any:
-    return door.http.post("/v1/files", files={"file": ("in.jsonl", data)}, data={"purpose": "batch", **fields})
+def post(gateway: RunningGateway, data: bytes = LINES, **fields: str) -> Any:
+    return gateway.http.post("/v1/files", files={"file": ("in.jsonl", data)}, data={"purpose": "batch", **fields})
 
 
 def kept(home: Path) -> list[str]:
-    """The files in the directory of the door, without the one that names it."""
+    """The files in the directory of the gateway, without the one that names it."""
     folder = home / ".openfall" / "files"
     return sorted(path.name for path in folder.iterdir() if path.name != "directory-id") if folder.is_dir() else []
 
 
 def test_a_file_goes_through_the_whole_cycle_of_the_openai_sdk(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             file = await client.files.create(
                 file=("in.jsonl", LINES), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
             )
@@ -60,8 +60,8 @@ def test_a_file_goes_through_the_whole_cycle_of_the_openai_sdk(redis_url: str, t
 
 def test_a_file_and_its_directory_are_readable_by_their_owner_only(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            file_id = (await post(door)).json()["id"]
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            file_id = (await post(gateway)).json()["id"]
         path = tmp_path / ".openfall" / "files" / file_id
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -71,17 +71,17 @@ def test_a_file_and_its_directory_are_readable_by_their_owner_only(redis_url: st
 
 def test_lists_are_paged_in_both_orders_and_filtered_by_purpose(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             ids = []
             for number, purpose in enumerate(["batch", "user_data", "batch", "batch"]):
-                file_id = (await post(door, purpose=purpose)).json()["id"]
-                file = await fetch_file(door.link, file_id)
+                file_id = (await post(gateway, purpose=purpose)).json()["id"]
+                file = await fetch_file(gateway.link, file_id)
                 assert file is not None
-                await store_file(door.link, file.model_copy(update={"created_at": 1000 + number}))
+                await store_file(gateway.link, file.model_copy(update={"created_at": 1000 + number}))
                 ids.append(file_id)
             newest = [file.id async for file in client.files.list(limit=1)]
             oldest = [file.id async for file in client.files.list(limit=3, order="asc", purpose="batch")]
-            unknown = await door.http.get("/v1/files?after=file-0")
+            unknown = await gateway.http.get("/v1/files?after=file-0")
         assert newest == ids[::-1]
         assert oldest == [ids[0], ids[2], ids[3]]
         assert unknown.status_code == 400
@@ -99,8 +99,8 @@ def test_lists_are_paged_in_both_orders_and_filtered_by_purpose(redis_url: str, 
 )
 def test_a_wrong_field_is_named_and_nothing_is_kept(redis_url: str, tmp_path: Path, fields: Any, param: str) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            refused = await post(door, **fields)
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            refused = await post(gateway, **fields)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
         assert kept(tmp_path) == []
 
@@ -112,14 +112,14 @@ def test_what_is_no_whole_form_with_one_file_is_refused_and_leaves_nothing(redis
     multipart = {"content-type": "multipart/form-data; boundary=x"}
 
     async def main() -> None:
-        async with small_door(redis_url, tmp_path) as door:
-            large = await post(door, b"x" * 1025)
-            torn = await door.http.post("/v1/files", content=form + b"abc", headers=multipart)
-            twice = await door.http.post(
+        async with small_gateway(redis_url, tmp_path) as gateway:
+            large = await post(gateway, b"x" * 1025)
+            torn = await gateway.http.post("/v1/files", content=form + b"abc", headers=multipart)
+            twice = await gateway.http.post(
                 "/v1/files", content=form + b"a\r\n" + form + b"b\r\n--x--\r\n", headers=multipart
             )
-            plain = await door.http.post("/v1/files", json={"purpose": "batch"})
-            empty = await door.http.post("/v1/files", data={"purpose": "batch"}, files={"other": b"x"})
+            plain = await gateway.http.post("/v1/files", json={"purpose": "batch"})
+            empty = await gateway.http.post("/v1/files", data={"purpose": "batch"}, files={"other": b"x"})
         assert [each.status_code for each in (large, torn, twice, plain, empty)] == [413, 400, 400, 400, 400]
         assert kept(tmp_path) == []
 
@@ -128,8 +128,8 @@ def test_what_is_no_whole_form_with_one_file_is_refused_and_leaves_nothing(redis
 
 def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            host, port = door.url.removeprefix("http://").split(":")
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            host, port = gateway.url.removeprefix("http://").split(":")
             _, writer = await asyncio.open_connection(host, int(port))
             head = "POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999\r\n"
             head += "content-type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
@@ -146,8 +146,11 @@ def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing(redis_url
 
 def test_a_full_disk_is_a_507_that_no_sdk_repeats_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door, max_retries=2) as client:
-            first = await post(door)
+        async with (
+            open_gateway(redis_url, tmp_path, pools=()) as gateway,
+            openai_client(gateway, max_retries=2) as client,
+        ):
+            first = await post(gateway)
             with full_disk(4096), pytest.raises(openai.InternalServerError) as refused:
                 await client.files.create(file=("in.jsonl", b"x" * 8192), purpose="batch")
             assert kept(tmp_path) == [first.json()["id"]]
@@ -159,93 +162,95 @@ def test_a_full_disk_is_a_507_that_no_sdk_repeats_and_leaves_nothing(redis_url: 
 
 def test_the_file_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             for name in ("discord", "other"):
-                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
-            door.gateway.keys = await fetch_keys(door.link)
+                await add_key(gateway.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+            gateway.instance.keys = await fetch_keys(gateway.link)
             own, other = ({"authorization": f"Bearer of_{name}"} for name in ("discord", "other"))
             form: Any = {"files": {"file": ("a", LINES)}, "data": {"purpose": "batch"}}
-            file_id = (await door.http.post("/v1/files", headers=own, **form)).json()["id"]
+            file_id = (await gateway.http.post("/v1/files", headers=own, **form)).json()["id"]
             path = f"/v1/files/{file_id}"
             refused = [
-                await door.http.get(path, headers=other),
-                await door.http.get(f"{path}/content", headers=other),
-                await door.http.delete(path, headers=other),
+                await gateway.http.get(path, headers=other),
+                await gateway.http.get(f"{path}/content", headers=other),
+                await gateway.http.delete(path, headers=other),
             ]
             assert [each.status_code for each in refused] == [404, 404, 404]
-            assert (await door.http.get("/v1/files", headers=other)).json()["data"] == []
-            assert (await door.http.get(path, headers=own)).status_code == 200
+            assert (await gateway.http.get("/v1/files", headers=other)).json()["data"] == []
+            assert (await gateway.http.get(path, headers=own)).status_code == 200
 
     run(main)
 
 
 def test_a_key_has_four_uploads_at_once(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            with door.gateway.uploads.slot("door", 4), door.gateway.uploads.slot("door", 4):
-                assert (await post(door)).status_code == 200
-                with door.gateway.uploads.slot("door", 4), door.gateway.uploads.slot("door", 4):
-                    assert (await post(door)).status_code == 429
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            with gateway.instance.uploads.slot("gateway", 4), gateway.instance.uploads.slot("gateway", 4):
+                assert (await post(gateway)).status_code == 200
+                with gateway.instance.uploads.slot("gateway", 4), gateway.instance.uploads.slot("gateway", 4):
+                    assert (await post(gateway)).status_code == 429
 
     run(main)
 
 
 def test_data_of_another_host_is_named_as_such_and_its_record_is_served(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            file_id = (await post(door)).json()["id"]
-            file = await fetch_file(door.link, file_id)
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            file_id = (await post(gateway)).json()["id"]
+            file = await fetch_file(gateway.link, file_id)
             assert file is not None
-            await store_file(door.link, file.model_copy(update={"directory": "elsewhere"}))
-            content = await door.http.get(f"/v1/files/{file_id}/content")
+            await store_file(gateway.link, file.model_copy(update={"directory": "elsewhere"}))
+            content = await gateway.http.get(f"/v1/files/{file_id}/content")
             assert (content.status_code, content.json()["error"]["code"]) == (503, "file_elsewhere")
-            assert (await door.http.get(f"/v1/files/{file_id}")).status_code == 200
+            assert (await gateway.http.get(f"/v1/files/{file_id}")).status_code == 200
 
     run(main)
 
 
 def test_the_data_of_an_expired_file_and_of_a_cut_off_upload_is_removed(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            expiring, lasting = [(await post(door, purpose=each)).json()["id"] for each in ("batch", "user_data")]
-            folder = door.gateway.directory
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            expiring, lasting = [(await post(gateway, purpose=each)).json()["id"] for each in ("batch", "user_data")]
+            folder = gateway.instance.directory
             folder.data("file-cutoff").write_bytes(b"x")
             day = files_surface.BATCH_FILE_SECONDS
-            await door.link.command("ZADD", keys.FILE_DATA + folder.id, 1, "file-cutoff", 1, lasting)
-            await remove_dead_data(door.link, folder, time.time() + day + 1)
+            await gateway.link.command("ZADD", keys.FILE_DATA + folder.id, 1, "file-cutoff", 1, lasting)
+            await remove_dead_data(gateway.link, folder, time.time() + day + 1)
             assert kept(tmp_path) == [lasting]
-            assert await fetch_file(door.link, expiring) is None
-            assert await door.link.command("ZCARD", keys.FILE_DATA + folder.id) == 0
+            assert await fetch_file(gateway.link, expiring) is None
+            assert await gateway.link.command("ZCARD", keys.FILE_DATA + folder.id) == 0
 
     run(main)
 
 
 def test_a_record_that_cannot_be_read_is_a_404_and_stops_no_list(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            ids = [(await post(door)).json()["id"] for _ in range(2)]
-            await door.link.command("SET", keys.FILE + ids[0], "garbage")
-            assert (await door.http.get(f"/v1/files/{ids[0]}")).status_code == 404
-            assert [each["id"] for each in (await door.http.get("/v1/files")).json()["data"]] == [ids[1]]
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            ids = [(await post(gateway)).json()["id"] for _ in range(2)]
+            await gateway.link.command("SET", keys.FILE + ids[0], "garbage")
+            assert (await gateway.http.get(f"/v1/files/{ids[0]}")).status_code == 404
+            assert [each["id"] for each in (await gateway.http.get("/v1/files")).json()["data"]] == [ids[1]]
 
     run(main)
 
 
 def test_an_upload_needs_no_more_memory_than_its_chunks(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             written: list[int] = []
 
             def body() -> Iterator[bytes]:
                 yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
                 for _ in range(64):
                     yield b"y" * 2**20
-                    written.append(sum(path.stat().st_size for path in door.gateway.directory.path.glob("file-*.part")))
+                    written.append(
+                        sum(path.stat().st_size for path in gateway.instance.directory.path.glob("file-*.part"))
+                    )
                 yield b'\r\n--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--x--\r\n'
 
             headers = {"content-type": "multipart/form-data; boundary=x"}
             reply = await asyncio.to_thread(
-                lambda: httpx.post(f"{door.url}/v1/files", content=body(), headers=headers, timeout=20)
+                lambda: httpx.post(f"{gateway.url}/v1/files", content=body(), headers=headers, timeout=20)
             )
             assert reply.json()["bytes"] == 64 * 2**20
             assert written[-1] > 32 * 2**20

@@ -1,4 +1,4 @@
-"""Bodies that attack the door: each is a 400 in words on every path, and none reaches the queue."""
+"""Bodies that attack the gateway: each is a 400 in words on every path, and none reaches the queue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from openfall.producers.gateway.app import ENDPOINTS
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 
 CHAT = b'"model":"chat","messages":[{"role":"user","content":"hi"}]'
 PATHS = {
@@ -44,12 +44,12 @@ HOSTILE = {
 @pytest.mark.parametrize("path", PATHS)
 def test_a_hostile_body_is_a_400_in_words_on_every_path(redis_url: str, tmp_path: Path, path: str) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             for name, (value, words) in HOSTILE.items():
                 body = b"{" + PATHS[path] + b',"x":' + value + b"}"
-                response = await door.http.post(path, content=body)
+                response = await gateway.http.post(path, content=body)
                 assert (response.status_code, words in response.text) == (400, True), (name, response.text[:300])
-            assert not await door.link.command("EXISTS", keys.UNFINISHED)
+            assert not await gateway.link.command("EXISTS", keys.UNFINISHED)
 
     run(main)
 
@@ -60,8 +60,8 @@ def test_a_hostile_body_is_a_400_in_words_on_every_path(redis_url: str, tmp_path
 )
 def test_an_odd_body_that_is_json_is_answered(redis_url: str, tmp_path: Path, path: str, value: bytes) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            response = await door.http.post(path, content=b"{" + PATHS[path] + b',"x":' + value + b"}")
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            response = await gateway.http.post(path, content=b"{" + PATHS[path] + b',"x":' + value + b"}")
             assert response.status_code == 200, response.text[:300]
 
     run(main)
@@ -80,12 +80,12 @@ def test_a_field_of_any_other_kind_is_never_a_500(redis_url: str, tmp_path: Path
     headers = {"X-Openfall-Wait": "1ms", "X-Openfall-Urgency": "background"}
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             for endpoint in ENDPOINTS:
                 known = (endpoint.body or {}).get("properties", {}) if endpoint.path.startswith("/v1/") else {}
                 for name in FIELDS.union(known) - {"stream"} if known else ():
                     body = {**valid, name: value}
-                    response = await door.http.post(endpoint.path, json=body, headers=headers)
+                    response = await gateway.http.post(endpoint.path, json=body, headers=headers)
                     assert "unexpected error" not in response.text, (endpoint.path, name)
 
     run(main)

@@ -1,4 +1,4 @@
-"""docs/http.md names every path, every code and every header of the door."""
+"""docs/http.md names every path, every code and every header of the gateway."""
 
 from __future__ import annotations
 

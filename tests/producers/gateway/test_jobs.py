@@ -6,27 +6,27 @@ from pathlib import Path
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
 
-async def two_keys(door: Door) -> tuple[dict[str, str], dict[str, str]]:
-    """The headers of two keys of the door."""
+async def two_keys(gateway: RunningGateway) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers of two keys of the gateway."""
     for name in ("mine", "yours"):
-        await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
-    door.gateway.keys = await fetch_keys(door.link)
+        await add_key(gateway.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+    gateway.instance.keys = await fetch_keys(gateway.link)
     return {"x-api-key": "of_mine"}, {"x-api-key": "of_yours"}
 
 
 def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door:
-            late = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, stall) as gateway:
+            late = await gateway.http.post(
                 "/v1/chat/completions", json={"model": "chat", **SAY}, headers={"X-Openfall-Wait": "200ms"}
             )
             path = f"/v1/jobs/{late.headers['x-openfall-job']}"
-            running = (await door.http.get(path)).json()
-            ended = (await door.http.post(f"{path}/cancel")).json()
-            again = (await door.http.post(f"{path}/cancel")).json()
+            running = (await gateway.http.get(path)).json()
+            ended = (await gateway.http.post(f"{path}/cancel")).json()
+            again = (await gateway.http.post(f"{path}/cancel")).json()
         assert running["result"] is None
         assert (ended["changed"], ended["result"]["status"]) == (True, "cancelled")
         assert again["changed"] is False
@@ -36,13 +36,13 @@ def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redi
 
 def test_a_job_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            mine, yours = await two_keys(door)
-            made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            mine, yours = await two_keys(gateway)
+            made = await gateway.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
             path = f"/v1/jobs/{made.headers['x-openfall-job']}"
-            own = await door.http.get(path, headers=mine)
-            other = await door.http.get(path, headers=yours)
-            none = await door.http.get("/v1/jobs/0000000000", headers=yours)
+            own = await gateway.http.get(path, headers=mine)
+            other = await gateway.http.get(path, headers=yours)
+            none = await gateway.http.get("/v1/jobs/0000000000", headers=yours)
         assert own.status_code == 200
         assert (other.status_code, none.status_code) == (404, 404)
         assert other.json()["error"]["code"] == none.json()["error"]["code"] == "not_found"
@@ -52,9 +52,11 @@ def test_a_job_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> 
 
 def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            response = await door.http.post("/completions", json={"model": "chat", "prompt": ["Haruka"], "echo": False})
-            several = await door.http.post("/completions", json={"model": "chat", "prompt": ["a", "b"]})
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            response = await gateway.http.post(
+                "/completions", json={"model": "chat", "prompt": ["Haruka"], "echo": False}
+            )
+            several = await gateway.http.post("/completions", json={"model": "chat", "prompt": ["a", "b"]})
         body = response.json()
         assert (body["object"], body["choices"][0]["text"]) == ("text_completion", "A lantern festival.")
         assert several.status_code == 400
@@ -65,12 +67,12 @@ def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path)
 
 def test_the_newest_jobs_of_a_key_are_listed_and_no_others(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            mine, yours = await two_keys(door)
-            made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
-            own = (await door.http.get("/v1/jobs?state=answered", headers=mine)).json()
-            other = (await door.http.get("/v1/jobs?producer=mine", headers=yours)).json()
-            wrong = await door.http.get("/v1/jobs?state=answerd", headers=mine)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            mine, yours = await two_keys(gateway)
+            made = await gateway.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
+            own = (await gateway.http.get("/v1/jobs?state=answered", headers=mine)).json()
+            other = (await gateway.http.get("/v1/jobs?producer=mine", headers=yours)).json()
+            wrong = await gateway.http.get("/v1/jobs?state=answerd", headers=mine)
         assert [job["id"] for job in own["data"]] == [made.headers["x-openfall-job"]]
         assert other["data"] == []
         assert "Did you mean 'answered'?" in wrong.json()["error"]["message"]
@@ -80,12 +82,12 @@ def test_the_newest_jobs_of_a_key_are_listed_and_no_others(redis_url: str, tmp_p
 
 def test_the_events_of_a_job_are_read_by_an_event_source_from_any_id_on(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            made = await door.chat(stream=True)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            made = await gateway.chat(stream=True)
             path = f"/v1/jobs/{made.headers['x-openfall-job']}/events"
-            whole = (await door.http.get(path)).text
+            whole = (await gateway.http.get(path)).text
             ids = [int(line.removeprefix("id: ")) for line in whole.splitlines() if line.startswith("id: ")]
-            rest = (await door.http.get(path, headers={"Last-Event-ID": str(ids[1])})).text
+            rest = (await gateway.http.get(path, headers={"Last-Event-ID": str(ids[1])})).text
         assert ids == sorted(ids)
         assert "event: done" in whole
         assert whole.endswith(rest)

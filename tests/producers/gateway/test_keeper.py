@@ -20,8 +20,8 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import BatchClaim, claim_batches
 from openfall.router_core.state.jobs import end_job
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import Door, open_door, run
 from tests.producers.gateway.full_disk import full_disk
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import openai_client
 from tests.producers.gateway.test_batches import chats, create, ended, line, rows
 
@@ -42,11 +42,11 @@ async def submitted(client: Any, batch_id: str, count: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def steal(door: Door, batch_id: str) -> BatchClaim:
+async def steal(gateway: RunningGateway, batch_id: str) -> BatchClaim:
     """Claim a batch as another keeper does when the lease has ended."""
-    directory = door.gateway.directory.id
-    await door.link.command("ZADD", keys.OPEN_BATCHES + directory, 0, batch_id)
-    claims = await claim_batches(door.link, directory, "another", 8)
+    directory = gateway.instance.directory.id
+    await gateway.link.command("ZADD", keys.OPEN_BATCHES + directory, 0, batch_id)
+    claims = await claim_batches(gateway.link, directory, "another", 8)
     assert [claim.batch_id for claim in claims] == [batch_id]
     return claims[0]
 
@@ -56,14 +56,14 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
 ) -> None:
     async def main() -> None:
         gate = Gate()
-        async with open_door(redis_url, tmp_path, gate) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, gate) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(4))).id
             await submitted(client, batch_id, 4)
-            claim = await steal(door, batch_id)
-            journal = BatchJournal(batch_folder(door.gateway.directory.path, batch_id), claim.number, 4)
+            claim = await steal(gateway, batch_id)
+            journal = BatchJournal(batch_folder(gateway.instance.directory.path, batch_id), claim.number, 4)
             journal.open()
             gate.is_open.set()
-            while await door.link.command("XLEN", f"{keys.INBOX}batch.{batch_id}") < 4:
+            while await gateway.link.command("XLEN", f"{keys.INBOX}batch.{batch_id}") < 4:
                 await asyncio.sleep(0.01)
             written = Line(2, "line-2", job_id_of(batch_id, 2), {})
             journal.add([RowWriter("openai").answered(written, {"kept": True})])
@@ -71,7 +71,7 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
             assert (await claim.keep(lease_seconds=0)).held
             batch = await ended(client, batch_id)
             output = await rows(client, batch.output_file_id)
-            bought = len(door.upstream.calls_received)
+            bought = len(gateway.upstream.calls_received)
         assert sorted(output) == [f"line-{number}" for number in range(4)]
         assert output["line-2"]["response"]["body"] == {"kept": True}
         assert bought == 4
@@ -81,12 +81,12 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
 
 def test_a_keeper_that_has_lost_its_batch_writes_nothing_more(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(2))).id
             await submitted(client, batch_id, 2)
-            first = BatchClaim(door.link, batch_id, door.gateway.directory.id, 1)
+            first = BatchClaim(gateway.link, batch_id, gateway.instance.directory.id, 1)
             assert (await first.keep()).held
-            await steal(door, batch_id)
+            await steal(gateway, batch_id)
             kept = await first.keep(values={"succeeded": 9})
             assert not kept.held
             assert not await first.end(kept_batch.BatchStatus.COMPLETED, values={})
@@ -104,7 +104,7 @@ def test_a_full_disk_stops_a_batch_says_so_and_loses_nothing(
 
     async def main() -> None:
         gate = Gate()
-        async with open_door(redis_url, tmp_path, gate) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, gate) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(30))).id
             await submitted(client, batch_id, 30)
             with full_disk(2048):
@@ -124,8 +124,8 @@ def test_a_full_queue_only_slows_a_batch(redis_url: str, tmp_path: Path, monkeyp
     async def main() -> None:
         more = "urgency: {batch: {max_queued: 5}}"
         async with (
-            open_door(redis_url, tmp_path, answer(COMPLETION), more=more, slots=2) as door,
-            openai_client(door) as client,
+            open_gateway(redis_url, tmp_path, answer(COMPLETION), more=more, slots=2) as gateway,
+            openai_client(gateway) as client,
         ):
             batch = await ended(client, (await create(client, chats(12))).id)
         assert batch.request_counts.completed == 12
@@ -139,15 +139,15 @@ def test_results_that_another_program_took_out_of_the_inbox_are_in_the_output(
     monkeypatch.setattr(kept_batch, "RECONCILE_SECONDS", 0.2)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(3))).id
             await submitted(client, batch_id, 3)
             inbox = f"{keys.INBOX}batch.{batch_id}"
-            await door.link.command("SET", inbox, "garbage")
-            await door.gateway.client.cancel(job_id_of(batch_id, 0))
-            await door.link.command("DEL", keys.RECORD + job_id_of(batch_id, 1))
-            await door.link.command("DEL", inbox)
-            await door.gateway.client.cancel(job_id_of(batch_id, 2))
+            await gateway.link.command("SET", inbox, "garbage")
+            await gateway.instance.client.cancel(job_id_of(batch_id, 0))
+            await gateway.link.command("DEL", keys.RECORD + job_id_of(batch_id, 1))
+            await gateway.link.command("DEL", inbox)
+            await gateway.instance.client.cancel(job_id_of(batch_id, 2))
             batch = await ended(client, batch_id)
             errors = await rows(client, batch.error_file_id)
         assert sorted(errors) == ["line-0", "line-1", "line-2"]
@@ -160,22 +160,22 @@ def test_results_that_another_program_took_out_of_the_inbox_are_in_the_output(
 
 def test_a_batch_that_the_list_of_open_ones_has_lost_gets_a_keeper_again(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(1))).id
             await submitted(client, batch_id, 1)
-            folder = door.gateway.directory
-            await door.link.command("SET", keys.OPEN_BATCHES + folder.id, "garbage")
-            await door.gateway.keeper.release()
-            assert await claim_batches(door.link, folder.id, "another", 8) == []
-            await examine_folders(door.link, folder, time.time())
+            folder = gateway.instance.directory
+            await gateway.link.command("SET", keys.OPEN_BATCHES + folder.id, "garbage")
+            await gateway.instance.keeper.release()
+            assert await claim_batches(gateway.link, folder.id, "another", 8) == []
+            await examine_folders(gateway.link, folder, time.time())
             assert (await client.batches.cancel(batch_id)).status == "cancelling"
             batch = await ended(client, batch_id)
             assert (batch.status, batch.request_counts.failed) == ("cancelled", 1)
             unknown = batch_folder(folder.path, "batch_0")
             unknown.mkdir()
-            await examine_folders(door.link, folder, time.time())
+            await examine_folders(gateway.link, folder, time.time())
             assert unknown.is_dir()
-            await examine_folders(door.link, folder, time.time() + 41 * 86400)
+            await examine_folders(gateway.link, folder, time.time() + 41 * 86400)
             assert not unknown.is_dir()
 
     run(main)
@@ -183,11 +183,11 @@ def test_a_batch_that_the_list_of_open_ones_has_lost_gets_a_keeper_again(redis_u
 
 def test_an_input_that_is_gone_fails_its_batch(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(1))).id
             await submitted(client, batch_id, 1)
-            (batch_folder(door.gateway.directory.path, batch_id) / "input.jsonl").unlink()
-            await door.gateway.keeper.release()
+            (batch_folder(gateway.instance.directory.path, batch_id) / "input.jsonl").unlink()
+            await gateway.instance.keeper.release()
             batch = await ended(client, batch_id)
         assert [each.code for each in batch.errors.data] == ["input_missing"]
 
@@ -198,14 +198,14 @@ def test_an_unexpected_error_of_one_line_is_in_its_row_and_stops_no_other(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             lines = [line("odd", "/v1/completions", prompt="x"), line("fine", "/v1/completions", prompt="y")]
             batch_id = (await create(client, lines, "/v1/completions")).id
             await submitted(client, batch_id, 2)
             for index, choices in enumerate((7, [{"message": {"content": "z"}}])):
                 body = {"choices": choices}
                 result = Result(id=job_id_of(batch_id, index), status=Status.ANSWERED, body=body)
-                await end_job(door.link, result, rq_status="finished")
+                await end_job(gateway.link, result, rq_status="finished")
             batch = await ended(client, batch_id)
             output, errors = await rows(client, batch.output_file_id), await rows(client, batch.error_file_id)
         assert (list(output), list(errors)) == (["fine"], ["odd"])

@@ -1,4 +1,4 @@
-"""The limits of keys at the door."""
+"""The limits of keys at the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.key_limits import KeyLimits
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 
 
 def test_a_key_may_use_its_minute_at_once_and_gets_its_requests_back_one_by_one() -> None:
@@ -52,19 +52,19 @@ def test_a_stream_counts_until_its_end_and_a_list_of_models_does_not_count(redis
             await gate.wait()
             await answer(COMPLETION)(writer)
 
-        async with open_door(redis_url, tmp_path, slow) as door:
-            await add_key(door.link, ClientKey(name="bot", digest=digest_of("of_bot"), in_flight=1))
-            door.gateway.keys = await fetch_keys(door.link)
-            door.http.headers["authorization"] = "Bearer of_bot"
-            first = asyncio.create_task(door.chat(stream=True))
+        async with open_gateway(redis_url, tmp_path, slow) as gateway:
+            await add_key(gateway.link, ClientKey(name="bot", digest=digest_of("of_bot"), in_flight=1))
+            gateway.instance.keys = await fetch_keys(gateway.link)
+            gateway.http.headers["authorization"] = "Bearer of_bot"
+            first = asyncio.create_task(gateway.chat(stream=True))
             async with asyncio.timeout(10):
-                while not door.upstream.calls_received:
+                while not gateway.upstream.calls_received:
                     await asyncio.sleep(0.01)
-            second = await door.chat()
-            models = await door.http.get("/v1/models")
+            second = await gateway.chat()
+            models = await gateway.http.get("/v1/models")
             gate.set()
             done = await first
-            third = await door.chat()
+            third = await gateway.chat()
         assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert second.headers["retry-after"] == "1"
         assert (models.status_code, done.status_code, third.status_code) == (200, 200, 200)

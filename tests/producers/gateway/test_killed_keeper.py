@@ -1,4 +1,4 @@
-"""A batch whose door is killed at one step of its keeper after the other: real processes, SIGKILL."""
+"""A batch whose gateway is killed at one step of its keeper after the other: real processes, SIGKILL."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 
 from openfall.producers.gateway.serve import listening_sockets
 from openfall.router_core.state import keys
-from tests.chaos import dying_door
+from tests.chaos import dying_gateway
 from tests.faults import COMPLETION, answer, fault_server
-from tests.producers.gateway.door import door_config
+from tests.producers.gateway.running_gateway import gateway_config
 from tests.producers.gateway.test_batches import CHAT, chats
 from tests.worker_harness import running_fleet
 
@@ -28,23 +28,23 @@ pytestmark = pytest.mark.slow
 LINES = 120
 STEPS = ("within a write", "before batch_ack", "before batch_end", "after batch_end")
 WITHIN_SECONDS = 120.0
-"""On a busy machine each start of a door takes seconds."""
+"""On a busy machine each start of a gateway takes seconds."""
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
-"""One process imports the door and each door is a fork of it: the imports are most of its start."""
-PROCESSES.set_forkserver_preload([dying_door.__name__])
+"""One process imports the gateway and each gateway is a fork of it: the imports are most of its start."""
+PROCESSES.set_forkserver_preload([dying_gateway.__name__])
 
 
 @asynccontextmanager
-async def open_dying_door(home: Path, step: str) -> AsyncIterator[tuple[ForkServerProcess, httpx.AsyncClient]]:
-    """A door that kills itself at the first such step."""
+async def open_dying_gateway(home: Path, step: str) -> AsyncIterator[tuple[ForkServerProcess, httpx.AsyncClient]]:
+    """A gateway that kills itself at the first such step."""
     with listening_sockets(("127.0.0.1:0",)) as (free,):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     file = home / "dying.yaml"
     file.write_text(f'{(home / "openfall.yaml").read_text()}\ngateway: {{listen: ["{address}"]}}\n')
     arguments = (step, str(home / "faults"), "--config", str(file), "--quiet")
-    process = PROCESSES.Process(target=dying_door.run, args=(arguments,))
+    process = PROCESSES.Process(target=dying_gateway.run, args=(arguments,))
     process.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as http:
@@ -55,7 +55,7 @@ async def open_dying_door(home: Path, step: str) -> AsyncIterator[tuple[ForkServ
 
 
 async def reply(http: httpx.AsyncClient, method: str, path: str, **options: Any) -> Any:
-    """The JSON of a door that may not serve yet."""
+    """The JSON of a gateway that may not serve yet."""
     while True:
         try:
             return (await http.request(method, path, **options)).json()
@@ -63,14 +63,14 @@ async def reply(http: httpx.AsyncClient, method: str, path: str, **options: Any)
             await asyncio.sleep(0.02)
 
 
-def test_each_line_is_in_one_file_and_bought_once_though_the_door_is_killed_at_steps_of_its_keeper(
+def test_each_line_is_in_one_file_and_bought_once_though_the_gateway_is_killed_at_steps_of_its_keeper(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> tuple[Any, list[Any], int]:
         async with fault_server(answer(COMPLETION)) as upstream:
-            loaded = door_config(redis_url, tmp_path, upstream.url)
+            loaded = gateway_config(redis_url, tmp_path, upstream.url)
             async with running_fleet(redis_url, tmp_path, loaded.catalog, "gpu", "degrade") as fleet:
-                async with open_dying_door(tmp_path, "never") as (_, http):
+                async with open_dying_gateway(tmp_path, "never") as (_, http):
                     form: Any = {"files": {"file": ("in", "\n".join(chats(LINES)).encode())}}
                     file = await reply(http, "POST", "/v1/files", data={"purpose": "batch"}, **form)
                     body = {"input_file_id": file["id"], "endpoint": CHAT, "completion_window": "24h"}
@@ -78,10 +78,10 @@ def test_each_line_is_in_one_file_and_bought_once_though_the_door_is_killed_at_s
                 directory = (tmp_path / ".openfall" / "files" / "directory-id").read_text()
                 for step in STEPS:
                     await fleet.link.command("ZADD", keys.OPEN_BATCHES + directory, "XX", 0, batch["id"])
-                    async with open_dying_door(tmp_path, step) as (process, _):
+                    async with open_dying_gateway(tmp_path, step) as (process, _):
                         await asyncio.to_thread(process.join)
                         assert process.exitcode == -signal.SIGKILL
-                async with open_dying_door(tmp_path, "never") as (_, http):
+                async with open_dying_gateway(tmp_path, "never") as (_, http):
                     batch = await reply(http, "GET", f"/v1/batches/{batch['id']}")
                     content = await http.get(f"/v1/files/{batch['output_file_id']}/content")
             return batch, [json.loads(row) for row in content.text.splitlines()], len(upstream.calls_received)

@@ -1,4 +1,4 @@
-"""Requests of up to 32 MiB pass the door, Redis and a worker whole; the Python client has a lower limit of its own."""
+"""Requests of up to 32 MiB pass the gateway, Redis and a worker whole; the Python client has its own, lower limit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from openfall import PromptTooLarge
 from openfall.producers.request import JobRequest, prepare
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway import door
-from tests.producers.gateway.door import door_config, open_door, run
+from tests.producers.gateway import running_gateway
+from tests.producers.gateway.running_gateway import gateway_config, open_gateway, run
 
 MIB = 2**20
 
@@ -26,11 +26,13 @@ def body_of(size: int) -> dict[str, Any]:
 def test_a_request_of_32_mib_reaches_the_provider_whole(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "CONFIG", door.CONFIG.replace("context: 8192", "context: 100000000"))
+    monkeypatch.setattr(
+        running_gateway, "CONFIG", running_gateway.CONFIG.replace("context: 8192", "context: 100000000")
+    )
 
     async def main() -> None:
         body = body_of(32 * MIB - 2000)
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as opened:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as opened:
             response = await opened.http.post("/v1/chat/completions", json={"model": "chat", **body})
             assert response.status_code == 200, response.text[:300]
             sent = orjson.loads(opened.upstream.calls_received[0].body)
@@ -40,7 +42,7 @@ def test_a_request_of_32_mib_reaches_the_provider_whole(
 
 
 def test_the_python_client_has_a_limit_of_its_own(redis_url: str, tmp_path: Path) -> None:
-    loaded = door_config(redis_url, tmp_path, "http://127.0.0.1:1", "limits: {max_prompt: 1KiB}")
+    loaded = gateway_config(redis_url, tmp_path, "http://127.0.0.1:1", "limits: {max_prompt: 1KiB}")
     request = {"model": "chat", "messages": [{"role": "user", "content": "x" * 2000}]}
     with pytest.raises(PromptTooLarge):
         prepare(loaded, "tester", JobRequest(request))

@@ -1,4 +1,4 @@
-"""Message batches of the door, in Anthropic's form and with its SDK."""
+"""Message batches of the gateway, in Anthropic's form and with its SDK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.keeping.inline_requests import write_requests
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 from tests.producers.gateway.sdk_streams import TEXT, anthropic_client
 
 PATH = "/v1/messages/batches"
@@ -39,7 +39,10 @@ async def rows(client: anthropic.AsyncAnthropic, batch_id: str) -> dict[str, Any
 
 def test_a_message_batch_goes_through_the_whole_cycle_of_the_anthropic_sdk(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, anthropic_client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway,
+            anthropic_client(gateway) as client,
+        ):
             api = client.messages.batches
             created = await api.create(requests=[request("a"), request("b"), request("bad", messages=[])])
             assert (created.processing_status, created.type) == ("in_progress", "message_batch")
@@ -51,7 +54,7 @@ def test_a_message_batch_goes_through_the_whole_cycle_of_the_anthropic_sdk(redis
                 await api.retrieve(created.id)
         counts = batch.request_counts
         assert (counts.processing, counts.succeeded, counts.errored) == (0, 2, 1)
-        assert batch.results_url.startswith(door.url)
+        assert batch.results_url.startswith(gateway.url)
         assert results["a"].message.content[0].text == results["b"].message.content[0].text == TEXT
         assert results["bad"].error.error.type == "invalid_request_error"
         assert listed == [created.id]
@@ -63,7 +66,7 @@ def test_a_message_batch_goes_through_the_whole_cycle_of_the_anthropic_sdk(redis
 
 def test_a_cancelled_message_batch_names_each_request_that_has_no_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, anthropic_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, anthropic_client(gateway) as client:
             api = client.messages.batches
             created = await api.create(requests=[request(f"r{number}") for number in range(5)])
             with pytest.raises(anthropic.BadRequestError):
@@ -94,8 +97,8 @@ def test_a_wrong_request_is_named_at_once_and_nothing_is_left(
     redis_url: str, tmp_path: Path, requests: Any, place: str
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            refused = await door.http.post(PATH, json={"requests": requests})
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            refused = await gateway.http.post(PATH, json={"requests": requests})
         assert refused.status_code == 400
         assert refused.json()["error"]["message"].startswith(f"{place}")
         assert [path.name for path in (tmp_path / ".openfall" / "files").iterdir()] == ["directory-id"]
@@ -105,7 +108,7 @@ def test_a_wrong_request_is_named_at_once_and_nothing_is_left(
 
 def test_lists_are_paged_in_both_directions(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, anthropic_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, anthropic_client(gateway) as client:
             api = client.messages.batches
             ids = [(await api.create(requests=[request("a")])).id for _ in range(5)][::-1]
             older = await api.list(limit=2, after_id=ids[1])

@@ -1,4 +1,4 @@
-"""Streamed messages through the door, from backends of both protocols."""
+"""Streamed messages through the gateway, from backends of both protocols."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 
 from tests.faults import COMPLETION, answer, events, named_events, piece
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 
 TOOLS = [{"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}]
 
@@ -30,8 +30,8 @@ def test_an_anthropic_client_streams_from_a_backend_of_openais_protocol(redis_ur
             piece(tool_calls=[{"index": 0, "function": {"arguments": '"dusk"}'}}]), piece("tool_calls"),
             {"choices": [], "usage": {"prompt_tokens": 41, "completion_tokens": 5, "total_tokens": 46}},
         )  # fmt: skip
-        async with open_door(redis_url, tmp_path, script) as door:
-            message, _ = await _message(door.url, tools=TOOLS)
+        async with open_gateway(redis_url, tmp_path, script) as gateway:
+            message, _ = await _message(gateway.url, tools=TOOLS)
         text, tool = message.content
         assert (text.text, tool.name, tool.input) == ("Let me look.", "look", {"at": "dusk"})
         assert (message.stop_reason, message.model) == ("tool_use", "chat")
@@ -43,8 +43,8 @@ def test_an_anthropic_client_streams_from_a_backend_of_openais_protocol(redis_ur
 
 def test_thinking_and_its_signature_reach_the_client_as_the_provider_sent_them(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _thinking_stream(), protocol="anthropic") as door:
-            message, kinds = await _message(door.url, thinking={"type": "enabled", "budget_tokens": 1024})
+        async with open_gateway(redis_url, tmp_path, _thinking_stream(), protocol="anthropic") as gateway:
+            message, kinds = await _message(gateway.url, thinking={"type": "enabled", "budget_tokens": 1024})
         thinking, hidden, text = message.content
         assert (thinking.thinking, thinking.signature) == ("Dusk, then.", "sig-of-provider")
         assert (hidden.type, hidden.data) == ("redacted_thinking", "b64")
@@ -90,8 +90,8 @@ def _thinking_stream() -> Any:
 
 def test_an_answer_in_one_piece_is_streamed_as_a_message(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            message, kinds = await _message(door.url)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            message, kinds = await _message(gateway.url)
         assert message.content[0].text == "A lantern festival."
         assert kinds[0] == "message_start"
         assert kinds[-1] == "message_stop"

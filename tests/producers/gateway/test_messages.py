@@ -1,4 +1,4 @@
-"""Anthropic's messages through the door, to a backend that speaks OpenAI's protocol."""
+"""Anthropic's messages through the gateway, to a backend that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import anthropic
 
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 
 
 def test_an_anthropic_client_that_changes_only_its_base_url_reads_an_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            client = anthropic.AsyncAnthropic(base_url=door.url, api_key="any", _strict_response_validation=True)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            client = anthropic.AsyncAnthropic(base_url=gateway.url, api_key="any", _strict_response_validation=True)
             async with client:
                 message = await client.messages.create(model="chat", max_tokens=64, messages=SAY["messages"])  # type: ignore[arg-type]
         assert message.content[0].text == "A lantern festival."  # type: ignore[union-attr]
@@ -25,8 +25,8 @@ def test_an_anthropic_client_that_changes_only_its_base_url_reads_an_answer(redi
 
 def test_an_error_has_the_shape_that_the_anthropic_client_reads(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            response = await door.http.post("/v1/messages?beta=true", json={"model": "chta", "max_tokens": 1, **SAY})
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            response = await gateway.http.post("/v1/messages?beta=true", json={"model": "chta", "max_tokens": 1, **SAY})
         body = response.json()
         assert (response.status_code, body["type"], body["error"]["type"]) == (404, "error", "not_found_error")
         assert body["request_id"] == response.headers["request-id"]
@@ -36,10 +36,12 @@ def test_an_error_has_the_shape_that_the_anthropic_client_reads(redis_url: str, 
 
 def test_the_tokens_of_a_request_are_estimated_without_a_job(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
             messages = [{"role": "user", "content": [{"type": "text", "text": "x" * 350}, picture]}]
-            response = await door.http.post("/v1/messages/count_tokens", json={"model": "chat", "messages": messages})
+            response = await gateway.http.post(
+                "/v1/messages/count_tokens", json={"model": "chat", "messages": messages}
+            )
         assert response.json() == {"input_tokens": 1700}
         assert response.headers["x-openfall-estimate"] == "true"
 

@@ -13,7 +13,7 @@ import pytest
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import ASK, anthropic_client, openai_client
 
 
@@ -26,28 +26,31 @@ async def _error(request: Awaitable[Any]) -> str:
 
 def test_a_wrong_base_url_gets_the_right_one(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             for base in ("/v2", "/openai/v1", "/api", "/v1/chat/completions", "/v1/responses"):
-                async with openai_client(door, base_url=door.url + base) as client:
-                    remedy = f"set the base URL to {door.url}/v1, so that the path is"
+                async with openai_client(gateway, base_url=gateway.url + base) as client:
+                    remedy = f"set the base URL to {gateway.url}/v1, so that the path is"
                     for ask in (
                         client.chat.completions.create(model="chat", messages=ASK),
                         client.responses.create(model="chat", input="wave"),
                     ):
                         assert remedy in await _error(ask)
-            async with anthropic_client(door, base_url=f"{door.url}/api") as other:
+            async with anthropic_client(gateway, base_url=f"{gateway.url}/api") as other:
                 printed = await _error(other.messages.create(model="chat", messages=ASK, max_tokens=9))
-        assert f"set the base URL to {door.url}, so that the path is /v1/messages" in printed
+        assert f"set the base URL to {gateway.url}, so that the path is /v1/messages" in printed
 
     run(main)
 
 
 def test_a_wrong_method_body_or_name_gets_its_remedy(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door, openai_client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway,
+            openai_client(gateway) as client,
+        ):
 
             async def message(method: str, path: str, content: bytes = b"") -> str:
-                response = await door.http.request(method, path, content=content)
+                response = await gateway.http.request(method, path, content=content)
                 return str(response.json()["error"]["message"])
 
             assert "takes POST, not GET: send a POST with a JSON body" in await message("GET", "/v1/chat/completions")
@@ -65,13 +68,13 @@ def test_a_wrong_method_body_or_name_gets_its_remedy(redis_url: str, tmp_path: P
 
 def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             secret = "of_" + "k" * 43
-            await add_key(door.link, ClientKey(name="bot", digest=digest_of(secret)))
-            door.gateway.keys = await fetch_keys(door.link)
+            await add_key(gateway.link, ClientKey(name="bot", digest=digest_of(secret)))
+            gateway.instance.keys = await fetch_keys(gateway.link)
 
             async def message(**headers: str) -> str:
-                response = await door.http.get("/v1/models", headers=headers)
+                response = await gateway.http.get("/v1/models", headers=headers)
                 assert response.status_code == 401
                 return str(response.json()["error"]["message"])
 
@@ -95,9 +98,9 @@ def test_a_caller_is_told_within_seconds_that_no_worker_runs(
 
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door,
-            openai_client(door) as client,
-            anthropic_client(door) as other,
+            open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway,
+            openai_client(gateway) as client,
+            anthropic_client(gateway) as other,
         ):
             whole = await _error(client.chat.completions.create(model="chat", messages=ASK))
             streamed = await _error(client.responses.create(model="chat", input="wave", stream=True))

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.faults import COMPLETION, Script, answer, cut_events, events, piece
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import LOOK, thought_text_and_call, words
 
 MODELS: dict[str, type[BaseModel]] = {
@@ -63,9 +63,9 @@ def test_each_event_of_a_stream_is_valid(
     redis_url: str, tmp_path: Path, scripts: tuple[Script, ...], request_fields: dict[str, Any], end: str
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, *scripts) as door:
+        async with open_gateway(redis_url, tmp_path, *scripts) as gateway:
             body = {"model": "chat", "input": "x", "stream": True, **request_fields}
-            response = await door.http.post("/v1/responses", json=body)
+            response = await gateway.http.post("/v1/responses", json=body)
         lines = [line for line in response.text.splitlines() if line.startswith("data: ")]
         sent = [json.loads(line.removeprefix("data: ")) for line in lines]
         for event in sent:
@@ -77,15 +77,17 @@ def test_each_event_of_a_stream_is_valid(
 
 def test_a_response_is_valid_in_each_of_its_states(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
             fields = {"model": "chat", "input": "x", "tools": [LOOK], "text": SCHEMA}
-            states = [(await door.http.post("/v1/responses", json={**fields, "background": True})).json()]
+            states = [(await gateway.http.post("/v1/responses", json={**fields, "background": True})).json()]
             path = f"/v1/responses/{states[0]['id']}"
-            await door.gateway.client.wait(states[0]["id"].removeprefix("resp_"), 20)
-            states.append((await door.http.get(path)).json())
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            waiting = (await door.http.post("/v1/responses", json={**fields, "input": "y", "background": True})).json()
-            states.append((await door.http.post(f"/v1/responses/{waiting['id']}/cancel")).json())
+            await gateway.instance.client.wait(states[0]["id"].removeprefix("resp_"), 20)
+            states.append((await gateway.http.get(path)).json())
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            waiting = (
+                await gateway.http.post("/v1/responses", json={**fields, "input": "y", "background": True})
+            ).json()
+            states.append((await gateway.http.post(f"/v1/responses/{waiting['id']}/cancel")).json())
         assert [state["status"] for state in states] == ["queued", "completed", "cancelled"]
         for state in states:
             published.ResponseResource.model_validate(_with_published_schema(state))

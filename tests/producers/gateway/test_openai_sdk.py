@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK against the door, with its strict validation of every answer."""
+"""OpenAI's Python SDK against the gateway, with its strict validation of every answer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import ASK, LOOK, TEXT, openai_client, thought_text_and_call, words
 
 
 def test_a_completion_and_a_response_pass_the_strict_validation(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway, openai_client(gateway) as client:
             whole = await client.chat.completions.create(model="chat", messages=ASK)
             response = await client.responses.create(model="chat", input="Haruka waves")
             legacy = await client.completions.create(model="chat", prompt="Haruka waves")
@@ -29,8 +29,8 @@ def test_a_completion_and_a_response_pass_the_strict_validation(redis_url: str, 
 def test_a_loop_that_reads_the_first_choice_of_every_chunk_reads_the_answer(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with (
-            open_door(redis_url, tmp_path, words("A lantern ", "festival.")) as door,
-            openai_client(door) as client,
+            open_gateway(redis_url, tmp_path, words("A lantern ", "festival.")) as gateway,
+            openai_client(gateway) as client,
         ):
             stream = await client.chat.completions.create(model="chat", messages=ASK, stream=True)
             careless = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
@@ -43,8 +43,8 @@ def test_a_loop_over_legacy_completions_reads_the_answer(redis_url: str, tmp_pat
     async def main() -> None:
         # not strict: the type of the SDK has no null finish reason, which every chunk but the last has at OpenAI too
         async with (
-            open_door(redis_url, tmp_path, words("A lantern ", "festival.")) as door,
-            openai_client(door, _strict_response_validation=False) as client,
+            open_gateway(redis_url, tmp_path, words("A lantern ", "festival.")) as gateway,
+            openai_client(gateway, _strict_response_validation=False) as client,
         ):
             stream = await client.completions.create(model="chat", prompt="Haruka waves", stream=True)
             text = "".join([chunk.choices[0].text async for chunk in stream])
@@ -56,7 +56,10 @@ def test_a_loop_over_legacy_completions_reads_the_answer(redis_url: str, tmp_pat
 def test_the_stream_helper_collects_text_tool_calls_and_usage(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         tools = [{"type": "function", "function": {key: LOOK[key] for key in ("name", "parameters")}}]
-        async with open_door(redis_url, tmp_path, thought_text_and_call()) as door, openai_client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, thought_text_and_call()) as gateway,
+            openai_client(gateway) as client,
+        ):
             options = {"include_usage": True}
             async with client.chat.completions.stream(
                 model="chat",
@@ -78,7 +81,10 @@ def test_the_stream_helper_collects_text_tool_calls_and_usage(redis_url: str, tm
 
 def test_every_event_of_a_response_passes_the_strict_validation(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, thought_text_and_call()) as door, openai_client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, thought_text_and_call()) as gateway,
+            openai_client(gateway) as client,
+        ):
             stream = await client.responses.create(model="chat", input="look", tools=[LOOK], stream=True)
             kinds = [event.type async for event in stream]
             async with client.responses.stream(model="chat", input="look again", tools=[LOOK]) as helper:
@@ -94,7 +100,7 @@ def test_every_event_of_a_response_passes_the_strict_validation(redis_url: str, 
 def test_a_background_response_is_followed_resumed_and_cancelled(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (words("A ", "lantern ", "festival."), stall)
-        async with open_door(redis_url, tmp_path, *scripts) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, *scripts) as gateway, openai_client(gateway) as client:
             begun = await client.responses.create(model="chat", input="x", background=True, stream=True)
             events = [event async for event in begun]
             response_id = events[0].response.id  # type: ignore[union-attr]
@@ -126,10 +132,10 @@ def test_the_sdk_repeats_until_the_answer_is_there_and_nothing_is_bought_twice(r
     async def main() -> None:
         noting = openai.DefaultAsyncHttpxClient(event_hooks={"response": [note]})
         wait = {"X-Openfall-Wait": "200ms"}
-        async with open_door(redis_url, tmp_path, slow) as door:
-            async with openai_client(door, max_retries=2, default_headers=wait, http_client=noting) as client:
+        async with open_gateway(redis_url, tmp_path, slow) as gateway:
+            async with openai_client(gateway, max_retries=2, default_headers=wait, http_client=noting) as client:
                 whole = await client.chat.completions.create(model="chat", messages=ASK)
-            assert len(door.upstream.calls_received) == 1
+            assert len(gateway.upstream.calls_received) == 1
         assert whole.choices[0].message.content == TEXT
         assert statuses == [503, 200]
 
@@ -145,8 +151,8 @@ def test_the_sdk_does_not_repeat_what_the_queue_has_tried_in_vain(redis_url: str
     async def main() -> None:
         noting = openai.DefaultAsyncHttpxClient(event_hooks={"response": [note]})
         async with (
-            open_door(redis_url, tmp_path, answer({"error": {"message": "bad image"}}, 400)) as door,
-            openai_client(door, max_retries=2, http_client=noting) as client,
+            open_gateway(redis_url, tmp_path, answer({"error": {"message": "bad image"}}, 400)) as gateway,
+            openai_client(gateway, max_retries=2, http_client=noting) as client,
         ):
             with pytest.raises(openai.BadRequestError, match="bad image"):
                 await client.chat.completions.create(model="plain", messages=ASK)
@@ -155,9 +161,9 @@ def test_the_sdk_does_not_repeat_what_the_queue_has_tried_in_vain(redis_url: str
     run(main)
 
 
-async def _error_text(door: Door, **options: object) -> str:
+async def _error_text(gateway: RunningGateway, **options: object) -> str:
     """What the SDK prints for a request that is refused."""
-    async with openai_client(door, **options) as client:
+    async with openai_client(gateway, **options) as client:
         with pytest.raises(openai.APIStatusError) as caught:
             await client.chat.completions.create(model="chat", messages=ASK)
     return str(caught.value)
@@ -165,16 +171,16 @@ async def _error_text(door: Door, **options: object) -> str:
 
 def test_the_error_of_a_wrong_key_a_wrong_model_or_no_worker_names_the_remedy(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            async with openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            async with openai_client(gateway) as client:
                 with pytest.raises(openai.NotFoundError, match=r"unknown role, task or model 'chatt'.*mean 'chat'"):
                     await client.chat.completions.create(model="chatt", messages=ASK)
                 with pytest.raises(openai.NotFoundError, match=r"GET /docs lists all paths"):
                     await client.moderations.create(input="x")
-            idle = await _error_text(door, default_headers={"X-Openfall-Wait": "1s"})
-            await add_key(door.link, ClientKey(name="bot", digest=digest_of("of_bot")))
-            door.gateway.keys = await fetch_keys(door.link)
-            stranger = await _error_text(door, api_key="of_other")
+            idle = await _error_text(gateway, default_headers={"X-Openfall-Wait": "1s"})
+            await add_key(gateway.link, ClientKey(name="bot", digest=digest_of("of_bot")))
+            gateway.instance.keys = await fetch_keys(gateway.link)
+            stranger = await _error_text(gateway, api_key="of_other")
         assert "`openfall keys list` names the known ones" in stranger
         assert "of_other" not in stranger
         assert "no worker of pool gpu is alive (start one: `openfall up`, or `openfall work gpu`)" in idle
@@ -185,7 +191,7 @@ def test_the_error_of_a_wrong_key_a_wrong_model_or_no_worker_names_the_remedy(re
 
 def test_the_sdk_lists_the_models(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, openai_client(door) as client:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
             listed = [model.id async for model in await client.models.list()]
             model = await client.models.retrieve("chat")
         assert {"chat", "scene", "auto", "tiny"} <= set(listed)

@@ -16,7 +16,7 @@ from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of
 from openfall.router_core.state.fleet_flags import set_local_only
 from tests.config.config_texts import check_text
 from tests.faults import Script, answer, raw, stall
-from tests.producers.gateway.door import CONFIG, Door, open_door, run
+from tests.producers.gateway.running_gateway import CONFIG, RunningGateway, open_gateway, run
 
 SECRET = "sk-rack-0123456789"
 PATHS = "gateway: {max_body: 4KiB, passthrough: {backend: rack, paths: [/v1/rerank, /tokenize, /v1/models]}}"
@@ -24,28 +24,28 @@ KEYED = CONFIG.replace("slots: 64", f"slots: 64, api_key: {SECRET}")
 RANKED = {"results": [{"index": 0, "relevance_score": 0.5}]}
 
 
-def open_passing_door(redis_url: str, home: Path, *scripts: Script, **more: Any) -> Any:
+def open_passing_gateway(redis_url: str, home: Path, *scripts: Script, **more: Any) -> Any:
     fleet: dict[str, Any] = {"more": PATHS, "config": KEYED, "pools": (), **more}
-    return open_door(redis_url, home, *scripts, **fleet)
+    return open_gateway(redis_url, home, *scripts, **fleet)
 
 
-async def use_key(door: Door, **limits: Any) -> None:
-    await add_key(door.link, ClientKey(name="bot", digest=digest_of("of_bot"), **limits))
-    door.gateway.keys = await fetch_keys(door.link)
-    door.http.headers["authorization"] = "Bearer of_bot"
+async def use_key(gateway: RunningGateway, **limits: Any) -> None:
+    await add_key(gateway.link, ClientKey(name="bot", digest=digest_of("of_bot"), **limits))
+    gateway.instance.keys = await fetch_keys(gateway.link)
+    gateway.http.headers["authorization"] = "Bearer of_bot"
 
 
 def test_a_configured_path_reaches_its_backend_with_the_key_of_the_backend_and_never_that_of_the_caller(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED, 201, X_Secret=SECRET)) as door:
-            await use_key(door)
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED, 201, X_Secret=SECRET)) as gateway:
+            await use_key(gateway)
             more = {"x-api-key": "of_bot", "api-key": "of_bot", "cookie": "of_bot", "x-other": "of_bot"}
-            ranked = await door.http.post("/v1/rerank?top=2", json={"query": "a"}, headers=more)
-            plain = await door.http.get("/tokenize")
-            first, second = door.upstream.calls_received
-            counted = await door.link.command("HGET", keys.COUNTERS, "passed_through")
+            ranked = await gateway.http.post("/v1/rerank?top=2", json={"query": "a"}, headers=more)
+            plain = await gateway.http.get("/tokenize")
+            first, second = gateway.upstream.calls_received
+            counted = await gateway.link.command("HGET", keys.COUNTERS, "passed_through")
         assert (ranked.status_code, ranked.json(), plain.status_code) == (201, RANKED, 201)
         assert (first.path, json.loads(first.body), second.path) == ("/v1/rerank?top=2", {"query": "a"}, "/tokenize")
         assert first.headers["authorization"] == f"Bearer {SECRET}"
@@ -57,18 +57,18 @@ def test_a_configured_path_reaches_its_backend_with_the_key_of_the_backend_and_n
     run(main)
 
 
-def test_no_other_path_is_passed_through_and_those_of_the_door_stay_its_own(redis_url: str, tmp_path: Path) -> None:
+def test_no_other_path_is_passed_through_and_those_of_the_gateway_stay_its_own(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED)) as door:
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED)) as gateway:
             missing = [
-                await door.http.post(path, json={})
+                await gateway.http.post(path, json={})
                 for path in ("/v1/rerankers", "/v1/rerank/more", "/tokenize/../props", "/v1/rerank%2f..%2fprops")
             ]
-            models = await door.http.get("/v1/models")
-            refused = await door.http.post("/v1/models", json={})
-            calls = len(door.upstream.calls_received)
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED), more="") as door:
-            off = await door.http.post("/v1/rerank", json={})
+            models = await gateway.http.get("/v1/models")
+            refused = await gateway.http.post("/v1/models", json={})
+            calls = len(gateway.upstream.calls_received)
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED), more="") as gateway:
+            off = await gateway.http.post("/v1/rerank", json={})
         assert [response.status_code for response in (*missing, off)] == [404] * 5
         assert refused.status_code == 405
         assert {"chat", "tiny"} <= {entry["id"] for entry in models.json()["data"]}
@@ -79,13 +79,13 @@ def test_no_other_path_is_passed_through_and_those_of_the_door_stay_its_own(redi
 
 def test_the_openapi_document_has_the_paths_that_are_passed_through(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path) as door:
-            paths = (await door.http.get("/openapi.json")).json()["paths"]
-            page = (await door.http.get("/docs")).text
+        async with open_passing_gateway(redis_url, tmp_path) as gateway:
+            paths = (await gateway.http.get("/openapi.json")).json()["paths"]
+            page = (await gateway.http.get("/docs")).text
         ranking, models = paths["/v1/rerank"], paths["/v1/models"]
         assert {name: "requestBody" in each for name, each in ranking.items()} == {"get": False, "post": True}
         assert ranking["post"]["summary"] == SUMMARY
-        assert [*models] == ["get"], "a path that the door serves itself stays the door's"
+        assert [*models] == ["get"], "a path that the gateway serves itself stays the gateway's"
         assert models["get"]["summary"] != SUMMARY
         assert "/tokenize" in page
 
@@ -105,8 +105,8 @@ def test_a_stream_passes_in_its_parts_and_a_key_within_it_is_masked(redis_url: s
             await writer.drain()
 
         async with (
-            open_passing_door(redis_url, tmp_path, script) as door,
-            door.http.stream("POST", "/v1/rerank", json={}) as response,
+            open_passing_gateway(redis_url, tmp_path, script) as gateway,
+            gateway.http.stream("POST", "/v1/rerank", json={}) as response,
         ):
             parts = response.aiter_raw()
             first = await anext(parts)
@@ -118,14 +118,14 @@ def test_a_stream_passes_in_its_parts_and_a_key_within_it_is_masked(redis_url: s
     run(main)
 
 
-def test_a_backend_that_is_away_or_refuses_its_key_is_an_error_of_the_door(redis_url: str, tmp_path: Path) -> None:
+def test_a_backend_that_is_away_or_refuses_its_key_is_an_error_of_the_gateway(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         refused = answer({"error": f"Incorrect API key: {SECRET}"}, 401)
         cut = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-        async with open_passing_door(redis_url, tmp_path, refused, raw(b""), cut) as door:
-            responses = [await door.http.post("/v1/rerank", json={}) for _ in range(2)]
+        async with open_passing_gateway(redis_url, tmp_path, refused, raw(b""), cut) as gateway:
+            responses = [await gateway.http.post("/v1/rerank", json={}) for _ in range(2)]
             with pytest.raises(httpx.RemoteProtocolError):
-                await door.http.post("/v1/rerank", json={})
+                await gateway.http.post("/v1/rerank", json={})
         assert [(each.status_code, each.json()["error"]["code"]) for each in responses] == [
             (503, "auth"),
             (502, "connection"),
@@ -137,24 +137,24 @@ def test_a_backend_that_is_away_or_refuses_its_key_is_an_error_of_the_door(redis
 
 def test_a_caller_that_leaves_ends_its_request_at_the_backend(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path, stall) as door:
+        async with open_passing_gateway(redis_url, tmp_path, stall) as gateway:
             with pytest.raises(httpx.ReadTimeout):
-                await door.http.post("/v1/rerank", json={}, timeout=0.2)
-            await asyncio.wait_for(door.upstream.left.wait(), 10)
+                await gateway.http.post("/v1/rerank", json={}, timeout=0.2)
+            await asyncio.wait_for(gateway.upstream.left.wait(), 10)
 
     run(main)
 
 
 def test_the_limits_of_bodies_and_of_keys_hold_for_what_is_passed_through(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED)) as door:
-            large = await door.http.post("/v1/rerank", content=b"x" * 5000)
-            await use_key(door, per_minute=1)
-            allowed, over = [await door.http.post("/v1/rerank", json={}) for _ in range(2)]
-            await add_key(door.link, ClientKey(name="own", digest=digest_of("of_own"), names=("chat",)))
-            door.gateway.keys = await fetch_keys(door.link)
-            bound = await door.http.post("/v1/rerank", json={}, headers={"authorization": "Bearer of_own"})
-            without = await door.http.post("/v1/rerank", json={}, headers={"authorization": ""})
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED)) as gateway:
+            large = await gateway.http.post("/v1/rerank", content=b"x" * 5000)
+            await use_key(gateway, per_minute=1)
+            allowed, over = [await gateway.http.post("/v1/rerank", json={}) for _ in range(2)]
+            await add_key(gateway.link, ClientKey(name="own", digest=digest_of("of_own"), names=("chat",)))
+            gateway.instance.keys = await fetch_keys(gateway.link)
+            bound = await gateway.http.post("/v1/rerank", json={}, headers={"authorization": "Bearer of_own"})
+            without = await gateway.http.post("/v1/rerank", json={}, headers={"authorization": ""})
         codes = [response.status_code for response in (large, allowed, over, bound, without)]
         assert codes == [413, 200, 429, 403, 401]
 
@@ -164,11 +164,11 @@ def test_the_limits_of_bodies_and_of_keys_hold_for_what_is_passed_through(redis_
 def test_nothing_is_passed_to_a_backend_elsewhere_while_jobs_must_stay(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         config = KEYED.replace("local: yes", "local: no")
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED), config=config) as door:
-            open_to_all = await door.http.post("/v1/rerank", json={})
-            own = await door.http.post("/v1/rerank", json={}, headers={"x-openfall-local-only": "yes"})
-            await set_local_only(door.link, True)
-            stays = await door.http.post("/v1/rerank", json={})
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED), config=config) as gateway:
+            open_to_all = await gateway.http.post("/v1/rerank", json={})
+            own = await gateway.http.post("/v1/rerank", json={}, headers={"x-openfall-local-only": "yes"})
+            await set_local_only(gateway.link, True)
+            stays = await gateway.http.post("/v1/rerank", json={})
         assert [response.status_code for response in (open_to_all, own, stays)] == [200, 403, 403]
         assert stays.json()["error"]["code"] == "local_only"
 
@@ -204,9 +204,9 @@ def test_a_request_whose_price_a_budget_cannot_pay_is_refused_with_402_before_it
     paid = KEYED.replace("local: yes", "local: no").replace("context: 8192", "context: 8192, max_tokens: 9")
 
     async def main() -> None:
-        async with open_passing_door(redis_url, tmp_path, answer(RANKED), more=more, config=paid) as door:
-            replies = [await door.http.post("/v1/rerank", json={}) for _ in range(3)]
-            calls = len(door.upstream.calls_received)
+        async with open_passing_gateway(redis_url, tmp_path, answer(RANKED), more=more, config=paid) as gateway:
+            replies = [await gateway.http.post("/v1/rerank", json={}) for _ in range(3)]
+            calls = len(gateway.upstream.calls_received)
         assert [reply.status_code for reply in replies] == [200, 200, 402]
         assert "budget house: $0.8 of $1.00 are spent" in replies[2].text
         assert calls == 2

@@ -11,7 +11,7 @@ import orjson
 
 from tests.conftest import Server
 from tests.faults import Script, head, piece
-from tests.producers.gateway.door import SAY, Door, open_door
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway
 
 
 def counting(gate: asyncio.Event, sent: list[str]) -> Script:
@@ -35,25 +35,25 @@ def counting(gate: asyncio.Event, sent: list[str]) -> Script:
 async def cut_off(server: Server, home: Path, seconds: float, urgency: str) -> tuple[str, str]:
     """What a model sends while Redis is away for a time, and what its caller reads."""
     gate, sent = asyncio.Event(), list[str]()
-    async with open_door(server.url, home, counting(gate, sent)) as door:
-        reading, has_begun = _start(door, urgency)
+    async with open_gateway(server.url, home, counting(gate, sent)) as gateway:
+        reading, has_begun = _start(gateway, urgency)
         await has_begun.wait()
         server.kill()
         await asyncio.sleep(seconds)
         server.start()
-        await door.link.command("PING")
+        await gateway.link.command("PING")
         gate.set()
         read = await reading
         return "".join(sent), read
 
 
-def _start(door: Door, urgency: str) -> tuple[asyncio.Task[str], asyncio.Event]:
+def _start(gateway: RunningGateway, urgency: str) -> tuple[asyncio.Task[str], asyncio.Event]:
     has_begun = asyncio.Event()
 
     async def read() -> str:
         text = ""
         body, headers = {"model": "chat", **SAY, "stream": True}, {"x-openfall-urgency": urgency}
-        async with door.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
+        async with gateway.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             async for line in response.aiter_lines():
                 if line.startswith("data: {"):
                     text += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""

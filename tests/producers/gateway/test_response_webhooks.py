@@ -13,7 +13,7 @@ from openfall.router_core.state.outbox import JobEntry, JobNotification
 from openfall.router_core.vocabulary import HoldReason
 from openfall.workers.outbox.producer_webhook import webhook_of_job
 from tests.faults import COMPLETION, Script, answer, fault_server, stall
-from tests.producers.gateway.door import open_door, run
+from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import openai_client
 from tests.producers.gateway.webhook_receiver import WEBHOOK_SECRET, WEBHOOKS, post_webhooks
 
@@ -26,19 +26,19 @@ async def _event(
 ) -> tuple[Any, str]:
     """The event that a receiver gets of a Response, as the SDK reads it, and the id of the Response."""
     async with (
-        open_door(redis_url, home, script, more=WEBHOOKS, pools=("gpu",)) as door,
-        openai_client(door, webhook_secret=WEBHOOK_SECRET, api_key="of_bot") as client,
+        open_gateway(redis_url, home, script, more=WEBHOOKS, pools=("gpu",)) as gateway,
+        openai_client(gateway, webhook_secret=WEBHOOK_SECRET, api_key="of_bot") as client,
         fault_server(answer({})) as receiver,
     ):
         key = ClientKey(name="bot", digest=digest_of("of_bot"), webhook=receiver.url if by_key else None)
-        await add_key(door.link, key)
-        door.gateway.keys = await fetch_keys(door.link)
+        await add_key(gateway.link, key)
+        gateway.instance.keys = await fetch_keys(gateway.link)
         headers = {} if by_key else {"X-Openfall-Webhook": receiver.url}
         response = await client.responses.create(model="chat", input="x", extra_headers=headers, **body)
         if cancels:
             await client.responses.cancel(response.id)
-        await door.gateway.client.wait(response.id.removeprefix("resp_"), 20)
-        await post_webhooks(door)
+        await gateway.instance.client.wait(response.id.removeprefix("resp_"), 20)
+        await post_webhooks(gateway)
         [call] = receiver.calls_received
         return client.webhooks.unwrap(call.body, call.headers), response.id
 

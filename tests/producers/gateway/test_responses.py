@@ -1,4 +1,4 @@
-"""OpenAI's Responses through the door."""
+"""OpenAI's Responses through the gateway."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from openresponses_types import ResponseResource
 
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
 
 
 @asynccontextmanager
-async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key="any", max_retries=0) as client:
+async def _client(gateway: RunningGateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         yield client
 
 
@@ -38,8 +38,8 @@ def _events(text: str) -> list[dict[str, Any]]:
 
 def test_a_response_has_every_field_that_open_responses_requires(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            response = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            response = await gateway.http.post(
                 "/v1/responses",
                 json={"model": "chat", "input": "Haruka waves", "tools": [LOOK, {"type": "web_search"}]},
             )
@@ -59,14 +59,17 @@ def test_an_openai_client_reads_a_response_and_its_tool_calls(redis_url: str, tm
     called = {**COMPLETION, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(called), answer(COMPLETION)) as door, _client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, answer(called), answer(COMPLETION)) as gateway,
+            _client(gateway) as client,
+        ):
             first = await client.responses.create(model="chat", input="look", tools=[LOOK])  # type: ignore[list-item]
             (item,) = first.output
             assert (item.type, item.call_id, item.name) == ("function_call", "call_1", "look")
             result = {"type": "function_call_output", "call_id": "call_1", "output": "lanterns"}
             history = [{"role": "user", "content": "look"}, item.model_dump(), result]
             second = await client.responses.create(model="chat", input=history, tools=[LOOK])  # type: ignore[arg-type, list-item]
-            sent = json.loads(door.upstream.calls_received[-1].body)["messages"]
+            sent = json.loads(gateway.upstream.calls_received[-1].body)["messages"]
         assert second.output_text == "A lantern festival."
         assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] == "call_1"
         assert sent[2]["content"] == "lanterns"
@@ -76,7 +79,10 @@ def test_an_openai_client_reads_a_response_and_its_tool_calls(redis_url: str, tm
 
 def test_an_openai_client_streams_a_response(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _stream("A lantern ", "festival.")) as door, _client(door) as client:
+        async with (
+            open_gateway(redis_url, tmp_path, _stream("A lantern ", "festival.")) as gateway,
+            _client(gateway) as client,
+        ):
             kinds, numbers = [], []
             async with client.responses.stream(model="chat", input="Haruka waves") as stream:
                 async for event in stream:
@@ -97,9 +103,9 @@ def test_each_response_in_a_stream_has_every_item_that_the_stream_has_begun(redi
 
     async def main() -> None:
         broken = cut_events(piece(role="assistant"), piece(content="A lan"))
-        async with open_door(redis_url, tmp_path, broken, _stream("A lantern ", "festival.")) as door:
+        async with open_gateway(redis_url, tmp_path, broken, _stream("A lantern ", "festival.")) as gateway:
             sent = _events(
-                (await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "stream": True})).text
+                (await gateway.http.post("/v1/responses", json={"model": "chat", "input": "x", "stream": True})).text
             )
         output: list[Any] = []
         for event in sent:
@@ -124,15 +130,15 @@ def test_a_background_response_is_polled_until_it_is_complete(redis_url: str, tm
         await answer(COMPLETION)(writer)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, slow) as door, _client(door) as client:
+        async with open_gateway(redis_url, tmp_path, slow) as gateway, _client(gateway) as client:
             queued = await client.responses.create(model="chat", input="Haruka waves", background=True)
             gate.set()
             async with asyncio.timeout(20):
                 while (polled := await client.responses.retrieve(queued.id)).status != "completed":
                     await asyncio.sleep(0.02)
-            record = await door.gateway.client.record(queued.id.removeprefix("resp_"))
+            record = await gateway.instance.client.record(queued.id.removeprefix("resp_"))
             await client.responses.delete(queued.id)
-            gone = await door.http.get(f"/v1/responses/{queued.id}")
+            gone = await gateway.http.get(f"/v1/responses/{queued.id}")
         assert (queued.status, queued.background) == ("queued", True)
         assert polled.output_text == "A lantern festival."
         assert record.queue.endswith(".background")
@@ -143,15 +149,15 @@ def test_a_background_response_is_polled_until_it_is_complete(redis_url: str, tm
 
 def test_a_stream_of_the_background_is_resumed_behind_any_event(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, _stream("A ", "lantern ", "festival.")) as door:
-            begun = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, _stream("A ", "lantern ", "festival.")) as gateway:
+            begun = await gateway.http.post(
                 "/v1/responses", json={"model": "chat", "input": "x", "background": True, "stream": True}
             )
             whole = _events(begun.text)
             path = f"/v1/responses/{whole[0]['response']['id']}?stream=true"
-            again = _events((await door.http.get(path)).text)
+            again = _events((await gateway.http.get(path)).text)
             for after in range(len(whole)):
-                rest = _events((await door.http.get(f"{path}&starting_after={after}")).text)
+                rest = _events((await gateway.http.get(f"{path}&starting_after={after}")).text)
                 assert rest == whole[after + 1 :]
         assert again == whole
         assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
@@ -161,7 +167,7 @@ def test_a_stream_of_the_background_is_resumed_behind_any_event(redis_url: str, 
 
 def test_a_response_is_cancelled_by_its_id_and_twice_is_the_same(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, _client(door) as client:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, _client(gateway) as client:
             queued = await client.responses.create(model="chat", input="x", background=True)
             first = await client.responses.cancel(queued.id)
             again = await client.responses.cancel(queued.id)
@@ -174,8 +180,8 @@ def test_a_model_that_begins_anew_leaves_the_right_text(redis_url: str, tmp_path
     async def main() -> None:
         scripts = (cut_events(piece(content="Wrong ")), _stream("A lantern ", "festival."))
         async with (
-            open_door(redis_url, tmp_path, *scripts) as door,
-            _client(door) as client,
+            open_gateway(redis_url, tmp_path, *scripts) as gateway,
+            _client(gateway) as client,
             client.responses.stream(model="chat", input="x") as stream,
         ):
             kinds = [event.type async for event in stream]
@@ -190,9 +196,9 @@ def test_a_failure_in_the_background_is_a_failed_response_with_its_cause(redis_u
     refused = answer({"error": {"message": "your prompt is too long", "code": "context_length_exceeded"}}, 400)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, refused) as door, _client(door) as client:
+        async with open_gateway(redis_url, tmp_path, refused) as gateway, _client(gateway) as client:
             queued = await client.responses.create(model="plain", input="x", background=True)
-            await door.gateway.client.wait(queued.id.removeprefix("resp_"), 20)
+            await gateway.instance.client.wait(queued.id.removeprefix("resp_"), 20)
             failed = await client.responses.retrieve(queued.id)
         assert failed.status == "failed"
         assert failed.error is not None
@@ -204,9 +210,9 @@ def test_a_failure_in_the_background_is_a_failed_response_with_its_cause(redis_u
 @pytest.mark.parametrize("body", [{"model": "chatt", "input": "x"}, {"model": "chat", "input": []}])
 def test_nothing_of_a_request_that_is_refused_stays(redis_url: str, tmp_path: Path, body: dict[str, Any]) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            refused = await door.http.post("/v1/responses", json={**body, "background": True})
-            stored = await door.link.command("KEYS", keys.RESPONSE + "*")
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            refused = await gateway.http.post("/v1/responses", json={**body, "background": True})
+            stored = await gateway.link.command("KEYS", keys.RESPONSE + "*")
         assert (refused.status_code // 100, stored) == (4, [])
 
     run(main)
@@ -214,10 +220,10 @@ def test_nothing_of_a_request_that_is_refused_stays(redis_url: str, tmp_path: Pa
 
 def test_a_response_that_is_not_stored_is_not_found_again(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            made = await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "store": False})
-            gone = await door.http.get(f"/v1/responses/{made.json()['id']}")
-            stored = await door.link.command("KEYS", keys.RESPONSE + "*")
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            made = await gateway.http.post("/v1/responses", json={"model": "chat", "input": "x", "store": False})
+            gone = await gateway.http.get(f"/v1/responses/{made.json()['id']}")
+            stored = await gateway.link.command("KEYS", keys.RESPONSE + "*")
         assert (made.status_code, gone.status_code, stored) == (200, 404, [])
 
     run(main)

@@ -1,4 +1,4 @@
-"""The process of the door: its addresses, its stop, its end with what started it."""
+"""The process of the gateway: its addresses, its stop, its end with what started it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 import httpx
 
 from openfall.producers.gateway.serve import listening_sockets
-from tests.producers.gateway.door import door_config
+from tests.producers.gateway.running_gateway import gateway_config
 
 READY = '{"event": "ready"}\n'
 
 
 @contextmanager
-def _door(home: Path, redis_url: str, address: str, more: str = "") -> Iterator[subprocess.Popen[str]]:
-    door_config(redis_url, home, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]{more}}}')
+def _gateway(home: Path, redis_url: str, address: str, more: str = "") -> Iterator[subprocess.Popen[str]]:
+    gateway_config(redis_url, home, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]{more}}}')
     command = [
         sys.executable,
         "-m",
@@ -44,9 +44,9 @@ def _free_address() -> str:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_a_door_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path) -> None:
     address = _free_address()
-    with _door(tmp_path, redis_url, address) as process:
+    with _gateway(tmp_path, redis_url, address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
         health = httpx.get(f"http://{address}/health")
@@ -55,7 +55,7 @@ def test_a_door_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path:
     assert health.json()["status"] == "ok"
 
 
-def test_a_door_imports_no_worker_code_and_no_client_for_providers_at_its_start() -> None:
+def test_a_gateway_imports_no_worker_code_and_no_client_for_providers_at_its_start() -> None:
     code = "import sys, openfall.producers.gateway.serve; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "openfall.producers.gateway.app" in modules
@@ -65,7 +65,7 @@ def test_a_door_imports_no_worker_code_and_no_client_for_providers_at_its_start(
 def test_an_address_in_use_is_named_with_its_remedy(redis_url: str, tmp_path: Path) -> None:
     with listening_sockets(("127.0.0.1:0",)) as (taken,):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with _door(tmp_path, redis_url, address) as process:
+        with _gateway(tmp_path, redis_url, address) as process:
             _, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert f"cannot listen on {address}: address already in use" in err
@@ -73,8 +73,8 @@ def test_an_address_in_use_is_named_with_its_remedy(redis_url: str, tmp_path: Pa
     assert "Traceback" not in err
 
 
-def test_a_door_does_not_serve_other_machines_without_a_key(redis_url: str, tmp_path: Path) -> None:
-    with _door(tmp_path, redis_url, "0.0.0.0:0") as process:
+def test_a_gateway_does_not_serve_other_machines_without_a_key(redis_url: str, tmp_path: Path) -> None:
+    with _gateway(tmp_path, redis_url, "0.0.0.0:0") as process:
         _, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert "openfall keys new" in err
@@ -82,7 +82,7 @@ def test_a_door_does_not_serve_other_machines_without_a_key(redis_url: str, tmp_
 
 def test_several_processes_share_an_address_and_end_with_their_parent(redis_url: str, tmp_path: Path) -> None:
     address = _free_address()
-    with _door(tmp_path, redis_url, address, ", processes: 2") as process:
+    with _gateway(tmp_path, redis_url, address, ", processes: 2") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
         children = _children(process.pid, 2)
@@ -116,7 +116,7 @@ def test_processes_that_stop_end_every_stream_with_words_and_exit_with_0(redis_u
             process.send_signal(signal.SIGTERM)
             return await asyncio.gather(*streams)
 
-    with _door(tmp_path, redis_url, address, ", processes: 2") as process:
+    with _gateway(tmp_path, redis_url, address, ", processes: 2") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
         _children(process.pid, 2)

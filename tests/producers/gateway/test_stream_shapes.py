@@ -1,4 +1,4 @@
-"""The shapes at which clients of other projects fail: no stream of the door has one of them.
+"""The shapes at which clients of other projects fail: no stream of the gateway has one of them.
 
 Each rule is named after what fails: an `id:` before a comment and a `retry:` line end openai-python in a
 JSONDecodeError, an empty `data:` ends every OpenAI SDK, a named event without a choice ends openai-js and every loop
@@ -16,7 +16,7 @@ import pytest
 
 from openfall.producers.gateway import event_stream
 from tests.faults import Script, answer, cut_events, events, piece, raw
-from tests.producers.gateway.door import SAY, open_door, run
+from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 from tests.producers.gateway.sdk_streams import thought_text_and_call, words
 
 SURFACES: dict[str, dict[str, Any]] = {
@@ -68,8 +68,8 @@ def test_no_stream_has_a_shape_that_a_client_fails_at(
     monkeypatch.setattr(event_stream, "KEEPALIVE_SECONDS", 0.02)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, *scripts) as door:
-            response = await door.http.post(surface, json={**SURFACES[surface], "stream": True})
+        async with open_gateway(redis_url, tmp_path, *scripts) as gateway:
+            response = await gateway.http.post(surface, json={**SURFACES[surface], "stream": True})
         assert response.status_code == 200
         _check_lines(response.content)
         for name, data in _events(response.text):
@@ -117,8 +117,8 @@ def test_a_stream_of_text_that_is_cut_by_the_provider_ends_with_an_error_in_word
     redis_url: str, tmp_path: Path, surface: str
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, cut_events(piece(content="A "))) as door:
-            response = await door.http.post(surface, json={**SURFACES[surface], "stream": True, "model": "plain"})
+        async with open_gateway(redis_url, tmp_path, cut_events(piece(content="A "))) as gateway:
+            response = await gateway.http.post(surface, json={**SURFACES[surface], "stream": True, "model": "plain"})
         last = [data for _, data in _events(response.text) if data != "[DONE]"][-1]
         assert "message" in last
         assert "error" in last

@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.state.model_status import note_loading
 from tests.faults import answer
-from tests.producers.gateway.door import CONFIG, open_door, run
+from tests.producers.gateway.running_gateway import CONFIG, open_gateway, run
 
 LOADED = answer({"done": True, "models": [{"name": "tiny-1", "size": 1, "size_vram": 1}]})
 
@@ -20,12 +20,12 @@ def parse(text: str) -> list[tuple[str, Any]]:
 
 def test_a_switch_loads_a_model_and_the_status_shows_it(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as door:
-            switched = await door.http.post("/models/switch", json={"profile": "chat"})
-            streamed = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as gateway:
+            switched = await gateway.http.post("/models/switch", json={"profile": "chat"})
+            streamed = await gateway.http.post(
                 "/models/switch", json={"model": "tiny-1"}, headers={"accept": "text/event-stream"}
             )
-            status = (await door.http.get("/models/status")).json()
+            status = (await gateway.http.get("/models/status")).json()
         assert switched.json()["active"] == "tiny"
         assert [name for name, _ in parse(streamed.text)][-1] == "ready"
         assert parse(streamed.text)[0][1]["model"] == "tiny"
@@ -38,11 +38,11 @@ def test_a_switch_loads_a_model_and_the_status_shows_it(redis_url: str, tmp_path
 
 def test_a_switch_beside_another_one_and_to_an_unknown_model_are_refused(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as door:
-            async with note_loading(door.link, "rack", "other"):
-                status = (await door.http.get("/models/status")).json()
-                busy = await door.http.post("/models/switch", json={"model": "tiny"})
-            unknown = await door.http.post("/models/switch", json={"model": "tiyn"})
+        async with open_gateway(redis_url, tmp_path, LOADED, protocol="ollama", pools=()) as gateway:
+            async with note_loading(gateway.link, "rack", "other"):
+                status = (await gateway.http.get("/models/status")).json()
+                busy = await gateway.http.post("/models/switch", json={"model": "tiny"})
+            unknown = await gateway.http.post("/models/switch", json={"model": "tiyn"})
         assert (status["switching_to"], status["state"]) == ("other", "loading")
         assert 0 <= status["elapsed_s"] < 30
         assert (busy.status_code, busy.json()["error"]["code"]) == (409, "switching")
@@ -55,9 +55,9 @@ def test_a_switch_beside_another_one_and_to_an_unknown_model_are_refused(redis_u
 def test_a_model_that_does_not_load_is_an_error_in_a_response_and_in_events(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         broken = answer({"error": "cudaMalloc failed: out of memory"}, 500)
-        async with open_door(redis_url, tmp_path, broken, protocol="ollama", pools=()) as door:
-            failed = await door.http.post("/models/switch", json={"model": "tiny"})
-            streamed = await door.http.post(
+        async with open_gateway(redis_url, tmp_path, broken, protocol="ollama", pools=()) as gateway:
+            failed = await gateway.http.post("/models/switch", json={"model": "tiny"})
+            streamed = await gateway.http.post(
                 "/models/switch", json={"model": "tiny"}, headers={"accept": "text/event-stream"}
             )
         name, body = parse(streamed.text)[-1]
@@ -70,12 +70,12 @@ def test_a_model_that_does_not_load_is_an_error_in_a_response_and_in_events(redi
 def test_the_status_counts_the_restarts_of_the_engines_of_openfall_up(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         config = CONFIG.replace("slots: 64", "slots: 64, embedded: yes")
-        async with open_door(redis_url, tmp_path, LOADED, config=config, pools=()) as door:
-            before = (await door.http.get("/models/status")).json()
-            data = door.gateway.config.settings.data_dir
+        async with open_gateway(redis_url, tmp_path, LOADED, config=config, pools=()) as gateway:
+            before = (await gateway.http.get("/models/status")).json()
+            data = gateway.instance.config.settings.data_dir
             data.mkdir(parents=True, exist_ok=True)
             (data / "rack.restarts").write_text("3\n")
-            after = (await door.http.get("/models/status")).json()
+            after = (await gateway.http.get("/models/status")).json()
         assert (before["restarts"], after["restarts"]) == (None, 3)
 
     run(main)

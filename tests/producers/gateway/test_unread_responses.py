@@ -1,4 +1,5 @@
-"""Callers that end before they have read a response which the door has sent: the repeat gets the job of the first."""
+"""Callers that end before they have read a response which the gateway has sent: the repeat gets the job of the
+first."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import pytest
 
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
 BACKGROUND = {"model": "chat", "input": "Haruka waves", "background": True}
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -26,20 +27,20 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def packed(door: Door, path: str, body: dict[str, Any]) -> bytes:
+def packed(gateway: RunningGateway, path: str, body: dict[str, Any]) -> bytes:
     text = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: {urlsplit(door.url).netloc}\r\ncontent-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: {urlsplit(gateway.url).netloc}\r\ncontent-type: application/json\r\n"
     return b"%bcontent-length: %d\r\n\r\n%b" % (head.encode(), len(text), text)
 
 
 @asynccontextmanager
-async def unread_response(door: Door, path: str, body: dict[str, Any]) -> AsyncIterator[socket.socket]:
+async def unread_response(gateway: RunningGateway, path: str, body: dict[str, Any]) -> AsyncIterator[socket.socket]:
     """The connection of a caller whose response is there, and not read. It is closed at the end."""
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    address = urlsplit(door.url)
+    address = urlsplit(gateway.url)
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.setblocking(False)
-        await loop.sock_sendall(connection, packed(door, path, body))
+        await loop.sock_sendall(connection, packed(gateway, path, body))
         loop.add_reader(connection, readable.set)
         try:
             await asyncio.wait_for(readable.wait(), 10)
@@ -48,14 +49,14 @@ async def unread_response(door: Door, path: str, body: dict[str, Any]) -> AsyncI
         yield connection
 
 
-async def only_job(door: Door) -> str:
-    (job,) = await door.link.command("ZRANGE", keys.JOBS, 0, -1)
+async def only_job(gateway: RunningGateway) -> str:
+    (job,) = await gateway.link.command("ZRANGE", keys.JOBS, 0, -1)
     return str(job.decode())
 
 
-async def until_let_go(door: Door, job: str) -> None:
+async def until_let_go(gateway: RunningGateway, job: str) -> None:
     async with asyncio.timeout(10):
-        while await door.link.command("HEXISTS", keys.RECORD + job, "door"):
+        while await gateway.link.command("HEXISTS", keys.RECORD + job, "gateway"):
             await asyncio.sleep(0.01)
 
 
@@ -64,32 +65,32 @@ def test_a_repeat_of_a_request_whose_response_was_not_read_joins_its_job(
     redis_url: str, tmp_path: Path, path: str
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            async with unread_response(door, path, REQUESTS[path]):
-                job = await only_job(door)
-            await until_let_go(door, job)
-            again = await door.http.post(path, json=REQUESTS[path])
-            await door.gateway.client.wait(job, 10)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            async with unread_response(gateway, path, REQUESTS[path]):
+                job = await only_job(gateway)
+            await until_let_go(gateway, job)
+            again = await gateway.http.post(path, json=REQUESTS[path])
+            await gateway.instance.client.wait(job, 10)
             assert again.headers["x-openfall-job"] == job
-            assert len(door.upstream.calls_received) == 1
-            third = await door.http.post(path, json=REQUESTS[path])
+            assert len(gateway.upstream.calls_received) == 1
+            third = await gateway.http.post(path, json=REQUESTS[path])
             assert third.headers["x-openfall-job"] != job
 
     run(main)
 
 
-def test_a_response_that_stays_unread_after_its_door_has_noted_it_is_given_to_the_repeat(
+def test_a_response_that_stays_unread_after_its_gateway_has_noted_it_is_given_to_the_repeat(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
-            async with unread_response(door, "/v1/responses", BACKGROUND):
-                job = await only_job(door)
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            async with unread_response(gateway, "/v1/responses", BACKGROUND):
+                job = await only_job(gateway)
                 async with asyncio.timeout(10):
-                    while not await door.link.command("HEXISTS", keys.RECORD + job, "read"):
+                    while not await gateway.link.command("HEXISTS", keys.RECORD + job, "read"):
                         await asyncio.sleep(0.01)
-            await until_let_go(door, job)
-            again = await door.http.post("/v1/responses", json=BACKGROUND)
+            await until_let_go(gateway, job)
+            again = await gateway.http.post("/v1/responses", json=BACKGROUND)
         assert again.headers["x-openfall-job"] == job
 
     run(main)
@@ -99,11 +100,11 @@ def test_a_caller_that_ends_with_the_head_of_a_background_stream_gets_its_job_ag
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door:
-            async with unread_response(door, "/v1/responses", {**BACKGROUND, "stream": True}):
-                job = await only_job(door)
-            await until_let_go(door, job)
-            async with door.http.stream("POST", "/v1/responses", json={**BACKGROUND, "stream": True}) as again:
+        async with open_gateway(redis_url, tmp_path, stall) as gateway:
+            async with unread_response(gateway, "/v1/responses", {**BACKGROUND, "stream": True}):
+                job = await only_job(gateway)
+            await until_let_go(gateway, job)
+            async with gateway.http.stream("POST", "/v1/responses", json={**BACKGROUND, "stream": True}) as again:
                 assert again.headers["x-openfall-job"] == job
 
     run(main)
@@ -111,14 +112,14 @@ def test_a_caller_that_ends_with_the_head_of_a_background_stream_gets_its_job_ag
 
 def test_the_same_question_after_an_answer_that_was_read_is_a_new_job(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            first = await door.chat()
-            async with unread_response(door, "/v1/chat/completions", {"model": "chat", **SAY}) as connection:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            first = await gateway.chat()
+            async with unread_response(gateway, "/v1/chat/completions", {"model": "chat", **SAY}) as connection:
                 response = await asyncio.get_running_loop().sock_recv(connection, 65536)
                 assert response.startswith(b"HTTP/1.1 200")
-            jobs = await door.link.command("ZCARD", keys.JOBS)
-            again = await door.chat()
-            assert (jobs, await door.link.command("ZCARD", keys.JOBS)) == (2, 3)
+            jobs = await gateway.link.command("ZCARD", keys.JOBS)
+            again = await gateway.chat()
+            assert (jobs, await gateway.link.command("ZCARD", keys.JOBS)) == (2, 3)
         assert first.headers["x-openfall-job"] != again.headers["x-openfall-job"]
 
     run(main)

@@ -1,4 +1,4 @@
-"""`/metrics` of the HTTP door: what Prometheus reads, who may read it, and what it says while Redis is away."""
+"""`/metrics` of the HTTP gateway: what Prometheus reads, who may read it, and what it says while Redis is away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from openfall.router_core.state.client_keys import ClientKey, PageRight, add_key, digest_of, fetch_keys
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
 FORWARDED = {"x-forwarded-for": "192.0.2.7"}
 BUDGET = "budgets: {house: {usd: 5, per: day}}"
@@ -36,14 +36,14 @@ def labels(**values: str) -> tuple[str, ...]:
 def test_a_scrape_has_the_jobs_the_queues_the_workers_and_the_names_of_rq(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         broken = answer({"error": {"message": "no"}}, 400)
-        async with open_door(redis_url, tmp_path, answer(COMPLETION), broken, answer(COMPLETION)) as door:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), broken, answer(COMPLETION)) as gateway:
             for _ in range(2):
-                assert (await door.chat()).status_code == 200
-            await door.link.command("RPUSH", "rq:queue:strange", "some-job")
-            await door.link.command("SADD", "rq:queues", "rq:queue:strange")
-            plain = await door.http.get("/metrics")
+                assert (await gateway.chat()).status_code == 200
+            await gateway.link.command("RPUSH", "rq:queue:strange", "some-job")
+            await gateway.link.command("SADD", "rq:queues", "rq:queue:strange")
+            plain = await gateway.http.get("/metrics")
             wanted = "application/openmetrics-text;version=1.0.0"
-            openmetrics = await door.http.get("/metrics", headers={"accept": wanted})
+            openmetrics = await gateway.http.get("/metrics", headers={"accept": wanted})
         assert plain.headers["content-type"].startswith("text/plain")
         assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
         got = samples(plain.text)
@@ -71,14 +71,14 @@ def test_a_scrape_has_the_jobs_the_queues_the_workers_and_the_names_of_rq(redis_
 
 def test_with_keys_a_scrape_from_elsewhere_needs_one_that_may_read_the_page(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door:
-            await add_key(door.link, ClientKey(name="bot", digest=digest_of("of_bot")))
-            await add_key(door.link, ClientKey(name="prom", digest=digest_of("of_prom"), page=PageRight.READ))
-            door.gateway.keys = await fetch_keys(door.link)
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            await add_key(gateway.link, ClientKey(name="bot", digest=digest_of("of_bot")))
+            await add_key(gateway.link, ClientKey(name="prom", digest=digest_of("of_prom"), page=PageRight.READ))
+            gateway.instance.keys = await fetch_keys(gateway.link)
 
             async def status(key: str | None, **headers: str) -> int:
                 sent = {"authorization": f"Bearer {key}"} if key else {}
-                return (await door.http.get("/metrics", headers={**sent, **headers})).status_code
+                return (await gateway.http.get("/metrics", headers={**sent, **headers})).status_code
 
             assert await status(None) == 200, "on this machine everybody may read"
             assert await status(None, **FORWARDED) == 401
@@ -91,13 +91,13 @@ def test_with_keys_a_scrape_from_elsewhere_needs_one_that_may_read_the_page(redi
 
 def test_while_redis_is_away_a_scrape_succeeds_and_says_so(server: Any, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(server.url, tmp_path, pools=()) as door:
+        async with open_gateway(server.url, tmp_path, pools=()) as gateway:
             server.kill()
-            away = await scrape(door)
+            away = await scrape(gateway)
         assert away == {("openfall_up",): 0.0}
 
-    async def scrape(door: Door) -> dict[tuple[str, ...], float]:
-        response = await door.http.get("/metrics")
+    async def scrape(gateway: RunningGateway) -> dict[tuple[str, ...], float]:
+        response = await gateway.http.get("/metrics")
         assert response.status_code == 200
         return samples(response.text)
 

@@ -15,7 +15,7 @@ from openfall.router_core.batching.batch_status import BatchStatus
 from openfall.router_core.state.batches import Batch, BatchTerms, create_batch
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 
 HOSTILE = "<b>no folder</b>"
 
@@ -33,8 +33,8 @@ async def create(redis_url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("batches")) as opened:
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("batches")) as opened:
         asyncio.run(create(shared_server.url))
         values = {"status": "in_progress", "total": 10, "submitted": 9, "succeeded": 6, "errored": 1, "why": HOSTILE}
         opened.redis.hset("of:batch:batch_0123456789abcdef", mapping=values)
@@ -42,8 +42,8 @@ def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.parametrize("path", ["/", "/batch"])
-def test_a_batch_is_shown_with_its_progress_and_what_keeps_it(door: PageDoor, path: str) -> None:
-    page = door.page(path)
+def test_a_batch_is_shown_with_its_progress_and_what_keeps_it(gateway: PageGateway, path: str) -> None:
+    page = gateway.page(path)
     assert "7 of 10 lines" in page
     assert "1 without an answer" in page
     assert 'width="60.00"' in page
@@ -52,14 +52,14 @@ def test_a_batch_is_shown_with_its_progress_and_what_keeps_it(door: PageDoor, pa
     assert "/page/ask/cancel-batch?subject=batch_0123456789abcdef" in page
 
 
-def test_a_batch_is_cancelled_after_a_question(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_a_batch_is_cancelled_after_a_question(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         question = browser.get("/page/ask/cancel-batch?subject=batch_0123456789abcdef&back=/batch")
         (token,) = set(re.findall(r'name="token" value="([^"]+)"', question.text))
         form = {"token": token, "subject": "batch_0123456789abcdef", "back": "/batch"}
         assert browser.post("/page/act/cancel-batch", data=form).status_code == 303
         assert "is being cancelled; it was in_progress" in browser.get("/batch").text
-    assert door.redis.hget("of:batch:batch_0123456789abcdef", "status") == b"cancelling"
+    assert gateway.redis.hget("of:batch:batch_0123456789abcdef", "status") == b"cancelling"
 
 
 def row(status: BatchStatus, total: int = 10, **counts: int) -> BatchRow:
@@ -87,14 +87,14 @@ def test_the_progress_of_a_batch(
     assert (batch.answered_share, batch.failed_share) == shares
 
 
-def test_the_front_page_shows_the_batches_that_go_on_before_those_that_have_ended(door: PageDoor) -> None:
+def test_the_front_page_shows_the_batches_that_go_on_before_those_that_have_ended(gateway: PageGateway) -> None:
     from openfall.producers.page.page_snapshot import PageSnapshot
     from openfall.router_core.state.fleet_status import FleetStatus
 
     rows = [(row(BatchStatus.COMPLETED).batch, "")] * 6 + [(row(BatchStatus.IN_PROGRESS).batch, "")]
     status = FleetStatus(0.0, (), (), 0, 0, False, None, {})
     snapshot = PageSnapshot(
-        now=0.0, catalog=door.gateway.config.catalog, catalog_digest="", status=status, sources={"batches": rows}
+        now=0.0, catalog=gateway.instance.config.catalog, catalog_digest="", status=status, sources={"batches": rows}
     )
     values = batch_section.context(snapshot)
     assert [each.has_ended for each in values["rows"]] == [False, True, True, True, True]

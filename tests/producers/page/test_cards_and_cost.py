@@ -21,20 +21,20 @@ from openfall.router_core.state.fleet_status import FleetStatus
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.vocabulary import LoadState
 from tests.conftest import Server
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 
 NOW = 1_800_000_000.0
 HOSTILE = "<b>tiny</b>"
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("cost")) as opened:
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("cost")) as opened:
         yield opened
 
 
-def snapshot(door: PageDoor, **sources: Any) -> PageSnapshot:
-    catalog: Catalog = door.gateway.config.catalog
+def snapshot(gateway: PageGateway, **sources: Any) -> PageSnapshot:
+    catalog: Catalog = gateway.instance.config.catalog
     status = FleetStatus(NOW, (), (), 0, 0, False, None, {})
     return PageSnapshot(now=NOW, catalog=catalog, catalog_digest="", status=status, sources=sources)
 
@@ -49,9 +49,9 @@ def shown_model(name: str, gb: float, state: LoadState = LoadState.READY) -> Mod
     return ModelShown(model=name, load_state=state, state_seconds=1.0, gb=gb)
 
 
-def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(door: PageDoor) -> None:
+def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(gateway: PageGateway) -> None:
     full = card(shown_model("a", 12), shown_model("b", 11), foreign_gb=3.0, waiting={"a": 1, "c": 0, "d": 4})
-    (row,) = card_section.context(snapshot(door, cards=CardsNow([full], {})))["rows"]
+    (row,) = card_section.context(snapshot(gateway, cards=CardsNow([full], {})))["rows"]
     assert row.summary == "26.0 of 24 GB in use"
     assert [(bar.label, round(bar.x), round(bar.width), bar.is_foreign) for bar in row.bars] == [
         ("a", 0, 300, False),
@@ -62,22 +62,22 @@ def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(door: 
     assert row.points == ""
 
 
-def test_the_memory_over_time_is_a_line_of_bounded_length(door: PageDoor) -> None:
+def test_the_memory_over_time_is_a_line_of_bounded_length(gateway: PageGateway) -> None:
     uses = [
         MemoryUse(at=NOW - 60 * back, models_gb=6, others_gb=6, peak_gb=20, total_gb=24) for back in range(360, -1, -1)
     ]
-    (row,) = card_section.context(snapshot(door, cards=CardsNow([card()], {"card-0": uses})))["rows"]
+    (row,) = card_section.context(snapshot(gateway, cards=CardsNow([card()], {"card-0": uses})))["rows"]
     points = row.points.split(" ")
     assert len(points) <= 2 * card_section.MAX_POINTS
     assert (points[0], points[-1]) == ("0.0,20.0", "600.0,20.0")
     assert row.peak_gb == 20
 
 
-def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outside(door: PageDoor) -> None:
+def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outside(gateway: PageGateway) -> None:
     from openfall.producers.page.page_actions import ACTIONS
 
     shown = card(shown_model(HOSTILE, 3, LoadState.LOADING), waiting={"other": 2}, manager=None, notice=HOSTILE)
-    values = card_section.context(snapshot(door, cards=CardsNow([shown], {})))
+    values = card_section.context(snapshot(gateway, cards=CardsNow([shown], {})))
     html = render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
     assert HOSTILE not in html
     assert "&lt;b&gt;tiny" in html
@@ -86,21 +86,21 @@ def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outsid
     assert "No worker manages this card" in html
 
 
-def test_a_fleet_whose_sources_were_never_read_has_empty_sections(door: PageDoor) -> None:
-    nothing = snapshot(door)
+def test_a_fleet_whose_sources_were_never_read_has_empty_sections(gateway: PageGateway) -> None:
+    nothing = snapshot(gateway)
     assert card_section.context(nothing)["rows"] == []
     assert job_section.context(nothing)["rows"] == []
     assert cost_section.context(nothing)["budgets"] == []
 
 
 @pytest.mark.parametrize(("spent", "tone", "percent"), [(1, "good", 20.0), (4, "warn", 80.0), (9, "bad", 100.0)])
-def test_a_budget_is_a_bar_of_what_is_used(door: PageDoor, spent: int, tone: str, percent: float) -> None:
+def test_a_budget_is_a_bar_of_what_is_used(gateway: PageGateway, spent: int, tone: str, percent: float) -> None:
     state = BudgetState(
         budget=Budget(name="house", usd=5, per="day"), window="2027-01-15", ends_at=NOW + 60, limit=5 * 10**9,
         spent=spent * 10**9, reserved=2 * 10**9, refused=1,
     )  # fmt: skip
     entry = LedgerEntry(day="d", model="tiny", backend="rack", group=None, calls=3, nusd=10**9, saved_nusd=2 * 10**9)
-    values = cost_section.context(snapshot(door, budgets=[state], ledger=[entry]))
+    values = cost_section.context(snapshot(gateway, budgets=[state], ledger=[entry]))
     (row,) = values["budgets"]
     assert (row.tone, row.percent, row.percent + row.reserved_percent <= 100) == (tone, percent, True)
     assert (values["spent"], values["saved"], values["calls"]) == ("$1.00", "$2.00", 3)
@@ -113,19 +113,19 @@ def test_a_budget_without_money_is_used_up_and_one_for_ever_never_begins_anew() 
     assert (row.percent, row.ends_at) == (100.0, None)
 
 
-def test_the_page_of_statistics_has_the_rows_of_a_day_and_of_a_month(door: PageDoor) -> None:
+def test_the_page_of_statistics_has_the_rows_of_a_day_and_of_a_month(gateway: PageGateway) -> None:
     since = calendar.timegm((2026, 11, 21, 12, 0, 0)) * 1000
     cells = {"chat interactive family tiny answered 1": 2, "chat interactive family %3Cb%3E fell_back 5": 1}
-    door.redis.hset("of:job-counts", mapping={"since": since, **cells})
-    day = door.page("/statistics?period=2026-11-21")
+    gateway.redis.hset("of:job-counts", mapping={"since": since, **cells})
+    day = gateway.page("/statistics?period=2026-11-21")
     assert "<b>tiny</b>" in day
     assert "<b>&lt;b&gt;</b>" in day
-    assert "<b>family</b>" in door.page("/statistics?by=group&period=2026-11")
-    assert "No job ended in 2026-10" in door.page("/statistics?by=none&period=2026-10")
+    assert "<b>family</b>" in gateway.page("/statistics?by=group&period=2026-11")
+    assert "No job ended in 2026-10" in gateway.page("/statistics?by=none&period=2026-10")
 
 
-def test_a_period_that_is_none_is_explained(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_a_period_that_is_none_is_explained(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         response = browser.get("/statistics", params={"period": HOSTILE})
     assert response.status_code == 400
     assert "is no day" in response.text

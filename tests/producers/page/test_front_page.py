@@ -14,21 +14,21 @@ from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 
 HOSTILE = '"><script>alert(1)</script>'
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("page")) as opened:
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("page")) as opened:
         yield opened
 
 
-def events(door: PageDoor, query: str, *, at_least: int) -> list[dict[str, object]]:
+def events(gateway: PageGateway, query: str, *, at_least: int) -> list[dict[str, object]]:
     """The sections that an open page is sent."""
     shown: list[dict[str, object]] = []
-    with door.browser() as browser, browser.stream("GET", f"/page/live?{query}") as response:
+    with gateway.browser() as browser, browser.stream("GET", f"/page/live?{query}") as response:
         for line in response.iter_lines():
             if line.startswith("data: "):
                 shown.append(json.loads(line.removeprefix("data: ")))
@@ -37,23 +37,23 @@ def events(door: PageDoor, query: str, *, at_least: int) -> list[dict[str, objec
     return shown
 
 
-def until(door: PageDoor, name: str, text: str) -> str:
+def until(gateway: PageGateway, name: str, text: str) -> str:
     """A section as soon as it has a text."""
-    with door.browser() as browser, browser.stream("GET", f"/page/live?sections={name}&versions=0") as response:
+    with gateway.browser() as browser, browser.stream("GET", f"/page/live?sections={name}&versions=0") as response:
         shown = (json.loads(line[6:])["html"] for line in response.iter_lines() if line.startswith("data: "))
         return next(str(html) for html in shown if text in html)
 
 
-def test_a_browser_gets_the_page_and_a_program_what_an_ollama_says(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_a_browser_gets_the_page_and_a_program_what_an_ollama_says(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         page, program = browser.get("/"), browser.get("/", headers={"accept": "*/*"})
     assert page.headers["content-type"].startswith("text/html")
     assert "People get answers" in page.text
     assert program.text == "Ollama is running"
 
 
-def test_the_page_runs_no_script_and_no_style_but_its_own_and_may_not_be_framed(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_the_page_runs_no_script_and_no_style_but_its_own_and_may_not_be_framed(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         response = browser.get("/")
         files = re.findall(r'(?:src|href)="(/page/static/[^"]+)"', response.text)
         answers = {name: browser.get(name) for name in files}
@@ -66,44 +66,44 @@ def test_the_page_runs_no_script_and_no_style_but_its_own_and_may_not_be_framed(
     assert all("immutable" in answer.headers["cache-control"] for answer in answers.values())
 
 
-def test_an_open_page_is_sent_a_section_only_when_it_has_changed(door: PageDoor) -> None:
-    whole = events(door, "sections=health,queues&versions=0,0", at_least=2)
+def test_an_open_page_is_sent_a_section_only_when_it_has_changed(gateway: PageGateway) -> None:
+    whole = events(gateway, "sections=health,queues&versions=0,0", at_least=2)
     versions = {event["name"]: event["version"] for event in whole}
-    door.redis.hset("of:blocked", "local-only", "the lawyers want it")
-    changed = events(door, f"sections=health,queues&versions={versions['health']},{versions['queues']}", at_least=1)
-    door.redis.hdel("of:blocked", "local-only")
+    gateway.redis.hset("of:blocked", "local-only", "the lawyers want it")
+    changed = events(gateway, f"sections=health,queues&versions={versions['health']},{versions['queues']}", at_least=1)
+    gateway.redis.hdel("of:blocked", "local-only")
     assert [event["name"] for event in changed] == ["health"]
     assert "the lawyers want it" in str(changed[0]["html"])
 
 
-def test_text_from_outside_is_never_markup(door: PageDoor) -> None:
+def test_text_from_outside_is_never_markup(gateway: PageGateway) -> None:
     now = int(time.time() * 1000)
     fields = {"state": "open", "cause": HOSTILE, "why": HOSTILE, "away_since": now, "until": now + 60_000}
-    door.redis.sadd("of:breakers", "rack/tiny", f"rack/{HOSTILE}")
+    gateway.redis.sadd("of:breakers", "rack/tiny", f"rack/{HOSTILE}")
     for target in ("rack/tiny", f"rack/{HOSTILE}"):
-        door.redis.hset(f"of:breaker:{target}", mapping=fields)
-    door.redis.sadd("rq:queues", f"rq:queue:{HOSTILE}")
-    door.redis.rpush(f"rq:queue:{HOSTILE}", "x")
-    section = until(door, "breakers", "&lt;script&gt;")
-    whole = door.page()
-    door.redis.flushall()
+        gateway.redis.hset(f"of:breaker:{target}", mapping=fields)
+    gateway.redis.sadd("rq:queues", f"rq:queue:{HOSTILE}")
+    gateway.redis.rpush(f"rq:queue:{HOSTILE}", "x")
+    section = until(gateway, "breakers", "&lt;script&gt;")
+    whole = gateway.page()
+    gateway.redis.flushall()
     assert "alert(1)</script>" not in section + whole
 
 
-def test_the_script_asks_for_sections_that_exist(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_the_script_asks_for_sections_that_exist(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         refused = browser.get("/page/live?sections=nothing")
     assert refused.status_code == 400
 
 
-def test_a_reading_takes_a_few_round_trips_however_many_queues_and_breakers_there_are(door: PageDoor) -> None:
+def test_a_reading_takes_a_few_round_trips_however_many_queues_and_breakers_there_are(gateway: PageGateway) -> None:
     for number in range(300):
-        door.redis.sadd("rq:queues", f"rq:queue:gpu.m{number}.batch")
-        door.redis.sadd("of:breakers", f"rack/m{number}")
+        gateway.redis.sadd("rq:queues", f"rq:queue:gpu.m{number}.batch")
+        gateway.redis.sadd("of:breakers", f"rack/m{number}")
 
     async def read() -> tuple[int, int]:
-        async with RedisConnection(door.redis_url) as link:
-            reader = SnapshotReader(link, door.gateway.config.catalog)
+        async with RedisConnection(gateway.redis_url) as link:
+            reader = SnapshotReader(link, gateway.instance.config.catalog)
             sources = [source for section in SECTIONS for source in section.sources]
             await reader.read(sources)  # loads the scripts
             before = link.round_trips
@@ -111,6 +111,6 @@ def test_a_reading_takes_a_few_round_trips_however_many_queues_and_breakers_ther
             return link.round_trips - before, len(snapshot.status.queues)
 
     round_trips, queues = asyncio.run(read())
-    door.redis.flushall()
+    gateway.redis.flushall()
     assert queues >= 300
     assert round_trips <= 4

@@ -16,7 +16,7 @@ import redis
 from openfall.router_core.state import keys
 from tests.conftest import Server
 from tests.producers.page.browser import chromium, sync_api
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.staged_fleet import CONFIG, stage
 
 pytestmark = pytest.mark.browser
@@ -42,22 +42,22 @@ def server_of_module() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def door(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(server_of_module.url, tmp_path_factory.mktemp("browser"), config=CONFIG) as opened:
+def gateway(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(server_of_module.url, tmp_path_factory.mktemp("browser"), config=CONFIG) as opened:
         yield opened
 
 
 @pytest.fixture
-def staged(door: PageDoor) -> PageDoor:
-    """The fleet in trouble, and a door that has read no other."""
-    door.redis.flushall()
-    stage(door.redis)
-    door.gateway.live_page = None
-    return door
+def staged(gateway: PageGateway) -> PageGateway:
+    """The fleet in trouble, and a gateway that has read no other."""
+    gateway.redis.flushall()
+    stage(gateway.redis)
+    gateway.instance.live_page = None
+    return gateway
 
 
 @pytest.fixture
-def page(browser: Any, staged: PageDoor) -> Iterator[Any]:
+def page(browser: Any, staged: PageGateway) -> Iterator[Any]:
     """A page in which no error of its script may happen."""
     with open_page(browser, staged.url) as opened:
         yield opened
@@ -82,7 +82,7 @@ class open_page:  # noqa: N801 - a context manager
         assert not policy, policy
 
 
-def test_an_outage_is_shown_without_a_reload(page: Any, staged: PageDoor) -> None:
+def test_an_outage_is_shown_without_a_reload(page: Any, staged: PageGateway) -> None:
     expect(page.locator("#live")).to_have_text("live")
     fields = {"state": "open", "cause": "connection (connection refused)", "away_since": int(time.time() * 1000)}
     started = time.monotonic()
@@ -93,7 +93,7 @@ def test_an_outage_is_shown_without_a_reload(page: Any, staged: PageDoor) -> Non
     record("an outage is shown after", time.monotonic() - started)
 
 
-def test_a_held_job_is_replayed_and_leaves_the_list(page: Any, staged: PageDoor) -> None:
+def test_a_held_job_is_replayed_and_leaves_the_list(page: Any, staged: PageGateway) -> None:
     rows = page.locator("#open-fall tbody tr")
     expect(rows).to_have_count(3)
     rows.first.get_by_role("button", name=re.compile("Replay")).click()
@@ -102,7 +102,7 @@ def test_a_held_job_is_replayed_and_leaves_the_list(page: Any, staged: PageDoor)
     expect(page.locator("#audit")).to_contain_text("held.replay")
 
 
-def test_the_switch_is_turned_with_a_reason_and_by_keyboard_alone(page: Any, staged: PageDoor) -> None:
+def test_the_switch_is_turned_with_a_reason_and_by_keyboard_alone(page: Any, staged: PageGateway) -> None:
     page.locator("#switch [data-act]").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Keep every job")
@@ -133,7 +133,7 @@ def test_everything_to_press_is_reached_by_the_tabulator_key_and_shows_its_focus
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageDoor, scheme: str) -> None:
+def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageGateway, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     paths = ("/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try")
     for path in paths:
@@ -143,19 +143,19 @@ def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageDoor, sche
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_nothing_is_wider_than_the_window(browser: Any, staged: PageDoor, width: int) -> None:
+def test_nothing_is_wider_than_the_window(browser: Any, staged: PageGateway, width: int) -> None:
     with open_page(browser, staged.url, viewport={"width": width, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_a_script_the_page_is_read_and_acts(browser: Any, staged: PageDoor) -> None:
+def test_without_a_script_the_page_is_read_and_acts(browser: Any, staged: PageGateway) -> None:
     with open_page(browser, staged.url, java_script_enabled=False) as page:
         page.locator("#open-fall tbody tr").first.get_by_role("button", name=re.compile("Replay")).click()
         expect(page.locator("#notice")).to_contain_text("is queued")
         expect(page.locator("#open-fall tbody tr")).to_have_count(2)
 
 
-def test_a_section_keeps_focus_and_what_is_open_when_it_is_renewed(page: Any, staged: PageDoor) -> None:
+def test_a_section_keeps_focus_and_what_is_open_when_it_is_renewed(page: Any, staged: PageGateway) -> None:
     page.get_by_text("more are closed").click()
     button = page.locator("#breakers .card [data-act]").first
     button.focus()
@@ -169,9 +169,9 @@ def test_a_section_keeps_focus_and_what_is_open_when_it_is_renewed(page: Any, st
 
 
 def test_a_redis_that_stops_is_named_and_a_page_goes_on_when_it_is_back(
-    browser: Any, door: PageDoor, server_of_module: Server
+    browser: Any, gateway: PageGateway, server_of_module: Server
 ) -> None:
-    with open_page(browser, door.url) as page:
+    with open_page(browser, gateway.url) as page:
         expect(page.locator("#live")).to_have_text("live")
         started = time.monotonic()
         server_of_module.kill()
@@ -181,9 +181,9 @@ def test_a_redis_that_stops_is_named_and_a_page_goes_on_when_it_is_back(
         expect(page.locator("#health")).not_to_contain_text("Redis does not answer")
 
 
-def test_a_large_fleet_is_shown_at_once(browser: Any, door: PageDoor) -> None:
-    fill(door.redis, queues=300, jobs=10_000)
-    with open_page(browser, door.url) as page:
+def test_a_large_fleet_is_shown_at_once(browser: Any, gateway: PageGateway) -> None:
+    fill(gateway.redis, queues=300, jobs=10_000)
+    with open_page(browser, gateway.url) as page:
         timing = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
         expect(page.locator("#queues")).to_contain_text("3,334")
     record("with 300 queues and 10,000 jobs it is loaded after", timing / 1000)
@@ -207,7 +207,7 @@ def fill(store: redis.Redis, *, queues: int, jobs: int) -> None:
 @pytest.mark.parametrize(
     ("name", "scheme", "width"), [("light", "light", 1280), ("dark", "dark", 1280), ("phone", "light", 390)]
 )
-def test_screenshots(browser: Any, staged: PageDoor, name: str, scheme: str, width: int) -> None:
+def test_screenshots(browser: Any, staged: PageGateway, name: str, scheme: str, width: int) -> None:
     with staged.browser() as client:
         for role, text in (
             ("chat", "Haruka waves"),

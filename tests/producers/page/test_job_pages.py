@@ -12,29 +12,29 @@ import pytest
 from openfall.producers.page.sections.job_section import JobRow
 from openfall.router_core.state.recent_jobs import ListedJob
 from tests.conftest import Server
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 
 HOSTILE = "<script>alert('1')</script>&\""
 PROMPT = "a private prompt"
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("jobs")) as opened:
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("jobs")) as opened:
         submit(opened, "chat-0001", role="chat")
         submit(opened, "scene-001", role="scene", urgency="batch")
         submit(opened, "8f21aaaabbbbccccdddd0001", role="plain")
         submit(opened, "ended-001", role="chat")
-        call(opened, opened.gateway.client.cancel("ended-001"))
+        call(opened, opened.instance.client.cancel("ended-001"))
         yield opened
 
 
-def call(door: PageDoor, coroutine: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(coroutine, door.loop).result(20)
+def call(gateway: PageGateway, coroutine: Any) -> Any:
+    return asyncio.run_coroutine_threadsafe(coroutine, gateway.loop).result(20)
 
 
-def submit(door: PageDoor, job_id: str, **options: Any) -> None:
-    call(door, door.gateway.client.submit(PROMPT, id=job_id, **options))
+def submit(gateway: PageGateway, job_id: str, **options: Any) -> None:
+    call(gateway, gateway.instance.client.submit(PROMPT, id=job_id, **options))
 
 
 def shown(page: str) -> list[str]:
@@ -54,15 +54,17 @@ def shown(page: str) -> list[str]:
         ("?since=1h&producer=stranger*", []),
     ],
 )
-def test_the_filters_of_the_list_stand_in_its_address(door: PageDoor, query: str, ids: list[str]) -> None:
-    assert sorted(shown(door.page(f"/job{query}"))) == sorted(ids)
+def test_the_filters_of_the_list_stand_in_its_address(gateway: PageGateway, query: str, ids: list[str]) -> None:
+    assert sorted(shown(gateway.page(f"/job{query}"))) == sorted(ids)
 
 
-def test_a_list_has_pages_whose_addresses_keep_the_filters(door: PageDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_has_pages_whose_addresses_keep_the_filters(
+    gateway: PageGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("openfall.producers.page.job_pages.ROWS", 1)
-    first = door.page("/job?role=chat")
+    first = gateway.page("/job?role=chat")
     (older,) = re.findall(r'href="(/job\?[^"]+)" rel="next"', first)
-    shown_on_both = shown(first) + shown(door.page(older.replace("&amp;", "&")))
+    shown_on_both = shown(first) + shown(gateway.page(older.replace("&amp;", "&")))
     assert sorted(shown_on_both) == ["chat-0001", "ended-001"]
 
 
@@ -75,71 +77,73 @@ def test_a_list_has_pages_whose_addresses_keep_the_filters(door: PageDoor, monke
         ("before=x", "is no cursor"),
     ],
 )
-def test_a_filter_that_is_none_is_explained_beside_the_form(door: PageDoor, query: str, words: str) -> None:
-    with door.browser() as browser:
+def test_a_filter_that_is_none_is_explained_beside_the_form(gateway: PageGateway, query: str, words: str) -> None:
+    with gateway.browser() as browser:
         response = browser.get(f"/job?{query}")
     assert response.status_code == 400
     assert words in response.text
     assert 'name="state"' in response.text
 
 
-def test_nothing_that_is_typed_into_a_filter_becomes_markup(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_nothing_that_is_typed_into_a_filter_becomes_markup(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         page = browser.get(
             "/job", params=dict.fromkeys(("role", "producer", "id", "state", "since", "before"), HOSTILE)
         )
     assert "<script>alert" not in page.text
 
 
-def test_the_page_of_a_job_tells_its_life_without_its_prompt(door: PageDoor) -> None:
-    page = door.page("/job/chat-0001")
+def test_the_page_of_a_job_tells_its_life_without_its_prompt(gateway: PageGateway) -> None:
+    page = gateway.page("/job/chat-0001")
     assert "Models considered" in page
     assert "role chat: tiny first of 2" in page
     assert "submitted by" in page
     assert "waits in gpu.tiny.interactive" in page
     assert 'data-renew="2"' in page
     assert PROMPT not in page
-    ended = door.page("/job/ended-001")
+    ended = gateway.page("/job/ended-001")
     assert "cancelled" in ended
     assert "data-renew" not in ended
 
 
-def test_the_first_letters_of_an_id_lead_to_the_page_of_its_job(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_the_first_letters_of_an_id_lead_to_the_page_of_its_job(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         by_letters, unknown, short = browser.get("/job/8f21"), browser.get("/job/0000000"), browser.get("/job/8")
     assert by_letters.headers["location"] == "/job/8f21aaaabbbbccccdddd0001"
     assert (unknown.status_code, short.status_code) == (404, 400)
     assert "was never accepted here" in unknown.text
 
 
-def test_selected_jobs_are_cancelled_after_a_question_and_only_by_the_form_of_the_page(door: PageDoor) -> None:
-    submit(door, "doomed-01", role="chat")
-    submit(door, "doomed-02", role="chat")
+def test_selected_jobs_are_cancelled_after_a_question_and_only_by_the_form_of_the_page(gateway: PageGateway) -> None:
+    submit(gateway, "doomed-01", role="chat")
+    submit(gateway, "doomed-02", role="chat")
     ids = {"id": ["doomed-01", "doomed-02"], "verb": "cancel"}
-    with door.browser() as browser:
+    with gateway.browser() as browser:
         question = browser.get("/page/jobs", params=ids)
         assert "Cancel 2 jobs?" in question.text
-        assert call(door, door.gateway.client.record("doomed-01")).state == "queued", "a GET does nothing"
+        assert call(gateway, gateway.instance.client.record("doomed-01")).state == "queued", "a GET does nothing"
         (token,) = set(re.findall(r'name="token" value="([^"]+)"', question.text))
         assert browser.post("/page/jobs", data=ids).status_code == 403
         done = browser.post("/page/jobs", data={**ids, "token": token})
         assert done.status_code == 303
         assert "2 of 2 cancelled" in browser.get("/job").text
-    assert call(door, door.gateway.client.record("doomed-02")).state == "done"
+    assert call(gateway, gateway.instance.client.record("doomed-02")).state == "done"
 
 
 @pytest.mark.parametrize(
     ("query", "words"), [("verb=cancel", "no job is selected"), ("id=x&verb=burn", "not &#39;burn")]
 )
-def test_an_action_without_jobs_or_with_an_unknown_verb_is_refused(door: PageDoor, query: str, words: str) -> None:
-    with door.browser() as browser:
+def test_an_action_without_jobs_or_with_an_unknown_verb_is_refused(
+    gateway: PageGateway, query: str, words: str
+) -> None:
+    with gateway.browser() as browser:
         response = browser.get(f"/page/jobs?{query}")
     assert response.status_code == 400
     assert words in response.text
 
 
-def test_the_front_page_shows_recent_jobs(door: PageDoor) -> None:
-    assert "scene-001" in shown(door.page("/"))
+def test_the_front_page_shows_recent_jobs(gateway: PageGateway) -> None:
+    assert "scene-001" in shown(gateway.page("/"))
 
 
 def row(**more: Any) -> JobRow:

@@ -14,19 +14,19 @@ import pytest
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
 from tests.conftest import Server
-from tests.producers.page.page_door import HTML, PageDoor, page_door
+from tests.producers.page.page_gateway import HTML, PageGateway, page_gateway
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("rights")) as opened:
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("rights")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def closed_door(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClosedDoor]:
-    with page_door(server_of_module.url, tmp_path_factory.mktemp("keys")) as opened:
-        yield ClosedDoor(opened)
+def closed_gateway(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClosedGateway]:
+    with page_gateway(server_of_module.url, tmp_path_factory.mktemp("keys")) as opened:
+        yield ClosedGateway(opened)
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +37,22 @@ def server_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
         own.kill()
 
 
-class ClosedDoor:
-    """A door with three keys: to read, to act, and for the APIs only."""
+class ClosedGateway:
+    """A gateway with three keys: to read, to act, and for the APIs only."""
 
-    def __init__(self, door: PageDoor) -> None:
-        self.door = door
+    def __init__(self, gateway: PageGateway) -> None:
+        self.running = gateway
         self.secrets = {name: new_secret() for name in ("reader", "actor", "bot")}
         rights = {"reader": "read", "actor": "act", "bot": None}
         for name, secret in self.secrets.items():
             key = ClientKey.model_validate({"name": name, "digest": digest_of(secret), "page": rights[name]})
-            door.redis.hset(keys.CLIENT_KEYS, name, key.model_dump_json(exclude_none=True))
-        with self.browser("actor"):  # the door knows the keys from here on
+            gateway.redis.hset(keys.CLIENT_KEYS, name, key.model_dump_json(exclude_none=True))
+        with self.browser("actor"):  # the gateway knows the keys from here on
             pass
 
     @contextmanager
     def browser(self, name: str) -> Iterator[httpx.Client]:
-        with self.door.browser() as browser:
+        with self.running.browser() as browser:
             browser.post("/page/sign-in", data={"key": self.secrets[name]})
             yield browser
 
@@ -67,8 +67,8 @@ def press(browser: httpx.Client, action: str, subject: str = "", **more: str) ->
     return browser.post(f"/page/act/{action}", data=data)
 
 
-def test_on_the_machine_of_a_door_without_keys_a_person_reads_and_acts(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_on_the_machine_of_a_gateway_without_keys_a_person_reads_and_acts(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         answer = press(browser, "local-only-on", reason="lawyers")
         after = browser.get(answer.headers["location"])
         again = browser.get("/")
@@ -76,8 +76,8 @@ def test_on_the_machine_of_a_door_without_keys_a_person_reads_and_acts(door: Pag
     assert answer.status_code == 303
     assert "No job leaves the local pools" in after.text.partition("<main")[0]
     assert "No job leaves the local pools" not in again.text.partition("<main")[0]
-    assert door.redis.hget("of:blocked", "local-only") is None
-    assert "local_only.off" in door.redis.xrevrange(keys.AUDIT_LOG)[0][1][b"entry"].decode()
+    assert gateway.redis.hget("of:blocked", "local-only") is None
+    assert "local_only.off" in gateway.redis.xrevrange(keys.AUDIT_LOG)[0][1][b"entry"].decode()
 
 
 @pytest.mark.parametrize(
@@ -91,19 +91,19 @@ def test_on_the_machine_of_a_door_without_keys_a_person_reads_and_acts(door: Pag
     ],
     ids=["a guessed token", "no token", "another origin", "another site", "another session"],
 )
-def test_a_form_of_another_site_changes_nothing(door: PageDoor, change: dict[str, dict[str, str]]) -> None:
-    with door.browser() as browser:
+def test_a_form_of_another_site_changes_nothing(gateway: PageGateway, change: dict[str, dict[str, str]]) -> None:
+    with gateway.browser() as browser:
         token = token_of(browser.get("/").text)
         browser.cookies.update(change.get("cookies", {}))
         sent = {"data": {"token": token, "subject": "x"}, "headers": {}, **change}
         sent.pop("cookies", None)
         answer = browser.post("/page/act/local-only-on", **sent)
     assert answer.status_code == 403
-    assert door.redis.hget("of:blocked", "local-only") is None
+    assert gateway.redis.hget("of:blocked", "local-only") is None
 
 
-def test_a_script_of_another_origin_reads_nothing(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_a_script_of_another_origin_reads_nothing(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         answers = [
             browser.get(path, headers={"origin": "http://evil.example"}) for path in ("/", "/page/live?sections=health")
         ]
@@ -112,14 +112,14 @@ def test_a_script_of_another_origin_reads_nothing(door: PageDoor) -> None:
     assert linked.status_code == 200
 
 
-def test_no_get_acts(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_no_get_acts(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         browser.get("/")
-        before = door.redis.xlen(keys.AUDIT_LOG)
+        before = gateway.redis.xlen(keys.AUDIT_LOG)
         answers = [browser.get(f"/page/{verb}/local-only-on") for verb in ("act", "ask")]
     assert [answer.status_code for answer in answers] == [405, 200]
-    assert door.redis.xlen(keys.AUDIT_LOG) == before
-    assert door.redis.hget("of:blocked", "local-only") is None
+    assert gateway.redis.xlen(keys.AUDIT_LOG) == before
+    assert gateway.redis.hget("of:blocked", "local-only") is None
 
 
 @pytest.mark.parametrize(
@@ -127,63 +127,63 @@ def test_no_get_acts(door: PageDoor) -> None:
     [{"host": "openfall.example"}, {"x-forwarded-for": "192.0.2.7"}, {"forwarded": "for=192.0.2.7"}],
     ids=["by a name of somebody else", "through a proxy", "through another proxy"],
 )
-def test_from_elsewhere_a_door_without_keys_wants_a_sign_in(door: PageDoor, headers: dict[str, str]) -> None:
-    answer = httpx.get(door.url, headers={**HTML, **headers})
+def test_from_elsewhere_a_gateway_without_keys_wants_a_sign_in(gateway: PageGateway, headers: dict[str, str]) -> None:
+    answer = httpx.get(gateway.url, headers={**HTML, **headers})
     assert (answer.status_code, answer.headers["location"]) == (303, "/page/sign-in")
-    assert "openfall keys new NAME --page act" in httpx.get(f"{door.url}/page/sign-in", headers=headers).text
+    assert "openfall keys new NAME --page act" in httpx.get(f"{gateway.url}/page/sign-in", headers=headers).text
 
 
-def test_with_keys_nobody_reads_without_a_sign_in(closed_door: ClosedDoor) -> None:
-    with closed_door.door.browser() as browser:
+def test_with_keys_nobody_reads_without_a_sign_in(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.running.browser() as browser:
         page, stream = browser.get("/"), browser.get("/page/live?sections=health")
         wrong = browser.post("/page/sign-in", data={"key": "of_wrong"})
-        no_right = browser.post("/page/sign-in", data={"key": closed_door.secrets["bot"]})
+        no_right = browser.post("/page/sign-in", data={"key": closed_gateway.secrets["bot"]})
     assert (page.status_code, page.headers["location"]) == (303, "/page/sign-in")
     assert (stream.status_code, wrong.status_code, no_right.status_code) == (401, 403, 403)
     assert "no right to the page" in no_right.text
 
 
-def test_the_cookie_of_a_sign_in_is_out_of_reach_of_scripts_and_other_sites(closed_door: ClosedDoor) -> None:
-    with closed_door.door.browser() as browser:
-        answer = browser.post("/page/sign-in", data={"key": closed_door.secrets["actor"]})
+def test_the_cookie_of_a_sign_in_is_out_of_reach_of_scripts_and_other_sites(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.running.browser() as browser:
+        answer = browser.post("/page/sign-in", data={"key": closed_gateway.secrets["actor"]})
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
-    kept = b" ".join(closed_door.door.redis.keys(keys.PAGE_SESSION + "*"))
+    kept = b" ".join(closed_gateway.running.redis.keys(keys.PAGE_SESSION + "*"))
     assert answer.cookies["openfall_session"].encode() not in kept
 
 
-def test_a_key_for_reading_sees_the_fleet_and_changes_nothing(closed_door: ClosedDoor) -> None:
-    with closed_door.browser("reader") as browser:
+def test_a_key_for_reading_sees_the_fleet_and_changes_nothing(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.browser("reader") as browser:
         page = browser.get("/").text
         answer = press(browser, "local-only-on")
         question = browser.get("/page/ask/local-only-on")
     assert "<fieldset disabled>" in page
     assert (answer.status_code, question.status_code) == (403, 403)
-    assert closed_door.door.redis.hget("of:blocked", "local-only") is None
+    assert closed_gateway.running.redis.hget("of:blocked", "local-only") is None
 
 
-def test_the_audit_log_names_the_key_that_acted(closed_door: ClosedDoor) -> None:
-    with closed_door.browser("actor") as browser:
+def test_the_audit_log_names_the_key_that_acted(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.browser("actor") as browser:
         assert press(browser, "hold-open", "rack/tiny", lasts="10m", reason="new weights").status_code == 303
         page = browser.get("/").text
         press(browser, "reset-breaker", "rack/tiny")
-    entry = closed_door.door.redis.xrevrange(keys.AUDIT_LOG, count=2)[1][1][b"entry"].decode()
+    entry = closed_gateway.running.redis.xrevrange(keys.AUDIT_LOG, count=2)[1][1][b"entry"].decode()
     assert '"who":"actor"' in entry
     assert '"via":"page"' in entry
     assert "new weights" in page
 
 
-def test_who_signs_out_is_out(closed_door: ClosedDoor) -> None:
-    with closed_door.browser("actor") as browser:
+def test_who_signs_out_is_out(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.browser("actor") as browser:
         cookie = browser.cookies["openfall_session"]
         browser.post("/page/sign-out", data={"token": token_of(browser.get("/").text)})
         browser.cookies.set("openfall_session", cookie)
         assert browser.get("/").status_code == 303
 
 
-def test_a_mistake_of_a_form_is_a_page_that_says_so(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_a_mistake_of_a_form_is_a_page_that_says_so(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         answer = press(browser, "hold-open", "rack/tinny")
         scripted = browser.post(
             "/page/act/pause",
@@ -197,16 +197,16 @@ def test_a_mistake_of_a_form_is_a_page_that_says_so(door: PageDoor) -> None:
 
 
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
-def test_a_form_leads_back_to_this_door_only(door: PageDoor, back: str) -> None:
-    with door.browser() as browser:
+def test_a_form_leads_back_to_this_gateway_only(gateway: PageGateway, back: str) -> None:
+    with gateway.browser() as browser:
         assert press(browser, "local-only-off", back=back).headers["location"] == "/"
         assert "evil" not in browser.get("/page/ask/pause", params={"subject": "gpu.*", "back": back}).text
 
 
-def test_revoking_a_key_ends_its_sign_ins(closed_door: ClosedDoor) -> None:
-    with closed_door.browser("reader") as browser:
+def test_revoking_a_key_ends_its_sign_ins(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.browser("reader") as browser:
         assert browser.get("/").status_code == 200
-        closed_door.door.redis.hdel(keys.CLIENT_KEYS, "reader")
-        with closed_door.browser("actor"):  # a sign-in reads the keys anew
+        closed_gateway.running.redis.hdel(keys.CLIENT_KEYS, "reader")
+        with closed_gateway.browser("actor"):  # a sign-in reads the keys anew
             pass
         assert browser.get("/").status_code == 303

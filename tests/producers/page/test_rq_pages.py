@@ -12,15 +12,15 @@ import pytest
 from openfall.producers.page import rq_pages
 from openfall.producers.page.rq_pages import RQ_HEADERS
 from tests.conftest import Server
-from tests.producers.page.page_door import PageDoor, page_door
+from tests.producers.page.page_gateway import PageGateway, page_gateway
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDoor]:
-    with page_door(shared_server.url, tmp_path_factory.mktemp("rq")) as opened:
-        submit = opened.gateway.client.submit("a private prompt", id="chat-0001", role="chat")
+def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(shared_server.url, tmp_path_factory.mktemp("rq")) as opened:
+        submit = opened.instance.client.submit("a private prompt", id="chat-0001", role="chat")
         asyncio.run_coroutine_threadsafe(submit, opened.loop).result(20)
         yield opened
 
@@ -37,9 +37,9 @@ def door(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ],
 )
 def test_the_pages_of_rq_dashboard_show_our_queues_and_jobs_without_prompts(
-    door: PageDoor, path: str, words: str
+    gateway: PageGateway, path: str, words: str
 ) -> None:
-    with door.browser() as browser:
+    with gateway.browser() as browser:
         response = browser.get(path, follow_redirects=True)
     assert response.status_code == 200
     assert words in response.text
@@ -47,8 +47,8 @@ def test_the_pages_of_rq_dashboard_show_our_queues_and_jobs_without_prompts(
     assert response.headers["content-security-policy"] == RQ_HEADERS["content-security-policy"]
 
 
-def test_no_page_of_rq_dashboard_shows_the_address_of_redis(door: PageDoor) -> None:
-    with door.browser() as browser:
+def test_no_page_of_rq_dashboard_shows_the_address_of_redis(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
         redirect = browser.get("/rq/0/view/queues")
         page = browser.get("/rq/0/view/workers").text
     assert redirect.headers["location"] == "/rq/"
@@ -56,9 +56,9 @@ def test_no_page_of_rq_dashboard_shows_the_address_of_redis(door: PageDoor) -> N
     assert "valkey.sock" not in page
 
 
-def test_texts_from_redis_are_no_markup_for_the_scripts_of_rq_dashboard(door: PageDoor) -> None:
-    door.redis.hset("rq:job:chat-0001", "description", HOSTILE)
-    with door.browser() as browser:
+def test_texts_from_redis_are_no_markup_for_the_scripts_of_rq_dashboard(gateway: PageGateway) -> None:
+    gateway.redis.hset("rq:job:chat-0001", "description", HOSTILE)
+    with gateway.browser() as browser:
         job = browser.get("/rq/0/data/job/chat-0001.json").json()
     assert job["description"] == "&lt;img src=x onerror=alert(1)&gt;"
 
@@ -66,10 +66,10 @@ def test_texts_from_redis_are_no_markup_for_the_scripts_of_rq_dashboard(door: Pa
 @pytest.mark.parametrize(
     "path", ["/rq/requeue/gpu.tiny.interactive", "/rq/job/chat-0001/delete", "/rq/queue/gpu.tiny.interactive/compact"]
 )
-def test_no_get_acts(door: PageDoor, path: str) -> None:
-    with door.browser() as browser:
+def test_no_get_acts(gateway: PageGateway, path: str) -> None:
+    with gateway.browser() as browser:
         assert browser.get(path).status_code == 405
-    assert door.redis.exists("rq:job:chat-0001")
+    assert gateway.redis.exists("rq:job:chat-0001")
 
 
 @pytest.mark.parametrize(
@@ -81,25 +81,27 @@ def test_no_get_acts(door: PageDoor, path: str) -> None:
         "/rq/requeue/gpu.tiny.interactive",
     ],
 )
-def test_nothing_is_deleted_or_emptied(door: PageDoor, path: str) -> None:
-    with door.browser() as browser:
+def test_nothing_is_deleted_or_emptied(gateway: PageGateway, path: str) -> None:
+    with gateway.browser() as browser:
         assert browser.post(path).status_code == 403
-    assert door.redis.llen("rq:queue:gpu.tiny.interactive") == 1
+    assert gateway.redis.llen("rq:queue:gpu.tiny.interactive") == 1
 
 
-def test_a_single_job_is_requeued_by_a_post_of_this_page_and_stands_in_the_audit_log(door: PageDoor) -> None:
+def test_a_single_job_is_requeued_by_a_post_of_this_page_and_stands_in_the_audit_log(gateway: PageGateway) -> None:
     fields = {"status": "failed", "origin": "gpu.tiny.batch", "data": '["x",null,[],{}]'}
-    door.redis.hset("rq:job:failed-01", mapping={**fields, "created_at": "2026-11-21T08:00:00.000000Z"})
-    door.redis.zadd("rq:failed:gpu.tiny.batch", {"failed-01": 2_000_000_000})
-    with door.browser() as browser:
+    gateway.redis.hset("rq:job:failed-01", mapping={**fields, "created_at": "2026-11-21T08:00:00.000000Z"})
+    gateway.redis.zadd("rq:failed:gpu.tiny.batch", {"failed-01": 2_000_000_000})
+    with gateway.browser() as browser:
         foreign = browser.post("/rq/job/failed-01/requeue", headers={"origin": "https://elsewhere.example"})
         done = browser.post("/rq/job/failed-01/requeue")
     assert (foreign.status_code, done.status_code) == (403, 200)
-    assert door.redis.lrange("rq:queue:gpu.tiny.batch", 0, -1) == [b"failed-01"]
-    assert "rq.requeue" in door.page("/")
+    assert gateway.redis.lrange("rq:queue:gpu.tiny.batch", 0, -1) == [b"failed-01"]
+    assert "rq.requeue" in gateway.page("/")
 
 
-def test_without_rq_dashboard_its_page_says_how_to_get_it(door: PageDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rq_dashboard_its_page_says_how_to_get_it(
+    gateway: PageGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actual = builtins.__import__
 
     def without(name: str, *args: Any, **options: Any) -> Any:
@@ -109,4 +111,4 @@ def test_without_rq_dashboard_its_page_says_how_to_get_it(door: PageDoor, monkey
 
     monkeypatch.setattr(rq_pages, "_apps", {})
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install &#39;openfall[rq]&#39;" in door.page("/rq")
+    assert "pip install &#39;openfall[rq]&#39;" in gateway.page("/rq")

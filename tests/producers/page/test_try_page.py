@@ -10,8 +10,8 @@ import httpx
 
 from openfall.router_core.state.client_keys import ClientKey, PageRight, add_key, digest_of, new_secret
 from tests.faults import COMPLETION, answer, events, piece, stall
-from tests.producers.gateway.door import Door, open_door, run
-from tests.producers.page.page_door import HTML
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
+from tests.producers.page.page_gateway import HTML
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -19,10 +19,10 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 RIGHTS = {"anna": PageRight.ACT, "ben": PageRight.ACT, "carl": PageRight.READ}
 
 
-async def new_key(door: Door, name: str, right: PageRight) -> str:
+async def new_key(gateway: RunningGateway, name: str, right: PageRight) -> str:
     """A key that may ask for the role chat."""
     secret = new_secret()
-    await add_key(door.link, ClientKey(name=name, digest=digest_of(secret), names=("chat",), page=right))
+    await add_key(gateway.link, ClientKey(name=name, digest=digest_of(secret), names=("chat",), page=right))
     return secret
 
 
@@ -32,8 +32,8 @@ async def ask(browser: httpx.AsyncClient, **form: str) -> httpx.Response:
     return await browser.post("/try", data={"question": "Haruka waves", "target": "chat", "token": token, **form})
 
 
-def browser_of(door: Door) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=door.url, headers=HTML, timeout=20)
+def browser_of(gateway: RunningGateway) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=gateway.url, headers=HTML, timeout=20)
 
 
 async def streamed(browser: httpx.AsyncClient, path: str) -> list[tuple[str, dict[str, str]]]:
@@ -53,7 +53,7 @@ async def streamed(browser: httpx.AsyncClient, path: str) -> list[tuple[str, dic
 def test_a_question_is_a_job_of_the_queue_whose_answer_is_streamed_to_who_asked(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         script = events(piece(content="A lantern "), piece(content=HOSTILE), piece(finish="stop"))
-        async with open_door(redis_url, tmp_path, script) as door, browser_of(door) as browser:
+        async with open_gateway(redis_url, tmp_path, script) as gateway, browser_of(gateway) as browser:
             submitted = await ask(browser)
             path = submitted.headers["location"]
             shown = await streamed(browser, path)
@@ -74,7 +74,7 @@ def test_a_question_is_a_job_of_the_queue_whose_answer_is_streamed_to_who_asked(
 def test_a_question_that_is_handed_on_says_so(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (answer({"error": {"message": "overloaded"}}, 529), answer(COMPLETION))
-        async with open_door(redis_url, tmp_path, *scripts) as door, browser_of(door) as browser:
+        async with open_gateway(redis_url, tmp_path, *scripts) as gateway, browser_of(gateway) as browser:
             path = (await ask(browser, urgency="interactive")).headers["location"]
             shown = await streamed(browser, path)
             page = await browser.get(path)
@@ -89,11 +89,11 @@ def test_only_the_form_of_the_page_asks_and_a_wrong_question_is_explained_beside
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, pools=()) as door, browser_of(door) as browser:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, browser_of(gateway) as browser:
             foreign = await browser.post("/try", data={"question": "x", "target": "chat"})
             empty, unknown = await ask(browser, question=" "), await ask(browser, target="chatt", question=HOSTILE)
             urgent = await ask(browser, urgency="now")
-            accepted = await door.link.command("EXISTS", "of:jobs")
+            accepted = await gateway.link.command("EXISTS", "of:jobs")
         assert foreign.status_code == 403
         assert "A question has 1 to" in empty.text
         assert "Did you mean" in unknown.text
@@ -106,13 +106,13 @@ def test_only_the_form_of_the_page_asks_and_a_wrong_question_is_explained_beside
 
 def test_an_answer_is_shown_to_the_key_that_asked_and_its_limits_hold(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall, pools=()) as door:
-            secrets = {name: await new_key(door, name, right) for name, right in RIGHTS.items()}
-            async with browser_of(door) as anna, browser_of(door) as ben, browser_of(door) as carl:
+        async with open_gateway(redis_url, tmp_path, stall, pools=()) as gateway:
+            secrets = {name: await new_key(gateway, name, right) for name, right in RIGHTS.items()}
+            async with browser_of(gateway) as anna, browser_of(gateway) as ben, browser_of(gateway) as carl:
                 for browser, name in ((anna, "anna"), (ben, "ben"), (carl, "carl")):
                     assert (await browser.post("/page/sign-in", data={"key": secrets[name]})).status_code == 303
                 path = (await ask(anna)).headers["location"]
-                record = await door.gateway.client.record(path.removeprefix("/try/"))
+                record = await gateway.instance.client.record(path.removeprefix("/try/"))
                 refused = await ask(anna, target="scene")
                 own, other, reader = await anna.get(path), await ben.get(path), await carl.get(path)
                 form = await carl.get("/try")

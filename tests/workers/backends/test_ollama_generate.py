@@ -15,7 +15,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.ollama_generate import as_generate
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.faults import stall
-from tests.producers.gateway.door import CONFIG, open_door
+from tests.producers.gateway.running_gateway import CONFIG, open_gateway
 from tests.workers.backends.protocol_clients import MODEL, adapter, adapter_to, request, run
 from tests.workers.backends.received import texts_into
 
@@ -101,7 +101,7 @@ def test_images_of_a_prompt_go_with_it() -> None:
     }
 
 
-def test_a_generate_through_the_door_fills_in_the_middle_and_gives_its_context(
+def test_a_generate_through_the_gateway_fills_in_the_middle_and_gives_its_context(
     redis_url: str, tmp_path: Path, engine: str
 ) -> None:
     async def main() -> None:
@@ -109,14 +109,14 @@ def test_a_generate_through_the_door_fills_in_the_middle_and_gives_its_context(
         async with AsyncExitStack() as stack:
             upstream = await stack.enter_async_context(ollama_fake(engine, models))
             config = CONFIG.replace("{upstream}", upstream.url)
-            opened = open_door(redis_url, tmp_path, stall, protocol="ollama", config=config)
-            door = await stack.enter_async_context(opened)
-            client = await stack.enter_async_context(ollama.AsyncClient(host=door.url))
+            opened = open_gateway(redis_url, tmp_path, stall, protocol="ollama", config=config)
+            gateway = await stack.enter_async_context(opened)
+            client = await stack.enter_async_context(ollama.AsyncClient(host=gateway.url))
             options = {"num_predict": 8}
             whole = await client.generate("plain", "def f(", suffix="return c", options=options)
             answer = client.generate("plain", "def f(", context=whole.context, options=options, stream=True)
             parts = [part async for part in await answer]
-            wrong = await door.http.post("/api/generate", json={"model": "plain", "prompt": "a", "suffix": 3})
+            wrong = await gateway.http.post("/api/generate", json={"model": "plain", "prompt": "a", "suffix": 3})
             sent = [body for path, body in upstream.calls_received if path == "/api/generate"]
         assert (sent[0]["suffix"], sent[1]["context"]) == ("return c", [1, 2, 3])
         assert list(whole.context or ()) == list(parts[-1].context or ()) == [1, 2, 3]

@@ -113,7 +113,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def door_port() -> int:
+def gateway_port() -> int:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         return int(trial.getsockname()[1])

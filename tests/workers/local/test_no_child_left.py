@@ -35,8 +35,8 @@ def command(process: ProcessId) -> str:
 
 
 @pytest.fixture
-def openfall_up(data: Path, port: int, door_port: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`openfall up` with a Valkey, an engine, two workers of a pool, the worker for held jobs, and a door of two
+def openfall_up(data: Path, port: int, gateway_port: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`openfall up` with a Valkey, an engine, two workers of a pool, the worker for held jobs, and a gateway of two
     processes."""
     engine = {"model": str(model), "context": 256, "threads": 1}
     config = {
@@ -50,7 +50,7 @@ def openfall_up(data: Path, port: int, door_port: int, model: Path) -> Iterator[
         },
         "models": {"tiny": {"upstream": "tiny", "backends": ["demo"]}},
         "roles": {"chat": {"chain": ["tiny"]}},
-        "gateway": {"listen": [f"127.0.0.1:{door_port}"], "processes": 2},
+        "gateway": {"listen": [f"127.0.0.1:{gateway_port}"], "processes": 2},
     }  # fmt: skip
     file = data.parent / "openfall.yaml"
     file.write_text(yaml.safe_dump(config))
@@ -76,7 +76,7 @@ def test_every_process_ends_when_one_above_it_gets_a_signal(
         pass
     started = [process for pid in children(openfall_up.pid) if (process := identify(pid))]
     commands = {process: command(process) for process in started}
-    # The supervisor, Valkey, the engine, two workers, the worker for held jobs, the door and its two processes.
+    # The supervisor, Valkey, the engine, two workers, the worker for held jobs, the gateway and its two processes.
     assert len(started) == 9, commands
     [supervisor] = [process for process in started if "openfall.workers up" in commands[process]]
     os.kill(openfall_up.pid if target == "command" else supervisor.pid, number)

@@ -230,7 +230,7 @@ def test_a_switch_waits_for_the_calls_of_the_profile_that_leaves(tmp_path: Path)
     asyncio.run(work())
 
 
-def test_a_switch_is_followed_in_events_as_at_the_door(tmp_path: Path) -> None:
+def test_a_switch_is_followed_in_events_as_at_the_gateway(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_sidecar(tmp_path, {"alpha": {}, "bad": {"flags": {"wrong": True}}}) as sidecar:
             texts = []

@@ -1,4 +1,4 @@
--- Batches of the HTTP door. Only the keeper that claimed a batch last may write to it: the number of its claim is the fence.
+-- Batches of the HTTP gateway. Only the keeper that claimed a batch last may write to it: the number of its claim is the fence.
 
 -- Set fields of a batch, from an object of arguments.
 local function set_fields(id, values)

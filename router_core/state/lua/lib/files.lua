@@ -1,4 +1,4 @@
--- Files of the HTTP door: records, and the lists of each key.
+-- Files of the HTTP gateway: records, and the lists of each key.
 
 -- `file`: id, producer, directory, created (ms), expires? (ms), keep_until? (ms). `packed`: its record, JSON.
 local function store_file(file, packed)

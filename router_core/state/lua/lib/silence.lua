@@ -1,6 +1,6 @@
 -- Silence: no worker has beaten for `silence.after_ms`. Then Redis was away, not the workers: none could beat. Every
 -- lease and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So
--- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it. A door
+-- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it. A gateway
 -- gets `silence.attended_ms` to say which callers still wait.
 local function end_silence(silence, now)
   local last = math.min(now, number(redis.call('GET', LAST_BEAT), now))

@@ -1,4 +1,4 @@
-"""A small run at the HTTP door keeps every promise; a seed repeats its plan."""
+"""A small run at the HTTP gateway keeps every promise; a seed repeats its plan."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.chaos_support import run_to_verdict
-from tests.chaos.door_plan import LEAVING, DoorPlan
+from tests.chaos.gateway_plan import LEAVING, GatewayPlan
 
 
 def test_a_seed_repeats_the_requests_and_the_kills() -> None:
-    plan, same, other = DoorPlan(1_000, 7), DoorPlan(1_000, 7), DoorPlan(1_000, 8)
+    plan, same, other = GatewayPlan(1_000, 7), GatewayPlan(1_000, 7), GatewayPlan(1_000, 8)
     assert (plan.plans(), plan.faults()) == (same.plans(), same.faults())
     assert plan.faults() != other.faults()
     assert {row["kind"] for row in plan.plans()} >= {"chat", "background_stream", *LEAVING}
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_or_bought_twice_while_clients_doors_and_workers_are_killed(short_directory: Path) -> None:
-    verdict = run_to_verdict(["door", "--requests", "100", "--seed", "3", "--json"], short_directory)
+def test_nothing_is_lost_or_bought_twice_while_clients_gateways_and_workers_are_killed(short_directory: Path) -> None:
+    verdict = run_to_verdict(["gateway", "--requests", "100", "--seed", "3", "--json"], short_directory)
     assert verdict["figures"]["requests"] == 100

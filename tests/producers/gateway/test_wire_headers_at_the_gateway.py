@@ -11,7 +11,7 @@ from openfall import BadRequest, UnknownName
 from openfall.producers.request import JobRequest, prepare
 from openfall.router_core.jobs.envelope import digest
 from tests.faults import COMPLETION, answer
-from tests.producers.gateway.door import SAY, door_config, open_door, run
+from tests.producers.gateway.running_gateway import SAY, gateway_config, open_gateway, run
 from tests.workers.backends.anthropic_calls import MESSAGE
 
 BETAS = "interleaved-thinking-2025-05-14,context-management-2025-06-27"
@@ -21,10 +21,10 @@ BODY: dict[str, Any] = {"model": "chat", "max_tokens": 9, "temperature": 0.5, **
 
 def test_an_agents_beta_headers_reach_an_anthropic_backend(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(MESSAGE), protocol="anthropic") as door:
-            response = await door.http.post("/v1/messages?beta=true", json=BODY, headers=HEADERS)
+        async with open_gateway(redis_url, tmp_path, answer(MESSAGE), protocol="anthropic") as gateway:
+            response = await gateway.http.post("/v1/messages?beta=true", json=BODY, headers=HEADERS)
             assert response.status_code == 200
-            sent = door.upstream.calls_received[0]
+            sent = gateway.upstream.calls_received[0]
         headers = {name.lower(): value for name, value in sent.headers.items()}
         assert (headers["anthropic-version"], headers["anthropic-beta"]) == ("2026-10-21", BETAS)
         assert "cookie" not in headers
@@ -36,16 +36,16 @@ def test_an_agents_beta_headers_reach_an_anthropic_backend(redis_url: str, tmp_p
 
 def test_a_backend_of_another_dialect_gets_none_of_them(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
-            await door.http.post("/v1/messages", json=BODY, headers=HEADERS)
-            sent = door.upstream.calls_received[0]
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            await gateway.http.post("/v1/messages", json=BODY, headers=HEADERS)
+            sent = gateway.upstream.calls_received[0]
         assert not {"anthropic-version", "anthropic-beta"} & {name.lower() for name in sent.headers}
 
     run(main)
 
 
 def test_the_python_client_refuses_a_header_that_no_provider_gets(redis_url: str, tmp_path: Path) -> None:
-    loaded = door_config(redis_url, tmp_path, "http://127.0.0.1:1")
+    loaded = gateway_config(redis_url, tmp_path, "http://127.0.0.1:1")
     request = JobRequest("hello", {"wire_headers": {"anthropic_beta": "x"}})
     with pytest.raises(UnknownName, match="Did you mean 'anthropic-beta'"):
         prepare(loaded, "tester", request)
@@ -55,7 +55,7 @@ def test_the_python_client_refuses_a_header_that_no_provider_gets(redis_url: str
 
 def test_requests_that_differ_in_their_beta_headers_are_different_requests(redis_url: str, tmp_path: Path) -> None:
 
-    loaded = door_config(redis_url, tmp_path, "http://127.0.0.1:1")
+    loaded = gateway_config(redis_url, tmp_path, "http://127.0.0.1:1")
     digests = {
         digest(prepare(loaded, "tester", JobRequest("hello", {"wire_headers": headers}))[0])
         for headers in ({}, {"openai-beta": "a"}, {"openai-beta": "b"})

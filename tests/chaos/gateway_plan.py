@@ -1,4 +1,4 @@
-"""The requests and the kills of a run at the HTTP door, drawn from a seed."""
+"""The requests and the kills of a run at the HTTP gateway, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ KINDS = {
 }  # fmt: skip
 """What a client does, and its share of every hundred requests. Of 50 one leaves a slow answer for good."""
 LEAVING = ("leave_early", "leave_late")
-FAULTS_EVERY_SECONDS = {"door": 11.0, "client": 13.0, "worker": 17.0, "restart": 29.0, "freeze": 90.0}
+FAULTS_EVERY_SECONDS = {"gateway": 11.0, "client": 13.0, "worker": 17.0, "restart": 29.0, "freeze": 90.0}
 FROZEN_SECONDS = 20.0
-"""A door stands still for longer than a lease of attendance."""
-LEAST = {"door": 2, "freeze": 0}
+"""A gateway stands still for longer than a lease of attendance."""
+LEAST = {"gateway": 2, "freeze": 0}
 """The number of these faults in a small run; it has one of each other."""
 AWAY_SECONDS = 5.0
 """How long the upstream is away: its jobs fall and are held."""
 
 
 @dataclass(frozen=True)
-class DoorPlan:
+class GatewayPlan:
     """The size and the seed of a run."""
 
     requests: int
     seed: int
-    doors: int = 2
+    gateways: int = 2
     clients: int = 3
     workers: int = 3
     per_second: float = 32.0
@@ -62,5 +62,5 @@ class DoorPlan:
         for number in range(outages):
             at = (number + draw.uniform(0.3, 0.6)) * self.seconds / outages
             yield at, "upstream-away"
-            yield at + AWAY_SECONDS * 0.6, "door"
+            yield at + AWAY_SECONDS * 0.6, "gateway"
             yield at + AWAY_SECONDS * 0.7, "client"

@@ -1,4 +1,4 @@
-"""The Ollama door: the official client, and what programs check at their start."""
+"""The Ollama gateway: the official client, and what programs check at their start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from openfall.router_core.jobs.embeddings import pack_vector
 from tests.faults import COMPLETION, USAGE, answer, events, stall
-from tests.producers.gateway.door import Door, open_door, run
+from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
 HELLO = [{"role": "user", "content": "Haruka waves"}]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "wave", "arguments": '{"hand": "left"}'}}
@@ -37,14 +37,14 @@ STREAM = events(
 
 
 @asynccontextmanager
-async def ollama_door(*arguments: Any, **more: Any) -> AsyncIterator[tuple[Door, ollama.AsyncClient]]:
-    async with open_door(*arguments, **more) as door, ollama.AsyncClient(host=door.url) as client:
-        yield door, client
+async def ollama_gateway(*arguments: Any, **more: Any) -> AsyncIterator[tuple[RunningGateway, ollama.AsyncClient]]:
+    async with open_gateway(*arguments, **more) as gateway, ollama.AsyncClient(host=gateway.url) as client:
+        yield gateway, client
 
 
 def test_the_official_client_reads_a_chat_whole_and_in_pieces(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with ollama_door(redis_url, tmp_path, answer(COMPLETION), STREAM) as (_, client):
+        async with ollama_gateway(redis_url, tmp_path, answer(COMPLETION), STREAM) as (_, client):
             whole = await client.chat(model="plain:latest", messages=HELLO)
             parts = [part async for part in await client.chat(model="chat", messages=HELLO, stream=True, think=True)]
         assert whole.message.content == "A lantern festival."
@@ -61,8 +61,8 @@ def test_the_official_client_reads_a_chat_whole_and_in_pieces(redis_url: str, tm
 
 def test_a_chat_is_streamed_in_lines_unless_the_caller_says_otherwise(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with ollama_door(redis_url, tmp_path, STREAM) as (door, _):
-            response = await door.http.post("/api/chat", json={"model": "chat", "messages": HELLO})
+        async with ollama_gateway(redis_url, tmp_path, STREAM) as (gateway, _):
+            response = await gateway.http.post("/api/chat", json={"model": "chat", "messages": HELLO})
         lines = [json.loads(each) for each in response.text.splitlines()]
         assert response.headers["content-type"].startswith("application/x-ndjson")
         assert lines[-1]["openfall"]["model_used"] == "tiny"
@@ -77,7 +77,7 @@ def test_a_call_of_a_tool_has_an_object_as_its_arguments(redis_url: str, tmp_pat
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
         plain = answer({**COMPLETION, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
         tool = {"type": "function", "function": {"name": "wave", "parameters": {"type": "object", "properties": {}}}}
-        async with ollama_door(redis_url, tmp_path, plain, streamed) as (_, client):
+        async with ollama_gateway(redis_url, tmp_path, plain, streamed) as (_, client):
             whole = await client.chat(model="plain", messages=HELLO, tools=[tool])
             parts = [each async for each in await client.chat(model="chat", messages=HELLO, tools=[tool], stream=True)]
         calls = [call for part in parts for call in part.message.tool_calls or ()]
@@ -90,10 +90,10 @@ def test_a_call_of_a_tool_has_an_object_as_its_arguments(redis_url: str, tmp_pat
 
 def test_generate_answers_a_prompt_by_a_chat_of_one_message(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with ollama_door(redis_url, tmp_path, answer(COMPLETION), STREAM) as (door, client):
+        async with ollama_gateway(redis_url, tmp_path, answer(COMPLETION), STREAM) as (gateway, client):
             whole = await client.generate(model="plain", prompt="Haruka waves", system="Be brief", suffix="}")
             parts = [part async for part in await client.generate(model="chat", prompt="Haruka waves", stream=True)]
-            sent = json.loads(door.upstream.calls_received[0].body)
+            sent = json.loads(gateway.upstream.calls_received[0].body)
         assert whole.response == "".join(part.response for part in parts) == "A lantern festival."
         assert whole.model_dump().get("context") is None
         assert [message["role"] for message in sent["messages"]] == ["system", "user"]
@@ -111,9 +111,9 @@ def test_the_receipt_of_a_generate_names_what_another_protocol_left_out(
         ending = {"model": "m", "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 1}}
         reply = answer(COMPLETION if protocol == "openai" else {**message, **ending})
         body = {"model": "plain", "prompt": "def f(", "raw": True, "suffix": "return c", "context": []}
-        async with ollama_door(redis_url, tmp_path, reply, protocol=protocol) as (door, _):
-            whole = (await door.http.post("/api/generate", json={**body, "stream": False})).json()
-            last = json.loads((await door.http.post("/api/generate", json=body)).text.splitlines()[-1])
+        async with ollama_gateway(redis_url, tmp_path, reply, protocol=protocol) as (gateway, _):
+            whole = (await gateway.http.post("/api/generate", json={**body, "stream": False})).json()
+            last = json.loads((await gateway.http.post("/api/generate", json=body)).text.splitlines()[-1])
         assert whole["openfall"]["left_out"] == last["openfall"]["left_out"] == ["raw", "suffix"]
         assert "context" not in whole
 
@@ -124,10 +124,12 @@ def test_what_sdks_send_and_means_nothing_reaches_no_model(redis_url: str, tmp_p
     async def main() -> None:
         empty = {"tools": [], "options": {"temperature": None, "num_ctx": 8192}, "format": "", "keep_alive": None}
         reply = answer({"model": "tiny-1", "message": {"role": "assistant", "content": "Hello"}, "done": True})
-        async with ollama_door(redis_url, tmp_path, reply, protocol="ollama") as (door, _):
-            await door.http.post("/api/chat", json={"model": "chat", "messages": HELLO, "stream": False, **empty})
-            await door.http.post("/api/chat", json={"model": "chat", "messages": HELLO, "stream": False, "options": {}})
-            sent = next(json.loads(call.body) for call in door.upstream.calls_received if call.path == "/api/chat")
+        async with ollama_gateway(redis_url, tmp_path, reply, protocol="ollama") as (gateway, _):
+            await gateway.http.post("/api/chat", json={"model": "chat", "messages": HELLO, "stream": False, **empty})
+            await gateway.http.post(
+                "/api/chat", json={"model": "chat", "messages": HELLO, "stream": False, "options": {}}
+            )
+            sent = next(json.loads(call.body) for call in gateway.upstream.calls_received if call.path == "/api/chat")
         assert sent["options"] == {"num_ctx": 8192}
         assert not {"tools", "format", "keep_alive"} & sent.keys()
 
@@ -139,9 +141,12 @@ def test_programs_find_at_their_start_what_they_look_for(redis_url: str, tmp_pat
 
     async def main() -> None:
         models = "  words: {upstream: nomic-embed-text, backends: [rack]}"
-        async with ollama_door(redis_url, tmp_path, answer(COMPLETION), models=models, pools=()) as (door, client):
-            root, head = await door.http.get("/"), await door.http.head("/")
-            version = (await door.http.get("/api/version")).json()
+        async with ollama_gateway(redis_url, tmp_path, answer(COMPLETION), models=models, pools=()) as (
+            gateway,
+            client,
+        ):
+            root, head = await gateway.http.get("/"), await gateway.http.head("/")
+            version = (await gateway.http.get("/api/version")).json()
             listed = [model.model for model in (await client.list()).models]
             shown, embedding = await client.show("chat"), await client.show("words:latest")
             every = [await client.show(name) for name in listed if name]
@@ -166,15 +171,15 @@ def test_programs_find_at_their_start_what_they_look_for(redis_url: str, tmp_pat
 
 def test_errors_are_a_text_with_their_code_in_a_header(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with ollama_door(redis_url, tmp_path, stall, pools=()) as (door, client):
+        async with ollama_gateway(redis_url, tmp_path, stall, pools=()) as (gateway, client):
             with pytest.raises(ollama.ResponseError, match="Did you mean 'chat'") as unknown:
                 await client.chat(model="chta", messages=HELLO)
             with pytest.raises(ollama.ResponseError) as pulled:
                 await client.pull("nothing-like-it")
             with pytest.raises(ollama.ResponseError, match="those of its configuration") as deleted:
                 await client.delete("chat")
-            missing = await door.http.post("/api/nothing", json={})
-            messages = await door.http.post("/api/chat", json={"model": "chat", "messages": "Haruka"})
+            missing = await gateway.http.post("/api/nothing", json={})
+            messages = await gateway.http.post("/api/chat", json={"model": "chat", "messages": "Haruka"})
         assert (unknown.value.status_code, pulled.value.status_code, deleted.value.status_code) == (404, 404, 403)
         assert missing.json().keys() == {"error"}
         assert missing.headers["x-openfall-code"] == "unknown_url"
@@ -188,10 +193,10 @@ def test_a_chat_without_messages_loads_its_model_and_a_keep_alive_of_0_unloads_i
 ) -> None:
     async def main() -> None:
         done = answer({"done": True, "models": []})
-        async with ollama_door(redis_url, tmp_path, done, protocol="ollama", pools=()) as (door, client):
+        async with ollama_gateway(redis_url, tmp_path, done, protocol="ollama", pools=()) as (gateway, client):
             loaded = await client.chat(model="chat")
             unloaded = await client.generate(model="tiny", keep_alive=0)
-            sent = [json.loads(call.body) for call in door.upstream.calls_received if call.path == "/api/generate"]
+            sent = [json.loads(call.body) for call in gateway.upstream.calls_received if call.path == "/api/generate"]
         assert (loaded.done_reason, unloaded.done_reason) == ("load", "unload")
         assert [(body["model"], body.get("keep_alive")) for body in sent] == [("tiny-1", None), ("tiny-1", 0)]
 
@@ -203,11 +208,11 @@ def test_ollamas_embeddings_are_served_by_any_backend(redis_url: str, tmp_path: 
         data = [{"index": n, "embedding": pack_vector([float(n)])} for n in (0, 1)]
         two, single = answer({"data": data, "usage": {"prompt_tokens": 3}}), answer({"data": data[:1]})
         models = "  words: {upstream: text-embed-1, backends: [rack]}"
-        async with ollama_door(redis_url, tmp_path, two, single, models=models) as (door, client):
+        async with ollama_gateway(redis_url, tmp_path, two, single, models=models) as (gateway, client):
             vectors = await client.embed(model="words", input=["a", "b"])
             legacy = await client.embeddings(model="words", prompt="a")
             nothing = await client.embed(model="words", input="")
-            sent = json.loads(door.upstream.calls_received[0].body)
+            sent = json.loads(gateway.upstream.calls_received[0].body)
         assert [list(vector) for vector in vectors.embeddings] == [[0.0], [1.0]]
         assert vectors.prompt_eval_count == 3
         assert list(legacy.embedding) == [0.0]
@@ -221,8 +226,8 @@ def test_a_job_that_waits_is_a_503_and_a_stream_that_fails_after_its_head_a_line
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with ollama_door(redis_url, tmp_path, stall) as (door, _):
-            waiting = await door.http.post(
+        async with ollama_gateway(redis_url, tmp_path, stall) as (gateway, _):
+            waiting = await gateway.http.post(
                 "/api/chat",
                 json={"model": "chat", "messages": HELLO, "stream": False},
                 headers={"X-Openfall-Wait": "300ms"},

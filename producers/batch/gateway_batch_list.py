@@ -1,4 +1,4 @@
-"""The newest batches of the HTTP door, each with what keeps it from going on: for the command line and the page."""
+"""The newest batches of the HTTP gateway, each with what keeps it from going on: for the command line and the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ExplainedBatch(NamedTuple):
     why: str
 
 
-async def newest_door_batches(link: RedisConnection, limit: int) -> list[ExplainedBatch]:
+async def newest_gateway_batches(link: RedisConnection, limit: int) -> list[ExplainedBatch]:
     """The newest batches of every key, of both APIs."""
     pages = await asyncio.gather(*(list_batches(link, BatchQuery(form, "", limit)) for form in ("openai", "anthropic")))
     batches = [batch for page in pages if page is not None for batch in page[0]]

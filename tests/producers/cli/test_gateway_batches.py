@@ -1,4 +1,4 @@
-"""The batches of the HTTP door on the command line."""
+"""The batches of the HTTP gateway on the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = "batch_0123456789abcdef"
 
 
 def create(redis_url: str, total: int, **values: object) -> None:
-    """A batch at the door of which some lines have ended."""
+    """A batch at the gateway of which some lines have ended."""
 
     async def main() -> None:
         async with RedisConnection(redis_url) as link:
@@ -36,7 +36,7 @@ def create(redis_url: str, total: int, **values: object) -> None:
     asyncio.run(main())
 
 
-def test_batches_of_the_door_are_listed_with_their_counts_and_what_stops_them(openfall: Run, redis_url: str) -> None:
+def test_batches_of_the_gateway_are_listed_with_their_counts_and_what_stops_them(openfall: Run, redis_url: str) -> None:
     create(redis_url, 9, submitted=5, succeeded=2, errored=1, why="its results cannot be written: no space")
     (row,) = json.loads(openfall("batch", "list", "--json").stdout)
     counts = {name: row[name] for name in ("batch", "lines", "answered", "failed", "waiting", "not_submitted")}
@@ -45,7 +45,7 @@ def test_batches_of_the_door_are_listed_with_their_counts_and_what_stops_them(op
     assert BATCH in openfall("batch", "list").stdout
 
 
-def test_a_batch_of_the_door_is_shown_and_cancelled_by_its_id(openfall: Run, redis_url: str) -> None:
+def test_a_batch_of_the_gateway_is_shown_and_cancelled_by_its_id(openfall: Run, redis_url: str) -> None:
     create(redis_url, 3, errors=json.dumps([{"line": 2, "message": "not JSON"}, {}]))
     shown = openfall("batch", "status", BATCH).stdout
     assert "discord" in shown
@@ -56,7 +56,7 @@ def test_a_batch_of_the_door_is_shown_and_cancelled_by_its_id(openfall: Run, red
     Redis.from_url(redis_url).zadd(f"{keys.OPEN_BATCHES}d", {BATCH: 1})
     last = openfall("batch", "cancel", BATCH)
     assert "nothing has changed" in last.stdout
-    assert "no door runs" in last.stderr
+    assert "no gateway runs" in last.stderr
 
 
 def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None:
@@ -72,10 +72,10 @@ def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None
 
             assert await why() == ""
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", 1, BATCH)
-            assert "no door runs: `openfall serve` goes on with it" in await why()
+            assert "no gateway runs: `openfall serve` goes on with it" in await why()
             assert "its last keeper was keeper" in await why()
-            await link.command("ZADD", keys.DOORS, MAX_MOMENT_MS, "door-elsewhere")
-            assert "no door that runs has its files" in await why()
+            await link.command("ZADD", keys.GATEWAYS, MAX_MOMENT_MS, "gateway-elsewhere")
+            assert "no gateway that runs has its files" in await why()
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", MAX_MOMENT_MS, "batch_fedcba9876543210")
             assert "the end of one of 1 other batches" in await why()
             await link.command("HSET", f"{keys.BATCH}{BATCH}", "status", "completed")
@@ -84,7 +84,7 @@ def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None
     asyncio.run(main())
 
 
-def test_an_unknown_batch_of_the_door_is_refused_in_words(openfall: Run) -> None:
+def test_an_unknown_batch_of_the_gateway_is_refused_in_words(openfall: Run) -> None:
     ran = openfall("batch", "cancel", BATCH)
     assert ran.returncode == 2
-    assert "never created at the door" in ran.stderr
+    assert "never created at the gateway" in ran.stderr

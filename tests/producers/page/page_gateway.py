@@ -1,4 +1,4 @@
-"""A door whose page is open to tests: one for each module, in a thread of its own."""
+"""A gateway whose page is open to tests: one for each module, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import httpx
 import redis
 
 from openfall.producers.gateway.gateway import Gateway
-from tests.producers.gateway.door import open_door
+from tests.producers.gateway.running_gateway import open_gateway
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 
 
 @dataclass
-class PageDoor:
+class PageGateway:
     """`browser` sends what a browser sends, and keeps cookies."""
 
     url: str
     redis_url: str
-    gateway: Gateway
+    instance: Gateway
     redis: redis.Redis
     loop: asyncio.AbstractEventLoop
 
@@ -39,16 +39,16 @@ class PageDoor:
 
 
 @contextmanager
-def page_door(redis_url: str, home: Path, more: str = "", config: str = "") -> Iterator[PageDoor]:
-    """A door without workers."""
+def page_gateway(redis_url: str, home: Path, more: str = "", config: str = "") -> Iterator[PageGateway]:
+    """A gateway without workers."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     started, end = threading.Event(), threading.Event()
-    opened: list[PageDoor] = []
+    opened: list[PageGateway] = []
 
     async def serve() -> None:
-        async with open_door(redis_url, home, pools=(), more=more, config=config) as door:
-            opened.append(PageDoor(door.url, redis_url, door.gateway, client, asyncio.get_running_loop()))
+        async with open_gateway(redis_url, home, pools=(), more=more, config=config) as gateway:
+            opened.append(PageGateway(gateway.url, redis_url, gateway.instance, client, asyncio.get_running_loop()))
             started.set()
             await asyncio.to_thread(end.wait)
 

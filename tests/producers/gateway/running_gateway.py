@@ -1,4 +1,4 @@
-"""A door with a worker and an upstream behind it: real HTTP, a real Valkey, scripted answers."""
+"""A gateway with a worker and an upstream behind it: real HTTP, a real Valkey, scripted answers."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SAY = {"messages": [{"role": "user", "content": "Haruka waves"}]}
 
 
 @dataclass
-class Door:
-    """A running door. `http` sends to it, without following redirects or repeating anything."""
+class RunningGateway:
+    """A running gateway. `http` sends to it, without following redirects or repeating anything."""
 
     url: str
     http: httpx.AsyncClient
     upstream: FaultServer
-    gateway: Gateway
+    instance: Gateway
     link: RedisConnection
 
     async def chat(self, **more: Any) -> httpx.Response:
@@ -58,7 +58,7 @@ NATIVE = CONFIG.replace("slots: 64}}", "slots: 64, responses: yes}}\n  loft: {{u
 """The first model of `chat` is at a server that has Responses, the second one at a server without."""
 
 
-def door_config(
+def gateway_config(
     redis_url: str,
     home: Path,
     upstream: str,
@@ -74,7 +74,7 @@ def door_config(
 
 
 @asynccontextmanager
-async def open_door(
+async def open_gateway(
     redis_url: str,
     home: Path,
     *scripts: Script,
@@ -84,14 +84,14 @@ async def open_door(
     models: str = "",
     config: str = "",
     **worker: Any,
-) -> AsyncIterator[Door]:
-    """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
+) -> AsyncIterator[RunningGateway]:
+    """A gateway whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
     async with fault_server(*scripts) as upstream:
-        loaded = door_config(redis_url, home, upstream.url, more, protocol, models, config)
+        loaded = gateway_config(redis_url, home, upstream.url, more, protocol, models, config)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
-                yield Door(url, http, upstream, gateway, fleet.link)
+                yield RunningGateway(url, http, upstream, gateway, fleet.link)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Act 4, the door: a program that knows a base URL asks, and follows a request over a kill of the door.
+"""Act 4, the gateway: a program that knows a base URL asks, and follows a request over a kill of the gateway.
 
 It uses the SDK of OpenAI, which knows nothing of openfall.
 """
@@ -14,13 +14,13 @@ import openai
 
 from examples.demo_fleet import Fleet, poll
 
-DOOR = "door"
+GATEWAY = "gateway"
 TIMEOUT_S = 120.0
-"""The door is back within a second, and its jobs are answered within 10 s on a busy machine."""
+"""The gateway is back within a second, and its jobs are answered within 10 s on a busy machine."""
 
 
 @dataclass(slots=True)
-class DoorKill:
+class GatewayKill:
     """What happened. Times are seconds since the kill; None: not reached."""
 
     answer: str = ""
@@ -29,19 +29,19 @@ class DoorKill:
     """The id of the request in the background."""
     killed: bool = False
     back: float | None = None
-    """The door answered again."""
+    """The gateway answered again."""
     text: str = ""
     """The answer of the request in the background."""
 
     @property
     def survived(self) -> bool:
-        """Both requests were answered, the second at a door that was killed in between."""
+        """Both requests were answered, the second at a gateway that was killed in between."""
         return bool(self.answer and self.killed and self.back is not None and self.text)
 
 
-async def kill_door(url: str, fleet: Fleet, show_line: Callable[[str], None]) -> DoorKill:
-    """Ask the door, put a request into the background, kill the door, and read the answer at the next one."""
-    act = DoorKill()
+async def kill_gateway(url: str, fleet: Fleet, show_line: Callable[[str], None]) -> GatewayKill:
+    """Ask the gateway, put a request into the background, kill the gateway, and read the answer at the next one."""
+    act = GatewayKill()
     try:
         async with asyncio.timeout(TIMEOUT_S), openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
             chat = await client.chat.completions.create(
@@ -55,20 +55,20 @@ async def kill_door(url: str, fleet: Fleet, show_line: Callable[[str], None]) ->
                 model="scene", input="Describe the last train of the night, in one sentence.", background=True
             )
             act.response = queued.id
-            fleet.kill(DOOR)
+            fleet.kill(GATEWAY)
             act.killed, began = True, time.monotonic()
-            show_line(f"POST {url}/responses, in the background: queued; [bold red]kill -9 {DOOR}[/]")
+            show_line(f"POST {url}/responses, in the background: queued; [bold red]kill -9 {GATEWAY}[/]")
             response = await poll(lambda: _ended(client, act, began))
             act.text = response.output_text
     except (TimeoutError, openai.OpenAIError) as error:
-        show_line(f"[red]the door did not answer: {error or 'in time'}[/]")
+        show_line(f"[red]the gateway did not answer: {error or 'in time'}[/]")
     if act.survived:
-        show_line(f"the door is back after {act.back:.1f} s: [bold green]{act.response[:12]}... answered[/]")
+        show_line(f"the gateway is back after {act.back:.1f} s: [bold green]{act.response[:12]}... answered[/]")
     return act
 
 
-async def _ended(client: openai.AsyncOpenAI, act: DoorKill, began: float) -> openai.types.responses.Response | None:
-    """The response, once it has ended. None: not yet, or no door answers.
+async def _ended(client: openai.AsyncOpenAI, act: GatewayKill, began: float) -> openai.types.responses.Response | None:
+    """The response, once it has ended. None: not yet, or no gateway answers.
 
     An answer of as many tokens as the model may write is `incomplete`, not `completed`.
     """

@@ -1,8 +1,7 @@
-"""A door that kills itself at a step of its keeper: before or after a write, a sync, a rename or a script.
+"""A gateway that kills itself at a step of its keeper: before or after a write, a sync, a rename or a script.
 
-`python -m tests.chaos.dying_door WHEN FAULTS ...` takes the arguments of the door behind them. WHEN is the probability
-at each step, or the step at which it dies for sure: `after fsync`.
-"""
+`python -m tests.chaos.dying_gateway WHEN FAULTS ...` takes the arguments of the gateway behind them. WHEN is the
+probability at each step, or the step at which it dies for sure: `after fsync`."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 SCRIPTS = ("batch_create", "batch_claim", "batch_keep", "batch_end", "file_store")
 RARE = {"replace": 12.0, "batch_create": 12.0, "batch_claim": 3.0, "batch_end": 50.0, "file_store": 12.0}
-"""How much more often a door dies at steps that are rare."""
+"""How much more often a gateway dies at steps that are rare."""
 
 
 class Death:
@@ -35,7 +34,7 @@ class Death:
     def may_come(self, step: str, moment: str) -> None:
         comes = random.random() < min(0.5, self._probability * RARE.get(step, 1.0))
         if comes or f"{moment} {step}" == self._step:
-            row = {"kind": "door", "began": time.time() * 1000, "step": f"{moment} {step}"}
+            row = {"kind": "gateway", "began": time.time() * 1000, "step": f"{moment} {step}"}
             handle = os.open(self._faults, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(handle, (json.dumps(row) + "\n").encode())
             os.kill(os.getpid(), signal.SIGKILL)
@@ -79,7 +78,7 @@ def arm(death: Death) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """A door that dies: its exit status if it does not."""
+    """A gateway that dies: its exit status if it does not."""
     when, faults, *rest = arguments
     arm(Death(when, faults))
     return main(rest)

@@ -1,4 +1,4 @@
-"""The batches of the HTTP door, for `openfall batch list`, `status` and `cancel`."""
+"""The batches of the HTTP gateway, for `openfall batch list`, `status` and `cancel`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ MAX_LISTED = 100
 _ID = re.compile(r"(batch|msgbatch)_[0-9a-f]{16}")
 
 
-def is_door_batch(name: str) -> bool:
-    """Whether this is the id of a batch of the door."""
+def is_gateway_batch(name: str) -> bool:
+    """Whether this is the id of a batch of the gateway."""
     return _ID.fullmatch(name) is not None
 
 
-async def list_door_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
+async def list_gateway_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
     """The newest batches of every key, as rows of `batch list`."""
-    from openfall.producers.batch.door_batch_list import newest_door_batches
+    from openfall.producers.batch.gateway_batch_list import newest_gateway_batches
 
-    return [_row(batch, why) for batch, why in await newest_door_batches(llm.store.connection, MAX_LISTED)]
+    return [_row(batch, why) for batch, why in await newest_gateway_batches(llm.store.connection, MAX_LISTED)]
 
 
-async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
+async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
     """A batch as `batch status` shows it."""
-    from openfall.producers.batch.door_batch_list import explain_batch
+    from openfall.producers.batch.gateway_batch_list import explain_batch
 
     batch = await _fetch(llm, batch_id)
     failed = {name: count for name, count in batch.counts.items() if name != "succeeded" and count}
@@ -49,13 +49,13 @@ async def door_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
-async def cancel_at_door(operator: Operator, batch_id: str) -> dict[str, Any]:
+async def cancel_at_gateway(operator: Operator, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. Returns its status before and now, and why no keeper ends it."""
     from openfall.producers.batch.missing_keeper import explain_missing_keeper
-    from openfall.producers.operations.job_cancel import cancel_door_batch
+    from openfall.producers.operations.job_cancel import cancel_gateway_batch
 
     await _fetch(operator.llm, batch_id)
-    before = await cancel_door_batch(operator, batch_id)
+    before = await cancel_gateway_batch(operator, batch_id)
     batch = await _fetch(operator.llm, batch_id)
     why = await explain_missing_keeper(operator.link, batch)
     values = {"batch": batch_id, "before": before, "status": str(batch.status), "why": why}
@@ -69,7 +69,7 @@ async def _fetch(llm: AsyncOpenfall, batch_id: str) -> Batch:
 
     batch = await fetch_batch(llm.store.connection, batch_id)
     if batch is None:
-        raise BatchFileError(f"no batch {batch_id}: it was never created at the door, was deleted, or has expired")
+        raise BatchFileError(f"no batch {batch_id}: it was never created at the gateway, was deleted, or has expired")
     return batch
 
 
@@ -83,6 +83,6 @@ def _row(batch: Batch, why: str) -> dict[str, Any]:
         "failed": ended - batch.counts["succeeded"],
         "waiting": batch.submitted and max(0, batch.submitted - ended),
         "not_submitted": max(0, batch.total - max(batch.submitted, ended)),
-        "output": batch.output_file_id or f"the door, key {batch.terms.producer}",
+        "output": batch.output_file_id or f"the gateway, key {batch.terms.producer}",
         "why": ": ".join(filter(None, (str(batch.status), why))),
     }

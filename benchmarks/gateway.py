@@ -1,8 +1,8 @@
-"""The HTTP door against its upstream asked directly, in one run: latency, cost of an event, submits, silent streams.
+"""The HTTP gateway against its upstream asked directly, in one run: latency, cost of an event, submits, silent streams.
 
-`python -m benchmarks.door`. The upstream answers at once, so that what the door, Redis and the worker add is all there
-is. Requests alternate between the two, so that a noisy second affects both. CPU and RSS are the door's own, from /proc.
-"""
+`python -m benchmarks.gateway`. The upstream answers at once, so that what the gateway, Redis and the worker add is all
+there is. Requests alternate between the two, so that a noisy second affects both. CPU and RSS are the gateway's own,
+from /proc."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from benchmarks.run_environment import START_TIMEOUT_S, Demand, RunEnvironment, 
 from benchmarks.server import find_free_port
 from benchmarks.table import Row, Sheet, figure, show
 
-DIRECT, DOOR, ADDED = "asked directly", "through the door", "added"
+DIRECT, GATEWAY, ADDED = "asked directly", "through the gateway", "added"
 EVENT_MS = 50.0
 """Between two events of a stream: 20 a second."""
 WORDS = 90
@@ -65,28 +65,28 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Run:
-    """A door with its worker and its upstream."""
+    """A gateway with its worker and its upstream."""
 
     environment: RunEnvironment
     child: Child
-    door: Endpoint
+    gateway: Endpoint
     direct: Endpoint
 
 
 @contextmanager
 def open_run(demand: Demand, slots: int, console: Console, *, works: bool = True) -> Iterator[Run]:
-    """A fresh environment with a door of one process, and a worker unless `works` is False."""
+    """A fresh environment with a gateway of one process, and a worker unless `works` is False."""
     with run_environment(replace(PEERS[0], slots=slots), demand, console) as environment:
         parameters, port = environment.parameters, find_free_port()
         settings = yaml.safe_load(write_config(parameters).read_text())
-        file = parameters.directory / "door.yaml"
+        file = parameters.directory / "gateway.yaml"
         file.write_text(yaml.safe_dump({**settings, "gateway": {"listen": [f"127.0.0.1:{port}"]}}))
-        log = parameters.directory / "door.log"
+        log = parameters.directory / "gateway.log"
         argv = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce"]
         with started(argv, log) as child:
-            wait_for(lambda: '"ready"' in log.read_text(), START_TIMEOUT_S, "the door to start", child)
-            door = Endpoint(DOOR, f"http://127.0.0.1:{port}/v1", "bench")
-            run = Run(environment, child, door, Endpoint(DIRECT, f"{parameters.upstream}/v1", "mock"))
+            wait_for(lambda: '"ready"' in log.read_text(), START_TIMEOUT_S, "the gateway to start", child)
+            gateway = Endpoint(GATEWAY, f"http://127.0.0.1:{port}/v1", "bench")
+            run = Run(environment, child, gateway, Endpoint(DIRECT, f"{parameters.upstream}/v1", "mock"))
             if not works:
                 yield run
                 return
@@ -116,10 +116,10 @@ async def read_events(
 
 async def measure_requests(run: Run, count: int) -> dict[str, dict[str, list[float]]]:
     """Milliseconds to the first token of a stream, and to a whole answer, one request at a time."""
-    taken: dict[str, dict[str, list[float]]] = {e.name: {"first": [], "whole": []} for e in (run.direct, run.door)}
+    taken: dict[str, dict[str, list[float]]] = {e.name: {"first": [], "whole": []} for e in (run.direct, run.gateway)}
     async with open_session() as session:
         for number in range(-10, count):
-            for endpoint in (run.direct, run.door):
+            for endpoint in (run.direct, run.gateway):
                 began = time.monotonic()
                 first = None
                 async for _ in read_events(session, endpoint, f"{number} {PROMPT}"):
@@ -137,7 +137,7 @@ async def measure_requests(run: Run, count: int) -> dict[str, dict[str, list[flo
 
 
 async def measure_streams(run: Run, endpoint: Endpoint, count: int) -> dict[str, float]:
-    """`count` streams at once: events a second, the 99th percentile of the gaps between events, cost of the door."""
+    """`count` streams at once: events a second, the 99th percentile of the gaps between events, cost of the gateway."""
     gaps: list[float] = []
     events = 0
 
@@ -155,7 +155,7 @@ async def measure_streams(run: Run, endpoint: Endpoint, count: int) -> dict[str,
         await asyncio.gather(*(follow(session, number) for number in range(count)))
     seconds, after = time.monotonic() - began, usage(run.child.popen.pid)
     figures = {"rate": events / seconds, "gap_p99": quantile(gaps, 0.99)}
-    if endpoint is run.door:
+    if endpoint is run.gateway:
         cpu = after.cpu_seconds - used.cpu_seconds
         figures |= {"cpu": cpu / events * 1e6, "rss": after.rss / 2**20}
     return figures
@@ -167,8 +167,8 @@ async def measure_submits(run: Run, count: int) -> dict[str, float]:
 
     async def submit(session: aiohttp.ClientSession) -> None:
         for number in numbers:
-            body = {"model": run.door.model, "input": f"{number} {PROMPT}", "background": True}
-            async with session.post(f"{run.door.base}/responses", json=body) as response:
+            body = {"model": run.gateway.model, "input": f"{number} {PROMPT}", "background": True}
+            async with session.post(f"{run.gateway.base}/responses", json=body) as response:
                 if response.status != 200:
                     raise BenchmarkError(f"a submit was refused: {response.status}: {(await response.text())[:200]}")
                 await response.read()
@@ -181,10 +181,10 @@ async def measure_submits(run: Run, count: int) -> dict[str, float]:
 
 
 async def measure_silent(run: Run, count: int, seconds: float) -> dict[str, float]:
-    """`count` streams without an event for so long: those that ended, and the memory of the door."""
+    """`count` streams without an event for so long: those that ended, and the memory of the gateway."""
 
     async def hold(session: aiohttp.ClientSession, number: int) -> None:
-        async for _ in read_events(session, run.door, f"{number} silent", "batch"):
+        async for _ in read_events(session, run.gateway, f"{number} silent", "batch"):
             pass
 
     async with open_session() as session:
@@ -207,46 +207,48 @@ def compare(size: Size, console: Console) -> list[Sheet]:
         try:
             sheets.append(part(size, console))
         except BenchmarkError as error:
-            sheets.append(Sheet(title, {}, [Row(DOOR, {}, str(error))]))
+            sheets.append(Sheet(title, {}, [Row(GATEWAY, {}, str(error))]))
     return sheets
 
 
 def compare_requests(size: Size, console: Console) -> Sheet:
-    """The door: one request at a time"""
+    """The gateway: one request at a time"""
     with open_run(Demand(4 * size.requests), 128, console) as run:
         return request_sheet(asyncio.run(measure_requests(run, size.requests)))
 
 
 def compare_streams(size: Size, console: Console) -> Sheet:
-    """The door: many streams at once"""
+    """The gateway: many streams at once"""
     with open_run(Demand(size.streams, delta_ms=EVENT_MS), size.streams, console) as run:
-        rows = [(each.name, asyncio.run(measure_streams(run, each, size.streams))) for each in (run.direct, run.door)]
-    columns = {"rate": "events/s", "gap_p99": "gap p99 ms", "cpu": "door CPU µs/event", "rss": "door RSS MiB"}
+        rows = [
+            (each.name, asyncio.run(measure_streams(run, each, size.streams))) for each in (run.direct, run.gateway)
+        ]
+    columns = {"rate": "events/s", "gap_p99": "gap p99 ms", "cpu": "gateway CPU µs/event", "rss": "gateway RSS MiB"}
     note = f"Events are {EVENT_MS:.0f} ms apart; the rate includes the start. Bars: 70 µs an event, 150 MB."
-    return _sheet(f"The door: {size.streams} streams of 20 events/s", columns, rows, note)
+    return _sheet(f"The gateway: {size.streams} streams of 20 events/s", columns, rows, note)
 
 
 def compare_submits(size: Size, console: Console) -> Sheet:
-    """The door: Responses of the background"""
+    """The gateway: Responses of the background"""
     with open_run(Demand(size.submits), 128, console, works=False) as run:
-        rows = [(DOOR, asyncio.run(measure_submits(run, size.submits)))]
-    columns = {"rate": "submits/s", "cpu": "door CPU µs/submit"}
-    note = f"{SUBMIT_CONNECTIONS} connections, one process of the door, no worker. Bar: 1,500/s."
-    return _sheet("The door: Responses of the background", columns, rows, note)
+        rows = [(GATEWAY, asyncio.run(measure_submits(run, size.submits)))]
+    columns = {"rate": "submits/s", "cpu": "gateway CPU µs/submit"}
+    note = f"{SUBMIT_CONNECTIONS} connections, one process of the gateway, no worker. Bar: 1,500/s."
+    return _sheet("The gateway: Responses of the background", columns, rows, note)
 
 
 def compare_silent(size: Size, console: Console) -> Sheet:
-    """The door: silent streams"""
+    """The gateway: silent streams"""
     # Without a worker, and of the urgency that waits for longest: no limit of a job ends them.
     with open_run(Demand(size.silent), size.silent, console, works=False) as run:
-        rows = [(DOOR, asyncio.run(measure_silent(run, size.silent, size.silent_seconds)))]
-    columns = {"ended": "ended too early", "rss": "door RSS MiB"}
+        rows = [(GATEWAY, asyncio.run(measure_silent(run, size.silent, size.silent_seconds)))]
+    columns = {"ended": "ended too early", "rss": "gateway RSS MiB"}
     note = f"Held for {size.silent_seconds:.0f} s. Bars: none ended, 150 MB."
-    return _sheet(f"The door: {size.silent:,} silent streams", columns, rows, note)
+    return _sheet(f"The gateway: {size.silent:,} silent streams", columns, rows, note)
 
 
 def request_sheet(taken: dict[str, dict[str, list[float]]]) -> Sheet:
-    """The rows of both endpoints, and the difference: what the door adds."""
+    """The rows of both endpoints, and the difference: what the gateway adds."""
     rows = [
         (
             name,
@@ -258,11 +260,11 @@ def request_sheet(taken: dict[str, dict[str, list[float]]]) -> Sheet:
         )
         for name, each in taken.items()
     ]
-    direct, door = (figures for _, figures in rows)
-    rows.append((ADDED, {key: door[key] - direct[key] for key in door}))
+    direct, gateway = (figures for _, figures in rows)
+    rows.append((ADDED, {key: gateway[key] - direct[key] for key in gateway}))
     columns = {"first_p50": "first token p50 ms", "first_p99": "p99 ms", "whole_p50": "whole answer p50 ms"}
     note = "One at a time, alternately. Bars for what is added: first token 5 and 25 ms, whole answer 8 ms."
-    return _sheet("The door: one request at a time", columns, rows, note, ratio="first_p50")
+    return _sheet("The gateway: one request at a time", columns, rows, note, ratio="first_p50")
 
 
 def _sheet(
@@ -276,7 +278,7 @@ def _sheet(
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--quick", is_flag=True, help="Fewer requests and streams, and no silent ones: a minute.")
 def main(as_json: bool, quick: bool) -> None:
-    """Compare the HTTP door with its upstream asked directly."""
+    """Compare the HTTP gateway with its upstream asked directly."""
     show(compare(QUICK if quick else FULL, Console(stderr=True)), as_json)
 
 

@@ -1,4 +1,4 @@
-"""The judge of a run at the HTTP door finds what it must find: each witness is forged in turn."""
+"""The judge of a run at the HTTP gateway finds what it must find: each witness is forged in turn."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from tests.chaos.chaos_support import encode_resp, forge_call, forge_run, forge_stories
-from tests.chaos.judge.door_verdict import judge, report
 from tests.chaos.judge.evidence import gather
+from tests.chaos.judge.gateway_verdict import judge, report
 
 BEGAN = 1_800_000_000_000.0
 ANSWERED, LEFT, RESUMED = "r000000", "r000001", "r000002"
@@ -41,7 +41,7 @@ class Witnesses:
         for number, request in enumerate(JOBS):
             self.calls += forge_call(number, request, BEGAN, BEGAN + 1000)
         self.results = {"job-a": "answered", "job-l": "cancelled", "job-r": "answered"}
-        for where in ("live", "door 0", "door 1"):
+        for where in ("live", "gateway 0", "gateway 1"):
             self.events += [self.event(where, number) for number in range(3)]
 
     def note(self, request: str, event: str, **more: Any) -> None:
@@ -139,6 +139,6 @@ def test_an_event_that_is_missing_or_comes_twice_is_found(witnesses: Witnesses) 
     assert "of 1 resumed Responses, each gave every event once" in witnesses.broken()
 
 
-def test_a_door_that_numbers_otherwise_is_found(witnesses: Witnesses) -> None:
-    witnesses.events[-1] = witnesses.event("door 1", 2, "other")
-    assert witnesses.broken() == ["every door numbers the events of a Response alike"]
+def test_a_gateway_that_numbers_otherwise_is_found(witnesses: Witnesses) -> None:
+    witnesses.events[-1] = witnesses.event("gateway 1", 2, "other")
+    assert witnesses.broken() == ["every gateway numbers the events of a Response alike"]

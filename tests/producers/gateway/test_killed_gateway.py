@@ -1,4 +1,4 @@
-"""Doors that are killed: their callers come again at another door."""
+"""Gateways that are killed: their callers come again at another gateway."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ import pytest
 from openfall.producers.gateway.serve import listening_sockets
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer, piece, stall
-from tests.producers.gateway.door import SAY, Door, open_door, run
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
 pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager
-async def _killable(door: Door, home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
-    """A second door, as a process of its own."""
+async def _killable(
+    gateway: RunningGateway, home: Path
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """A second gateway, as a process of its own."""
     with listening_sockets(("127.0.0.1:0",)) as (free,):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     text = (home / "openfall.yaml").read_text()
@@ -44,7 +46,7 @@ async def _killable(door: Door, home: Path) -> AsyncIterator[tuple[asyncio.subpr
         await process.wait()
 
 
-def test_a_request_at_a_killed_door_is_answered_at_another_and_bought_once(redis_url: str, tmp_path: Path) -> None:
+def test_a_request_at_a_killed_gateway_is_answered_at_another_and_bought_once(redis_url: str, tmp_path: Path) -> None:
     gate = asyncio.Event()
 
     async def slow(writer: asyncio.StreamWriter) -> None:
@@ -52,22 +54,24 @@ def test_a_request_at_a_killed_door_is_answered_at_another_and_bought_once(redis
         await answer(COMPLETION)(writer)
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, slow) as door, _killable(door, tmp_path) as (process, http):
+        async with open_gateway(redis_url, tmp_path, slow) as gateway, _killable(gateway, tmp_path) as (process, http):
             lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
-            await asyncio.wait_for(door.upstream.arrived.wait(), 20)
+            await asyncio.wait_for(gateway.upstream.arrived.wait(), 20)
             process.kill()
             with pytest.raises(httpx.TransportError):
                 await lost
-            again = asyncio.create_task(door.chat())
+            again = asyncio.create_task(gateway.chat())
             gate.set()
             response = await again
         assert response.json()["choices"][0]["message"]["content"] == "A lantern festival."
-        assert len(door.upstream.calls_received) == 1
+        assert len(gateway.upstream.calls_received) == 1
 
     run(main)
 
 
-def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(redis_url: str, tmp_path: Path) -> None:
+def test_a_stream_of_a_killed_gateway_is_resumed_at_another_with_each_event_once(
+    redis_url: str, tmp_path: Path
+) -> None:
     gate = asyncio.Event()
 
     async def slow(writer: asyncio.StreamWriter) -> None:
@@ -79,13 +83,13 @@ def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(re
         await writer.drain()
 
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, slow) as door, _killable(door, tmp_path) as (process, http):
+        async with open_gateway(redis_url, tmp_path, slow) as gateway, _killable(gateway, tmp_path) as (process, http):
             events: list[dict[str, Any]] = []
             with pytest.raises(httpx.TransportError):
                 await _read_until_killed(http, process, events)
             gate.set()
             path = f"/v1/responses/{events[0]['response']['id']}?stream=true"
-            resumed = await door.http.get(f"{path}&starting_after={events[-1]['sequence_number']}")
+            resumed = await gateway.http.get(f"{path}&starting_after={events[-1]['sequence_number']}")
             events += [
                 json.loads(line.removeprefix("data: "))
                 for line in resumed.text.splitlines()
@@ -95,7 +99,7 @@ def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(re
         text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
         assert text == "A lantern festival."
         assert events[-1]["type"] == "response.completed"
-        assert len(door.upstream.calls_received) == 1
+        assert len(gateway.upstream.calls_received) == 1
 
     run(main)
 
@@ -103,7 +107,7 @@ def test_a_stream_of_a_killed_door_is_resumed_at_another_with_each_event_once(re
 async def _read_until_killed(
     http: httpx.AsyncClient, process: asyncio.subprocess.Process, events: list[dict[str, Any]]
 ) -> None:
-    """Stream a Response into `events`, and kill its door at the first text."""
+    """Stream a Response into `events`, and kill its gateway at the first text."""
     body = {"model": "chat", "input": "x", "background": True, "stream": True}
     async with http.stream("POST", "/v1/responses", json=body) as response:
         async for line in response.aiter_lines():
@@ -117,16 +121,16 @@ def _sse(chunk: object) -> bytes:
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-def test_a_killed_door_leaves_no_orphan(redis_url: str, tmp_path: Path) -> None:
+def test_a_killed_gateway_leaves_no_orphan(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with open_door(redis_url, tmp_path, stall) as door, _killable(door, tmp_path) as (process, http):
+        async with open_gateway(redis_url, tmp_path, stall) as gateway, _killable(gateway, tmp_path) as (process, http):
             lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
-            await asyncio.wait_for(door.upstream.arrived.wait(), 20)
-            (job,) = await door.link.command("ZRANGE", keys.ATTENDED, 0, -1)
+            await asyncio.wait_for(gateway.upstream.arrived.wait(), 20)
+            (job,) = await gateway.link.command("ZRANGE", keys.ATTENDED, 0, -1)
             process.kill()
             await asyncio.wait([lost])
             lost.exception()
-            result = await door.gateway.client.wait(job.decode(), 25, accept_interim=False)
+            result = await gateway.instance.client.wait(job.decode(), 25, accept_interim=False)
         assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
 
     run(main)

@@ -1,8 +1,7 @@
-"""The scenario `hostiledoor`: one process of the door under each kind of hostile client, and small requests beside it.
+"""The scenario `hostilegateway`: one gateway process under each kind of hostile client, and small requests beside it.
 
-The door keeps its promise if it lives, its memory grows by no more than a bound, and every small request is answered in
-time.
-"""
+The gateway keeps its promise if it lives, its memory grows by no more than a bound, and every small request is answered
+in time."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ Attack = Callable[[int, float], Awaitable[None]]
 
 
 async def run(kinds: Sequence[str], seconds: float, directory: Path, progress: Progress) -> dict[str, Any]:
-    """Run these kinds one after another, each at a door of its own; returns the verdict."""
+    """Run these kinds one after another, each at a gateway of its own; returns the verdict."""
     rows = []
     good, long = mock_upstream("good", 20.0, directory), mock_upstream("long", 20.0, directory)
     long.options = [*long.options, "--delta-ms", "1"]
@@ -44,7 +43,7 @@ async def run(kinds: Sequence[str], seconds: float, directory: Path, progress: P
             "pools": {"gpu": {}, "idle": {}},
             "backends": {
                 **{s.name: {"url": s.url, "pool": "gpu", "slots": 64} for s in (good, long)},
-                "none": {"url": good.url, "pool": "idle"},  # no worker: only the door is loaded
+                "none": {"url": good.url, "pool": "idle"},  # no worker: only the gateway is loaded
             },
             "models": {name: {"upstream": name, "backends": [name]} for name in ("good", "long", "none")},
             "roles": {"chat": {"chain": ["good"]}, "long": {"chain": ["long"]}, "none": {"chain": ["none"]}},
@@ -58,13 +57,13 @@ async def run(kinds: Sequence[str], seconds: float, directory: Path, progress: P
 
 
 async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) -> dict[str, Any]:
-    port, file, log = find_free_port(), directory / f"door-{kind}.yaml", directory / f"door-{kind}.log"
+    port, file, log = find_free_port(), directory / f"gateway-{kind}.yaml", directory / f"gateway-{kind}.log"
     settings = yaml.safe_load(config.read_text())  # noqa: ASYNC240 - small, and nothing else runs
     file.write_text(yaml.safe_dump({**settings, "gateway": {"listen": [f"127.0.0.1:{port}"]}}))
     with ExitStack() as stack:
         argv = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce", "--quiet"]
         child = stack.enter_context(started(argv, log))
-        await asyncio.to_thread(wait_for, lambda: '"ready"' in log.read_text(), 60.0, "the door", child)
+        await asyncio.to_thread(wait_for, lambda: '"ready"' in log.read_text(), 60.0, "the gateway", child)
         attacking = asyncio.create_task(KINDS[kind](port, seconds))
         took = await _ask_small(port, seconds)
         memory = _peak_mb(child.popen.pid) if child.popen.poll() is None else 0
@@ -83,7 +82,7 @@ async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) ->
 
 
 def is_kept(row: dict[str, Any]) -> bool:
-    """Whether a door kept its promise."""
+    """Whether a gateway kept its promise."""
     return bool(
         row["alive"]
         and row["memory_mb"] < MAX_MEMORY_MB

@@ -1,10 +1,9 @@
-"""A client of the HTTP door that is killed and started again: `python -m tests.chaos.door_client`.
+"""A client of the HTTP gateway that is killed and started again: `python -m tests.chaos.gateway_client`.
 
-It carries out its share of the requests of `requests.jsonl`, some at once, and repeats at the next door what breaks, as
-SDKs and agents do. `client-N.jsonl` gets a line for the head of a stream, the id of a background Response and the
-end of a request; `events-N.jsonl` one for each event of such a Response. A client that was killed goes on with
-what has no end in these files. It knows the door only by its HTTP.
-"""
+It carries out its share of the requests of `requests.jsonl`, some at once, and repeats at the next gateway what breaks,
+as SDKs and agents do. `client-N.jsonl` gets a line for the head of a stream, the id of a background Response and the
+end of a request; `events-N.jsonl` one for each event of such a Response. A client that was killed goes on with what has
+no end in these files. It knows the gateway only by its HTTP."""
 
 from __future__ import annotations
 
@@ -28,25 +27,25 @@ AT_ONCE = 28
 MAX_PAUSE_SECONDS = 4.0
 READ_TIMEOUT_SECONDS = 90.0
 LEAVE_SECONDS = 0.15
-RESUMED_AT_EVERY_DOOR = 8
-"""One in this number of background Responses is read again at every door, from its first event on."""
+RESUMED_AT_EVERY_GATEWAY = 8
+"""One in this number of background Responses is read again at every gateway, from its first event on."""
 
 
 class Broken(Exception):
-    """The connection or the stream broke, or the door says that the same request is to come again."""
+    """The connection or the stream broke, or the gateway says that the same request is to come again."""
 
 
 class Wrong(Exception):
-    """A door gave what it must not give."""
+    """A gateway gave what it must not give."""
 
 
 @dataclass
-class DoorClient:
-    """One client process. `doors` are base URLs."""
+class GatewayClient:
+    """One client process. `gateways` are base URLs."""
 
     number: int
     directory: Path
-    doors: list[str]
+    gateways: list[str]
     http: aiohttp.ClientSession
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What earlier lives of this client noted, by request and event."""
@@ -56,8 +55,8 @@ class DoorClient:
             self.directory / f"client-{self.number}.jsonl", {"id": request, "event": event, "at": now_ms(), **more}
         )
 
-    def door(self, attempt: int, request: str) -> str:
-        return self.doors[(attempt + int(request[1:])) % len(self.doors)]
+    def gateway(self, attempt: int, request: str) -> str:
+        return self.gateways[(attempt + int(request[1:])) % len(self.gateways)]
 
     async def carry_out(self, plan: dict[str, str]) -> None:
         """Do what a request plans, until it ends."""
@@ -116,38 +115,40 @@ async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[st
             yield json.loads(line[6:])
 
 
-async def chat(client: DoorClient, request: str, attempt: int) -> None:
-    answer = await client.post(client.door(attempt, request), "/v1/chat/completions", chat_body(request))
+async def chat(client: GatewayClient, request: str, attempt: int) -> None:
+    answer = await client.post(client.gateway(attempt, request), "/v1/chat/completions", chat_body(request))
     client.end(request, answer["choices"][0]["message"]["content"])
 
 
-async def short_wait(client: DoorClient, request: str, attempt: int) -> None:
+async def short_wait(client: GatewayClient, request: str, attempt: int) -> None:
     wait = {"X-Openfall-Wait": "250ms"} if attempt < 3 else {}
-    answer = await client.post(client.door(attempt, request), "/v1/chat/completions", chat_body(request), wait)
+    answer = await client.post(client.gateway(attempt, request), "/v1/chat/completions", chat_body(request), wait)
     client.end(request, answer["choices"][0]["message"]["content"])
 
 
-async def leave_and_repeat(client: DoorClient, request: str, attempt: int) -> None:
+async def leave_and_repeat(client: GatewayClient, request: str, attempt: int) -> None:
     if attempt == 0:
         client.note(request, "leaving")
         async with asyncio.timeout(LEAVE_SECONDS * random.uniform(0.3, 2)):
-            await client.post(client.door(attempt, request), "/v1/chat/completions", chat_body(request))
+            await client.post(client.gateway(attempt, request), "/v1/chat/completions", chat_body(request))
     await chat(client, request, attempt)
 
 
-async def message(client: DoorClient, request: str, attempt: int) -> None:
-    answer = await client.post(client.door(attempt, request), "/v1/messages", {**chat_body(request), "max_tokens": 99})
+async def message(client: GatewayClient, request: str, attempt: int) -> None:
+    answer = await client.post(
+        client.gateway(attempt, request), "/v1/messages", {**chat_body(request), "max_tokens": 99}
+    )
     client.end(request, answer["content"][0]["text"])
 
 
-async def response(client: DoorClient, request: str, attempt: int) -> None:
-    answer = await client.post(client.door(attempt, request), "/v1/responses", {"model": "chat", "input": request})
+async def response(client: GatewayClient, request: str, attempt: int) -> None:
+    answer = await client.post(client.gateway(attempt, request), "/v1/responses", {"model": "chat", "input": request})
     client.end(request, text_of(answer))
 
 
-async def chat_stream(client: DoorClient, request: str, attempt: int) -> None:
+async def chat_stream(client: GatewayClient, request: str, attempt: int) -> None:
     body, text, ended = {**chat_body(request), "stream": True}, "", False
-    async for chunk in client.stream(request, client.door(attempt, request), "/v1/chat/completions", body):
+    async for chunk in client.stream(request, client.gateway(attempt, request), "/v1/chat/completions", body):
         if "error" in chunk:
             raise Broken(str(chunk["error"].get("code")))
         text += chunk["choices"][0]["delta"].get("content") or ""
@@ -155,9 +156,9 @@ async def chat_stream(client: DoorClient, request: str, attempt: int) -> None:
     finish(client, request, text, ended)
 
 
-async def message_stream(client: DoorClient, request: str, attempt: int) -> None:
+async def message_stream(client: GatewayClient, request: str, attempt: int) -> None:
     body, text, ended = {**chat_body(request), "max_tokens": 99, "stream": True}, "", False
-    async for event in client.stream(request, client.door(attempt, request), "/v1/messages", body):
+    async for event in client.stream(request, client.gateway(attempt, request), "/v1/messages", body):
         if event["type"] == "error":
             raise Broken(str(event["error"]["type"]))
         if event["type"] == "content_block_delta":
@@ -166,31 +167,31 @@ async def message_stream(client: DoorClient, request: str, attempt: int) -> None
     finish(client, request, text, ended)
 
 
-async def response_stream(client: DoorClient, request: str, attempt: int) -> None:
+async def response_stream(client: GatewayClient, request: str, attempt: int) -> None:
     body, last = {"model": "chat", "input": request, "stream": True}, {"type": "none"}
-    async for event in client.stream(request, client.door(attempt, request), "/v1/responses", body):
+    async for event in client.stream(request, client.gateway(attempt, request), "/v1/responses", body):
         last = event
     if last["type"] == "response.failed":
         raise Broken(str(last["response"]["error"]))
     finish(client, request, text_of(last.get("response", {})), last["type"] == "response.completed")
 
 
-def finish(client: DoorClient, request: str, text: str | None, ended: bool) -> None:
+def finish(client: GatewayClient, request: str, text: str | None, ended: bool) -> None:
     if not ended:
         raise Broken("the stream has no end")
     client.end(request, text)
 
 
-async def background(client: DoorClient, request: str, attempt: int) -> None:
+async def background(client: GatewayClient, request: str, attempt: int) -> None:
     known = client.known.setdefault(request, {})
     if "created" not in known:
         body = {"model": "chat", "input": request, "background": True}
-        answer = await client.post(client.door(attempt, request), "/v1/responses", body)
+        answer = await client.post(client.gateway(attempt, request), "/v1/responses", body)
         client.note(request, "created", response=answer["id"])
         known["created"] = {"response": answer["id"]}
     while True:
         async with client.http.get(
-            f"{client.door(attempt, request)}/v1/responses/{known['created']['response']}"
+            f"{client.gateway(attempt, request)}/v1/responses/{known['created']['response']}"
         ) as got:
             answer = await read_json(got)
         if answer["status"] not in ("queued", "in_progress"):
@@ -199,22 +200,22 @@ async def background(client: DoorClient, request: str, attempt: int) -> None:
         await asyncio.sleep(0.3)
 
 
-async def background_stream(client: DoorClient, request: str, attempt: int) -> None:
-    """Stream a Response of the background; resume it at the next door, behind the last event that was read."""
+async def background_stream(client: GatewayClient, request: str, attempt: int) -> None:
+    """Stream a Response of the background; resume it at the next gateway, behind the last event that was read."""
     known = client.known.setdefault(request, {})
     if "created" not in known:
         body = {"model": "chat", "input": request, "background": True, "stream": True}
-        got = client.http.post(f"{client.door(attempt, request)}/v1/responses", json=body)
+        got = client.http.post(f"{client.gateway(attempt, request)}/v1/responses", json=body)
     else:
         path = f"/v1/responses/{known['created']['response']}?stream=true"
         after = f"&starting_after={known['last']}" if "last" in known else ""
-        got = client.http.get(client.door(attempt, request) + path + after)
+        got = client.http.get(client.gateway(attempt, request) + path + after)
     async with got as streamed:
         if streamed.status != 200:
             await read_json(streamed)
         async for event in read_events(streamed):
             if event["type"] == "response.failed" and await still_runs(client, request, attempt):
-                raise Broken("the door ended the stream")
+                raise Broken("the gateway ended the stream")
             keep_event(client, request, "live", event)
             if event["type"] == "response.completed":
                 client.end(request, text_of(event["response"]))
@@ -223,7 +224,7 @@ async def background_stream(client: DoorClient, request: str, attempt: int) -> N
     raise Broken("the stream has no end")
 
 
-def keep_event(client: DoorClient, request: str, where: str, event: dict[str, Any]) -> None:
+def keep_event(client: GatewayClient, request: str, where: str, event: dict[str, Any]) -> None:
     """Note an event with its number and a digest of what it says."""
     digest = hashlib.sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()[:16]
     number, known = event["sequence_number"], client.known[request]
@@ -236,43 +237,43 @@ def keep_event(client: DoorClient, request: str, where: str, event: dict[str, An
         known["last"] = number
 
 
-async def still_runs(client: DoorClient, request: str, attempt: int) -> bool:
+async def still_runs(client: GatewayClient, request: str, attempt: int) -> bool:
     known = client.known[request].get("created")
     if known is None:
         return True
-    async with client.http.get(f"{client.door(attempt, request)}/v1/responses/{known['response']}") as got:
+    async with client.http.get(f"{client.gateway(attempt, request)}/v1/responses/{known['response']}") as got:
         return (await read_json(got))["status"] in ("queued", "in_progress", "completed")
 
 
-async def read_everywhere(client: DoorClient, request: str) -> None:
-    """Read some Responses again at every door, from the first event on: each door numbers alike."""
-    if int(request[1:]) % RESUMED_AT_EVERY_DOOR:
+async def read_everywhere(client: GatewayClient, request: str) -> None:
+    """Read some Responses again at every gateway, from the first event on: each gateway numbers alike."""
+    if int(request[1:]) % RESUMED_AT_EVERY_GATEWAY:
         return
-    for number, door in enumerate(client.doors):
+    for number, gateway in enumerate(client.gateways):
         try:
             path = f"/v1/responses/{client.known[request]['created']['response']}?stream=true"
-            async with client.http.get(door + path) as streamed:
+            async with client.http.get(gateway + path) as streamed:
                 events = [event async for event in read_events(streamed)]
         except (aiohttp.ClientError, OSError):
             continue
         if events and events[-1]["type"] == "response.completed":
             for event in events:
-                keep_event(client, request, f"door {number}", event)
+                keep_event(client, request, f"gateway {number}", event)
 
 
-async def leave_early(client: DoorClient, request: str, attempt: int) -> None:
+async def leave_early(client: GatewayClient, request: str, attempt: int) -> None:
     """Leave for good before the head."""
     try:
         async with asyncio.timeout(1.5):
-            await client.post(client.door(attempt, request), "/v1/chat/completions", chat_body(request, "slow"))
+            await client.post(client.gateway(attempt, request), "/v1/chat/completions", chat_body(request, "slow"))
     except TimeoutError:
         client.note(request, "left")
 
 
-async def leave_late(client: DoorClient, request: str, attempt: int) -> None:
+async def leave_late(client: GatewayClient, request: str, attempt: int) -> None:
     """Leave for good once the head is there."""
     body = {**chat_body(request, "slow"), "stream": True}
-    async with client.http.post(client.door(attempt, request) + "/v1/chat/completions", json=body) as got:
+    async with client.http.post(client.gateway(attempt, request) + "/v1/chat/completions", json=body) as got:
         if got.status != 200:
             await read_json(got)
         await asyncio.sleep(0.3)
@@ -288,7 +289,7 @@ def text_of(answer: dict[str, Any]) -> str | None:
     return "".join(part.get("text", "") for part in parts) if parts else None
 
 
-STEPS: dict[str, Callable[[DoorClient, str, int], Awaitable[None]]] = {
+STEPS: dict[str, Callable[[GatewayClient, str, int], Awaitable[None]]] = {
     step.__name__: step
     for step in (
         chat, short_wait, leave_and_repeat, message, response, chat_stream, message_stream, response_stream, background,
@@ -311,7 +312,7 @@ def read_known(directory: Path, number: int) -> dict[str, dict[str, Any]]:
 ENDS = frozenset({"answered", "wrong", "left", "stopped"})
 
 
-async def run(directory: Path, number: int, of: int, doors: list[str], seconds: float) -> None:
+async def run(directory: Path, number: int, of: int, gateways: list[str], seconds: float) -> None:
     """Carry out the share of this client; its requests begin evenly over `seconds`."""
     known = read_known(directory, number)
     plans = [row for row in read_lines(directory / "requests.jsonl") if int(row["id"][1:]) % of == number]
@@ -321,7 +322,7 @@ async def run(directory: Path, number: int, of: int, doors: list[str], seconds: 
     timeout = aiohttp.ClientTimeout(total=None, sock_read=READ_TIMEOUT_SECONDS)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        client, room = DoorClient(number, directory, doors, http, known), asyncio.Semaphore(AT_ONCE)
+        client, room = GatewayClient(number, directory, gateways, http, known), asyncio.Semaphore(AT_ONCE)
 
         async def one(plan: dict[str, str]) -> None:
             async with room:
@@ -338,11 +339,11 @@ async def run(directory: Path, number: int, of: int, doors: list[str], seconds: 
 @click.option("--directory", required=True, type=click.Path(path_type=Path))
 @click.option("--number", required=True, type=int)
 @click.option("--of", required=True, type=int)
-@click.option("--doors", required=True)
+@click.option("--gateways", required=True)
 @click.option("--seconds", required=True, type=float)
-def main(directory: Path, number: int, of: int, doors: str, seconds: float) -> None:
-    """Carry out requests at the doors, and note what became of them."""
-    uvloop.run(run(directory, number, of, doors.split(","), seconds))
+def main(directory: Path, number: int, of: int, gateways: str, seconds: float) -> None:
+    """Carry out requests at the gateways, and note what became of them."""
+    uvloop.run(run(directory, number, of, gateways.split(","), seconds))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scenario door: requests at several doors while clients, doors and workers are killed, and the upstream is away."""
+"""Scenario gateway: requests while clients, gateways and workers are killed, and the upstream is away."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import yaml
 
 from benchmarks.processes import BenchmarkError, Child, started
 from benchmarks.server import find_free_port
-from tests.chaos.door_plan import AWAY_SECONDS, FROZEN_SECONDS, DoorPlan
 from tests.chaos.environment import Environment, Service, environment, mock_upstream, now_ms, write_line
+from tests.chaos.gateway_plan import AWAY_SECONDS, FROZEN_SECONDS, GatewayPlan
 from tests.chaos.harness import commit_faults, judge, workers
 from tests.chaos.progress import Progress
 from tests.chaos.worker_pool import WorkerPool, until
@@ -78,12 +78,12 @@ class Restarted:
 
 
 @dataclass
-class DoorFaults:
-    """Kills doors, clients and workers, and takes the upstream away."""
+class GatewayFaults:
+    """Kills gateways, clients and workers, and takes the upstream away."""
 
     environment: Environment
     pool: WorkerPool
-    doors: list[Restarted]
+    gateways: list[Restarted]
     clients: list[Restarted]
     upstream: Service
     random: random.Random
@@ -91,18 +91,18 @@ class DoorFaults:
 
     def by_kind(self) -> dict[str, Any]:
         return {
-            "door": self.kill_door, "client": self.kill_client, "worker": self.kill_worker,
-            "restart": self.restart_door, "freeze": self.freeze_door,
+            "gateway": self.kill_gateway, "client": self.kill_client, "worker": self.kill_worker,
+            "restart": self.restart_gateway, "freeze": self.freeze_gateway,
             "upstream-away": self.take_away,
         }  # fmt: skip
 
-    async def kill_door(self) -> None:
-        if choices := [each for each in self.doors if each.ready]:
-            await self._restart(self.random.choice(choices), "door")
+    async def kill_gateway(self) -> None:
+        if choices := [each for each in self.gateways if each.ready]:
+            await self._restart(self.random.choice(choices), "gateway")
 
-    async def restart_door(self) -> None:
-        """SIGTERM to a door, as in a deploy: it must end with 0."""
-        choices = [each for each in self.doors if each.ready]
+    async def restart_gateway(self) -> None:
+        """SIGTERM to a gateway, as in a deploy: it must end with 0."""
+        choices = [each for each in self.gateways if each.ready]
         if not choices:
             return
         victim, began = self.random.choice(choices), now_ms()
@@ -114,9 +114,9 @@ class DoorFaults:
             self.environment.fault_log.note("restart", began, ended=now_ms())
             victim.start()
 
-    async def freeze_door(self) -> None:
-        """The first door stands still for longer than its leases, and continues."""
-        victim, began = self.doors[0], now_ms()
+    async def freeze_gateway(self) -> None:
+        """The first gateway stands still for longer than its leases, and continues."""
+        victim, began = self.gateways[0], now_ms()
         if not victim.ready or victim.child is None:
             return
         process = victim.child.popen
@@ -154,7 +154,7 @@ class DoorFaults:
         self.environment.fault_log.note("upstream-away", began, ended=now_ms())
 
 
-async def run(plan: DoorPlan, directory: Path, progress: Progress) -> dict[str, Any]:
+async def run(plan: GatewayPlan, directory: Path, progress: Progress) -> dict[str, Any]:
     """Run a plan in an empty directory; returns the verdict, with the problems of the run."""
     options = ["--delta-ms", str(DELTA_MS)]
     upstream = mock_upstream("mock", LATENCY_MS, directory)
@@ -164,22 +164,24 @@ async def run(plan: DoorPlan, directory: Path, progress: Progress) -> dict[str, 
         write_line(directory / "requests.jsonl", row)
     with environment(directory, SLOTS, [upstream, slow]) as env, ExitStack() as stack:
         env.write_config(_fleet_config(upstream, slow))
-        doors, urls = _doors(plan, env)
+        gateways, urls = _gateways(plan, env)
         clients = _clients(plan, directory, urls)
-        for each in (*doors, *clients):
+        for each in (*gateways, *clients):
             stack.callback(each.stack.close)
         with workers(env, [*["gpu"] * plan.workers, "degrade"]) as pool:
             supervising = asyncio.create_task(pool.supervise())
             try:
-                for door in doors:
-                    door.start()
+                for gateway in gateways:
+                    gateway.start()
                 await pool.wait_until_ready()
-                await until(lambda: all(door.ready for door in doors) or None, what="the doors")
-                faults = DoorFaults(env, pool, doors, clients, upstream, random.Random(plan.seed), progress.log_line)
+                await until(lambda: all(gateway.ready for gateway in gateways) or None, what="the gateways")
+                faults = GatewayFaults(
+                    env, pool, gateways, clients, upstream, random.Random(plan.seed), progress.log_line
+                )
                 await _let_clients_work(plan, faults, progress)
                 progress.log_line(f"every client is done; {ORPHAN_SECONDS:g} s until the judge looks for orphans")
                 await asyncio.sleep(ORPHAN_SECONDS)
-                verdict = await judge("door", directory, env.server.url)
+                verdict = await judge("gateway", directory, env.server.url)
                 if supervising.done():
                     supervising.result()
             finally:
@@ -188,10 +190,10 @@ async def run(plan: DoorPlan, directory: Path, progress: Progress) -> dict[str, 
     return {**verdict, "problems": env.fault_log.problems}
 
 
-async def _let_clients_work(plan: DoorPlan, faults: DoorFaults, progress: Progress) -> None:
+async def _let_clients_work(plan: GatewayPlan, faults: GatewayFaults, progress: Progress) -> None:
     for client in faults.clients:
         client.start()
-    progress.log_line(f"{plan.requests:,} jobs over {plan.seconds:.0f} s, {plan.doors} doors, seed {plan.seed}")
+    progress.log_line(f"{plan.requests:,} jobs over {plan.seconds:.0f} s, {plan.gateways} gateways, seed {plan.seed}")
     committing = asyncio.create_task(commit_faults(plan.faults(), faults.by_kind()))
     try:
         await _until_done(faults, committing)
@@ -200,7 +202,7 @@ async def _let_clients_work(plan: DoorPlan, faults: DoorFaults, progress: Progre
         await asyncio.gather(committing, return_exceptions=True)
 
 
-async def _until_done(faults: DoorFaults, committing: asyncio.Task[None]) -> None:
+async def _until_done(faults: GatewayFaults, committing: asyncio.Task[None]) -> None:
     """Return when every client has ended by itself, and every fault is over."""
     loop, directory = asyncio.get_running_loop(), faults.environment.directory
     deadline, before = loop.time() + STANDSTILL_SECONDS, -1
@@ -223,24 +225,33 @@ def _ended(client: Restarted) -> bool:
     return True
 
 
-def _doors(plan: DoorPlan, env: Environment) -> tuple[list[Restarted], list[str]]:
-    """The doors, each with a configuration of its own, and their addresses. The last has two processes."""
-    fleet, doors, urls = yaml.safe_load(env.config.read_text()), [], []
-    for number in range(plan.doors):
-        port, file = find_free_port(), env.directory / f"door-{number}.yaml"
-        section = {"listen": [f"127.0.0.1:{port}"], "processes": 1 + (number == plan.doors - 1)}
+def _gateways(plan: GatewayPlan, env: Environment) -> tuple[list[Restarted], list[str]]:
+    """The gateways, each with a configuration of its own, and their addresses. The last has two processes."""
+    fleet, gateways, urls = yaml.safe_load(env.config.read_text()), [], []
+    for number in range(plan.gateways):
+        port, file = find_free_port(), env.directory / f"gateway-{number}.yaml"
+        section = {"listen": [f"127.0.0.1:{port}"], "processes": 1 + (number == plan.gateways - 1)}
         file.write_text(yaml.safe_dump({**fleet, "gateway": section}))
         argv = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file), "--announce"]
-        doors.append(Restarted(f"door-{number}", argv, env.directory))
+        gateways.append(Restarted(f"gateway-{number}", argv, env.directory))
         urls.append(f"http://127.0.0.1:{port}")
-    return doors, urls
+    return gateways, urls
 
 
-def _clients(plan: DoorPlan, directory: Path, urls: list[str]) -> list[Restarted]:
+def _clients(plan: GatewayPlan, directory: Path, urls: list[str]) -> list[Restarted]:
     clients = []
     for number in range(plan.clients):
-        argv = [sys.executable, "-m", "tests.chaos.door_client", "--directory", str(directory), "--number", str(number)]
-        argv += ["--of", str(plan.clients), "--doors", ",".join(urls), "--seconds", str(plan.seconds)]
+        argv = [sys.executable, "-m", "tests.chaos.gateway_client", "--directory", str(directory)]
+        argv += [
+            "--number",
+            str(number),
+            "--of",
+            str(plan.clients),
+            "--gateways",
+            ",".join(urls),
+            "--seconds",
+            str(plan.seconds),
+        ]
         clients.append(Restarted(f"client-{number}", argv, directory))
     return clients
 
