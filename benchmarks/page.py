@@ -32,11 +32,12 @@ SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class PageCost:
-    """What a span of time cost: shares of one core, commands a second that clients sent."""
+    """What a span of time cost: shares of one core, commands a second that clients sent, and those of their scripts."""
 
     gateway_share: float
     redis_share: float
     commands: float
+    of_scripts: float
     events: float
 
 
@@ -89,12 +90,12 @@ async def measure(gateway: int, server: Server, seconds: float, counts: list[int
     span = time.monotonic() - before[3]
     after = (cpu_seconds(gateway), server.cpu_seconds, counts[0])
     gateway_share, redis_share, events = ((now - then) / span for now, then in zip(after, before, strict=False))
-    return PageCost(gateway_share, redis_share, await _commands(server, COUNT_SECONDS), events)
+    return PageCost(gateway_share, redis_share, *await _commands(server, COUNT_SECONDS), events)
 
 
-async def _commands(server: Server, seconds: float) -> float:
-    """Commands a second that clients send, but for those of this benchmark: a script is one."""
-    number = 0
+async def _commands(server: Server, seconds: float) -> tuple[float, float]:
+    """Commands a second that clients send, but for those of this benchmark, and those that their scripts run."""
+    sent = of_scripts = 0
     client = aioredis.Redis.from_url(server.url)
     async with client.monitor() as monitor:
         try:
@@ -102,11 +103,12 @@ async def _commands(server: Server, seconds: float) -> float:
                 while True:
                     line = await monitor.next_command()
                     is_ours = str(line["command"]).upper().startswith("RPUSH RQ:QUEUE")
-                    number += line["client_type"] != "lua" and not is_ours
+                    of_scripts += line["client_type"] == "lua"
+                    sent += line["client_type"] != "lua" and not is_ours
         except TimeoutError:
             pass
     await client.aclose()
-    return number / seconds
+    return sent / seconds, of_scripts / seconds
 
 
 async def open_page(session: aiohttp.ClientSession, url: str, counts: list[int]) -> None:
@@ -144,13 +146,14 @@ async def _measure_all(url: str, gateway: int, server: Server, pages: int, secon
         click.echo(
             f"the page loads in {statistics.median(loads) * 1000:.0f} ms (median), {max(loads) * 1000:.0f} ms (most)"
         )
-        click.echo(f"{'':16}{'gateway':>14}{'Redis':>16}{'commands/s':>14}{'events/s':>12}")
+        click.echo(f"{'':16}{'gateway':>14}{'Redis':>16}{'commands/s':>14}{'in scripts/s':>14}{'events/s':>12}")
         for number in (0, 1, pages):
             tasks = [asyncio.create_task(open_page(session, url, counts)) for _ in range(number)]
             await asyncio.sleep(SETTLE_SECONDS)
             cost = await measure(gateway, server, seconds, counts)
             shares = f"{cost.gateway_share:>13.1%} {cost.redis_share:>15.1%}"
-            click.echo(f"{f'{number} open pages':16}{shares} {cost.commands:>13.1f}{cost.events:>12.1f}")
+            commands = f"{cost.commands:>13.1f}{cost.of_scripts:>14.1f}"
+            click.echo(f"{f'{number} open pages':16}{shares} {commands}{cost.events:>12.1f}")
             closed = [task for task in tasks if task.done()]
             if closed:
                 click.echo(f"{len(closed)} of them were closed: {closed[0]}", err=True)

@@ -49,12 +49,16 @@ async def fetch_story(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[
 
 async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
     from openfall.producers.resolve import explain_queue_block
+    from openfall.router_core.state.fleet_status import paused_queues
     from openfall.router_core.state.held_jobs import fetch_held
 
     if record.state in ("queued", "scheduled"):
         return await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
-    jobs = await fetch_held(llm.store.connection, [record.id]) if record.state == "held" else []
-    return describe_release(jobs[0], await llm.store.server_time(), llm.config.catalog) if jobs else ""
+    link = llm.store.connection
+    jobs = await fetch_held(link, [record.id]) if record.state == "held" else []
+    if not jobs:
+        return ""
+    return describe_release(jobs[0], await llm.store.server_time(), llm.config.catalog, await paused_queues(link))
 
 
 def reasons(record: JobRecord) -> tuple[str, tuple[ConsideredModel, ...]]:

@@ -91,24 +91,27 @@ async def _list(llm: AsyncOpenfall, selection: HeldSelection) -> tuple[list[Held
 @common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
-    record, job, now, catalog = with_client(config_path, lambda llm: _fetch(llm, job_id))
+    record, job, now, release = with_client(config_path, lambda llm: _fetch(llm, job_id))
     if job is None:
         raise click.UsageError(f"{record.id} is not held, it is {record.state}: openfall job why {record.id}")
-    release = describe_release(job, now, catalog)
     if as_json:
         show_json({**record_json(record), "released": release})
     else:
         echo("\n".join([*_describe(record, job, now), f"release    {release}"]))
 
 
-async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
+async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, str]:
+    """The record of a job, the held job, the time, and what releases it."""
+    from openfall.router_core.state.fleet_status import paused_queues
     from openfall.router_core.state.held_jobs import fetch_held
     from openfall.router_core.state.job_search import find_held_job
 
     job_id = await find_held_job(llm.store.connection, job_id)
     record = await llm.record(job_id)
-    job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
-    return record, job, await llm.store.server_time(), llm.config.catalog
+    job, now = next(iter(await fetch_held(llm.store.connection, [job_id])), None), await llm.store.server_time()
+    if job is None:
+        return record, None, now, ""
+    return record, job, now, describe_release(job, now, llm.config.catalog, await paused_queues(llm.store.connection))
 
 
 def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:

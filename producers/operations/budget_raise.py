@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from openfall.producers.errors import BadRequest
 from openfall.producers.operations.operator import Operator
 from openfall.producers.request import parse_duration
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state import budget_book
 
+MAX_USD = 1e6
 
-async def raise_budget(operator: Operator, name: str, usd: float, duration: str) -> float:
-    """Raise the limit of a budget; 0 ends that. Returns until when, in epoch seconds. Raises `UnknownName`."""
+
+async def raise_budget(operator: Operator, name: str, usd: float, duration: str, why: str = "") -> float:
+    """Raise the limit of a budget; 0 ends that. Held jobs that wait for a budget are examined at once. Returns until
+    when, in epoch seconds. Raises `UnknownName`, `BadRequest`."""
+    if not 0 <= usd <= MAX_USD:
+        raise BadRequest(f"a budget is raised by 0 to {MAX_USD:,.0f} US dollars, not by {usd:g}")
     known = [budget.name for budget in all_budgets(operator.catalog)]
     if name not in known:
         raise UnknownName("budget", name, known)
     until = await operator.llm.store.server_time() + parse_duration(duration)
     await budget_book.raise_budget(operator.link, name, round(usd * 1e9), until)
-    await operator.note("budget.raise", name, f"${usd:g} more for {duration}")
+    await operator.note("budget.raise", name, f"${usd:g} more for {duration}", why)
     return until

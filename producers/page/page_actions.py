@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from openfall.producers.amounts import format_usd
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
+from openfall.producers.operations.budget_raise import raise_budget
 from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
 from openfall.producers.operations.job_cancel import cancel_gateway_batch, cancel_job
 from openfall.producers.operations.local_only_switch import set_local_only
@@ -48,6 +50,8 @@ REASON = FormField("reason", "Why (for the audit log)")
 LASTS = FormField(
     "lasts", "For", (("10m", "10 minutes"), ("1h", "1 hour"), ("4h", "4 hours"), ("", "until it is reset"))
 )
+USD = FormField("usd", "US dollars more (0 ends an earlier raise)")
+UNTIL = FormField("lasts", "For", (("6h", "6 hours"), ("1d", "1 day"), ("7d", "7 days")))
 
 
 def _subject(form: Form) -> str:
@@ -120,6 +124,16 @@ async def _cancel_batch(operator: Operator, form: Form) -> str:
     return f"{batch_id} is being cancelled; it was {await cancel_gateway_batch(operator, batch_id)}"
 
 
+async def _raise_budget(operator: Operator, form: Form) -> str:
+    name, typed, lasts = _subject(form), form.get("usd", "").strip().removeprefix("$"), form.get("lasts", "1d")
+    try:
+        usd = float(typed)
+    except ValueError:
+        raise Refusal("bad_request", f"{typed[:20]!r} is no number of US dollars: write 5 or 0.50", "usd") from None
+    await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
+    return f"The budget {name} has {format_usd(usd)} more for {lasts}. Held jobs that fit now return by themselves"
+
+
 def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         config, model = operator.llm.config, _subject(form)
@@ -154,6 +168,11 @@ ACTIONS: Mapping[str, PageAction] = {
         "answer are held until it is off.", (REASON,),
     ),
     "local-only-off": PageAction("Switch off", _turn_local_only_off),
+    "raise-budget": PageAction(
+        "Raise", _raise_budget, "Raise the budget {subject}?",
+        "It counts from the next call on. Held jobs that wait for it and fit now return by themselves.",
+        (USD, UNTIL, REASON),
+    ),
     "pause": PageAction(
         "Pause", _pause, "Pause {subject}?", "No job is claimed from these queues. They accept jobs all the same.",
     ),

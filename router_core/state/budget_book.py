@@ -26,7 +26,7 @@ WINDOWS = 4
 EARLIER_SECONDS = 129_600.0
 """How much earlier the first of them is: the caller's own clock may be wrong by a day before its first claim."""
 AUDIT_MS = 60_000
-SUMS = ("spent", "reserved", "unconfirmed", "calls", "refused")
+SUMS = ("spent", "reserved", "unconfirmed", "calls", "refused", "needed")
 """The sums of a window, in the order of its text."""
 
 
@@ -80,7 +80,8 @@ def write_over(over: OverBudget) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
     """A window of a budget, in nanodollars. `who`: of which group, producer or role; empty: of all. `limit` contains
-    what it was raised by. `refused` counts the claims whose call did not fit. `forecast` None: nothing is known yet."""
+    what it was raised by. `refused` counts the claims whose call did not fit; the last of them may cost `needed` (0: a
+    call has fitted since). `forecast` None: nothing is known yet."""
 
     budget: Budget
     window: str
@@ -93,12 +94,18 @@ class BudgetState:
     unconfirmed: int = 0
     calls: int = 0
     refused: int = 0
+    needed: int = 0
     forecast: Forecast | None = None
 
     @property
     def left(self) -> int:
         """What a further call may cost at most."""
         return max(0, self.limit - self.spent - self.reserved - self.unconfirmed)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the next call does not fit, also when those in flight have ended."""
+        return self.limit - self.used < max(1, self.needed)
 
     @property
     def used(self) -> int:
@@ -191,8 +198,9 @@ def _raised(row: bytes | None, now: float) -> int:
 
 
 async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> None:
-    """Raise the limit of a budget by `by` nanodollars, until a moment (epoch seconds)."""
-    await link.command("HSET", keys.BUDGET_RAISES, name, f"{by} {int(until * 1000)}")
+    """Raise the limit of a budget by `by` nanodollars, until a moment (epoch seconds). Held jobs that wait for a budget
+    are examined anew. It works also when the memory of Redis is full."""
+    await link.script("budget_raise", {"name": name, "by": by, "ends": int(until * 1000)})
 
 
 async def audit_budgets(link: RedisConnection) -> list[str]:

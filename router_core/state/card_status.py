@@ -65,14 +65,16 @@ async def fetch_managed_cards(link: RedisConnection, catalog: Catalog) -> Mappin
     return await fetch_cards(link, names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ModelShown:
-    """A model in the memory of a card, or on its way in or out. `gb` 0 and `state_seconds` None: unknown."""
+    """A model in the memory of a card, or on its way in or out. `gb` 0 and `state_seconds` None: unknown. `pinned`: it
+    leaves its card for no other model."""
 
     model: str
     load_state: LoadState
     state_seconds: float | None
     gb: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ class CardDemand:
     started: Mapping[str, int]
 
 
-def models_shown(state: CardState, started: Mapping[str, int], now: float) -> tuple[ModelShown, ...]:
+def models_shown(state: CardState, started: Mapping[str, int], catalog: Catalog, now: float) -> tuple[ModelShown, ...]:
     """The models of a card, those in memory first."""
     moving = () if state.switch is None else (*state.switch.evict, *filter(None, (state.switch.load,)))
     names = dict.fromkeys((*state.models, *moving))
@@ -111,7 +113,8 @@ def models_shown(state: CardState, started: Mapping[str, int], now: float) -> tu
         at = state_on_card(state, alias, now, in_use=started.get(alias, 0) > 0)
         seconds = None if at.since is None else max(0.0, now - at.since)
         gb = state.models[alias].gb if alias in state.models else 0.0
-        shown.append(ModelShown(model=alias, load_state=at.load_state, state_seconds=seconds, gb=gb))
+        pinned = state.pinned.get(alias, alias in catalog.models and catalog.models[alias].pinned)
+        shown.append(ModelShown(alias, at.load_state, seconds, gb, pinned))
     return tuple(shown)
 
 
@@ -142,7 +145,7 @@ async def _card_status(
         vram_gb=backend.vram_gb or 0.0,
         foreign_gb=state.foreign_gb,
         total_gb=state.total_gb,
-        models=models_shown(state, demand.started, now),
+        models=models_shown(state, demand.started, catalog, now),
         waiting=demand.waiting,
         reason=reason if state.switch is not None or state.draining else "",
         manager=manager.worker if manager is not None and is_managed_now else None,

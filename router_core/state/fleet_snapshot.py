@@ -212,7 +212,7 @@ class _View:
         if queue.paused:
             return Blocked(BlockReason.PAUSED, FOREVER, f"queue {queue.name} is paused")
         if not queue.served:
-            return Blocked(BlockReason.NO_WORKER, FOREVER, f"no worker of pool {self.catalog.pool_of(alias)} is alive")
+            return Blocked(BlockReason.NO_WORKER, FOREVER, "no live worker serves its queue")
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:

@@ -28,7 +28,7 @@ CALLS = [
     {"call": number, "job": f"job-{number}", "group": "bots", "producer": "day", "nusd": 10, "cut": number == 3}
     for number in (1, 2, 3)
 ]
-SUMS = {"house:2026-11-29": "20 0 12 3 0", "each:2026-11-29:day": "20 0 12 3 0"}
+SUMS = {"house:2026-11-29": "20 0 12 3 0 0", "each:2026-11-29:day": "20 0 12 3 0 0"}
 LEDGER = {"m@mock bots nusd": 20, "m@mock bots unconfirmed": 12}
 
 
@@ -57,7 +57,7 @@ def test_a_run_within_its_limits_keeps_every_promise(tmp_path: Path, redis_url: 
     [
         ({"limits": {"house": 29}}, "the invoice exceeds a limit after no call"),
         ({"limits": {"house": 32, "bots": 29}}, "the invoice exceeds a limit after no call"),
-        ({"sums": SUMS | {"each:2026-11-29:day": "20 1 12 3 0"}}, "nothing stays reserved"),
+        ({"sums": SUMS | {"each:2026-11-29:day": "20 1 12 3 0 0"}}, "nothing stays reserved"),
         ({"drift": 1}, "no sum drifts"),
         ({"ledger": LEDGER | {"m@mock bots nusd": 19}}, "ledger and invoice agree to the nanodollar"),
         ({"calls": [*CALLS, CALLS[0] | {"call": 4, "nusd": 3}]}, "ledger and invoice agree to the nanodollar"),

@@ -128,5 +128,5 @@ def test_a_stream_says_after_some_seconds_that_no_worker_lives_and_how_to_start_
 
     events = run(loaded, use)
     assert [event["event"] for event in events] == ["queued", "blocked", "done"]
-    assert "no worker of pool gpu is alive" in events[1]["why"]
+    assert "no live worker serves its queue" in events[1]["why"]
     assert "`openfall work gpu`" in events[1]["why"]

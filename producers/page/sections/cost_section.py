@@ -36,13 +36,19 @@ class BudgetRow:
 
     @property
     def tone(self) -> str:
-        if self.percent >= 100:
+        if self.state.is_spent:
             return "bad"
         return "warn" if self.percent >= 100 * NEARLY else "good"
 
     @property
     def text(self) -> str:
-        return f"{format_usd(self.state.used / 1e9)} of {format_usd(self.state.limit / 1e9)}"
+        return f"{format_usd(self.state.used / 1e9)} of {format_usd(self.state.limit / 1e9)}{self._spent}"
+
+    @property
+    def _spent(self) -> str:
+        if not self.state.is_spent:
+            return ""
+        return f", spent: the next call needs {format_usd(self.state.needed / 1e9)}" if self.state.needed else ", spent"
 
     @property
     def ends_at(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from openfall.producers.age import format_age
@@ -10,6 +10,7 @@ from openfall.producers.fleet_problems import list_problems, problems_of_catalog
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.problem_causes import CAUSES
 from openfall.producers.page.sections.resource_causes import CARD_STATES, resource_causes
 from openfall.producers.page.sources import BUDGETS
@@ -17,34 +18,38 @@ from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.vocabulary import Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
-MAX_CAUSES = 8
+MAX_CAUSES, MAX_ROLES = 8, 3
 MAX_LATENESS = 2.0
 """The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    causes = sorted(_causes(snapshot), key=lambda cause: cause.health is not FleetHealth.FAILING)
+    silent = dict(ModelCalls(snapshot).silent_roles())
+    causes = [*_causes(snapshot), *_of_silent_roles(silent, snapshot)]
+    causes.sort(key=lambda cause: cause.health is not FleetHealth.FAILING)
     health = causes[0].health if causes else FleetHealth.GOOD
-    if all(cause.health is FleetHealth.GOOD for cause in causes):
-        health = FleetHealth.GOOD
     return {
         "health": health,
-        "sentence": _sentence(health, causes, snapshot),
+        "sentence": _sentence(health, causes, silent, snapshot),
         "causes": causes[:MAX_CAUSES],
         "more": max(0, len(causes) - MAX_CAUSES),
     }
 
 
-def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) -> str:
+def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str], snapshot: PageSnapshot) -> str:
     if snapshot.redis_away_since is not None:
         return "No caller gets an answer: Redis does not answer."
     status = snapshot.status
     if status.memory_pressure is not None:
         return "No new job is accepted: Redis is nearly full."
+    if snapshot.catalog.roles and len(silent) == len(snapshot.catalog.roles):
+        return "No caller gets an answer."
+    if silent:
+        return f"{_role_names(silent)} no answer from a model; other roles do."
     if health is FleetHealth.FAILING and all(cause.is_wait for cause in causes if cause.health is health):
         return "People wait too long for their answers."
     if health is FleetHealth.FAILING:
-        return "Some people get no answer." if _anything_answers(snapshot) else "No caller gets an answer."
+        return "Some people get no answer."
     alive = sum(worker.alive for worker in status.workers)
     if health is FleetHealth.GOOD:
         started = sum(queue.started for queue in status.queues)
@@ -57,17 +62,22 @@ def _sentence(health: FleetHealth, causes: list[Cause], snapshot: PageSnapshot) 
     return f"People get answers, but {'one thing needs' if len(causes) == 1 else 'some things need'} attention."
 
 
-def _anything_answers(snapshot: PageSnapshot) -> bool:
-    """Whether any model takes calls, and a worker makes them."""
+def _role_names(names: Collection[str]) -> str:
+    shown, rest = list(names)[:MAX_ROLES], len(names) - MAX_ROLES
+    text = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if rest <= 0 else ", ".join(shown)
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"The role {text} gets" if len(names) == 1 else f"The roles {text}{more} get"
+
+
+def _of_silent_roles(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> Iterator[Cause]:
+    """The roles of which no model takes calls; none, where another cause stops the whole fleet."""
     status = snapshot.status
-    if status.suspended or not any(worker.alive for worker in status.workers):
-        return False
-    models = snapshot.catalog.models
-    allowed = [alias for alias in models if snapshot.local_only is None or snapshot.catalog.is_local(alias)]
-    at = {(alias, backend) for alias in allowed for backend in models[alias].backends}
-    for item in snapshot.away:
-        at -= {(alias, backend) for alias, backend in at if item.model in (None, alias) and backend in item.backends}
-    return bool(at)
+    if snapshot.redis_away_since is not None or status.suspended or not any(row.alive for row in status.workers):
+        return
+    for name, obstacles in list(silent.items())[:MAX_ROLES]:
+        models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
+        text = f"No model of the role {name} takes calls ({models}): its jobs wait or are held"
+        yield Cause(text=text, health=FleetHealth.FAILING, section="queues")
 
 
 def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:

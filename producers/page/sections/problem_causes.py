@@ -27,7 +27,7 @@ def _health_of(problem: FleetProblem) -> FleetHealth:
 def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     waits = f", and {_jobs(problem)} {_waits(problem)}" if problem.count else ""
     remedy = "openfall up, or openfall work POOL"
-    return Cause(text=f"No worker is alive{waits}", health=_health_of(problem), section="workers", remedy=remedy)
+    return Cause(text=f"No worker is alive{waits}", health=FleetHealth.FAILING, section="workers", remedy=remedy)
 
 
 def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:

@@ -11,6 +11,11 @@
 local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end
 
+local function worker_and_host(worker)
+  local host = redis.call('HGET', RQ_WORKER .. (worker or ''), 'hostname')
+  return (worker or 'unknown') .. (host and ' on ' .. host or '')
+end
+
 local function take_over(id, token, backend)
   local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes', 'crashes_alone', 'alone', 'deadline',
     'reserve')
@@ -35,8 +40,8 @@ local function take_over(id, token, backend)
   if queue == DEGRADE then
     enqueue(id, queue, true, now)
   elseif crashes_alone >= args.condemn_after_alone then
-    fall(id, 'poisoned', 'the worker that carried it out died ' .. crashes .. ' times, ' .. crashes_alone
-      .. ' times with no other job', now)
+    fall(id, 'poisoned', 'the worker that ran it died ' .. crashes .. ' times, ' .. crashes_alone
+      .. ' times with no other job; the last was ' .. worker_and_host(job.worker), now)
     outcome = 'fallen'
   elseif crashes >= args.suspect_after then
     schedule(id, queue, now)

@@ -96,7 +96,7 @@ def _each_job_ended(store: Any, results: int) -> Promise:
 
 def _budget_sums(store: Any) -> dict[str, dict[str, int]]:
     """The sums by budget and whose it is; the windows of a run that passes midnight are added up."""
-    names = ("spent", "reserved", "unconfirmed", "calls", "refused")
+    names = ("spent", "reserved", "unconfirmed", "calls", "refused", "needed")
     sums: dict[str, dict[str, int]] = {}
     for key, text in store.hgetall("of:budget-sums").items():
         budget, _, rest = key.partition(":")

@@ -96,7 +96,7 @@ def test_a_paused_queue_is_named_as_the_reason_while_the_run_waits(
 
 
 def test_status_and_list_name_why_the_lines_wait(openfall: Run, waiting: str, store: Any) -> None:
-    assert "no worker of pool gpu is alive (start one: `openfall up`, or `openfall work gpu`)" in why_of(openfall)
+    assert "no live worker serves its queue (start one: `openfall up`, or `openfall work gpu`)" in why_of(openfall)
     openfall("queues", "pause", "gpu.other.batch")
     assert "queue gpu.other.batch is paused (`openfall queues resume gpu.other.batch`)" in why_of(openfall)
     store.set("rq:suspended", 1)

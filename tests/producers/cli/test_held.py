@@ -123,7 +123,7 @@ def test_a_held_job_shows_its_reason_its_interim_reply_and_its_release(openfall:
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
     shown = openfall("held", "show", job_id).stdout
-    assert f"release    openfall held replay {job_id} once the cause is fixed" in shown
+    assert f"release    openfall held replay {job_id}: read the log of that worker" in shown
     assert "reply      no reply" in shown
 
 
@@ -131,7 +131,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
     openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = submit_held(loaded, "one", models=("gone",))
-    goes_on = f"openfall held replay {job_id}, when gone is in the configuration again and available; expires"
+    goes_on = f"openfall held replay {job_id}: replay it when gone is in the configuration again; expires"
     assert goes_on in openfall("held", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
     assert "operator" in openfall("held", "list").stdout.split()
@@ -141,7 +141,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
 def test_a_job_whose_models_are_all_gone_needs_an_operator(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", models=())
     assert (
-        f"release    openfall held replay {job_id}, when a model of its chain"
+        f"release    openfall held replay {job_id}: replay it when a model of its chain"
         in openfall("held", "show", job_id).stdout
     )
 

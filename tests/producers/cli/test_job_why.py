@@ -174,8 +174,8 @@ def test_job_why_of_a_waiting_job_has_its_queue_and_its_candidates(openfall: Run
     assert "role dialogue: tiny first of 2" in shown
     assert "  1  tiny   1st in role dialogue" in shown
     assert "  2  other  2nd in role dialogue" in shown
-    assert "waits in gpu.tiny.background: no worker of pool gpu is alive" in shown
-    assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no worker of pool gpu is alive"
+    assert "waits in gpu.tiny.background: no live worker serves its queue" in shown
+    assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no live worker serves its queue"
 
 
 def test_job_why_of_a_running_job_names_its_backend(openfall: Run, redis_url: str) -> None:

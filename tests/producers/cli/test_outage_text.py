@@ -56,7 +56,7 @@ def test_job_why_and_batch_status_name_the_outage(
     called("tiny", "rack", "connection")
     ran = openfall("enqueue", "-r", "dialogue", "-u", "batch", stdin="draw the festival")
     shown = openfall("job", "why", ran.stdout.strip()).stdout
-    assert "waits in gpu.tiny.batch: no worker of pool gpu is alive; no calls to tiny@rack for" in shown
+    assert "waits in gpu.tiny.batch: no live worker serves its queue; no calls to tiny@rack for" in shown
     assert "next probe in" in shown
     (tmp_path / "in.jsonl").write_text(line("line-1", "draw", body={"model": "dialogue"}) + "\n")
     with start("batch", "run", "in.jsonl", "-o", "out.jsonl") as process:

@@ -52,7 +52,7 @@ def test_an_open_breaker_moves_a_model_back_and_explain_lists_every_candidate(op
     ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
     assert ran.stdout.startswith("other@rack would answer: role worker: other first of 3")
     assert "its breaker is open (its fan is loud), 10m more" in ran.stdout
-    assert "no worker of pool cloud is alive" in ran.stdout
+    assert "no live worker serves its queue" in ran.stdout
     assert "2+8" in ran.stdout
 
 

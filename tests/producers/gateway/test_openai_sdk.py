@@ -183,7 +183,7 @@ def test_the_error_of_a_wrong_key_a_wrong_model_or_no_worker_names_the_remedy(re
             stranger = await _error_text(gateway, api_key="of_other")
         assert "`openfall keys list` names the known ones" in stranger
         assert "of_other" not in stranger
-        assert "no worker of pool gpu is alive (start one: `openfall up`, or `openfall work gpu`)" in idle
+        assert "no live worker serves its queue (start one: `openfall up`, or `openfall work gpu`)" in idle
         assert "Send the same request again" in idle
 
     run(main)

@@ -21,6 +21,6 @@ def calm_snapshot(home: Path, **more: Any) -> PageSnapshot:
     file.write_text(
         "redis: redis://127.0.0.1:1\npools: {gpu: {local: yes}}\n"
         "backends: {rack: {protocol: openai, url: 'http://127.0.0.1:9', pool: gpu}}\n"
-        "models: {tiny: {upstream: t, backends: [rack]}}\nroles: {chat: {chain: [tiny]}}\n"
+        "models: {tiny: {upstream: t, backends: [rack]}}\nroles: {chat: {chain: [tiny], urgency: interactive}}\n"
     )
     return PageSnapshot(**{"now": NOW, "catalog": load(file).catalog, "catalog_digest": "", "status": STATUS, **more})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import card_section, cost_section, job_section
@@ -45,8 +46,8 @@ def card(*models: ModelShown, **more: Any) -> CardStatus:
     return CardStatus(models=models, **{**terms, **more})
 
 
-def shown_model(name: str, gb: float, state: LoadState = LoadState.READY) -> ModelShown:
-    return ModelShown(model=name, load_state=state, state_seconds=1.0, gb=gb)
+def shown_model(name: str, gb: float, state: LoadState = LoadState.READY, *, pinned: bool = False) -> ModelShown:
+    return ModelShown(name, state, 1.0, gb, pinned)
 
 
 def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(gateway: PageGateway) -> None:
@@ -74,8 +75,6 @@ def test_the_memory_over_time_is_a_line_of_bounded_length(gateway: PageGateway) 
 
 
 def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outside(gateway: PageGateway) -> None:
-    from openfall.producers.page.page_actions import ACTIONS
-
     shown = card(shown_model(HOSTILE, 3, LoadState.LOADING), waiting={"other": 2}, manager=None, notice=HOSTILE)
     values = card_section.context(snapshot(gateway, cards=CardsNow([shown], {})))
     html = render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
@@ -84,6 +83,15 @@ def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outsid
     assert "/page/act/load-model" in html
     assert "/page/ask/unload-model" in html
     assert "No worker manages this card" in html
+
+
+def test_a_model_on_a_card_is_pinned_or_unpinned_and_shows_the_jobs_that_wait_for_it(gateway: PageGateway) -> None:
+    shown = card(shown_model("a", 3), shown_model("b", 3, pinned=True), waiting={"a": 2})
+    values = card_section.context(snapshot(gateway, cards=CardsNow([shown], {})))
+    html = render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
+    assert 'formaction="/page/act/pin-model" name="subject" value="a"' in html
+    assert 'formaction="/page/act/unpin-model" name="subject" value="b"' in html
+    assert "2 jobs waiting" in html
 
 
 def test_a_fleet_whose_sources_were_never_read_has_empty_sections(gateway: PageGateway) -> None:
@@ -104,7 +112,23 @@ def test_a_budget_is_a_bar_of_what_is_used(gateway: PageGateway, spent: int, ton
     (row,) = values["budgets"]
     assert (row.tone, row.percent, row.percent + row.reserved_percent <= 100) == (tone, percent, True)
     assert (values["spent"], values["saved"], values["calls"]) == ("$1.00", "$2.00", 3)
-    assert "1 claim refused" in render("sections/cost.html", now=NOW, **values)
+    assert "1 claim refused" in render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
+
+
+@pytest.mark.parametrize(
+    ("needed", "spent", "text"),
+    [
+        (20_000_000, 540_000_000, "$0.54 of $0.55, spent: the next call needs $0.02"),
+        (0, 540_000_000, "$0.54 of $0.55"),
+        (5_000_000, 540_000_000, "$0.54 of $0.55"),
+        (0, 550_000_000, "$0.55 of $0.55, spent"),
+    ],
+)
+def test_a_budget_without_room_for_the_next_call_is_spent(needed: int, spent: int, text: str) -> None:
+    budget = Budget(name="house", usd=0.55, per="day")
+    state = BudgetState(budget=budget, window="w", ends_at=NOW, limit=550_000_000, spent=spent, needed=needed)
+    row = cost_section.BudgetRow(state)
+    assert (row.text, row.tone) == (text, "bad" if "spent" in text else "warn")
 
 
 def test_a_budget_without_money_is_used_up_and_one_for_ever_never_begins_anew() -> None:

@@ -48,7 +48,7 @@ def test_a_browser_gets_the_page_and_a_program_what_an_ollama_says(gateway: Page
     with gateway.browser() as browser:
         page, program = browser.get("/"), browser.get("/", headers={"accept": "*/*"})
     assert page.headers["content-type"].startswith("text/html")
-    assert "People get answers" in page.text
+    assert "No caller gets an answer" in page.text, "no worker is alive"
     assert program.text == "Ollama is running"
 
 

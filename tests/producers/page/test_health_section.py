@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openfall.config import load
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import health_section
@@ -17,7 +19,7 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.held_jobs import HeldSummary
-from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.vocabulary import HoldReason, Urgency
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
 
 
@@ -71,9 +73,9 @@ def test_a_model_that_takes_no_calls_is_named_with_its_cause(calm: PageSnapshot)
         model="tiny", backends=("rack",), since=NOW - 60, cause="timeout", until=NOW + 30, wait=Wait.PROBE,
         flat_plan=False,
     )  # fmt: skip
-    level, _, causes = health(replace(calm, away=(away,)))
-    assert level is FleetHealth.IMPAIRED
-    assert causes == "tiny@rack takes no calls: timeout [breakers]"
+    level, sentence, causes = health(replace(calm, away=(away,)))
+    assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
+    assert "tiny@rack takes no calls: timeout [breakers]" in causes
 
 
 def test_held_jobs_and_the_switch_are_named(calm: PageSnapshot) -> None:
@@ -90,7 +92,7 @@ def test_jobs_that_are_held_for_a_pause_name_the_queue_to_resume(calm: PageSnaps
     held = HeldSummary(5, 5, {HoldReason.PAUSED: 5}, ("tiny",))
     status = replace(STATUS, queues=(replace(QUEUE, paused=True),))
     causes = health(replace(calm, held=held, status=status))[2]
-    assert causes == "5 jobs held (paused); released when gpu.tiny.interactive is resumed [queues]"
+    assert "5 jobs held (paused); released when gpu.tiny.interactive is resumed [queues]" in causes
 
 
 def test_jobs_that_are_held_for_the_switch_or_a_budget_name_what_releases_them(calm: PageSnapshot) -> None:
@@ -167,6 +169,10 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
     )
     causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
     assert causes == "The budget cloud-day is spent ($5.00 of $5.00; 3 refused) [openfall budgets raise cloud-day USD]"
+    almost = replace(state, spent=4_990_000_000, needed=20_000_000)
+    causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
+    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 refused)" in causes
+    assert health(replace(calm, sources={BUDGETS.name: [replace(almost, needed=0)]}))[2] == ""
 
 
 def test_a_card_whose_models_take_turns_is_named(calm: PageSnapshot) -> None:
@@ -175,6 +181,92 @@ def test_a_card_whose_models_take_turns_is_named(calm: PageSnapshot) -> None:
     causes = health(replace(calm, sources={CARD_STATES.name: {"gpu0": turns, "gpu1": once}}))[2]
     assert "The card gpu0 loaded models 5 times in 10 minutes, 250 s in all: they take turns" in causes
     assert "gpu1" not in causes
+
+
+def test_a_card_whose_models_take_turns_names_the_model_with_the_most_urgent_jobs(tmp_path: Path) -> None:
+    text = (
+        "redis: redis://127.0.0.1:1\npools: {gpu: {local: yes}}\n"
+        "backends: {rack: {protocol: ollama, url: 'http://127.0.0.1:9', pool: gpu, vram_gb: 10}}\n"
+        "models: {big: {upstream: b, backends: [rack], vram_gb: 8},"
+        " small: {upstream: s, backends: [rack], vram_gb: 5}}\n"
+        "roles: {chat: {chain: [small]}}\n"
+    )
+    (tmp_path / "openfall.yaml").write_text(text)
+    queues = (
+        replace(QUEUE, name="gpu.big.batch", waiting=40, oldest_seconds=90.0),
+        replace(QUEUE, name="gpu.small.interactive", waiting=2, oldest_seconds=3.0),
+    )
+    turns = CardState(loads=[(NOW - 100 * number, 50.0) for number in range(5)])
+    snapshot = PageSnapshot(
+        now=NOW, catalog=load(tmp_path / "openfall.yaml").catalog, catalog_digest="",
+        status=replace(STATUS, queues=queues), sources={CARD_STATES.name: {"rack": turns}},
+    )  # fmt: skip
+    causes = health(snapshot)[2]
+    assert "Jobs wait: 2 interactive for small; 40 batch for big [openfall models pin small]" in causes
+
+
+CHAINS = {"chat": ("tiny",), "coder": ("big", "tiny"), "cloudy": ("cloud",)}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
+    """Two local models, one in the cloud; every queue has a worker."""
+    file = tmp_path_factory.mktemp("mixed") / "openfall.yaml"
+    roles = ", ".join(f"{name}: {{chain: [{', '.join(chain)}]}}" for name, chain in CHAINS.items())
+    file.write_text(
+        "redis: redis://127.0.0.1:1\npools: {gpu: {local: yes}, web: {}}\n"
+        "backends: {rack: {protocol: openai, url: 'http://127.0.0.1:9', pool: gpu},"
+        " far: {protocol: openai, url: 'http://127.0.0.1:9', pool: web}}\n"
+        "models: {tiny: {upstream: t, backends: [rack]}, big: {upstream: b, backends: [rack]},"
+        f" cloud: {{upstream: c, backends: [far]}}}}\nroles: {{{roles}}}\n"
+    )
+    catalog = load(file).catalog
+    queues = tuple(catalog.queue(model, urgency) for model in catalog.models for urgency in Urgency)
+    status = replace(STATUS, queues=(), workers=(replace(WORKER, queues=queues),))
+    return PageSnapshot(now=NOW, catalog=catalog, catalog_digest="", status=status)
+
+
+def away_from(model: str | None, backend: str, wait: Wait = Wait.PROBE) -> Away:
+    return Away(
+        model=model, backends=(backend,), since=NOW, cause="timeout", until=NOW, wait=wait, flat_plan=False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "cause"),
+    [
+        ({"away": (away_from("tiny", "rack"),)}, "The role chat gets", "role chat takes calls (tiny: timeout)"),
+        ({"away": (away_from(None, "rack"),)}, "The roles chat and coder get", "(big: timeout, tiny: timeout)"),
+        ({"away": (away_from("cloud", "far"),)}, "The role cloudy gets", "(cloud: timeout)"),
+        ({"local_only": "audit"}, "The role cloudy gets", "(cloud: local only)"),
+    ],
+    ids=["a model", "the key of a backend", "a cloud model", "the switch"],
+)  # fmt: skip
+def test_a_role_whose_whole_chain_is_away_is_named(
+    mixed: PageSnapshot, change: dict[str, Any], sentence: str, cause: str
+) -> None:
+    level, shown, causes = health(replace(mixed, **change))
+    assert (level, shown) == (FleetHealth.FAILING, f"{sentence} no answer from a model; other roles do.")
+    assert cause in causes
+
+
+def test_a_paused_queue_and_a_missing_worker_name_the_role_that_gets_no_answer(mixed: PageSnapshot) -> None:
+    paused = replace(mixed.status, queues=(replace(QUEUE, name="web.cloud.background", paused=True),))
+    assert "(cloud: paused)" in health(replace(mixed, status=paused))[2]
+    (worker,) = mixed.status.workers
+    local = replace(worker, queues=tuple(queue for queue in worker.queues if queue.startswith("gpu.")))
+    assert "(cloud: no worker)" in health(replace(mixed, status=replace(mixed.status, workers=(local,))))[2]
+
+
+def test_a_cooldown_after_a_429_silences_no_role(mixed: PageSnapshot) -> None:
+    cooling = away_from("cloud", "far", Wait.COOLDOWN)
+    assert health(replace(mixed, away=(cooling,)))[0] is FleetHealth.IMPAIRED
+
+
+def test_without_any_worker_no_caller_gets_an_answer(mixed: PageSnapshot) -> None:
+    level, sentence, causes = health(replace(mixed, status=replace(mixed.status, workers=())))
+    assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
+    assert causes == "No worker is alive [openfall up, or openfall work POOL]"
 
 
 def test_waiting_jobs_in_time_are_no_fault(calm: PageSnapshot) -> None:

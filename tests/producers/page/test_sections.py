@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.rendering import without_ages
+from openfall.producers.page.rendering import render, without_ages
 from openfall.producers.page.sections import breaker_section, open_fall_section, queue_section
 from openfall.producers.page.sections.depth_line import depth_line
 from openfall.producers.page.sections.queue_section import GridRow, Lateness
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.depth_history import Depth, DepthSample
-from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
 from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot
 
@@ -98,25 +99,80 @@ def test_open_breakers_come_first_and_a_cooldown_of_one_key_has_no_override(calm
     assert shown["closed"] == []
 
 
-@pytest.mark.parametrize(
-    ("reason", "models", "by_itself"),
-    [
-        (HoldReason.OUTAGE, ("tiny",), True),
-        (HoldReason.OUTAGE, ("gone",), False),
-        (HoldReason.POISONED, ("tiny",), False),
-    ],
-)
-def test_a_held_job_says_what_was_tried_what_its_caller_got_and_whether_it_returns(
-    calm: PageSnapshot, reason: HoldReason, models: tuple[str, ...], by_itself: bool
-) -> None:
-    job = HeldJob(
-        id="j", role="chat", queue="gpu.tiny.interactive", reason=reason, why="", held_at=NOW, deadline=NOW,
-        release_models=models, ready_at=0.0, deliveries=1,
-    )  # fmt: skip
+def held(reason: HoldReason, *models: str, **more: Any) -> HeldJob:
+    fields: dict[str, Any] = {
+        "id": "j", "role": "chat", "queue": "gpu.tiny.interactive", "why": "", "held_at": NOW, "deadline": NOW,
+        "ready_at": 0.0, "deliveries": 1, **more,
+    }  # fmt: skip
+    return HeldJob(reason=reason, release_models=models, **fields)
+
+
+def open_fall(snapshot: PageSnapshot, job: HeldJob, **more: Any) -> Any:
     fall = {"tried": [{"model": "tiny", "cause": "timeout"}, "garbage"], "by": "canned_reply"}
-    shown: Any = open_fall_section.context(replace(calm, held_jobs=(job,), fallen={"j": fall}))
-    (row,) = shown["rows"]
-    assert (row.tried, row.shown, row.returns_by_itself) == (("tiny timeout",), "a canned reply", by_itself)
+    total = HeldSummary(1, 1, {job.reason: 1})
+    return open_fall_section.context(replace(snapshot, held_jobs=(job,), fallen={"j": fall}, held=total, **more))
+
+
+PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
+
+
+@pytest.mark.parametrize(
+    ("job", "change", "release"),
+    [
+        (held(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny accepts calls again"),
+        (held(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
+        (held(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
+        (held(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
+        (held(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or begins anew"),
+        (held(HoldReason.OUTAGE, "gone"), {}, "An operator decides: replay it when gone is in the configuration again"),
+        (held(HoldReason.POISONED), {}, "An operator decides: read the log of that worker, which ends there, then"),
+        (held(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
+        (held(HoldReason.UNREADABLE), {}, "An operator decides: upgrade every worker, then replay it"),
+    ],
+    ids=lambda value: str(value.reason) if isinstance(value, HeldJob) else "",
+)
+def test_a_held_job_says_what_was_tried_what_its_caller_got_and_what_releases_it(
+    calm: PageSnapshot, job: HeldJob, change: dict[str, Any], release: str
+) -> None:
+    (row,) = open_fall(calm, job, **change)["rows"]
+    assert (row.tried, row.shown) == (("tiny timeout",), "a canned reply")
+    assert row.release.startswith(release)
+    assert row.release_at is None
+
+
+def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> None:
+    (row,) = open_fall(calm, held(HoldReason.BUDGET, "tiny", ready_at=NOW + 60))["rows"]
+    assert (row.release_text, row.release_at) == ("in", NOW + 60)
+    (row,) = open_fall(calm, held(HoldReason.OUTAGE, "tiny", ready_at=NOW + 60))["rows"]
+    assert (row.release_text, row.release_at) == ("not before", NOW + 60)
+
+
+@pytest.mark.parametrize(
+    ("job", "change", "why"),
+    [
+        (held(HoldReason.OUTAGE, "tiny"), {}, ""),
+        (held(HoldReason.POISONED), {}, ""),
+        (held(HoldReason.PAUSED, "tiny"), PAUSED, "None can run: they return when gpu.tiny.interactive is resumed."),
+        (
+            held(HoldReason.BUDGET, "tiny", ready_at=NOW + 9),
+            {},
+            "None can run: they return when its budget is raised or begins anew.",
+        ),
+        (
+            held(HoldReason.OUTAGE, "tiny"),
+            {"status": replace(STATUS, workers=())},
+            "None can run: they return when tiny accepts calls again.",
+        ),
+    ],
+    ids=["can run", "an operator decides", "paused", "budget", "no worker"],
+)
+def test_replay_is_offered_for_all_only_when_one_can_run(
+    calm: PageSnapshot, job: HeldJob, change: dict[str, Any], why: str
+) -> None:
+    shown = open_fall(calm, job, **change)
+    assert shown["why_not_ready"] == why
+    html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **shown)
+    assert ("disabled>Replay all" in html) == bool(why)
 
 
 def test_a_section_in_which_only_ages_differ_shows_the_same() -> None:

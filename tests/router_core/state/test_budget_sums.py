@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from openfall.router_core.state.budget_book import audit_budgets
+from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, replace_budget, settle, start, submit, sums
 
 
@@ -14,7 +18,7 @@ def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like
         await submit(f, 1)
         await claimed(worker)
         ((key, ends),) = f.store.zrange("of:budgets", 0, -1, withscores=True)
-        assert f.store.hgetall("of:budget-sums") == {key: b"0 0 0 0 1"}
+        assert f.store.hgetall("of:budget-sums") == {key: b"0 0 0 0 1 %d" % CALL}
         for days, left in ((99, 1), (101, 0)):
             f.store.delete("of:lock:budget-audit")
             f.clock.now = ends / 1000 + days * 86400
@@ -38,5 +42,42 @@ def test_sums_that_cannot_be_read_stop_no_claim_and_no_settle_and_are_noted(flee
         await settle(f, worker, second)
         assert await sums(f) == (CALL // 4, 0, 0)
         assert f.store.hget("of:counters", "unreadable") == b"2"
+
+    fleet(story)
+
+
+def test_what_a_refused_call_needs_is_kept_until_one_fits(fleet):
+    async def state(f):
+        return (await list_budgets(f.link, [HOUSE], f.clock.now))[0]
+
+    async def story(f):
+        worker = await start(f, HOUSE)
+        await submit(f, 6)
+        allowed, overs = await claimed(worker)
+        assert (len(allowed), len(overs)) == (5, 1)
+        for delivery in allowed:
+            await settle(f, worker, delivery, cost=CALL)
+        assert ((await state(f)).needed, (await state(f)).is_spent) == (CALL, True)
+        await raise_budget(f.link, "house", CALL, f.clock.now + 60)
+        assert not (await state(f)).is_spent
+        await submit(f, 1)
+        await claimed(worker)
+        assert (await state(f)).needed == 0
+
+    fleet(story)
+
+
+def test_a_raised_budget_lets_the_jobs_that_wait_for_it_return_and_no_others(fleet):
+    async def story(f):
+        worker, ends, held = await start(f), f.clock.now + 3600, {}
+        for reason in (HoldReason.BUDGET, HoldReason.OUTAGE):
+            (held[reason],) = await submit(f, 1)
+            ((delivery,), _) = await claimed(worker)
+            await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=Fall(reason, ""))))
+            await f.degrade(Hold(reason=reason, detail="", models=("haiku",), ready_at=ends))
+        await raise_budget(f.link, "house", CALL, ends)
+        later = dict(f.store.zrange("of:held-later", 0, -1, withscores=True))
+        assert later[held[HoldReason.BUDGET].encode()] == int(f.clock.now * 1000)
+        assert later[held[HoldReason.OUTAGE].encode()] == int(ends * 1000)
 
     fleet(story)

@@ -291,7 +291,7 @@ def test_the_audit_corrects_what_no_call_in_flight_has_reserved(fleet):
         await submit(f, 2)
         await claimed(worker)
         (key,) = f.store.zrange("of:budgets", 0, -1)
-        f.store.hset("of:budget-sums", key, f"0 {9 * CALL} 0 2 0")
+        f.store.hset("of:budget-sums", key, f"0 {9 * CALL} 0 2 0 0")
         assert await audit_budgets(f.link) == [key.decode()]
         assert await sums(f) == (0, 2 * CALL, 0)
         assert f.store.hget("of:counters", "budget_drift") == b"1"

@@ -38,7 +38,7 @@ def test_a_queue_without_a_live_worker_is_not_served(fleet):
     async def story(f):
         await serve(f, "gpu", "smol", urgencies=(BACKGROUND,))
         assert await blocked(f) is None
-        no_worker = (BlockReason.NO_WORKER, FOREVER, "no worker of pool gpu is alive")
+        no_worker = (BlockReason.NO_WORKER, FOREVER, "no live worker serves its queue")
         assert [await blocked(f, "large"), await blocked(f, "smol", BATCH)] == [no_worker, no_worker]
         f.clock.now += 11  # its worker does not beat
         assert await blocked(f) == no_worker

@@ -102,7 +102,7 @@ def test_a_forecast_reads_the_same_weekday_of_earlier_weeks(fleet):
     async def story(f):
         f.clock.now = 1_800_014_400.0  # 2027-01-15, 12:00 UTC
         for day, spent in (("08", 2), ("01", 4), ("14", 900), ("15", 1)):
-            f.store.hset("of:budget-sums", f"house:2027-01-{day}", f"{spent * CALL} 0 0 1 0")
+            f.store.hset("of:budget-sums", f"house:2027-01-{day}", f"{spent * CALL} 0 0 1 0 0")
         (state, *_) = (await money(f)).budgets
         assert (state.used, state.left) == (CALL, 4 * CALL)
         assert state.forecast is not None

@@ -93,7 +93,7 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
     async def story(desk):
         desk.clock[0] -= 3600 * 2
         desk.store.hset(
-            "of:budget-sums", mapping={f"house:{DAY}": f"{used} 0 0 1 0", f"other:{DAY}": f"{10**9} 0 0 1 0"}
+            "of:budget-sums", mapping={f"house:{DAY}": f"{used} 0 0 1 0 0", f"other:{DAY}": f"{10**9} 0 0 1 0 0"}
         )
         (incident,) = (await desk.look()).values()
         assert incident.reason == BUDGET_LOW
@@ -104,7 +104,7 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
 
 def test_a_budget_that_is_used_as_planned_is_no_news(at_noon):
     async def story(desk):
-        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{4 * 10**8} 0 0 1 0")
+        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{4 * 10**8} 0 0 1 0 0")
         assert await desk.look() == {}
 
     at_noon(story)
@@ -125,7 +125,7 @@ def test_a_subscription_is_reported_at_80_percent_of_its_learned_cap(at_noon):
 def test_it_looks_every_half_minute(at_noon):
     async def story(desk):
         await desk.watch.watch(desk.clock[0])
-        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{9 * 10**8} 0 0 1 0")
+        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{9 * 10**8} 0 0 1 0 0")
         await desk.watch.watch(desk.clock[0] + INTERVAL_SECONDS - 1)
         assert await open_incidents(desk.link) == ()
 

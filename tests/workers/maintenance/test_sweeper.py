@@ -92,7 +92,7 @@ def run(
 
 @pytest.mark.parametrize(
     ("model", "why"),
-    [("first", "no worker of pool gpu is alive"), ("gone", "not in the catalog any more")],
+    [("first", "no live worker serves its queue"), ("gone", "not in the catalog any more")],
     ids=["a pool without workers", "a removed model"],
 )
 def test_jobs_that_no_worker_serves_are_moved_when_late(redis_url, tmp_path, model, why):

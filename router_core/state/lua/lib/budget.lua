@@ -1,16 +1,17 @@
 -- @include ledger
 -- Budgets. Before a call the claim reserves the most that it can cost in every budget that counts it; the script that ends
 -- its lease ends the reserve. BUDGET_SUMS has a field for each {budget}:{window}[:{who}]: '{spent} {reserved} {unconfirmed}
--- {calls} {refused}', the first three in nanodollars: known costs, calls in flight, and calls that may have been billed and
--- whose cost is not known. No call is made with which their sum could exceed the limit. One hash, one text for each window:
--- a script reads all windows of a call with one command, and writes them with one. The record of a job has `reserve` while
--- its call is in flight: '{nanodollars} {budget}...'.
+-- {calls} {refused} {needed}', in nanodollars but for the two counts: known costs, calls in flight, calls that may have been
+-- billed and whose cost is not known; and what the last call that did not fit may cost, 0 once a call fits. No call is made
+-- with which the first three could exceed the limit. One hash, one text for each window: a script reads all windows of a call
+-- with one command, and writes them with one. The record of a job has `reserve` while its call is in flight:
+-- '{nanodollars} {budget}...'.
 local RESERVED_RETRY_MS = 5000
 
 -- A window whose sums are read with those of others.
 local function window_row(key, shown, name, ends)
   return {key = key, shown = shown, name = name, ends = ends, spent = 0, reserved = 0, unconfirmed = 0, calls = 0, refused = 0,
-    changed = false, is_new = false}
+    needed = 0, changed = false, is_new = false}
 end
 
 -- Read the sums of windows. What cannot be read counts as nothing.
@@ -18,11 +19,13 @@ local function read_sums(rows, keys)
   local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
   for i, row in ipairs(rows) do
     local text = texts[i]
-    local spent, reserved, unconfirmed, calls, refused
-    if text then spent, reserved, unconfirmed, calls, refused = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$') end
+    local spent, reserved, unconfirmed, calls, refused, needed
+    if text then
+      spent, reserved, unconfirmed, calls, refused, needed = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    end
     if spent then
       row.spent, row.reserved, row.unconfirmed = number(spent, 0), number(reserved, 0), number(unconfirmed, 0)
-      row.calls, row.refused = number(calls, 0), number(refused, 0)
+      row.calls, row.refused, row.needed = number(calls, 0), number(refused, 0), number(needed, 0)
     else
       row.is_new = true
       if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
@@ -34,7 +37,8 @@ local function write_sums(rows)
   local entries = {}
   for i, row in ipairs(rows) do
     entries[2 * i - 1] = row.key
-    entries[2 * i] = string.format('%.0f %.0f %.0f %.0f %.0f', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused)
+    entries[2 * i] = string.format('%.0f %.0f %.0f %.0f %.0f %.0f', row.spent, row.reserved, row.unconfirmed, row.calls,
+      row.refused, row.needed)
   end
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
@@ -141,18 +145,24 @@ local function reserve_call(book, terms, interactive, record)
     end
     local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or row.ends
     if cause and (not over or ends > over.ends) then
-      over = {ends = ends, row = row, text = table.concat({row.shown, ms(ends), cause, ms(row.spent), ms(row.reserved),
-        ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
+      over = {ends = ends, row = row, needed = bound or 0, text = table.concat({row.shown, ms(ends), cause, ms(row.spent),
+        ms(row.reserved), ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
     end
   end
   if over then return nil, over end
   if not rows[1] then return {} end
   local reserve = ms(bound)
   for _, row in ipairs(rows) do
-    row.reserved, row.calls, row.changed = row.reserved + bound, row.calls + 1, true
+    row.reserved, row.calls, row.needed, row.changed = row.reserved + bound, row.calls + 1, 0, true
     reserve = reserve .. ' ' .. row.key
   end
   return {'reserve', reserve}
+end
+
+-- Count a call that did not fit.
+local function refuse_call(over)
+  local row = over.row
+  row.refused, row.needed, row.changed = row.refused + 1, over.needed, true
 end
 
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
@@ -174,7 +184,7 @@ local function load_budgets(packed, now)
   function book.fits(terms, interactive, record) return reserve_call(book, terms, interactive, record) end
   function book.reserve(terms, interactive, record)
     local reserve, over = reserve_call(book, terms, interactive, record)
-    if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
+    if over then refuse_call(over) end
     return reserve, over
   end
   function book.write() write_reserves(book) end
@@ -183,7 +193,7 @@ local function load_budgets(packed, now)
     local _, over
     if must_fit then
       _, over = reserve_call(book, {budgets = terms.budgets, price = fixed_price(cost)}, true, record)
-      if over then over.row.refused, over.row.changed = over.row.refused + 1, true end
+      if over then refuse_call(over) end
     end
     for _, row in ipairs(over and {} or counting_windows(book, terms.budgets, budgeted_job(record))) do
       if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
@@ -202,11 +212,11 @@ local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   if not keys[1] then return end
   local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
   for i, key in ipairs(keys) do
-    local spent, reserved, unconfirmed, counts = string.match(texts[i] or '', '^(%d+) (%d+) (%d+) (%d+ %d+)$')
+    local spent, reserved, unconfirmed, counts = string.match(texts[i] or '', '^(%d+) (%d+) (%d+) (%d+ %d+ %d+)$')
     if texts[i] and not spent then note_unreadable(BUDGET_SUMS .. ' ' .. key, 'cannot be read') end
     entries[2 * i - 1] = key
     entries[2 * i] = string.format('%.0f %.0f %.0f %s', math.max(0, number(spent, 0) + spent_by),
-      math.max(0, number(reserved, 0) + reserved_by), math.max(0, number(unconfirmed, 0) + unconfirmed_by), counts or '0 0')
+      math.max(0, number(reserved, 0) + reserved_by), math.max(0, number(unconfirmed, 0) + unconfirmed_by), counts or '0 0 0')
   end
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
