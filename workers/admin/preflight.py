@@ -17,7 +17,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Loader, ModelSpec, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
-from openfall.workers.backends.address import bearer, parse_address
+from openfall.workers.backends.address import bearer, is_azure, parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import first_key, open_backend
@@ -31,10 +31,15 @@ MAX_NAMES = 4
 
 CheckState = Literal["ok", "warning", "failure"]
 
-_VARIANT = re.compile(r"(?<=.)[:@][\w.-]+$")
-"""What OpenRouter and Hugging Face take behind any name: `:nitro`, `:online`, `:groq`."""
+_VARIANT = re.compile(r"(?<=.)[:@][\w./-]+$")
+"""What OpenRouter and Hugging Face take behind any name: `:nitro`, `:online`, `:groq`, `@preset/mail`."""
 
-_DATED = re.compile(r"-\d{8}$")
+_PRESET = "@preset/"
+"""The beginning of a name of the owner's own at OpenRouter, which it does not list."""
+
+_DATED = re.compile(r"-(\d{4}|\d{8}|\d{4}-\d{2}-\d{2})$")
+_UNDATED = re.compile(r"-(latest|0)$")
+"""What stands in place of a date: `grok-4-latest`, `claude-opus-4-0`."""
 _OLLAMA_PORT = 11434
 
 
@@ -167,6 +172,10 @@ def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: An
     configured, protocol = _configured(catalog, name), catalog.backends[name].protocol
     missing = {alias: spec for alias, spec in configured.items() if not is_listed(names, spec.upstream, protocol)}
     in_chains = {alias for chain in _list_chains(catalog) for alias in chain}
+    if missing and is_azure(catalog.backends[name].url):
+        message = f"{name} lists the models of Azure and not your deployments, so {', '.join(missing)} is not checked"
+        yield CheckResult("models", name, "warning", message, "Try one: openfall ask -m MODEL x.")
+        return
     if not missing:
         message = f"{name} has {', '.join(sorted(configured))}"
         yield CheckResult("models", name, "ok", message)
@@ -202,10 +211,13 @@ def is_listed(names: tuple[str, ...], upstream: str, protocol: Protocol) -> bool
     model.
     """
     plain = upstream.removeprefix("models/")
+    if protocol != "ollama" and plain.startswith(_PRESET):
+        return True
     listed = {name.removeprefix("models/") for name in names}
     if protocol != "ollama" and "/" in plain and _VARIANT.sub("", plain) in listed:
         return True
-    return any(same_model(name, plain) or _DATED.sub("", name) == plain.removesuffix("-latest") for name in listed)
+    undated = _UNDATED.sub("", plain)
+    return any(same_model(name, plain) or _DATED.sub("", name) == undated for name in listed)
 
 
 def _list_similar(upstream: str, names: tuple[str, ...]) -> str:

@@ -144,6 +144,8 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
         *(details[:MAX_DETAILS] if isinstance(details, list) else [details]),
     ]
     parts += [quota for part in parts if isinstance(part, dict) for quota in _quotas(part.get("violations"))]
+    behind = _of_provider(error)
+    parts += [behind, behind.get("error") if isinstance(behind, dict) else None]
     for part in filter(lambda part: isinstance(part, dict), parts):
         for key in CODE_FIELDS:
             value = part.get(key)

@@ -163,11 +163,20 @@ _CANNOT_TEXT = (
 )
 _CANNOT_TEXT_OF_A_SERVER = (
     r"\b(does|do) not support|input is not supported|requires? --|roles must alternate|\bjinja\b|\btemplate\b"
-    r"|\bmmproj\b|\bgrammar\b|json.?schema|\btools?\b.{0,60}(\bnot\b|requires?|unsupported)"
+    r"|\bmmproj\b|\bgrammar\b|json.?schema|\btools?\b.{0,60}(\bnot\b|requires?|unsupported)|\btool_choice\b"
+    r"|\bexecuting \w+ at line \d|\bat row \d+, column \d|\bunknown method: |assistant (messages? at|response prefill)"
+    r"|type of last message|(process|load|decode|unknown|invalid) (the )?(image|audio)\b|\bimage: unknown|image input"
+    r"|required for format\b|\bcontent\[\]"
 )
 """The words of a server's own error (5xx) that name a part of the request."""
 
-_WRONG_OUTPUT_TEXT = r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
+_WRONG_OUTPUT_TEXT = (
+    r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
+    r"|produced output that does not match|invalid tool call arguments"
+)
+_UNREADABLE_TEXT = r"json\.exception|cannot unmarshal|illegal base64|failed to parse messages|\bBadRequestError\b"
+"""The words of a server's own error (5xx) about a request that it cannot read."""
+
 _OUT_OF_MEMORY = (
     r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
     r"|insufficient memory|insufficient system resources|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
@@ -241,7 +250,12 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.UNSUPPORTED, {400, 404, 405, 422, 501, None}, codes=_CANNOT_CODES, text=_CANNOT_TEXT),
     _rule(_E.AUTH, {403}, codes="permission_denied access_terminated_error account_deactivated", text=_KEY_TEXT),
     _rule(_E.FORBIDDEN, {403}),
-    _rule(_E.BAD_REQUEST, {500, 502, 503}, codes="parse_error invalid_request_error badrequesterror invalid_argument"),
+    _rule(
+        _E.BAD_REQUEST,
+        {500, 502, 503},
+        "parse_error invalid_request_error badrequesterror invalid_argument",
+        _UNREADABLE_TEXT,
+    ),
     # the server
     _rule(
         _E.OVERLOADED, {None}, codes="overloaded_error server_is_overloaded unavailable unavailable_error server_error"

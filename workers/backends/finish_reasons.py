@@ -27,15 +27,17 @@ _SUCCESSES: Mapping[str, str] = {
 _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
     ErrorClass.CONTENT_FILTER: (
         "content_filter content_filtered safety image_safety recitation prohibited_content blocklist spii sensitive"
-        " refusal guardrail_intervened moderation censored",
+        " refusal guardrail_intervened moderation censored language image_recitation image_prohibited_content"
+        " error_toxic model_armor risk_control",
         "the provider's filter stopped the answer",
     ),
     ErrorClass.CONTEXT_OVERFLOW: (
-        "model_context_window_exceeded context_window_exceeded context_length_exceeded",
+        "model_context_window_exceeded context_window_exceeded context_length_exceeded error_limit",
         "the answer ran into the end of the context",
     ),
     ErrorClass.INVALID_OUTPUT: (
-        "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error repetition",
+        "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error repetition"
+        " malformed_response malformed_model_output malformed_tool_use missing_thought_signature no_image image_other",
         "the model wrote what cannot be used: a broken tool call, or one text again and again",
     ),
     ErrorClass.OVERLOADED: (
@@ -45,14 +47,16 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
 }
 _CLASSES = {word: (error, detail) for error, (words, detail) in _FAILURES.items() for word in words.split()}
 _NAME = re.compile(r"[\w .:-]{1,40}")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def read_finish_reason(reason: Any) -> str | Failure:
     """OpenAI's reason for a successful end; a `Failure` for any other. `MAX_TOKENS` and `content_filter: SAFETY` are
-    known in any case and with any prefix."""
+    known in any case (`maxTokens`, `content-filter`) and with any prefix."""
     if isinstance(reason, Mapping):  # of SGLang's own protocol
         reason = reason.get("type")
-    words = [str(reason).lower().strip(), *re.split(r"[\s:.]+", str(reason).lower().removeprefix("finish_reason_"))]
+    name = _CAMEL.sub("_", str(reason).strip()).replace("-", "_").lower()
+    words = [name, *re.split(r"[\s:.]+", name.removeprefix("finish_reason_"))]
     for word in words:
         if word in _SUCCESSES and word in (words[0], words[-1]):
             return _SUCCESSES[word]

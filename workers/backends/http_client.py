@@ -40,8 +40,8 @@ class HttpClient:
 
     def __init__(self, address: Address, headers: Mapping[str, str], transport: Transport) -> None:
         self._address = address
-        self._is_unversioned = False
-        """The server has no version in its paths: the guess was wrong."""
+        self._has_other_version = False
+        """The paths of the server have the other version of the address."""
         self._transport = transport
         # accept-encoding: a compressed stream would arrive late
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
@@ -98,8 +98,8 @@ class HttpClient:
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None
     ) -> T | Failure:
         try:
-            response = await self._send(self._below_version(path), payload, headers)
-            if response.status in _NO_SUCH_PATH and (other := self._without_guess(path)):
+            response = await self._send(self._with_version(path), payload, headers)
+            if response.status in _NO_SUCH_PATH and (other := self._find_other(path)):
                 response = await self._try_other(response, other, payload, headers)
         except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
             return _unsent(error)
@@ -121,27 +121,27 @@ class HttpClient:
             headers.update(more)
         return await self._transport.send(method, self._address.at(path), headers, payload)
 
-    def _below_version(self, path: str) -> str:
-        return path.removeprefix(self._address.version) if self._is_unversioned else path
+    def _with_version(self, path: str) -> str:
+        return self._find_other(path, again=True) or path if self._has_other_version else path
 
-    def _without_guess(self, path: str) -> str | None:
-        """The path without a version that is only a guess, if that was not tried yet."""
-        version = self._address.version
-        if self._is_unversioned or not self._address.guessed or not path.startswith(f"{version}/"):
+    def _find_other(self, path: str, *, again: bool = False) -> str | None:
+        """The path with the other version, if the address leaves it open and that was not tried yet."""
+        version, other = self._address.version, self._address.other_version
+        if other is None or (self._has_other_version and not again) or not path.startswith(f"{version}/"):
             return None
-        return path.removeprefix(version)
+        return other + path.removeprefix(version)
 
     async def _try_other(
         self, first: aiohttp.ClientResponse, path: str, payload: bytes | None, more: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
-        """The response of the path without a version if the server knows it, else the first response. Open WebUI and
-        others have no version in their paths."""
+        """The response of the other path if the server knows it, else the first response. Open WebUI and others have no
+        version in their paths, Cloudflare has two."""
         other = await self._send(path, payload, more)
         if other.status in _NO_SUCH_PATH:
             other.close()
             return first
         first.close()
-        self._is_unversioned = True
+        self._has_other_version = True
         return other
 
 

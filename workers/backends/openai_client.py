@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Outcome
-from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
+from openfall.workers.backends.address import Address, bearer, checked_key, is_azure, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_openai
 from openfall.workers.backends.framing import SseFraming
@@ -31,19 +31,27 @@ PREFIXES = {
     "api.groq.com": "/openai/v1",
     "generativelanguage.googleapis.com": "/v1beta/openai",
     "openai.azure.com": "/openai/v1",
+    "cognitiveservices.azure.com": "/openai/v1",
+    "services.ai.azure.com": "/openai/v1",
     "api.fireworks.ai": "/inference/v1",
     "api.deepinfra.com": "/v1/openai",
     "dashscope.aliyuncs.com": "/compatible-mode/v1",
+    "dashscope-intl.aliyuncs.com": "/compatible-mode/v1",
+    "dashscope-us.aliyuncs.com": "/compatible-mode/v1",
+    "open.bigmodel.cn": "/api/paas/v4",
+    "api.z.ai": "/api/paas/v4",
+    "ark.cn-beijing.volces.com": "/api/v3",
+    "qianfan.baidubce.com": "/v2",
+    "api.cohere.ai": "/compatibility/v1",
+    "api.cohere.com": "/compatibility/v1",
+    "api.novita.ai": "/openai/v1",
+    "api.venice.ai": "/api/v1",
     "models.github.ai": "/inference",
     "models.inference.ai.azure.com": "",
     "api.perplexity.ai": "",
     "api.githubcopilot.com": "",
 }
 """Where the APIs begin that do not begin with `/v1`, by the end of their hosts."""
-
-AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-"""Hosts that read a key from `api-key`. A bearer token is one of their directory's, a JWT."""
-
 
 OLLAMA_ONLY = ("options", "keep_alive")
 """Fields of a request to Ollama for embeddings, which its gateway keeps for an Ollama behind it. `truncate: yes`
@@ -113,7 +121,7 @@ class OpenAIBackend(HttpBackend):
 
 
 def credentials(key: str, address: Address) -> dict[str, str]:
-    """The header with the key."""
-    if f".{address.root.host}".endswith(AZURE) and not key.startswith("eyJ"):
+    """The header with the key. Azure reads it from `api-key`. A bearer token is one of its directory's, a JWT."""
+    if is_azure(str(address.root)) and not key.startswith("eyJ"):
         return {"api-key": checked} if (checked := checked_key(key)) else {}
     return bearer(key)

@@ -20,6 +20,9 @@ from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
 
+MAX_DIGITS = 12
+"""The digits of a number of tokens that arrives as a text."""
+
 _OF_OBJECT = re.compile(rb'[{}"]')
 
 
@@ -72,9 +75,13 @@ def append_text(text: Any, piece: str) -> str:
 
 
 def token_count(usage: Any, name: str) -> int | None:
-    """The number of tokens under that name; None if there is none."""
+    """The number of tokens under that name; None if there is none. Some servers write it as `12.0`, or as a text."""
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) and count >= 0 else None
+    if isinstance(count, str) and count.isascii() and count.isdigit() and len(count) <= MAX_DIGITS:
+        return int(count)
+    if isinstance(count, float) and count.is_integer():
+        count = int(count)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:

@@ -74,7 +74,7 @@ def read_response_usage(document: Mapping[str, Any]) -> Usage:
 
 def read_message_usage(document: Mapping[str, Any]) -> Usage:
     """What an Anthropic `message` says that it used. Its `input_tokens` exclude those of the cache."""
-    usage = document.get("usage")
+    usage = _with_compactions(document.get("usage"))
     uncached, written = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
     read, stored = (token_count(usage, f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
     fast = _word(_details(usage, "speed")) == "fast"
@@ -93,15 +93,46 @@ def read_message_usage(document: Mapping[str, Any]) -> Usage:
     )
 
 
+MAX_ITERATIONS = 1000
+
+
+def _with_compactions(usage: Any) -> Any:
+    """The usage with the tokens of the summaries that the provider made of a long history. It bills them, and its
+    totals exclude them."""
+    iterations = _details(usage, "iterations")
+    parts = iterations[:MAX_ITERATIONS] if isinstance(iterations, list) else []
+    summaries = [part for part in parts if isinstance(part, dict) and part.get("type") == "compaction"]
+    if not summaries:
+        return usage
+    counted = [usage, *summaries]
+    sums = {name: sum(token_count(part, name) or 0 for part in counted) for name in _SUMMED}
+    return usage | {name: number for name, number in sums.items() if number or name in usage}
+
+
+_SUMMED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
 MAX_CHARGE_USD = 1_000_000.0
 """No call costs more. A provider that states more is not believed."""
 
+TICKS_PER_USD = 10**10
+"""Of xAI's `cost_in_usd_ticks`."""
+
 
 def _charged(usage: Any) -> int | None:
-    """What the provider itself charges, as OpenRouter states it in `cost`. With a key of the owner's own (`is_byok`)
-    that is its fee alone: the other provider's charge is added."""
-    cost, upstream = _details(usage, "cost"), _details(_details(usage, "cost_details"), "upstream_inference_cost")
-    parts = [cost, upstream] if _details(usage, "is_byok") is True else [cost]
+    """What the provider itself charges: the dollars of OpenRouter, Perplexity and DeepInfra, the ticks of xAI.
+
+    With a key of the owner's own (`is_byok`) OpenRouter's is its fee alone: the other provider's charge is added.
+    """
+    cost = _details(usage, "cost")
+    if isinstance(cost, dict):  # Perplexity adds a fee for each request
+        cost = cost.get("total_cost")
+    if cost is None:
+        cost = _details(usage, "estimated_cost")
+    if cost is None and (ticks := token_count(usage, "cost_in_usd_ticks")) is not None:
+        cost = ticks / TICKS_PER_USD
+    parts = [cost]
+    if _details(usage, "is_byok") is True:
+        parts.append(_details(_details(usage, "cost_details"), "upstream_inference_cost"))
     dollars = 0.0
     for part in parts:
         if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= MAX_CHARGE_USD:

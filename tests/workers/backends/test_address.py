@@ -37,6 +37,22 @@ from openfall.workers.backends.registry import is_loopback
         ("https://api.groq.com/openai", "https://api.groq.com/openai/v1/chat/completions"),
         ("https://api.perplexity.ai/", "https://api.perplexity.ai/chat/completions"),
         ("https://models.github.ai", "https://models.github.ai/inference/chat/completions"),
+        ("https://h/v1/chat", "https://h/v1/chat/completions"),
+        ("https://h/v1/messages", "https://h/v1/chat/completions"),
+        ("HTTP://h/V1", "http://h/V1/chat/completions"),
+        ("https://x.services.ai.azure.com", "https://x.services.ai.azure.com/openai/v1/chat/completions"),
+        ("https://x.services.ai.azure.com/models", "https://x.services.ai.azure.com/openai/v1/chat/completions"),
+        (
+            "https://x.services.ai.azure.com/models?api-version=1",
+            "https://x.services.ai.azure.com/models/chat/completions?api-version=1",
+        ),
+        ("https://api.cohere.ai", "https://api.cohere.ai/compatibility/v1/chat/completions"),
+        ("https://api.z.ai/api/coding/paas/v4", "https://api.z.ai/api/coding/paas/v4/chat/completions"),
+        ("https://open.bigmodel.cn", "https://open.bigmodel.cn/api/paas/v4/chat/completions"),
+        (
+            "https://dashscope-intl.aliyuncs.com",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1/chat/completions",
+        ),
         (
             "https://generativelanguage.googleapis.com/v1beta",
             "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",

@@ -206,6 +206,10 @@ NOT_ALLOWED = {
     "no words": (403, {}),
 }
 OWN_OUTPUT = {
+    "llama-server's format": (
+        500,
+        error("The model produced output that does not match the expected peg-native format"),
+    ),
     "Groq's tools": (400, error("Failed to call a function. Please adjust your prompt.", code="tool_use_failed")),
     "Groq's JSON": (400, error("Failed to generate JSON.", code="json_validate_failed")),
     "Ollama's tools": (500, {"error": "error parsing tool call: raw='{', err=unexpected end of JSON input"}),
@@ -216,9 +220,28 @@ CALLERS_OWN = {
     "a tool that a model must use": (400, error("the model cannot use tool 'f': tool not found in tools")),
     "a file that is not there": (404, error("File not found: file_1", type="not_found_error")),
     "a document in the wrong form": (422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}),
+    "JSON that llama-server cannot read": (500, error("[json.exception.parse_error.101] parse error", code=500)),
+    "a body that Ollama cannot read": (500, {"error": "json: cannot unmarshal array into Go struct field"}),
+    "a picture that is none": (500, {"error": "illegal base64 data at input byte 4"}),
+    "another gateway's word": (500, error("litellm.BadRequestError: OpenAIException - Unknown parameter")),
+    "the provider behind a gateway": (
+        502,
+        error("Provider returned error", metadata={"raw": '{"error": {"type": "invalid_request_error"}}'}),
+    ),
     "an argument, under a 500": (500, error("messages: wrong", type="invalid_request_error")),
     "headers": (431, {}),
 }
+CANNOT |= {
+    f"under a 500: {words[:24]}": (500, error(words, type="server_error"))
+    for words in (
+        "\n---\nWhile executing CallExpression at line 85, column 32 in source",
+        "Value is not callable: null at row 12, column 20",
+        "Unknown method: items", "Assistant response prefill is incompatible with enable_thinking.",
+        "Cannot have 2 or more assistant messages at the end of the list.", "failed to process image",
+        "Failed to create new sequence: failed to process inputs: image: unknown format",
+        "failed to process inputs: this model is missing data required for image input", "unsupported content[].type",
+    )
+}  # fmt: skip
 MEANT = {
     E.CONTEXT_OVERFLOW: TOO_LONG, E.UNSUPPORTED: CANNOT, E.CONTENT_FILTER: FILTERED, E.NOT_INSTALLED: GONE,
     E.OUT_OF_CREDITS: NO_MONEY, E.AUTH: WRONG_KEY, E.FORBIDDEN: NOT_ALLOWED, E.INVALID_OUTPUT: OWN_OUTPUT,

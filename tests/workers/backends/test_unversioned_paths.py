@@ -44,7 +44,15 @@ def test_a_server_without_a_version_in_its_paths_is_reached_and_remembered(base:
     assert paths == [f"{root}/v1/chat/completions", *[f"{root}/chat/completions"] * 2]
 
 
-@pytest.mark.parametrize("base", ["/v1", "/api/chat/completions"])
+@pytest.mark.parametrize("base", ["/client/v4/accounts/x/ai", "/v1/projects/p/", "/V4/a"])
+def test_a_server_with_a_second_version_in_its_paths_is_reached_and_remembered(base: str) -> None:
+    outcomes, paths = asked(base, NOT_FOUND, answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    root = base.rstrip("/")
+    assert paths == [f"{root}/chat/completions", *[f"{root}/v1/chat/completions"] * 2]
+
+
+@pytest.mark.parametrize("base", ["/v1", "/api/chat/completions", "/v4/a/v1", "/models?api-version=1"])
 def test_a_path_that_the_url_names_is_not_replaced(base: str) -> None:
     outcomes, paths = asked(base, NOT_FOUND, answer(COMPLETION))
     assert isinstance(outcomes[0], Failure)
@@ -62,7 +70,10 @@ def test_a_201_with_a_whole_answer_is_an_answer() -> None:
     assert isinstance(asked("", answer(COMPLETION, 200, Content_Type="text/plain"))[0][0], Completion)
 
 
-LISTED = ("openai/gpt-oss-120b", "google/gemma-3-27b-it:free", "models/gemini-3", "llama3", "llama3:8b", "hf.co/x/y:Q4")
+LISTED = (
+    "openai/gpt-oss-120b", "google/gemma-3-27b-it:free", "models/gemini-3", "llama3", "llama3:8b", "hf.co/x/y:Q4",
+    "grok-4-0709", "claude-opus-4-20250514",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -73,6 +84,15 @@ LISTED = ("openai/gpt-oss-120b", "google/gemma-3-27b-it:free", "models/gemini-3"
         ("openai/gpt-oss-120b@cheapest", "openai", True),
         ("google/gemma-3-27b-it:free", "openai", True),
         ("gemini-3", "openai", True),
+        ("openai/gpt-oss-120b@preset/mail", "openai", True),
+        ("@preset/mail", "openai", True),
+        ("grok-4", "openai", True),
+        ("grok-4-latest", "openai", True),
+        ("claude-opus-4-0", "anthropic", True),
+        ("claude-opus-4", "anthropic", True),
+        ("claude-opus-4-1", "anthropic", False),
+        ("grok-3", "openai", False),
+        ("@preset/mail", "ollama", False),
         ("openai/gpt-oss-12b:nitro", "openai", False),
         ("google/gemma-3-27b-it", "openai", False),
         ("llama3:70b", "ollama", False),

@@ -41,6 +41,10 @@ USAGES: dict[str, tuple[dict[str, Any], Counts]] = {
         (9, 4, 5),
     ),
     "the cache at Moonshot": ({"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 3}, (9, 4, 3)),
+    "whole numbers as floats": ({"prompt_tokens": 9.0, "completion_tokens": 4.0, "total_tokens": 13.0}, (9, 4, None)),
+    "numbers as texts": ({"prompt_tokens": "9", "completion_tokens": "4"}, (9, 4, None)),
+    "values that are no numbers of tokens": ({"prompt_tokens": True, "completion_tokens": 4.5}, (None, None, None)),
+    "texts that are no numbers": ({"prompt_tokens": "-9", "completion_tokens": "4" * 40}, (None, None, None)),
     "the newer names": ({"input_tokens": 9, "output_tokens": 4, "total_tokens": 13}, (9, 4, None)),
     "nothing": ({}, (None, None, None)),
 }  # fmt: skip
@@ -82,6 +86,10 @@ def test_the_usage_of_a_stream_is_found_at_either_end(events: list[dict[str, Any
     assert counts(assemble_events(body, SseFraming(), CompletionAssembler())) == (9, 4, None)
 
 
+SUMMARY = {"type": "compaction", "input_tokens": 700, "output_tokens": 20, "cache_read_input_tokens": 0}
+TURN = {"type": "message", "input_tokens": 9, "output_tokens": 4}
+
+
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
@@ -91,9 +99,18 @@ def test_the_usage_of_a_stream_is_found_at_either_end(events: list[dict[str, Any
         ({"input_tokens": 1400, "output_tokens": 1}, {"input_tokens": 1500, "output_tokens": 5}, (1500, 5, None)),
         ({"input_tokens": 20, "cache_read_input_tokens": 80}, {"output_tokens": 5}, (100, 5, 80)),
         (None, {"prompt_tokens": 9, "completion_tokens": 4}, (9, 4, None)),
+        ({"input_tokens": 9, "output_tokens": 1}, {"output_tokens": 4, "iterations": [SUMMARY, TURN]}, (709, 24, None)),
+        ({"input_tokens": 9, "output_tokens": 1}, {"output_tokens": 4, "iterations": [TURN, 7]}, (9, 4, None)),
+        (
+            {"input_tokens": 9, "output_tokens": 1},
+            {"output_tokens": 4, "iterations": [SUMMARY | {"cache_read_input_tokens": 50}, SUMMARY]},
+            (1459, 44, 50),
+        ),
     ],
 )
-def test_a_0_at_the_end_of_a_message_replaces_no_count(start: Any, end: Any, expected: Counts) -> None:
+def test_the_usage_of_a_message_is_that_of_both_ends_and_of_its_summaries(
+    start: Any, end: Any, expected: Counts
+) -> None:
     message = {"content": [], "stop_reason": None, "usage": start}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": message},
@@ -118,6 +135,24 @@ def test_openrouter_states_what_it_charges_itself() -> None:
     assert to_outcome({"choices": [choice], "usage": byok}).usage.cost_nusd == 201_000
     for cost in ("0.1", True, -1, 1e12, None, float("nan")):
         assert to_outcome({"choices": [choice], "usage": usage | {"cost": cost}}).usage.cost_nusd is None
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"cost": {"request_cost": 0.005, "total_cost": 0.305}}, 305_000_000),
+        ({"cost_in_usd_ticks": 37_756_000}, 3_775_600),
+        ({"estimated_cost": 0.0000268}, 26_800),
+        ({"cost": 0, "estimated_cost": 0.1}, 0),
+        ({"cost": {"total": 0.305}}, None),
+        ({"cost_in_usd_ticks": -1}, None),
+        ({"estimated_cost": "0.1"}, None),
+    ],
+    ids=["Perplexity", "xAI", "DeepInfra", "free", "no total", "below zero", "a text"],
+)
+def test_other_providers_state_what_they_charge_in_their_own_fields(more: dict[str, Any], expected: int | None) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}
+    assert to_outcome({"choices": [choice], "usage": PLAIN | more}).usage.cost_nusd == expected
 
 
 def test_a_refusal_and_a_filtered_answer_carry_what_they_used() -> None:
