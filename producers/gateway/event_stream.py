@@ -7,14 +7,14 @@ the head goes out, and keepalives hold the connection open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
+from openfall.producers.gateway.event_reader import Event, EventReader, Interrupted
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.submission import Accepted
@@ -28,7 +28,7 @@ from openfall.producers.gateway.waiting import (
     refusal_without_workers,
     start_visit,
 )
-from openfall.producers.job_stream import interim_reply
+from openfall.producers.job_stream import follow, interim_reply
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, is_held
@@ -42,9 +42,6 @@ KEEPALIVE_SECONDS = 10.0
 
 DELIVERED_SECONDS = 1.0
 """A caller who is still connected after this time has read the head of its stream."""
-
-MAX_UNSENT = 100
-"""Events that are read ahead of a slow caller."""
 
 HEADERS = {
     "cache-control": "no-cache, no-transform",
@@ -92,12 +89,14 @@ class EventStream(Response):
         self._head_sent_at = 0.0
         self._buffer = b""
         self._ended = self._has_left = False
-        self._events: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(MAX_UNSENT)
-        self._following: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        """Sends a keepalive."""
         self._leaving = asyncio.create_task(caller_left(exchange))
-        self._stopping = asyncio.create_task(exchange.gateway.stopping.wait())
-        for interruption in (self._leaving, self._stopping):
-            interruption.add_done_callback(self._interrupt)
+        stopping = asyncio.create_task(exchange.gateway.stopping.wait())
+        self._reader = EventReader(_events_of(exchange, accepted), self._leaving, stopping)
 
     async def open(self) -> EventStream:
         """Follow the job until there is something to send, for at most `HEAD_SECONDS`, or longer if no worker runs.
@@ -107,36 +106,38 @@ class EventStream(Response):
         start_visit(self._exchange, self._accepted)
         try:
             await self._skip_void_pieces()
-            self._following = asyncio.create_task(self._follow(), name="follow")
             for seconds in (HEAD_SECONDS, NO_WORKER_SECONDS - HEAD_SECONDS):
                 if await self._begins_within(seconds) or not await lacks_workers(self._exchange, self._accepted):
                     return self
             raise await refusal_without_workers(self._exchange, self._accepted.id)
+        except Interrupted:
+            cause = self._interruption()
+            await self._close(left_after_head=False)
+            raise cause from None
         except BaseException:
             await self._close(left_after_head=False)
             raise
 
     async def _begins_within(self, seconds: float) -> bool:
         """Whether there is something to send within this time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not (self._has_pieces or self._ended):
-                    self._buffer += await self._take(await self._next_event())
-        return self._has_pieces or self._ended
+        deadline = self._loop.time() + seconds
+        while not (self._has_pieces or self._ended):
+            event = await self._reader.next_within(max(0.0, deadline - self._loop.time()))
+            if event is None:
+                return False
+            self._buffer += await self._take(event)
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = False
         try:
             self._head_sent = True
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while True:
-                if self._buffer:
-                    await send({"type": "http.response.body", "body": self._buffer, "more_body": True})
-                    if self._is_undelivered:
-                        self._deliver()
-                if self._ended:
-                    break
-                self._buffer = await self._next_bytes()
+            self._sent_at = self._head_sent_at = self._loop.time()
+            self._keep_alive(send)
+            await self._send(send, self._buffer)
+            while not self._ended:
+                await self._send(send, await self._next_bytes())
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except CallerLeft:
             left = True
@@ -146,45 +147,42 @@ class EventStream(Response):
 
     async def _next_bytes(self) -> bytes:
         try:
-            async with asyncio.timeout(KEEPALIVE_SECONDS):
-                return await self._take(await self._next_event())
-        except TimeoutError:
-            return self._encoder.waiting(self._position)
+            return await self._take(await self._reader.next_event())
+        except Interrupted:
+            cause: Exception = self._interruption()
         except Exception as error:
-            refusal = refusal_of_error(error)
-            if refusal is None:
+            cause = error
+            if refusal_of_error(error) is None:
                 raise
-            await self._leave()  # first: some callers send the request again at once
-            return self._fail(refusal)
+        refusal = refusal_of_error(cause)
+        if refusal is None:
+            raise cause
+        await self._leave()  # first: some callers send the request again at once
+        return self._fail(refusal)
 
-    async def _follow(self) -> None:
-        """Read the events of the job ahead of the caller, up to `MAX_UNSENT`."""
-        try:
-            client, accepted = self._exchange.gateway.client, self._accepted
-            requests_pieces = accepted.joined or not accepted.streams  # accept has requested those of a new one
-            async with aclosing(client.stream(accepted.id, deltas=requests_pieces, pieces=True)) as events:
-                async for event in events:
-                    await self._events.put(event)
-        except Exception as error:  # noqa: BLE001 - raised where the event is awaited
-            await self._events.put(error)
+    def _interruption(self) -> CallerLeft | Refusal:
+        """Why the reader was interrupted."""
+        if self._leaving.done():
+            return CallerLeft()
+        return Refusal("restarting", "the gateway restarts: send the request again", job_id=self._accepted.id)
 
-    def _interrupt(self, _task: asyncio.Task[Any]) -> None:
-        """Wake the reader. With a full queue it is awake."""
-        with suppress(asyncio.QueueFull):
-            self._events.put_nowait(None)
+    def _keep_alive(self, send: Send) -> None:
+        """Send something whenever nothing was sent for `KEEPALIVE_SECONDS`."""
+        now = self._loop.time()
+        due = self._sent_at + KEEPALIVE_SECONDS
+        if now >= due:
+            due = now + KEEPALIVE_SECONDS
+            if self._reader.is_waiting:
+                self._sent_at = now
+                self._keeping = asyncio.create_task(self._send(send, self._encoder.waiting(self._position)))
+        self._timer = self._loop.call_at(due, self._keep_alive, send)
 
-    async def _next_event(self) -> dict[str, Any]:
-        """The next event of the job. Raises `CallerLeft`, and `Refusal` when the gateway stops."""
-        while True:
-            if self._leaving.done():
-                raise CallerLeft
-            if self._stopping.done() and self._events.empty():
-                raise Refusal("restarting", "the gateway restarts: send the request again", job_id=self._accepted.id)
-            event = await self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            if event is not None and not self._leaving.done():
-                return event
+    async def _send(self, send: Send, body: bytes) -> None:
+        if body:
+            self._sent_at = self._loop.time()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            if self._is_undelivered:
+                self._deliver()
 
     async def _take(self, event: dict[str, Any]) -> bytes:
         """The bytes for an event of the job. Raises `Refusal` for an end without an answer."""
@@ -259,14 +257,15 @@ class EventStream(Response):
         elif self._visit.linger_seconds is not None and self._leaving.done():
             self._visit.linger_seconds = LINGER_SECONDS
         await self._leave()
-        await cancel_all(self._following, self._leaving, self._stopping)
+        if self._timer is not None:
+            self._timer.cancel()
+        await cancel_all(self._keeping)
+        await self._reader.close()
 
     def _deliver(self) -> None:
         """The caller of a stream that has lasted has the id of its job. One that is killed reads no more than the head
         of its stream."""
-        now = asyncio.get_running_loop().time()
-        self._head_sent_at = self._head_sent_at or now
-        if self._ended or now - self._head_sent_at >= DELIVERED_SECONDS:
+        if self._ended or self._sent_at - self._head_sent_at >= DELIVERED_SECONDS:
             self._is_undelivered = False
             self._exchange.gateway.callers.answer(self._accepted.id)
 
@@ -276,3 +275,10 @@ class EventStream(Response):
             if self._is_undelivered:
                 await self._exchange.gateway.callers.let_go(self._accepted.id, LINGER_SECONDS)
             await end_visit(self._exchange, self._accepted, self._visit)
+
+
+def _events_of(exchange: Exchange, accepted: Accepted) -> AsyncGenerator[Event, None]:
+    """The events of a job, with its pieces. `accept` has requested those of a new one that streams."""
+    client = exchange.gateway.client
+    requests_pieces = accepted.joined or not accepted.streams
+    return follow(client.store, accepted.id, catalog=client.config.catalog, requests_pieces=requests_pieces)
