@@ -185,6 +185,8 @@ def _not_yaml(problem: str, line: str) -> tuple[str, str]:
         return "not YAML: a word that begins with * refers to an &anchor, and there is none", "Quote it."
     if "another document" in problem:
         return "a second document begins with ---", "Keep one configuration in one file."
+    if line.lstrip(" ").startswith("\t"):
+        return "not YAML: the line begins with a tab", "Indent with spaces."
     if "${" in line:
         return f"not YAML: {problem}", 'Inside { } and [ ], write "${VAR}" in quotes.'
     return f"not YAML: {problem}", "Check indentation, colons and quotes here and on the line above."

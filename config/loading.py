@@ -211,6 +211,9 @@ def read_source(document: Document, source: Path) -> str | None:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         document.report(line, "", "not UTF-8 text", "Save the file as UTF-8.")
+    except IsADirectoryError:
+        remedy = "Remove it, and write the file. A container makes a directory where a file to mount is missing."
+        document.report(0, "", "it is a directory", remedy)
     except OSError as error:
         document.report(0, "", f"it cannot be read: {error.strerror}", "Name a file that you may read.")
     return None

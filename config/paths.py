@@ -6,7 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from openfall.config.errors import ConfigError, ConfigProblem
+
 FILE_NAME = "openfall.yaml"
+MISNAMED = ("openfall.yml", "Openfall.yaml", "openfall.yaml.txt", "openfall.json", "openfall.toml")
+"""Names that people give the file by mistake. They are refused where no `openfall.yaml` is: the demo would run."""
+
 VARIABLE = "OPENFALL_CONFIG"
 _HERE = Path(__file__).resolve().parent
 DEMO = _HERE / "demo.yaml"
@@ -25,7 +30,8 @@ ENVIRONMENT = Path("the environment")
 def locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
     """The configuration to use: the file that is named, else the nearest, else the user's, else the demo.
 
-    A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: the loader reports that.
+    A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: the loader reports that. Raises
+    `ConfigError` for a file of the search with one of the `MISNAMED`.
     """
     name = str(path) if path is not None else environ.get(VARIABLE)
     if name == str(ENVIRONMENT):
@@ -33,7 +39,11 @@ def locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
     if name:
         file = resolve(name, cwd, environ)
         return file.resolve() if file.resolve() in SHIPPED else file
-    return next((file for file in _candidates(environ, cwd) if os.path.isfile(file)), DEMO)
+    for directory in _directories(environ, cwd):
+        if os.path.exists(directory / FILE_NAME):
+            return directory / FILE_NAME
+        _refuse_misnamed(directory, cwd)
+    return DEMO
 
 
 def is_shipped(source: Path) -> bool:
@@ -59,13 +69,21 @@ def shorten(path: Path, cwd: Path) -> Path:
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-def _candidates(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
+def _refuse_misnamed(directory: Path, cwd: Path) -> None:
+    for name in MISNAMED:
+        if os.path.isfile(directory / name):
+            file = shorten(directory / name, cwd)
+            remedy = f"Rename it to {FILE_NAME}, or name it with --config or ${VARIABLE}."
+            raise ConfigError([ConfigProblem(file, 0, "", "a file of this name is not read", remedy)])
+
+
+def _directories(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
     for directory in (cwd, *cwd.parents):
-        yield directory / FILE_NAME
+        yield directory
         if os.path.exists(directory / ".git"):
             break
     if home := _home(environ):
-        yield home / ".config" / "openfall" / FILE_NAME
+        yield home / ".config" / "openfall"
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:

@@ -65,6 +65,7 @@ class NoEmbeddings(ProducerError):
     """A job for embeddings has no vectors: it failed, or it is held until its model takes calls. `job_id` names it."""
 
     remedy = "ask again when the model takes calls"
+    job_id: str
 
     def __init__(self, job_id: str, why: str) -> None:
         self.job_id = job_id
@@ -72,13 +73,14 @@ class NoEmbeddings(ProducerError):
 
 
 class StillQueued(ProducerError, TimeoutError):
-    """The time to wait is over. The job goes on: its result can be fetched later by `job_id`."""
+    """The time to wait is over. The job continues: its result can be fetched later by `job_id`."""
 
     remedy = "ask later with this id"
+    job_id: str
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        super().__init__(f"no answer yet: job {job_id} goes on; fetch its result later by this id")
+        super().__init__(f"no answer yet: job {job_id} continues. Its answer, later: openfall job wait {job_id}")
 
 
 class ClientClosed(InvalidOperation):

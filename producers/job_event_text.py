@@ -52,7 +52,7 @@ def _describe_whole(event: dict[str, Any]) -> str:
 def _describe_hold(event: dict[str, Any]) -> str:
     if event.get("by") == "default_fallback":
         return f"fallback model: {event['detail']}"
-    return f"held ({event['reason']}: {event['detail']}); openfall held show explains what it waits for"
+    return f"held ({event['reason']}: {event['detail']}); openfall held list shows what it waits for"
 
 
 _TEXTS: Mapping[str, Callable[[dict[str, Any]], str]] = {

@@ -28,6 +28,8 @@ _REMEDIES = {
     BlockReason.LOCAL_ONLY: " (`openfall local-only off` ends that)",
 }
 """The command that ends a block, behind its reason."""
+ALL_SLOTS_BUSY = "all of its slots are in use"
+"""Of a queue that workers take jobs from: its jobs wait their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ async def explain_queue_block(
         return limit
     if state.blocked is None:
         text = await explain_card_wait(connection, catalog, alias, Urgency(urgency), snapshot.now)
-        return text or ("" if state.free > 0 else "all of its slots are in use")
+        return text or ("" if state.free > 0 else ALL_SLOTS_BUSY)
     away = [item for item in await fetch_away(connection, catalog) if item.concerns(alias, catalog)]
     outage = describe_away(away, snapshot.now)
     if outage and state.blocked.reason in (*OUTAGE_BLOCKS, BlockReason.COOLDOWN):

@@ -234,8 +234,8 @@ def cli_options(url: str) -> tuple[str, ...]:
 
 
 def _allow(facts: ServerFacts, rights: Iterable[str]) -> str:
-    return f"Run: {_cli(facts)} ACL SETUSER {shlex.join([facts.user, *rights])}"
+    return f"Run `{_cli(facts)} ACL SETUSER {shlex.join([facts.user, *rights])}`."
 
 
 def _set(facts: ServerFacts, name: str, value: str) -> str:
-    return f"Write `{name} {value}` into its configuration file, and run: {_cli(facts)} CONFIG SET {name} {value}"
+    return f"Write `{name} {value}` into its configuration file, and run `{_cli(facts)} CONFIG SET {name} {value}`."

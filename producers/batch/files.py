@@ -27,7 +27,8 @@ SERVICE_TIERS: Mapping[str, Urgency] = {
     "default": Urgency.BACKGROUND,
     "flex": Urgency.BATCH,
 }
-"""OpenAI's names for urgencies. A line's own `urgency`, our extension beside `body`, wins over them."""
+"""OpenAI's names for urgencies. A line's own `urgency`, our extension beside `body`, wins over them. Without both a
+line is `batch`, whatever the urgency of its role: a file of thousands must not go before people who wait."""
 
 DROPPED = ("service_tier", "stream", "stream_options")
 """Fields of a body that mean nothing in a batch."""
@@ -124,7 +125,8 @@ def _request_of(line: ParsedLine) -> JobRequest:
     body = line.body
     check_messages(body.get("messages"))
     tier = body.get("service_tier")
-    urgency = line.fields.get("urgency") or SERVICE_TIERS.get(tier if isinstance(tier, str) else "")
+    tier_urgency = SERVICE_TIERS.get(tier if isinstance(tier, str) else "", Urgency.BATCH)
+    urgency = line.fields.get("urgency") or tier_urgency
     return JobRequest({key: value for key, value in body.items() if key not in DROPPED}, SubmitOptions(urgency=urgency))
 
 

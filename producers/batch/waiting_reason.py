@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.resolve import explain_queue_block
+from openfall.producers.resolve import ALL_SLOTS_BUSY, explain_queue_block
 from openfall.router_core.state.fleet_flags import is_suspended
 from openfall.router_core.state.recent_jobs import ListedJob, fetch_jobs
 
@@ -17,7 +17,7 @@ MAX_REASONS = 3
 
 
 async def explain_waiting(client: AsyncOpenfall, job_ids: Sequence[str]) -> str:
-    """Why jobs have no result, in words. Empty: nothing is known to keep them from it."""
+    """Why jobs have no result, in words. Empty: nothing is known to keep them from it, or they wait their turn."""
     if not job_ids:
         return ""
     link, catalog = client.store.connection, client.config.catalog
@@ -30,7 +30,7 @@ async def explain_waiting(client: AsyncOpenfall, job_ids: Sequence[str]) -> str:
         *(explain_queue_block(link, catalog, queue, remedies=True) for queue, _ in queues.most_common(MAX_REASONS))
     )
     held = [f"{count:,} held {reason}" for reason, count in holds.most_common(MAX_REASONS)]
-    return "; ".join(dict.fromkeys(filter(None, [*blocks, *held])))
+    return "; ".join(dict.fromkeys(why for why in [*blocks, *held] if why not in ("", ALL_SLOTS_BUSY)))
 
 
 def _describe_hold(job: ListedJob) -> str:

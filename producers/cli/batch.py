@@ -50,7 +50,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     """Answer every request of IN. Each answer is one line in OUT.
 
     Run the same command again to continue: it skips the answers in OUT and joins running jobs. The options for role,
-    task, group and urgency hold for all lines. Without -u a line may have its own "urgency" beside "body". The
+    task, group and urgency hold for all lines. Without -u a line is batch, or has its own "urgency" beside "body". The
     service_tier values priority, default and flex mean interactive, background and batch.
     """
     from openfall.producers.batch.plan import BatchPlan

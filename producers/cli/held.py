@@ -140,6 +140,8 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
 
     The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
     """
+    from openfall.producers.operations.held_actions import describe_returned
+
     selection = named_selection(options)
     states = with_operator(config_path, lambda operator: _replay(operator, selection))
     if as_json:
@@ -148,7 +150,7 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
         for id_, state in states.items():
             echo(f"{id_} is {state}")
     else:
-        echo(f"{plural(sum(state == 'queued' for state in states.values()), 'job')} returned to their queues")
+        echo(describe_returned(sum(state == "queued" for state in states.values())))
 
 
 async def _replay(operator: Operator, selection: HeldSelection) -> dict[str, str]:

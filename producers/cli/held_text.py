@@ -41,10 +41,12 @@ def describe_held(summary: HeldSummary) -> str:
         text = f"{plural(summary.total, 'job')} held: {first}{', '.join(parts)}"
     conditions = []
     if summary.models:
-        conditions.append(f"back by themselves when {join_names(summary.models)} accepts calls")
+        itself = "itself" if summary.total == 1 else "themselves"
+        conditions.append(f"back by {itself} when {join_names(summary.models)} accepts calls")
     if not summary.models or any(reason not in RELEASED_BY_ITSELF for reason in summary.by_reason):
-        conditions.append("some need an operator" if conditions else "they need an operator")
-    return f"{text}; {', '.join([*conditions, 'see openfall held list'])}"
+        they = "some need" if conditions else "it needs" if summary.total == 1 else "they need"
+        conditions.append(f"{they} an operator")
+    return f"{text}, {', '.join(conditions)} (openfall held list)"
 
 
 def interim_lines(result: Result) -> Iterator[str]:

@@ -62,6 +62,8 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> N
             _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
             after = entry.entry_id
         if not follow:
+            if not after:
+                print_line(f"inbox {name} has no results")
             return
         sys.stdout.flush()
         await asyncio.sleep(POLL_INTERVAL_SECONDS)

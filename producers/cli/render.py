@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
 
 SHOWN_ID_LETTERS = 8
-_OWN_ID = re.compile("[0-9a-f]{24}")
+_OWN_ID = re.compile("[0-9a-f]{24}(?:[0-9a-f]{8})?")
+"""The id of a job, and that of a line of a batch."""
 
 PRINT_INTERVAL_SECONDS = 10.0
 """Between two lines about a wait if there is no terminal."""

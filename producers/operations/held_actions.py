@@ -29,6 +29,11 @@ def _ignore(_value: object) -> None:
     return None
 
 
+def describe_returned(count: int) -> str:
+    """`1 job returned to its queue`, `3 jobs returned to their queues`."""
+    return "1 job returned to its queue" if count == 1 else f"{count:,} jobs returned to their queues"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldSelection:
     """Ids or filters of held jobs. `ready`: those with a model that takes calls now."""
@@ -118,7 +123,7 @@ async def replay_jobs(
     jobs = selected_jobs(operator.llm, selection, on_skipped)
     states = dict(await apply_to_each(jobs, lambda job: replay_held(operator.link, job.id), on_progress))
     queued = sum(state == "queued" for state in states.values())
-    await operator.note("held.replay", str(selection), f"{queued} returned to their queues")
+    await operator.note("held.replay", str(selection), describe_returned(queued))
     return states
 
 

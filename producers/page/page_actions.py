@@ -10,7 +10,7 @@ from openfall.producers.amounts import format_usd
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
-from openfall.producers.operations.held_actions import HeldSelection, drop_jobs, replay_jobs
+from openfall.producers.operations.held_actions import HeldSelection, describe_returned, drop_jobs, replay_jobs
 from openfall.producers.operations.job_cancel import cancel_gateway_batch, cancel_job
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.model_orders import order_model
@@ -106,7 +106,7 @@ async def _replay(operator: Operator, form: Form) -> str:
 async def _replay_ready(operator: Operator, _form: Form) -> str:
     states = await replay_jobs(operator, HeldSelection(ready=True))
     queued = sum(state == "queued" for state in states.values())
-    return f"{queued:,} {'job' if queued == 1 else 'jobs'} returned to their queues"
+    return describe_returned(queued)
 
 
 async def _drop(operator: Operator, form: Form) -> str:

@@ -65,7 +65,7 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     group = get_group(catalog, request.group)
     choice = select_chain(catalog, request, group)
     if choice is None:
-        raise NothingFits("the configuration has no roles, no tasks and no models: there is no model to call")
+        raise NothingFits(_no_choice(catalog, request.needs.kind))
     _check_bounds(catalog, choice, group)
     urgency, note = _urgency(catalog, request, choice, group)
     name = group.name if group else None
@@ -200,6 +200,13 @@ def _only_model(catalog: Catalog, chain: tuple[str, ...], needs: Requirements) -
     if needs.kind is JobKind.COMPLETION:
         return None
     return next((alias for alias in chain if catalog.models[alias].kind is needs.kind), None)
+
+
+def _no_choice(catalog: Catalog, kind: JobKind) -> str:
+    """Why a request that names no model has none."""
+    if kind is JobKind.EMBEDDING and catalog.models:
+        return "no model of the configuration embeds texts: add one (with `embeds: yes`, if its name is not known)"
+    return "the configuration has no roles, no tasks and no models: there is no model to call"
 
 
 def _nothing_fits(

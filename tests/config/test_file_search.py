@@ -49,8 +49,25 @@ def test_the_search_goes_on_where_there_is_no_git(project: Path) -> None:
     assert source(project / "src") == project.parent / "openfall.yaml"
 
 
-def test_a_directory_of_that_name_is_passed_over(project: Path) -> None:
+def test_a_directory_of_that_name_is_refused(project: Path) -> None:
     (project / "src" / "openfall.yaml").mkdir()
+    with pytest.raises(config.ConfigError, match=r"^openfall.yaml: it is a directory\. Remove it"):
+        source(project / "src")
+
+
+@pytest.mark.parametrize("name", ["openfall.yml", "openfall.yaml.txt", "Openfall.yaml", "openfall.json"])
+def test_a_file_with_a_name_like_that_is_refused(project: Path, name: str) -> None:
+    (project / "src" / name).write_text("")
+    with pytest.raises(config.ConfigError) as caught:
+        source(project / "src" / "deep")
+    remedy = "Rename it to openfall.yaml, or name it with --config or $OPENFALL_CONFIG."
+    assert str(caught.value) == f"{project / 'src' / name}: a file of this name is not read. {remedy}"
+    assert source(project / "src", OPENFALL_CONFIG=name) == project / "src" / name
+
+
+def test_a_file_with_a_name_like_that_is_ignored_beside_the_right_one_and_above_it(project: Path) -> None:
+    (project / "openfall.yml").write_text("")
+    (project.parent / "openfall.yml").write_text("")
     assert source(project / "src") == project / "openfall.yaml"
 
 

@@ -127,7 +127,9 @@ def test_an_error_has_its_problems_as_data_and_as_text(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("a: [1", ":2: not YAML: ", id="an open bracket"),
-        pytest.param("a:\n\tb: c", ":2: not YAML: ", id="a tab"),
+        pytest.param("a:\n\tb: c", ":2: not YAML: the line begins with a tab. Indent with spaces.", id="a tab"),
+        pytest.param("a:\n  \tb: c", ":2: not YAML: the line begins with a tab. Indent", id="a tab behind spaces"),
+        pytest.param("a:\n  - b\n\t- c", ":3: not YAML: the line begins with a tab. Indent", id="a tab before a dash"),
         pytest.param("redis: *x", ":1: not YAML: a word that begins with * refers to an &anchor", id="an alias"),
         pytest.param("a: 1\n---\nb: 2", ":2: a second document begins with ---", id="two documents"),
         pytest.param("a: \x00", ": not YAML: it has characters that YAML does not allow", id="a forbidden character"),
@@ -150,9 +152,9 @@ def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     assert str(problem) == "no.yaml: there is no such file. Name one that exists with --config or $OPENFALL_CONFIG."
 
 
-def test_a_directory_is_reported_as_unreadable(tmp_path: Path) -> None:
+def test_a_directory_is_reported(tmp_path: Path) -> None:
     (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
-    assert str(problem) == f"{tmp_path}: it cannot be read: Is a directory. Name a file that you may read."
+    assert str(problem).startswith(f"{tmp_path}: it is a directory. Remove it, and write the file.")
 
 
 def test_a_file_in_another_encoding_is_reported_with_its_line(tmp_path: Path) -> None:

@@ -79,18 +79,26 @@ def test_a_failed_line_is_submitted_again_with_retry_failed(
     assert len(read_rows(out)) == 2
 
 
-def test_a_line_has_an_urgency_of_its_own_and_the_command_overrides_it(
+def test_a_line_is_batch_or_has_an_urgency_of_its_own_and_the_command_overrides_both(
     openfall: Run, answering: Any, tmp_path: Path
 ) -> None:
     rows = [
         line("own", "own", urgency="interactive", body={"service_tier": "flex"}),
         line("tier", "tier", body={"service_tier": "priority"}),
         line("role", "role"),
+        line("person", "person", body={"model": "dialogue"}),
+        line("odd", "odd", body={"service_tier": "scale"}),
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(rows))
     openfall("batch", "run", "in.jsonl", "-o", "one.jsonl")
     urgencies = {job.body["messages"][0]["content"]: str(job.urgency) for job in answering.jobs}
-    assert urgencies == {"own": "interactive", "tier": "interactive", "role": "batch"}
+    assert urgencies == {
+        "own": "interactive",
+        "tier": "interactive",
+        "role": "batch",
+        "person": "batch",
+        "odd": "batch",
+    }
     answering.jobs.clear()
     openfall("batch", "run", "in.jsonl", "-o", "two.jsonl", "-u", "background", "-r", "dialogue")
     assert {(job.role, str(job.urgency)) for job in answering.jobs} == {("dialogue", "background")}

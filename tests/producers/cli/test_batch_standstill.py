@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from openfall.config import LoadedConfig
+from openfall.router_core.jobs.job import CompletionJob
 from tests.producers.cli.batch_files import LINES, every_line_has_one_row, line, read_rows
 from tests.producers.cli.conftest import Run, Start
+from tests.producers.conftest import FakeWorker, echo
 from tests.producers.hold_jobs import hold_next_sync
 
 RUN = ("batch", "run", "in.jsonl", "-o", "out.jsonl")
@@ -112,6 +116,23 @@ def test_status_and_list_name_why_the_lines_wait(openfall: Run, waiting: str, st
 def test_the_reason_of_a_hold_is_named(openfall: Run, waiting: str, redis_url: str) -> None:
     hold_next_sync(redis_url, "gpu.other.batch")
     assert "1 held (outage: no worker runs), see `openfall held list`" in why_of(openfall)
+
+
+def test_lines_that_wait_their_turn_behind_busy_slots_have_no_reason(
+    openfall: Run, waiting: str, config_file: Path, redis_url: str, loaded: LoadedConfig
+) -> None:
+    config_file.write_text(config_file.read_text().replace("slots: 64", "slots: 1"))
+    gate = threading.Event()
+
+    def answer_later(job: CompletionJob) -> Any:
+        gate.wait(30)
+        return echo(job)
+
+    with FakeWorker(redis_url, loaded, answer_later) as worker:
+        until(lambda: bool(worker.jobs))
+        why = why_of(openfall)
+        gate.set()
+    assert why == ""
 
 
 def test_batches_are_listed_with_their_progress_the_last_one_first(

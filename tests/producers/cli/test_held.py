@@ -17,6 +17,7 @@ from openfall.config import LoadedConfig
 from openfall.producers.cli.held import COLUMNS, held_rows
 from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.tables import table
+from openfall.producers.operations.held_actions import describe_returned
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.cli.conftest import Run
@@ -135,7 +136,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
     assert goes_on in openfall("held", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
     assert "operator" in openfall("held", "list").stdout.split()
-    assert "1 job held for an outage; they need an operator" in openfall("status").stdout
+    assert "1 job held for an outage, it needs an operator (openfall held list)" in openfall("status").stdout
 
 
 def test_a_job_whose_models_are_all_gone_needs_an_operator(openfall: Run, loaded: LoadedConfig) -> None:
@@ -158,7 +159,7 @@ def test_the_health_sentence_has_the_held_jobs_and_their_release(openfall: Run, 
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
     health = openfall("status").stdout.splitlines()[0]
     assert "3 jobs held: 2 for an outage, 1 as poisoned" in health
-    assert "back by themselves when tiny or other accepts calls, some need an operator" in health
+    assert "back by themselves when tiny or other accepts calls, some need an operator (openfall held list)" in health
     status = json.loads(openfall("status", "--json").stdout)
     assert status["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
@@ -175,6 +176,18 @@ def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, 
     (other,) = submit_held(loaded, "not this one", reason=HoldReason.POISONED)
     assert openfall("held", "replay", "--reason", "outage").stdout == "150 jobs returned to their queues\n"
     assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [other]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 jobs returned to their queues"),
+        (1, "1 job returned to its queue"),
+        (2_000, "2,000 jobs returned to their queues"),
+    ],
+)
+def test_the_number_of_returned_jobs_is_shown_in_words(count: int, text: str) -> None:
+    assert describe_returned(count) == text
 
 
 def test_ready_are_those_one_of_whose_models_takes_calls(

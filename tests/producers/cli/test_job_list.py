@@ -10,6 +10,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig
+from openfall.producers.cli.render import short_id
 from tests.producers.cli.conftest import Run
 from tests.producers.conftest import CONFIG
 from tests.producers.hold_jobs import submit_held
@@ -171,3 +172,21 @@ def test_a_prefix_is_searched_in_bounded_steps(openfall: Run, loaded: LoadedConf
     after = store.info("commandstats")
     assert after.get("cmdstat_keys") == before.get("cmdstat_keys")
     assert after["cmdstat_zscan"]["calls"] - before.get("cmdstat_zscan", {"calls": 0})["calls"] <= 8
+
+
+def test_an_inbox_without_results_is_said_to_have_none(openfall: Run) -> None:
+    ran = openfall("inbox", "haruka")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "inbox haruka has no results\n")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "shown"),
+    [
+        ("8f21c6d0b7f94e0c9a51d3e2", "8f21c6d0"),
+        ("c0e2aa1b41f4b6b41b84efb77bfd4557", "c0e2aa1b"),
+        ("17098208a4735ba4-6799", "17098208a4735ba4-6799"),
+        ("frame-120", "frame-120"),
+    ],
+)
+def test_the_id_of_a_job_or_a_line_is_shortened_and_one_of_a_caller_is_whole(job_id: str, shown: str) -> None:
+    assert short_id(job_id) == shown

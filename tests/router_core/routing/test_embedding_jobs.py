@@ -88,7 +88,7 @@ def test_a_default_that_embeds_is_not_the_default_of_the_cheapest_chat() -> None
 
 
 def test_without_a_model_that_embeds_the_error_says_what_to_add() -> None:
-    with pytest.raises(NothingFits, match="there is no model to call"):
+    with pytest.raises(NothingFits, match="no model of the configuration embeds texts"):
         routed(catalog(models={"coder": MODELS["coder"]}, roles={}))
 
 
