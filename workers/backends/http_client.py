@@ -26,8 +26,8 @@ from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, descr
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
 
-_FIELD_NAMES = re.compile(rf'"(?:{"|".join(FIELDS_OF_ANSWERS)})":')
-"""Names in a prompt that are no words of a person. A refusal that names one is learned from."""
+_LABELS = re.compile(rf'"(?:{"|".join(FIELDS_OF_ANSWERS)})":|"(?:tool_call_)?id":"[\w-]{{0,80}}"')
+"""Names and ids in a prompt, which are no words of a person. A refusal that names one is learned from."""
 
 _NO_SUCH_PATH = frozenset({404, 405})
 
@@ -157,7 +157,7 @@ def _unsent(error: Exception) -> Failure:
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:
     """The same failure, without its message if the message repeats the prompt, as some servers' errors do."""
-    sent = _FIELD_NAMES.sub("", dumps(prompt).decode())
+    sent = _LABELS.sub("", dumps(prompt).decode())
     detail, length = failure.detail, MAX_ECHO_LENGTH + 1
     if not any(detail[start : start + length] in sent for start in range(len(detail) - length + 1)):
         return failure

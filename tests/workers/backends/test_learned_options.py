@@ -104,10 +104,76 @@ def test_a_callers_own_parameter_is_not_left_out() -> None:
     assert len(bodies) == 1
 
 
-def test_a_limit_that_is_too_large_is_not_renamed() -> None:
-    too_large = refusal("max_tokens is too large: 9000. This model has at most 4096 completion tokens")
-    _, bodies = called("openai", {"messages": [HI]}, too_large, max_tokens=9000)
+TOO_LARGE = {
+    "OpenAI": "max_tokens is too large: 9000. This model supports at most 4096 completion tokens",
+    "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 9000. Its maximum context length is 8192 tokens",
+    "Groq": "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than",
+}
+
+
+@pytest.mark.parametrize("words", TOO_LARGE.values(), ids=TOO_LARGE.keys())
+def test_a_limit_of_openfall_that_is_too_large_is_left_out(words: str) -> None:
+    outcomes, bodies = called(
+        "openai", {"messages": [HI]}, refusal(words), answer(COMPLETION), calls=2, max_tokens=9000
+    )
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body.get("max_tokens") for body in bodies] == [9000, None, None]
+    assert not any("max_completion_tokens" in body for body in bodies)
+
+
+def test_a_callers_own_limit_that_is_too_large_is_not_left_out() -> None:
+    _, bodies = called("openai", {"messages": [HI], "max_tokens": 9000}, refusal(TOO_LARGE["OpenAI"]))
     assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked", "words"),
+    [
+        ("ollama", "think", '"gemma3:4b" does not support thinking'),
+        ("openai", "reasoning_effort", "Model grok-4-0709 does not support parameter reasoningEffort."),
+        ("openai", "reasoning_effort", "Thinking level is not supported for this model."),
+        ("anthropic", "thinking", "Reasoning is not enabled for this model"),
+    ],
+)
+def test_a_model_without_thinking_is_not_asked_for_it_again(protocol: Protocol, asked: str, words: str) -> None:
+    message = {"role": "assistant", "content": "A"}
+    whole = {"ollama": {"message": message, "done": True}, "anthropic": MESSAGE, "openai": COMPLETION}[protocol]
+    dialect = "anthropic" if protocol == "openai" else "openai"
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 16384}, "max_tokens": 20000}
+    body = {"messages": [HI]} | (thinking if dialect == "anthropic" else {"reasoning_effort": "high"})
+    outcomes, bodies = called(protocol, body, refusal(words), answer(whole), dialect=dialect)
+    assert isinstance(outcomes[0], Completion)
+    assert [asked in body for body in bodies] == [True, False]
+
+
+CALL = {"id": "toolu_01A09q90qw90lq917835lq9aaaaaaaaaaaaaaaaaaaaaaaaaa", "type": "function", "function": {"name": "f"}}
+HISTORY = [
+    HI,
+    {"role": "assistant", "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": CALL["id"], "content": "1"},
+]
+ID_FORMS = {
+    "Mistral": (f"Tool call id was {CALL['id']} but must be a-z, A-Z, 0-9, with a length of 9.", 9),
+    "OpenAI": (
+        "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a "
+        "string with length 53 instead.",
+        40,
+    ),
+    "another": ("messages.2.tool_call_id: must have at most 16 characters", 16),
+}
+
+
+@pytest.mark.parametrize(("words", "length"), ID_FORMS.values(), ids=ID_FORMS.keys())
+def test_the_ids_of_tool_calls_take_the_form_that_a_server_demands(words: str, length: int) -> None:
+    outcomes, bodies = called("openai", {"messages": HISTORY}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert bodies[0]["messages"] == HISTORY
+    assert bodies[1] == bodies[2]
+    _, made, result = bodies[1]["messages"]
+    assert made["tool_calls"][0]["id"] == result["tool_call_id"]
+    assert len(result["tool_call_id"]) == length
+    assert result["tool_call_id"].isalnum()
+    assert made["tool_calls"][0]["function"] == CALL["function"]
 
 
 @pytest.mark.parametrize(

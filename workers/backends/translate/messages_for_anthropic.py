@@ -43,7 +43,14 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
         return [], [{"role": "user", "content": system}]
     if result and result[-1]["role"] == "assistant":
         _strip_end(result[-1]["content"])
-    return system, [{"role": message["role"], "content": shorten(message["content"])} for message in result]
+    return system, [
+        {"role": message["role"], "content": shorten(_results_first(message["content"]))} for message in result
+    ]
+
+
+def _results_first(blocks: list[Block]) -> list[Block]:
+    """The results of tools before anything else, as Anthropic requires: a caller may write a text between them."""
+    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")
 
 
 def is_signed(block: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from openfall.workers.backends.translate.json_values import (
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
 from openfall.workers.backends.translate.openai_parts import format_wanted
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.schemas import for_anthropic, object_schema
+from openfall.workers.backends.translate.schemas import for_anthropic, is_strict, object_schema
 
 JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 """Stands for `response_format: json_object`. Anthropic has a parameter only for a schema."""
@@ -63,7 +63,7 @@ def request(body: Body) -> dict[str, Any]:
         result["output_config"] = {"format": {"type": "json_schema", "schema": for_anthropic(wanted)}}
     if system:
         result["system"] = shorten(system)
-    result |= {**_limit(body), **_stop(body), **_tools(body), **_user(body)}
+    result |= {**_limit(body), **_stop(body), **(_tools(body) or _tools_of_history(messages)), **_user(body)}
     thinking = _thinking(body, result)
     return result | thinking | ({} if thinking.get("thinking", {}).get("type") == "enabled" else _sampling(body))
 
@@ -108,6 +108,17 @@ def _tools(body: Body) -> dict[str, Any]:
     return {"tools": tools, **({"tool_choice": choice} if choice else {})}
 
 
+def _tools_of_history(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The tools that earlier answers called, of which the next answer may call none. Anthropic's dialect demands tools
+    as soon as a call stands in the conversation."""
+    contents = (message["content"] for message in messages if isinstance(message["content"], list))
+    names = {block["name"]: None for blocks in contents for block in blocks if block.get("type") == "tool_use"}
+    if not names:
+        return {}
+    tools = [{"name": name, "input_schema": object_schema(None)} for name in names]
+    return {"tools": tools, "tool_choice": {"type": "none"}}
+
+
 def _tool(tool: Body, path: str) -> dict[str, Any]:
     if (tool_type := kind(tool, path)) != "function":
         raise unknown("tools of the type", tool_type)
@@ -116,10 +127,11 @@ def _tool(tool: Body, path: str) -> dict[str, Any]:
     result: dict[str, Any] = {"name": string(function.get("name"), f"{path}.function.name")}
     if isinstance(description := function.get("description"), str):
         result["description"] = description
-    result["input_schema"] = object_schema(schema)
+    strict, parameters = function.get("strict") is True, object_schema(schema)
+    result["input_schema"] = for_anthropic(parameters) if strict and is_strict(parameters) else parameters
     if isinstance(cache := tool.get("cache_control"), Mapping):
         result["cache_control"] = cache
-    return result | ({"strict": True} if function.get("strict") is True else {})
+    return result | ({"strict": True} if strict else {})
 
 
 def _choice(choice: Any) -> tuple[dict[str, Any], set[str] | None]:

@@ -15,10 +15,18 @@ _INNER = frozenset({"properties", "$defs", "definitions"})
 """These hold schemas by name. `_NESTED` hold one schema, `_CHOICES` hold lists of schemas."""
 _NESTED = frozenset({"items", "additionalProperties", "not"})
 _CHOICES = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_LABELS = frozenset({"$schema", "$id", "$comment"})
+"""Keywords that say nothing of a value."""
+_FORMATS = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+)  # fmt: skip
+"""The formats of texts that Anthropic's structured outputs take."""
 _LIMITS = frozenset(
     {
         "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
-        "maxItems", "uniqueItems", "minProperties", "maxProperties", "pattern",
+        "maxItems", "uniqueItems", "minProperties", "maxProperties", "pattern", "not", "if", "then", "else", "contains",
+        "minContains", "maxContains", "propertyNames", "patternProperties", "dependentRequired", "dependentSchemas",
+        "unevaluatedProperties", "unevaluatedItems", "contentEncoding", "contentMediaType", "examples",
     }
 )  # fmt: skip
 """Keywords that Anthropic's structured outputs refuse."""
@@ -31,7 +39,10 @@ def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any]:
     `Untranslatable` for an object of any keys: closed, it could only be empty.
     """
     limits = {key: value for key, value in schema.items() if _is_limit(key, value)}
-    result = {key: _map_inner(key, value, _closed) for key, value in schema.items() if key not in limits}
+    kept = {key: value for key, value in schema.items() if key not in limits and key not in _LABELS}
+    result = {key: _map_inner(key, value, _closed) for key, value in kept.items()}
+    if "oneOf" in result and "anyOf" not in result:
+        result["anyOf"] = result.pop("oneOf")
     if result.get("type") == "object":
         if not result.get("properties") and result.get("additionalProperties", True) is not False:
             raise Untranslatable("a json_schema with an object of any keys")
@@ -121,6 +132,8 @@ def _texts(values: Any) -> set[str]:
 
 
 def _is_limit(key: str, value: Any) -> bool:
+    if key == "format":
+        return value not in _FORMATS
     return key in _LIMITS or (key == "minItems" and value not in (0, 1))
 
 

@@ -176,3 +176,72 @@ def test_an_answer_without_content_in_a_history_is_translated(more: Json) -> Non
     messages = translated({"messages": [HI, turn("assistant", None, **more), HI]})["messages"]
     assert [message["role"] for message in messages] in (["user", "assistant", "user"], ["user"])
     assert len(translated({"messages": [HI, turn("assistant", None, **more), HI]}, "ollama")["messages"]) == 3
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "42"}
+OF_HISTORY = {"tools": [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect"),
+    [
+        ({"messages": [HI, turn("assistant", None, tool_calls=[CALL]), RESULT]}, "openai"),
+        ({"messages": [HI, turn("assistant", None, function_call={"name": "look", "arguments": "{}"})]}, "openai"),
+        (
+            {"messages": [HI, turn("assistant", "", tool_calls=[{"function": {"name": "look", "arguments": {}}}])]},
+            "ollama",
+        ),
+        (
+            {
+                "input": [HI, {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}],
+                "tools": [{"type": "web_search"}],
+            },
+            "responses",
+        ),
+    ],
+    ids=["a call", "an older call", "Ollama's", "Responses without a tool of ours"],
+)
+def test_a_conversation_with_calls_has_the_tools_for_anthropic_although_none_is_offered(
+    body: Json, dialect: Dialect
+) -> None:
+    sent = translated(body, dialect=dialect)
+    assert sent["tools"] == OF_HISTORY["tools"]
+    assert sent["tool_choice"] == {"type": "none"}
+
+
+def test_the_results_of_tools_stand_first_in_a_turn_for_anthropic() -> None:
+    body = {"messages": [HI, turn("assistant", None, tool_calls=[CALL]), turn("user", "Wait."), RESULT]}
+    assert [block["type"] for block in translated(body)["messages"][-1]["content"]] == ["tool_result", "text"]
+
+
+def closed(**properties: Any) -> Json:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"type": "integer", "format": "int32"}, {"type": "integer", "description": '{"format":"int32"}'}),
+        ({"type": "string", "format": "date"}, {"type": "string", "format": "date"}),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "string", "$comment": "x", "$id": "y"}, {"type": "string"}),
+        (
+            {"type": "array", "items": {"type": "string"}, "contains": {"const": "x"}},
+            {"type": "array", "items": {"type": "string"}, "description": '{"contains":{"const":"x"}}'},
+        ),
+        (
+            {"type": "integer", "minimum": 1, "default": 2},
+            {"type": "integer", "default": 2, "description": '{"minimum":1}'},
+        ),
+    ],
+    ids=["a format of numbers", "a known format", "oneOf", "labels", "contains", "a default"],
+)
+def test_the_schema_of_an_answer_and_of_a_strict_tool_has_what_anthropic_takes(given: Json, sent: Json) -> None:
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **closed(n=given)}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = translated({"messages": [HI], "response_format": wanted})
+    assert answer["output_config"]["format"]["schema"] == closed(n=sent)
+    function = {"name": "f", "parameters": schema, "strict": True}
+    tool = translated({"messages": [HI], "tools": [{"type": "function", "function": function}]})
+    assert tool["tools"][0]["input_schema"] == closed(n=sent)
