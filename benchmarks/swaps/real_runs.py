@@ -1,6 +1,9 @@
 """Runs of traces by real workers: an Ollama look-alike with a memory, and time that passes some thirty times as fast.
 
-Each trace runs with a card (openfall decides what it loads) and without (the engine does, by Ollama's rule).
+Each trace runs with a card (openfall decides what it loads) and without (the engine does, by Ollama's rule). The rules
+are simulated on the same jobs too. Real calls cost a little more than the engine's time, and a short time scale makes
+that a lot: how much is measured before each trace, with one model that stays, and added to the calls that are simulated
+and to the bounds.
 """
 
 from __future__ import annotations
@@ -19,54 +22,102 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from benchmarks.processes import BenchmarkError, started, wait_for
+from benchmarks.processes import started, wait_for
 from benchmarks.run_environment import START_TIMEOUT_S
 from benchmarks.server import Server, find_free_port, valkey
-from benchmarks.swaps.card_simulator import START_WITHIN, SimJob, Trace
-from benchmarks.swaps.job_traces import abab, bots, night, studio
+from benchmarks.swaps.card_simulator import BATCH, START_WITHIN, CardRule, SimJob, Trace
+from benchmarks.swaps.job_traces import CARD_24, THINK, JobWriter, abab, bots, night, studio
 from benchmarks.swaps.our_rule import Clairvoyant, OurRule
-from benchmarks.swaps.peer_rules import LlamaSwapRule
-from benchmarks.swaps.simulated_runs import FORESIGHT, LLAMA_SWAP, OURS, Measured, measure, simulate
+from benchmarks.swaps.peer_rules import LlamaSwapRule, OllamaRule
+from benchmarks.swaps.simulated_runs import FORESIGHT, LLAMA_SWAP, OLLAMA, OURS, SIMULATED, Measured, measure, simulate
 from openfall.producers.client import AsyncOpenfall
 
-WITHOUT_CARD, SIMULATED = "openfall, no card", "openfall, simulated"
+WITHOUT_CARD = "openfall, no card"
+SIMULATED_RULES: Mapping[str, Callable[[], CardRule]] = {
+    SIMULATED: OurRule, LLAMA_SWAP: LlamaSwapRule, OLLAMA: OllamaRule, FORESIGHT: Clairvoyant,
+}  # fmt: skip
 TRACES: Mapping[str, Callable[[], Trace]] = {
-    "night": lambda: night(1, 1000), "abab": lambda: abab(1, each=30), "bots": lambda: bots(1, 0.4),
+    "night": lambda: night(1, 600), "abab": lambda: abab(1, each=30), "bots": lambda: bots(1, 0.4),
     "studio": lambda: studio(1, 0.1),
 }  # fmt: skip
-QUICK_TRACES: Mapping[str, Callable[[], Trace]] = {"short night": lambda: night(1, 120)}
+QUICK_TRACES: Mapping[str, Callable[[], Trace]] = {
+    "night": lambda: night(1, 240), "abab": lambda: abab(1, each=15),
+}  # fmt: skip
 SCALE = 30.0
 WORKERS = 2
+STEADY_JOBS = 80
+"""Of one model, to measure what a call costs beside the time of the engine."""
 URGENCIES = ("interactive", "background", "batch")
-STILL_SECONDS = 45.0
+STILL_SECONDS = 30.0
 """After this time without any event of the engine none is expected (wall clock)."""
+LIMIT_FACTOR, LIMIT_SECONDS = 4.0, 60.0
+"""A run is stopped after this multiple of the time that Ollama's rule would take, and this time (wall clock)."""
+REPORT_SECONDS = 10.0
 
 
-def run_all(quick: bool, console: Console) -> dict[tuple[str, str], Measured]:
-    """Every trace with a card and without, beside the simulated rules on the same jobs."""
+def run_all(names: Sequence[str], console: Console, *, quick: bool) -> dict[tuple[str, str], Measured]:
+    """Each of these traces with a card and without, beside the simulated rules on the same jobs."""
     figures = {}
-    for name, make in (QUICK_TRACES if quick else TRACES).items():
+    for name in names:
+        make = (QUICK_TRACES if quick else TRACES)[name]
+        overhead = call_overhead(console)
+        console.print(f"[dim]{name}: a call costs {overhead:.2f} s of the trace more than the engine's time[/dim]")
         for rule in (OURS, WITHOUT_CARD):
-            console.print(f"[dim]{name}: {rule}[/dim]", highlight=False)
-            figures[name, rule] = run_one(make(), has_card=rule == OURS)
-        for rule, simulated in ((SIMULATED, OurRule), (LLAMA_SWAP, LlamaSwapRule), (FORESIGHT, Clairvoyant)):
-            figures[name, rule] = simulate(make(), simulated(), 1)
+            reports = Reports(console, f"{name}, {rule}")
+            figures[name, rule] = run_one(make(), overhead, reports, has_card=rule == OURS)
+        for rule, simulated in SIMULATED_RULES.items():
+            figures[name, rule] = simulate(with_overhead(make(), overhead), simulated(), 1)
     return figures
 
 
-def run_one(trace: Trace, *, has_card: bool, scale: float = SCALE) -> Measured:
-    """One run on a fleet of its own."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
-        run = _Run(trace, directory, scale, stack.enter_context(valkey()), find_free_port(), has_card)
-        stack.enter_context(run.fleet())
-        asyncio.run(run.submit())
-        run.wait_until_done()
-        return run.measured()
+def call_overhead(console: Console) -> float:
+    """The seconds of the trace that a call takes beside the time of the engine, here and now."""
+    writer = JobWriter(1)
+    for _ in range(STEADY_JOBS):
+        writer.add(THINK, BATCH, 0.0)
+    steady = Trace((THINK,), CARD_24, writer.jobs)
+    real = run_one(steady, 0.0, Reports(console, "calls of one model"), has_card=True)
+    return max(0.0, (real.end_seconds - simulate(_copy(steady), OurRule(), 1).end_seconds) * THINK.slots / STEADY_JOBS)
+
+
+def with_overhead(trace: Trace, seconds: float) -> Trace:
+    """The trace with longer calls."""
+    return replace(trace, jobs=[replace(job, work_seconds=job.work_seconds + seconds) for job in trace.jobs])
+
+
+def _copy(trace: Trace) -> Trace:
+    return with_overhead(trace, 0.0)
 
 
 @dataclass
-class _Run:
+class Reports:
+    """Says how far a run is, every few seconds."""
+
+    console: Console
+    name: str
+    last_at: float = 0.0
+
+    def progress(self, answered: int, jobs: int, seconds: float) -> None:
+        if seconds - self.last_at >= REPORT_SECONDS:
+            self.last_at = seconds
+            self.say(f"{answered} of {jobs} jobs after {seconds:.0f} s")
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{self.name}: {text}[/dim]", highlight=False)
+
+
+def run_one(trace: Trace, overhead: float, reports: Reports, *, has_card: bool, scale: float = SCALE) -> Measured:
+    """One run on a fleet of its own."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
+        run = RealRun(trace, directory, scale, stack.enter_context(valkey()), find_free_port(), has_card)
+        stack.enter_context(run.fleet())
+        asyncio.run(run.work(reports))
+        return run.measured(overhead)
+
+
+@dataclass
+class RealRun:
     trace: Trace
     directory: Path
     scale: float
@@ -74,6 +125,7 @@ class _Run:
     port: int
     has_card: bool
     began_at: float = 0.0
+    ended_at: float = 0.0
 
     @property
     def engine_log(self) -> Path:
@@ -96,10 +148,31 @@ class _Run:
             wait_for(lambda: self.server.client.zcard("of:presence") >= WORKERS, START_TIMEOUT_S, "the workers", child)
             yield
 
-    async def submit(self) -> None:
-        """Every job at its moment."""
+    async def work(self, reports: Reports) -> None:
+        """Submit every job at its moment, and wait until the engine has answered them, or does nothing any more
+        (without a card jobs expire in it), or the limit is over."""
+        longest = simulate(_copy(self.trace), OllamaRule(), 1).end_seconds / self.scale
+        limit = LIMIT_FACTOR * longest + LIMIT_SECONDS
+        self.began_at = changed_at = time.time()
+        submitting, before = asyncio.create_task(self._submit()), 0
+        try:
+            while (answered := self._answered()) < len(self.trace.jobs):
+                now = time.time()
+                if submitting.done():
+                    submitting.result()
+                changed_at = now if answered != before or not submitting.done() else changed_at
+                before = answered
+                reports.progress(answered, len(self.trace.jobs), now - self.began_at)
+                if now - changed_at > STILL_SECONDS or now - self.began_at > limit:
+                    reports.say(f"stopped: {len(self.trace.jobs) - answered} jobs were not answered")
+                    break
+                await asyncio.sleep(0.5)
+        finally:
+            submitting.cancel()
+            self.ended_at = time.time()
+
+    async def _submit(self) -> None:
         async with AsyncOpenfall(config=self.directory / "openfall.yaml") as client:
-            self.began_at = time.time()
             tasks = []
             for job in sorted(self.trace.jobs, key=lambda job: job.accepted_at):
                 await asyncio.sleep(max(0.0, self.began_at + job.accepted_at / self.scale - time.time()))
@@ -110,35 +183,27 @@ class _Run:
         text = f"takes {job.work_seconds / self.scale:.4f} {job.number}"
         await client.submit(text, model=job.model, urgency=URGENCIES[job.urgency])
 
-    def wait_until_done(self) -> None:
-        """Until the engine has answered every job, or does nothing any more: without a card jobs expire in it."""
-        size, changed_at = 0, time.time()
-        while len({row["job"] for row in self._rows() if row["event"] == "answered"}) < len(self.trace.jobs):
-            now = self.engine_log.stat().st_size
-            if now != size:
-                size, changed_at = now, time.time()
-            elif time.time() - changed_at > STILL_SECONDS:
-                if self.has_card:
-                    raise BenchmarkError("the jobs do not end")
-                return
-            time.sleep(0.5)
+    def _answered(self) -> int:
+        return len({row["job"] for row in self._rows() if row["event"] == "answered"})
 
-    def measured(self) -> Measured:
-        """What the engine wrote down, in seconds of the trace."""
+    def measured(self, overhead: float) -> Measured:
+        """What the engine wrote down, in seconds of the trace. A job that was not answered has waited to the end."""
         jobs = {job.number: job for job in self.trace.jobs}
-        calls = 0
+        calls, called = 0, set[int]()
         for row in self._rows():
             if row["event"] in ("call", "answered"):
                 job = jobs[int(str(row["job"]).split()[2])]
                 at = (row["at"] - self.began_at) * self.scale
-                calls += row["event"] == "call"
                 if row["event"] == "call":
+                    calls, called = calls + 1, called | {job.number}
                     job.started_at = max(at, job.accepted_at)
                 else:
                     job.ended_at = at
         loads = sum(row["event"] == "load" for row in self._rows())
-        measured = measure(self.trace, self.trace.jobs, loads=loads, firsts=())
-        return replace(measured, put_back=calls - len(jobs))
+        end = (self.ended_at - self.began_at) * self.scale
+        bounded = with_overhead(self.trace, overhead)
+        measured = measure(bounded, bounded.jobs, loads=loads, firsts=(), now=end)
+        return replace(measured, put_back=calls - len(called))
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         return (

@@ -26,6 +26,8 @@ from benchmarks.swaps.our_rule import Clairvoyant, CloudBehind, OurRule
 from benchmarks.swaps.peer_rules import LlamaSwapRule, OllamaRule
 
 OURS, FORESIGHT, LLAMA_SWAP, OLLAMA = "openfall", "clairvoyant", "llama-swap", "Ollama"
+SIMULATED = "openfall, simulated"
+"""Our rule, beside real workers."""
 RULES: Mapping[str, Callable[[], CardRule]] = {
     LLAMA_SWAP: LlamaSwapRule, OLLAMA: OllamaRule, OURS: OurRule, FORESIGHT: Clairvoyant,
 }  # fmt: skip
@@ -44,13 +46,14 @@ FLOODS: Mapping[str, Callable[[int], Trace]] = {
 @dataclass(frozen=True)
 class Waits:
     """The waits of the jobs of one urgency in seconds. `late`: the share that did not start in time. `past_deadline`:
-    the share that ended after its deadline."""
+    the share that ended after its deadline. `unanswered`: the share that did not end."""
 
     p50: float = 0.0
     p95: float = 0.0
     longest: float = 0.0
     late: float = 0.0
     past_deadline: float = 0.0
+    unanswered: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,9 @@ def _waits(jobs: Sequence[SimJob], urgency: int, end: float) -> Waits:
     waits = sorted(job.waited if job.waited < NEVER else end - job.accepted_at for job in jobs)
     late = sum(wait > START_WITHIN[urgency] + 1e-9 for wait in waits)
     missed = sum(job.ended_at < 0 or job.ended_at > job.deadline for job in jobs)
-    return Waits(quantile(waits, 0.5), quantile(waits, 0.95), waits[-1], late / len(jobs), missed / len(jobs))
+    unanswered = sum(job.ended_at < 0 for job in jobs)
+    shares = (count / len(jobs) for count in (late, missed, unanswered))
+    return Waits(quantile(waits, 0.5), quantile(waits, 0.95), waits[-1], *shares)
 
 
 def mean_of(runs: Sequence[Measured]) -> Measured:

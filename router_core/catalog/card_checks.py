@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from openfall.router_core.catalog.entries import Backend, Loader, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem
+
+_Engine = tuple[str, int | None, str]
+"""Host, port and path."""
+_LOOPBACK, _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"}), "localhost"
+_ENGINE_PARTS = ("/v1", "/api")
+_PORTS = {"http": 80, "https": 443}
 
 
 def validate_cards(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
@@ -15,6 +22,7 @@ def validate_cards(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         yield from _backend(f"backends.{name}", backend)
         if backend.vram_gb is not None:
             cards.setdefault(backend.card or name, []).append(name)
+    yield from _engines(catalog)
     yield from _hosts(catalog)
     for card, names in cards.items():
         yield from _card(catalog, card, names)
@@ -37,17 +45,45 @@ def _backend(path: str, backend: Backend) -> Iterator[CatalogProblem]:
         yield CatalogProblem(f"{path}.keep_in_memory", remedy)
 
 
+def _engines(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
+    """Backends of one engine share its memory: they have one card, about which one pool decides. Otherwise the models
+    of one would evict those of the other."""
+    engines = {name: _engine(backend) for name, backend in catalog.backends.items()}
+    owners: dict[_Engine, str] = {}
+    for name, backend in catalog.backends.items():
+        if backend.vram_gb is not None:
+            owners.setdefault(engines[name], name)
+    for name, backend in catalog.backends.items():
+        owner = owners.get(engines[name], name)
+        first = catalog.backends[owner]
+        if owner == name or (backend.vram_gb is not None and backend.card == first.card is not None):
+            continue
+        key = "vram_gb" if backend.vram_gb is None else "card"
+        remedy = f"write vram_gb: {first.vram_gb:g}, card: {first.card or owner} and pool: {first.pool} for both"
+        yield CatalogProblem(f"backends.{name}.{key}", f"its engine is that of {owner}, and has one memory: {remedy}")
+
+
 def _hosts(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
-    """Two backends with a card on one host: whether they share it must be said."""
+    """Two engines with a card on one host: whether they share it must be said."""
     by_host: dict[str, str] = {}
     for name, backend in catalog.backends.items():
         if backend.vram_gb is None:
             continue
-        host = backend.url.split("/")[2].rpartition("@")[2].partition(":")[0]
-        first = by_host.setdefault(host, name)
-        if first != name and None in (backend.card, catalog.backends[first].card):
+        first = by_host.setdefault(_engine(backend)[0], name)
+        other = catalog.backends[first]
+        if first != name and None in (backend.card, other.card) and _engine(backend) != _engine(other):
             remedy = f"{first} is on the same host: write `card: NAME` for both, the same name if they share a card"
             yield CatalogProblem(f"backends.{name}.card", remedy)
+
+
+def _engine(backend: Backend) -> _Engine:
+    """The address of its engine. The names of this machine are one host; `/v1` and `/api` are parts of one engine."""
+    address = urlsplit(getattr(backend, "url", ""))  # it is missing while the problems of a file are collected
+    host = address.hostname or ""
+    path = address.path.rstrip("/")
+    for part in _ENGINE_PARTS:
+        path = path.removesuffix(part)
+    return _THIS_MACHINE if host in _LOOPBACK else host, address.port or _PORTS.get(address.scheme), path
 
 
 def _card(catalog: UncheckedCatalog, card: str, names: list[str]) -> Iterator[CatalogProblem]:

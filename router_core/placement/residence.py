@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.placement.cards_view import (
+    BACKGROUND,
     INTERACTIVE,
     LONG_AGO,
     NEVER,
@@ -45,13 +46,13 @@ class Residence:
         waiting = self.waiting.get(model.model, ())
         users = [entry.urgency for entry in waiting] + [call.urgency for call in model.calls]
         if not users:
-            return Departure(self._warm_until(model, demand))
+            return Departure(self._warm_until(card, model, demand))
         if waiting and model.unused:
             return Departure(NEVER, in_use=True)  # its first call is about to start
         if waiting and waiting[0].urgency < demand.urgency:
             return None
         if min(users) < demand.urgency:
-            return Departure(self._warm_until(model, demand))
+            return Departure(self._warm_until(card, model, demand))
         return Departure(self._served_until(card, model, demand, min(users)), in_use=True)
 
     def _served_until(self, card: Card, model: ResidentModel, demand: Demand, most_urgent: int) -> float:
@@ -59,7 +60,7 @@ class Residence:
         waiting = self.waiting.get(model.model, ())
         stays = self.stays_until(card, model) if waiting else LONG_AGO
         if most_urgent > demand.urgency:
-            return max(stays, self._warm_until(model, demand))
+            return max(stays, self._warm_until(card, model, demand))
         gate = max(model.ready_at, demand.due_at)
         if waiting and waiting[0].urgency == demand.urgency and waiting[0].oldest_at <= gate:
             return NEVER  # who came before it was ready, or before the demand was due, is served
@@ -102,9 +103,13 @@ class Residence:
         """The loads there and back."""
         return self.view.facts[model.model].load_seconds + self.view.facts[demand.model].load_seconds
 
-    def _warm_until(self, model: ResidentModel, demand: Demand) -> float:
-        """Until when it is kept, idle, for callers who are more urgent than the demand."""
+    def _warm_until(self, card: Card, model: ResidentModel, demand: Demand) -> float:
+        """Until when it is kept, idle, for callers who are more urgent than the demand. On a card that is thrashing it
+        is not kept before a late background job: there each idle second makes every job later."""
         configured = self.view.facts[model.model].keep_warm_seconds
+        is_late = demand.urgency == BACKGROUND and demand.due_at <= self.now
+        if is_late and configured is None and not model.calls and self.is_thrashing(card):
+            return LONG_AGO
         in_flight = {call.urgency for call in model.calls}
         until = LONG_AGO
         for urgency in range(demand.urgency):

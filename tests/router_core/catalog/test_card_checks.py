@@ -56,6 +56,41 @@ def test_two_backends_on_one_host_say_whether_they_share_a_card():
     assert problems({"tower": backend(), "second": backend(url=second, vram_gb=None)}) == []
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://tower:11434", "http://tower:11434/v1", "http://TOWER:11434/api/", "http://user@tower:11434"],
+)
+def test_two_pools_cannot_decide_about_one_engine(url):
+    first = {"tower": backend(card="left")}
+    (problem,) = problems({**first, "second": backend(url=url, card="right", pool="other")})
+    assert problem == (
+        "backends.second.card: its engine is that of tower, and has one memory: "
+        "write vram_gb: 16, card: left and pool: gpu for both"
+    )
+    (problem,) = problems({"second": backend(url=url, vram_gb=None, pool="other"), "tower": backend()})
+    assert problem.startswith("backends.second.vram_gb: its engine is that of tower")
+    assert problem.endswith("write vram_gb: 16, card: tower and pool: gpu for both")
+    (problem,) = problems({**first, "second": backend(url=url, card="left", pool="other")})
+    assert "must be in one pool" in problem
+    assert problems({**first, "second": backend(url=url, card="left")}) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://tower:11435", "http://tower:11434/left", "https://tower:11434/right", "http://[fe80::1]:11434"]
+)
+def test_other_engines_may_be_in_another_pool(url):
+    first = {"tower": backend(card="left"), "six": backend(url="http://[fe80::2]:11434")}
+    assert problems({**first, "second": backend(url=url, card="right", pool="other")}) == []
+
+
+def test_the_names_of_this_machine_are_one_host():
+    for host in ("localhost", "[::1]", "127.0.0.1"):
+        (problem,) = problems({"tower": backend(url="http://127.0.0.1:1"), "second": backend(url=f"http://{host}:1")})
+        assert problem.startswith("backends.second.card: its engine is that of tower")
+        (problem,) = problems({"tower": backend(url="http://127.0.0.1:1"), "second": backend(url=f"http://{host}:2")})
+        assert problem.startswith("backends.second.card: tower is on the same host")
+
+
 def test_backends_of_one_card_agree_about_it():
     first, two = backend(card="left"), {"url": "http://tower:1", "card": "left"}
     (memory,) = problems({"tower": first, "second": backend(**two, vram_gb=24)})

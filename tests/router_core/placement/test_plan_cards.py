@@ -147,6 +147,24 @@ def test_an_idle_model_stays_warm_for_interactive_callers_for_a_minute():
     assert plan(batch, [resident("a", last_used=used)], 161, vram_gb=12).load == "b"
 
 
+def test_on_a_thrashing_card_no_idle_model_stays_warm_before_a_late_background_job():
+    loads = tuple((at, 30.0) for at in range(0, 500, 50))
+    used = (495.0, -NEVER, -NEVER)
+    late, early = demand("b", BACKGROUND, 469), demand("b", BACKGROUND, 480)
+    kept_warm = {**FACTS, "a": replace(FACTS["a"], keep_warm_seconds=60.0)}
+
+    def load(waiting, recent_loads=loads, facts=FACTS, **more):
+        model = resident("a", last_used=used, **more)
+        return plan([waiting], [model], 500, vram_gb=12, recent_loads=recent_loads, facts=facts).load
+
+    assert load(late) == "b"
+    assert load(early) is None, "it is not late"
+    assert load(late, recent_loads=()) is None, "the card is not thrashing"
+    assert load(demand("b", BATCH, -4000)) is None, "it is a batch job"
+    assert load(late, facts=kept_warm) is None, "its keep_warm is set"
+    assert load(late, calls=[CallInFlight("1", INTERACTIVE, 1)]) is None, "people use it"
+
+
 def test_keep_warm_of_a_model_says_another_time():
     facts = {**FACTS, "a": replace(FACTS["a"], keep_warm_seconds=5.0)}
     model = resident("a", last_used=(100.0, -NEVER, -NEVER))
