@@ -53,7 +53,7 @@ def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> 
                 others = [candidate for candidate in others if current.blocked.is_outage and _is_able(chain, candidate)]
             return _hand_to_first(chain, current, others, now)
         if others:
-            free = [candidate for candidate in others if chain.fleet.model(candidate.model).free > 0]
+            free = [candidate for candidate in others if _has_room(chain, candidate)]
             return _hand_to_first(chain, current, free, now)
     step = decide(job, catalog, attempts, conditions, now)
     return None if isinstance(step, Later) and step.model == current.model else step
@@ -65,6 +65,11 @@ def _hand_to_first(chain: ChainState, current: Candidate, others: Sequence[Candi
 
 def _is_able(chain: ChainState, candidate: Candidate) -> bool:
     return chain.fleet.model(candidate.model).can_take_more
+
+
+def _has_room(chain: ChainState, candidate: Candidate) -> bool:
+    state = chain.fleet.model(candidate.model)
+    return state.free > 0 or state.would_be_loaded
 
 
 def _is_idle(chain: ChainState, candidate: Candidate) -> bool:

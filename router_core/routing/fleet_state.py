@@ -88,8 +88,13 @@ class ModelState:
 
     @property
     def can_take_more(self) -> bool:
-        """Whether it has a free slot that no waiting job is about to take."""
-        return self.blocked is None and self.free > self.waiting
+        """Whether it has a free slot that no waiting job is about to take, or its card would load it for a job."""
+        return self.blocked is None and (self.free > self.waiting or self.would_be_loaded)
+
+    @property
+    def would_be_loaded(self) -> bool:
+        """Whether its card would load it, or take such calls again, for a job: none waits for that yet."""
+        return self.waiting == 0 and self.starts_in is not None and 0 < self.starts_in < FOREVER
 
 
 UNKNOWN = ModelState()

@@ -47,11 +47,16 @@ class Switch:
 
 @dataclass(slots=True)
 class FailedLoad:
-    """A load that failed. The model is not tried again before `until`."""
+    """A load that failed. The model is not tried again before `until`, but on an order."""
 
     until: float
     seconds: float
     why: str
+
+    @property
+    def since(self) -> float:
+        """When it failed."""
+        return self.until - self.seconds
 
 
 @dataclass(slots=True)

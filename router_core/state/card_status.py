@@ -46,7 +46,7 @@ def state_on_card(state: CardState, alias: str, now: float, *, in_use: bool) -> 
     why = f"its last load failed: {failed.why}"
     if failed.until <= now:
         return StateOnCard(LoadState.NOT_LOADED, None, why)
-    return StateOnCard(LoadState.ERROR, failed.until - failed.seconds, why)
+    return StateOnCard(LoadState.ERROR, failed.since, why)
 
 
 def _why_loaded(model: ModelOnCard) -> str:

@@ -2,7 +2,7 @@
 may crash. After tools/server of llama.cpp: `/health` is 503 while it loads, `/v1/models` is 200 all the time.
 
 A prompt of `crash` ends it, `cut` ends it within its stream, `takes N` answers after N seconds. `--refuse WORDS` ends
-it while it loads."""
+it while it loads, `--die-after SECONDS` once it is ready."""
 
 import argparse
 import json
@@ -78,6 +78,7 @@ parser.add_argument("--port", type=int)
 parser.add_argument("--alias")
 parser.add_argument("--load-seconds", type=float, default=0.0)
 parser.add_argument("--refuse", default="")
+parser.add_argument("--die-after", type=float)
 options = parser.parse_args()
 ready_at = time.monotonic() + options.load_seconds
 if options.refuse:
@@ -86,3 +87,6 @@ sys.stderr.write(f"{options.alias} starts\n")
 server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
 server.daemon_threads = True
 threading.Thread(target=server.serve_forever).start()
+if options.die_after is not None:
+    time.sleep(options.load_seconds + options.die_after)
+    os._exit(1)

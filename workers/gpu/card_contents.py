@@ -66,7 +66,7 @@ class CardContents:
             if isinstance(content, Failure):
                 if content.error_class is not ErrorClass.CONNECTION and backend in self.by_backend:
                     continue
-                content = EngineContent({})  # nothing can be called there, so nothing counts as loaded
+                content = EngineContent({}, is_away=True)
             self.by_backend[backend] = BackendContent(content, asked_at)
 
     async def ask_devices(self) -> None:

@@ -19,10 +19,12 @@ OLLAMA_BESIDE = 1.25
 
 @dataclass(frozen=True, slots=True)
 class EngineContent:
-    """What an engine has in memory: models of the catalog by alias, with their GB (0: unknown); the GB of others."""
+    """What an engine has in memory: models of the catalog by alias, with their GB (0: unknown); the GB of others.
+    `is_away`: the engine does not answer, so nothing can be called there."""
 
     models: Mapping[str, float]
     foreign_gb: float = 0.0
+    is_away: bool = False
 
 
 class CardEngine(Protocol):

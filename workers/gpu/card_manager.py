@@ -18,6 +18,7 @@ from openfall.router_core.state.card_state import CardState, MeasuredModel, Swit
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
 from openfall.router_core.state.errors import StoreError, StoreFull
 from openfall.router_core.state.worker_registry import WakeUp
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
 from openfall.workers.gpu.cards_to_view import CardsContext, too_large
@@ -122,7 +123,7 @@ class CardManager:
         before = [repr(record.state) for record in snapshot.cards]
         for record in snapshot.cards:
             await self._end_switch(record, snapshot)
-            self._adopt(record, snapshot.now)
+            await self._adopt(record, snapshot.now)
         await self.use.note(snapshot)
         view = self.context.view(snapshot)
         plans = plan_cards(view, snapshot.now, self.policy)
@@ -140,7 +141,7 @@ class CardManager:
             self._switched_at[record.name] = time.monotonic()
             await self._finish(record, task.result(), snapshot)
 
-    def _adopt(self, record: CardRecord, now: float) -> None:
+    async def _adopt(self, record: CardRecord, now: float) -> None:
         """Take over what the engines have in memory, and the pins of operators."""
         for verb, alias in record.orders:
             if verb in ("pin", "unpin"):
@@ -151,8 +152,9 @@ class CardManager:
                 continue
             if record.name not in self._switches:
                 for alias in adopt_content(record.state, backend, content.content, now):
-                    record.state.note_departure(now)
-                    log.warning("%s has left the memory of %s by itself", alias, backend)
+                    failure = Failure(error_class=ErrorClass.OTHER, detail=record.state.refused[alias].why)
+                    with contextlib.suppress(StoreFull):
+                        await self.on_load_failed(breaker_target(backend, alias), failure, now)
                 self.contents.adopt_memory(record.name, record.state)
 
     async def _finish(self, record: CardRecord, outcome: SwitchOutcome, snapshot: CardsSnapshot) -> None:
@@ -261,8 +263,8 @@ class CardManager:
         """Orders that are carried out with this write, or that cannot be."""
         models, refused = record.state.models, record.state.refused
         done = []
-        for verb, alias in record.orders:
-            loaded = verb == "load" and (alias in models or alias in refused)
+        for (verb, alias), moment in record.orders.items():
+            loaded = verb == "load" and (alias in models or (alias in refused and refused[alias].since >= moment))
             unloaded = verb == "unload" and alias not in models
             if unloaded and alias not in record.state.kept_out:
                 record.state.kept_out.append(alias)

@@ -23,6 +23,10 @@ EVICTED_REFUSAL_SECONDS = 5.0
 AWAY_REFUSAL_SECONDS = (2.0, 8.0)
 """First and longest, for a load that failed because the engine was away: the model is not to blame."""
 EVICTED = "it was loaded and had left again at once: something else uses the engine"
+STEADY_SECONDS = 60.0
+"""A model that leaves by itself within this time of its load has crashed, or was evicted by another program."""
+EARLY_DEPARTURES = 3
+"""After this number of them in a row the model counts as one that cannot be loaded."""
 MAX_MEASURED_LOADS = 5
 MAX_GROWTH = 1.3
 """A model uses at most this multiple of what its engine says."""
@@ -73,6 +77,7 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
     """Write the outcome of a switch into the state of its card. Models that could not be unloaded are still there."""
     switch, state.switch = outcome.switch, None
     for alias in switch.evict:
+        state.refused.pop(alias, None)
         if alias in outcome.content.models:
             state.models[alias] = ModelOnCard(switch.backend, now, outcome.content.models[alias])
     if not switch.load:
@@ -83,16 +88,21 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
         gb = _measured_gb(outcome)
         state.models[switch.load] = ModelOnCard(switch.backend, now, gb, protected_until, loaded_for=switch.reason)
         state.kept_out = [alias for alias in state.kept_out if alias != switch.load]
-        state.refused.pop(switch.load, None)
         return
-    before = state.refused.get(switch.load)
-    first, longest = _refusal_bounds(outcome)
-    seconds = first if before is None else min(longest, 2 * before.seconds)
     if outcome.is_evicted:
         state.note_departure(now)
-    why = outcome.failure.detail or str(outcome.failure.error_class)
-    state.refused[switch.load] = FailedLoad(now + seconds, seconds, why)
-    log.warning("%s could not be loaded, and is not tried for %.0f s: %s", switch.load, seconds, why)
+    _refuse(
+        state, switch.load, _refusal_bounds(outcome), now, outcome.failure.detail or str(outcome.failure.error_class)
+    )
+
+
+def _refuse(state: CardState, alias: str, bounds: tuple[float, float], now: float, why: str) -> None:
+    """Do not try a model for a while: each time twice as long, until it has stayed in memory. `bounds`: the first time,
+    and at most."""
+    before, (first, longest) = state.refused.get(alias), bounds
+    seconds = first if before is None else min(longest, 2 * before.seconds)
+    state.refused[alias] = FailedLoad(now + seconds, seconds, why)
+    log.warning("%s could not be loaded, and is not tried for %.0f s: %s", alias, seconds, why)
 
 
 def _refusal_bounds(outcome: SwitchOutcome) -> tuple[float, float]:
@@ -123,11 +133,24 @@ def _measured_gb(outcome: SwitchOutcome) -> float:
 
 
 def adopt_content(state: CardState, backend: str, content: EngineContent, now: float) -> list[str]:
-    """Take over what an engine has in memory. Returns the models that left by themselves."""
+    """Take over what an engine has in memory. Returns the models that have left by themselves too often to be tried
+    again soon."""
     gone = [alias for alias, model in state.models.items() if model.backend == backend and alias not in content.models]
+    given_up = []
     for alias in gone:
-        del state.models[alias]
+        stayed = now - state.models.pop(alias).ready_at
+        log.warning("%s has left the memory of %s by itself", alias, backend)
+        if content.is_away:
+            continue
+        state.note_departure(now)
+        if stayed < STEADY_SECONDS:
+            why = f"it left the memory by itself {stayed:.0f} s after its load: its server crashed, or unloaded it"
+            _refuse(state, alias, (EVICTED_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS), now, why)
+            if state.refused[alias].seconds >= EVICTED_REFUSAL_SECONDS * 2 ** (EARLY_DEPARTURES - 1):
+                given_up.append(alias)
     for alias, gb in content.models.items():
         if alias not in state.models:
             state.models[alias] = ModelOnCard(backend, now, gb)
-    return gone
+        elif now - state.models[alias].ready_at >= STEADY_SECONDS:
+            state.refused.pop(alias, None)
+    return given_up

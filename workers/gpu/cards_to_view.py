@@ -165,7 +165,11 @@ class CardsContext:
             state.switch is not None,
             sum(self.engines[name].max_models for name in backends),
             served,
-            {alias: refusal.until for alias, refusal in state.refused.items()},
+            {
+                alias: refusal.until
+                for alias, refusal in state.refused.items()
+                if record.orders.get(("load", alias), LONG_AGO) <= refusal.since
+            },
             tuple(state.loads),
             frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
             max(self.engines[name].beside for name in backends),

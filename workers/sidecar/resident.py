@@ -44,6 +44,10 @@ class Resident:
     def is_ready(self) -> bool:
         return self.state is ResidentState.READY and not self.closing
 
+    def gave_up_within(self, seconds: float) -> bool:
+        """Whether its server crashed too often, and the last crash was within this time."""
+        return self.state is ResidentState.ERROR and time.monotonic() - self.since < seconds
+
     async def load(self) -> None:
         """Start it, and wait until it is ready. `LocalError` if it does not become ready. A cancelled load leaves no
         process."""

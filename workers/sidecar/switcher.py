@@ -13,7 +13,7 @@ from openfall.config import Manifest
 from openfall.workers.local.errors import LocalError
 from openfall.workers.sidecar.engine_command import check_profile
 from openfall.workers.sidecar.make_room import leaving_for
-from openfall.workers.sidecar.profile_service import LoadError
+from openfall.workers.sidecar.profile_service import CRASH_WINDOW_SECONDS, LoadError
 from openfall.workers.sidecar.resident import Resident, ResidentState
 from openfall.workers.sidecar.sidecar_errors import SidecarError
 
@@ -78,9 +78,14 @@ class Switcher:
         return await self._wait(name, is_call=False)
 
     async def load(self, name: str, epoch: int) -> None:
-        """Load a profile beside the others, for a manager of cards. Raises `SidecarError`."""
+        """Load a profile beside the others, for a manager of cards. One that has crashed too often is not started again
+        before ten minutes have passed, but by a person. Raises `SidecarError`."""
         self._fence(epoch)
         async with self._lock:
+            resident = self.residents.get(name)
+            if epoch and resident is not None and resident.gave_up_within(CRASH_WINDOW_SECONDS):
+                code, message, _ = self.errors[name]
+                raise SidecarError(code, message)
             self.errors.pop(name, None)
             if leaving := self._leaving(name):
                 needed, beside = self.manifest.profiles[name].vram_gb, ", ".join(leaving)

@@ -9,7 +9,7 @@ from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec
 from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
 from openfall.router_core.deciding.steps import Done, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Answer, Failure
-from openfall.router_core.routing.fleet_state import FleetState, ModelState
+from openfall.router_core.routing.fleet_state import FOREVER, FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import (
@@ -28,6 +28,8 @@ from tests.router_core.decisions import (
 AWAY = Fallback.UNAVAILABLE
 EARLY, LATE = NOW + 10, NOW + 30
 BUSY, IDLE, QUEUED = ModelState(free=0), ModelState(free=1), ModelState(free=1, waiting=1)
+ON_CARD = ModelState(free=0, starts_in=8.0)
+"""Its card would have to load it first."""
 INTERACTIVE = Urgency.INTERACTIVE
 
 
@@ -95,6 +97,28 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             "a job with time waits for a short outage while no other model can take more",
             None,
             when=conditions(small=blocked(LATE), large=QUEUED),
+        ),
+        case(
+            "a job with time does not wait for an outage beside a model that its card would load",
+            Handoff("large", False, kind=AWAY),
+            when=conditions(small=blocked(LATE), large=ON_CARD),
+        ),
+        case(
+            "a job with time waits for a short outage while others wait until their card has loaded the other model",
+            None,
+            when=conditions(small=blocked(LATE), large=ModelState(free=0, starts_in=8.0, waiting=1)),
+        ),
+        case(
+            "a job with time waits for a short outage beside a model that no card can load",
+            None,
+            when=conditions(small=blocked(LATE), large=ModelState(free=0, starts_in=FOREVER)),
+        ),
+        case(
+            "a job that is late goes to a model that its card would load, past one without a free slot",
+            Handoff("opus", False, kind=AWAY),
+            of=job(("small", "large", "opus")),
+            when=conditions(small=blocked(LATE + 1), large=BUSY, opus=ON_CARD),
+            at=LATE,
         ),
         case(
             "a block that ends after the deadline is not waited for",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.sidecar.harness import running_sidecar
+from tests.workers.sidecar.harness import running_sidecar, until
 
 SIZES = {"alpha": {"vram_gb": 10}, "beta": {"vram_gb": 10}}
 
@@ -35,6 +35,28 @@ def test_an_order_of_a_manager_that_was_replaced_changes_nothing(tmp_path: Path)
             assert (status, reply["error"]["code"]) == (409, "stale_epoch")
             assert (await sidecar.states())["alpha"] == "ready"
             assert (await sidecar.post("/models/unload", {"model": "alpha"}))[0] == 200, "a person may"
+
+    asyncio.run(work())
+
+
+def test_a_profile_that_crashed_too_often_is_started_again_by_a_person_and_not_by_a_manager(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running_sidecar(tmp_path, SIZES, vram_gb=16, restarts=0) as sidecar:
+            await sidecar.post("/models/load", {"model": "alpha", "epoch": 1})
+            assert await sidecar.ask("alpha", "crash") == (502, "connection")
+
+            async def gave_up() -> bool:
+                return (await sidecar.states())["alpha"] == "error"
+
+            await until(gave_up)
+            for _ in range(3):
+                status, reply = await sidecar.post("/models/load", {"model": "alpha", "epoch": 1})
+                assert (status, reply["error"]["code"]) == (503, "load_failed")
+                assert "alpha: 1 crashes within 600 s" in reply["error"]["message"]
+            assert (await sidecar.post("/models/load", {"model": "beta", "epoch": 1}))[0] == 200, "its memory is free"
+            await sidecar.post("/models/unload", {"model": "beta"})
+            assert (await sidecar.post("/models/load", {"model": "alpha"}))[0] == 200
+            assert (tmp_path / ".openfall/log/profile-alpha.log").read_text().count("starts") == 2
 
     asyncio.run(work())
 
