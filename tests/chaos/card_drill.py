@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 from benchmarks.processes import BenchmarkError, last_line
 from openfall.producers.client import AsyncOpenfall
 from tests.chaos.environment import Environment, Service, environment, write_line
+from tests.chaos.judge.card_verdict import fleets, record_of
 from tests.chaos.progress import Progress
 from tests.chaos.redis_cut import RedisPath
 from tests.chaos.worker_pool import WorkerPool, WorkerProcess, until
@@ -36,6 +38,8 @@ ENDED_WITHIN_S = 120.0
 FROZEN_SECONDS = 14.0
 TAKEN_SECONDS = 4.0
 MAX_WORKERS = 16
+SECOND_POOL, SECOND_MODEL = "other", "gamma"
+"""Of a second fleet on the same engine, in another database of Redis."""
 OPEN_SECONDS = 4.0
 """A crash opens the breakers of the engine's models: by default for 30 s, which is no matter of the card."""
 MOMENTS = ("before", "during", "after")
@@ -51,8 +55,9 @@ class CutWorkers(WorkerPool):
 
     def start(self, pool: str, config: Path | None = None) -> WorkerProcess:
         env, path = self.environment, self.ways[self.born]
-        own = config or env.directory / f"worker-{self.born}.yaml"
-        own.write_text(env.config.read_text().replace(env.server.url, f"unix://{path.path}"))
+        fleet = config or (_second_config(env) if pool == SECOND_POOL else env.config)
+        own = env.directory / f"worker-{self.born}.yaml"
+        own.write_text(fleet.read_text().replace(env.server.url, f"unix://{path.path}"))
         worker = super().start(pool, own)
         self.way_of[worker.pid] = path
         return worker
@@ -60,12 +65,13 @@ class CutWorkers(WorkerPool):
 
 @dataclass
 class CardDrill:
-    """The environment of a run."""
+    """The environment of a run. `second`: a client of the other fleet."""
 
     environment: Environment
     pool: CutWorkers
     engine: Service
     client: AsyncOpenfall
+    second: AsyncOpenfall
     progress: Progress
 
     def rows(self) -> list[dict[str, Any]]:
@@ -114,15 +120,19 @@ class CardDrill:
         for model in fault.models:
             for number in range(JOBS):
                 text = f"{fault.name} {model} {number}"
-                receipt = await self.client.submit(text, model=model, urgency=fault.urgency)
+                client = self.second if model == SECOND_MODEL else self.client
+                receipt = await client.submit(text, model=model, urgency=fault.urgency)
                 texts[receipt.id] = text
         return texts
 
     async def _until_ended(self, jobs: Iterable[str]) -> None:
-        def open_jobs(client: Any) -> int:
-            return sum(client.hget(f"of:job:{job}", "state") != "done" for job in jobs)
+        url = self.environment.server.url
 
-        await until(lambda: self.environment.server.ask(open_jobs) == 0 or None, ENDED_WITHIN_S, "every job to end")
+        def open_jobs() -> int:
+            with fleets(url) as clients:
+                return sum(record_of(job, clients).get("state") != "done" for job in jobs)
+
+        await until(lambda: open_jobs() == 0 or None, ENDED_WITHIN_S, "every job to end")
 
 
 Commit = Callable[[CardDrill], Awaitable["asyncio.Task[None] | None"]]
@@ -198,11 +208,11 @@ FAULTS = (
     CardFault("engine crashed three times", crash_engine, "after", loads=5),
     CardFault("memory taken by another process", take_memory, "before", loads=3),
     CardFault("engine evicts by itself", evict, "after", loads=3),
-    CardFault("two pools on one host", nothing, models=("alpha", "gamma", "beta"), loads=4),
+    CardFault("two fleets on one host", nothing, models=("alpha", SECOND_MODEL, "beta"), loads=4),
 )  # fmt: skip
-OTHER_POOLS = {"other": "two pools on one host", "degrade": "engine crashed three times"}
+OTHER_POOLS = {SECOND_POOL: "two fleets on one host", "degrade": "engine crashed three times"}
 """Pools that only one fault needs."""
-QUICK_FAULTS = ("engine evicts by itself", "two pools on one host")
+QUICK_FAULTS = ("engine evicts by itself", "two fleets on one host")
 
 
 async def run(names: Sequence[str], directory: Path, progress: Progress) -> dict[str, Any]:
@@ -217,8 +227,9 @@ async def run(names: Sequence[str], directory: Path, progress: Progress) -> dict
         servers = [await each.serve() for each in ways]
         pool = CutWorkers(env, ways=ways)
         stack.callback(pool.close)
-        async with AsyncOpenfall(config=env.config) as client:
-            drill = CardDrill(env, pool, engine, client, progress)
+        second = _second_config(env)
+        async with AsyncOpenfall(config=env.config) as client, AsyncOpenfall(config=second) as other:
+            drill = CardDrill(env, pool, engine, client, other, progress)
             for name in ("gpu", "gpu", *(pool for pool, fault in OTHER_POOLS.items() if fault in names)):
                 pool.start(name)
             await pool.wait_until_ready()
@@ -236,22 +247,35 @@ async def run(names: Sequence[str], directory: Path, progress: Progress) -> dict
 
 
 def _config(url: str) -> dict[str, Any]:
-    """Two pools of one host: the second has a small model on the same engine, and a card of its own by name."""
-    backend = {"url": url, "protocol": "ollama", "slots": 4, "vram_gb": VRAM_GB}
+    backend = {"url": url, "protocol": "ollama", "slots": 4, "vram_gb": VRAM_GB, "pool": "gpu"}
     return {
-        "pools": {"gpu": {"local": True}, "other": {"local": True}},
-        "backends": {
-            "tower": {**backend, "pool": "gpu", "card": "tower"},
-            "shared": {**backend, "pool": "other", "card": "shared"},
-        },
+        "pools": {"gpu": {"local": True}},
+        "backends": {"tower": backend},
         "models": {
-            name: {"upstream": name, "backends": ["shared" if name == "gamma" else "tower"], "vram_gb": row[0],
-                   "load_time": row[1]}
+            name: {"upstream": name, "backends": ["tower"], "vram_gb": row[0], "load_time": row[1]}
             for name, row in MODELS.items()
+            if name != SECOND_MODEL
         },
         "roles": {"main": {"chain": ["alpha"]}},
         "breakers": {"open_for": OPEN_SECONDS},
-    }  # fmt: skip
+    }
+
+
+def _second_config(env: Environment) -> Path:
+    """The configuration of the second fleet: the same engine, and a small model."""
+    path, config = env.directory / "second.yaml", yaml.safe_load(env.config.read_text())
+    size, load_time, _ = MODELS[SECOND_MODEL]
+    model = {"upstream": SECOND_MODEL, "backends": ["tower"], "vram_gb": size, "load_time": load_time}
+    config |= {
+        "redis": f"{env.server.url}?db=1",
+        "data": str(env.directory / "second"),
+        "pools": {SECOND_POOL: {"local": True}},
+        "backends": {"tower": {**config["backends"]["tower"], "pool": SECOND_POOL}},
+        "models": {SECOND_MODEL: model},
+        "roles": {"main": {"chain": [SECOND_MODEL]}},
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 async def _judge(directory: Path, url: str) -> dict[str, Any]:

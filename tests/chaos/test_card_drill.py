@@ -58,7 +58,7 @@ def test_the_judge_reads_what_the_run_wrote_and_the_record_of_each_job(tmp_path,
     (tmp_path / "engine.jsonl").write_text("".join(json.dumps(each) + "\n" for each in ENGINE))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         client.hset("of:job:id-1", mapping=RECORDS["id-1"])
-        assert judge(*read(tmp_path, client))["kept"]
+        assert judge(*read(tmp_path, [client]))["kept"]
 
 
 def test_an_engine_that_evicts_by_itself_costs_one_load_and_no_job(short_directory: Path) -> None:

@@ -11,7 +11,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tests.chaos.judge.promise import Promise, none_of
 NEXT_STEP_SECONDS = 15.0
 MORE_LOADS = 1
 """A fault may cost one load more than its jobs need."""
+
+FLEETS = 2
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -90,11 +93,25 @@ def _strays(engine: Rows) -> list[str]:
     return strays
 
 
-def read(directory: Path, client: Any) -> tuple[Rows, Rows, dict[str, dict[str, str]]]:
+def read(directory: Path, clients: Sequence[Any]) -> tuple[Rows, Rows, dict[str, dict[str, str]]]:
     """The evidence of a run."""
     episodes, engine = (_rows(directory / name) for name in ("episodes.jsonl", "engine.jsonl"))
-    records = {job: client.hgetall(f"of:job:{job}") for episode in episodes for job in episode["jobs"]}
+    records = {job: record_of(job, clients) for episode in episodes for job in episode["jobs"]}
     return episodes, engine, records
+
+
+@contextmanager
+def fleets(url: str) -> Iterator[Sequence[Any]]:
+    """A client for each fleet: they have a database each."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(redis.Redis.from_url(url, db=number, decode_responses=True)) for number in range(FLEETS)
+        ]
+
+
+def record_of(job: str, clients: Sequence[Any]) -> dict[str, str]:
+    """The record of a job, in whichever fleet it is."""
+    return next(filter(None, (client.hgetall(f"of:job:{job}") for client in clients)), {})
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +123,7 @@ if __name__ == "__main__":
     parser.add_argument("directory", type=Path)
     parser.add_argument("--url", required=True)
     options = parser.parse_args()
-    with redis.Redis.from_url(options.url, decode_responses=True) as store:
-        verdict = judge(*read(options.directory, store))
+    with fleets(options.url) as stores:
+        verdict = judge(*read(options.directory, stores))
     sys.stdout.write(json.dumps(verdict) + "\n")
     sys.exit(0 if verdict["kept"] else 1)
