@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypedDict, cast
@@ -30,7 +30,7 @@ from openfall.router_core.jobs.wire_headers import (
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.classify import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState
-from openfall.router_core.routing.requirements import requirements_for
+from openfall.router_core.routing.requirements import Requirements, requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route
 from openfall.router_core.state.jobs import SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
@@ -142,9 +142,8 @@ def prepare(
     body = build_body(request.prompt, dialect, parameters, kind)
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
-    route_request = replace(
-        _route_request(options, body, dialect, kind), default_urgency=default_urgency, producer=producer
-    )
+    needs = requirements_for(body, dialect, kind)
+    route_request = _route_request(options, body, needs, default_urgency=default_urgency, producer=producer)
     try:
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:
@@ -162,13 +161,14 @@ def prepare(
         )
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
-    terms = replace(_terms(config, routed.queue, routed.urgency, options), body_bytes=size, unmet=routed.unmet)
-    return job, add_estimates(terms, job, config.catalog, route_request.needs.tokens)
+    terms = _terms(config, routed, options, size)
+    return job, add_estimates(terms, job, config.catalog, needs.tokens)
 
 
 def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:
     """Raises `UnknownName` for a header that no provider gets, and `BadRequest` for a value that cannot be sent."""
-    headers = headers or {}
+    if not headers:
+        return {}
     known = {name for names in WIRE_HEADERS.values() for name in names}
     if unknown := {name.lower() for name in headers} - known:
         raise UnknownName("wire header", min(unknown), known)
@@ -230,13 +230,15 @@ def parse_urgency(value: Urgency | str | None) -> Urgency | None:
         raise UnknownName("urgency", str(value), [urgency.value for urgency in Urgency]) from None
 
 
-def _terms(config: LoadedConfig, queue: str, urgency: Urgency, options: SubmitOptions) -> SubmitTerms:
+def _terms(config: LoadedConfig, routed: Route, options: SubmitOptions, body_bytes: int) -> SubmitTerms:
     expires_in, deadline = options.get("expires_in"), options.get("deadline")
     if expires_in is not None and deadline is not None:
         raise BadRequest("give `expires_in` or `deadline`, not both: each sets the moment at which the job expires")
-    policy = config.catalog.urgency[urgency]
+    policy = config.catalog.urgency[routed.urgency]
     return SubmitTerms(
-        queue=queue,
+        queue=routed.queue,
+        body_bytes=body_bytes,
+        unmet=routed.unmet,
         start_within_seconds=policy.start_within,
         expires_after_seconds=policy.expires_after if expires_in is None else parse_duration(expires_in),
         has_deadline=expires_in is not None or deadline is not None,
@@ -265,7 +267,9 @@ def _parse_kind(name: JobKind | str | None, dialect: Dialect) -> JobKind:
     return kind
 
 
-def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dialect, kind: JobKind) -> RouteRequest:
+def _route_request(
+    options: SubmitOptions, body: Mapping[str, Any], needs: Requirements, *, default_urgency: Urgency, producer: str
+) -> RouteRequest:
     role, model = options.get("role"), options.get("model")
     if role is not None and model is not None and model != AUTO:
         raise BadRequest("give a role or a model, not both")
@@ -283,8 +287,10 @@ def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dia
         group=options.get("group"),
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
-        needs=requirements_for(body, dialect, kind),
-        texts=() if named or kind is JobKind.EMBEDDING else tuple(islice(user_texts(body), MAX_MESSAGES)),
+        needs=needs,
+        texts=() if named or needs.kind is JobKind.EMBEDDING else tuple(islice(user_texts(body), MAX_MESSAGES)),
+        default_urgency=default_urgency,
+        producer=producer,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -82,6 +83,7 @@ def _without_key(headers: Headers) -> str:
     return f"this gateway needs a key: {wanted} (`openfall keys new NAME` prints one)"
 
 
+@lru_cache(256)
 def is_loopback(address: str) -> bool:
     """Whether `HOST` or `HOST:PORT` is this machine."""
     try:

@@ -18,6 +18,7 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.request_headers import IndexedRequest
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import Surface, surface_of
@@ -84,6 +85,8 @@ class App:
         self.gateway = gateway
         own = tuple(endpoints)
         every = (*own, *passthrough.endpoints_of(gateway.settings.passthrough, own))
+        self._plain = {(each.method, each.path): each for each in every if "{" not in each.path}
+        """The endpoints whose path is one text."""
         self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +110,7 @@ class App:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         path = normalize_path(scope["path"])
-        request = Request({**scope, "path": path.path}, receive)
+        request = IndexedRequest({**scope, "path": path.path}, receive)
         exchange = Exchange(self.gateway, request, path, surface_of(path.path), _UNKNOWN, new_request_id())
         status = CLIENT_CLOSED_REQUEST
         try:
@@ -143,6 +146,9 @@ class App:
 
     def _find(self, request: Request, path: RequestPath) -> Endpoint:
         """The endpoint of a request, whose path parameters it gets. Raises `Refusal`."""
+        if (plain := self._plain.get((request.method, path.path))) is not None:
+            request.scope["path_params"] = {}
+            return plain
         other_methods: set[str] = set()
         host = request.headers.get("host", "")
         for route, endpoint in self._routes:

@@ -33,6 +33,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_is_due: asyncio.TimerHandle | None = None
         self._on_unread: Callable[[], None] | None = None
         self._was_reset = False
+        self._poll: select.poll | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,12 +91,13 @@ class HttpConnection(HttpToolsProtocol):
         self._on_unread = on_unread
 
     def _polls(self, event: int) -> bool:
-        own = self.transport.get_extra_info("socket")
-        if own is None or own.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(own.fileno(), event)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            own = self.transport.get_extra_info("socket")
+            if own is None or own.fileno() < 0:
+                return False
+            self._poll = select.poll()
+            self._poll.register(own.fileno(), _HANG_UP)  # an error is reported too
+        return any(happened & event for _, happened in self._poll.poll(0))
 
     def _await_head(self) -> None:
         self._stop_waiting()

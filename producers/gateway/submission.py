@@ -16,7 +16,7 @@ from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, p
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import has_tools, wants_schema
-from openfall.router_core.jobs.wire_headers import pick_wire_headers
+from openfall.router_core.jobs.wire_headers import WIRE_HEADERS, is_sendable
 from openfall.router_core.state.attendance import LINGER_SECONDS, Attendance, EqualRequests
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
@@ -88,18 +88,20 @@ async def submit(
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
-    options["wire_headers"] = pick_wire_headers(exchange.request.headers, dialect)
+    headers = exchange.request.headers
+    options["wire_headers"] = {
+        name: headers[name] for name in WIRE_HEADERS[dialect] if is_sendable(headers.get(name, ""))
+    }
     whole = {**body, "model": target}
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
-    job = job.model_copy(update={"traceparent": read_traceparent(exchange.request.headers)})
-    attendance = _attendance(gateway.callers.gateway_id, job, terms)
+    if traceparent := read_traceparent(exchange.request.headers):
+        job = job.model_copy(update={"traceparent": traceparent})
+    stays = bool(terms_of_endpoint.get("stays"))
+    attendance = _attendance(gateway.callers.gateway_id, job, terms, stays=stays)
     if job.kind is JobKind.EMBEDDING and attendance is not None and attendance.ends_without_caller:
         terms = replace(terms, keep_seconds=min(terms.keep_seconds, VECTORS_KEPT_SECONDS))
-    stays = bool(terms_of_endpoint.get("stays"))
-    if stays and attendance is not None:
-        attendance = replace(attendance, ends_without_caller=False)
     await exchange.check_caller()  # its repeat may be here already
     shows_reply = could_show_reply(job)
     receipt = await _accept(exchange, job, replace(terms, attendance=attendance, is_response=dialect == "responses"))
@@ -166,12 +168,13 @@ async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:
     return build() if is_small else await asyncio.to_thread(build)
 
 
-def _attendance(gateway_id: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:
+def _attendance(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays: bool) -> Attendance | None:
     """The attendance of a caller who waits. None: the request has a key under which it is asked again."""
     if terms.idempotency_key:
         return None
     read_later = bool(terms.inbox or terms.webhook)
-    return Attendance(gateway_id, ends_without_caller=job.urgency is Urgency.INTERACTIVE and not read_later)
+    ends_without_caller = job.urgency is Urgency.INTERACTIVE and not (read_later or stays)
+    return Attendance(gateway_id, ends_without_caller=ends_without_caller)
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
