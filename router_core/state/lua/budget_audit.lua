@@ -6,6 +6,14 @@
 local lock, BUDGET_KEPT_MS, MAX_REMOVED = LOCK .. 'budget-audit', 100 * 86400000, 1000
 if redis.call('PTTL', lock) > 0 then return {} end  -- without an end it is no lock
 redis.call('SET', lock, 1, 'PX', args.check_ms)
+
+-- Whether the lease of a probe is over for as long as an audit is good. A claim ends what a lost probe has reserved when it
+-- hands out the next one: none does for a target that no catalog names any more.
+local function is_probe_over(target)
+  local leased_until = string.match(redis.call('HGET', BLOCKED, target) or '', '^half_open (%d+)$')
+  return now > number(leased_until, 0) + args.check_ms
+end
+
 local sums, corrected = {}, {}
 for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
   for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, 0, -1)) do
@@ -20,8 +28,8 @@ end
 for _, target in ipairs(redis.call('SMEMBERS', BREAKERS)) do
   local key = BREAKER .. target
   local breaker = redis.call('HMGET', key, 'state', 'probe', 'reserve')
-  if breaker[3] and (breaker[1] ~= 'half_open' or not breaker[2]) then
-    end_probe_reserve(key)  -- the breaker has changed since: no result of the probe counts
+  if breaker[3] and (breaker[1] ~= 'half_open' or not breaker[2] or is_probe_over(target)) then
+    end_probe_reserve(key)  -- the breaker has changed since, or its worker died: no result of the probe counts
   elseif breaker[3] then
     local bound = number(string.match(breaker[3], '^%d+'), 0)
     for window in string.gmatch(breaker[3], ' (%S+)') do sums[window] = (sums[window] or 0) + bound end

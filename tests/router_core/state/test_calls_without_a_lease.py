@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
@@ -72,6 +74,28 @@ def test_a_probe_of_unknown_cost_and_one_whose_worker_died_may_have_been_billed(
         result = ProbeResult(CallSignal.FAILURE, "x", 0.0, 0.5, error=ErrorClass.TIMEOUT)
         await report_probe(f.link, probe, result, CATALOG.breakers, paid(f, None))
         assert await sums(f) == (0, 0, 2 * PROBE_COST)
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("damage", ["", "half_open x", "gone"])
+def test_the_audit_ends_the_reserve_of_a_lost_probe_whose_target_no_worker_knows_any_more(fleet, damage):
+    async def story(f):
+        worker = await start(f, HOUSE)
+        await probes_of(f, worker)  # its worker dies, and the next configuration does not name the model
+        assert await audit_budgets(f.link) == []
+        assert await sums(f) == (0, PROBE_COST, 0), "its lease is not over"
+        if damage:
+            f.store.hset("of:blocked", TARGET, damage)
+        if damage == "gone":
+            f.store.hdel("of:blocked", TARGET)
+        f.store.delete("of:lock:budget-audit")
+        f.clock.now += 3600
+        await audit_budgets(f.link)
+        assert await sums(f) == (0, 0, PROBE_COST)
+        f.store.delete("of:lock:budget-audit")
+        assert await audit_budgets(f.link) == []
+        assert await sums(f) == (0, 0, PROBE_COST), "once"
 
     fleet(story)
 
