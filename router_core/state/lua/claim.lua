@@ -73,7 +73,7 @@ end
 
 -- The reserve of a job that cannot be read ends: the sums of its budgets change.
 local function fall_damaged(id, queue, why)
-  if book then book.write() end
+  if book then budgeting.write(book) end
   fall_unreadable(id, queue, why, now)
 end
 
@@ -85,9 +85,9 @@ local RAISED_WITHIN_MS = 60000
 local function reserve_probe(probe)
   local terms = subscription.terms[probe.backend.terms]
   if not book or not terms then return true end
-  book.write()
+  budgeting.write(book)
   end_probe_reserve(BREAKER .. probe.target)
-  local reserve, over = book.fits(terms, true, {bound = subscription.probe_bound})
+  local reserve, over = budgeting.fits(book, terms, true, {bound = subscription.probe_bound})
   if over then
     capacity.blocked[probe.target] = 'half_open ' .. ms(math.min(over.ends, now + RAISED_WITHIN_MS))
     redis.call('HSET', BLOCKED, probe.target, capacity.blocked[probe.target])
@@ -135,7 +135,7 @@ local function lease(id, queue, backend, key)
   local member = id .. ':' .. token
   local charged, reserve, over = -1, {}, nil
   note_key(capacity, backend, key)
-  if book and backend.terms > 0 then reserve, over = book.reserve(subscription.terms[backend.terms], is_interactive(queue), job) end
+  if book and backend.terms > 0 then reserve, over = budgeting.reserve(book, subscription.terms[backend.terms], is_interactive(queue), job) end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
@@ -298,6 +298,6 @@ if #jobs == 0 then
 end
 if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)
-if book then book.write() end
+if book then budgeting.write(book) end
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

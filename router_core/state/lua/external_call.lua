@@ -7,7 +7,7 @@
 -- Bodies: breaker policy (JSON), budgets ('' or JSON: see budget_book.py)
 -- Reply: {1 if a breaker opened}
 local call, book = args.call, load_budgets(ARGV[4], now)
-if book and args.terms and call.cost_nusd then book.spend(args.terms, args.owner, call.cost_nusd, false) end
+if book and args.terms and call.cost_nusd then budgeting.spend(book, args.terms, args.owner, call.cost_nusd, false) end
 add_to_ledger(call, now)
 count_substitution(args.substitution, now)
 if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end

@@ -44,7 +44,7 @@ local function stays_held(id, budget, urgency)
   if not book or type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
   local job = fields(RECORD .. id, 'held_for', 'held_by', 'bound', 'group', 'producer')
   if job.held_for ~= 'budget' then return false end
-  local reserve, over = book.fits(budget.backend, urgency == 'interactive', job)
+  local reserve, over = budgeting.fits(book, budget.backend, urgency == 'interactive', job)
   if reserve then return false end
   for model in string.gmatch(job.held_by or '', '[^,]+') do redis.call('ZREM', HELD .. model, id) end
   redis.call('HSET', RECORD .. id, 'ready_at', ms(over.ends))

@@ -5,7 +5,7 @@
 -- Bodies: budgets ('' or JSON: see budget_book.py)
 -- Reply: the budget that it does not fit into ('': it fits; see budget_book.py)
 local book = load_budgets(ARGV[3], now)
-local over = book and book.spend(args.terms, args.owner, args.cost_nusd, true) or ''
+local over = book and budgeting.spend(book, args.terms, args.owner, args.cost_nusd, true) or ''
 if over == '' then
   add_to_ledger({model = '-', backend = args.backend, group = '-', duration_ms = 0, input_tokens = 0, output_tokens = 0,
     cost_nusd = args.cost_nusd, ledger_ttl_s = args.ledger_ttl_s}, now)

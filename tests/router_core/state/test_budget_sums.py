@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openfall.router_core.catalog.budgets import Budget, Each, Period
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget
@@ -67,6 +68,29 @@ def test_what_a_refused_call_needs_is_kept_until_one_fits(fleet):
     fleet(story)
 
 
+def test_one_claim_for_several_producers_counts_each_call_in_its_own_window_and_in_that_of_all(fleet):
+    each = Budget(name="each", usd=0.002, each=Each.PRODUCER)
+    night = Budget(name="night", usd=0.003, producer="night-bot")
+
+    async def story(f):
+        worker = await start(f, HOUSE, each, night)
+        for producer in ("day-bot", "night-bot", "day-bot", "night-bot", "day-bot"):
+            await submit(f, 1, producer=producer)
+        ready, overs = await claimed(worker)
+        assert len(ready) == 4
+        assert [over.budget for over in overs] == ["each:day-bot"]
+        states = await list_budgets(f.link, [HOUSE, each, night], f.clock.now)
+        reserved = {(state.budget.name, state.who): state.reserved // CALL for state in states}
+        assert reserved == {
+            ("house", ""): 4,
+            ("each", "day-bot"): 2,
+            ("each", "night-bot"): 2,
+            ("night", ""): 2,
+        }
+
+    fleet(story)
+
+
 def test_a_raised_budget_lets_the_jobs_that_wait_for_it_return_and_no_others(fleet):
     async def story(f):
         worker, ends, held = await start(f), f.clock.now + 3600, {}
@@ -79,5 +103,25 @@ def test_a_raised_budget_lets_the_jobs_that_wait_for_it_return_and_no_others(fle
         later = dict(f.store.zrange("of:held-later", 0, -1, withscores=True))
         assert later[held[HoldReason.BUDGET].encode()] == int(f.clock.now * 1000)
         assert later[held[HoldReason.OUTAGE].encode()] == int(ends * 1000)
+
+    fleet(story)
+
+
+def test_more_producers_than_a_script_remembers_are_counted_each_in_their_own_window(fleet):
+    each, count = Budget(name="each", usd=0.001, each=Each.PRODUCER, per=Period.DAY), 600
+
+    async def story(f):
+        worker = await start(f, each)
+        for day in range(2):
+            for number in range(count):
+                await submit(f, 1, producer=f"bot-{number}")
+            ready = []
+            while deliveries := (await claimed(worker, 64))[0]:
+                ready += deliveries
+            assert len(ready) == count, f"day {day}"
+            states = await list_budgets(f.link, [each], f.clock.now)
+            assert len(states) == count
+            assert {state.reserved for state in states} == {CALL}
+            f.clock.now += 86_400
 
     fleet(story)

@@ -8,10 +8,16 @@
 -- '{nanodollars} {budget}...'.
 local RESERVED_RETRY_MS = 5000
 
--- A window whose sums are read with those of others.
-local function window_row(key, shown, name, ends)
-  return {key = key, shown = shown, name = name, ends = ends, spent = 0, reserved = 0, unconfirmed = 0, calls = 0, refused = 0,
-    needed = 0, changed = false, is_new = false}
+-- A window whose sums are read with those of others. `read_by`: the book that has read them.
+local function window_row(key, shown, name, begins, ends)
+  return {key = key, shown = shown, name = name, begins = begins, ends = ends, read_by = false, spent = 0, reserved = 0,
+    unconfirmed = 0, calls = 0, refused = 0, needed = 0, changed = false, is_new = false}
+end
+
+-- A number of a text of digits.
+local function whole(digits)
+  local n = digits + 0
+  return n < MAX_NUMBER and n or 0
 end
 
 -- Read the sums of windows. What cannot be read counts as nothing.
@@ -24,12 +30,13 @@ local function read_sums(rows, keys)
       spent, reserved, unconfirmed, calls, refused, needed = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     end
     if spent then
-      row.spent, row.reserved, row.unconfirmed = number(spent, 0), number(reserved, 0), number(unconfirmed, 0)
-      row.calls, row.refused, row.needed = number(calls, 0), number(refused, 0), number(needed, 0)
+      row.spent, row.reserved, row.unconfirmed = whole(spent), whole(reserved), whole(unconfirmed)
+      row.calls, row.refused, row.needed, row.is_new = whole(calls), whole(refused), whole(needed), false
     else
-      row.is_new = true
+      row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed, row.is_new = 0, 0, 0, 0, 0, 0, true
       if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
     end
+    row.changed = false
   end
 end
 
@@ -37,8 +44,7 @@ local function write_sums(rows)
   local entries = {}
   for i, row in ipairs(rows) do
     entries[2 * i - 1] = row.key
-    entries[2 * i] = string.format('%.0f %.0f %.0f %.0f %.0f %.0f', row.spent, row.reserved, row.unconfirmed, row.calls,
-      row.refused, row.needed)
+    entries[2 * i] = string.format('%d %d %d %d %d %d', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed)
   end
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
@@ -47,29 +53,21 @@ local function budget_word(text)
   return (string.gsub(text, '[^%w_.@-]', function(c) return string.format('=%02X', string.byte(c)) end))
 end
 
--- What a job uses at most (see cost_bound.py), and whose it is. `record` has its bound, group and producer. Of a job without
--- a bound nothing is known.
-local function budgeted_job(record)
-  local input, output, thinking, answers, searches, dear, role, task =
-    string.match(record.bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) (%S+) (%S+)$')
-  return {group = record.group or '-', producer = record.producer or '-', role = role or '-', task = task or '-', known = input ~= nil,
-    input = number(input, 0), output = number(output, 0), thinking = number(thinking, 0), answers = number(answers, 1),
-    searches = number(searches, 0), dear = dear == '1'}
-end
-
--- The most that a call can cost, in nanodollars; nil: it is not known.
-local function call_bound(price, job)
-  if not job.known or type(price) ~= 'table' or (job.dear and price.priority == 0) then return nil end
+-- The most that a call can cost, in nanodollars; nil: it is not known. `bound`: what its job uses at most (see
+-- cost_bound.py); of a job without it nothing is known.
+local function call_bound(price, bound)
+  local tokens, asked, thinking, answers, searches, dear = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
+  if not tokens or type(price) ~= 'table' or (dear == '1' and price.priority == 0) then return nil end
   local input, output = price.input, price.output
-  if job.dear then
+  tokens, asked = whole(tokens), whole(asked)
+  if dear == '1' then
     input, output = math.max(input, price.priority_input), math.max(output, price.priority_output)
   end
-  if price.long_tokens > 0 and job.input > price.long_tokens then
+  if price.long_tokens > 0 and tokens > price.long_tokens then
     input, output = math.max(input, price.long_input), math.max(output, price.long_output)
   end
-  local answer = (job.output > 0 and job.output or price.answer) + job.thinking
-  return math.ceil((job.input * input + job.answers * answer * output) / 1000) + price.request
-    + job.searches * price.web_search
+  local answer = (asked > 0 and asked or price.answer) + whole(thinking)
+  return math.ceil((tokens * input + whole(answers) * answer * output) / 1000) + price.request + whole(searches) * price.web_search
 end
 
 -- The price of a call whose whole cost is known before it is made.
@@ -90,35 +88,94 @@ local function raised_by(book, name)
   return book.raises[name] or 0
 end
 
--- Whether a budget counts a call for a job.
+-- The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
+-- as the budgets stay the same (`decode_once`): most of the time of a claim went into new tables.
+local MAX_PLANS = 500
+local windows_of, windows_count = {}, 0
+
+-- Whether a budget counts a call for a job, and whose window it has then.
+local CONDITIONS = {'group', 'role', 'task', 'producer'}
 local function counts_job(budget, job)
-  return budget and (not budget.group or budget.group == job.group) and (not budget.role or budget.role == job.role)
-    and (not budget.task or budget.task == job.task) and (not budget.producer or budget.producer == job.producer)
+  for _, name in ipairs(CONDITIONS) do
+    if budget[name] and budget[name] ~= job[name] then return false end
+  end
+  return true, budget.each and ':' .. budget_word(job[budget.each]) or ''
 end
 
--- The windows of the budgets that count a call for a job, each read once for all jobs of a script.
-local function counting_windows(book, names, job)
-  local rows, unread, keys = {}, {}, {}
+-- The row of the window of a budget now. Two plans share it: a script reads and writes it once.
+local function current_row(known, name, budget, who, now)
+  local n = #budget.windows
+  while n > 1 and now < budget.windows[n - 1][2] do n = n - 1 end
+  local window, before = budget.windows[n], budget.windows[n - 1]
+  local key = name .. ':' .. window[1] .. who
+  known.rows[key] = known.rows[key] or window_row(key, name .. who, name, before and before[2] or 0, window[2])
+  return known.rows[key]
+end
+
+-- The plan of a job: the windows that count its calls (rows, keys), the end of the text of a reserve in them, and from when
+-- to when they are the right ones.
+local function plan_windows(book, names, job)
+  local plan = {rows = {}, keys = {}, reserve = '', begins = 0, ends = math.huge}
   for _, name in ipairs(names) do
     local budget = book.budgets[name]
-    if counts_job(budget, job) then
-      local who = budget.each and ':' .. budget_word(job[budget.each]) or ''
-      local shown = name .. who
-      local row = book.rows[shown]
-      if not row then
-        local windows = budget.windows
-        local window = windows[#windows]
-        for i = #windows, 1, -1 do
-          if book.now < windows[i][2] then window = windows[i] end
-        end
-        row = window_row(name .. ':' .. window[1] .. who, shown, name, window[2])
-        book.rows[shown], unread[#unread + 1], keys[#keys + 1] = row, row, row.key
-      end
-      rows[#rows + 1] = row
+    local counts, who = false, nil
+    if budget then counts, who = counts_job(budget, job) end
+    if counts then
+      local row = current_row(book.known, name, budget, who, book.now)
+      plan.rows[#plan.rows + 1], plan.keys[#plan.keys + 1] = row, row.key
+      plan.reserve = plan.reserve .. ' ' .. row.key
+      plan.begins, plan.ends = math.max(plan.begins, row.begins), math.min(plan.ends, row.ends)
     end
   end
-  if unread[1] then read_sums(unread, keys) end
-  return rows
+  return plan
+end
+
+-- Whether budgets count the calls of every job in the same windows.
+local function count_all_alike(book, names)
+  for _, name in ipairs(names) do
+    local budget = book.budgets[name] or {}
+    if budget.group or budget.role or budget.task or budget.producer or budget.each then return false end
+  end
+  return true
+end
+
+-- The plan of a job (see `plan_windows`). `record` has its bound, group and producer.
+local function find_plan(book, names, record)
+  local words = table.concat(names, ' ')
+  local plans = book.known.plans[words]
+  if not plans then
+    plans = {all_alike = count_all_alike(book, names), by_job = {}}
+    book.known.plans[words] = plans
+  end
+  local job, word = nil, ''
+  if not plans.all_alike then
+    local role, task = string.match(record.bound or '', ' (%S+) (%S+)$')
+    job = {group = record.group or '-', producer = record.producer or '-', role = role or '-', task = task or '-'}
+    word = table.concat({job.group, job.producer, job.role, job.task}, '\n')
+  end
+  local plan = plans.by_job[word]
+  if not plan or book.now < plan.begins or book.now >= plan.ends then
+    plan = plan_windows(book, names, job or {})
+    plans.by_job[word], book.known.size = plan, book.known.size + 1
+  end
+  return plan
+end
+
+-- The plan of a job, with sums that are read once for all jobs of a script.
+local function read_plan(book, names, record)
+  local plan, read, unread = find_plan(book, names, record), book.read, 0
+  for _, row in ipairs(plan.rows) do
+    if row.read_by ~= book then row.read_by, unread, read[#read + 1] = book, unread + 1, row end
+  end
+  if unread == 0 then return plan end
+  if unread == #plan.rows then
+    read_sums(plan.rows, plan.keys)
+  else
+    local rows, keys = {}, {}
+    for i = #read - unread + 1, #read do rows[#rows + 1], keys[#keys + 1] = read[i], read[i].key end
+    read_sums(rows, keys)
+  end
+  return plan
 end
 
 -- Why a call does not fit into a budget; nil: it fits.
@@ -133,13 +190,11 @@ end
 -- job's record ({}: no budget counts it); or nil and why it does not fit: ends, and the text that budget_book.py reads.
 -- `write_reserves` writes the sums, once for all calls of a script.
 local function reserve_call(book, terms, interactive, record)
-  local job = budgeted_job(record)
-  local rows, bound, over = counting_windows(book, terms.budgets, job), call_bound(terms.price, job), nil
-  for _, row in ipairs(rows) do
+  local plan, bound, over = read_plan(book, terms.budgets, record), call_bound(terms.price, record.bound), nil
+  for _, row in ipairs(plan.rows) do
     local budget = book.budgets[row.name]
-    local limit = interactive and budget.limit or budget.others_limit
-    local cause = over_cause(row, bound, limit)
-    if cause then
+    local limit, cause = interactive and budget.limit or budget.others_limit, nil
+    if not bound or row.spent + row.unconfirmed + row.reserved + bound > limit then
       limit = limit + raised_by(book, row.name)
       cause = over_cause(row, bound, limit)
     end
@@ -150,13 +205,11 @@ local function reserve_call(book, terms, interactive, record)
     end
   end
   if over then return nil, over end
-  if not rows[1] then return {} end
-  local reserve = ms(bound)
-  for _, row in ipairs(rows) do
+  if not plan.rows[1] then return {} end
+  for _, row in ipairs(plan.rows) do
     row.reserved, row.calls, row.needed, row.changed = row.reserved + bound, row.calls + 1, 0, true
-    reserve = reserve .. ' ' .. row.key
   end
-  return {'reserve', reserve}
+  return {'reserve', ms(bound) .. plan.reserve}
 end
 
 -- Count a call that did not fit.
@@ -168,41 +221,50 @@ end
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
 local function write_reserves(book)
   local rows = {}
-  for _, row in pairs(book.rows) do
+  for _, row in ipairs(book.read) do
     if row.changed then rows[#rows + 1] = row end
     if row.changed and row.is_new then redis.call('ZADD', BUDGETS, row.ends, row.key) end
+    row.read_by = false
   end
   if rows[1] then write_sums(rows) end
-  book.rows = {}
+  if book.read[1] then book.read = {} end
 end
 
--- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none. A table of
--- functions: a function of Lua may use 60 names of others.
+-- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none.
 local function load_budgets(packed, now)
   if packed == '' then return nil end
-  local book = {budgets = decode_once(packed), now = now, rows = {}}
-  function book.fits(terms, interactive, record) return reserve_call(book, terms, interactive, record) end
-  function book.reserve(terms, interactive, record)
-    local reserve, over = reserve_call(book, terms, interactive, record)
+  local budgets = decode_once(packed)
+  local known = windows_of[budgets]
+  if not known or known.size > MAX_PLANS then
+    if windows_count >= MAX_DECODED then windows_of, windows_count = {}, 0 end
+    known = {size = 0, rows = {}, plans = {}}
+    windows_of[budgets], windows_count = known, windows_count + 1
+  end
+  return {budgets = budgets, known = known, now = now, read = {}}
+end
+
+-- What scripts do with budgets. A table of functions: a function of Lua may use 60 names of others.
+local budgeting = {fits = reserve_call, write = write_reserves}
+
+function budgeting.reserve(book, terms, interactive, record)
+  local reserve, over = reserve_call(book, terms, interactive, record)
+  if over then refuse_call(over) end
+  return reserve, over
+end
+
+-- Add what a call cost that has reserved nothing. Returns why it does not fit, if it must.
+function budgeting.spend(book, terms, record, cost, must_fit)
+  local _, over
+  if must_fit then
+    _, over = reserve_call(book, {budgets = terms.budgets, price = fixed_price(cost)}, true, record)
     if over then refuse_call(over) end
-    return reserve, over
   end
-  function book.write() write_reserves(book) end
-  -- Add what a call cost that has reserved nothing. Returns why it does not fit, if it must.
-  function book.spend(terms, record, cost, must_fit)
-    local _, over
-    if must_fit then
-      _, over = reserve_call(book, {budgets = terms.budgets, price = fixed_price(cost)}, true, record)
-      if over then refuse_call(over) end
-    end
-    for _, row in ipairs(over and {} or counting_windows(book, terms.budgets, budgeted_job(record))) do
-      if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
-      row.spent, row.changed = row.spent + cost, true
-    end
-    write_reserves(book)
-    return over and over.text or ''
+  for _, row in ipairs(over and {} or read_plan(book, terms.budgets, record).rows) do
+    if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
+    row.spent, row.changed = row.spent + cost, true
   end
-  return book
+  write_reserves(book)
+  return over and over.text or ''
 end
 
 -- Change the sums of the windows that a reserve is in. No sum falls below 0.
