@@ -31,6 +31,8 @@ REDIS_TIMEOUT_SECONDS = 1.0
 """Limit for reading the fleet's state, and for reporting a call. After it the configuration alone decides."""
 FLEET_TTL_SECONDS = 0.5
 """How long one snapshot serves further jobs. `claim` and the sweeper notice a breaker that opens in between."""
+IDLE_AFTER_SECONDS, IDLE_TTL_SECONDS = 10.0, 1.5
+"""The pause between two readings in the background while no job has asked for the fleet for so long."""
 KEPT_TTL_SECONDS = 2 * (FLEET_TTL_SECONDS + REDIS_TIMEOUT_SECONDS)
 """How long a snapshot serves if another is read in the background: the next may take its time."""
 OUTAGE_POLL_SECONDS = 0.5
@@ -81,8 +83,10 @@ class ClientStore:
         self._jobs: JobStore | None = None
         self._events: EventHub | None = None
         self._fleet = UNKNOWN_FLEET
-        self._fetched_at = float("-inf")
+        self._fetched_at = self._used_at = float("-inf")
         self._keeper: asyncio.Task[None] | None = None
+        self.away_since: float | None = None
+        """When a reading of the fleet failed first, in epoch seconds; None: the last one did not."""
 
     @property
     def connection(self) -> RedisConnection:
@@ -117,26 +121,29 @@ class ClientStore:
     async def fleet(self) -> FleetView:
         """The fleet's state, at most `FLEET_TTL_SECONDS` old, or `KEPT_TTL_SECONDS` while it is kept fresh. While Redis
         does not answer, every model counts as available."""
+        self._used_at = time.monotonic()
         ttl = FLEET_TTL_SECONDS if self._keeper is None else KEPT_TTL_SECONDS
-        if time.monotonic() - self._fetched_at > ttl:
+        if self._used_at - self._fetched_at > ttl:
             await self._fetch_fleet()
         return self._fleet
 
     def keep_fleet_fresh(self) -> None:
         """Read the fleet's state in the background until `close`, so that no request waits for it. For a process that
-        lives in this event loop: it costs Redis two snapshots a second."""
+        lives in this event loop: it costs Redis two snapshots a second, and fewer while no job arrives."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep_fleet_fresh(), name="fleet-snapshot")
 
     async def _keep_fleet_fresh(self) -> None:
         while True:
             await self._fetch_fleet()
-            await asyncio.sleep(FLEET_TTL_SECONDS)
+            is_idle = time.monotonic() - self._used_at > IDLE_AFTER_SECONDS
+            await asyncio.sleep(IDLE_TTL_SECONDS if is_idle else FLEET_TTL_SECONDS)
 
     async def _fetch_fleet(self) -> None:
         snapshot = await fetch_fleet(self.try_connection(), self._catalog)
         self._fleet = FleetView(snapshot.fleet_state, snapshot.now) if snapshot is not None else UNKNOWN_FLEET
         self._fetched_at = time.monotonic()
+        self.away_since = None if snapshot is not None else self.away_since or time.time()
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises a `StoreError` at once when it does not."""

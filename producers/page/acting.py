@@ -99,6 +99,8 @@ async def sign_in(exchange: Exchange) -> Response:
     if key is None or key.page_right is None:
         problem = "This key is unknown here, or was revoked." if key is None else "This key has no right to the page."
         return _sign_in_page(exchange, 403, problem)
+    if former := exchange.request.cookies.get(COOKIE):
+        await end_session(link, former)
     cookie = secrets.token_urlsafe(32)
     await open_session(link, cookie, key)
     await Operator(gateway.client, key.name, "page").note("page.sign_in", "page", f"may {key.page_right}")

@@ -28,8 +28,9 @@ def live_page(exchange: Exchange) -> LivePage:
     """The one reader of this process of the gateway."""
     gateway = exchange.gateway
     if gateway.live_page is None:
-        link = gateway.client.store.connection
-        gateway.live_page = LivePage(SnapshotReader(link, gateway.config.catalog), SECTIONS, gateway.stopping)
+        store = gateway.client.store
+        reader = SnapshotReader(store.connection, gateway.config.catalog, lambda: store.away_since)
+        gateway.live_page = LivePage(reader, SECTIONS, gateway.stopping)
     return gateway.live_page
 
 
@@ -43,7 +44,7 @@ async def show_sections(exchange: Exchange, visitor: Visitor, sections: Sequence
         visitor,
         "live.html",
         title=title,
-        now=snapshot.now,
+        now=snapshot.at,
         sections=sections,
         shown=list(zip(sections, fragments, strict=True)),
     )

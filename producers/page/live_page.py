@@ -1,6 +1,8 @@
 """The live part of the page: one reader for one gateway process, and rendered sections that all open pages share.
 
-Redis is read about once a second, and only while a page is open. A section is sent to a page only when it has changed.
+Redis is asked once a second whether something went wrong or is well again, and only while a page is open. The whole
+fleet is read when that is so, or after some seconds: the more queues, the longer. A section is sent to a page only when
+it has changed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from openfall.router_core.state.errors import StoreError
 log = logging.getLogger("openfall.gateway")
 
 INTERVAL_SECONDS = 1.0
-"""Between two readings of Redis."""
+"""Between two looks at whether something has changed. A page that is opened shows nothing older."""
+MIN_READ_SECONDS, MAX_READ_SECONDS, QUEUES_PER_SECOND = 4.0, 6.0, 40
+"""Between two readings of a fleet in which nothing goes wrong: a reading takes several commands for each queue."""
 READ_SECONDS = 3.0
 """After this a reading counts as failed: Redis is away."""
 KEEPALIVE_SECONDS = 15.0
@@ -55,6 +59,8 @@ class LivePage:
         self._viewers: dict[object, frozenset[str]] = {}
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
+        self._pulse = b""
+        self._read_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -91,7 +97,7 @@ class LivePage:
             yield b"retry: 2000\n\n"
             while not self._stopping.is_set() and await may_go_on():
                 changed = self._changed
-                for fragment in await self.fragments(names):
+                for fragment in await self._known(names):
                     if shown.get(fragment.name) != fragment.version:
                         shown[fragment.name] = fragment.version
                         yield fragment.event
@@ -102,6 +108,12 @@ class LivePage:
                     yield b": nothing new\n\n"
         finally:
             del self._viewers[viewer]
+
+    async def _known(self, names: Sequence[str]) -> list[Fragment]:
+        """The sections as they were read last."""
+        if self._fragments.keys() >= set(names):
+            return [self._fragments[name] for name in names]
+        return await self.fragments(names)
 
     async def refresh(self) -> None:
         """Read the fleet now, and let open pages know what has changed."""
@@ -116,10 +128,11 @@ class LivePage:
         await cancel_all(self._task)
 
     async def _keep_reading(self) -> None:
-        """Read once a second, until no page is open."""
+        """Look once a second, until no page is open."""
         while self._viewers:
             started = time.monotonic()
-            await self.refresh()
+            if await self._must_read(started):
+                await self.refresh()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.1, INTERVAL_SECONDS - (time.monotonic() - started))):
                     await self._stopping.wait()
@@ -127,12 +140,27 @@ class LivePage:
         self._task = None
         self._announce()
 
+    async def _must_read(self, now: float) -> bool:
+        """Whether something went wrong in the fleet or is well again, or the last reading is too old."""
+        try:
+            async with asyncio.timeout(INTERVAL_SECONDS):
+                pulse = await self._reader.pulse()
+        except (StoreError, NoRedis, TimeoutError):
+            return True
+        changed, self._pulse = pulse != self._pulse, pulse
+        snapshot = self._snapshot
+        if changed or snapshot is None or snapshot.redis_away_since is not None:
+            return True
+        seconds = len(snapshot.status.queues) / QUEUES_PER_SECOND
+        return now - self._read_at >= min(MAX_READ_SECONDS, max(MIN_READ_SECONDS, seconds))
+
     def _announce(self) -> None:
         """Wake every open page."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _renew(self, names: frozenset[str]) -> None:
+        self._read_at = time.monotonic()
         self._snapshot = await self._read(names)
         self._rendered_at |= dict.fromkeys(names, time.monotonic())
         for name in names:
@@ -144,7 +172,7 @@ class LivePage:
             before = self._fragments.get(name)
             if before is None or without_ages(before.html) != without_ages(html):
                 version = 1 if before is None else before.version + 1
-                self._fragments[name] = Fragment(name, html, version, _event(name, html, version, self._snapshot.now))
+                self._fragments[name] = Fragment(name, html, version, _event(name, html, version, self._snapshot.at))
             else:  # a page that is opened now shows the ages of now
                 self._fragments[name] = replace(before, html=html)
 
@@ -154,12 +182,11 @@ class LivePage:
             async with asyncio.timeout(READ_SECONDS):
                 return await self._reader.read(sources)
         except (StoreError, NoRedis, TimeoutError):
-            now = time.time()
-            reader = self._reader
+            now, reader = time.time(), self._reader
             last = self._snapshot or PageSnapshot(
                 now=now, catalog=reader.catalog, catalog_digest=reader.digest, status=NO_FLEET
             )
-            return replace(last, redis_away_since=last.redis_away_since or now)
+            return replace(last, redis_away_since=last.redis_away_since or reader.away_since() or now, shown_at=now)
 
 
 def _event(name: str, html: str, version: int, now: float) -> bytes:

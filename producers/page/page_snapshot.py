@@ -20,7 +20,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 class PageSnapshot:
     """The fleet at `now`, on the server's clock.
 
-    `redis_away_since`: Redis does not answer, and everything else is as it was then; None: it answers.
+    `redis_away_since`: Redis does not answer, and everything else is as it was at `now`; None: it answers. `shown_at`:
+    the moment at which that is shown.
     `held_jobs`: the first of the held ones. `fallen`: the record of the last fall of each of them (see
     fall_record.py). `sources`: what the sections read beside this, by the name of the source.
     """
@@ -39,7 +40,13 @@ class PageSnapshot:
     dead_letters: int = 0
     audit: tuple[AuditEntry, ...] = ()
     redis_away_since: float | None = None
+    shown_at: float = 0.0
     sources: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at(self) -> float:
+        """The present moment: that of the reading, and later while Redis is away."""
+        return max(self.now, self.shown_at)
 
 
 @dataclass(frozen=True, slots=True)

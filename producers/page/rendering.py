@@ -15,6 +15,8 @@ from openfall.producers.age import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.section import Section
 
+HEALTH = "health"
+"""The section that says that Redis is away. The others are then of an earlier moment."""
 _TICKING = re.compile(r"(<time [^>]*>)[^<]*")
 """The text of an age or a countdown. The script of the page renews it: it alone is no change of a section."""
 
@@ -92,7 +94,12 @@ def render(template: str, **values: Any) -> str:
 
 def render_section(section: Section, snapshot: PageSnapshot, actions: Mapping[str, Any]) -> str:
     """`actions`: what may be pressed, by name."""
-    return render(section.template, now=snapshot.now, actions=actions, **section.context(snapshot))
+    html = render(section.template, now=snapshot.at, actions=actions, **section.context(snapshot))
+    if snapshot.redis_away_since is None or section.name == HEALTH:
+        return html
+    return render(
+        "old_section.html", html=html, read_at=snapshot.now, now=snapshot.at, is_known=snapshot.status.now > 0
+    )
 
 
 def without_ages(html: str) -> str:

@@ -57,6 +57,7 @@ def build_dashboard(connection: redis.Redis) -> Flask:
 
     app.view_functions[_REQUEUE] = requeue
     app.before_request(_refuse_acting)
+    app.register_error_handler(Exception, _refuse_address)
     app.register_error_handler(NoSuchJobError, lambda _error: ("rq keeps no job of this id any more.", 404))
     app.after_request(_in_step)
     return app
@@ -69,6 +70,18 @@ def _refuse_acting() -> None:
     rule = request.url_rule
     if rule is not None and rule.endpoint != _REQUEUE and "POST" in (rule.methods or ()):
         abort(405)
+
+
+def _refuse_address(error: Exception) -> Any:
+    """The dashboard does not check numbers of an address: an instance, a page, a length."""
+    import redis
+    from werkzeug.exceptions import HTTPException
+
+    if isinstance(error, HTTPException):
+        return error
+    if isinstance(error, redis.RedisError):
+        return "Redis does not answer.", 503
+    return "rq-dashboard has no such page: an instance, a page or a length in this address is none.", 404
 
 
 def _in_step(response: Response) -> Response:

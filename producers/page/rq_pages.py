@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
 from starlette.responses import Response
 
 from openfall.producers.gateway.error_table import Refusal
@@ -28,6 +28,8 @@ CONTENT_SECURITY_POLICY = (
 )
 """The dashboard has scripts in its pages. Texts from Redis are escaped before they reach them."""
 RQ_HEADERS = {**HEADERS, "content-security-policy": CONTENT_SECURITY_POLICY}
+BAD_REQUEST = 400
+SENTINEL_SECONDS = 1.0
 _ACTING = re.compile(r"/(?:requeue|empty|delete|compact)(?:/|$)")
 _REQUEUE = re.compile(r"/job/([^/]+)/requeue")
 
@@ -40,13 +42,12 @@ async def _show_dashboard(exchange: Exchange, visitor: Visitor) -> Response:
     if _ACTING.search(path):
         raise Refusal("wrong_method", "no GET acts: press the button of a job on its page")
     try:
-        app = _dashboard(exchange)
+        return await _answer(exchange, visitor, "GET", path)
     except ImportError:
         return html_page(
             exchange, visitor, "message.html", title="rq-dashboard is not installed",
             lines=["It shows the queues and jobs of the fleet as rq has them.", "pip install 'openfall[rq]'"],
         )  # fmt: skip
-    return await _answer(app, "GET", path, exchange.request.url.query)
 
 
 async def _requeue_job(exchange: Exchange, visitor: Visitor) -> Response:
@@ -57,7 +58,7 @@ async def _requeue_job(exchange: Exchange, visitor: Visitor) -> Response:
     requeue = _REQUEUE.fullmatch(path)
     if requeue is None:
         raise Refusal("not_allowed", "here rq-dashboard only requeues single jobs: use the page, or openfall held")
-    answer = await _answer(_dashboard(exchange), "POST", path, "")
+    answer = await _answer(exchange, visitor, "POST", path)
     await Operator(exchange.gateway.client, visitor.name, "page").note(
         "rq.requeue", requeue[1], str(answer.status_code)
     )
@@ -71,37 +72,57 @@ def _path(exchange: Exchange) -> str:
 
 
 def _dashboard(exchange: Exchange) -> Flask:
-    """The dashboard of this process of the gateway. Raises `ImportError`, `Refusal`."""
+    """The dashboard of this process of the gateway. Raises `ImportError`."""
     link = exchange.gateway.client.store.connection
     if id(link) not in _apps:
         _apps.clear()
-        _apps[id(link)] = build_dashboard(_connect(link.server))
+        _apps[id(link)] = build_dashboard(connect_dashboard(link.server))
     return _apps[id(link)]
 
 
-def _connect(server: RedisServer) -> redis.Redis:
-    """A connection of its own for the dashboard, which blocks. Raises `Refusal`."""
+def connect_dashboard(server: RedisServer) -> redis.Redis:
+    """A connection of its own for the dashboard: to the address, or to the primary that Sentinels name."""
     import redis
+    from redis.sentinel import Sentinel
 
-    if server.url is None:
-        raise Refusal("not_allowed", "rq-dashboard is shown for a Redis with a `url` only: run it on its own")
-    options = {
-        "username": server.username,
-        "password": None if server.password is None else server.password.get_secret_value(),
-        "db": server.database,
+    options = _login(server.username, server.password) | {"db": server.database or 0}
+    if server.url is not None:
+        if server.database is None:
+            del options["db"]  # that of the address
+        options |= _tls(server) if server.url.startswith("rediss:") else {}
+        return redis.Redis.from_url(server.url, **options)
+    transport = {"ssl": True, **_tls(server)} if server.tls else {}
+    hosts = [(name.rpartition(":")[0].strip("[]"), int(name.rpartition(":")[2])) for name in server.sentinels]
+    of_sentinels = _login(server.sentinel_username, server.sentinel_password) | transport
+    of_sentinels["socket_timeout"] = SENTINEL_SECONDS
+    sentinels = Sentinel(hosts, sentinel_kwargs=of_sentinels, **transport, **options)  # type: ignore[no-untyped-call]
+    primary: redis.Redis = sentinels.master_for(server.service or "")  # type: ignore[no-untyped-call]
+    return primary
+
+
+def _login(username: str | None, password: SecretStr | None) -> dict[str, Any]:
+    secret = None if password is None else password.get_secret_value()
+    return {name: value for name, value in (("username", username), ("password", secret)) if value is not None}
+
+
+def _tls(server: RedisServer) -> dict[str, Any]:
+    values = {
+        "ssl_ca_certs": server.tls_ca,
+        "ssl_certfile": server.tls_certificate,
+        "ssl_keyfile": server.tls_key,
+        "ssl_check_hostname": server.tls_check_hostname,
     }
-    if urlsplit(server.url).scheme == "rediss":
-        options |= {
-            "ssl_ca_certs": server.tls_ca,
-            "ssl_certfile": server.tls_certificate,
-            "ssl_keyfile": server.tls_key,
-            "ssl_check_hostname": server.tls_check_hostname,
-        }
-    return redis.Redis.from_url(server.url, **{name: value for name, value in options.items() if value is not None})
+    return {name: value for name, value in values.items() if value is not None}
 
 
-async def _answer(app: Flask, method: str, path: str, query: str) -> Response:
+async def _answer(exchange: Exchange, visitor: Visitor, method: str, path: str) -> Response:
+    query = exchange.request.url.query if method == "GET" else ""
+    app = _dashboard(exchange)
     answer = await asyncio.to_thread(answer_request, app, method, path, query)
+    if answer.status >= BAD_REQUEST and answer.content_type.startswith("text/html"):
+        text = answer.body.decode("utf-8", "replace")
+        lines = ["rq-dashboard does not have this page." if "<" in text else text]
+        return html_page(exchange, visitor, "message.html", answer.status, title="That is not possible", lines=lines)
     headers = {**RQ_HEADERS, **({"location": answer.location} if answer.location else {})}
     return Response(answer.body, answer.status, headers, media_type=answer.content_type)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import local_only, remembered_health
-from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_pulse, fetch_status
 from openfall.router_core.state.held_jobs import first_held, summarize_held
 from openfall.router_core.state.incidents import open_incidents, recent_falls
 from openfall.router_core.state.outbox import count_dead_letters
@@ -34,15 +34,21 @@ NO_FLEET = FleetStatus(0.0, (), (), 0, 0, False, None, {})
 
 @dataclass(slots=True)
 class SnapshotReader:
-    """Reads for one gateway. A source is read again only after its time."""
+    """Reads for one gateway. A source is read again only after its time. `away_since`: when this process noticed first
+    that Redis does not answer, whether or not a page was open."""
 
     link: RedisConnection
     catalog: Catalog
+    away_since: Callable[[], float | None] = lambda: None
     digest: str = field(init=False)
     _values: dict[str, tuple[float, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.digest = catalog_digest(self.catalog)
+
+    async def pulse(self) -> bytes:
+        """Changes at once when the fleet must be read again. Raises `StoreError`."""
+        return await fetch_pulse(self.link)
 
     async def read(self, sources: Iterable[Source] = ()) -> PageSnapshot:
         """The fleet now. Raises `StoreError`."""

@@ -58,7 +58,7 @@ async def _now(link: RedisConnection) -> float:
     return int(seconds) + int(micros) / 1e6
 
 
-RECENT_JOBS = Source("jobs", _recent_jobs)
+RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=4.0)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
 BATCHES = Source("batches", _batches, every_seconds=5.0)

@@ -24,7 +24,7 @@ LOCAL_NAME = "local"
 """In the audit log: who sits at the machine of a gateway without keys."""
 SESSION_CHECK_SECONDS = 1.0
 """After this an open page goes on without an answer of Redis: it is to say that Redis is away."""
-_HANDED_ON = ("forwarded", "x-forwarded-for", "x-real-ip")
+_HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 """Headers of a proxy: the caller behind it is somewhere else."""
 
 
@@ -95,11 +95,13 @@ async def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
 
 
 def is_local(exchange: Exchange) -> bool:
-    """Whether a request is of this machine, and was not handed on by a proxy."""
+    """Whether a request is of this machine, and was not handed on by a proxy. A proxy that names no client speaks
+    HTTP/1.0, as nginx does without further settings; no browser does."""
     request = exchange.request
     client = request.client.host if request.client is not None else ""
     return (
-        not any(name in request.headers for name in _HANDED_ON)
+        request.scope.get("http_version") != "1.0"
+        and not any(name in request.headers for name in _HANDED_ON)
         and is_loopback(f"[{client}]" if ":" in client else client)
         and is_loopback(request.headers.get("host", ""))
     )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
 PREFIX = "of_"
@@ -106,7 +107,9 @@ async def fetch_keys(link: RedisConnection) -> KeyRing:
 
 async def add_key(link: RedisConnection, key: ClientKey) -> bool:
     """Keep a key. False: there is one of this name."""
-    return bool(await link.command("HSETNX", keys.CLIENT_KEYS, key.name, key.model_dump_json(exclude_none=True)))
+    return bool(
+        await urgent_command(link, "HSETNX", keys.CLIENT_KEYS, key.name, key.model_dump_json(exclude_none=True))
+    )
 
 
 async def revoke_key(link: RedisConnection, name: str) -> bool:

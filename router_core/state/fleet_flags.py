@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_reports, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.urgent_write import urgent_command
 
 MEMORY_CHECK_INTERVAL_SECONDS = 1.0
 """Seconds for which one check is good for the whole fleet."""
@@ -34,7 +35,7 @@ async def local_only(link: RedisConnection) -> str | None:
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:
     """Switch on: no claim hands a job to a pool that is not local. Switch off: claims do again."""
     if on:
-        await link.command("HSET", keys.BLOCKED, _LOCAL_ONLY, why or "an operator switched it on")
+        await urgent_command(link, "HSET", keys.BLOCKED, _LOCAL_ONLY, why or "an operator switched it on")
     else:
         await link.command("HDEL", keys.BLOCKED, _LOCAL_ONLY)
 

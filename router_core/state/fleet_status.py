@@ -13,6 +13,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
 MAX_PRODUCERS = 16
@@ -112,6 +113,11 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
     )
 
 
+async def fetch_pulse(link: RedisConnection) -> bytes:
+    """A text that changes at once when something goes wrong in the fleet, or is well again."""
+    return bytes(await link.script("fleet_pulse", {}))
+
+
 def _queue(row: Sequence[Any], now: float) -> QueueStatus:
     name, waiting, accepted, started, scheduled, paused = row
     since = read_moment(accepted)
@@ -163,7 +169,7 @@ def _seconds_since(at: str, now: float) -> float | None:
 
 async def pause_queue(link: RedisConnection, queue: str) -> bool:
     """Pause a queue: no job is claimed from it, but jobs are accepted. False: it was paused already."""
-    return bool(await link.command("SADD", keys.PAUSED, queue))
+    return bool(await urgent_command(link, "SADD", keys.PAUSED, queue))
 
 
 async def paused_queues(link: RedisConnection) -> list[str]:

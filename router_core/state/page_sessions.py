@@ -9,15 +9,16 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, KeyRing, digest_of
 from openfall.router_core.state.decoding import read_object
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.urgent_write import urgent_command
 
 SESSION_SECONDS = 12 * 3600
 """A sign-in ends so long after its last use."""
 
 
 async def open_session(link: RedisConnection, cookie: str, key: ClientKey) -> None:
-    """Keep a sign-in with a key."""
+    """Keep a sign-in with a key, also when the memory of Redis is full."""
     packed = to_json({"key": key.digest})
-    await link.command("SET", keys.PAGE_SESSION + digest_of(cookie), packed, "EX", SESSION_SECONDS)
+    await urgent_command(link, "SET", keys.PAGE_SESSION + digest_of(cookie), packed, "EX", SESSION_SECONDS)
 
 
 async def session_key(link: RedisConnection, cookie: str, ring: KeyRing) -> ClientKey | None:

@@ -18,6 +18,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.errors import translate
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 from openfall.router_core.state.subscription import WorkerIdentity
+from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.state.worker_queue import RQ_WORKER_TTL_SECONDS
 
 MAX_WAIT_SECONDS = 1.0
@@ -91,7 +92,7 @@ class WakeUp:
 
 async def report_quiet(link: RedisConnection, who: WorkerIdentity, quiet: bool) -> None:
     """Whether this worker claims no jobs because an operator wants it so."""
-    await link.command("HSET", keys.RQ_WORKER + who.name, keys.QUIET_FIELD, "1" if quiet else "")
+    await urgent_command(link, "HSET", keys.RQ_WORKER + who.name, keys.QUIET_FIELD, "1" if quiet else "")
 
 
 async def send_command(link: RedisConnection, worker: str, command: str) -> bool:

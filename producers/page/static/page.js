@@ -57,6 +57,12 @@ function replace(section, fragment) {
   }
 }
 
+// With Redis away the sections are of an earlier moment.
+function showConnection() {
+  if (document.querySelector('.old')) show('off', 'not live: Redis is away');
+  else show('on', 'live');
+}
+
 function receive(event) {
   const fragment = JSON.parse(event.data);
   clockOffset = fragment.now - Date.now() / 1000;
@@ -64,6 +70,7 @@ function receive(event) {
   if (!section) return;
   if (isTyping(section)) waiting.set(fragment.name, fragment);
   else replace(section, fragment);
+  if (source) showConnection();
   tick();
 }
 
@@ -74,7 +81,7 @@ function connect() {
   source = new EventSource('/page/live?sections=' + names.join(',') + '&versions=' + versions.join(','));
   source.onopen = () => {
     retrySeconds = 1;
-    show('on', 'live');
+    showConnection();
   };
   source.addEventListener('section', receive);
   source.onerror = () => {

@@ -12,10 +12,10 @@ for _, name in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
 end
 for _, queue in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[queue], names[queue] = true, true end
 
--- Each producer's oldest job is among the first of the list.
-local function oldest(list)
+-- Each producer's oldest job is among the first of the list: with one producer it is the first.
+local function oldest(queue, producers)
   local first
-  for _, id in ipairs(redis.call('LRANGE', list, 0, args.max_producers - 1)) do
+  for _, id in ipairs(redis.call('LRANGE', RQ_QUEUE .. queue, 0, math.min(args.max_producers, math.max(1, producers)) - 1)) do
     local at = number(redis.call('HGET', RECORD .. id, 'accepted'), nil)
     if at and at >= 0 and (not first or at < first) then first = at end
   end
@@ -26,8 +26,10 @@ local queues = {}
 for queue in pairs(names) do
   local waiting, first = redis.call('LLEN', RQ_QUEUE .. queue), ''
   if waiting > 0 then
-    first = oldest(RQ_QUEUE .. queue)
-    waiting = waiting + math.max(0, number(redis.call('HGET', LISTED .. queue, ''), 0))
+    -- A field for each producer in the list, and one for the jobs of all that are not in it.
+    local producers = waiting > 1 and redis.call('HLEN', LISTED .. queue) or 1
+    first = oldest(queue, producers)
+    if producers > 1 then waiting = waiting + math.max(0, number(redis.call('HGET', LISTED .. queue, ''), 0)) end
   end
   queues[#queues + 1] = {queue, waiting, first, redis.call('ZCARD', RQ_WIP .. queue),
     redis.call('ZCARD', RQ_SCHEDULED .. queue), paused[queue] and 1 or 0}

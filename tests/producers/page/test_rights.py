@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
@@ -124,13 +126,33 @@ def test_no_get_acts(gateway: PageGateway) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"host": "openfall.example"}, {"x-forwarded-for": "192.0.2.7"}, {"forwarded": "for=192.0.2.7"}],
-    ids=["by a name of somebody else", "through a proxy", "through another proxy"],
+    [
+        {"host": "openfall.example"},
+        {"x-forwarded-for": "192.0.2.7"},
+        {"forwarded": "for=192.0.2.7"},
+        {"x-forwarded-proto": "https"},
+        {"via": "1.1 proxy"},
+    ],
+    ids=["by a name of somebody else", "through a proxy", "through another proxy", "by TLS of a proxy", "via"],
 )
 def test_from_elsewhere_a_gateway_without_keys_wants_a_sign_in(gateway: PageGateway, headers: dict[str, str]) -> None:
     answer = httpx.get(gateway.url, headers={**HTML, **headers})
     assert (answer.status_code, answer.headers["location"]) == (303, "/page/sign-in")
     assert "openfall keys new NAME --page act" in httpx.get(f"{gateway.url}/page/sign-in", headers=headers).text
+
+
+def status_by_http_1_0(gateway: PageGateway, path: str) -> int:
+    address = httpx.URL(gateway.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=20) as client:
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: text/html\r\n\r\n".encode())
+        return int(client.makefile("rb").readline().split()[1])
+
+
+def test_a_proxy_that_names_no_client_and_speaks_http_1_0_is_not_this_machine(
+    gateway: PageGateway, closed_gateway: ClosedGateway
+) -> None:
+    assert [status_by_http_1_0(gateway, path) for path in ("/", "/job", "/batch")] == [303] * 3
+    assert status_by_http_1_0(closed_gateway.running, "/metrics") == 401
 
 
 def test_with_keys_nobody_reads_without_a_sign_in(closed_gateway: ClosedGateway) -> None:
@@ -180,6 +202,31 @@ def test_who_signs_out_is_out(closed_gateway: ClosedGateway) -> None:
         browser.post("/page/sign-out", data={"token": token_of(browser.get("/").text)})
         browser.cookies.set("openfall_session", cookie)
         assert browser.get("/").status_code == 303
+
+
+def test_a_sign_in_ends_the_former_one_of_this_browser(closed_gateway: ClosedGateway) -> None:
+    with closed_gateway.browser("reader") as browser:
+        former = browser.cookies["openfall_session"]
+        browser.post("/page/sign-in", data={"key": closed_gateway.secrets["actor"]})
+        assert browser.get("/").status_code == 200
+    answer = httpx.get(closed_gateway.running.url, headers={**HTML, "cookie": f"openfall_session={former}"})
+    assert answer.status_code == 303
+
+
+def test_an_operator_signs_in_and_acts_while_the_memory_of_redis_is_full(closed_gateway: ClosedGateway) -> None:
+    store = closed_gateway.running.redis
+    store.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            store.set("x", 1)
+        with closed_gateway.browser("actor") as browser:
+            acts = [press(browser, "pause", "gpu.*"), press(browser, "local-only-on", reason="full")]
+            kept = [store.scard(keys.PAUSED), store.hget(keys.BLOCKED, "local-only")]
+            acts += [press(browser, "resume", "gpu.*"), press(browser, "local-only-off")]
+    finally:
+        store.config_set("maxmemory", 0)
+    assert [act.status_code for act in acts] == [303] * 4
+    assert kept == [6, b"full"]
 
 
 def test_a_mistake_of_a_form_is_a_page_that_says_so(gateway: PageGateway) -> None:

@@ -99,6 +99,23 @@ def test_a_single_job_is_requeued_by_a_post_of_this_page_and_stands_in_the_audit
     assert "rq.requeue" in gateway.page("/")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rq/9/view/queues",
+        "/rq/9/data/queues.json",
+        "/rq/0/data/jobs/gpu.tiny.interactive/queued/0/asc/1.json",
+        "/rq/0/data/jobs/gpu.tiny.interactive/nothing/10/asc/1.json",
+        "/rq/0/view/nothing",
+    ],
+)
+def test_an_address_that_rq_dashboard_cannot_show_is_no_error_of_the_gateway(gateway: PageGateway, path: str) -> None:
+    with gateway.browser() as browser:
+        response = browser.get(path)
+    assert response.status_code == 404
+    assert "That is not possible" in response.text
+
+
 def test_without_rq_dashboard_its_page_says_how_to_get_it(
     gateway: PageGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
