@@ -127,7 +127,7 @@ def test_a_callers_own_limit_that_is_too_large_is_not_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "asked", "words"),
+    ("protocol", "option", "words"),
     [
         ("ollama", "think", '"gemma3:4b" does not support thinking'),
         ("openai", "reasoning_effort", "Model grok-4-0709 does not support parameter reasoningEffort."),
@@ -135,7 +135,7 @@ def test_a_callers_own_limit_that_is_too_large_is_not_left_out() -> None:
         ("anthropic", "thinking", "Reasoning is not enabled for this model"),
     ],
 )
-def test_a_model_without_thinking_is_not_asked_for_it_again(protocol: Protocol, asked: str, words: str) -> None:
+def test_a_model_without_thinking_is_not_option_for_it_again(protocol: Protocol, option: str, words: str) -> None:
     message = {"role": "assistant", "content": "A"}
     whole = {"ollama": {"message": message, "done": True}, "anthropic": MESSAGE, "openai": COMPLETION}[protocol]
     dialect = "anthropic" if protocol == "openai" else "openai"
@@ -143,7 +143,7 @@ def test_a_model_without_thinking_is_not_asked_for_it_again(protocol: Protocol, 
     body = {"messages": [HI]} | (thinking if dialect == "anthropic" else {"reasoning_effort": "high"})
     outcomes, bodies = called(protocol, body, refusal(words), answer(whole), dialect=dialect)
     assert isinstance(outcomes[0], Completion)
-    assert [asked in body for body in bodies] == [True, False]
+    assert [option in body for body in bodies] == [True, False]
 
 
 CALL = {"id": "toolu_01A09q90qw90lq917835lq9aaaaaaaaaaaaaaaaaaaaaaaaaa", "type": "function", "function": {"name": "f"}}
