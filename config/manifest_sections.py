@@ -90,7 +90,7 @@ class ProfileSection(CatalogEntry):
         description="The path of a GGUF file, from the directory of the manifest, or `smollm2`, which is shipped. "
         "Without it `flags` say what the server loads (`hf: user/model`).",
     )
-    display_name: Text | None = Field(None, description="A name for people.")
+    display_name: Text | None = Field(None, description="Display name.")
     aliases: Annotated[tuple[str, ...], _names] = Field((), description="Other names that requests may use.")
     flags: Annotated[Mapping[str, tuple[str, ...]], _flags] = Field(
         {},

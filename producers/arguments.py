@@ -125,7 +125,7 @@ OUTCOMES: Mapping[str, Kind] = {
 
 
 def check(name: str, value: object, kind: Kind, *, required: bool = False) -> None:
-    """Raises `BadRequest` unless the value is of its kind. None will do, unless the value is required."""
+    """Raises `BadRequest` unless the value is of its kind. None passes unless the value is required."""
     if (required or value is not None) and not kind.matches(value):
         raise BadRequest(f"`{name}` must be {kind.expected}, not {describe(value)}")
 
@@ -152,7 +152,7 @@ def check_job_id(value: object) -> str:
 
 
 def check_many(requests: object) -> None:
-    """Raises `BadRequest` unless this is a collection of requests. A text would be a job for each letter."""
+    """Raises `BadRequest` unless this is a collection of requests. A text would give one job for each letter."""
     if isinstance(requests, str | bytes | bytearray | Mapping) or not hasattr(requests, "__iter__"):
         raise BadRequest(
             f"`requests` must be a list of prompts or of JobRequest, not {describe(requests)}. For one: `submit`"
@@ -171,12 +171,12 @@ def describe(value: object) -> str:
 
 
 def check_json(body: Mapping[str, Any], packed: bytes) -> None:
-    """Raises `BadRequest` if a body has a value that JSON has not. `packed` is the body as pydantic writes it, which
-    takes a set for a list and bytes for text."""
+    """Raises `BadRequest` if a body has a value that JSON cannot hold. `packed` is the body as pydantic writes it,
+    which takes a set for a list and bytes for text."""
     try:
         orjson.dumps(body, option=_STRICT)
         strict = True
-    except TypeError:  # also an integer of more than 64 bits, which JSON has
+    except TypeError:  # also an integer of more than 64 bits, which JSON can hold
         strict = False
     if strict and b"NaN" not in packed and b"Infinity" not in packed:
         return
@@ -184,7 +184,7 @@ def check_json(body: Mapping[str, Any], packed: bytes) -> None:
 
 
 def refuse_foreign(body: Mapping[str, Any]) -> None:
-    """Raises `BadRequest` for the first value that JSON has not, and `RequestTooComplex`."""
+    """Raises `BadRequest` for the first value that JSON cannot hold, and `RequestTooComplex`."""
     for path, value in foreign_values(body):
         raise BadRequest(f"the request cannot be written as JSON: `{path}` is {describe(value)}")
 
@@ -202,7 +202,7 @@ def check_bounds(body: Mapping[str, Any], packed: bytes) -> None:
 
 
 def foreign_values(body: Mapping[Any, Any]) -> Iterator[tuple[str, object]]:
-    """The values within a body that JSON has not, each with its path."""
+    """The values within a body that JSON cannot hold, each with its path."""
     pending: list[tuple[str, object, int]] = [(str(name), value, 2) for name, value in body.items()]
     while pending:
         path, value, depth = pending.pop()

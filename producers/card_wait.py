@@ -60,7 +60,7 @@ def _start(job: WaitingForCard, state: CardState, now: float) -> str:
         return ""
     seconds = starts[list(Urgency).index(job.urgency)]
     if seconds == FOREVER:
-        return "; as things are it cannot be loaded there"
+        return "; it cannot be loaded there now"
     return f"; the job could start in about {format_age(seconds)}"
 
 

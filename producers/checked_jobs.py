@@ -18,7 +18,7 @@ log = logging.getLogger("openfall.client")
 
 
 class CheckedJobStore(JobStore):
-    """Checks the server before the first job, and again once it has connected anew.
+    """Checks the server before the first job, and again after each new connection.
 
     Raises `UnsuitableRedis` for a server that would not keep jobs.
     """

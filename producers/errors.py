@@ -73,7 +73,7 @@ class NoEmbeddings(ProducerError):
 
 
 class StillQueued(ProducerError, TimeoutError):
-    """The time to wait is over. The job continues: its result can be fetched later by `job_id`."""
+    """The maximum wait is over. The job continues: its result can be fetched later by `job_id`."""
 
     remedy = "ask later with this id"
     job_id: str

@@ -60,7 +60,7 @@ def list_problems(
 ) -> list[FleetProblem]:
     """The problems, failures first. A job that waits longer than `max_wait_seconds` is one.
 
-    A cooldown after a 429, a reached limit and the local-only switch are none: they are as configured.
+    A cooldown after a 429, a reached limit and the local-only switch are no problems: they are as configured.
     """
     problems = [
         *_of_workers(status),

@@ -12,7 +12,7 @@ def keep_in_children(thing: object) -> None:
     """Never destroy `thing` in a forked child, not even at its exit.
 
     An event loop waits for its sockets by an epoll object of the kernel, which a fork does not copy. asyncio closes a
-    connection that nothing refers to, and takes it out of that object: the parent would never again hear from Redis.
+    connection that nothing refers to, and takes it out of that object: the parent would get no more replies from Redis.
     """
     _SHARED.add(thing)
 

@@ -18,7 +18,7 @@ def read_filter(
 ) -> JobFilter:
     """The filter. `since` is a duration (`2h`) before `now`.
 
-    Raises `UnknownName` for a state or an urgency that is none, `BadRequest` for a duration that is none."""
+    Raises `UnknownName` for an unknown state or urgency, `BadRequest` for text that is no duration."""
     chosen = frozenset(states)
     for state in chosen:
         if state not in KNOWN_STATES:

@@ -36,7 +36,7 @@ class Moment:
     what: str
     why: str = ""
     tone: str = ""
-    """`good`, `warn` or `bad`, if it is a success or a trouble."""
+    """`good`, `warn` or `bad`, if it is a success, a warning or a failure."""
 
 
 async def fetch_story(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
@@ -118,7 +118,7 @@ def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
 
 
 def _fallen(event: Mapping[str, Any]) -> str:
-    """One of the things that happen to a job which nothing can serve."""
+    """A step of Open Fall for a job that no model can serve."""
     name, by = event["event"], event.get("by")
     if name == "degraded" and by == "default_fallback":
         return f"handed to a fallback model: {event['detail']}"

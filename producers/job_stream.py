@@ -95,7 +95,7 @@ async def follow(
 async def _why_silent(
     store: ClientStore, catalog: Catalog, job_id: str, progress: _Progress, *, needs_reason: bool
 ) -> dict[str, Any] | None:
-    """An event for a queued job of which nothing is heard: the card that it waits for, each time that something has
+    """An event for a queued job without other events: the card that it waits for, each time that something has
     changed, or why no worker may take it, with the remedy. None: there is nothing to say, or Redis does not answer."""
     if not (needs_reason or progress.on_card is not False):
         return None

@@ -1,4 +1,4 @@
-"""The outage of the moment in words: which models take no calls, since when, and when they are probed next."""
+"""The current outage in words: which models take no calls, since when, and when they are probed next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The name of a producer that gives none."""
+"""The default name of a producer."""
 
 from __future__ import annotations
 

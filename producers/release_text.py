@@ -38,7 +38,7 @@ def release_condition(job: HeldJob, catalog: Catalog, paused: Collection[str]) -
         return ""
     match job.reason:
         case HoldReason.BUDGET:
-            return "its budget is raised or begins anew"
+            return "its budget is raised or resets"
         case HoldReason.LOCAL_ONLY:
             return "local only is switched off"
         case HoldReason.PAUSED:

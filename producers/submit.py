@@ -61,7 +61,7 @@ async def submit_with_retry(
 
 @contextmanager
 def about_job(job_id: str) -> Iterator[None]:
-    """Errors of Redis name the job that they are about."""
+    """Add the id of the job to an error of Redis."""
     try:
         yield
     except (StoreError, NoRedis) as error:

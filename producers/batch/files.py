@@ -46,7 +46,7 @@ def check_regular(path: Path, label: str) -> None:
     except OSError as error:
         raise BatchFileError(f"{path} cannot be used: {error.strerror}") from error
     if not stat.S_ISREG(mode):
-        raise BatchFileError(f"{path}: {label} must be a regular file, for a resumed batch reads it again")
+        raise BatchFileError(f"{path}: {label} must be a regular file, because a resumed batch reads it again")
 
 
 def read_rows(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:

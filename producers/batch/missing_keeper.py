@@ -14,7 +14,7 @@ LATE_MS = 5000
 
 
 async def explain_missing_keeper(link: RedisConnection, batch: Batch) -> str:
-    """What a batch waits for that no keeper has. Empty: one has it, or it has ended."""
+    """What a batch without a keeper waits for. Empty: it has a keeper, or has ended."""
     if batch.status in ENDED:
         return ""
     kept = keys.OPEN_BATCHES + batch.terms.directory
@@ -29,5 +29,5 @@ async def explain_missing_keeper(link: RedisConnection, batch: Batch) -> str:
         return f"it waits for the end of one of {others} other batches: each process of a gateway keeps a few at a time"
     last = f" (its last keeper was {batch.keeper})" if batch.keeper else ""
     if gateways:
-        return f"no gateway that runs has its files: start `openfall serve` on the host that has them{last}"
-    return f"no gateway runs: `openfall serve` goes on with it, on the host that has its files{last}"
+        return f"no running gateway has its files: start `openfall serve` on the host that has them{last}"
+    return f"no gateway runs: start `openfall serve` on the host that has its files{last}"

@@ -1,4 +1,4 @@
-"""What a batch is, and how far it has come."""
+"""The plan of a batch, and its progress."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BatchTally:
     """The progress of a batch, in lines. `answered_before`: answered in an earlier run. `lost`: Redis no longer knows
     the job. `wait_reason`: why lines wait to be submitted, in two words; empty when none do.
     `blockage`: why no line is answered now; empty: lines are answered, or nothing is known to keep them.
-    `edited`: lines whose request is another than the one that was answered before.
+    `edited`: lines whose request has changed since it was answered.
 
     In this run: `fallbacks` were answered by another model than their first, `usd` is the known cost, and `unpriced`
     counts lines whose cost is unknown.

@@ -12,7 +12,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Be the process `openfall`: run a command and exit with its code. Ctrl-C ends it without a traceback."""
+    """Run the command line as a process: run a command and exit with its code. Ctrl-C ends it without a traceback."""
     sys.excepthook = _ignore_interrupt
     try:
         from openfall.producers.cli import commands, exit_codes, standard_streams

@@ -20,8 +20,10 @@ COLUMNS = ("when", "who", "via", "action", "subject", "effect", "reason")
 
 
 @click.command(short_help="List what operators did.")
-@click.option("--since", metavar="DURATION", help="Only the actions of this time: 30m, 2h, 1d.")
-@click.option("--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="How many.")
+@click.option("--since", metavar="DURATION", help="Only actions within this time: 30m, 2h, 1d.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="Show at most N actions."
+)
 @common_options
 def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
@@ -29,7 +31,7 @@ def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool
     if as_json:
         show_json([asdict(entry) for entry in entries])
     elif not entries:
-        print_line("no operator has done anything that is kept")
+        print_line("the audit log is empty")
     else:
         rows = ((format_time(e.at), e.who, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
         show_table(COLUMNS, rows)

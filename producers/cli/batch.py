@@ -79,7 +79,7 @@ def _check_files(source: Path, out: Path) -> int:
 
     if str(out) == "-":
         raise click.UsageError(
-            "OUT cannot be standard output, for it is read again to go on: name a file (-o out.jsonl)"
+            "OUT cannot be standard output, because a resumed run reads it again: name a file (-o out.jsonl)"
         )
     check_regular(source, "IN")
     check_regular(out, "OUT")

@@ -31,7 +31,7 @@ COLUMNS = (
     "forecast",
     "calls",
     "refused",
-    "anew at",
+    "resets at",
 )
 PLAN_COLUMNS = ("subscription", "key", "window", "calls", "used up by", "used", "resets at")
 
@@ -42,9 +42,9 @@ PLAN_COLUMNS = ("subscription", "key", "window", "calls", "used up by", "used", 
 def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List the budgets of the configuration in their present windows.
 
-    `reserved` is held for calls in flight; `unconfirmed` may have been billed, and is not known. `forecast` is the
+    `reserved` is held for calls in flight; `unconfirmed` may or may not have been billed. `forecast` is the
     expected cost of the whole window, by its pace so far and four earlier windows like it; `!` if that is more than the
-    limit. Below them are the windows of subscriptions: their calls, and with how many they were used up before. --json
+    limit. Below them are the windows of subscriptions: their calls, and how many calls used them up before. --json
     has integers of nanodollars; an entry with `window_seconds` is one of a subscription.
     """
     if ctx.invoked_subcommand is not None:

@@ -240,7 +240,7 @@ async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes
 
 
 @held.command(short_help="Print the last falls.")
-@click.option("--since", metavar="DURATION", help="Only the falls of this time: 30m, 2h, 1d.")
+@click.option("--since", metavar="DURATION", help="Only falls within this time: 30m, 2h, 1d.")
 @common_options
 def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
     """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""

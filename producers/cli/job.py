@@ -65,7 +65,10 @@ def _describe(record: JobRecord, block_reason: str) -> list[str]:
     if record.state == "started":
         lines.append(f"at          {record.backend}, by {record.worker}")
     if record.falls:
-        lines.append(f"falls       {record.falls}" + (f", {record.stand_in} stands in" if record.stand_in else ""))
+        lines.append(
+            f"falls       {record.falls}"
+            + (f"; default fallback {record.default_fallback}" if record.default_fallback else "")
+        )
     if record.held_for:
         lines.append(f"held        {record.held_for}: {record.hold_detail}")
     if record.interim_reply:
@@ -111,7 +114,7 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[
 @raw_option
 @common_options
 def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path | None, as_json: bool) -> None:
-    """Wait for a job and print its answer. A held job is awaited until it is answered."""
+    """Wait for a job and print its answer. For a held job, wait for its final answer."""
     from openfall.producers.cli.answer_text import show_answer
     from openfall.router_core.state.job_search import find_job
 

@@ -18,7 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 @click.command()
 @config_option
-@click.option("--openmetrics", is_flag=True, help="The format of OpenMetrics.")
+@click.option("--openmetrics", is_flag=True, help="Use the format of OpenMetrics.")
 def metrics(config_path: Path | None, openmetrics: bool) -> None:
     """Print the metrics of the fleet, as `/metrics` of the HTTP gateway reports them to Prometheus."""
     from openfall.producers.metrics.exposition import expose

@@ -49,7 +49,7 @@ def _json_option(*, expose: bool = True) -> Callable[[F], F]:
 
 config_option = _config_option()
 log_format_option = click.option(
-    "--log-format", type=click.Choice(["human", "json"]), help="Form of the log. Default: `logs: {format: ...}`."
+    "--log-format", type=click.Choice(["human", "json"]), help="Format of the log. Default: `logs: {format: ...}`."
 )
 """Of the commands that start processes."""
 

@@ -1,4 +1,4 @@
-"""Shows progress: a bar in a terminal, else a line every ten seconds."""
+"""Shows progress: a bar in a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ UNEXPECTED_COLUMNS = ("instead of", "answered", "group", "cause", "calls", "spen
 
 @click.command()
 @days_option
-@click.option("--saved", is_flag=True, help="What calls cost less than at live prices.")
-@click.option("--unexpected", is_flag=True, help="Metered calls in place of models that cost nothing.")
+@click.option("--saved", is_flag=True, help="Show what calls saved against live prices.")
+@click.option("--unexpected", is_flag=True, help="Show metered calls in place of models that cost nothing.")
 @common_options
 def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as_json: bool) -> None:
     """Show calls and their cost, by model, backend and group.

@@ -24,14 +24,14 @@ NARROW_COLUMNS = 6
 
 
 @click.command()
-@click.option("--by", type=click.Choice(KEYS), default="model", show_default=True, help="What a row is for.")
+@click.option("--by", type=click.Choice(KEYS), default="model", show_default=True, help="Group rows by this.")
 @click.option("--day", help="A day such as 2026-11-21 (UTC). Default: today.")
 @click.option("--month", help="A month such as 2026-11 (UTC).")
 @common_options
 def stats(by: str, day: str | None, month: str | None, config_path: Path | None, as_json: bool) -> None:
     """Show the jobs that ended in a day or a month, by model, role, group or urgency.
 
-    `fell back` counts those of the answered jobs that another model than their first choice answered; `failed` those
+    `fell back` counts the answered jobs whose answer came from another model than their first choice; `failed` those
     without any reply. Times are from acceptance to the reply. `openfall usage` counts calls in place of jobs.
     """
     if day and month:

@@ -38,7 +38,7 @@ EXIT_CODES = {None: 0, "warning": 8, "failure": 4}
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
-@click.option("--max-wait", metavar="DURATION", help="It is a failure if a job waits for longer: 90s, 5m, 2h.")
+@click.option("--max-wait", metavar="DURATION", help="Report a failure if a job waits longer: 90s, 5m, 2h.")
 @common_options
 def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json: bool) -> int:
     """Show the health of the fleet in one sentence, and every queue.

@@ -64,7 +64,7 @@ def as_json(record: JobRecord, events: list[dict[str, Any]], block_reason: str =
         "held_for": record.held_for,
         "held_why": record.hold_detail,
         "falls": record.falls,
-        "stand_in": record.stand_in,
+        "default_fallback": record.default_fallback,
         "released_by": record.released_by,
         "waits_for": block_reason or None,
         "model_used": result.model if result and result.answered else None,

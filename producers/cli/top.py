@@ -1,4 +1,4 @@
-"""`openfall top`: the fleet at a glance, renewed while one looks."""
+"""`openfall top`: the fleet at a glance, renewed every second."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAUSED_HELP = "q: quit   p: go on   (paused)"
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Print the screen once. So does a command without a terminal.")
+@click.option("--once", is_flag=True, help="Print the screen once. Default without a terminal.")
 @config_option
 def top(once: bool, config_path: Path | None) -> None:
     """Show the health of the fleet, its queues, breakers, cards, budgets and last jobs, renewed every second."""
@@ -73,7 +73,7 @@ async def _watch(llm: AsyncOpenfall) -> None:
 
 
 async def _read(reader: SnapshotReader, last: PageSnapshot | None) -> PageSnapshot:
-    """The fleet now; as it was last, if Redis does not answer. Raises `StoreError` if it never has."""
+    """The fleet now; the last snapshot, if Redis does not answer. Raises `StoreError` if it never has."""
     import time
     from dataclasses import replace
 

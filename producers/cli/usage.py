@@ -25,14 +25,14 @@ COLUMNS = (
 
 
 @click.command()
-@click.option("--by", type=click.Choice(KEYS), default="model", show_default=True, help="What a row is for.")
+@click.option("--by", type=click.Choice(KEYS), default="model", show_default=True, help="Group rows by this.")
 @days_option
 @common_options
 def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
     """Show calls, tokens and their cost, by model, backend, group or day.
 
     Every attempt counts as a call, and so do health prompts of openfall itself (`probes` in --json). `fell back` and
-    `left home` are as in `openfall spend`. `unconfirmed` may have been billed, and is not known. `saved` is what they
+    `left home` are as in `openfall spend`. `unconfirmed` may or may not have been billed. `saved` is what they
     cost less than at live prices. --json has integers of nanodollars (`nusd`), and counts the calls of unknown cost as
     `unpriced`.
     """

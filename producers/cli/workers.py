@@ -91,8 +91,8 @@ def resume(name: str, config_path: Path | None, as_json: bool) -> None:
 def _order(name: str, order: WorkerOrder, config_path: Path | None, as_json: bool) -> None:
     from openfall.producers.operations.worker_orders import EFFECTS, order_worker
 
-    is_heard = with_operator(config_path, lambda operator: order_worker(operator, name, order))
+    is_delivered = with_operator(config_path, lambda operator: order_worker(operator, name, order))
     if as_json:
-        show_json({"worker": name, "order": order, "heard": is_heard})
+        show_json({"worker": name, "order": order, "delivered": is_delivered})
     else:
-        echo(f"{name} {EFFECTS[order]}" if is_heard else f"{name} does not listen: it is gone")
+        echo(f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone")

@@ -52,10 +52,9 @@ HEADERS = {
 class StreamEncoder(Protocol):
     """The form of an API. Pure: the same events give the same bytes. Each method may return nothing to send.
 
-    `progress` is for an event of the job that is neither a piece nor its end. `restart` is for a model that begins anew
-    after pieces were sent; None: the API has no form for it. `carries_failures`: the API has a form for a job that is
-    held, fails or is cancelled after the head.
-    """
+    `progress` is for an event of the job that is neither a piece nor its end. `restart` is for a model that starts
+    again after pieces were sent; None: the API has no form for it. `carries_failures`: the API has a form for a job
+    that is held, fails or is cancelled after the head."""
 
     media_type: str
     carries_failures: bool
@@ -222,7 +221,7 @@ class EventStream(Response):
         again = self._encoder.restart()
         if again is None:
             self._visit.linger_seconds = PATIENCE_SECONDS
-            message = "another model begins anew: send the request again for its answer"
+            message = "another model starts: send the request again for its answer"
             raise Refusal("restarted", message, job_id=self._accepted.id)
         return again
 

@@ -126,11 +126,11 @@ class PeopleMetrics:
         labels = ("model", "backend", "group")
         rows = [(self.labels.fold(labels, (row.model, row.backend, row.group)), row) for row in self.reading.today]
         yield counter(
-            "openfall_spend_usd_total", "The known cost of calls, anew each day (UTC).", labels,
+            "openfall_spend_usd_total", "The known cost of calls, reset each day (UTC).", labels,
             [(at, row.usd) for at, row in rows],
         )  # fmt: skip
         yield counter(
-            "openfall_calls_total", "Calls of models, probes too, anew each day (UTC).",
+            "openfall_calls_total", "Calls of models, probes too, reset each day (UTC).",
             (*labels, "outcome"),
             [
                 ((*at, outcome), n) for at, row in rows

@@ -1,4 +1,4 @@
-"""Breakers held open, held closed, and made automatic again."""
+"""Holds breakers open or closed, and makes them automatic again."""
 
 from __future__ import annotations
 

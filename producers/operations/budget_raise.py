@@ -1,4 +1,4 @@
-"""The limit of a budget, raised for a while."""
+"""Raises the limit of a budget for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs and batches of the HTTP gateway that an operator ends."""
+"""Ends jobs, and batches of the HTTP gateway, for an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several jobs at once, by their ids: cancelled, replayed or dropped."""
+"""Cancels, replays or drops several jobs by their ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openfall.producers.operations.operator import Operator
 
 
 class JobVerb(StrEnum):
-    """What is done to jobs."""
+    """What an operator does to several jobs."""
 
     CANCEL = "cancel"
     REPLAY = "replay"
@@ -20,7 +20,7 @@ class JobVerb(StrEnum):
 
 
 async def act_on_jobs(operator: Operator, verb: JobVerb, ids: Sequence[str]) -> str:
-    """Do it to each job, and say how many it changed. A job that is not held is neither replayed nor dropped."""
+    """Cancel, replay or drop each job. Returns how many changed, in words. Only held jobs are replayed or dropped."""
     if verb is JobVerb.CANCEL:
         ended = await asyncio.gather(*(cancel_job(operator, job_id) for job_id in ids))
         return f"{sum(changed for _, changed in ended)} of {len(ids)} cancelled"

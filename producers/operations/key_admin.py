@@ -1,4 +1,4 @@
-"""The keys of the HTTP gateway, created and revoked."""
+"""Creates and revokes keys of the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from openfall.router_core.state.client_keys import ClientKey
 
 
 async def create_key(operator: Operator, key: ClientKey) -> bool:
-    """Keep a key. False: there is one of this name."""
+    """Store a key. False: another key has this name."""
     created = await client_keys.add_key(operator.link, key)
     if created:
         await operator.note("key.new", key.name, f"page: {key.page_right or 'no'}{', admin' if key.admin else ''}")

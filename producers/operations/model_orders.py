@@ -1,4 +1,4 @@
-"""Models loaded, unloaded, pinned and checked."""
+"""Loads, unloads, pins and checks models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ async def order_model(  # noqa: PLR0913 - an order, and who gives it
     backend: str | None = None,
     force: bool = False,
 ) -> AsyncIterator[dict[str, Any]]:
-    """Yield one report per backend of the model, as each completes. Without Redis it works, and is in no audit log.
+    """Yield one report per backend of the model, as each completes. It works without Redis too, but then leaves no line
+    in the audit log.
 
     Raises `UnknownName`."""
     from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched

@@ -1,4 +1,4 @@
-"""Queues paused and resumed, by name or by pattern."""
+"""Pauses and resumes queues, by name or by pattern."""
 
 from __future__ import annotations
 

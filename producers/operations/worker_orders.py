@@ -1,4 +1,4 @@
-"""Workers stopped, kept from further jobs, and let back to work."""
+"""Stops workers, keeps them from further jobs, and resumes them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ async def order_worker(operator: Operator, name: str, order: WorkerOrder) -> boo
     known = [worker.name for worker in (await fetch_status(operator.link)).workers]
     if name not in known:
         raise UnknownName("worker", name, known)
-    is_heard = await send_command(operator.link, name, _COMMANDS[order])
-    await operator.note(f"worker.{order}", name, EFFECTS[order] if is_heard else "it does not listen")
-    return is_heard
+    is_delivered = await send_command(operator.link, name, _COMMANDS[order])
+    await operator.note(f"worker.{order}", name, EFFECTS[order] if is_delivered else "it does not listen")
+    return is_delivered

@@ -63,11 +63,6 @@ class LivePage:
         self._read_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def viewers(self) -> int:
-        """How many pages are open."""
-        return len(self._viewers)
-
     async def fragments(self, names: Iterable[str]) -> list[Fragment]:
         """The sections, not older than a second."""
         wanted = frozenset(names)

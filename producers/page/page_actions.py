@@ -146,8 +146,8 @@ def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
 def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         name = _subject(form)
-        is_heard = await order_worker(operator, name, order)
-        return f"{name} {EFFECTS[order]}" if is_heard else f"{name} does not listen: it is gone"
+        is_delivered = await order_worker(operator, name, order)
+        return f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone"
 
     return give
 

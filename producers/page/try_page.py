@@ -139,7 +139,7 @@ def _shown(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         case "delta":
             return "text", {"text": event.get("text", "")}
         case "reset":
-            return "reset", {"line": "the text so far is discarded: the answer begins anew"}
+            return "reset", {"line": "the text so far is discarded: the answer starts again"}
         case "done":
             result: Result = event["result"]
             return "end", {"text": result.text, "line": ": ".join(filter(None, (result.status, result.detail)))}

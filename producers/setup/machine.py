@@ -93,7 +93,7 @@ async def detect(environ: Mapping[str, str], ports: Mapping[str, int] = OPENAI_S
 
 
 def ask_ollama(url: str) -> ModelServer | None:
-    """The Ollama at an address, with its models; None: nothing answers there as one would."""
+    """The Ollama at an address, with its models; None: no such server answers there."""
     rows = _rows(_get_json(f"{url}/api/tags"), "models")
     if rows is None:
         return None
@@ -102,7 +102,7 @@ def ask_ollama(url: str) -> ModelServer | None:
 
 
 def ask_openai(name: str, url: str) -> ModelServer | None:
-    """A server with OpenAI's protocol, with its models; None: nothing answers there as one would."""
+    """A server with OpenAI's protocol, with its models; None: no such server answers there."""
     rows = _rows(_get_json(f"{url}/models"), "data")
     models = tuple(LocalModel(str(row["id"])) for row in rows or () if row.get("id"))
     return ModelServer(name, "openai", url, models) if models else None

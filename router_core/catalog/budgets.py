@@ -29,7 +29,7 @@ NEVER_ENDS = 253402300799.0
 
 
 class Period(StrEnum):
-    """The windows of a budget. Each begins anew at midnight in the time zone of the budget."""
+    """The windows of a budget. Each resets at midnight in the time zone of the budget."""
 
     DAY = "day"
     WEEK = "week"  # from Monday
@@ -49,7 +49,7 @@ class OverKind(StrEnum):
     """What a job does whose call does not fit into a budget. The first that is possible applies."""
 
     LOCAL = "local"  # another model of its chain, whose calls cost nothing
-    WAIT = "wait"  # it is held until the budget begins anew
+    WAIT = "wait"  # it is held until the budget resets
     REFUSE = "refuse"  # it fails
 
 
@@ -82,7 +82,7 @@ class Budget(CatalogEntry):
     then: Annotated[tuple[OverKind, ...], Field(min_length=1)] = Field(
         (OverKind.LOCAL, OverKind.WAIT),
         description="What a job does whose call does not fit: `local` (a model of its chain that costs nothing), "
-        "`wait` (held until the budget begins anew), `refuse`. The first that is possible applies.",
+        "`wait` (held until the budget resets), `refuse`. The first that is possible applies.",
     )
 
 

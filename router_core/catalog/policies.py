@@ -36,7 +36,7 @@ class UrgencyPolicy(CatalogEntry):
     reply_within: Seconds | None = Field(
         None,
         description="The longest silence for a caller who waits: by then an answer has begun, or Open Fall replies. "
-        "It starts anew while an answer is being written or a model is being loaded. Without it: no limit.",
+        "It starts again while an answer is being written or a model is being loaded. Without it: no limit.",
     )
     timeout: Seconds | None = Field(
         None, description="Maximum time of one call, for models without their own. Without it: until the job expires."

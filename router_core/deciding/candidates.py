@@ -55,14 +55,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """The chain of one job at one moment: facts, no decisions. `replied`, `stand_in`: see `Conditions`."""
+    """The chain of one job at one moment: facts, no decisions. `replied`, `default_fallback`: see `Conditions`."""
 
     job: CompletionJob
     catalog: Catalog
     attempts: Sequence[Attempt]
     fleet: FleetState
     jitter: float
-    stand_in: bool = False
+    default_fallback: bool = False
     """The chain is one default fallback."""
     replied: bool = False
     over: OverBudget | None = None
@@ -216,7 +216,7 @@ class ChainState:
         """How often a model may be called again in all, by the severity of its last failure."""
         if last.disposition is None or not last.may_be_repeated:
             return 0
-        if self.stand_in and last.error is ErrorClass.INVALID_OUTPUT:
+        if self.default_fallback and last.error is ErrorClass.INVALID_OUTPUT:
             return 0
         max_retries = self.catalog.retry.max_retries
         return max_retries if last.disposition.severity is Severity.TRANSIENT else min(1, max_retries)
@@ -266,8 +266,8 @@ def successors_outside(chain: ChainState) -> int:
     caller who waits: none."""
     if chain.job.urgency is not Urgency.INTERACTIVE:
         return 0
-    has_stand_in = not chain.stand_in and Remedy.DEFAULT_FALLBACK in allowed_remedies(chain.job, chain.catalog)
-    return 1 + has_stand_in
+    has_fallback = not chain.default_fallback and Remedy.DEFAULT_FALLBACK in allowed_remedies(chain.job, chain.catalog)
+    return 1 + has_fallback
 
 
 def reserve(seconds: float | None) -> float:

@@ -76,8 +76,8 @@ def _decide(
         return Done(refused)
     current = chain.candidate(conditions.current_model, now)
     if current is not None and current.due <= now:
-        first_stand_in = conditions.stand_in and not current.tries
-        why = "stands in for its chain" if first_stand_in else explain_choice(chain, current, now)
+        first_fallback = conditions.default_fallback and not current.tries
+        why = "the default fallback for its chain" if first_fallback else explain_choice(chain, current, now)
         return _call(chain, current.model, now, why)
     if current is not None and failed is not None and conditions.may_retry and _waits_for(chain, current, failed):
         return Later(current.model, current.due - now, explain_retry(current, failed))
@@ -112,7 +112,7 @@ def is_retry(step: Step, attempts: Sequence[Attempt]) -> bool:
 
 def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions) -> ChainState:
     """The state of the models that a job may use: those of its chain, or the one default fallback in their place."""
-    if conditions.stand_in:
+    if conditions.default_fallback:
         job = job.model_copy(update={"chain": (conditions.current_model,)})
     return ChainState(
         job,
@@ -120,7 +120,7 @@ def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt],
         attempts,
         conditions.fleet,
         conditions.jitter,
-        conditions.stand_in,
+        conditions.default_fallback,
         conditions.replied,
         conditions.over,
     )
@@ -154,7 +154,11 @@ def fall_for_reply(chain: ChainState, now: float) -> Fall | None:
     """The fall of a job whose caller needs a reply before another call could end. None: there is time, or no model."""
     if not reply_is_due(chain, now) or not chain.candidates(now):
         return None
-    outcome = "no answer began within" if not chain.stand_in else "nor does its default fallback begin an answer within"
+    outcome = (
+        "no answer began within"
+        if not chain.default_fallback
+        else "nor does its default fallback begin an answer within"
+    )
     return Fall(HoldReason.OUTAGE, f"{outcome} {chain.policy.reply_within:g} s ({explain_unanswered(chain, now)})")
 
 
@@ -175,7 +179,7 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
         postponed = first.tries and not conditions.may_retry
         block = "the retry budget is spent" if postponed else explain_blocked(chain, now)[first.model]
         return Later(first.model, first.due - now, f"{first.model} is due first: {block}")
-    if conditions.stand_in:
+    if conditions.default_fallback:
         block = explain_blocked(chain, now)[conditions.current_model]
         return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
     errors = last_errors(chain.attempts)

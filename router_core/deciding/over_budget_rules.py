@@ -24,8 +24,8 @@ def refused_for_budget(chain: ChainState, now: float) -> Failure | None:
     The remedies of the budget (`then`) apply in their order. Another model counts while it may still answer, also
     later. A wait is possible if the call can ever fit.
     """
-    over, stands_in = chain.over, chain.stand_in
-    if over is None or stands_in:
+    over, is_fallback = chain.over, chain.default_fallback
+    if over is None or is_fallback:
         return None
     known = (budget for budget in all_budgets(chain.catalog) if budget.name == over.name)
     then = next((budget.then for budget in known), Budget.model_fields["then"].default)

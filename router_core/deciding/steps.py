@@ -17,18 +17,17 @@ class Conditions:
     """The facts at the moment of a decision.
 
     `current_model` is the model in whose queue the job was claimed or waits. `jitter` is in [0, 1]. `answers` are the
-    answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
-    (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent
-    (for `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied.
-    `over`: the budget that the next call does not fit into; no model that it counts is called. `refusal`: the last one
-    of a model; it is the answer of the job if no model gives another.
-    """
+    answers that an ensemble has so far. `default_fallback`: the current model is a default fallback outside the job's
+    chain (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent (for
+    `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied. `over`:
+    the budget that the next call does not fit into; no model that it counts is called. `refusal`: the last one of a
+    model; it is the answer of the job if no model gives another."""
 
     current_model: str
     jitter: float = 0.5
     fleet: FleetState = field(default_factory=FleetState)
     answers: Sequence[Answer] = ()
-    stand_in: bool = False
+    default_fallback: bool = False
     may_retry: bool = True
     replied: bool = False
     over: OverBudget | None = None

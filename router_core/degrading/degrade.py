@@ -48,10 +48,10 @@ _CAUSES: Mapping[HoldReason, ErrorClass] = {
 class FallContext:
     """How a job fell. `at` in epoch seconds (server clock); `falls` counts this fall too.
 
-    `attempts` are the attempts since it was accepted, released or replayed. `stand_in` is the last default fallback
-    that was called for it since then. `strikes` counts its earlier falls while a model of its chain took calls.
-    `remembered` is the last good answer to the same request, if there is one. `has_deadline`: its caller set one.
-    `replied`: its caller has had a reply of Open Fall before. `over`: the budget that its call did not fit into.
+    `attempts` are the attempts since it was accepted, released or replayed. `default_fallback` is the last default
+    fallback that was called for it since then. `strikes` counts its earlier falls while a model of its chain took
+    calls. `remembered` is the last good answer to the same request, if there is one. `has_deadline`: its caller set
+    one. `replied`: its caller has had a reply of Open Fall before. `over`: the budget that its call did not fit into.
     """
 
     reason: HoldReason
@@ -60,7 +60,7 @@ class FallContext:
     attempts: tuple[Attempt, ...] = ()
     falls: int = 1
     strikes: int = 0
-    stand_in: str | None = None
+    default_fallback: str | None = None
     remembered: Completion | None = None
     has_deadline: bool = False
     replied: bool = False
@@ -68,7 +68,7 @@ class FallContext:
 
 
 @dataclass(frozen=True, slots=True)
-class StandIn:
+class DefaultFallback:
     """Hand the job, marked degraded, to the queue of a default fallback. `reason`: why its chain cannot answer."""
 
     model: str
@@ -107,7 +107,7 @@ class Degraded:
     reason: HoldReason = HoldReason.OUTAGE
 
 
-DegradeAction = StandIn | Hold | Degraded
+DegradeAction = DefaultFallback | Hold | Degraded
 
 
 def degrade(job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: FleetState, now: float) -> DegradeAction:
@@ -119,10 +119,12 @@ def degrade(job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: Flee
     reason, detail = context.fall.reason, context.fall.detail
     remedies = allowed_remedies(job, catalog)
     for number, remedy in enumerate(remedies):
-        if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY and context.has_time_for_stand_in:
-            if (model := next(default_fallbacks(context.chain, reason, context.stand_ins, now), None)) is not None:
-                why = f"{_WHY[reason]}; {model} stands in"
-                return StandIn(model, job.urgency is Urgency.INTERACTIVE, why, reason)
+        if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY and context.has_time_for_fallback:
+            if (
+                model := next(default_fallbacks(context.chain, reason, context.called_fallbacks, now), None)
+            ) is not None:
+                why = f"{_WHY[reason]}; its default fallback is {model}"
+                return DefaultFallback(model, job.urgency is Urgency.INTERACTIVE, why, reason)
         elif remedy is Remedy.FAIL:
             return Degraded(remedy, _failure(context), detail, reason)
         elif (text := _reply(context, remedy, held := Remedy.HOLD in remedies[number:])) is not None:
@@ -141,9 +143,9 @@ class _Context:
     now: float
 
     @property
-    def stand_ins(self) -> set[str]:
+    def called_fallbacks(self) -> set[str]:
         """The default fallbacks that were called for it since it was accepted."""
-        models = {attempt.model for attempt in self.fall.attempts} | {self.fall.stand_in}
+        models = {attempt.model for attempt in self.fall.attempts} | {self.fall.default_fallback}
         return {alias for alias in models if alias is not None and alias not in self.chain.job.chain}
 
     @property
@@ -152,9 +154,9 @@ class _Context:
         return any(attempt.error is ErrorClass.INVALID_OUTPUT for attempt in self.chain.attempts)
 
     @property
-    def has_time_for_stand_in(self) -> bool:
+    def has_time_for_fallback(self) -> bool:
         """Whether a default fallback could answer before the caller needs a reply."""
-        return not reply_is_due(replace(self.chain, stand_in=True), self.now)
+        return not reply_is_due(replace(self.chain, default_fallback=True), self.now)
 
     def is_away(self, alias: str) -> bool:
         """Whether this job cannot call a model now."""
@@ -166,7 +168,7 @@ def _judge_by_own_chain(
 ) -> _Context:
     own = [attempt for attempt in fall.attempts if attempt.model in job.chain]
     chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet, replied=fall.replied, over=fall.over))
-    if fall.stand_in is not None and fall.reason is not HoldReason.POISONED:
+    if fall.default_fallback is not None and fall.reason is not HoldReason.POISONED:
         own_fall = explain_fall(chain, now)
         fall = replace(fall, reason=own_fall.reason, detail=f"{own_fall.detail}; {fall.detail}")
     return _Context(chain, fall, now)
@@ -192,7 +194,7 @@ def _hold(context: _Context) -> Hold:
     reason, detail, strikes = fall.reason, fall.detail, fall.strikes
     models = tuple(_releasing_models(context.chain)) if reason in RELEASED_BY_ITSELF else ()
     available = [alias for alias in models if not context.is_away(alias)]
-    fell_before = fall.falls - len(context.stand_ins) > 1
+    fell_before = fall.falls - len(context.called_fallbacks) > 1
     if reason is HoldReason.OUTAGE and fell_before and context.answers_failed_checks:
         detail = f"its answers failed their checks again; last: {detail}"
         return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)

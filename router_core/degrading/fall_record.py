@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openfall.router_core.degrading.degrade import DegradeAction, Degraded, FallContext, Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, DegradeAction, Degraded, FallContext, Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import total_cost
 from openfall.router_core.routing.fleet_state import FleetState
@@ -56,7 +56,7 @@ def unread_record(job_id: str, hold: Hold, at: float) -> dict[str, Any]:
 
 
 def _by(action: DegradeAction) -> Remedy | None:
-    return Remedy.DEFAULT_FALLBACK if isinstance(action, StandIn) else action.by
+    return Remedy.DEFAULT_FALLBACK if isinstance(action, DefaultFallback) else action.by
 
 
 def _why(fall: FallContext, action: DegradeAction) -> tuple[HoldReason, str]:

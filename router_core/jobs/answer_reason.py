@@ -10,7 +10,7 @@ def describe_reply(result: Result) -> str:
     """The kind of a degraded reply in a few words."""
     match result.degraded_by:
         case Remedy.DEFAULT_FALLBACK:
-            return f"{result.model} stands in"
+            return f"default fallback {result.model}"
         case Remedy.LAST_ANSWER:
             return "the last answer to the same request"
         case Remedy.CANNED_REPLY:

@@ -33,7 +33,7 @@ def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
     """Raise `JsonTooLarge` if a JSON text has more values than the limit. Signs within its strings do not count."""
     if len(raw) <= limit or count_values(raw) <= limit:
         return
-    # A fixed number of passes: a pattern for strings begins anew at each quote of one that does not end.
+    # A fixed number of passes: a pattern for strings starts again at each quote of one that does not end.
     without_escapes = raw.replace(rb"\\", b"").replace(rb"\"", b"")
     parts = without_escapes.split(b'"', 2 * limit + 2)  # every second one is a string
     if len(parts) > 2 * limit + 2 or count_values(b"".join(parts[::2])) > limit:

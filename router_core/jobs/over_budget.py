@@ -18,7 +18,7 @@ class OverCause(StrEnum):
 @dataclass(frozen=True, slots=True)
 class OverBudget:
     """The budget that a call does not fit into, its sums in nanodollars, and the bound of the call. `until`: when the
-    budget begins anew, in epoch seconds. `budget` may end in `:` and the group, producer or role that it is of."""
+    budget resets, in epoch seconds. `budget` may end in `:` and the group, producer or role that it is of."""
 
     budget: str
     until: float

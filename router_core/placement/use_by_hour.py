@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-HOURS_OF_A_WEEK = 168
 HOUR_SECONDS, WEEK_SECONDS = 3600.0, 604_800.0
 _MONDAY_SECONDS = 3 * 86_400.0
 """From the Monday of its week to the beginning of the epoch, a Thursday."""

@@ -31,7 +31,7 @@ SUMS = ("spent", "reserved", "unconfirmed", "calls", "refused", "needed")
 
 
 class BudgetBook:
-    """The budgets of a catalog, packed for the scripts. They are packed anew when a window has ended."""
+    """The budgets of a catalog, packed for the scripts. They are packed again when a window has ended."""
 
     def __init__(self, budgets: Sequence[Budget]) -> None:
         self._budgets = budgets
@@ -199,7 +199,7 @@ def _raised(row: bytes | None, now: float) -> int:
 
 async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> None:
     """Raise the limit of a budget by `by` nanodollars, until a moment (epoch seconds). Held jobs that wait for a budget
-    are examined anew. It works also when the memory of Redis is full."""
+    are examined again. It works also when the memory of Redis is full."""
     await link.script("budget_raise", {"name": name, "by": by, "ends": int(until * 1000)})
 
 

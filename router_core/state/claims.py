@@ -14,16 +14,16 @@ from openfall.router_core.vocabulary import HoldReason
 
 @dataclass(frozen=True, slots=True)
 class FallInfo:
-    """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `stand_in` is the model
-    outside its chain to which it was handed, or empty. `has_deadline`: its caller set one. `over`:
-    the budget that its call did not fit into."""
+    """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `default_fallback` is the
+    model outside its chain to which it was handed, or empty. `has_deadline`: its caller set one. `over`: the budget
+    that its call did not fit into."""
 
     reason: HoldReason
     detail: str
     at: float
     falls: int
     strikes: int
-    stand_in: str
+    default_fallback: str
     has_deadline: bool = False
     over: OverBudget | None = None
 
@@ -56,7 +56,7 @@ class Delivery:
     answers: tuple[bytes, ...]
     server_now: float
     fall: FallInfo | None = None
-    """Only for a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
+    """Only for a job that is delivered because it fell: to the degrade worker, or to a default fallback."""
     replied: bool = False
     """Its caller has had a reply of Open Fall, or a result, before."""
     over: OverBudget | None = None
@@ -138,8 +138,8 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
 def _fall_info(row: Any) -> FallInfo | None:
     if not row:
         return None
-    reason, why, at, falls, strikes, stand_in, has_deadline, over = row
+    reason, why, at, falls, strikes, default_fallback, has_deadline, over = row
     return FallInfo(
-        read_hold_reason(reason), read_text(why), read_moment(at),
-        read_number(falls), read_number(strikes), read_text(stand_in), bool(has_deadline), read_over(read_text(over)),
+        read_hold_reason(reason), read_text(why), read_moment(at), read_number(falls), read_number(strikes),
+        read_text(default_fallback), bool(has_deadline), read_over(read_text(over)),
     )  # fmt: skip

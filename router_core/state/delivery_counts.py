@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from openfall.router_core.deciding.steps import Handoff
-from openfall.router_core.degrading.degrade import Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
@@ -135,7 +135,7 @@ def _moves(job: CompletionJob, end: DeliveryEnd) -> list[Row]:
         case Handoff(model=model, kind=kind) if kind is not None:
             cause = end.attempt.error if end.attempt is not None and end.attempt.error else kind
             return [count_move(end.attempt.model if end.attempt else end.model, model, cause)]
-        case StandIn(model=model, reason=reason):
+        case DefaultFallback(model=model, reason=reason):
             return [count_move(job.as_configured[0], model, reason)]
         case Hold(reason=reason, by=by):
             return [[f"degraded {job.urgency} {word(reason)} {word(by or 'hold')}", "n", 1]]

@@ -40,7 +40,7 @@ class JobRecord:
     interim_reply: Result | None = None
     """The reply while it is held."""
     falls: int = 0
-    stand_in: str | None = None
+    default_fallback: str | None = None
     """The model outside its chain to which it was handed last."""
     released_by: str | None = None
     """The model whose return released it, until it has answered or the job goes elsewhere."""
@@ -72,7 +72,7 @@ def read_record(job_id: str, fields: Mapping[str, bytes], prompt: bytes | None, 
         ready_at=read_moment(fields.get("ready_at")),
         interim_reply=read_result(job_id, fields["reply"]) if fields.get("reply") else None,
         falls=read_number(fields.get("falls")),
-        stand_in=_text(fields, "stand_in"),
+        default_fallback=_text(fields, "default_fallback"),
         released_by=_text(fields, "released"),
         inbox=_text(fields, "inbox"),
     )

@@ -46,7 +46,7 @@ class WaitingJob:
     queue: str
     head: bytes
     answers: tuple[bytes, ...]
-    stand_in: str = ""
+    default_fallback: str = ""
     """The model outside its chain to which it was handed; empty: none."""
     replied: bool = False
     """Its caller has had a reply of Open Fall, or a result, before."""
@@ -86,7 +86,7 @@ class UnreadableValue:
 
 
 async def audit(link: RedisConnection) -> list[UnreadableValue]:
-    """Examine a part of the records, and write anew what is missing in an index. One worker does it for the fleet.
+    """Examine a part of the records, and write again what is missing in an index. One worker does it for the fleet.
 
     Returns what was set aside since the last audit."""
     arguments = {
@@ -156,6 +156,6 @@ def _waiting_job(row: list[Any]) -> WaitingJob:
         queue=read_text(row[6]),
         head=row[7],
         answers=tuple(row[8]),
-        stand_in=read_text(row[9]),
+        default_fallback=read_text(row[9]),
         replied=row[10] != b"",
     )

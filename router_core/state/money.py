@@ -41,10 +41,6 @@ class MoneyReport:
         """What these days cost less than at live prices."""
         return sum(entry.saved_nusd + entry.cache_saved_nusd for entry in self.entries)
 
-    @property
-    def unexpected_nusd(self) -> int:
-        return sum(day.nusd for day in self.unexpected)
-
     def usage(self, by: UsageKey) -> list[UsageRow]:
         """The sums by model, backend, group or day."""
         return usage_rows(self.entries, by)

@@ -14,7 +14,7 @@ from openfall.router_core.catalog.rates import ChargedCall, Rate, corrections
 from openfall.router_core.deciding.cost import REFUSED
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.degrading.degrade import Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
@@ -34,7 +34,7 @@ MAX_BREAKER_HISTORY = 200
 MAX_FALLS = 10_000
 """Records of falls that are kept, about."""
 
-NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
+NextStep = Handoff | Later | Fall | DefaultFallback | Hold | Result | None
 """Where a settle moves a job. A result ends it; None puts it back as if it had never been delivered."""
 
 
@@ -227,8 +227,8 @@ def _step_arguments(outcome: DeliveryOutcome) -> dict[str, Any]:
     match outcome.next_step:
         case None:
             return {"verb": "back"}
-        case StandIn() as step:
-            return {"verb": "stand_in", "queue": outcome.to_queue, **asdict(step)}
+        case DefaultFallback() as step:
+            return {"verb": "default_fallback", "queue": outcome.to_queue, **asdict(step)}
         case Hold() as hold:
             return {"verb": "hold", "hold": _hold(hold, outcome.interim_reply)}
         case Result() as result:

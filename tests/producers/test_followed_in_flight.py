@@ -64,8 +64,8 @@ def test_who_follows_a_background_job_before_its_claim_switches_its_stream_on(re
     async def main() -> None:
         upstream = HeldStream()
         async with open_gateway(redis_url, tmp_path, upstream.script, pools=()) as idle:
-            job = await idle.gateway.client.submit("Haruka waves", role="scene")
-            await idle.gateway.client.store.jobs.request_stream(job.id)
+            job = await idle.instance.client.submit("Haruka waves", role="scene")
+            await idle.instance.client.store.jobs.request_stream(job.id)
         async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
             assert "".join(await follow(gateway.instance.client, job.id, upstream)) == "A lantern festival."
             assert b'"stream":true' in gateway.upstream.calls_received[0].body

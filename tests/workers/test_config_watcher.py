@@ -1,4 +1,4 @@
-"""A worker process follows its configuration file: what is in flight ends as it began, what is new begins anew."""
+"""A worker process follows its configuration file: calls in flight end as they began, new calls use the new file."""
 
 from __future__ import annotations
 

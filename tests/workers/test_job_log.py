@@ -138,7 +138,8 @@ def test_a_fall_to_a_default_fallback_is_a_line_each_and_says_to_whom(
     )
     assert call.startswith("sonnet@anthropic fails: overloaded (HTTP 529); ")
     assert fell.startswith('fell: {"at":')
-    assert handed == "attempting fallback coder@box; role=alone why=every model of its chain is away; coder stands in"
+    why = "every model of its chain is away; its default fallback is coder"
+    assert handed == f"attempting fallback coder@box; role=alone why={why}"
     assert last.startswith("degraded, answered by coder@box: qwen3-coder:cloud via ")
     assert " fallback=yes left_home=no calls=2 models=2 " in last
 

@@ -123,7 +123,7 @@ async def rank_by_urgency(desk: Desk) -> Result:
     return await desk.ask(task="code", urgency="batch")
 
 
-async def stand_in(desk: Desk) -> Result:
+async def default_fallback(desk: Desk) -> Result:
     await desk.open_breaker("api/opus")
     return await desk.ask(role="alone")
 
@@ -149,7 +149,7 @@ async def move_by_the_sweep(desk: Desk) -> Result:
         pytest.param(exclude_by_the_switch, "own", False, id="the switch of the fleet"),
         pytest.param(exclude_by_length, "own", False, id="a prompt that does not fit"),
         pytest.param(rank_by_urgency, "small", False, id="ranked by urgency"),
-        pytest.param(stand_in, "own", False, id="a default fallback"),
+        pytest.param(default_fallback, "own", False, id="a default fallback"),
         pytest.param(replace_in_an_ensemble, "flat", True, id="an ensemble without its first choices"),
     ],
 )

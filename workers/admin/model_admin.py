@@ -140,7 +140,8 @@ class ModelAdmin:
         return _report(failure, "is no longer in memory")
 
     async def _check(self, backend: CompletionBackend, alias: str, name: str, force: bool) -> Report:
-        """Check the model, or return the last check if it is younger than `HEALTH_TTL_SECONDS`; `force` checks anew."""
+        """Check the model, or return the last check if it is younger than `HEALTH_TTL_SECONDS`; `force` checks
+        again."""
         now = await self._now()
         if not force and (last := await self._last_check(breaker_target(name, alias), now)) is not None:
             return {**last, "message": last["detail"], "age": max(0.0, now - last["at"])}

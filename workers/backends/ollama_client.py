@@ -65,7 +65,7 @@ class OllamaBackend(HttpBackend):
     """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key).
 
     `keep_in_memory`: seconds for which a model stays in memory after a call. None: as the server is set. `on_card`:
-    openfall decides which models are in memory, so no call may make one leave or load it anew.
+    openfall decides which models are in memory, so no call may make one leave or load it again.
     """
 
     dialect = "ollama"

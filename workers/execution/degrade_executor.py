@@ -13,11 +13,11 @@ from openfall.router_core.deciding.accepted_refusals import answer_with
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.steps import Done
 from openfall.router_core.degrading.degrade import (
+    DefaultFallback,
     DegradeAction,
     Degraded,
     FallContext,
     Hold,
-    StandIn,
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
@@ -83,15 +83,15 @@ class DegradeExecutor:
             return self._hold_unreadable(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
         context = FallContext(
             reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
-            strikes=fall.strikes, stand_in=fall.stand_in or None, remembered=await self._last_answer(job),
-            has_deadline=fall.has_deadline,
+            strikes=fall.strikes, default_fallback=fall.default_fallback or None,
+            remembered=await self._last_answer(job), has_deadline=fall.has_deadline,
             replied=delivery.replied, over=fall.over,
         )  # fmt: skip
         fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
         action = degrade(job, self.catalog, context, fleet, now)
         record = fall_record(job, context, action, fleet, now)
         _log_fall(record)
-        if isinstance(action, StandIn):
+        if isinstance(action, DefaultFallback):
             fields = {"job": job.id, "role": job.role, "why": action.why}
             log.info("%s", describe_step(self.catalog, action), extra=fields)
         packed, done = self._pack_record(record), answer_with(refusal, attempts)
@@ -114,7 +114,7 @@ class DegradeExecutor:
         self, job: CompletionJob, context: FallContext, action: DegradeAction, record: bytes, now: float
     ) -> DeliveryOutcome:
         match action:
-            case StandIn(model=model):
+            case DefaultFallback(model=model):
                 queue = self.catalog.queue(model, job.urgency)
                 return DeliveryOutcome(next_step=action, to_queue=queue, fall_record=record)
             case Hold():

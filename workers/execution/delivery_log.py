@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.degrading.degrade import StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, total_cost
 from openfall.router_core.jobs.result import Result
@@ -88,12 +88,12 @@ class DeliveryLog:
         return self._origins[key]
 
 
-def describe_step(catalog: Catalog, step: Handoff | Later | Fall | StandIn) -> str:
+def describe_step(catalog: Catalog, step: Handoff | Later | Fall | DefaultFallback) -> str:
     """What follows, in a few words: `attempting fallback haiku@anthropic`."""
     match step:
         case Handoff(kind=None):
             return f"next {_place(catalog, step.model)}"
-        case Handoff() | StandIn():
+        case Handoff() | DefaultFallback():
             return f"attempting fallback {_place(catalog, step.model)}"
         case Later():
             return f"retrying {_place(catalog, step.model)} in {step.delay:.1f} s"

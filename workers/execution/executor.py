@@ -36,7 +36,7 @@ from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.job_traces import trace_call, trace_end
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.model_call import CalledJob, ModelCaller
-from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
+from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
 from openfall.workers.execution.retry_budget import RetryBudget
 from openfall.workers.slots import WorkerShort
 
@@ -157,14 +157,14 @@ class JobExecutor:
 
     def _conditions(self, progress: _Progress) -> Conditions:
         delivery, job = progress.delivery, progress.job
-        stand_in = delivery.fall is not None
+        default_fallback = delivery.fall is not None
         fleet = self._fleet_state(job.urgency)
         return Conditions(
             delivery.model,
             job_jitter(job.id),
             fleet,
             progress.answers,
-            stand_in,
+            default_fallback,
             replied=delivery.replied,
             over=delivery.over,
             refusal=progress.refusal,
@@ -209,7 +209,7 @@ class JobExecutor:
         job, fall = progress.job, progress.delivery.fall
         result = final_result(job, self._catalog, progress.attempts, done, progress.now)
         if fall is not None:
-            result = stand_in_result(result, fall.detail)
+            result = default_fallback_result(result, fall.detail)
         remember = None
         if (
             result.status is Status.ANSWERED

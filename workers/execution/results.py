@@ -31,7 +31,7 @@ def final_result(job: CompletionJob, catalog: Catalog, attempts: tuple[Attempt, 
     return Result(status=Status.ANSWERED, **_answer_fields(outcome), **fields)
 
 
-def stand_in_result(result: Result, why: str) -> Result:
+def default_fallback_result(result: Result, why: str) -> Result:
     """The result of a job whose default fallback was called. `why`: why no model of its chain could answer."""
     if not result.answered:
         return result

@@ -36,7 +36,7 @@ STAND_BY_SECONDS = 2.0
 ESTIMATE_SECONDS = 1.0
 """How often it is estimated when jobs could start."""
 HANG_UP_SECONDS = 0.5
-"""After calls were put back their workers hang up within this time: until then an engine could load the model anew."""
+"""After calls were put back their workers hang up within this time: until then an engine could load the model again."""
 
 OnLoadFailed = Callable[[str, Failure, float], Awaitable[None]]
 """Called with the target, the failure and the time (server's clock) of a load that failed."""

@@ -67,13 +67,15 @@ class Sweeper:
             job_jitter(job.id),
             fleet,
             answers,
-            stand_in=bool(waiting.stand_in),
+            default_fallback=bool(waiting.default_fallback),
             replied=waiting.replied,
             refusal=refusal,
         )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
-            result = final_result(job, self.catalog, attempts, step, now)  # a stand-in's answer is settled, never here
+            result = final_result(
+                job, self.catalog, attempts, step, now
+            )  # a default fallback's answer is settled, never here
             await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
         elif isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
             return  # a pause ends: a job that cannot go elsewhere falls only when it is late

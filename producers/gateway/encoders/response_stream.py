@@ -77,7 +77,7 @@ class ResponseStream:
         return self._packed(self._of_pieces(pieces))
 
     def restart(self) -> bytes:
-        """Another model begins anew: the items so far are closed as incomplete, and are not in the final Response."""
+        """Another model starts: the items so far are closed as incomplete, and are not in the final Response."""
         events = list(self._close("incomplete"))
         self._void += self._items
         self.shown, self._items, self._first_index, self._calls = Shown(), [], self._index, 0

@@ -224,7 +224,7 @@ def _unread(exchange: Exchange, error: UnreadConversation, named: str) -> Refusa
         limit = exchange.gateway.settings.max_body
         return Refusal("too_large", f"the conversation before it has more than the {limit:,} bytes of `max_body`")
     if error.why is Unread.LONG:
-        text = f"the conversation has more than {MAX_TURNS:,} Responses: begin anew, with the messages themselves"
+        text = f"the conversation has more than {MAX_TURNS:,} Responses: start again, with the messages themselves"
         return Refusal("bad_request", text, "previous_response_id")
     text = f"the items of {named} are gone: send the messages themselves"
     return Refusal("no_previous_response", text, "previous_response_id")

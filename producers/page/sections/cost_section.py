@@ -52,7 +52,7 @@ class BudgetRow:
 
     @property
     def ends_at(self) -> float | None:
-        """When it begins anew; None: never."""
+        """When it resets; None: never."""
         return None if self.state.window == "ever" else self.state.ends_at
 
 

@@ -74,7 +74,7 @@ def _release(reason: str, snapshot: PageSnapshot) -> tuple[str, str]:
     if reason == HoldReason.LOCAL_ONLY and snapshot.local_only is not None:
         return "released when local only is switched off", "switch"
     if reason == HoldReason.BUDGET:
-        return "released when the budget is raised or begins anew", "cost"
+        return "released when the budget is raised or resets", "cost"
     if reason in RELEASED_BY_ITSELF and snapshot.held.models:
         return f"released by itself when {join_names(snapshot.held.models)} takes calls", "open-fall"
     return "an operator decides", "open-fall"

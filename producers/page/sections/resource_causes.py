@@ -63,4 +63,4 @@ def _of_budget(state: BudgetState) -> Cause:
     text = f"The budget {state.budget.name}{who} is spent ({money}{needed}{refused})"
     until = None if state.window == "ever" else state.ends_at
     remedy = f"openfall budgets raise {state.budget.name} USD"
-    return Cause(text=text, until=until, until_text="anew in", remedy=remedy, section="cost")
+    return Cause(text=text, until=until, until_text="resets in", remedy=remedy, section="cost")

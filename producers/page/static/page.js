@@ -155,7 +155,7 @@ if (live) {
   connect();
 }
 
-// A part of a page that is fetched anew while the gateway says so.
+// A part of a page that is fetched again while the gateway says so.
 async function renew(part) {
   if (!document.hidden) {
     try {

@@ -1,7 +1,7 @@
 -- @include lifecycle
 -- @include hold
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
--- every index that its record names. An index that was set aside is so written anew. While something was set aside, more
+-- every index that its record names. An index that was set aside is so written again. While something was set aside, more
 -- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, and from JOBS the
 -- jobs that Redis does not keep any more.
 -- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms, listed (entries

@@ -7,7 +7,7 @@ local worker = RQ_WORKER .. args.worker
 end_silence(args.silence, now)
 redis.call('ZADD', PRESENCE, now + args.presence_ms, args.worker)
 local at, seconds = iso(now), string.format('%.3f', now / 1000)
--- A registration that another program has changed is written anew.
+-- A registration that another program has changed is written again.
 local known = redis.call('HGET', worker, 'queues') == args.queues and redis.call('SISMEMBER', RQ_WORKERS, worker) or 0
 if known == 1 then
   redis.call('HSET', worker, 'last_heartbeat', at)

@@ -1,4 +1,4 @@
--- Raise the limit of a budget for a while, and let held jobs that wait for one be examined anew. Also when the memory of Redis
+-- Raise the limit of a budget for a while, and let held jobs that wait for one be examined again. Also when the memory of Redis
 -- is full.
 -- Arguments: name, by (nanodollars), ends (ms)
 -- Reply: how many held jobs are examined

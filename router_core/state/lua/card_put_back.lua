@@ -1,7 +1,7 @@
 -- @include fall
 -- @include lifecycle
 -- Put the jobs of calls back at the front of their queues, as if never delivered, so that a card can switch for an
--- interactive job. Their workers stop the calls. An answer that arrives all the same is taken until a job is claimed anew.
+-- interactive job. Their workers stop the calls. An answer that arrives all the same is taken until a job is claimed again.
 -- Arguments: pool, worker, epoch, calls ({id, token, backend}...), why
 -- Reply: {job id...}
 local holder = fields(CARD_MANAGER .. args.pool, 'worker', 'epoch')

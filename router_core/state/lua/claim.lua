@@ -21,7 +21,7 @@
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, tokens charged
---         to its limits (-1: the backend has none), {answer...}, {fall: reason, detail, at, falls, strikes, stand-in, 1 if
+--         to its limits (-1: the backend has none), {answer...}, {fall: reason, detail, at, falls, strikes, default fallback, 1 if
 --         its caller set a deadline} ({}: it has not fallen), 1 if its caller has had a reply of Open Fall,
 --         the budget that its call does not fit into ('': it fits; otherwise no call may be made)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
@@ -57,7 +57,7 @@ local function epoch_of(target)
 end
 
 local function fall_context(id)
-  local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in',
+  local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'default_fallback',
     'has_deadline', 'fell_over')
   for i = 1, 8 do row[i] = row[i] or '' end
   for i = 3, 5 do row[i] = ms(number(row[i], i == 3 and now or 0)) end
@@ -79,7 +79,7 @@ end
 
 local MONEY_FIELDS = {'bound', 'group'}
 
--- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget begins anew, or is raised.
+-- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget resets, or is raised.
 -- Of a probe whose worker died it is not known what it cost.
 local RAISED_WITHIN_MS = 60000
 local function reserve_probe(probe)
@@ -100,7 +100,7 @@ end
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or {}))
+    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or {}))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -161,7 +161,7 @@ local function lease(id, queue, backend, key)
     job.attempts or '', deliveries, tonumber(job.crashes) or 0, job.stream or '', job.accepted or ms(now),
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     charged, job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
-    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}, job.replied or '', over and over.text or ''}
+    (queue == DEGRADE or job.default_fallback) and fall_context(id) or {}, job.replied or '', over and over.text or ''}
   return job.producer or '?'
 end
 

@@ -3,7 +3,7 @@
 -- @include hold
 -- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
--- urgent first, then the oldest. Each starts its chain anew.
+-- urgent first, then the oldest. Each starts its chain again.
 -- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released, backend of the model or null}...)
 -- Bodies: budgets of money ('' or JSON: see budget_book.py)
 -- Reply: {id, queue}...
@@ -38,7 +38,7 @@ local function remove_lost(model)
   end
 end
 
--- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget begins anew: it costs no
+-- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget resets: it costs no
 -- claim, no fall and no settle.
 local function stays_held(id, budget, urgency)
   if not book or type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end

@@ -12,7 +12,7 @@
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
 --   fall:     reason, detail, over? (the budget that its call does not fit into, see budget_book.py): nothing can serve it
---   stand_in: queue, at_front, model, why, reason (of its fall): a fallen job goes to a model outside its chain
+--   default_fallback: queue, at_front, model, why, reason (of its fall): a fallen job goes to a model outside its chain
 --   hold:     hold (see hold.lua)
 --   back:     to the front of its queue, as if it had never been delivered
 -- Bodies: breaker policy (JSON), attempt (a line of JSON, or ''), answer to keep ('': none), record of a fall that this
@@ -113,8 +113,8 @@ elseif verb == 'hold' then
 elseif verb == 'fall' then
   fall(id, args.reason, args.detail, now)
   if args.over then redis.call('HSET', record, 'fell_over', args.over) end
-elseif verb == 'stand_in' then
-  redis.call('HSET', record, 'stand_in', args.model)
+elseif verb == 'default_fallback' then
+  redis.call('HSET', record, 'default_fallback', args.model)
   count('stood_in')
   add_event(id, cjson.encode({event = 'degraded', at = now, reason = args.reason, detail = args.why, by = 'default_fallback',
     text = ''}))

@@ -11,14 +11,14 @@
 -- Arguments: limit, clean_registries, stranded_queues (at most `limit` jobs of each), blocked_queues (at most `limit` jobs of
 --   all of them together), recheck_ms (by urgency: when a late job is examined again),
 --   head_bytes (no head of an envelope is longer; its body may be megabytes and is not read)
--- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, stand-in,
+-- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, default fallback,
 --   1 if its caller has had a reply of Open Fall}...}
 local MAX_SEARCHED, MAX_BACKLOGS = 100, 100
 local limit, reply, added = args.limit, {tostring(now)}, {}
 local function add(id, cause)
   if added[id] then return end
   added[id] = true
-  local job = fields(RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'stand_in',
+  local job = fields(RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'default_fallback',
     'replied')
   if cause ~= 'overdue' then  -- a job that was cancelled or deleted with rq's own tools is not moved
     cause = removed_by_rq(id) or cause
@@ -26,7 +26,7 @@ local function add(id, cause)
   local head = string.match(redis.call('GETRANGE', PROMPT .. id, 0, args.head_bytes), '^[^\n]*')
   local answers = job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
   reply[#reply + 1] = {id, job.deliveries or '0', cause, job.attempts or '', job.deadline or '0', job.accepted or '0', job.queue or DEGRADE, head,
-    answers, job.stand_in or '', job.replied or ''}
+    answers, job.default_fallback or '', job.replied or ''}
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now, 'LIMIT', 0, limit)) do

@@ -155,7 +155,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_calls(path: Path) -> Iterator[Call]:
-    """The calls of `calls-NAME-START.jsonl`. Each start of an upstream has its own log: its numbers begin anew."""
+    """The calls of `calls-NAME-START.jsonl`. Each start of an upstream has its own log: its numbers start again."""
     name, calls = path.stem.split("-")[1], dict[int, Call]()
     for row in read_lines(path):
         at, number = row["wall"] * 1000, row["call"]

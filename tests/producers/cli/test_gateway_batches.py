@@ -72,10 +72,10 @@ def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None
 
             assert await why() == ""
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", 1, BATCH)
-            assert "no gateway runs: `openfall serve` goes on with it" in await why()
+            assert "no gateway runs: start `openfall serve`" in await why()
             assert "its last keeper was keeper" in await why()
             await link.command("ZADD", keys.GATEWAYS, MAX_MOMENT_MS, "gateway-elsewhere")
-            assert "no gateway that runs has its files" in await why()
+            assert "no running gateway has its files" in await why()
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", MAX_MOMENT_MS, "batch_fedcba9876543210")
             assert "the end of one of 1 other batches" in await why()
             await link.command("HSET", f"{keys.BATCH}{BATCH}", "status", "completed")

@@ -124,7 +124,7 @@ def degraded(by: Remedy, **more: Any) -> Result:
     [
         (
             Remedy.DEFAULT_FALLBACK,
-            "used smol-a@one instead of tiny in 3.0s, ?+5 tok, $?, 2 models tried · degraded: smol-a stands in",
+            "used smol-a@one instead of tiny in 3.0s, ?+5 tok, $?, 2 models tried · degraded: default fallback smol-a",
             "smol-a",
         ),
         (Remedy.CANNED_REPLY, "in 3.0s, $?, 2 models tried · degraded: canned reply", None),
@@ -141,7 +141,7 @@ def test_the_receipt_of_a_degraded_job_has_its_remedy(
     assert capsys.readouterr().out == "well, well\n" * 2
 
 
-def test_in_a_batch_a_canned_reply_is_no_response_and_a_stand_ins_answer_is_one() -> None:
+def test_in_a_batch_a_canned_reply_is_no_response_and_a_default_fallbacks_answer_is_one() -> None:
     canned = answer_row("8f21aaaa", "line-1", degraded(Remedy.CANNED_REPLY, degraded_why="every model is away"))
     assert canned["response"] is None
     assert canned["error"] == {"code": "degraded", "message": "every model is away"}

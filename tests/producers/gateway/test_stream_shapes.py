@@ -44,7 +44,7 @@ _ODD = b"".join(
 SCRIPTS: dict[str, tuple[Script, ...]] = {
     "an answer": (words("A lantern ", "festival."),),
     "thinking and a tool call": (thought_text_and_call(),),
-    "a model that begins anew": (cut_events(piece(content="Wrong ")), words("A lantern")),
+    "a model that starts again": (cut_events(piece(content="Wrong ")), words("A lantern")),
     "an error after the head": (events(piece(content="A "), {"error": {"message": "out of memory"}}),),
     "a refusal": (answer({"error": {"message": "no"}}, 400),),
     "comments, ids and empty events of the provider": (raw(_ODD),),

@@ -99,7 +99,7 @@ def test_jobs_that_are_held_for_the_switch_or_a_budget_name_what_releases_them(c
     reasons = {HoldReason.LOCAL_ONLY: 2, HoldReason.BUDGET: 1}
     causes = health(replace(calm, held=HeldSummary(3, 3, reasons, ("tiny",)), local_only="audit"))[2]
     assert "2 jobs held (local only); released when local only is switched off [switch]" in causes
-    assert "1 job held (budget); released when the budget is raised or begins anew [cost]" in causes
+    assert "1 job held (budget); released when the budget is raised or resets [cost]" in causes
 
 
 def test_a_switch_that_leaves_no_model_is_a_failure(calm: PageSnapshot) -> None:

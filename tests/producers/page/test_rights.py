@@ -254,6 +254,6 @@ def test_revoking_a_key_ends_its_sign_ins(closed_gateway: ClosedGateway) -> None
     with closed_gateway.browser("reader") as browser:
         assert browser.get("/").status_code == 200
         closed_gateway.running.redis.hdel(keys.CLIENT_KEYS, "reader")
-        with closed_gateway.browser("actor"):  # a sign-in reads the keys anew
+        with closed_gateway.browser("actor"):  # a sign-in reads the keys again
             pass
         assert browser.get("/").status_code == 303

@@ -123,7 +123,7 @@ PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
         (held(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
         (held(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
         (held(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
-        (held(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or begins anew"),
+        (held(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or resets"),
         (held(HoldReason.OUTAGE, "gone"), {}, "An operator decides: replay it when gone is in the configuration again"),
         (held(HoldReason.POISONED), {}, "An operator decides: read the log of that worker, which ends there, then"),
         (held(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
@@ -156,7 +156,7 @@ def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> 
         (
             held(HoldReason.BUDGET, "tiny", ready_at=NOW + 9),
             {},
-            "None can run: they return when its budget is raised or begins anew.",
+            "None can run: they return when its budget is raised or resets.",
         ),
         (
             held(HoldReason.OUTAGE, "tiny"),

@@ -107,14 +107,14 @@ def job(*chain: str, group: str | None = "main") -> CompletionJob:
     return CompletionJob(id="job-00001", producer="tests", chain=chain, body={}, group=group, urgency=Urgency.BATCH)
 
 
-def stand_ins(of: CompletionJob) -> list[str]:
+def fallbacks(of: CompletionJob) -> list[str]:
     return list(default_fallbacks(ChainState(of, CATALOG, (), FleetState(), 0.5), HoldReason.OUTAGE, (), 0.0))
 
 
 def test_a_default_fallback_of_a_bound_group_is_one_of_its_own_models() -> None:
-    assert stand_ins(job("sonnet", "haiku")) == []
-    assert stand_ins(job("sonnet")) == ["haiku"]
-    assert stand_ins(job("sonnet", group=None)) == ["flat", "tiny", "haiku"]
+    assert fallbacks(job("sonnet", "haiku")) == []
+    assert fallbacks(job("sonnet")) == ["haiku"]
+    assert fallbacks(job("sonnet", group=None)) == ["flat", "tiny", "haiku"]
 
 
 def test_an_accepted_job_stays_within_the_bounds_that_its_group_has_got_since() -> None:

@@ -167,7 +167,7 @@ class TestTheReply:
 
     def test_a_default_fallback_that_is_too_late_falls_again(self):
         when = conditions("fifth")
-        when = type(when)(when.current_model, when.jitter, when.fleet, stand_in=True)
+        when = type(when)(when.current_model, when.jitter, when.fleet, default_fallback=True)
         of, attempts = requested(), [tried("first"), tried("second")]
         assert isinstance(decide(of, CATALOG, attempts, when, NOW + 5), Call)
         late = decide(of, CATALOG, attempts, when, NOW + 13)

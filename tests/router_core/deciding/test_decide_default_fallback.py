@@ -14,17 +14,17 @@ from tests.router_core.decisions import CATALOG, NOW, blocked, completion, condi
 INTERACTIVE = Urgency.INTERACTIVE
 
 
-class TestStandIns:
-    """A model outside the chain stands in for it."""
+class TestDefaultFallbacks:
+    """The default fallback answers in place of the chain."""
 
     def decided(self, *attempts, of=None, current_model="opus", local_only=False, **models):
-        when = replace(conditions(current_model, local_only=local_only, **models), stand_in=True)
+        when = replace(conditions(current_model, local_only=local_only, **models), default_fallback=True)
         return decide(of or job(), CATALOG, attempts, when, NOW)
 
     def test_it_is_called_and_no_model_of_the_chain_is(self):
         first = self.decided()
         assert first == Call("opus", 10)
-        assert first.why == "stands in for its chain"
+        assert first.why == "the default fallback for its chain"
         assert self.decided(*[tried("small")] * 4) == Call("opus", 10)
         again = self.decided(tried("opus", ended_at=NOW - 9))
         assert again == Call("opus", 10)
@@ -51,11 +51,11 @@ class TestStandIns:
 
     def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
         detail = "nor does its default fallback answer (opus: its breaker is open)"
-        when = replace(conditions("opus", opus=blocked(NOW + 31)), stand_in=True)
+        when = replace(conditions("opus", opus=blocked(NOW + 31)), default_fallback=True)
         of = job(urgency=INTERACTIVE)
         assert reconsider(of, CATALOG, (), when, NOW + 1) is None
         assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, detail)
 
     def test_its_answer_ends_the_job(self):
-        when = replace(conditions("opus"), stand_in=True)
+        when = replace(conditions("opus"), default_fallback=True)
         assert conclude(job(), CATALOG, (tried("opus", None),), completion(), when) == Done(completion())

@@ -27,8 +27,10 @@ def budgeted(*then, **fields):
     return CATALOG.model_copy(update={"budgets": (Budget(name="house", usd=5, then=then or (LOCAL, WAIT), **fields),)})
 
 
-def step(over, *then, of=CLOUD, current=None, stand_in=False, answers=(), by=None, **models):
-    conditions = Conditions(current or of[0], fleet=FleetState(models), over=over, stand_in=stand_in, answers=answers)
+def step(over, *then, of=CLOUD, current=None, default_fallback=False, answers=(), by=None, **models):
+    conditions = Conditions(
+        current or of[0], fleet=FleetState(models), over=over, default_fallback=default_fallback, answers=answers
+    )
     return decide(job(of, deadline=NOW + 90_000), by or budgeted(*then), (), conditions, NOW)
 
 
@@ -86,13 +88,13 @@ def test_an_ensemble_with_an_answer_calls_no_further_model_that_does_not_fit():
 
 
 def test_a_default_fallback_that_does_not_fit_is_not_called():
-    fall = step(OVER, of=("small",), current="haiku", stand_in=True)
+    fall = step(OVER, of=("small",), current="haiku", default_fallback=True)
     assert isinstance(fall, Fall)
     assert fall.reason is HoldReason.OUTAGE
 
 
 def test_a_budget_that_is_not_in_the_configuration_any_more_waits_as_by_default():
-    assert isinstance(step(OVER, by=CATALOG), Call), "its worker claims anew with the new configuration"
+    assert isinstance(step(OVER, by=CATALOG), Call), "its worker claims again with the new configuration"
     unknown = replace(OVER, budget="other")
     assert isinstance(step(unknown, by=budgeted()), Call)
 

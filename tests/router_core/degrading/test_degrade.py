@@ -18,7 +18,7 @@ from openfall.router_core.catalog.open_fall_policy import (
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.decide import conclude
 from openfall.router_core.deciding.steps import Conditions, Fall
-from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn, degrade
+from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, FallContext, Hold, degrade
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.routing.fleet_state import FleetState
@@ -132,11 +132,13 @@ class TestFailures:
         assert action == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
 
 
-class TestStandIns:
+class TestDefaultFallbacks:
     def test_the_best_model_that_costs_nothing_stands_in(self):
         by = policy(OTHER, HOLD)
         step = land(by, job(("opus",)), opus=blocked())
-        assert step == StandIn("large", False, "every model of its chain is away; large stands in")
+        assert step == DefaultFallback(
+            "large", False, "every model of its chain is away; its default fallback is large"
+        )
         assert land(by, job(("opus",), task="code"), opus=blocked()).model == "small"
 
     def test_a_metered_model_stands_in_only_if_the_policy_names_it(self):
@@ -163,7 +165,7 @@ class TestStandIns:
             pytest.param(job(), catalog(cloud=Cloud.NO), False, id="its urgency"),
         ],
     )
-    def test_each_local_only_rule_holds_for_the_stand_in_too(self, of, by, switch):
+    def test_each_local_only_rule_holds_for_the_default_fallback_too(self, of, by, switch):
         named = policy(OTHER, HOLD, by=by, default_fallbacks=("opus",))
         assert isinstance(land(named, of, local_only=switch), Hold)
         late = policy(OTHER, HOLD, by=catalog(cloud=Cloud.WHEN_LATE), default_fallbacks=("opus",))
@@ -181,8 +183,8 @@ class TestStandIns:
     def test_no_model_stands_in_twice(self):
         by = policy(OTHER, HOLD, default_fallbacks=("opus", "haiku"))
         assert land(by, fallen=fell(attempts=[tried("small"), tried("opus")])).model == "haiku"
-        assert land(by, fallen=fell(stand_in="opus")).model == "haiku"
-        both = fell(attempts=[tried("opus")], stand_in="haiku", falls=3)
+        assert land(by, fallen=fell(default_fallback="opus")).model == "haiku"
+        both = fell(attempts=[tried("opus")], default_fallback="haiku", falls=3)
         assert isinstance(land(by, fallen=both), Hold)
 
     def test_no_model_stands_in_for_a_poisoned_job(self):
@@ -192,32 +194,32 @@ class TestStandIns:
     def test_without_a_budget_only_a_model_that_costs_nothing_stands_in(self):
         by = policy(OTHER, HOLD, default_fallbacks=("haiku", "large"))
         step = land(by, job(("opus",)), fell(BUDGET), opus=blocked())
-        assert step == StandIn("large", False, "its budget is spent; large stands in", BUDGET)
+        assert step == DefaultFallback("large", False, "its budget is spent; its default fallback is large", BUDGET)
 
 
-class TestTheFallOfAStandIn:
+class TestTheFallOfADefaultFallback:
     """The reason is that of the job's own chain, and not of the default fallback."""
 
     NOR = "nor does its default fallback answer (opus: timeout)"
 
     def test_the_reason_is_that_of_its_own_chain(self):
-        fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
+        fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], default_fallback="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
         own = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
         assert step == kept(reason=SWITCH, detail=f"{own}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
         attempts = [tried("small", E.AUTH), tried("opus", E.AUTH)]
-        once = fell(attempts=attempts, stand_in="opus", falls=2, detail=self.NOR)
+        once = fell(attempts=attempts, default_fallback="opus", falls=2, detail=self.NOR)
         assert land(CATALOG, job(("small",)), once, large=blocked()).strikes == 0
-        again = fell(attempts=attempts, stand_in="opus", falls=4, detail=self.NOR)
+        again = fell(attempts=attempts, default_fallback="opus", falls=4, detail=self.NOR)
         assert land(CATALOG, job(("small",)), again, large=blocked()).strikes == 1
 
-    def test_a_poisoned_job_stays_poisoned_after_its_stand_in(self):
-        assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == kept(reason=POISONED, detail=WHY)
+    def test_a_poisoned_job_stays_poisoned_after_its_default_fallback(self):
+        assert land(CATALOG, fallen=fell(POISONED, default_fallback="opus")) == kept(reason=POISONED, detail=WHY)
 
     def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
-        when = Conditions("opus", EVEN, FleetState(AWAY), stand_in=True)
+        when = Conditions("opus", EVEN, FleetState(AWAY), default_fallback=True)
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
         assert step == Fall(OUTAGE, "nor does its default fallback answer (opus: context_overflow)")
@@ -302,7 +304,7 @@ class TestStories:
         for number in range(len(ALL) + 1):
             fleet = moods[number % len(moods)]
             action = degrade(of, by, fallen, fleet, NOW)
-            if not isinstance(action, StandIn):
+            if not isinstance(action, DefaultFallback):
                 break
             assert reason is not POISONED
             assert action.model not in (*chain, *stood_in)
@@ -311,7 +313,9 @@ class TestStories:
             assert by.is_local(action.model) or (not stays and action.model in named)
             stood_in.append(action.model)
             attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in stood_in]
-            fallen = fell(attempts=attempts, stand_in=action.model, falls=number + 2, detail="nor does it answer")
+            fallen = fell(
+                attempts=attempts, default_fallback=action.model, falls=number + 2, detail="nor does it answer"
+            )
         assert isinstance(action, Hold | Degraded)
         if isinstance(action, Hold):
             assert set(action.models) <= set(chain)
@@ -324,16 +328,16 @@ class TestStories:
 
 def test_a_job_with_only_invalid_answers_makes_two_calls_to_each_model_of_its_chain_and_one_to_each_default_fallback():
     by, of, attempts = policy(OTHER, HOLD, by=catalog(), default_fallbacks=CLOUD), job(), ()
-    current_model, stand_in, falls = "small", None, 0
+    current_model, default_fallback, falls = "small", None, 0
     while True:
         attempts += (tried(current_model, E.INVALID_OUTPUT, NOW + 10 * len(attempts)),)
-        when = Conditions(current_model, EVEN, stand_in=stand_in is not None)
+        when = Conditions(current_model, EVEN, default_fallback=default_fallback is not None)
         step = conclude(of, by, attempts, Failure(error_class=E.INVALID_OUTPUT), when)
         if isinstance(step, Fall):
             falls += 1
-            fallen = fell(step.reason, attempts=attempts, falls=falls, stand_in=stand_in)
+            fallen = fell(step.reason, attempts=attempts, falls=falls, default_fallback=default_fallback)
             step = degrade(of, by, fallen, FleetState(), attempts[-1].ended_at)
-            stand_in = step.model if isinstance(step, StandIn) else None
+            default_fallback = step.model if isinstance(step, DefaultFallback) else None
         if isinstance(step, Hold):
             break
         current_model = step.model

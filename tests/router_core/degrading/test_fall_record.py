@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, FallContext, Hold
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
@@ -59,7 +59,7 @@ def test_it_has_every_fact_but_the_prompt():
     ("action", "by", "final", "reason", "detail"),
     [
         (
-            StandIn("opus", True, "opus stands in", HoldReason.BUDGET),
+            DefaultFallback("opus", True, "its default fallback is opus", HoldReason.BUDGET),
             "default_fallback",
             False,
             "budget",

@@ -61,7 +61,7 @@ def test_the_reason_for_a_model_is_its_rank_or_what_happened_to_the_one_before_i
 @pytest.mark.parametrize(
     ("remedy", "words"),
     [
-        (Remedy.DEFAULT_FALLBACK, "smol stands in"),
+        (Remedy.DEFAULT_FALLBACK, "default fallback smol"),
         (Remedy.LAST_ANSWER, "the last answer to the same request"),
         (Remedy.CANNED_REPLY, "canned reply"),
         (None, "no reply"),

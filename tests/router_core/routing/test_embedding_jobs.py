@@ -1,4 +1,4 @@
-"""A job for embeddings has one model, and nothing else stands in for it."""
+"""A job for embeddings has one model, and nothing else answers in its place."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
 from openfall.router_core.state.jobs import end_job as finish
@@ -153,12 +153,12 @@ def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
 def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fleet):
     async def story(f):
         await falls(f)
-        await f.degrade(StandIn("large", at_front=False, why="smol is away; large stands in"))
+        await f.degrade(DefaultFallback("large", at_front=False, why="smol is away; its default fallback is large"))
         event = f.events(JOB)[-2]
         assert (event["event"], event["by"], event["reason"]) == ("degraded", "default_fallback", "outage")
         worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
-        assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")
+        assert (delivery.fall.default_fallback, delivery.fall.detail) == ("large", "every model is away")
         await f.settle(worker, delivery, OUTAGE)
         assert f.record_field(JOB, "fell_from") == QUEUE
         assert (await f.degrade()).fall.falls == 2
@@ -169,7 +169,7 @@ def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fl
 
 async def replayed(f) -> str:
     await replay_held(f.link, JOB)
-    assert f.record_field(JOB, "stand_in") is None
+    assert f.record_field(JOB, "default_fallback") is None
     return f.record_field(JOB, "queue")
 
 
@@ -276,7 +276,7 @@ def test_three_degrade_workers_that_claim_at_once_settle_each_fall_once(fleet):
 def test_a_hand_off_of_a_stand_in_goes_to_the_next_model_of_the_chain(fleet):
     async def story(f):
         await falls(f)
-        await f.degrade(StandIn("large", at_front=True, why="large stands in"))
+        await f.degrade(DefaultFallback("large", at_front=True, why="its default fallback is large"))
         worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         await f.settle(worker, await f.claim(worker), Handoff("large", at_front=False), to=QUEUE)
         assert f.rq_places(JOB) == [("queue", QUEUE)]

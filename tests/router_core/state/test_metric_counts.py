@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import Hold, StandIn
+from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.delivery_counts import FIRST_TOKEN_BOUNDS, WAIT_BOUNDS, DeliveryEnd, count_delivery
@@ -94,8 +94,8 @@ def test_what_open_fall_does_is_counted_by_urgency_reason_and_remedy(fleet):
         held = Hold(reason=HoldReason.OUTAGE, detail="all away", by=Remedy.CANNED_REPLY)
         assert counted(f, held) == [["degraded interactive outage canned_reply", "n", 1]]
         assert counted(f, replace(held, by=None)) == [["degraded interactive outage hold", "n", 1]]
-        stand_in = StandIn("large", at_front=True, why="x", reason=HoldReason.BUDGET)
-        assert counted(f, stand_in) == [["fallback smol large budget", "n", 1]]
+        default_fallback = DefaultFallback("large", at_front=True, why="x", reason=HoldReason.BUDGET)
+        assert counted(f, default_fallback) == [["fallback smol large budget", "n", 1]]
         result = Result(id="j", status=Status.DEGRADED, degraded_by=Remedy.LAST_ANSWER)
         assert counted(f, result, fall_reason="outage") == [["degraded interactive outage last_answer", "n", 1]]
 

@@ -91,7 +91,7 @@ def test_unexpected_spend_is_summed_by_the_model_that_should_have_answered_and_t
             ("smol", "haiku", None, "timeout", 1, CALL // 4),
         ]
         assert day.last_at == f.clock.now
-        assert (await money(f)).unexpected_nusd == 3 * CALL // 4
+        assert day.nusd == 3 * CALL // 4
         f.store.hset("of:unexpected:" + day.rows[0].day, "calls without fields", 5)
         assert len((await money(f)).unexpected[0].rows) == 2, "what cannot be read is left out"
 

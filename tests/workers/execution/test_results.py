@@ -10,7 +10,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import HoldReason, Remedy
-from openfall.workers.execution.results import degraded_result, final_result, interim_result, stand_in_result
+from openfall.workers.execution.results import default_fallback_result, degraded_result, final_result, interim_result
 from tests.router_core.decisions import CATALOG, NOW, completion, job, tried
 
 JOB = job(reason="role ace")
@@ -24,8 +24,8 @@ def stored(result: Result) -> Result:
     return result
 
 
-def stand_in(calls, done):
-    return stand_in_result(final_result(JOB, CATALOG, calls, done, NOW + 5), "all are away")
+def default_fallback(calls, done):
+    return default_fallback_result(final_result(JOB, CATALOG, calls, done, NOW + 5), "all are away")
 
 
 def test_an_answer_of_its_own_chain_is_an_answer():
@@ -39,7 +39,7 @@ def test_an_answer_of_its_own_chain_is_an_answer():
 
 
 def test_an_answer_of_a_stand_in_is_degraded_and_tells_why():
-    result = stored(stand_in(CALLS, Done(completion(body={"a": 1}))))
+    result = stored(default_fallback(CALLS, Done(completion(body={"a": 1}))))
     assert (result.status, result.degraded_by, result.degraded_why) == (
         Status.DEGRADED, Remedy.DEFAULT_FALLBACK, "all are away"
     )  # fmt: skip
@@ -54,23 +54,23 @@ def test_an_answer_of_a_stand_in_is_degraded_and_tells_why():
 
 
 def test_a_stand_in_that_is_asked_before_anybody_else_is_a_fallback_too():
-    result = stored(stand_in(CALLS[1:], Done(completion(body={"a": 1}))))
+    result = stored(default_fallback(CALLS[1:], Done(completion(body={"a": 1}))))
     assert (result.first_choice, result.fallback_used) == ("small", True)
 
 
 def test_a_stand_in_of_an_ensemble_tells_why_it_was_asked():
     answer = Answer("opus", "api", completion(body={"a": 1}))
     done = Done(answer.completion, answer=answer, why="opus: the only answer")
-    result = stored(stand_in(CALLS, done))
+    result = stored(default_fallback(CALLS, done))
     assert (result.status, result.model, result.selection_reason) == (Status.DEGRADED, "opus", "all are away; role ace")
 
 
 def test_a_job_that_a_stand_in_fails_or_outlives_is_not_degraded():
     failed = Done(Failure(error_class=E.BAD_REQUEST, detail="what?"))
-    result = stored(stand_in(CALLS, failed))
+    result = stored(default_fallback(CALLS, failed))
     assert (result.status, result.error, result.degraded_by) == (Status.FAILED, E.BAD_REQUEST, None)
     late = Done(Failure(error_class=E.TIMEOUT), expired=True)
-    assert stand_in((), late).status is Status.EXPIRED
+    assert default_fallback((), late).status is Status.EXPIRED
 
 
 def test_a_reply_that_ends_a_job_is_its_result():

@@ -10,7 +10,7 @@ from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
-from openfall.router_core.placement.use_by_hour import HOURS_OF_A_WEEK, HourOfUse, week_of
+from openfall.router_core.placement.use_by_hour import HourOfUse, week_of
 from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
 from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.model_use import fetch_use, write_use
@@ -205,7 +205,7 @@ def test_the_minutes_in_which_people_use_a_model_are_learned_and_it_is_loaded_fo
             assert (await fetch_use(fleet.link, ["small"]))["small"] == {}, "only use by people counts"
             seconds, _ = await fleet.link.command("TIME")
             last_week = week_of(int(seconds)) - 1
-            for hour in range(HOURS_OF_A_WEEK):
+            for hour in range(7 * 24):
                 await write_use(fleet.link, "alpha", hour, HourOfUse(60.0, last_week))
         async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
             async with asyncio.timeout(30):

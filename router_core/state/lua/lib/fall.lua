@@ -10,12 +10,12 @@ local function end_release(id, model, answered)
 end
 
 -- Hand a job that nothing can serve to the degrade worker. `fell_from` is the queue to which it returns; a queue to
--- which it came only as a stand-in is not kept.
+-- which it came only as its default fallback is not kept.
 local function fall(id, reason, detail, now)
   local record = RECORD .. id
-  local job = fields(record, 'queue', 'stand_in', 'fell_from', 'released', 'lease')
+  local job = fields(record, 'queue', 'default_fallback', 'fell_from', 'released', 'lease')
   local queue = queue_of(id, {queue = job.queue, state = true})
-  local from = (job.stand_in or queue == DEGRADE) and job.fell_from or queue
+  local from = (job.default_fallback or queue == DEGRADE) and job.fell_from or queue
   redis.call('HSET', record, 'fell_for', reason, 'fell_why', detail, 'fell_at', ms(now), 'fell_from', from,
     'fell_lease', job.lease or '')
   redis.call('HINCRBY', record, 'falls', 1)

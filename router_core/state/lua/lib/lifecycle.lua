@@ -119,7 +119,7 @@ local function finish(id, queue, job, ending, result, keys_to_delete, now)
   if job.incident and ending.status == 'answered' then incident_answered(job.incident, now) end
 end
 
--- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer
+-- Let a job start again: its attempts stay in its history and count no longer. `forgive`: a person or a producer
 -- requested it, so its crashes, falls and strikes count no longer either.
 local RESTART_GRACE_MS = 2000
 local function requeue_fresh(id, queue, at_front, why, now, forgive)
@@ -129,7 +129,7 @@ local function requeue_fresh(id, queue, at_front, why, now, forgive)
     redis.call('HSET', record, 'history', job.history and (job.history .. '\n' .. job.attempts) or job.attempts)
   end
   redis.call('ZADD', UNFINISHED, 'XX', math.min(now + RESTART_GRACE_MS, tonumber(job.deadline) or now), id)
-  redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'stand_in')
+  redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'default_fallback')
   redis.call('HSET', record, 'replied', 1)  -- its caller has had a reply or a result: no `reply_within` applies
   if forgive then redis.call('HDEL', record, 'crashes', 'crashes_alone', 'falls', 'strikes', 'notified') end
   enqueue_with_event(id, queue, at_front, why, now)

@@ -8,7 +8,7 @@ local function clock(ARGV)
 end
 
 -- What cannot be read is set aside, counted and named in UNREADABLE, and the script goes on as if it were absent: its owner
--- writes it anew, or the audit does. So no script stops half-way because of a value that another program wrote.
+-- writes it again, or the audit does. So no script stops half-way because of a value that another program wrote.
 local MAX_NOTES, SET_ASIDE_TTL_S = 100, 86400
 local function failed(reply) return type(reply) == 'table' and reply.err end
 
@@ -21,7 +21,7 @@ local function note_unreadable(what, why)
   redis.pcall('LTRIM', UNREADABLE, 0, MAX_NOTES - 1)
 end
 
--- Rename a key of another type than `wanted`. rq's record of a job is written anew at once: without it the job would count
+-- Rename a key of another type than `wanted`. rq's record of a job is written again at once: without it the job would count
 -- as deleted with rq's tools.
 local RQ_STATUS = {queued = 'queued', scheduled = 'scheduled', started = 'started', held = 'deferred'}
 local function set_aside(key, wanted)
@@ -125,7 +125,7 @@ local function fields(key, ...)
   return row
 end
 
--- The queue of a job with these fields. One that could not be read is written anew, as rq has it (or `known`).
+-- The queue of a job with these fields. One that could not be read is written again, as rq has it (or `known`).
 local function queue_of(id, job, known)
   if job.queue then return job.queue end
   local queue = known or guarded_call('HGET', RQ_JOB .. id, 'origin')

@@ -6,7 +6,7 @@ local function set_count(queue, name, n)
   if n > 0 then redis.call('HSET', LISTED .. queue, name, n) else redis.call('HDEL', LISTED .. queue, name) end
 end
 
--- Count the jobs of each producer in the list of a queue anew. Returns the counts; nil for a list that is too long.
+-- Count the jobs of each producer in the list of a queue again. Returns the counts; nil for a list that is too long.
 local MAX_READ = 100
 local function recount(queue)
   local ids, counts = redis.call('LRANGE', RQ_QUEUE .. queue, 0, MAX_READ), {}

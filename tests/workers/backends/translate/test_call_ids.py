@@ -152,7 +152,7 @@ BACKENDS = st.lists(
 def test_a_tool_conversation_goes_on_at_another_backend_and_no_id_occurs_twice(
     turns: list[tuple[Dialect, list[str]]], caller: Dialect
 ) -> None:
-    """Each turn is answered by a backend that sends no ids, or begins anew with `call_0`."""
+    """Each turn is answered by a backend that sends no ids, or starts again with `call_0`."""
     request: dict[str, Any] = {"messages": [{"role": "user", "content": "Look around."}], "max_tokens": 9}
     count = Numbers()
     for backend, ids in turns:
