@@ -143,9 +143,9 @@ def prepare(
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     size = check_size(job_body, request.max_bytes or config.settings.limits.max_prompt)
     needs = requirements_for(body, dialect, kind)
-    route_request = _route_request(options, body, needs, default_urgency=default_urgency, producer=producer)
+    wanted = _route_request(options, body, needs, default_urgency=default_urgency, producer=producer)
     try:
-        routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
+        routed = route(config.catalog, fleet.fleet, wanted, fleet.now)
     except NothingFits as error:
         raise BadRequest(str(error)) from None
     try:
@@ -167,8 +167,7 @@ def prepare(
 
 def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:
     """Raises `UnknownName` for a header that no provider gets, and `BadRequest` for a value that cannot be sent."""
-    if not headers:
-        return {}
+    headers = headers or {}
     known = {name for names in WIRE_HEADERS.values() for name in names}
     if unknown := {name.lower() for name in headers} - known:
         raise UnknownName("wire header", min(unknown), known)

@@ -88,10 +88,7 @@ async def submit(
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
-    headers = exchange.request.headers
-    options["wire_headers"] = {
-        name: headers[name] for name in WIRE_HEADERS[dialect] if is_sendable(headers.get(name, ""))
-    }
+    options["wire_headers"] = _wire_headers(exchange.request.headers, dialect)
     whole = {**body, "model": target}
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
@@ -175,6 +172,11 @@ def _attendance(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stay
     read_later = bool(terms.inbox or terms.webhook)
     ends_without_caller = job.urgency is Urgency.INTERACTIVE and not (read_later or stays)
     return Attendance(gateway_id, ends_without_caller=ends_without_caller)
+
+
+def _wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str]:
+    """The headers that the provider needs too. One that no provider would read is left out."""
+    return {name: headers[name] for name in WIRE_HEADERS[dialect] if is_sendable(headers.get(name, ""))}
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
