@@ -31,7 +31,7 @@ DECIDE_INTERVAL_SECONDS = 1.0
 MIN_INTERVAL_SECONDS = 0.03
 """Wake-ups that follow each other sooner count as one."""
 LISTEN_RETRY_SECONDS = 0.1
-STAND_BY_SECONDS = 2.0
+STAND_BY_SECONDS = 1.0
 """How often another worker looks whether the cards have a manager."""
 ESTIMATE_SECONDS = 1.0
 """How often it is estimated when jobs could start."""

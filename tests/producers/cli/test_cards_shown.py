@@ -17,6 +17,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.encoders.chat_stream import ChatStream
 from openfall.producers.job_event_text import describe_event
 from openfall.router_core.state import job_events
+from openfall.router_core.state.card_memory import note_card_memory
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
@@ -70,7 +71,7 @@ async def start_worker(redis_url: str, *models: str) -> None:
 
 def switching() -> CardState:
     now = time.time()
-    switch = Switch("large", "tower", (), now - 100, "large has waited for longest", 30.0)
+    switch = Switch("large", "tower", (), now - 4 * 3600, "large has waited for longest", 30.0)
     return CardState(models={"small": ModelOnCard("tower", now - 7200, 3.5)}, switch=switch)
 
 
@@ -127,7 +128,7 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
     assert reason in openfall("job", "show", job_id, "--config", config).stdout
     keep(store, switching())
     shown = json.loads(openfall("job", "why", job_id, "--json", "--config", config).stdout)
-    assert shown["waits_for"] == "card tower has been loading large for 100s; a load takes about 30 s"
+    assert shown["waits_for"] == "card tower has been loading large for 4h; a load takes about 30 s"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_cards_shows_each_card_with_its_models_its_waiting_jobs_what_loads_and_i
     keep(store, state)
     submit_large(openfall, config)
     shown = openfall("cards", "--config", config).stdout
-    memory = ("small ready 3.5 GB for 2h", "large loading for 100s", "4.0 of 16")
+    memory = ("small ready 3.5 GB for 2h", "large loading for 4h", "4.0 of 16")
     for text in (*memory, "1 large", "has waited for longest", "wa (lease: "):
         assert text in shown
     (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
@@ -196,6 +197,31 @@ def test_cards_says_nothing_of_the_memory_of_a_card_without_a_manager(openfall: 
     (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
     assert (card["manager"], card["models"], card["reason"]) == (None, [], "")
     assert "no worker" in openfall("cards", "--config", config).stdout
+
+
+@pytest.mark.parametrize(("span", "peaks"), [("10m", [14.0]), ("24h", [14.0]), ("30d", [14.0])])
+def test_cards_shows_the_memory_over_time(
+    openfall: Run, redis_url: str, config: str, span: str, peaks: list[float]
+) -> None:
+    async def note() -> None:
+        async with RedisConnection(redis_url) as link:
+            await note_card_memory(link, "tower", 12.0, 2.0, 24.0)
+
+    asyncio.run(note())
+    (card,) = json.loads(openfall("cards", "--memory", span, "--json", "--config", config).stdout)
+    assert [use["peak_gb"] for use in card["memory"]] == peaks
+    assert [(use["models_gb"], use["others_gb"], use["total_gb"]) for use in card["memory"]] == [(12.0, 2.0, 24.0)]
+    text = openfall("cards", "--memory", span, "--config", config).stdout
+    assert "tower" in text
+    assert "12.0" in text
+    (plain,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
+    assert "memory" not in plain
+
+
+def test_a_time_that_cannot_be_read_is_refused(openfall: Run, config: str) -> None:
+    result = openfall("cards", "--memory", "long", "--config", config)
+    assert result.returncode == 2
+    assert "long" in result.stderr
 
 
 def test_a_stream_says_what_its_card_does_and_when_the_job_could_start(

@@ -59,6 +59,14 @@ def test_an_idle_model_leaves_for_any_job():
     assert set(step.evict) == {"a", "c"}
 
 
+def test_the_model_with_the_most_urgent_job_comes_next_and_among_equals_the_one_that_is_due_first():
+    batch, early, late = demand("a", BATCH, -9000), demand("b", BACKGROUND, 50), demand("big", BACKGROUND, 51)
+    assert plan([batch, late, early], [], 100).load == "b"
+    assert plan([batch, late], [], 100).load == "big"
+    assert plan([batch, replace(late, due_at=60.0), early], [], 100).load == "big", "its deadline needs it"
+    assert plan([batch, late, early, demand("c", INTERACTIVE, 99)], [], 100).load == "c"
+
+
 def test_the_cheapest_set_that_makes_room_leaves():
     used = (-NEVER, -NEVER, 90.0)
     step = plan(
