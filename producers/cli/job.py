@@ -1,16 +1,16 @@
-"""`openfall job`: lists jobs; shows, explains, awaits and cancels one."""
+"""`openfall job`: lists and changes jobs; shows, explains and awaits one."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
-from openfall.producers.cli.options import check_id, common_options, with_client, with_operator
+from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator, format_time
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def job() -> None:
-    """List jobs; show, explain, await or cancel one. ID is a job id or its first letters, as a receipt shows them."""
+    """List, change, show, explain or await jobs. ID is a job id or its first letters, as a receipt shows them."""
 
 
-job.add_command(list_jobs)
+for command in (list_jobs, cancel, replay, drop):
+    job.add_command(command)
 id_argument = click.argument("job_id", metavar="ID", callback=check_id)
 
 
@@ -129,17 +130,3 @@ def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path 
         print_line(f"\njob {job_id} continues")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(show_answer(result, as_json=as_json))
-
-
-@job.command()
-@id_argument
-@common_options
-def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
-    """Cancel a job that has no answer yet."""
-    from openfall.producers.operations.job_cancel import cancel_job
-
-    job_id, ended = with_operator(config_path, lambda operator: asyncio.shield(cancel_job(operator, job_id)))
-    if as_json:
-        show_json({"id": job_id, "cancelled": ended})
-    else:
-        echo(f"{job_id} is cancelled" if ended else f"{job_id} had ended already")

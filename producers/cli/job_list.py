@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import check_id, common_options, with_client
+from openfall.producers.cli.options import add_options, check_id, common_options, with_client
 from openfall.producers.cli.render import format_age, format_usd, plural, short_id, show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
@@ -22,22 +22,28 @@ NARROW_COLUMNS = 5
 """Columns of a terminal that is too narrow for all."""
 
 
-@click.command("list", short_help="List jobs, the newest first.")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    metavar="STATE",
-    help="Only jobs that are queued, scheduled, started, held or done, or that ended as answered, failed, expired, "
-    "cancelled or degraded. May be repeated.",
+filter_options = add_options(
+    click.option(
+        "--state",
+        "states",
+        multiple=True,
+        metavar="STATE",
+        help="Only jobs that are queued, scheduled, started, held or done, or that ended as answered, failed, expired, "
+        "cancelled or degraded. May be repeated.",
+    ),
+    click.option("-r", "--role", help="Only jobs of this role (or of this task, without a role)."),
+    click.option("-m", "--model", help="Only jobs in the queue of this model, or that ended there."),
+    click.option("-u", "--urgency", help="Only jobs of this urgency."),
+    click.option("-g", "--group", metavar="PATTERN", help="Only jobs of this group of the configuration."),
+    click.option("--producer", metavar="PATTERN", help="Only jobs of this producer: 'anna@desk', 'bot*'."),
+    click.option("--since", metavar="DURATION", help="Only jobs accepted within this time: 30m, 2h, 1d."),
+    click.option("--id", "id_text", metavar="TEXT", help="Only jobs with this text in their id."),
 )
-@click.option("-r", "--role", help="Only jobs of this role (or of this task, without a role).")
-@click.option("-m", "--model", help="Only jobs in the queue of this model, or that ended there.")
-@click.option("-u", "--urgency", help="Only jobs of this urgency.")
-@click.option("-g", "--group", metavar="PATTERN", help="Only jobs of this group of the configuration.")
-@click.option("--producer", metavar="PATTERN", help="Only jobs of this producer: 'anna@desk', 'bot*'.")
-@click.option("--since", metavar="DURATION", help="Only jobs accepted within this time: 30m, 2h, 1d.")
-@click.option("--id", "id_text", metavar="TEXT", help="Only jobs with this text in their id.")
+"""The filters of `job list`, and of the commands that change several jobs."""
+
+
+@click.command("list", short_help="List jobs, the newest first.")
+@filter_options
 @click.option("--before", metavar="ID", callback=check_id, help="Only jobs accepted before this job: the next page.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most N jobs.")
 @common_options
@@ -69,11 +75,11 @@ async def _fetch(llm: AsyncOpenfall, limit: int, before: str | None, **options: 
         cursor = recent_jobs.cursor_at(job)
     page = await recent_jobs.list_jobs(link, wanted, limit, before=cursor, max_scripts=None)
     if not page.jobs:
-        _check_names(llm, options)
+        check_names(llm, options)
     return page, now
 
 
-def _check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
+def check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
     """Nothing matches: a misspelled name is the likely reason."""
     from openfall.router_core.catalog.errors import UnknownName
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name
+from openfall.producers.operations.model_orders import order_model
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO
 
@@ -23,12 +23,13 @@ def first_model(catalog: Catalog, name: str) -> str:
     return catalog.find_model(name)
 
 
-async def administer(gateway: Gateway, verb: str, alias: str, *, force: bool = False) -> list[dict[str, Any]]:
-    """Load, unload or check a model at each of its backends. The reports."""
-    from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: worker code only where a model is touched
-
-    admin = ModelAdmin(gateway.config.catalog, gateway.client.store.connection)
-    return [report async for report in admin.run(verb, alias, force=force)]
+async def administer(exchange: Exchange, verb: str, alias: str, *, force: bool = False) -> list[dict[str, Any]]:
+    """Load, unload or check a model at each of its backends. The reports. A change leaves a line in the audit log."""
+    gateway = exchange.gateway
+    reports = order_model(
+        gateway.config, gateway.client.store.connection, verb, alias, who=exchange.caller.name, via="http", force=force
+    )
+    return [report async for report in reports]
 
 
 async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> li
     if not loaded and not exchange.caller.admin:
         raise Refusal("not_allowed", "only a key of an administrator may unload a model: others may use it", "model")
     alias = first_model(gateway.config.catalog, known)
-    reports = await administer(gateway, "load" if loaded else "unload", alias)
+    reports = await administer(exchange, "load" if loaded else "unload", alias)
     if not any(report["ok"] for report in reports):
         cause = str(reports[0].get("error") or "other")
         raise Refusal(cause, f"{alias}: {reports[0]['message']}")

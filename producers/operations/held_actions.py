@@ -44,12 +44,16 @@ class HeldSelection:
     since: str | None = None
     ready: bool = False
     all: bool = False
+    label: str = ""
+    """How the audit log names it; empty: by its ids or filters."""
 
     @property
     def is_narrowed(self) -> bool:
         return bool(self.role or self.reason or self.since or self.ready)
 
     def __str__(self) -> str:
+        if self.label:
+            return self.label
         filters = [f"{name}={value}" for name in ("role", "reason", "since") if (value := getattr(self, name))]
         return " ".join([*self.ids, *filters, *(["ready"] if self.ready else [])]) or "all"
 

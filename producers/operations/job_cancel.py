@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.batches import cancel_batch
 from openfall.router_core.state.job_search import find_job
+
+CHUNK = 64
+"""Jobs that are ended concurrently."""
 
 
 async def cancel_job(operator: Operator, typed_id: str) -> tuple[str, bool]:
@@ -15,6 +21,16 @@ async def cancel_job(operator: Operator, typed_id: str) -> tuple[str, bool]:
     ended = await operator.llm.cancel(job_id)
     await operator.note("job.cancel", job_id, "cancelled" if ended else "had ended before")
     return job_id, ended
+
+
+async def cancel_jobs(operator: Operator, ids: Sequence[str], label: str) -> dict[str, bool]:
+    """End jobs by their whole ids: each with False if it had ended before. `label` names them in the audit log."""
+    ended: dict[str, bool] = {}
+    for first in range(0, len(ids), CHUNK):
+        part = ids[first : first + CHUNK]
+        ended |= zip(part, await asyncio.gather(*map(operator.llm.cancel, part)), strict=True)
+    await operator.note("job.cancel", label, f"{sum(ended.values())} of {len(ids)} cancelled")
+    return ended
 
 
 async def cancel_gateway_batch(operator: Operator, batch_id: str) -> str:

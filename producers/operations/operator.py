@@ -12,7 +12,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person who acts. `via`: `cli` or `page`."""
+    """A person who acts. `via`: `cli`, `page` or `http`."""
 
     llm: AsyncOpenfall
     name: str

@@ -16,7 +16,7 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
 from openfall.producers.job_filter import KNOWN_STATES, read_filter
 from openfall.producers.job_story import fetch_story, moments, next_step, reasons
-from openfall.producers.operations.job_selection import JobVerb, act_on_jobs
+from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.people import HEADERS, back_with_notice, for_people, html_page, read_fields
 from openfall.producers.page.sections.job_section import job_rows
@@ -78,6 +78,7 @@ async def _show_jobs(exchange: Exchange, visitor: Visitor) -> Response:
         problem=problem,
         choices=choices(llm.config.catalog),
         chosen=filters,
+        matching=urlencode(filters),
         is_first=not query.get("before"),
         first=f"/job?{urlencode(filters)}",
         older=f"/job?{urlencode({**filters, 'before': page.next_cursor})}" if page.next_cursor else "",
@@ -131,14 +132,28 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     """Ask before something is done to the selected jobs."""
     check_right(exchange, visitor)
     query = exchange.request.query_params
-    ids = list(dict.fromkeys(query.getlist("id")))[:MAX_SELECTED]
-    if not ids:
-        raise Refusal("bad_request", "no job is selected")
-    verb = _verb(query.get("verb", ""))
+    verb, matching = _verb(query.get("verb", "")), query.get("matching", "")
     llm = exchange.gateway.client
+    if matching:
+        operator = Operator(llm, visitor.name, "page")
+        found = await find_jobs(operator, verb, await _matching(exchange, QueryParams(matching)))
+        ids, number = found[:ROWS], len(found)
+    else:
+        ids = list(dict.fromkeys(query.getlist("id")))[:MAX_SELECTED]
+        number = len(ids)
+    if not ids:
+        raise Refusal("bad_request", "no job is selected" + (" that this could change" if matching else ""))
     jobs = await fetch_jobs(llm.store.connection, ids)
-    now = await llm.store.server_time()
-    return html_page(exchange, visitor, "selected_jobs.html", verb=verb.value, rows=job_rows(jobs), now=now)
+    return html_page(
+        exchange, visitor, "selected_jobs.html",
+        verb=verb.value, rows=job_rows(jobs), number=number, matching=matching, now=await llm.store.server_time(),
+    )  # fmt: skip
+
+
+async def _matching(exchange: Exchange, query: QueryParams) -> JobSelection:
+    """The jobs that the filters of an address select. Raises `UnknownName`, `BadRequest`."""
+    wanted = _filter(query, await exchange.gateway.client.store.server_time())
+    return JobSelection(matching=wanted, typed={name: value for name, value in query.multi_items() if value})
 
 
 async def _act_on_jobs(exchange: Exchange, visitor: Visitor) -> Response:
@@ -149,10 +164,13 @@ async def _act_on_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     check_right(exchange, visitor)
     ids = list(dict.fromkeys(value for name, value in fields if name == "id" and value))[:MAX_SELECTED]
     operator = Operator(exchange.gateway.client, visitor.name, "page")
-    done = await act_on_jobs(operator, _verb(form.get("verb", "")), ids)
+    verb, selection = _verb(form.get("verb", "")), JobSelection(ids=ids)
+    if not ids and form.get("matching"):
+        selection = await _matching(exchange, QueryParams(form["matching"]))
+    done = await act_on_jobs(operator, verb, await find_jobs(operator, verb, selection), selection)
     if (live := exchange.gateway.live_page) is not None:
         await live.refresh()
-    return back_with_notice(exchange, "/job", done)
+    return back_with_notice(exchange, "/job", f"{sum(done.values()):,} of {len(done):,} {verb.effect}")
 
 
 def _verb(text: str) -> JobVerb:
@@ -163,7 +181,7 @@ def _verb(text: str) -> JobVerb:
 
 _HTML = "text/html"
 _FILTERS = dict.fromkeys((*_TEXTS, "state", "id", "before"), TEXT)
-_SELECTED = {"id": TEXT, "verb": TEXT}
+_SELECTED = {"id": TEXT, "verb": TEXT, "matching": TEXT}
 ENDPOINTS = (
     Endpoint("GET", "/job", for_people(_show_jobs), "The page of jobs.", public=True, query=_FILTERS, media_type=_HTML),
     Endpoint(

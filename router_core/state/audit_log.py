@@ -20,7 +20,8 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One line. `who` did `action` to `subject`, `via` the command line (`cli`) or the page. `effect`: what it did."""
+    """One line. `who` did `action` to `subject`, `via` the command line (`cli`), the page or the HTTP API (`http`).
+    `effect`: what it did."""
 
     who: str
     via: str

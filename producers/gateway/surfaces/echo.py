@@ -241,7 +241,7 @@ async def _administer(
 ) -> list[dict[str, Any]]:
     """Load or check a model at each of its backends. Raises `Refusal`."""
     alias = _named_model(exchange.gateway.config.catalog, body)
-    return await administer(exchange.gateway, verb, alias, force=force)
+    return await administer(exchange, verb, alias, force=force)
 
 
 _NAME = body_of("model_name", model_name=TEXT)

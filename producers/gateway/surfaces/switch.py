@@ -89,7 +89,7 @@ async def _load(exchange: Exchange, alias: str) -> float:
     Another process may load it already: then it is waited for.
     """
     started = time.monotonic()
-    reports = await administer(exchange.gateway, "load", alias)
+    reports = await administer(exchange, "load", alias)
     if not any(report["ok"] for report in reports):
         raise Refusal(str(reports[0].get("error") or "other"), f"{alias}: {reports[0]['message']}")
     catalog = exchange.gateway.config.catalog

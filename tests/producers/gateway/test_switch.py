@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.model_status import note_loading
 from tests.faults import answer
 from tests.producers.gateway.running_gateway import CONFIG, open_gateway, run
@@ -26,10 +27,12 @@ def test_a_switch_loads_a_model_and_the_status_shows_it(redis_url: str, tmp_path
                 "/models/switch", json={"model": "tiny-1"}, headers={"accept": "text/event-stream"}
             )
             status = (await gateway.http.get("/models/status")).json()
+            entries = await read_entries(gateway.link, 10)
         assert switched.json()["active"] == "tiny"
         assert [name for name, _ in parse(streamed.text)][-1] == "ready"
         assert parse(streamed.text)[0][1]["model"] == "tiny"
         assert (status["active"], status["switching_to"]) == ("tiny", None)
+        assert [(entry.via, entry.action, entry.subject) for entry in entries] == [("http", "model.load", "tiny")] * 2
         assert status["elapsed_s"] is None
         assert status["queue"]["waiting"] == 0
 

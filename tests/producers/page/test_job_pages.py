@@ -130,6 +130,24 @@ def test_selected_jobs_are_cancelled_after_a_question_and_only_by_the_form_of_th
     assert call(gateway, gateway.instance.client.record("doomed-02")).state == "done"
 
 
+def test_all_jobs_that_match_the_filters_are_cancelled_after_a_question(gateway: PageGateway) -> None:
+    for number in range(3):
+        submit(gateway, f"matched-{number}", role="plain", urgency="batch")
+    with gateway.browser() as browser:
+        listed = browser.get("/job?id=matched&role=plain").text
+        (address,) = re.findall(r'href="(/page/jobs\?verb=cancel[^"]*)"', listed)
+        question = browser.get(address.replace("&amp;", "&")).text
+        assert "Cancel 3 jobs?" in question
+        (token,) = set(re.findall(r'name="token" value="([^"]+)"', question))
+        (matching,) = re.findall(r'name="matching" value="([^"]+)"', question)
+        form = {"verb": "cancel", "matching": matching.replace("&amp;", "&"), "token": token}
+        assert browser.post("/page/jobs", data=form).status_code == 303
+        assert "3 of 3 cancelled" in browser.get("/job").text
+        again = browser.get(address.replace("&amp;", "&"))
+    assert (again.status_code, "that this could change" in again.text) == (400, True)
+    assert "id=matched" in gateway.page("/")
+
+
 @pytest.mark.parametrize(
     ("query", "words"), [("verb=cancel", "no job is selected"), ("id=x&verb=burn", "not &#39;burn")]
 )

@@ -1,0 +1,112 @@
+"""`openfall job cancel`, `replay` and `drop`: of several jobs, by ids or by the filters of `job list`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.job_list import check_names, filter_options
+from openfall.producers.cli.options import add_options, check_id, common_options, with_operator
+from openfall.producers.cli.render import plural
+from openfall.producers.cli.terminal import echo, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.operations.job_selection import JobSelection
+    from openfall.producers.operations.operator import Operator
+
+_selected = add_options(
+    click.argument("ids", metavar="[ID]...", nargs=-1, callback=check_id),
+    filter_options,
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+    common_options,
+)
+
+
+@click.command(short_help="Cancel jobs that have no answer yet.")
+@_selected
+def cancel(config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Cancel jobs that have no answer yet: those of the ids, or all that match the filters."""
+    _act("cancel", config_path, as_json, options)
+
+
+@click.command(short_help="Return held jobs to their queues.")
+@_selected
+def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Return held jobs to their queues: those of the ids, or all that match the filters."""
+    _act("replay", config_path, as_json, options)
+
+
+@click.command(short_help="End held jobs without an answer.")
+@_selected
+def drop(config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """End held jobs without an answer: those of the ids, or all that match the filters. This cannot be undone."""
+    _act("drop", config_path, as_json, options)
+
+
+def _act(verb: str, config_path: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+    ids, yes = options.pop("ids"), options.pop("yes")
+    filters = {name: value for name, value in options.items() if value}
+    if bool(ids) == bool(filters):
+        raise click.UsageError("name job ids, or filters such as --role, --state and --since; not both")
+    changed = with_operator(config_path, lambda operator: _change(operator, verb, ids, options, _confirm(verb, yes)))
+    if as_json:
+        show_json([{"id": id_, "changed": is_changed} for id_, is_changed in changed.items()])
+        return
+    for id_ in ids and changed:
+        echo(f"{id_} {_outcome(verb, changed[id_])}")
+    if not ids:
+        echo(f"{sum(changed.values()):,} of {plural(len(changed), 'job')} {_effect(verb)}")
+
+
+def _outcome(verb: str, is_changed: bool) -> str:
+    if is_changed:
+        return f"is {_effect(verb)}"
+    return "had ended already" if verb == "cancel" else "is not held"
+
+
+def _effect(verb: str) -> str:
+    from openfall.producers.operations.job_selection import JobVerb
+
+    return JobVerb(verb).effect
+
+
+def _confirm(verb: str, yes: bool) -> Callable[[int], None]:
+    def confirm(number: int) -> None:
+        """Jobs that a filter selects are changed after a question. Raises `UsageError`."""
+        if yes or verb == "replay":
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"this would {verb} {plural(number, 'job')}: add --yes")
+        click.confirm(f"{verb.capitalize()} {plural(number, 'job')}?", abort=True, err=True)
+
+    return confirm
+
+
+async def _change(
+    operator: Operator, name: str, ids: tuple[str, ...], options: dict[str, Any], confirm: Callable[[int], None]
+) -> dict[str, bool]:
+    from openfall.producers.operations.job_selection import JobVerb, act_on_jobs, find_jobs
+
+    verb = JobVerb(name)
+    selection = await _selection(operator, ids, options)
+    found = await find_jobs(operator, verb, selection)
+    if not ids and not found:
+        check_names(operator.llm, options)
+    if not ids and found:
+        confirm(len(found))
+    return await asyncio.shield(act_on_jobs(operator, verb, found, selection)) if found else {}
+
+
+async def _selection(operator: Operator, ids: tuple[str, ...], options: dict[str, Any]) -> JobSelection:
+    from openfall.producers.job_filter import read_filter
+    from openfall.producers.operations.job_selection import JobSelection
+
+    if ids:
+        return JobSelection(ids=ids)
+    typed = {name: " ".join(value) if name == "states" else value for name, value in options.items() if value}
+    return JobSelection(matching=read_filter(await operator.llm.store.server_time(), **options), typed=typed)
