@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,13 @@ SETTINGS = {
 }
 """As the embedded server runs; the last one keeps a stream of one small entry from reserving 4 KB."""
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 """Seconds a server gets to answer its first PING."""
+
+PORTS = (15_000, 32_000)
+"""The ports of `find_free_port`: below those that Linux (from 32768) and others (from 49152) give by themselves."""
+
+_searched = count(os.getpid() * 1009)
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,16 @@ def valkey() -> Iterator[Server]:
 
 
 def find_free_port() -> int:
-    """A free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free port of the loopback interface, for a server that starts later.
+
+    The kernel gives no such port to a connection or to a server that takes any port, and each process begins its
+    search elsewhere: the port is still free when its server binds it.
+    """
+    while True:
+        port = PORTS[0] + next(_searched) % (PORTS[1] - PORTS[0])
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _answers(client: redis.Redis) -> bool:

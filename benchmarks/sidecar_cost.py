@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import resource
-import socket
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.server import find_free_port
 from openfall.workers.local.package_files import find_package_file
 
 ROUNDS, CALLS, STREAMS, TOKENS = 5, 200, 10, 2000
@@ -56,7 +56,7 @@ async def serve(port: int) -> None:
 @asynccontextmanager
 async def sidecar(profiles: dict[str, Any], **sections: Any) -> AsyncIterator[tuple[str, int]]:
     """A sidecar as a process: its address and its pid."""
-    home, port = Path(tempfile.mkdtemp(prefix="sidecar-")), free_port()
+    home, port = Path(tempfile.mkdtemp(prefix="sidecar-")), find_free_port()
     manifest = home / "manifest.yaml"
     manifest.write_text(json.dumps({"listen": f"127.0.0.1:{port}", **sections, "profiles": profiles}))
     command = [sys.executable, "-m", "openfall.workers.sidecar", "--manifest", str(manifest), "--quiet", "--announce"]
@@ -86,7 +86,7 @@ async def measure_switches(http: aiohttp.ClientSession) -> dict[str, float]:
                 through.append(time.monotonic() - began)
     process: asyncio.subprocess.Process | None = None
     for _ in range(2 * ROUNDS + 1):
-        began, port = time.monotonic(), free_port()
+        began, port = time.monotonic(), find_free_port()
         if process is not None:
             process.terminate()
             await process.wait()
@@ -113,7 +113,7 @@ async def is_healthy(http: aiohttp.ClientSession, port: int) -> bool:
 
 async def measure_calls(http: aiohttp.ClientSession) -> dict[str, dict[str, float]]:
     """Milliseconds of a call of one token and microseconds of a token, directly and through the sidecar, medians."""
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "benchmarks.sidecar_cost", "--serve"]
     async with sidecar({"fast": {"command": command, "port": port}}) as (url, pid):
         async with http.post(f"{url}/models/switch", json={"model": "fast"}) as response:
@@ -160,12 +160,6 @@ async def ask(http: aiohttp.ClientSession, target: str, tokens: int, pause: floa
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 async def main() -> None:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.server import find_free_port
 from openfall.workers.local.die_with_parent import die_with_parent
 
 T = TypeVar("T")
@@ -132,21 +132,9 @@ async def paused(*pids: int) -> AsyncIterator[None]:
         await helper.wait()
 
 
-def free_ports(count: int) -> list[int]:
-    """Free ports on the loopback interface."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def environment(data: Path) -> dict[str, str]:
     """The environment of this process, with the variables of `demo.yaml`: a data directory and four ports."""
-    port_a, port_b, gateway, sidecar = free_ports(4)
+    port_a, port_b, gateway, sidecar = (find_free_port() for _ in range(4))
     values = {"OPENFALL_DEMO_DATA": data, "OPENFALL_ENGINE_A_PORT": port_a, "OPENFALL_ENGINE_B_PORT": port_b}
     values |= {"OPENFALL_PORT": gateway, "OPENFALL_SIDECAR_PORT": sidecar}
     return {**os.environ, **{name: str(value) for name, value in values.items()}}

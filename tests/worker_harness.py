@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.server import find_free_port
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.job import CompletionJob
@@ -57,9 +57,7 @@ def worker_command(pool: str, config: Path, *options: str) -> list[str]:
 
 def unused_url() -> str:
     """The URL of a closed port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{find_free_port()}"
 
 
 @dataclass

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.server import find_free_port
 from openfall.config import load
-from openfall.producers.gateway.serve import listening_sockets
 from tests.agents.agent_provider import AgentProvider, agent_provider
 from tests.conftest import Server
 from tests.worker_harness import running_fleet
@@ -64,9 +64,8 @@ class AgentStand:
 @asynccontextmanager
 async def agent_stand(chain: str) -> AsyncIterator[AgentStand]:
     """A gateway whose role `coder` has this chain."""
-    with TemporaryDirectory(prefix="of-") as home, listening_sockets(("127.0.0.1:0",)) as (free,):
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
+    with TemporaryDirectory(prefix="of-") as home:
+        address = f"127.0.0.1:{find_free_port()}"
         valkey = Server(Path(home)).start()
         try:
             async with agent_provider() as provider:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.server import find_free_port
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import open_gateway, run
 
@@ -23,9 +23,7 @@ def test_prometheus_reads_a_fleet_and_evaluates_every_rule(redis_url: str, tmp_p
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
             assert (await gateway.chat()).status_code == 200
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                address = f"127.0.0.1:{free.getsockname()[1]}"
+            address = f"127.0.0.1:{find_free_port()}"
             settings = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
             settings["global"] = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
             settings["rule_files"] = [str(ROOT / "deploy/prometheus/rules/*.yml")]

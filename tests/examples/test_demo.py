@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples import report
-from examples.demo_fleet import CONFIG, ROOT, Fleet, environment, free_ports
+from examples.demo_fleet import CONFIG, ROOT, Fleet, environment
 from examples.demo_run import EPISODE
 from examples.engine_failure import EngineFailure
 from examples.gateway_kill import GatewayKill
@@ -178,7 +178,7 @@ def supervisor() -> Iterator[subprocess.Popen[bytes]]:
         yield process
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_supervisor_is_paused_while_the_fleet_is_unattended(
@@ -236,7 +236,7 @@ def test_a_demo_that_is_stopped_leaves_no_process(tmp_path: Path, number: signal
         finally:
             demo.kill()
     assert len(processes) >= 7  # a supervisor, Valkey, two engines, three workers
-    assert wait_until(lambda: not any(process.alive() for process in processes), 20.0)
+    assert wait_until(lambda: not any(process.alive() for process in processes), 60.0)
     assert "Traceback" not in log.read_text()
     assert demo.returncode == (-signal.SIGKILL if number is signal.SIGKILL else 130)
 
@@ -248,7 +248,3 @@ def test_a_worker_is_identified_by_the_pid_in_its_name(tmp_path: Path) -> None:
     assert fleet.worker_of("of-gpu-a-host-4712-abcdef") is None
     fleet.handle({"event": "exited", "what": "worker-gpu-1", "code": -9})
     assert fleet.worker_of("of-gpu-a-host-4711-abcdef") is None
-
-
-def test_free_ports_differ() -> None:
-    assert len(set(free_ports(4))) == 4

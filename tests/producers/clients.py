@@ -15,6 +15,6 @@ def run(config: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any,
 
     async def main() -> Any:
         async with AsyncOpenfall(config=config, **{"producer": "bot@host", **client_options}) as llm:
-            return await asyncio.wait_for(use(llm), 30)
+            return await asyncio.wait_for(use(llm), 60)
 
     return asyncio.run(main())

@@ -79,13 +79,13 @@ class FakeWorker:
     def __enter__(self) -> FakeWorker:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name=self.name)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         assert self._thread is not None
-        self._thread.join(20)
+        self._thread.join(60)
 
     async def _work(self) -> None:
         catalog = self.loaded.catalog

@@ -36,7 +36,7 @@ async def _claim_next(link: RedisConnection, queue: str, backend: str) -> tuple[
         [QueueSubscription(queue, (BackendCapacity(backend, 64),))],
     )
     await worker.beat([])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (deliveries := (await worker.claim(1, 0)).deliveries):
             await asyncio.sleep(0.01)
     return worker, deliveries[0]

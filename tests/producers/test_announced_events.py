@@ -90,7 +90,7 @@ def test_the_pieces_of_a_stream_are_read_without_the_list(
     loaded: LoadedConfig, redis_url: str, store: redis.Redis
 ) -> None:
     async def story() -> None:
-        async with asyncio.timeout(20), started_job(loaded, redis_url) as (client, worker, delivery):
+        async with asyncio.timeout(60), started_job(loaded, redis_url) as (client, worker, delivery):
             reading = asyncio.Event()
             following = asyncio.create_task(follow(client, delivery.id, reading))
             await subscribed(store, delivery, reading)
@@ -116,7 +116,7 @@ def test_a_long_event_is_announced_without_its_text_and_read_from_the_list(
     loaded: LoadedConfig, redis_url: str, store: redis.Redis
 ) -> None:
     async def story() -> None:
-        async with asyncio.timeout(20), started_job(loaded, redis_url) as (client, worker, delivery):
+        async with asyncio.timeout(60), started_job(loaded, redis_url) as (client, worker, delivery):
             reading = asyncio.Event()
             following = asyncio.create_task(follow(client, delivery.id, reading))
             await subscribed(store, delivery, reading)
@@ -133,7 +133,7 @@ def test_a_batch_of_pieces_that_arrives_twice_is_read_once(
     loaded: LoadedConfig, redis_url: str, store: redis.Redis
 ) -> None:
     async def story() -> None:
-        async with asyncio.timeout(20), started_job(loaded, redis_url) as (client, worker, delivery):
+        async with asyncio.timeout(60), started_job(loaded, redis_url) as (client, worker, delivery):
             for batch in (1, 1, 2, 1, 2):
                 assert await worker.append_pieces(delivery, pack_events([TextPiece(0, f"{batch} ")]), batch)
             await end_job(client.connection, ended(delivery), rq_status="canceled")
@@ -147,7 +147,7 @@ def test_a_waiter_reads_nothing_for_the_pieces_of_a_stream(
     loaded: LoadedConfig, redis_url: str, store: redis.Redis
 ) -> None:
     async def story() -> None:
-        async with asyncio.timeout(20), started_job(loaded, redis_url) as (client, worker, delivery):
+        async with asyncio.timeout(60), started_job(loaded, redis_url) as (client, worker, delivery):
             waiting = asyncio.create_task(job_stream.wait_result(client, delivery.id, None))
             reading = asyncio.Event()
             reading.set()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 
 from openfall import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
 from openfall.config import LoadedConfig
@@ -277,7 +278,9 @@ def test_submit_and_wait_survive_a_restart_of_redis(server: Any, loaded: LoadedC
     async def use(llm: AsyncOpenfall) -> tuple[str, bool]:
         first = await llm.submit("before")
         waiting = asyncio.create_task(llm.wait(first))
-        await asyncio.sleep(1.1)  # what was accepted is on disk within a second: appendfsync everysec
+        with redis.Redis.from_url(server.url) as client:
+            while not client.client_list(_type="pubsub"):
+                await asyncio.sleep(0.01)
         await asyncio.to_thread(server.kill)
         second = asyncio.create_task(llm.submit("during"))
         await asyncio.to_thread(server.start)

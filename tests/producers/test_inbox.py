@@ -127,7 +127,6 @@ def test_a_reader_survives_a_restart_of_redis_before_it_acknowledges(server: Any
         async with aclosing(llm.inbox("bot")) as entries:
             await add_entry(llm, "job-00001")
             first = await anext(entries)
-            await asyncio.sleep(1.1)  # what was written is on disk within a second: appendfsync everysec
             await asyncio.to_thread(server.kill)
             acknowledging = asyncio.create_task(first.ack())
             reading = asyncio.create_task(anext(entries))

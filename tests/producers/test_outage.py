@@ -103,6 +103,6 @@ def test_a_bot_gets_an_interim_reply_at_once_and_every_answer_after_the_outage(t
                 got[delivery.job_id] = (delivery.reply_to, delivery.text, delivery.final, delivery.degraded)
                 await delivery.ack()
             assert got == {reply.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
-            assert (await llm.wait(reply.id, 5)).text == ANSWER
+            assert (await llm.wait(reply.id, 60)).text == ANSWER
 
     asyncio.run(asyncio.wait_for(main(), 60))

@@ -15,6 +15,7 @@ from openfall import AsyncOpenfall, InvalidOperation, NoModel, Openfall, resolve
 from openfall.config import LoadedConfig, load
 from openfall.producers.runtime import error_class
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.state import redis_connection
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
@@ -81,17 +82,15 @@ def test_without_redis_the_catalog_alone_decides_and_report_returns_false(
     assert resolve_runtime_model("ace", exclude=["api"], config=ace).model == "llama"
 
 
-def test_a_silent_redis_delays_no_caller(ace_config: LoadedConfig) -> None:
+def test_a_silent_redis_delays_no_caller(ace_config: LoadedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_connection, "REPLY_TIMEOUT_SECONDS", 600.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
 
         async def main() -> None:
             url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-            async with (
-                AsyncOpenfall(url, config=ace_config) as llm,
-                asyncio.timeout(4),
-            ):  # its replies are awaited for longer
+            async with AsyncOpenfall(url, config=ace_config) as llm, asyncio.timeout(60):
                 model = await llm.resolve("ace")
                 assert (model.model, model.live) == ("opus", False)
                 assert await llm.report(model, error="timeout") is False

@@ -58,14 +58,14 @@ class WorkerBench:
         return (await self.intake.accept(job, SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", **terms))).id
 
     async def result(self, job_id: str) -> Result:
-        """The result of a job, within 20 s."""
-        async with asyncio.timeout(20):
+        """The result of a job, within a minute."""
+        async with asyncio.timeout(60):
             while (result := await self.intake.result(job_id)) is None:
                 await asyncio.sleep(0.01)
         return result
 
     async def until(self, condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await condition():
                 await asyncio.sleep(0.01)
 

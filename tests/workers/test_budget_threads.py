@@ -57,7 +57,7 @@ async def house(gateway: RunningGateway) -> BudgetState:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.02)
 

@@ -128,7 +128,7 @@ def test_a_local_only_job_in_a_cloud_queue_is_held_and_so_is_its_replay(redis_ur
 
 
 async def wait_until_empty(fleet: Fleet, queue: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await fleet.link.command("LLEN", f"rq:queue:{queue}"):
             await asyncio.sleep(0.02)
 

@@ -169,7 +169,6 @@ def test_jobs_survive_the_death_of_valkey_and_answers_are_not_bought_twice(tmp_p
             process = await own.start()
             job = await llm.submit("Haruka waves", role="chat")
             await upstream.arrived.wait()
-            await llm.store.connection.command("WAITAOF", 1, 0, 5000)
             server.kill()
             release.set()
             await until(lambda: list((tmp_path / "data" / "spool").glob("*.json")))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from openfall.producers.gateway.serve import GRACE_SECONDS, listening_sockets
+from benchmarks.server import find_free_port
+from openfall.producers.gateway.serve import GRACE_SECONDS
 from openfall.workers.service_manager import ALIVE_FILE_SECONDS, STOP_RESERVE_SECONDS, ServiceManager
 from tests.producers.gateway.running_gateway import gateway_config
 from tests.workers.sidecar.harness import write_manifest
@@ -95,8 +96,7 @@ def test_a_worker_reports_that_it_is_ready_turns_reloads_and_stops(redis_url: st
 def test_a_gateway_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its_log_is_json(
     redis_url: str, tmp_path: Path
 ) -> None:
-    with listening_sockets(("127.0.0.1:0",)) as (free,):
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{find_free_port()}"
     gateway_config(redis_url, tmp_path, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]}}')
     log = tmp_path / "log"
     with (
@@ -121,8 +121,7 @@ def test_a_gateway_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its
 
 
 def test_a_sidecar_reports_that_it_is_ready_turns_and_stops(tmp_path: Path) -> None:
-    with listening_sockets(("127.0.0.1:0",)) as (free,):
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{find_free_port()}"
     manifest = write_manifest(tmp_path, {"alpha": {}}, listen=address)
     log = tmp_path / "log"
     with (

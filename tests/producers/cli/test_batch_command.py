@@ -124,7 +124,7 @@ def test_status_shows_the_progress_of_a_batch_by_name_and_by_file(
             progress = json.loads(ran.stdout) if ran.returncode == 0 else {}
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert (progress["lines"], progress["answered"], progress["failed"]) == (40, 0, 0)
     assert "queued" in openfall("batch", "status", "out.jsonl").stdout

@@ -26,13 +26,13 @@ RUN = ("batch", "run", "in.jsonl", "-o", "out.jsonl")
 def interrupt(process: subprocess.Popen[str]) -> str:
     """The messages of an interrupted run."""
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     return err
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

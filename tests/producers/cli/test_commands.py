@@ -64,7 +64,7 @@ def test_an_interrupted_ask_prints_the_id_and_the_job_goes_on(
             assert process.poll() is None
         time.sleep(0.3)  # `ask` reads that the job is accepted and begins to wait
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     job_id = err.split("openfall job wait ")[1].split()[0]
     with worker_for():

@@ -34,7 +34,7 @@ def test_an_interactive_ask_returns_at_once_and_the_job_continues(
 ) -> None:  # fmt: skip
     with start("ask", "Haruka waves", *more) as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reply=reply)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
     assert f"no model can answer now (outage: {WHY})" in err
     assert ("an interim reply (canned reply)" if reply else "there is no reply yet") in err
@@ -49,7 +49,7 @@ def test_an_interactive_ask_returns_at_once_and_the_job_continues(
 def test_an_interim_reply_as_json_is_not_final(start: Start, redis_url: str) -> None:
     with start("ask", "hi", "--json") as process:
         hold_next_sync(redis_url, "gpu.tiny.interactive")
-        result = json.loads(process.communicate(timeout=20)[0])
+        result = json.loads(process.communicate(timeout=60)[0])
     assert (result["degraded"], result["final"], result["held_for"], result["model_used"]) == (
         True,
         False,
@@ -62,14 +62,14 @@ def test_an_interim_reply_as_json_is_not_final(start: Start, redis_url: str) -> 
 def test_a_job_that_needs_an_operator_promises_no_answer(start: Start, redis_url: str) -> None:
     with start("ask", "hi") as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert f"held until an operator replays it: openfall held show {job_id}" in err
 
 
 def test_an_ask_that_may_wait_returns_when_its_job_waits_for_an_operator(start: Start, redis_url: str) -> None:
     with start("ask", "no hurry", "-r", "dialogue") as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.background", reason=HoldReason.OWN_FAULT, models=(), reply="")
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 7
     assert f"held until an operator replays it: openfall held show {job_id}" in err
 
@@ -99,7 +99,7 @@ def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, ope
         job_id = hold_next_sync(redis_url, "gpu.tiny.background")
         with worker_for():
             openfall("held", "replay", job_id)
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "echo no hurry\n")
 
 

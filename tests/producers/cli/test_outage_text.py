@@ -66,7 +66,7 @@ def test_job_why_and_batch_status_name_the_outage(
             progress = json.loads(status.stdout) if status.returncode == 0 else {}
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert "no calls to tiny@rack for" in progress["why"]
 
 

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 import openfall as api
+from benchmarks.server import find_free_port
 from openfall.config import LoadedConfig, load
 from openfall.workers import process, supervision
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
@@ -92,7 +93,10 @@ STATES = {
     "no_append_only_file": (("--appendonly", "no"), "CONFIG SET appendonly yes"),
     "no_regular_sync": (("--appendfsync", "no"), "CONFIG SET appendfsync everysec"),
     "eviction": (("--maxmemory-policy", "allkeys-lru"), "CONFIG SET maxmemory-policy noeviction"),
-    "cluster": (("--port", "0", "--cluster-enabled", "yes", "--cluster-port", "17001"), "`cluster-enabled no`"),
+    "cluster": (
+        ("--port", "0", "--cluster-enabled", "yes", "--cluster-port", str(find_free_port())),
+        "`cluster-enabled no`",
+    ),
     "read_only_replica": (("--replicaof", "127.0.0.1 9"), "its primary, 127.0.0.1:9"),
 }
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from openfall.producers.gateway import callers
 from openfall.router_core.state import keys
 from openfall.router_core.state.attendance import AttendedJob
 from tests.faults import COMPLETION, answer, stall
@@ -18,7 +20,7 @@ async def _leave(gateway: RunningGateway, **body: Any) -> str:
     """Send a request, and close the connection once its job is in the queue. The id of the job."""
     before = set(await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
     request = asyncio.create_task(gateway.chat(**body))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (jobs := set(await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1)) - before):
             await asyncio.sleep(0.01)
     request.cancel()
@@ -28,7 +30,7 @@ async def _leave(gateway: RunningGateway, **body: Any) -> str:
 
 
 async def _until_let_go(gateway: RunningGateway, job: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await gateway.link.command("HEXISTS", keys.RECORD + job, "gateway"):
             await asyncio.sleep(0.01)
 
@@ -62,7 +64,7 @@ def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url
             job = await _leave(gateway)
             await _until_let_go(gateway, job)
             gate.set()
-            await gateway.instance.client.wait(job, 10)
+            await gateway.instance.client.wait(job, 60)
             again = await gateway.chat()
             calls = len(gateway.upstream.calls_received)
             third = await gateway.chat()
@@ -74,11 +76,15 @@ def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url
     run(main)
 
 
-def test_a_gateway_that_was_killed_on_any_machine_has_no_callers(redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_that_was_killed_on_any_machine_has_no_callers(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "PRESENCE_SECONDS", 600.0)
+
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall, pools=()) as gateway:
-            killed = AttendedJob("job", "gateway-elsewhere-1-a1b2c3", 3)
-            async with asyncio.timeout(2):
+            killed = AttendedJob("job", "gateway-elsewhere-1-a1b2c3", 600)
+            async with asyncio.timeout(60):
                 assert await gateway.instance.callers.check([killed]) == (("job", killed.gateway_id),)
 
     run(main)
@@ -110,8 +116,8 @@ def test_an_interactive_job_ends_when_no_repeat_comes(redis_url: str, tmp_path: 
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway:
             job = await _leave(gateway)
-            result = await gateway.instance.client.wait(job, 20)
-            await asyncio.wait_for(gateway.upstream.left.wait(), 10)
+            result = await gateway.instance.client.wait(job, 60)
+            await asyncio.wait_for(gateway.upstream.left.wait(), 60)
             again = await gateway.http.post(
                 "/v1/chat/completions", json={**SAY, "model": "chat"}, headers={"X-Openfall-Wait": "100ms"}
             )

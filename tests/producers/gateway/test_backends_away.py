@@ -31,7 +31,7 @@ def _away_until(back: asyncio.Event) -> Script:
 
 async def _come_back_after(gateway: RunningGateway, count: int, back: asyncio.Event) -> None:
     """The model is back once as many jobs are held."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await gateway.link.command("ZCARD", "rq:deferred:degrade") < count:
             await asyncio.sleep(0.02)
     back.set()

@@ -154,7 +154,7 @@ def test_a_caller_who_leaves_a_stream_ends_an_interactive_job(redis_url: str, tm
                     if "A lan" in line:
                         break
                 job = response.headers["x-openfall-job"]
-            result = await gateway.instance.client.wait(job, 10)
+            result = await gateway.instance.client.wait(job, 60)
         assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
 
     run(main)
@@ -191,13 +191,13 @@ def test_a_repeat_without_a_stream_reads_the_answer_of_a_stream_that_broke(redis
 
         async with open_gateway(redis_url, tmp_path, slow) as gateway:
             request = asyncio.create_task(gateway.chat(stream=True))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not gateway.upstream.calls_received:
                     await asyncio.sleep(0.01)
             request.cancel()
             await asyncio.wait([request])
             (job,) = (name.decode() for name in await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await gateway.link.command("HEXISTS", keys.RECORD + job, "gateway"):
                     await asyncio.sleep(0.01)
             again = asyncio.create_task(gateway.chat())

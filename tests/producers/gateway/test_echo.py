@@ -43,7 +43,7 @@ def test_a_query_that_takes_longer_is_polled(redis_url: str, tmp_path: Path) -> 
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION), more=TASKS) as gateway:
             queued = await _query(gateway, urgency="batch")
             job = queued.json()
-            await gateway.instance.client.wait(job["job_id"], 20)
+            await gateway.instance.client.wait(job["job_id"], 60)
             polled = await gateway.http.get(job["poll"])
         assert queued.status_code == 202
         assert (polled.status_code, polled.json()["response"]) == (200, "A lantern festival.")

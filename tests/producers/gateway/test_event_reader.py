@@ -35,7 +35,7 @@ def reading(test: Callable[[Scripted, EventReader, asyncio.Event], Coroutine[Any
     async def main() -> None:
         script, stop = Scripted(), asyncio.Event()
         reader = EventReader(script.events(), asyncio.create_task(stop.wait()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 await test(script, reader, stop)
             finally:

@@ -57,7 +57,7 @@ def test_a_stream_counts_until_its_end_and_a_list_of_models_does_not_count(redis
             gateway.instance.keys = await fetch_keys(gateway.link)
             gateway.http.headers["authorization"] = "Bearer of_bot"
             first = asyncio.create_task(gateway.chat(stream=True))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not gateway.upstream.calls_received:
                     await asyncio.sleep(0.01)
             second = await gateway.chat()

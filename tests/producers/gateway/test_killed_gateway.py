@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openfall.producers.gateway.serve import listening_sockets
+from benchmarks.server import find_free_port
 from openfall.router_core.state import keys
 from tests.faults import COMPLETION, answer, piece, stall
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
@@ -26,8 +26,7 @@ async def _killable(
     gateway: RunningGateway, home: Path
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
     """A second gateway, as a process of its own."""
-    with listening_sockets(("127.0.0.1:0",)) as (free,):
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{find_free_port()}"
     text = (home / "openfall.yaml").read_text()
     file = home / "second.yaml"
     file.write_text(f'{text}\ngateway: {{listen: ["{address}"]}}\n')
@@ -56,7 +55,7 @@ def test_a_request_at_a_killed_gateway_is_answered_at_another_and_bought_once(re
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, slow) as gateway, _killable(gateway, tmp_path) as (process, http):
             lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
-            await asyncio.wait_for(gateway.upstream.arrived.wait(), 20)
+            await asyncio.wait_for(gateway.upstream.arrived.wait(), 60)
             process.kill()
             with pytest.raises(httpx.TransportError):
                 await lost
@@ -125,12 +124,12 @@ def test_a_killed_gateway_leaves_no_orphan(redis_url: str, tmp_path: Path) -> No
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway, _killable(gateway, tmp_path) as (process, http):
             lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
-            await asyncio.wait_for(gateway.upstream.arrived.wait(), 20)
+            await asyncio.wait_for(gateway.upstream.arrived.wait(), 60)
             (job,) = await gateway.link.command("ZRANGE", keys.ATTENDED, 0, -1)
             process.kill()
             await asyncio.wait([lost])
             lost.exception()
-            result = await gateway.instance.client.wait(job.decode(), 25, accept_interim=False)
+            result = await gateway.instance.client.wait(job.decode(), 60, accept_interim=False)
         assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
 
     run(main)

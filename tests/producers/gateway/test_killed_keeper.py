@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openfall.producers.gateway.serve import listening_sockets
+from benchmarks.server import find_free_port
 from openfall.router_core.state import keys
 from tests.chaos import dying_gateway
 from tests.faults import COMPLETION, answer, fault_server
@@ -39,8 +39,7 @@ PROCESSES.set_forkserver_preload([dying_gateway.__name__])
 @asynccontextmanager
 async def open_dying_gateway(home: Path, step: str) -> AsyncIterator[tuple[ForkServerProcess, httpx.AsyncClient]]:
     """A gateway that kills itself at the first such step."""
-    with listening_sockets(("127.0.0.1:0",)) as (free,):
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{find_free_port()}"
     file = home / "dying.yaml"
     file.write_text(f'{(home / "openfall.yaml").read_text()}\ngateway: {{listen: ["{address}"]}}\n')
     arguments = (step, str(home / "faults"), "--config", str(file), "--quiet")

@@ -78,7 +78,7 @@ def test_a_background_request_runs_at_the_provider_in_the_foreground(redis_url: 
         async with open_gateway(redis_url, tmp_path, answer(native(MESSAGE)), config=NATIVE) as gateway:
             body = {"model": "chat", "input": "x", "background": True, "background_options": {}}
             queued = (await gateway.http.post("/v1/responses", json=body)).json()
-            await gateway.instance.client.wait(queued["id"].removeprefix("resp_"), 20)
+            await gateway.instance.client.wait(queued["id"].removeprefix("resp_"), 60)
             polled = (await gateway.http.get(f"/v1/responses/{queued['id']}")).json()
             assert _sent(gateway)[1] == {"model": "tiny-1", "input": "x"}
         assert (polled["status"], polled["output"]) == ("completed", [MESSAGE])

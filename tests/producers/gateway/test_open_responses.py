@@ -81,7 +81,7 @@ def test_a_response_is_valid_in_each_of_its_states(redis_url: str, tmp_path: Pat
             fields = {"model": "chat", "input": "x", "tools": [LOOK], "text": SCHEMA}
             states = [(await gateway.http.post("/v1/responses", json={**fields, "background": True})).json()]
             path = f"/v1/responses/{states[0]['id']}"
-            await gateway.instance.client.wait(states[0]["id"].removeprefix("resp_"), 20)
+            await gateway.instance.client.wait(states[0]["id"].removeprefix("resp_"), 60)
             states.append((await gateway.http.get(path)).json())
         async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             waiting = (

@@ -140,7 +140,7 @@ def test_a_caller_that_leaves_ends_its_request_at_the_backend(redis_url: str, tm
         async with open_passing_gateway(redis_url, tmp_path, stall) as gateway:
             with pytest.raises(httpx.ReadTimeout):
                 await gateway.http.post("/v1/rerank", json={}, timeout=0.2)
-            await asyncio.wait_for(gateway.upstream.left.wait(), 10)
+            await asyncio.wait_for(gateway.upstream.left.wait(), 60)
 
     run(main)
 

@@ -44,7 +44,7 @@ async def waiting(gateway: RunningGateway) -> AsyncIterator[str]:
     """A caller who waits; its job."""
     before = set(await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
     request = asyncio.create_task(gateway.chat())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (jobs := set(await gateway.link.command("ZRANGE", keys.UNFINISHED, 0, -1)) - before):
             await asyncio.sleep(0.01)
     try:
@@ -156,7 +156,7 @@ def test_a_caller_who_waits_although_the_lease_of_its_job_ended_is_to_come_again
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway:
             request = asyncio.create_task(gateway.chat())
-            await asyncio.wait_for(gateway.upstream.arrived.wait(), 20)
+            await asyncio.wait_for(gateway.upstream.arrived.wait(), 60)
             (job,) = await gateway.link.command("ZRANGE", keys.ATTENDED, 0, -1)
             await gateway.link.command("ZADD", keys.ATTENDED, 0, job)  # as if the gateway had stood still for 15 s
             response = await request

@@ -37,7 +37,7 @@ async def _event(
         response = await client.responses.create(model="chat", input="x", extra_headers=headers, **body)
         if cancels:
             await client.responses.cancel(response.id)
-        await gateway.instance.client.wait(response.id.removeprefix("resp_"), 20)
+        await gateway.instance.client.wait(response.id.removeprefix("resp_"), 60)
         await post_webhooks(gateway)
         [call] = receiver.calls_received
         return client.webhooks.unwrap(call.body, call.headers), response.id

@@ -133,7 +133,7 @@ def test_a_background_response_is_polled_until_it_is_complete(redis_url: str, tm
         async with open_gateway(redis_url, tmp_path, slow) as gateway, _client(gateway) as client:
             queued = await client.responses.create(model="chat", input="Haruka waves", background=True)
             gate.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (polled := await client.responses.retrieve(queued.id)).status != "completed":
                     await asyncio.sleep(0.02)
             record = await gateway.instance.client.record(queued.id.removeprefix("resp_"))
@@ -198,7 +198,7 @@ def test_a_failure_in_the_background_is_a_failed_response_with_its_cause(redis_u
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, refused) as gateway, _client(gateway) as client:
             queued = await client.responses.create(model="plain", input="x", background=True)
-            await gateway.instance.client.wait(queued.id.removeprefix("resp_"), 20)
+            await gateway.instance.client.wait(queued.id.removeprefix("resp_"), 60)
             failed = await client.responses.retrieve(queued.id)
         assert failed.status == "failed"
         assert failed.error is not None

@@ -43,7 +43,7 @@ async def unread_response(gateway: RunningGateway, path: str, body: dict[str, An
         await loop.sock_sendall(connection, packed(gateway, path, body))
         loop.add_reader(connection, readable.set)
         try:
-            await asyncio.wait_for(readable.wait(), 10)
+            await asyncio.wait_for(readable.wait(), 60)
         finally:
             loop.remove_reader(connection)
         yield connection
@@ -55,7 +55,7 @@ async def only_job(gateway: RunningGateway) -> str:
 
 
 async def until_let_go(gateway: RunningGateway, job: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await gateway.link.command("HEXISTS", keys.RECORD + job, "gateway"):
             await asyncio.sleep(0.01)
 
@@ -70,7 +70,7 @@ def test_a_repeat_of_a_request_whose_response_was_not_read_joins_its_job(
                 job = await only_job(gateway)
             await until_let_go(gateway, job)
             again = await gateway.http.post(path, json=REQUESTS[path])
-            await gateway.instance.client.wait(job, 10)
+            await gateway.instance.client.wait(job, 60)
             assert again.headers["x-openfall-job"] == job
             assert len(gateway.upstream.calls_received) == 1
             third = await gateway.http.post(path, json=REQUESTS[path])
@@ -86,7 +86,7 @@ def test_a_response_that_stays_unread_after_its_gateway_has_noted_it_is_given_to
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             async with unread_response(gateway, "/v1/responses", BACKGROUND):
                 job = await only_job(gateway)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while not await gateway.link.command("HEXISTS", keys.RECORD + job, "read"):
                         await asyncio.sleep(0.01)
             await until_let_go(gateway, job)

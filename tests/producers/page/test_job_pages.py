@@ -30,7 +30,7 @@ def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def call(gateway: PageGateway, coroutine: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(coroutine, gateway.loop).result(20)
+    return asyncio.run_coroutine_threadsafe(coroutine, gateway.loop).result(60)
 
 
 def submit(gateway: PageGateway, job_id: str, **options: Any) -> None:

@@ -21,7 +21,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
     with page_gateway(shared_server.url, tmp_path_factory.mktemp("rq")) as opened:
         submit = opened.instance.client.submit("a private prompt", id="chat-0001", role="chat")
-        asyncio.run_coroutine_threadsafe(submit, opened.loop).result(20)
+        asyncio.run_coroutine_threadsafe(submit, opened.loop).result(60)
         yield opened
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,43 +37,34 @@ def accepting(server: RedisServer, story: Callable[[RedisConnection, JobStore], 
     return asyncio.run(run())
 
 
-@pytest.fixture
-def always(tmp_path: Path) -> Iterator[Server]:
-    """A server that writes to its disk at once."""
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        server = Server(Path(home), ("--appendfsync", "always")).start()
-        yield server
-        server.kill()
-
-
 def confirmations(server: Server) -> int:
     with redis.Redis(unix_socket_path=str(server.socket)) as client:
         return int(client.hget("of:counters", "confirmations") or 0)
 
 
-def test_jobs_that_are_accepted_together_are_confirmed_together_and_survive_a_kill(always: Server) -> None:
+def test_jobs_that_are_accepted_together_are_confirmed_together_and_survive_a_kill(server: Server) -> None:
     async def story(link: RedisConnection, jobs: JobStore) -> None:
         await link.load("accept")
         receipts = await jobs.accept_many((a_job(number), TERMS) for number in range(200))
         assert all(isinstance(receipt, Receipt) for receipt in receipts)
 
-    accepting(on_disk(always.url), story)
-    assert 1 <= confirmations(always) <= 5
-    always.kill()
-    always.start()
-    with redis.Redis(unix_socket_path=str(always.socket)) as client:
+    accepting(on_disk(server.url), story)
+    assert 1 <= confirmations(server) <= 5
+    server.kill()
+    server.start()
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
         assert client.llen("rq:queue:gpu.smol.background") == 200
 
 
-def test_without_enough_replicas_the_caller_learns_that_the_job_is_in_but_not_confirmed(always: Server) -> None:
+def test_without_enough_replicas_the_caller_learns_that_the_job_is_in_but_not_confirmed(server: Server) -> None:
     async def story(link: RedisConnection, jobs: JobStore) -> None:
         with pytest.raises(NotConfirmed, match=r"job-000001 is accepted but not confirmed.*0 of 1 replicas") as raised:
             await jobs.accept(a_job(1), TERMS)
         assert (raised.value.job_id, raised.value.on_disk, raised.value.on_replicas) == ("job-000001", 1, 0)
         assert (await jobs.record("job-000001")).state == "queued"
 
-    accepting(on_disk(always.url, confirm_replicas=1), story)
-    receipt = accepting(on_disk(always.url), lambda _, jobs: jobs.accept(a_job(1), TERMS))
+    accepting(on_disk(server.url, confirm_replicas=1), story)
+    receipt = accepting(on_disk(server.url), lambda _, jobs: jobs.accept(a_job(1), TERMS))
     assert (receipt.id, receipt.position) == ("job-000001", 1)
 
 
@@ -107,7 +98,7 @@ def test_a_server_without_an_append_only_file_is_refused_with_the_remedy_before_
             server.kill()
 
 
-def test_a_job_is_accepted_but_not_confirmed_when_the_append_only_file_is_switched_off_later(always: Server) -> None:
+def test_a_job_is_accepted_but_not_confirmed_when_the_append_only_file_is_switched_off_later(server: Server) -> None:
     async def story(link: RedisConnection, jobs: JobStore) -> None:
         await jobs.accept(a_job(1), TERMS)
         await link.command("CONFIG", "SET", "appendonly", "no")
@@ -116,7 +107,7 @@ def test_a_job_is_accepted_but_not_confirmed_when_the_append_only_file_is_switch
         assert (raised.value.on_disk, raised.value.on_replicas) == (0, 0)
         assert (await jobs.record("job-000002")).state == "queued"
 
-    accepting(on_disk(always.url), story)
+    accepting(on_disk(server.url), story)
 
 
 def test_everysec_sends_no_command_more(redis_url: str) -> None:

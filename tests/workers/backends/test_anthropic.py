@@ -53,7 +53,7 @@ def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
             backend = open_backend(spec, transport)
             try:
                 outcome = await backend.complete(
-                    Request(body=REQUEST_BODY, upstream="m", timeout=5, dialect="anthropic")
+                    Request(body=REQUEST_BODY, upstream="m", timeout=60, dialect="anthropic")
                 )
             finally:
                 await backend.close()
@@ -71,7 +71,7 @@ def test_a_token_is_sent_as_a_bearer_token_and_nothing_else() -> None:
         async with fault_server(answer(MESSAGE)) as server:
             backend = open_backend(spec, RedirectedTransport(server))
             try:
-                await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5, dialect="anthropic"))
+                await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=60, dialect="anthropic"))
             finally:
                 await backend.close()
             return server.calls_received[0].headers

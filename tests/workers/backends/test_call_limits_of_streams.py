@@ -145,7 +145,7 @@ class TestALoad:
                 backend = OpenAIBackend(server.url, "", Transport(keep_alive=False))
                 limits = StreamLimits(first_token=0.2, stall=9, load=load, first_token_after_load=0.2, longest=9)
                 watch = CallWatch(5, limits)
-                request = Request(body=BODY, upstream="m", timeout=5, watch=watch)
+                request = Request(body=BODY, upstream="m", timeout=60, watch=watch)
                 calling = asyncio.ensure_future(backend.complete(request))
                 await server.arrived.wait()
                 watch.allow_load()

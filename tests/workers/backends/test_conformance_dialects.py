@@ -193,7 +193,7 @@ def sent(protocol: Protocol, dialect: Dialect, body: dict[str, Any]) -> dict[str
 
     async def work() -> Asked:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
-            call = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
+            call = Request(body=body, upstream="m", timeout=60, dialect=dialect, max_tokens=64, ctx=512)
             assert isinstance(await backend.complete(call), Completion)
             return server.calls_received[0]
 
@@ -235,7 +235,7 @@ def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Diale
     async def work() -> tuple[Any, int]:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
             outcome = await backend.complete(
-                Request(body={"messages": 3, "input": 3}, upstream="m", timeout=5, dialect=dialect)
+                Request(body={"messages": 3, "input": 3}, upstream="m", timeout=60, dialect=dialect)
             )
             return outcome, len(server.calls_received)
 

@@ -54,13 +54,13 @@ def complete_at(
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(script) as server:
             backend = open_backend(Backend(url=server.url, pool="gpu", protocol=protocol))
-            request = Request(body={**HI, **body}, upstream="theirs", timeout=10, dialect=dialect)
+            request = Request(body={**HI, **body}, upstream="theirs", timeout=60, dialect=dialect)
             try:
                 return await backend.complete(request, texts_into(deltas)), server
             finally:
                 await backend.close()
 
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:

@@ -33,7 +33,7 @@ def request_at(
             finally:
                 await backend.close()
 
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 @both

@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[Script, E]] = {
 def test_a_fault_is_a_failure_of_its_class(
     protocol: Protocol, deltas: list[str] | None, script: Script, meant: E
 ) -> None:
-    outcome = ask(protocol, script, deltas, timeout=0.4 if script in (stall, drip) else 10)
+    outcome = ask(protocol, script, deltas, timeout=0.4 if script in (stall, drip) else 60)
     assert failure(outcome).error_class is meant
     assert failure(outcome).detail
 

@@ -63,7 +63,7 @@ def test_a_refused_connection_is_a_connection_failure() -> None:
             url = server.url
         backend = open_backend(Backend(url=url, pool="gpu"))
         try:
-            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5))
+            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=60))
         finally:
             await backend.close()
 
@@ -76,7 +76,7 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
     async def work() -> Outcome:
         backend = open_backend(Backend(url="http://nowhere.invalid", pool="cloud"))
         try:
-            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5))
+            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=60))
         finally:
             await backend.close()
 
@@ -137,7 +137,7 @@ def test_a_call_is_sent_again_only_once() -> None:
         whole = kept(answer(COMPLETION))
         async with fault_server(whole, whole, reset, reset, answer(COMPLETION)) as server:
             backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
-            request = Request(body=REQUEST_BODY, upstream="m", timeout=5)
+            request = Request(body=REQUEST_BODY, upstream="m", timeout=60)
             try:
                 await asyncio.gather(backend.complete(request), backend.complete(request))
                 return await backend.complete(request), server
@@ -165,7 +165,7 @@ def test_a_cancelled_or_late_call_closes_its_socket(script: Script, ending: str)
                     await calling
             else:
                 assert isinstance(await calling, Failure)
-            await asyncio.wait_for(server.left.wait(), 5)
+            await asyncio.wait_for(server.left.wait(), 60)
             remaining = server.left.is_set()
             await backend.close()
             return remaining
@@ -179,7 +179,7 @@ def test_a_local_engine_gets_a_connection_for_each_call() -> None:
             backend = open_backend(Backend(url=server.url, pool="gpu", api_key=SecretStr("")))
             for _ in range(2):
                 assert isinstance(
-                    await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5)), Completion
+                    await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=60)), Completion
                 )
             await backend.close()
             return server

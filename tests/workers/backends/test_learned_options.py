@@ -40,7 +40,7 @@ def called(
                 await backend.close()
             return outcomes, [orjson.loads(received.body) for received in server.calls_received]
 
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 NO_BUDGET = (

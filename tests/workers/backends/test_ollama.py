@@ -32,7 +32,7 @@ def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[
 
     async def work() -> tuple[Asked, Outcome]:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, api_key="secret-key") as backend:
-            call = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
+            call = Request(body=body, upstream="m", timeout=60, dialect="ollama", **more)
             outcome = await backend.complete(call, (lambda _text: None) if streamed else None)
             return server.calls_received[0], outcome
 
@@ -68,7 +68,7 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
     async def work() -> tuple[Outcome, int]:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url) as backend:
             body = {"messages": [], "keep_alive": 0}
-            return await backend.complete(Request(body=body, upstream="m", timeout=5, dialect="ollama")), len(
+            return await backend.complete(Request(body=body, upstream="m", timeout=60, dialect="ollama")), len(
                 server.calls_received
             )
 
@@ -81,7 +81,7 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
 def test_every_spelling_of_an_address_means_the_same_server(base: str) -> None:
     async def work() -> str:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url + base) as backend:
-            await backend.complete(Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama"))
+            await backend.complete(Request(body={"messages": [HELLO]}, upstream="m", timeout=60, dialect="ollama"))
             return server.calls_received[0].path
 
     assert run(work()) == "/api/chat"
@@ -92,7 +92,7 @@ def run_script(*script: dict[str, Any]) -> tuple[Outcome, list[str]]:
 
     async def work() -> Outcome:
         async with fault_server(lines(*script)) as server, adapter("ollama", server.url) as backend:
-            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=60, dialect="ollama")
             return await backend.complete(call, texts_into(deltas))
 
     return run(work()), deltas
@@ -132,7 +132,7 @@ def test_a_stream_without_its_content_type_is_parsed() -> None:
     async def work() -> Outcome:
         script = answer(data, Content_Type="text/plain")
         async with fault_server(script) as server, adapter("ollama", server.url) as backend:
-            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=60, dialect="ollama")
             return await backend.complete(call, texts_into(deltas))
 
     outcome = run(work())
@@ -195,7 +195,7 @@ def test_an_unavailable_cloud_model_parks_no_credential(fault: str, engine: str)
         models = [FakeModel("big:cloud", fault=fault), FakeModel(MODEL)]
         async with ollama_fake(engine, models) as fake, adapter("ollama", fake.url) as backend:
             return await backend.complete(
-                Request(body={"messages": [HELLO]}, upstream="big:cloud", timeout=9, dialect="ollama")
+                Request(body={"messages": [HELLO]}, upstream="big:cloud", timeout=60, dialect="ollama")
             )
 
     outcome = run(work())

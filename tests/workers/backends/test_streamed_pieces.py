@@ -48,7 +48,7 @@ def streamed(
         async with fault_server(script) as server:
             backend = open_backend(Backend(url=server.url, pool="gpu", protocol=protocol))
             body = {"messages": [*messages, {"role": "user", "content": "Hi"}]}
-            request = Request(body=body, upstream="theirs", timeout=10, dialect=dialect)
+            request = Request(body=body, upstream="theirs", timeout=60, dialect=dialect)
             try:
                 outcome = await backend.complete(request, received.extend)
             finally:
@@ -57,7 +57,7 @@ def streamed(
         carried = [part for event in pack_events(received) for part in read_pieces(orjson.loads(event))]
         return outcome, carried
 
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def function(index: int, arguments: str = "", **more: str) -> dict[str, Any]:

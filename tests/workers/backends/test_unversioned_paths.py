@@ -25,14 +25,14 @@ def asked(base: str, *scripts: Script, calls: int = 1) -> tuple[list[Outcome], l
     async def work() -> tuple[list[Outcome], list[str]]:
         async with fault_server(*scripts) as server:
             backend = open_backend(Backend(url=server.url + base, pool="gpu", protocol="openai"))
-            request = Request(body={"messages": [{"role": "user", "content": "Hi"}]}, upstream="m", timeout=5)
+            request = Request(body={"messages": [{"role": "user", "content": "Hi"}]}, upstream="m", timeout=60)
             try:
                 outcomes = [await backend.complete(request) for _ in range(calls)]
             finally:
                 await backend.close()
             return outcomes, [received.path for received in server.calls_received]
 
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 @pytest.mark.parametrize("base", ["/api", "/api/", ""])

@@ -52,7 +52,7 @@ def test_the_first_piece_is_written_at_once_the_next_are_gathered_and_the_end_do
         await writer.finish()
         assert store.batches == [(1, [delta("Lan")]), (2, [delta("tern festival")])]
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_a_batch_that_redis_may_have_taken_is_sent_again_under_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_batch_that_redis_may_have_taken_is_sent_again_under_its_number(monkey
         await writer.finish()
         assert store.batches == [(1, [delta("Lan")])] * 3 + [(2, [delta("tern")])]
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 @pytest.mark.usefixtures("_endless_gathering")
@@ -84,7 +84,7 @@ def test_the_end_is_tried_once_while_redis_does_not_answer() -> None:
         await writer.finish()
         assert [batch for batch, _ in store.batches] == [1, 2]
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_a_lost_lease_ends_the_writing() -> None:
@@ -96,4 +96,4 @@ def test_a_lost_lease_ends_the_writing() -> None:
         await writer.finish()
         assert [batch for batch, _ in store.batches] == [1]
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 60))

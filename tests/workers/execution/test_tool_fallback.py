@@ -63,7 +63,7 @@ async def run_job(redis_url: str, home: Path, caller: Dialect, protocol: Any, *c
             )  # fmt: skip
             terms = SubmitTerms(queue="gpu.weak.interactive", expires_after_seconds=60, keep_seconds=600)
             await fleet.store.accept(job, terms)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (result := await fleet.store.result(job.id)) is None:
                     await asyncio.sleep(0.01)
             return result

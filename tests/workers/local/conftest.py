@@ -4,7 +4,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.server import find_free_port
 from openfall import workers
 from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.pidfile import read_record
 from openfall.workers.local.process_id import identify
 
 ROOT = Path(workers.__file__).resolve().parents[1]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Up:
@@ -107,16 +107,12 @@ def model() -> Path:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    return find_free_port()
 
 
 @pytest.fixture
 def gateway_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    return find_free_port()
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_second_up_in_the_same_directory_names_the_first(data: Path, up: Any) 
     first = up(data=data)
     first.until("fleet_ready")
     second = up(data=data)
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     assert f"already runs here (pid {first.process.pid}," in second.process.stderr.read().decode()
     assert first.end() == 0
 
@@ -142,6 +142,6 @@ def test_a_service_that_cannot_start_stops_the_others_and_names_the_reason(
 ) -> None:
     engine = {"name": "demo", "model": str(tmp_path / "none.gguf"), "port": port}
     fleet = up(data=data, engines=[engine], workers=[["gpu", 1, WORKER]])
-    assert fleet.process.wait(20) == 1
+    assert fleet.process.wait(60) == 1
     assert fleet.process.stderr.read().decode().startswith("engine demo: the model ")
     assert not (data / "valkey.sock").exists()

@@ -155,7 +155,7 @@ def test_up_lets_valkey_rewrite_its_files_so_that_a_deleted_prompt_leaves_the_di
             client.set("prompt", "a secret prompt")
             client.delete("prompt")
         assert on_disk(data)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while on_disk(data):
                 await asyncio.sleep(0.02)
         await started.stop(asyncio.Event())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.server import find_free_port
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.state.fleet_flags import remember_load_error, remembered_load_errors
@@ -21,7 +22,7 @@ from openfall.workers.maintenance import housekeeping
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.worker_harness import Fleet, running_fleet
 from tests.workers.backends.conftest import engine as engine
-from tests.workers.backends.protocol_clients import MODEL, free_port
+from tests.workers.backends.protocol_clients import MODEL
 
 OTHERS = (FakeModel("qwen3:4b"), FakeModel("spare"))
 NOWHERE = "http://127.0.0.1:9"
@@ -144,7 +145,7 @@ def test_an_ollama_that_refuses_connections_is_no_choice_until_it_is_back(redis_
     """Its models are checked before they are chosen, without a call of a job and without a load."""
 
     async def main() -> None:
-        port = free_port()
+        port = find_free_port()
         catalog = catalog_for(f"http://127.0.0.1:{port}")
         backend = open_backend(catalog.backends["tower"])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.server import find_free_port
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
@@ -18,7 +19,7 @@ from openfall.workers.backends.health import check, probe_without_load
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.worker_harness import Fleet, running_fleet
 from tests.workers.backends.conftest import engine as engine
-from tests.workers.backends.protocol_clients import MODEL, adapter, adapter_to, free_port, run
+from tests.workers.backends.protocol_clients import MODEL, adapter, adapter_to, run
 
 SPEC = ModelSpec(upstream=MODEL, backends=("tower",), context=1024, timeout=20, max_tokens=4)
 GIANT = FakeModel("llama3.1:70b")
@@ -75,7 +76,7 @@ def test_an_endpoint_that_does_not_say_what_is_in_memory_gets_the_prompt(engine:
 
 def test_an_endpoint_that_is_gone_fails_the_probe() -> None:
     async def work() -> Outcome | None:
-        async with adapter("ollama", f"http://127.0.0.1:{free_port()}") as backend:
+        async with adapter("ollama", f"http://127.0.0.1:{find_free_port()}") as backend:
             return await probe_without_load(backend, SPEC)
 
     outcome = run(work())

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.server import find_free_port
 from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.process_id import identify
 from tests.workers.sidecar.harness import running_sidecar, until, write_manifest
@@ -36,11 +37,8 @@ def sidecar(tmp_path: Path, free_port: int) -> Iterator[tuple[subprocess.Popen[b
 
 @pytest.fixture
 def free_port() -> int:
-    import socket
 
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    return find_free_port()
 
 
 def call(url: str, body: Any = None) -> Any:
