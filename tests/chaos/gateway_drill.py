@@ -18,7 +18,8 @@ from benchmarks.processes import BenchmarkError, Child, started
 from benchmarks.server import find_free_port
 from tests.chaos.environment import Environment, Service, environment, mock_upstream, now_ms, write_line
 from tests.chaos.gateway_plan import AWAY_SECONDS, FROZEN_SECONDS, GatewayPlan
-from tests.chaos.harness import commit_faults, judge, workers
+from tests.chaos.harness import DELIVERY_SECONDS, commit_faults, judge, workers
+from tests.chaos.judge.gateway_verdict import ORPHAN_SECONDS
 from tests.chaos.progress import Progress
 from tests.chaos.worker_pool import WorkerPool, until
 
@@ -26,8 +27,6 @@ LATENCY_MS = 300.0
 DELTA_MS = 40.0
 SLOW_MS = 120_000.0
 SLOTS = 40
-ORPHAN_SECONDS = 20.0
-"""After this time no job runs for a caller who has left."""
 STANDSTILL_SECONDS = 120.0
 MAX_RESTART_SECONDS = 1.5
 
@@ -179,8 +178,8 @@ async def run(plan: GatewayPlan, directory: Path, progress: Progress) -> dict[st
                     env, pool, gateways, clients, upstream, random.Random(plan.seed), progress.log_line
                 )
                 await _let_clients_work(plan, faults, progress)
-                progress.log_line(f"every client is done; {ORPHAN_SECONDS:g} s until the judge looks for orphans")
-                await asyncio.sleep(ORPHAN_SECONDS)
+                progress.log_line(f"every client is done; the judge looks for orphans in {ORPHAN_SECONDS:g} s at most")
+                await _until_no_job_is_open(env)
                 verdict = await judge("gateway", directory, env.server.url)
                 if supervising.done():
                     supervising.result()
@@ -188,6 +187,16 @@ async def run(plan: GatewayPlan, directory: Path, progress: Progress) -> dict[st
                 supervising.cancel()
                 await asyncio.gather(supervising, return_exceptions=True)
     return {**verdict, "problems": env.fault_log.problems}
+
+
+async def _until_no_job_is_open(env: Environment) -> None:
+    """Return when every job has ended or is held, and late settles are written; or when the judge's time is over."""
+    deadline = asyncio.get_running_loop().time() + ORPHAN_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        if env.server.ask(lambda client: client.zcard("of:unfinished") == client.zcard("rq:deferred:degrade")):
+            await asyncio.sleep(DELIVERY_SECONDS)
+            return
+        await asyncio.sleep(0.2)
 
 
 async def _let_clients_work(plan: GatewayPlan, faults: GatewayFaults, progress: Progress) -> None:

@@ -96,7 +96,7 @@ def test_an_orphan_is_found_and_a_held_job_is_none(witnesses: Witnesses) -> None
     witnesses.store.zadd("of:unfinished", {"orphan": 1, "held": 1})
     witnesses.store.hset("of:job:orphan", "state", "started")
     witnesses.store.hset("of:job:held", "state", "held")
-    assert witnesses.broken() == ["20 s after the last caller, no job runs or waits"]
+    assert witnesses.broken() == ["within 20 s of the last caller, no job runs or waits"]
 
 
 def test_a_call_that_outlives_its_caller_by_more_than_20_s_is_found(witnesses: Witnesses) -> None:

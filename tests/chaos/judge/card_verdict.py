@@ -19,9 +19,9 @@ from typing import Any
 
 import redis
 
-from tests.chaos.judge.promise import Promise, none_of
+from tests.chaos.judge.promise import PATIENCE, Promise, none_of
 
-NEXT_STEP_SECONDS = 15.0
+NEXT_STEP_SECONDS = 15.0 * PATIENCE
 MORE_LOADS = 1
 """A fault may cost one load more than its jobs need."""
 
@@ -41,7 +41,7 @@ def judge(episodes: Rows, engine: Rows, records: Mapping[str, Mapping[str, str]]
         none_of("each job is answered", [text for job, text in jobs.items() if not _is_answered(records[job])]),
         none_of("each answer is of the engine", [text for text in jobs.values() if not answers[text]]),
         none_of("no job is called more often than delivered", [t for t in allowed if answers[t] > allowed[t]]),
-        _within("the next step comes within 15 s", steps),
+        _within(f"the next step comes within {NEXT_STEP_SECONDS:g} s", steps),
         none_of(
             "a fault costs one load at most",
             [

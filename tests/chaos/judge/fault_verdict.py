@@ -10,9 +10,9 @@ from typing import Any
 from tests.chaos.judge.evidence import Call, Evidence
 from tests.chaos.judge.fault_evidence import Change, FaultEvidence
 from tests.chaos.judge.fault_kinds import KINDS, Keeps, Kind
-from tests.chaos.judge.promise import MAX_EXAMPLES, Promise
+from tests.chaos.judge.promise import MAX_EXAMPLES, PATIENCE, Promise
 
-PROBING_MS = 4000.0
+PROBING_MS = 4000.0 * PATIENCE
 """Closing takes this time beside the open period: a probe under way when the upstream was repaired (at most 1 s here),
 a look of a worker (at most 1 s) before each of two probes, the probes themselves, and a busy machine."""
 

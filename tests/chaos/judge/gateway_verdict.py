@@ -12,13 +12,14 @@ from typing import Any
 
 from tests.chaos.judge.aof import read_commands
 from tests.chaos.judge.evidence import Call, Evidence, read_lines
-from tests.chaos.judge.promise import Promise, none_of, spread
+from tests.chaos.judge.promise import PATIENCE, Promise, none_of, spread
 
-ORPHAN_SECONDS = 20.0
-AFTER_RESTART_SECONDS = 35.0
+ORPHAN_SECONDS = 20.0 * PATIENCE
+"""After this time no job runs for a caller who has left."""
+AFTER_RESTART_SECONDS = 35.0 * PATIENCE
 """The same for a caller who left while its gateway restarted in good order, or stood still: it asks callers to come
 again within 30 s, and notices nothing meanwhile."""
-ON_ITS_WAY_MS = 2000.0
+ON_ITS_WAY_MS = 2000.0 * PATIENCE
 """What reached a client this long before it was killed may not have reached its notes."""
 ENDS = ("answered", "left", "stopped")
 _REQUEST = re.compile(rb"r\d{6}")
@@ -117,7 +118,7 @@ def _ends(evidence: Evidence, gateway: GatewayEvidence) -> Iterator[Promise]:
 
 
 def _orphans(evidence: Evidence, gateway: GatewayEvidence) -> Iterator[Promise]:
-    yield none_of(f"{ORPHAN_SECONDS:.0f} s after the last caller, no job runs or waits", gateway.running)
+    yield none_of(f"within {ORPHAN_SECONDS:.0f} s of the last caller, no job runs or waits", gateway.running)
     late = []
     for request, notes in gateway.notes.items():
         left = next((note["at"] for note in notes if note["event"] == "left"), None)

@@ -8,15 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 from tests.chaos.judge.evidence import Evidence
-from tests.chaos.judge.promise import MAX_EXAMPLES, Delays, Promise, none_of, percentiles
+from tests.chaos.judge.promise import MAX_EXAMPLES, PATIENCE, Delays, Promise, none_of, percentiles
 
-NOTIFY_SECONDS = 2.0
+NOTIFY_SECONDS = 2.0 * PATIENCE
 """A waiting caller is notified of a decision within this time."""
 
-AFTER_OUTAGE_MS = 4000.0
+AFTER_OUTAGE_MS = 4000.0 * PATIENCE
 """Clients reconnect within this time after an outage of the server."""
 
-REPOST_WINDOW_MS = 15_000.0
+REPOST_WINDOW_MS = 15_000.0 * PATIENCE
 """A delivered notice may be posted again within this time if its poster was killed."""
 
 OVER_PREFIX = "over:"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAX_EXAMPLES = 5
+
+PATIENCE = float(os.environ.get("OPENFALL_CHAOS_PATIENCE", "1"))
+"""What every limit on a time is multiplied by: the tests share their machine with others, and a slow process is none
+of what they look for."""
 
 
 @dataclass(frozen=True)

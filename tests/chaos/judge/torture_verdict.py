@@ -10,12 +10,12 @@ from typing import Any
 
 from tests.chaos.judge.delivery import delivery_promises
 from tests.chaos.judge.evidence import Evidence, Fault
-from tests.chaos.judge.promise import MAX_EXAMPLES, Delays, Promise, none_of, spread
+from tests.chaos.judge.promise import MAX_EXAMPLES, PATIENCE, Delays, Promise, none_of, spread
 
-TAKEOVER_SECONDS = 15.0
+TAKEOVER_SECONDS = 15.0 * PATIENCE
 """The jobs of a killed worker must be back in their queue within this time, outside outages of the server."""
 
-AFTER_OUTAGE_SECONDS = 10.0
+AFTER_OUTAGE_SECONDS = 10.0 * PATIENCE
 """After an outage, leases are renewed rather than reaped for this time: a lease and its grace."""
 
 END_COUNTERS = ("answered", "fell_back", "failed", "expired", "cancelled")
