@@ -15,7 +15,7 @@ from benchmarks.server import find_free_port
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.state import job_events
+from openfall.router_core.state import job_events, keys
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -23,6 +23,9 @@ from openfall.router_core.vocabulary import Urgency
 from openfall.workers.process import Generation, WorkerConfig
 from openfall.workers.worker import StopMode, WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server
+
+LONGER_THAN_A_LEASE_MS = 61_000
+"""Longer than any lease of a worker, its presence, or that of what it has taken to post."""
 
 
 @dataclass
@@ -134,6 +137,15 @@ async def _running_worker(config: WorkerConfig) -> AsyncIterator[None]:
     finally:
         generation.stop(StopMode.NOW)
         await task
+
+
+async def pass_leases(link: RedisConnection, pid: int, backend: str) -> None:
+    """The time passes in which others think that a killed worker may still be alive."""
+    for member in await link.command("ZRANGE", keys.LEASES + backend, 0, -1):
+        await link.command("ZINCRBY", keys.LEASES + backend, -LONGER_THAN_A_LEASE_MS, member)
+    for member in await link.command("ZRANGE", keys.PRESENCE, 0, -1):
+        if f"-{pid}-" in member.decode():
+            await link.command("ZINCRBY", keys.PRESENCE, -LONGER_THAN_A_LEASE_MS, member)
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:

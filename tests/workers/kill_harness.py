@@ -35,16 +35,14 @@ from tests.conftest import Server
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running
 from tests.gate import Gate, gate
-from tests.worker_harness import worker_command
+from tests.worker_harness import LONGER_THAN_A_LEASE_MS, pass_leases, worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE, MODEL, TARGET = "gpu.smol.interactive", "smol", "box/smol"
 SCRIPTS = ("claim", "settle", "held_release", "incident_close", "outbox_claim", "notice_admit", "outbox_settle")
 """Those at which the gate may close: a server that knows one answers its first call."""
 
-READY_WITHIN = 30.0
-A_LEASE = 61_000
-"""Milliseconds: longer than any lease of a worker, its presence, or that of what it has taken to post."""
+READY_WITHIN = 60.0
 
 
 @dataclass
@@ -96,12 +94,9 @@ class Stage:
         """SIGKILL; and the time passes in which others think that it may still be alive."""
         worker.send_signal(signal.SIGKILL)
         await worker.wait()
-        for name in (keys.LEASES + keys.DEGRADE, keys.OUTBOX):
-            for member in await self.store.zrange(name, 0, -1):
-                await self.store.zincrby(name, -A_LEASE, member)
-        for member in await self.store.zrange(keys.PRESENCE, 0, -1):
-            if f"-{worker.pid}-" in member:
-                await self.store.zincrby(keys.PRESENCE, -A_LEASE, member)
+        await pass_leases(self.link, worker.pid, keys.DEGRADE)
+        for member in await self.store.zrange(keys.OUTBOX, 0, -1):
+            await self.store.zincrby(keys.OUTBOX, -LONGER_THAN_A_LEASE_MS, member)
 
     async def end(self) -> None:
         """Kill every worker that still runs."""
@@ -112,10 +107,10 @@ class Stage:
 
     async def at_the_gate(self) -> None:
         """Return when a worker stands still in the gate."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.gate.held.wait()
 
-    async def until(self, condition: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not await condition():
                 await asyncio.sleep(0.02)

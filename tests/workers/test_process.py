@@ -23,10 +23,11 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall
-from tests.worker_harness import worker_command
+from tests.worker_harness import pass_leases, worker_command
 
 TREE = Path(__file__).parents[2]
 
@@ -82,7 +83,7 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
         own.end()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition is still false"
@@ -103,7 +104,7 @@ def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
                 process.send_signal(signal.SIGTERM)
                 await until(lambda: "calls in flight may finish" in fleet.log())
                 process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(process.wait, 20) == 0
+                assert await asyncio.to_thread(process.wait, 60) == 0
                 assert Worker.all(connection=connection) == []
                 assert Job.fetch(job.id, connection, serializer="json").get_status() == "queued"
 
@@ -111,20 +112,24 @@ def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
 
 
 @pytest.mark.slow
-def test_a_killed_workers_job_is_taken_over_within_fifteen_seconds(fleet):
+def test_a_killed_workers_job_is_taken_over_when_its_lease_ends_within_ten_seconds(fleet):
     async def story():
         async with fault_server(stall, answer(COMPLETION)) as upstream, fleet.configure(upstream.url) as llm:
             first = await fleet.start()
             job = await llm.submit("Haruka waves", role="chat")
             await upstream.arrived.wait()
             await fleet.start()
-            killed = time.time()
+            connection = llm.store.connection
+            _, ends = await connection.command("ZRANGE", "of:leases:box", 0, -1, "WITHSCORES")
+            seconds, _ = await connection.command("TIME")
+            assert float(ends) / 1000 - int(seconds) <= LEASE_SECONDS + 1, "the clock of Redis is read in whole seconds"
             first.kill()
-            result = await llm.wait(job, 30)
+            first.wait()
+            await pass_leases(connection, first.pid, "box")
+            result = await llm.wait(job, 60)
             assert result.answered
             assert len(upstream.calls_received) == 2
             taken_over = [event async for event in llm.stream(job) if event.get("why") == "its worker died"]
-            assert [event["at"] / 1000 - killed <= 15 for event in taken_over] == [True]
             assert str(first.pid) in taken_over[0]["worker"]
 
     asyncio.run(story())
@@ -139,9 +144,10 @@ def test_a_job_that_kills_its_workers_alone_is_held_after_the_third_time_and_no_
                 if deaths == 3:  # as if two more workers had died while they ran it alone
                     await llm.store.connection.command("HSET", f"of:job:{job.id}", "crashes_alone", 2)
                 process = await fleet.start()
-                await until(lambda count=deaths: len(upstream.calls_received) == count, 40)
+                await until(lambda count=deaths: len(upstream.calls_received) == count)
                 process.kill()
                 process.wait()
+                await pass_leases(llm.store.connection, process.pid, "box")
             await fleet.start()
             await fleet.start(pool="degrade")
             record = await llm.record(job.id)
@@ -153,7 +159,7 @@ def test_a_job_that_kills_its_workers_alone_is_held_after_the_third_time_and_no_
                 assert Job.fetch(job.id, connection, serializer="json").get_status() == "deferred"
                 assert connection.zscore("rq:deferred:degrade", job.id)
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), 300))
 
 
 @pytest.mark.slow
@@ -173,7 +179,7 @@ def test_jobs_survive_the_death_of_valkey_and_answers_are_not_bought_twice(tmp_p
             release.set()
             await until(lambda: list((tmp_path / "data" / "spool").glob("*.json")))
             server.start()
-            assert (await llm.wait(job, 30)).answered
+            assert (await llm.wait(job, 60)).answered
             assert len(upstream.calls_received) == 1
             assert process.poll() is None
             await until(lambda: not list((tmp_path / "data" / "spool").glob("*.json")))
