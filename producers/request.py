@@ -21,12 +21,7 @@ from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import user_texts
-from openfall.router_core.jobs.wire_headers import (
-    MAX_HEADER_CHARACTERS,
-    WIRE_HEADERS,
-    is_sendable,
-    pick_wire_headers,
-)
+from openfall.router_core.jobs.wire_headers import MAX_HEADER_CHARACTERS, WIRE_HEADERS, is_sendable, pick_wire_headers
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.classify import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState

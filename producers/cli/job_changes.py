@@ -94,12 +94,12 @@ async def _change(
 
     verb = JobVerb(name)
     selection = await _selection(operator, ids, options)
-    found = await find_jobs(operator, verb, selection)
-    if not ids and not found:
+    matches = await find_jobs(operator, verb, selection)
+    if not ids and not matches:
         check_names(operator.llm, options)
-    if not ids and found:
-        confirm(len(found))
-    return await asyncio.shield(act_on_jobs(operator, verb, found, selection)) if found else {}
+    if not ids and matches:
+        confirm(len(matches))
+    return await asyncio.shield(act_on_jobs(operator, verb, matches, selection)) if matches else {}
 
 
 async def _selection(operator: Operator, ids: tuple[str, ...], options: dict[str, Any]) -> JobSelection:

@@ -136,8 +136,8 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     llm = exchange.gateway.client
     if matching:
         operator = Operator(llm, visitor.name, "page")
-        found = await find_jobs(operator, verb, await _matching(exchange, QueryParams(matching)))
-        ids, number = found[:ROWS], len(found)
+        matches = await find_jobs(operator, verb, await _matching(exchange, QueryParams(matching)))
+        ids, number = matches[:ROWS], len(matches)
     else:
         ids = list(dict.fromkeys(query.getlist("id")))[:MAX_SELECTED]
         number = len(ids)
