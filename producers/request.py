@@ -264,10 +264,9 @@ def _parse_kind(name: JobKind | str | None, dialect: Dialect) -> JobKind:
 def _route_request(
     options: SubmitOptions, body: Mapping[str, Any], needs: Requirements, *, default_urgency: Urgency, producer: str
 ) -> RouteRequest:
-    role, model = options.get("role"), options.get("model")
+    role, model, target = options.get("role"), options.get("model"), body.get("model")
     if role is not None and model is not None and model != AUTO:
         raise BadRequest("give a role or a model, not both")
-    target = body.get("model")
     if target is not None and not isinstance(target, str):
         raise BadRequest("`model` must be text: the name of a role, task or model, or auto")
     check("model", target, NAME)
