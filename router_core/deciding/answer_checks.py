@@ -10,13 +10,13 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import CheckKind, Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.jobs.request_body import (
     calls_of,
     get_schema,
     has_tool_call,
     parse_json,
     tool_schemas,
-    without_reasoning,
 )
 from openfall.router_core.vocabulary import ErrorClass, JobKind
 

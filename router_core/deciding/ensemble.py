@@ -20,7 +20,7 @@ from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState, ready, reply_is_due
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import JUDGING, Answer, Completion, Outcome, is_judging
-from openfall.router_core.jobs.request_body import without_reasoning
+from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.vocabulary import Dialect, JobKind
 
 MAX_COMPARED_CHARS = 20_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from openfall.router_core.jobs.request_body import without_reasoning
+from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, Fallback, LimitScope, Severity
 

@@ -6,10 +6,10 @@ A body comes unchecked from a caller or a provider. A part without the expected 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openfall.router_core.jobs.reasoning import without_thinking
 from openfall.router_core.jobs.response_items import CALLS, FUNCTION_TOOLS, input_messages
 from openfall.router_core.vocabulary import Dialect
 
@@ -25,9 +25,6 @@ _MAX_TOKENS: Mapping[Dialect, tuple[str, ...]] = {
 _IMAGES = ("image", "image_url", "input_image")
 _TOOL_PARTS = ("tool_use", "tool_result")
 _THOUGHTS = ("reasoning_text", "summary_text")
-_REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
-_END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 def user_texts(body: Body) -> Iterator[str]:
@@ -53,7 +50,7 @@ def all_text(body: Body) -> Iterator[str]:
     yield from _text_parts(body.get("suffix"))  # ollama
     for message in _messages(body):
         texts = _texts_with_tools(message.get("content"))
-        yield from (_THINKING.sub(" ", text) for text in texts) if message.get("role") == "assistant" else texts
+        yield from map(without_thinking, texts) if message.get("role") == "assistant" else texts
         yield from _strings(_tool_calls(message))
     if body.get("tool_choice") not in ("none", {"type": "none"}):
         yield from _strings(body.get("tools"))
@@ -289,12 +286,3 @@ def _get(value: Any, key: str) -> Any:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def without_reasoning(text: str) -> str:
-    """A text without its leading reasoning: `<think>...</think>`, or all up to a `</think>` on its own line."""
-    while (reasoning := _REASONING.match(text)) is not None:
-        text = text[reasoning.end() :]
-    if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
-        text = text[end.end() :]
-    return text.strip()

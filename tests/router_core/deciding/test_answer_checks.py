@@ -8,7 +8,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import CheckKind, Role, TaskType
 from openfall.router_core.deciding.answer_checks import check_answer, failed_check, get_role
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.jobs.request_body import get_schema, has_tool_call, without_reasoning
+from openfall.router_core.jobs.reasoning import without_reasoning
+from openfall.router_core.jobs.request_body import get_schema, has_tool_call
 from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.decisions import CATALOG, completion, job
 

@@ -7,6 +7,7 @@ import pytest
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.routing.requirements import (
     Requirements,
+    count_words,
     ignored_parameters,
     incompatibility,
     requirements_for,
@@ -81,3 +82,9 @@ def test_a_model_without_sampling_parameters_serves_and_the_ignored_ones_are_nam
     assert ignored_parameters(spec, needs) == "without temperature, top_k, which it does not accept"
     assert ignored_parameters(spec, Requirements()) == ""
     assert ignored_parameters(model(), needs) == ""
+
+
+@pytest.mark.parametrize("word", ["a ", "ab", " a", "\u3000あ", "   ", "a\n"])
+def test_words_are_counted_alike_in_a_text_of_many_parts(word: str) -> None:
+    for text in (word * 100_000, "x" + word * 70_001):
+        assert count_words([text]) == len(text.split())
