@@ -75,8 +75,16 @@ def _begins_late(documents: list[Any], theirs: Any, mine: Any) -> bool:
 
 
 def _has_untyped_block(documents: list[Any], theirs: Any, mine: Any) -> bool:
-    blocks = [value.get("content_block") for value in _objects(documents)]
-    return any(not isinstance(block.get("type"), str) for block in _objects(blocks)) and theirs.calls == mine.calls
+    values = _objects(documents)
+    contents = [value["content"] for value in values if isinstance(value.get("content"), list)]
+    blocks = [value.get("content_block") for value in values] + [block for content in contents for block in content]
+    has_one = any(isinstance(block, str) or _is_untyped(block) for block in blocks)
+    return has_one and theirs.calls == mine.calls
+
+
+def _is_untyped(block: Any) -> bool:
+    """Whether a block has no type, or one of a text of OpenAI's."""
+    return isinstance(block, dict) and (not isinstance(block.get("type"), str) or block["type"].endswith("put_text"))
 
 
 def _has_text_in_another_block(documents: list[Any], theirs: Any, mine: Any) -> bool:

@@ -13,6 +13,7 @@ from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.error_mapping import words_in_place_of
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
+    TEXT_PARTS,
     StreamAssembler,
     append_text,
     malformed,
@@ -45,8 +46,9 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
 
 def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     content = document.get("content") if isinstance(document, dict) else None
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
+    content = [content] if isinstance(content, str | dict) else content
+    if isinstance(content, list):
+        content = [_block(part) for part in content]
     if isinstance(document, dict) and content is None and document.get("stop_reason"):
         content = []
     if not isinstance(content, list):
@@ -59,6 +61,15 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
         return replace(stop, refusal=Completion(text=text, finish_reason="refusal", body=whole))
     document = document | {"content": content, "stop_reason": stop}
     return Completion(text="".join(map(_text, content)), finish_reason=stop, body=document)
+
+
+def _block(part: Any) -> Any:
+    """A block of a content. Some servers send the text itself, leave out its type, or write it as OpenAI does."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type") in (None, *TEXT_PARTS):
+        return {**part, "type": "text"}
+    return part
 
 
 def _stop_reason(document: dict[str, Any], content: list[Any], *, ended: bool) -> str | Failure:

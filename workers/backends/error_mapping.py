@@ -46,6 +46,8 @@ MAX_PAGE_BYTES = 8192
 
 _LIMITS = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OUT_OF_CREDITS})
 
+_SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
+
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -95,7 +97,14 @@ def find_error(document: Any) -> Any:
     if error is None and document.get("object") == "error":
         return document
     error = error[0] if isinstance(error, list) and error else error
-    return error if not isinstance(error, dict) or any(error.values()) else None
+    return error if not isinstance(error, dict) or not _is_success(error) else None
+
+
+def _is_success(error: dict[str, Any]) -> bool:
+    """Whether an error says that there is none: with no values, or with a code and a word of success."""
+    if not any(error.values()):
+        return True
+    return str(error.get("code")) in ("0", "200") and str(error.get("message") or "ok").lower() in _SUCCESS_WORDS
 
 
 def _base_error(value: Any) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ characters (`"\\ud83d"` alone), byte-order marks, NaN, and bytes that are not UT
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any
@@ -14,9 +15,15 @@ import orjson
 
 from openfall.router_core.jobs.json_bounds import JsonTooLarge, check_depth, check_values
 
+MAX_TRAILER = 1024
+"""The characters behind a JSON text that are ignored."""
+
+_DECODER = json.JSONDecoder(strict=False)
+
 BOM = b"\xef\xbb\xbf"
 """A byte-order mark, with which some servers and proxies begin a body."""
 
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DIGITS = bytes(ord("0" if chr(byte).isascii() and chr(byte).isdigit() else " ") for byte in range(256))
 _MANY_DIGITS = b"0" * 19
 _LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
@@ -45,6 +52,21 @@ def _parse(raw: bytes) -> tuple[Any, bool]:
         return json.loads(_decode(raw), strict=False, parse_constant=lambda _: None), False
     except RecursionError:
         raise JsonTooLarge("is nested too deeply") from None
+
+
+def loads_answer(body: bytes) -> Any:
+    """The value of a whole body, as `loads`, whatever its server wrote behind it: a null byte, a brace, a comment. A
+    second object behind it shows that the first is no whole answer."""
+    try:
+        return loads(body)
+    except JsonTooLarge:
+        raise
+    except ValueError:
+        text = _decode(body)
+        _, end = _DECODER.raw_decode(text)
+        if end == 0 or "{" in text[end:] or len(text) - end > MAX_TRAILER:
+            raise
+        return loads(text[:end])
 
 
 def dumps(value: Any) -> bytes:
@@ -81,6 +103,8 @@ def ends_in_half(text: str) -> bool:
 
 
 def _decode(raw: bytes) -> str:
+    if raw[:2] in _UTF_16:
+        return raw.decode("utf-16", "replace")
     try:
         return raw.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

@@ -95,7 +95,8 @@ class SseFraming:
             yield self._end_event()
         field, _, value = line.partition(b":")
         if field == b"data":
-            yield from self._add_data(value.removeprefix(b" "))
+            value = value.removeprefix(b" ")
+            yield from self._add_data(value.removeprefix(b"data:").lstrip(b" ") if value[:5] == b"data:" else value)
         elif line.startswith(b"{"):  # some servers leave out `data:`
             yield from self._add_data(line)
         elif field == b"event":

@@ -28,6 +28,7 @@ _DONE = b"[DONE]"
 MAX_CHOICES = 1000
 """A number above this is no number of a choice."""
 _LABELS = frozenset({"type", "id", "role"})
+_OF_AN_ANSWER = ("content", "refusal", "function_call", "reasoning_content", "reasoning", "audio")
 _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
 
 
@@ -108,7 +109,7 @@ def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bo
     if (reason := choice.get("finish_reason")) and reason not in ("null", "none"):
         return read_finish_reason(reason)
     calls = message.get("tool_calls")
-    has_content = any(message.get(key) for key in ("content", "refusal", "function_call", "reasoning_content"))
+    has_content = any(message.get(key) for key in _OF_AN_ANSWER)
     if not ended or not (calls or has_content):
         return malformed(CUT_OFF)
     return "tool_calls" if calls else "stop"

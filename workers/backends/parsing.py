@@ -15,7 +15,7 @@ from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, Sign
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
-from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
+from openfall.workers.backends.exact_json import ends_in_half, loads, loads_answer, mend, mend_text
 
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
@@ -34,12 +34,14 @@ def malformed(detail: str) -> Failure:
 def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     """The JSON of a 200's body. An error inside it is a failure."""
     try:
-        document = loads(body)
+        document = loads_answer(body)
     except JsonTooLarge as error:
         return malformed(f"the answer {error}")
     except ValueError:
         failure = classify(200, headers, body)
         return failure if failure.error_class is ErrorClass.FORBIDDEN else malformed("the answer is not JSON")
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
     return classify(200, headers, body) if find_error(document) else document
 
 

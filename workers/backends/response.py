@@ -85,13 +85,10 @@ class AnswerReader:
                 head = await _read_beginning(chunks, kept)
                 if self._is_stream(response, head):
                     return await self._read_stream(head, chunks, kept)
-                parts = [head]
-                async for chunk in chunks:
-                    kept.take(len(chunk), MAX_ANSWER_BYTES)
-                    parts.append(chunk)
-            body = b"".join(parts)
-            parts.clear()
+                body, break_off = await _read_rest(head, chunks, kept)
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
+            if break_off is not None and _is_malformed(outcome):
+                raise break_off
             if _is_several(outcome, body):
                 streamed = await self._read_stream(body, _no_chunks(), kept)
                 return outcome if _is_malformed(streamed) and not self.watch.characters else streamed
@@ -218,6 +215,21 @@ async def _read_beginning(chunks: AsyncGenerator[bytes, None], kept: KeptBytes) 
         if len(head) >= MIN_BEGINNING:
             break
     return head
+
+
+async def _read_rest(
+    head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes
+) -> tuple[bytes, aiohttp.ClientError | None]:
+    """The whole body, and how its connection broke off. A JSON text that is whole ends by itself: a proxy may change
+    a body and not the length that it names."""
+    parts = [head]
+    try:
+        async for chunk in chunks:
+            kept.take(len(chunk), MAX_ANSWER_BYTES)
+            parts.append(chunk)
+    except aiohttp.ClientPayloadError as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
 
 
 def _is_several(outcome: Outcome, body: bytes) -> bool:

@@ -31,6 +31,9 @@ first."""
 READ_BUFFER_BYTES = 2**14
 """How much of a body a connection parses ahead: also 1,024 chunks of it, which take 4 ms. Then its server waits."""
 
+MAX_HEADER_BYTES = 2**16
+"""Of one header of a response. The policies and cookies of some proxies are longer than aiohttp's 8,190 bytes."""
+
 MAX_INTERIM_RESPONSES = 64
 """Interim responses in a row. Servers send one or two."""
 
@@ -89,6 +92,7 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
             trust_env=False,
         )
 

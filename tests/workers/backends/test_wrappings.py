@@ -40,6 +40,25 @@ WRAPPINGS = {
     "a whole answer after a mark of byte order": sent(b"\xef\xbb\xbf" + WHOLE, "application/json"),
     "a whole answer after blanks": sent(b" \n" * 40 + WHOLE, "application/json"),
     "a whole answer under a 202": answer(COMPLETION, 202),
+    "a whole answer in UTF-16": sent(WHOLE.decode().encode("utf-16"), "application/json"),
+    "a whole answer with a null byte behind it": sent(WHOLE + b"\0", "application/json"),
+    "a whole answer with a brace behind it": sent(WHOLE + b"\n}", "application/json"),
+    "a whole answer with a comment behind it": sent(WHOLE + b"<!-- cached -->", "application/json"),
+    "a whole answer in a list": sent(b"[" + WHOLE + b"]", "application/json"),
+    "a whole answer beside an error of success": sent(
+        WHOLE[:-1] + b', "error": {"code": 200, "message": "success"}}', "application/json"
+    ),
+    "a whole answer whose length is named too large": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n" + WHOLE
+    ),
+    "a whole answer without its last chunk": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"%x\r\n%b\r\n" % (len(WHOLE), WHOLE)
+    ),
+    "a head with a long policy": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Security-Policy: " + b"a" * 20_000 + b"\r\nConnection: close\r\n\r\n" + WHOLE
+    ),
+    "a stream with a double mark": sent((EVENTS + DONE).replace(b"data: ", b"data: data: "), "text/event-stream"),
     "lines of JSON": sent(b"\n".join(orjson.dumps(event) for event in PIECES) + b"\n", "application/x-ndjson"),
 }
 
@@ -58,6 +77,11 @@ CUT = {
     "a stream that just ends": sent(EVENTS[: EVENTS.index(b"data", 9)], "text/plain"),
     "a stream that ends within an event": sent(EVENTS[:-30], None),
     "half a whole answer": sent(WHOLE[:-5], "application/json"),
+    "half a whole answer whose length is named": raw(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n" + WHOLE[:-5]
+    ),
+    "two objects in a row": sent(WHOLE + WHOLE, "application/json"),
+    "a whole answer before much else": sent(WHOLE + b"x" * 5000, "application/json"),
     "nothing": sent(b"", "text/event-stream"),
     "blanks": sent(b"  \n", "application/json"),
     "a page": sent(b"<html>\n<h1>Welcome</h1>\n</html>", "text/html"),
