@@ -56,11 +56,21 @@ def _engines(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     for name, backend in catalog.backends.items():
         owner = owners.get(engines[name], name)
         first = catalog.backends[owner]
-        if owner == name or (backend.vram_gb is not None and backend.card == first.card is not None):
+        if (
+            owner == name
+            or _only_passes_on(catalog, name)
+            or (backend.vram_gb is not None and backend.card == first.card is not None)
+        ):
             continue
         key = "vram_gb" if backend.vram_gb is None else "card"
         remedy = f"write vram_gb: {first.vram_gb:g}, card: {first.card or owner} and pool: {first.pool} for both"
         yield CatalogProblem(f"backends.{name}.{key}", f"its engine is that of {owner}, and has one memory: {remedy}")
+
+
+def _only_passes_on(catalog: UncheckedCatalog, backend: str) -> bool:
+    """Whether no model of a backend is ever in its memory: an Ollama passes their calls on to its maker."""
+    models = [spec for spec in catalog.models.values() if backend in spec.backends]
+    return bool(models) and all(spec.passed_on for spec in models)
 
 
 def _hosts(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:

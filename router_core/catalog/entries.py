@@ -113,7 +113,7 @@ class ModelSpec(CatalogEntry):
     @property
     def passed_on(self) -> bool:
         """Whether an Ollama passes its calls on to the machines of its maker. It is never in memory there."""
-        return self.upstream.lower().endswith((":cloud", "-cloud"))
+        return getattr(self, "upstream", "").lower().endswith((":cloud", "-cloud"))
 
     @property
     def capabilities(self) -> Capabilities:

@@ -83,6 +83,21 @@ def test_other_engines_may_be_in_another_pool(url):
     assert problems({**first, "second": backend(url=url, card="right", pool="other")}) == []
 
 
+@pytest.mark.parametrize(
+    ("upstreams", "count"),
+    [
+        (["qwen3-coder:480b-cloud"], 0),
+        (["kimi-k2:CLOUD", "glm-cloud"], 0),
+        (["glm-cloud", "llama3.2:3b"], 1),
+        (["cloudy"], 1),
+    ],
+)
+def test_an_ollama_that_only_passes_calls_on_needs_no_card_beside_one_with_a_card(upstreams, count):
+    models = {f"m{n}": ModelSpec(upstream=name, backends=("second",)) for n, name in enumerate(upstreams)}
+    backends = {"tower": backend(), "second": backend(vram_gb=None, pool="other")}
+    assert len(problems(backends, models)) == count
+
+
 def test_the_names_of_this_machine_are_one_host():
     for host in ("localhost", "[::1]", "127.0.0.1"):
         (problem,) = problems({"tower": backend(url="http://127.0.0.1:1"), "second": backend(url=f"http://{host}:1")})
