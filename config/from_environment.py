@@ -50,6 +50,7 @@ def generate(environ: Mapping[str, str]) -> str:
         for name, alias in aliases.items()
     ]
     lines += [f"roles: {{{ROLE}: {{chain: [{', '.join(repr(alias) for alias in aliases.values())}]}}}}"]
+    lines += ['gateway: {listen: ["127.0.0.1:${OPENFALL_PORT:-8309}"]}']
     lines += [f"open_fall: {{notify: {{discord: '${{{DISCORD}:-}}'}}}}"]
     return "\n".join(lines) + "\n"
 

@@ -69,20 +69,28 @@ class Openfall:
             thread.stop(self._client.close)
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
+        """Submit one job. Returns once Redis has stored it. Raises as `AsyncOpenfall.submit` does."""
         return self._call(partial(self._client.submit, prompt, **options))
 
     def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
+        """Submit many jobs. The list has a receipt or an error for each request, in order."""
         return self._call(partial(self._client.submit_many, requests))
 
     def ask(self, prompt: Prompt, *, timeout: float | str | None = None, **options: Unpack[SubmitOptions]) -> Result:
+        """Submit one job and wait for its result, for at most `timeout` (seconds, or text such as `5m`).
+
+        Raises what `submit` raises, and `StillQueued` when the time is over: the job continues.
+        """
         return self._call(partial(self._client.ask, prompt, timeout=timeout, **options))
 
     def embed(self, texts: Prompt, **options: Unpack[AskOptions]) -> Embeddings:
+        """Submit texts for embeddings, and wait for their vectors. Raises `NoEmbeddings` too."""
         return self._call(partial(self._client.embed, texts, **options))
 
     def wait(
         self, job: Receipt | str, timeout: float | str | None = None, *, accept_interim: bool | None = None
     ) -> Result:
+        """Wait for the result of a job. Raises `StillQueued` after `timeout`, `UnknownJob`."""
         return self._call(partial(self._client.wait, job, timeout, accept_interim=accept_interim))
 
     def stream(
@@ -110,22 +118,28 @@ class Openfall:
                 thread.call(deliveries.aclose)
 
     def result(self, job_id: str) -> Result | None:
+        """The final result of a job; None while there is none. Raises `UnknownJob`."""
         return self._call(partial(self._client.result, job_id))
 
     def record(self, job_id: str) -> JobRecord:
+        """The stored state of a job. Raises `UnknownJob`."""
         return self._call(partial(self._client.record, job_id))
 
     def cancel(self, job_id: str) -> bool:
+        """End a job. False: it had ended before."""
         return self._call(partial(self._client.cancel, job_id))
 
     def load_model(self, model: str, *, backend: str | None = None) -> list[ModelLoad]:
+        """Load a model into the memory of its backends, or of one of them, and wait for it. Raises `UnknownName`."""
         return self._call(partial(self._client.load_model, model, backend=backend))
 
     def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
+        """The model to call now, for a program that calls models itself. Give the outcome to `report`."""
         model = self._call(partial(self._client.resolve, role, **options))
         return replace(model, reporter=lambda called, outcome: self.report(called, **outcome))
 
     def report(self, model: RuntimeModel, **outcome: Unpack[CallOutcome]) -> bool:
+        """Report the outcome of such a call to the breakers and the ledger. False: Redis did not take it."""
         return self._call(partial(self._client.report, model, **outcome))
 
     def _call(self, step: Callable[[], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ import grp
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from openfall.producers.setup.machine import Machine, detect
 from openfall.producers.setup.stack_files import NewFile
 from openfall.producers.setup.unit_files import UnitPlan, render_units
 
+_IN_CONTAINERS = ': in containers it needs `redis: ${REDIS_URL}` and `gateway: {listen: ["0.0.0.0:8309"]}`'
+
 
 @click.command(short_help="Write an openfall.yaml that fits this machine.")
 @click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
@@ -39,6 +41,8 @@ from openfall.producers.setup.unit_files import UnitPlan, render_units
 def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wanted: bool) -> None:
     """Write an openfall.yaml that fits this machine, in DIRECTORY (here).
 
+    With --systemd or --compose an openfall.yaml that exists is kept.
+
     It asks for model servers (Ollama, llama-server, LM Studio, vLLM), graphics cards, a Redis, and the names of keys in
     the environment and in .env. No value of a key is read into a file or shown.
     """
@@ -48,9 +52,12 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
         show_json(_shown(machine)) if as_json else _show_machine(machine)
         return
     files = list(_files(target, machine, **wanted))
+    config_file = target / FILE_NAME
+    is_kept = any(wanted.values()) and config_file.exists() and not force
+    files = [file for file in files if file.path != config_file or not is_kept]
     is_addition = {file.path: file.appended and file.path.exists() for file in files}
     stack_files.write_files(files, force)
-    configuration.load(target / FILE_NAME)  # whatever it has, it must load
+    loaded = configuration.load(config_file)  # whatever it has, it must load
     if as_json:
         show_json({"machine": _shown(machine), "written": [str(file.path) for file in files]})
         return
@@ -59,8 +66,11 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
     for file in files:
         note = ", only you can read it" if file.mode == stack_files.PRIVATE else ""
         echo(f"{'added to' if is_addition[file.path] else 'wrote'} {_shorten(file.path)}{note}")
+    if is_kept:
+        echo(f"kept {_shorten(config_file)}{_IN_CONTAINERS if wanted['compose'] else ''}")
     echo("\nNext:")
-    for command in _next(target, machine, **wanted):
+    pools = dict.fromkeys(backend.pool for backend in loaded.catalog.backends.values())
+    for command in _next(target, machine, pools, **wanted):
         echo(f"  {command}")
 
 
@@ -132,7 +142,7 @@ def _show_machine(machine: Machine) -> None:
         echo_marked("✓", "green", f"Redis at {configuration.redact_value(redis.url)} keeps accepted jobs")
 
 
-def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> Iterator[str]:
+def _next(target: Path, machine: Machine, pools: Iterable[str], *, systemd: bool, compose: bool) -> Iterator[str]:
     program = sys.argv[0] if Path(sys.argv[0]).name == "openfall" else "openfall"
     if target != Path.cwd():
         yield f"cd {shlex.quote(str(target))}"
@@ -149,7 +159,6 @@ def _next(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> It
             yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"
         return
     if systemd:
-        pools = dict.fromkeys(["gpu"] * bool(machine.servers or not machine.keys) + ["cloud"] * bool(machine.keys))
         units = " ".join(["openfall-serve", "openfall-degrade", *(f"openfall-work@{pool}" for pool in pools)])
         if machine.redis is None or machine.redis.problem:
             yield "# install Valkey or Redis, and set REDIS_URL in .env (docs/install.md has its settings)"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TIME_AND_LEVEL = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [IWEC] ")
+_GATEWAY = "gateway"
+"""The service whose address has the operator's page."""
 _FAILURES = {"exited", "restart_failed", "gave_up"}
 
 
@@ -106,15 +108,20 @@ class _Screen:
         elif name == "notice":
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
-            rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
-            runs = f"Runs without {', '.join(self.failed)}" if self.failed else "Everything runs"
-            self.console.print(plain(self.at) + plain(runs, "bold") + plain(rest), soft_wrap=True)
-            if "environment" in event:
-                self.print(f"{self.at}Programs in other folders: {event['environment']}")
+            self._all_ready(event)
         if name == "fleet_stopping":
             self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:
             self.status.update(f"{len(self.ready)} running. Ctrl-C stops everything.")
+
+    def _all_ready(self, event: Mapping[str, Any]) -> None:
+        rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
+        runs = f"Runs without {', '.join(self.failed)}" if self.failed else "Everything runs"
+        self.console.print(plain(self.at) + plain(runs, "bold") + plain(rest), soft_wrap=True)
+        if page := self.ready.get(_GATEWAY, "").removesuffix("v1"):
+            self.print(f"{self.at}In a browser: {page}")
+        if "environment" in event:
+            self.print(f"{self.at}Programs in other folders: {event['environment']}")
 
     def print(self, text: str) -> None:
         self.console.print(plain(text), soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from openfall.producers.gateway.app import App
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.http_connection import HttpConnection
 from openfall.router_core.state.client_keys import fetch_keys
+
+log = logging.getLogger("openfall.gateway")
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
@@ -130,13 +133,16 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 App(gateway), http=HttpConnection, ws="none", lifespan="on", log_config=None, access_log=False,
-                server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                server_header=False, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )  # fmt: skip
         self._gateway, self._manager, self._handles_signals = gateway, manager, handle_signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.started:
+            log.info("serves %s", ", ".join(map(_url, sockets or ())))
         if self.started and self._manager is not None:
             self._manager.ready()
 
@@ -147,6 +153,7 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         """Take no more requests, and answer those that wait: they are to come again."""
+        log.info("stopping")
         if self._manager is not None:
             self._manager.stopping(GRACE_SECONDS)
         self._gateway.stopping.set()
@@ -174,6 +181,11 @@ def listening_sockets(addresses: tuple[str, ...]) -> Iterator[list[socket.socket
         yield [stack.enter_context(_listen(address)) for address in addresses]
 
 
+def _url(own: socket.socket) -> str:
+    host, port, *_ = own.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 @contextmanager
 def _given(sockets: Sequence[socket.socket]) -> Iterator[list[socket.socket]]:
     yield list(sockets)
@@ -190,8 +202,8 @@ def _listen(address: str) -> socket.socket:
     except OSError as error:
         own.close()
         remedy = (
-            "Stop the other program (an `openfall up` of another folder?), or choose another address under "
-            "`gateway: {listen: [...]}`."
+            "Stop the other program (an `openfall up` of another folder?), or choose another address: "
+            "`gateway: {listen: [...]}` in openfall.yaml, or OPENFALL_PORT without one."
         )
         raise CannotListen(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}. {remedy}") from None
     own.setblocking(False)

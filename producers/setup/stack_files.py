@@ -79,10 +79,17 @@ def write_files(files: list[NewFile], force: bool) -> None:
             f"{', '.join(existing)} {be}: nothing was written. Add --force to overwrite, or name another directory."
         )
     for file in files:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.path.with_name(f".{file.path.name}.new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), file.mode)
-            out.write(file.text)
-        draft.replace(file.path)
+        try:
+            _write(file)
+        except OSError as error:
+            raise InitRefused(f"{file.path} cannot be written: {error.strerror}. Name another directory.") from error
+
+
+def _write(file: NewFile) -> None:
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.path.with_name(f".{file.path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        os.fchmod(out.fileno(), file.mode)
+        out.write(file.text)
+    draft.replace(file.path)

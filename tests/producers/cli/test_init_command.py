@@ -191,7 +191,7 @@ def test_init_writes_every_file_once_says_what_comes_next_and_never_overwrites(i
     (fleet / "openfall.yaml").write_text("mine")
     again = init("fleet", "--compose")
     assert again.returncode == 2
-    assert "openfall.yaml" in again.stderr
+    assert "docker-compose.yml exists: nothing was written" in again.stderr
     assert "--force" in again.stderr
     assert (fleet / "openfall.yaml").read_text() == "mine"
     forced = init("fleet", "--compose", "--force")
@@ -217,3 +217,31 @@ def test_neither_the_text_nor_the_json_shows_the_password_of_a_redis_that_answer
     assert str(server.socket) in shown.stdout
     assert str(server.socket) in json.loads(as_json.stdout)["redis"]["url"]
     assert KEY not in shown.stdout + shown.stderr + as_json.stdout + as_json.stderr
+
+
+OWN = """pools: {rack: {local: yes}}
+backends: {desk: {protocol: ollama, url: "http://127.0.0.1:1", pool: rack}}
+models: {words: {upstream: words, backends: [desk]}}
+"""
+
+
+@pytest.mark.parametrize("option", ["--systemd", "--compose"])
+def test_files_for_a_fleet_that_has_a_configuration_leave_it_as_it_is(init: Init, tmp_path: Path, option: str) -> None:
+    (tmp_path / "openfall.yaml").write_text(OWN)
+    assert init().returncode == 2
+    ran = init(option)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "kept openfall.yaml" in ran.stdout
+    assert ("openfall-work@rack" in ran.stdout) == (option == "--systemd")
+    assert (tmp_path / "openfall.yaml").read_text() == OWN
+
+
+@pytest.mark.parametrize("taken", ["systemd", ".openfall.yaml.new/x"])
+def test_a_file_that_cannot_be_written_is_named_with_the_remedy(init: Init, tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("")
+    ran = init("--systemd")
+    name = "systemd/openfall-" if taken == "systemd" else "openfall.yaml cannot be written: Is a directory"
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"openfall: {tmp_path / name}")
+    assert ran.stderr.endswith("Name another directory.\n")

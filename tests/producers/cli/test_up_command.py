@@ -133,3 +133,13 @@ def test_up_never_says_that_everything_runs_when_something_has_failed(capsys: py
     shown = capsys.readouterr().err
     assert "Runs without gateway in 1.0 s" in shown
     assert "Everything runs" not in shown
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_up_names_the_address_of_the_page_once_the_gateway_runs(
+    is_ready: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = {"event": "ready", "what": "gateway", "seconds": 1.0, "url": "http://127.0.0.1:8309/v1"}
+    events = (*([ready] if is_ready else []), {"event": "fleet_ready", "seconds": 1.0})
+    render(StringIO("".join(json.dumps(event) + "\n" for event in events)), None)
+    assert ("In a browser: http://127.0.0.1:8309/\n" in capsys.readouterr().err) == is_ready

@@ -51,8 +51,12 @@ def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_pa
         assert process.stdout.readline() == READY
         health = httpx.get(f"http://{address}/health")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert health.json()["status"] == "ok"
+    first, *_, last = log.splitlines()
+    assert first.endswith(f" I serves http://{address}")
+    assert last.endswith(" I stopping")
 
 
 def test_a_gateway_imports_no_worker_code_and_no_client_for_providers_at_its_start() -> None:

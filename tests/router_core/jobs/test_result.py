@@ -32,6 +32,30 @@ def test_the_text_is_that_of_the_first_choice(body, text):
     assert answered(body=body).text == text
 
 
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            answered(attempt("smol"), body={"choices": [{"message": {"content": "a secret"}}]}),
+            "Result(id='job-00001', status='answered', model='smol', took=0.0)",
+        ),
+        (
+            Result(id="job-00002", status=Status.FAILED, attempts=(attempt("smol", ErrorClass.TIMEOUT),),
+                   error=ErrorClass.TIMEOUT, detail="a secret", took=1.23456),
+            "Result(id='job-00002', status='failed', model='smol', error='timeout', took=1.235)",
+        ),
+        (
+            Result(id="job-00003", status=Status.DEGRADED, body={"choices": [{"message": {"content": "a secret"}}]},
+                   degraded_by=Remedy.CANNED_REPLY, held_for=HoldReason.OUTAGE),
+            "Result(id='job-00003', status='degraded', degraded_by='canned_reply', held_for='outage', took=0.0)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_printed_result_is_one_short_line_without_the_answer(result, text):
+    assert repr(result) == text
+    assert "secret" not in str(result)
+
+
 def test_the_last_attempt_has_the_model_and_the_tokens():
     result = answered(attempt("smol", ErrorClass.TIMEOUT), attempt("large", input_tokens=3, output_tokens=0))
     assert (result.model, result.backend, result.input_tokens, result.output_tokens) == ("large", "large-box", 3, 0)
