@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_time, show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.render import format_time
+from openfall.producers.cli.tables import show_rows
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -28,13 +28,8 @@ COLUMNS = ("when", "who", "via", "action", "subject", "effect", "reason")
 def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
     entries = with_client(config_path, lambda llm: _fetch(llm, limit, since))
-    if as_json:
-        show_json([asdict(entry) for entry in entries])
-    elif not entries:
-        print_line("the audit log is empty")
-    else:
-        rows = ((format_time(e.at), e.who, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
-        show_table(COLUMNS, rows)
+    rows = ((format_time(e.at), e.who, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
+    show_rows(COLUMNS, rows, [asdict(entry) for entry in entries], as_json, if_empty="the audit log is empty")
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:

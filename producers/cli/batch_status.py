@@ -16,8 +16,9 @@ from openfall.producers.cli.gateway_batches import (
     list_gateway_batches,
 )
 from openfall.producers.cli.options import common_options, open_client, with_client, with_operator
-from openfall.producers.cli.render import plural, show_table
-from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json
+from openfall.producers.cli.render import plural
+from openfall.producers.cli.tables import show_rows
+from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 COLUMNS = ("batch", "lines", "answered", "failed", "waiting", "output", "why")
 CANCEL_CHUNK = 256
 NOT_SUBMITTED = "not submitted"
+NO_BATCH = (
+    "no batch was run on this machine with this configuration, and none is at the HTTP gateway: "
+    "openfall batch run IN -o OUT"
+)
 
 
 @click.command("status", short_help="Show the progress of a batch.")
@@ -91,15 +96,8 @@ def list_batches(config_path: Path | None, as_json: bool) -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
     the last one first."""
     batches = asyncio.run(_list(config_path))
-    if as_json:
-        show_json(batches)
-    elif not batches:
-        print_line(
-            "no batch was run on this machine with this configuration, and none is at the HTTP gateway: "
-            "openfall batch run IN -o OUT"
-        )
-    else:
-        show_table(COLUMNS, ([batch[name] for name in COLUMNS] for batch in batches))
+    rows = ([batch[name] for name in COLUMNS] for batch in batches)
+    show_rows(COLUMNS, rows, batches, as_json, if_empty=NO_BATCH)
 
 
 async def _list(config_path: Path | None) -> list[dict[str, Any]]:
@@ -146,10 +144,8 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
     is_active = is_written(saved.out)  # before: a run without any further job ends at once
     cancelled, ended = with_operator(config_path, lambda operator: asyncio.shield(_cancel(operator, saved)))
-    if as_json:
-        show_json({"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended})
-    else:
-        echo(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended")
+    values = {"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended}
+    show_outcome(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended", values, as_json)
     if is_active:
         print_line(
             f"a run of this batch was active. It writes the results into {saved.out}, and may submit more lines: "

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
-from openfall.producers.cli.render import format_age, format_time, show_table
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.render import format_age, format_time
+from openfall.producers.cli.tables import show_rows
+from openfall.producers.cli.terminal import show_outcome
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -43,12 +44,9 @@ async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
     now = await llm.store.server_time()
     rows = await state.list_breakers(llm.store.connection)
     catalog = llm.config.catalog
-    if as_json:
-        show_json([{"name": display_name(catalog, row.target), **asdict(row)} for row in rows])
-    elif not rows:
-        print_line("every breaker is closed, and none was ever open")
-    else:
-        show_table(COLUMNS, _rows(catalog, rows, now))
+    values = [{"name": display_name(catalog, row.target), **asdict(row)} for row in rows]
+    if_empty = "every breaker is closed, and none was ever open"
+    show_rows(COLUMNS, _rows(catalog, rows, now), values, as_json, if_empty=if_empty)
 
 
 async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
@@ -57,19 +55,13 @@ async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
 
     changes: list[BreakerChange] = await breaker_history(llm.store.connection)
     catalog = llm.config.catalog
-    if as_json:
-        show_json([{"name": display_name(catalog, change.target), **asdict(change)} for change in changes])
-    elif not changes:
-        print_line("no breaker has ever changed")
-    else:
-        columns = ("when", "breaker", "from", "to", "why")
-        show_table(
-            columns,
-            (
-                (format_time(change.at), display_name(catalog, change.target), change.before, change.after, change.why)
-                for change in changes
-            ),
-        )
+    values = [{"name": display_name(catalog, change.target), **asdict(change)} for change in changes]
+    rows = (
+        (format_time(change.at), display_name(catalog, change.target), change.before, change.after, change.why)
+        for change in changes
+    )
+    columns = ("when", "breaker", "from", "to", "why")
+    show_rows(columns, rows, values, as_json, if_empty="no breaker has ever changed")
 
 
 def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
@@ -131,7 +123,4 @@ def _force(name: str, config_path: Path | None, as_json: bool, **override: Any) 
 
 
 def _show_state(name: str, state: BreakerState, as_json: bool, effect: str) -> None:
-    if as_json:
-        show_json({"name": name, "state": state})
-    else:
-        echo(f"{name} is {str(state).replace('_', ' ')}{effect}")
+    show_outcome(f"{name} is {str(state).replace('_', ' ')}{effect}", {"name": name, "state": state}, as_json)

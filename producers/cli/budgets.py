@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client, with_operator
-from openfall.producers.cli.render import format_time, format_usd, show_table
+from openfall.producers.cli.render import format_time, format_usd
+from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
 if TYPE_CHECKING:

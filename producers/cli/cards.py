@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_age, show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.render import format_age
+from openfall.producers.cli.tables import show_rows
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -47,14 +47,10 @@ def cards(span: str | None, config_path: Path | None, as_json: bool) -> None:
         return rows, {} if seconds is None else await _memory_over_time(llm, rows, seconds)
 
     rows, memory = with_client(config_path, fetch)
-    if as_json:
-        show_json([_json(row, memory.get(row.card)) for row in rows])
-    elif not rows:
-        print_line(NO_CARD)
-    elif seconds is not None:
-        show_table(MEMORY_COLUMNS, (_use_cells(card, use) for card, uses in memory.items() for use in uses))
-    else:
-        show_table(COLUMNS, (_cells(row) for row in rows))
+    columns, cells = COLUMNS, [_cells(row) for row in rows]
+    if seconds is not None:
+        columns, cells = MEMORY_COLUMNS, [_use_cells(card, use) for card, uses in memory.items() for use in uses]
+    show_rows(columns, cells, [_json(row, memory.get(row.card)) for row in rows], as_json, if_empty=NO_CARD)
 
 
 async def _memory_over_time(

@@ -22,8 +22,9 @@ from openfall.producers.cli.held_selection import (
 from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
-from openfall.producers.cli.render import format_age, format_time, plural, show_table
-from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
+from openfall.producers.cli.render import format_age, format_time, plural
+from openfall.producers.cli.tables import show_table
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome
 from openfall.producers.release_text import configured_models, describe_release
 
 if TYPE_CHECKING:
@@ -170,10 +171,7 @@ def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> 
     if not yes:
         _confirm(len(with_client(config_path, lambda llm: _list(llm, selection))[0]))
     dropped = with_operator(config_path, lambda operator: _drop(operator, selection))
-    if as_json:
-        show_json({"dropped": dropped})
-    else:
-        echo(f"{plural(len(dropped), 'job')} dropped")
+    show_outcome(f"{plural(len(dropped), 'job')} dropped", {"dropped": dropped}, as_json)
 
 
 def _confirm(number: int) -> None:

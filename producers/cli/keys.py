@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
-from openfall.producers.cli.render import format_time, show_table
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.render import format_time
+from openfall.producers.cli.tables import show_table
+from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome
 
 if TYPE_CHECKING:
     from openfall.router_core.state.client_keys import ClientKey
@@ -99,10 +100,7 @@ def revoke(name: str, config_path: Path | None, as_json: bool) -> None:
     from openfall.producers.operations.key_admin import revoke_key
 
     with_operator(config_path, lambda operator: revoke_key(operator, name))
-    if as_json:
-        show_json({"name": name, "revoked": True})
-    else:
-        echo(f"the key {name!r} is revoked")
+    show_outcome(f"the key {name!r} is revoked", {"name": name, "revoked": True}, as_json)
 
 
 def _list(config_path: Path | None, as_json: bool) -> None:

@@ -12,7 +12,6 @@ from openfall.producers.age import format_age as format_age
 from openfall.producers.age import format_time as format_time
 from openfall.producers.amounts import format_cost as format_cost
 from openfall.producers.amounts import format_usd as format_usd
-from openfall.producers.cli.tables import show_table as show_table
 from openfall.producers.cli.terminal import StatusLine, console, print_line
 
 if TYPE_CHECKING:

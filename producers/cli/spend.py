@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_cost, format_usd, show_table
+from openfall.producers.cli.render import format_cost, format_usd
+from openfall.producers.cli.tables import show_rows, show_table
 from openfall.producers.cli.terminal import print_line, show_json
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ COLUMNS = (
     "mean",
     "spent",
 )
+NO_CALLS = "no calls"
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
 
@@ -75,12 +77,7 @@ def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as
             _show_unexpected(report, as_json)
         return
     entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
-    if as_json:
-        show_json([asdict(entry) for entry in entries])
-    elif not entries:
-        print_line("no calls")
-    else:
-        show_table(COLUMNS, _rows(entries))
+    show_rows(COLUMNS, _rows(entries), [asdict(entry) for entry in entries], as_json, if_empty=NO_CALLS)
 
 
 async def fetch_entries(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
@@ -108,7 +105,7 @@ def _show_saved(report: tuple[MoneyReport, Catalog], as_json: bool) -> None:
         show_json([asdict(row) for row in rows])
         return
     if not rows:
-        print_line("no calls")
+        print_line(NO_CALLS)
         return
     table = [
         (row.paid_as, row.model, row.backend, row.calls, *map(_usd, (row.live_nusd, row.nusd)), *map(
@@ -126,15 +123,9 @@ def _show_saved(report: tuple[MoneyReport, Catalog], as_json: bool) -> None:
 
 def _show_unexpected(report: tuple[MoneyReport, Catalog], as_json: bool) -> None:
     rows = [row for day in report[0].unexpected for row in day.rows]
-    if as_json:
-        show_json([asdict(row) for row in rows])
-    elif not rows:
-        print_line("no metered call in place of a model that costs nothing")
-    else:
-        show_table(
-            UNEXPECTED_COLUMNS,
-            [(row.instead_of, row.model, row.group or "-", row.cause, row.calls, _usd(row.nusd)) for row in rows],
-        )
+    cells = [(row.instead_of, row.model, row.group or "-", row.cause, row.calls, _usd(row.nusd)) for row in rows]
+    if_empty = "no metered call in place of a model that costs nothing"
+    show_rows(UNEXPECTED_COLUMNS, cells, [asdict(row) for row in rows], as_json, if_empty=if_empty)
 
 
 def _usd(nusd: int) -> str:

@@ -14,8 +14,8 @@ import click
 from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
-from openfall.producers.cli.render import format_age, plural, show_table
-from openfall.producers.cli.tables import table
+from openfall.producers.cli.render import format_age, plural
+from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json
 from openfall.producers.cli.workers import START_WORKER
 from openfall.producers.release_text import configured_models

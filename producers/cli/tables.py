@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.terminal import console, plain
+from openfall.producers.cli.terminal import console, plain, print_line, show_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,6 +24,18 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narr
     ):
         names, cells = names[:narrow], cut
     out.print(table(names, cells, out.width))
+
+
+def show_rows(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], values: Sequence[Any], as_json: bool, if_empty: str
+) -> None:
+    """Print a list: its `values` as JSON, or its `rows` as a table. Without values, the table is a sentence."""
+    if as_json:
+        show_json(values)
+    elif values:
+        show_table(columns, rows)
+    else:
+        print_line(if_empty)
 
 
 def fits(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:

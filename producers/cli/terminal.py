@@ -76,6 +76,14 @@ def show_json(value: Any) -> None:
         show_json_line(json.dumps(to_jsonable_python(value), separators=(",", ":")))
 
 
+def show_outcome(text: str, values: Any, as_json: bool) -> None:
+    """Print what a command did, as text or as JSON."""
+    if as_json:
+        show_json(values)
+    else:
+        echo(text)
+
+
 def show_json_line(document: str) -> None:
     """Print a line of JSON, in which no character controls a terminal."""
     click.echo(escape_json(document.rstrip("\n")))

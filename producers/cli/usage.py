@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_cost, format_usd, show_table
-from openfall.producers.cli.spend import days_option, fetch_entries
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.render import format_cost, format_usd
+from openfall.producers.cli.spend import NO_CALLS, days_option, fetch_entries
+from openfall.producers.cli.tables import show_rows
 
 if TYPE_CHECKING:
     from openfall.router_core.state.ledger_sums import UsageRow
@@ -40,12 +40,7 @@ def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
 
     entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
     rows = usage_rows(entries, UsageKey(by))
-    if as_json:
-        show_json([asdict(row) for row in rows])
-    elif not rows:
-        print_line("no calls")
-    else:
-        show_table((by, *COLUMNS), _table(rows))
+    show_rows((by, *COLUMNS), _table(rows), [asdict(row) for row in rows], as_json, if_empty=NO_CALLS)
 
 
 def _table(rows: Sequence[UsageRow]) -> Iterator[tuple[object, ...]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client, with_operator
-from openfall.producers.cli.render import format_age, show_table
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.render import format_age
+from openfall.producers.cli.tables import show_table
+from openfall.producers.cli.terminal import print_line, show_json, show_outcome
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -92,7 +93,5 @@ def _order(name: str, order: WorkerOrder, config_path: Path | None, as_json: boo
     from openfall.producers.operations.worker_orders import EFFECTS, order_worker
 
     is_delivered = with_operator(config_path, lambda operator: order_worker(operator, name, order))
-    if as_json:
-        show_json({"worker": name, "order": order, "delivered": is_delivered})
-    else:
-        echo(f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone")
+    text = f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone"
+    show_outcome(text, {"worker": name, "order": order, "delivered": is_delivered}, as_json)

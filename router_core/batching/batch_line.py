@@ -15,7 +15,7 @@ URL_MISMATCH, DUPLICATE = "url_mismatch", "duplicate_custom_id"
 
 @dataclass(frozen=True, slots=True)
 class LineProblem:
-    """What is wrong with a line. `param`: the field that is. With a `custom_id` a reader can tell which line it is."""
+    """What is wrong with a line. `param`: the faulty field. With a `custom_id` a reader can tell which line it is."""
 
     code: str
     message: str

@@ -32,7 +32,7 @@ CANCELLABLE = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 
 
 def window_seconds(text: str) -> int | None:
-    """The seconds of a completion window from `1h` to `7d`. None: it is none."""
+    """The seconds of a completion window from `1h` to `7d`. None: the text is no window."""
     match = _WINDOW.fullmatch(text)
     seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0
     return seconds if 0 < seconds <= MAX_WINDOW_SECONDS else None

@@ -48,12 +48,12 @@ def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
 
 
 def job_id_of(batch_id: str, index: int) -> str:
-    """The job of a line: always the same, so that a line that is submitted twice is one job."""
+    """The id of the job of a line. It is always the same, so a line that is submitted twice is one job."""
     return f"{batch_id.rpartition('_')[2]}-{index}"
 
 
 def index_of(batch_id: str, job_id: str, lines: int) -> int | None:
-    """The line of a job. None: the job is none of this batch."""
+    """The line of a job. None: the job is not of this batch."""
     match = _JOB_ID.fullmatch(job_id)
     if match is None or match[1] != batch_id.rpartition("_")[2] or int(match[2]) >= lines:
         return None

@@ -13,7 +13,7 @@ from openfall.router_core.vocabulary import JobKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallPrice:
-    """The dearest prices of a call: picodollars a token, nanodollars a request and a web search. The scripts read it
+    """The highest prices of a call: picodollars a token, nanodollars a request and a web search. The scripts read it
     as it is.
 
     `answer` is the limit of an answer whose request has none. Inputs of more than `long_tokens` (0: no input) cost
@@ -93,12 +93,12 @@ def call_price(catalog: Catalog, alias: str) -> CallPrice | None:
     prices, embeds = spec.usd_per_mtok or Prices(), spec.kind is JobKind.EMBEDDING
     if embeds and prices.output is None:
         prices = prices.model_copy(update={"output": 0.0})  # a vector has no tokens
-    live = _dearest(rate_for(prices, "", 0))
+    live = _highest(rate_for(prices, "", 0))
     if live is None:
         return None
     above = prices.above
-    long = _dearest(rate_for(prices, "", above.tokens + 1)) if above is not None else None
-    priority = _dearest(rate_for(prices, "priority", 0))
+    long = _highest(rate_for(prices, "", above.tokens + 1)) if above is not None else None
+    priority = _highest(rate_for(prices, "priority", 0))
     return CallPrice(
         input=live[0],
         output=live[1],
@@ -114,8 +114,8 @@ def call_price(catalog: Catalog, alias: str) -> CallPrice | None:
     )
 
 
-def _dearest(rate: ExactPrices | None) -> tuple[int, int, ExactPrices] | None:
-    """The dearest price of an input token and that of an output token; None: one is not known."""
+def _highest(rate: ExactPrices | None) -> tuple[int, int, ExactPrices] | None:
+    """The highest price of an input token and that of an output token; None: one is not known."""
     if rate is None or rate.input is None or rate.output is None:
         return None
     inputs = (rate.input, rate.cache_read, rate.cache_write, rate.cache_write_1h)

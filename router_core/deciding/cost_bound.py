@@ -26,12 +26,12 @@ EFFORT_TOKENS = 65_536
 
 _IMAGE = frozenset({"image", "image_url", "input_image"})
 _FILES = frozenset({"document", "file", "input_file", "input_audio", "audio", "video", "video_url"})
-_DEAR_TIERS = frozenset({"priority", "fast"})
+_PRIORITY_TIERS = frozenset({"priority", "fast"})
 
 
 def cost_bound(job: CompletionJob, catalog: Catalog) -> str:
     """What a call of a job uses at most, as its record has it: input tokens, the limit of an answer (0: that of the
-    model), thinking beside it, answers, web searches, 1 for a dearer service tier, role, task (`-`: none).
+    model), thinking beside it, answers, web searches, 1 for a priority service tier, role, task (`-`: none).
 
     No tokenizer makes more tokens of a text than it has bytes.
     """
@@ -43,8 +43,8 @@ def cost_bound(job: CompletionJob, catalog: Catalog) -> str:
     role = catalog.roles.get(job.role or "")
     if role is not None and role.ensemble is not None and role.ensemble.judge is not None:
         read, limit = read + ANSWER_TOKENS * role.ensemble.answers, limit and max(limit, 1_024)
-    dear = int(body.get("service_tier") in _DEAR_TIERS or body.get("speed") in _DEAR_TIERS)
-    words = (read, limit, thinking, _answers(body), _searches(body), dear, job.role or "-", job.task or "-")
+    is_priority = int(body.get("service_tier") in _PRIORITY_TIERS or body.get("speed") in _PRIORITY_TIERS)
+    words = (read, limit, thinking, _answers(body), _searches(body), is_priority, job.role or "-", job.task or "-")
     return " ".join(map(str, words))
 
 

@@ -1,4 +1,4 @@
-"""Whether a job is what kills its workers. A job is condemned only on evidence: workers died while they ran it alone.
+"""Whether a job kills its workers. A job is condemned only on evidence: workers died while they ran it alone.
 
 The script `reap` applies the same rule, with these numbers.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 SUSPECT_AFTER = 2
-"""Crashes, in any company, after which a job runs alone."""
+"""Crashes, beside other jobs or alone, after which a job runs alone."""
 CONDEMN_AFTER_ALONE = 3
 """Crashes without any other job on the worker after which a job is held as poisoned.
 
@@ -18,7 +18,7 @@ twentieth call ends so, one of 100,000 where every tenth does."""
 
 
 class CrashVerdict(StrEnum):
-    """What becomes of a job whose worker died."""
+    """The next state of a job whose worker died."""
 
     QUEUED = "queued"  # it runs as before
     SUSPECT = "suspect"  # it runs alone

@@ -1,4 +1,5 @@
-"""What a call tells of the limits of a subscription: a flat-rate backend that refuses a key until its window resets."""
+"""What a call reports about the limits of a subscription: a flat-rate backend that refuses a key until its window
+resets."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.vocabulary import BlockReason, ErrorClass
 
-NEVER_FITS = frozenset({OverCause.TOO_DEAR, OverCause.UNPRICED})
+NEVER_FITS = frozenset({OverCause.ABOVE_LIMIT, OverCause.UNPRICED})
 """No wait lets such a call fit."""
 
 

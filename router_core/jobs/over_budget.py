@@ -11,7 +11,7 @@ class OverCause(StrEnum):
 
     SPENT = "spent"  # what is spent, or may have been billed, leaves too little
     RESERVED = "reserved"  # calls in flight have reserved the rest: it may fit when they end
-    TOO_DEAR = "too_dear"  # it may cost more than the whole budget
+    ABOVE_LIMIT = "above_limit"  # it may cost more than the whole budget
     UNPRICED = "unpriced"  # the price of its model is not known
 
 
@@ -41,7 +41,7 @@ class OverBudget:
         match self.cause:
             case OverCause.UNPRICED:
                 return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
-            case OverCause.TOO_DEAR:
+            case OverCause.ABOVE_LIMIT:
                 return (
                     f"budget {self.budget}: one call may cost {bound}, and the whole budget is {limit}; set max_tokens"
                 )

@@ -17,7 +17,7 @@ WIRE_HEADERS: Mapping[Dialect, frozenset[str]] = {
     "ollama": frozenset(),
     "responses": frozenset({"openai-beta"}),
 }
-"""By dialect. No other header of a caller reaches a provider: it may be a key, a cookie or a name of his."""
+"""By dialect. No other header of a caller reaches a provider: it may be a key, a cookie or a name."""
 
 
 def pick_wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str]:

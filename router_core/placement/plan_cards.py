@@ -125,7 +125,7 @@ class Planner:
         return demand.count * facts.call_seconds / (facts.slots * len(copies)) > 2 * facts.load_seconds
 
     def room(self, cards: Sequence[Card], demand: Demand) -> Room | None:
-        """Where the model can be loaded soonest, at the least cost. None: nowhere, as things are."""
+        """Where the model can be loaded soonest, at the least cost. None: nowhere."""
         rooms = [room for card in cards for room in self._rooms(card, demand)]
         return min(rooms, key=lambda room: (max(room.at, self.now), room.cost), default=None)
 

@@ -27,7 +27,7 @@ class Start:
     after_seconds: float
 
     def seconds_from(self, now: float) -> float:
-        """The seconds from a moment on. `NEVER`: as things are, it cannot be loaded."""
+        """The seconds from a moment on. `NEVER`: no card can load it."""
         return max(0.0, self.at - now) + self.after_seconds
 
 

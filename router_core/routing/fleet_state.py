@@ -64,12 +64,10 @@ class ModelState:
 
     `blocked` None: at least one backend takes calls. `limited`: each backend that takes calls is at a limit of its
     provider until then, and has no free slot. `seconds_per_call`: a limit lets a call start that often; 0: there is no
-    limit. `free` counts its free slots. `waiting` counts the jobs that go
-    before a job of the urgency in question. `oldest` is the wait of the first of them, in seconds. `loaded` None:
-    unknown, or it need not be loaded. `latency` is the mean time of its recent calls, in seconds; None: there were
-    none. `starts_in`: seconds until its card has it in memory and takes such calls (`FOREVER`: as things are, never);
-    None: no card is managed for it.
-    """
+    limit. `free` counts its free slots. `waiting` counts the jobs that go before a job of the urgency in question.
+    `oldest` is the wait of the first of them, in seconds. `loaded` None: unknown, or it need not be loaded. `latency`
+    is the mean time of its recent calls, in seconds; None: there were none. `starts_in`: seconds until its card has it
+    in memory and takes such calls (`FOREVER`: never, with these cards); None: no card is managed for it."""
 
     blocked: Blocked | None = None
     limited: Blocked | None = None

@@ -76,7 +76,7 @@ class CardState:
     departures: list[float] = field(default_factory=list)
     """When models left the memory by themselves, of late."""
     starts: dict[str, tuple[ExpectedStart | None, ...]] = field(default_factory=dict)
-    """For each model by urgency when a job could start. None: as things are, never."""
+    """For each model by urgency when a job could start. None: never, with these cards."""
     too_large: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Models that do not fit into what others leave: the GB that each needs, and those that are left."""
     kept_out: list[str] = field(default_factory=list)

@@ -26,7 +26,7 @@ def read_text(value: bytes | None) -> str:
 
 
 def read_number(value: bytes | int | None, default: int = 0) -> int:
-    """A whole number; `default` for what is none, or is out of range."""
+    """A whole number; `default` for any other value, or one out of range."""
     try:
         number = int(value or default)
     except ValueError:
@@ -35,13 +35,13 @@ def read_number(value: bytes | int | None, default: int = 0) -> int:
 
 
 def read_moment(value: bytes | int | None) -> float:
-    """Epoch seconds of a moment in milliseconds; 0 for what is none."""
+    """Epoch seconds of a moment in milliseconds; 0 for any other value."""
     number = read_number(value)
     return number / 1000 if 0 <= number <= MAX_MOMENT_MS else 0.0
 
 
 def read_json(value: bytes | None) -> Any:
-    """A JSON value; None for what is none."""
+    """A JSON value; None for any other text."""
     try:
         return from_json(value or b"null")
     except ValueError:
@@ -68,7 +68,7 @@ class Report:
 
 
 def read_reports(reply: Sequence[bytes]) -> dict[str, Report]:
-    """A hash of reports as HGETALL returns it. A value that is none is left out: its writer repeats it soon."""
+    """A hash of reports as HGETALL returns it. An unreadable value is left out: its writer repeats it soon."""
     reports = {}
     for name, value in zip(reply[::2], reply[1::2], strict=True):
         fields = read_object(value)
@@ -79,7 +79,7 @@ def read_reports(reply: Sequence[bytes]) -> dict[str, Report]:
 
 
 def read_objects(rows: Iterable[bytes], build: Callable[[dict[str, Any]], T]) -> Iterator[T]:
-    """What `build` makes of each JSON object. Rows that are none, or that it cannot use, are left out."""
+    """What `build` makes of each JSON object. Other rows, and rows that it cannot use, are left out."""
     for row in rows:
         fields = read_object(row)
         if fields is not None:

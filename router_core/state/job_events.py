@@ -56,7 +56,7 @@ async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> lis
 
 
 def _event(row: bytes) -> dict[str, Any]:
-    """An event; `unreadable` for what is none: the index of the others is their cursor."""
+    """An event; `unreadable` for anything else: the index of the others is their cursor."""
     event = read_object(row)
     if event is None or not isinstance(event.get("event"), str):
         return {"event": "unreadable", "at": 0}

@@ -108,7 +108,8 @@ _CLASSES = {Connection: _Connection, SSLConnection: _SSLConnection, UnixDomainSo
 
 
 class _ToPrimary(_Closable):
-    """A part of a connection class: it asks for the primary before it connects, and leaves a server that is none."""
+    """A part of a connection class: it asks for the primary before it connects, and leaves a server that is no
+    primary."""
 
     def __init__(self, *, sentinels: Sentinels, confirms: bool, **options: Any) -> None:
         self._sentinels, self._confirms = sentinels, confirms

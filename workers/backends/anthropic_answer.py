@@ -95,7 +95,7 @@ def _refusal(details: Any) -> str:
 
 
 def _index(event: dict[str, Any]) -> int | None:
-    """The index of an event; None: it has none that can be one."""
+    """The index of an event; None: it has no valid one."""
     index = event.get("index")
     return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
 

@@ -73,9 +73,8 @@ def probe_timeout(spec: ModelSpec) -> float:
 def find_flaw(answer: Completion) -> str | None:
     """The flaw of an answer to the test prompt. None: it is an answer to a job as well.
 
-    An answer without a text is none: a model may spend all of its tokens on thoughts that its provider does not show.
-    Only a text that no model writes is a flaw: that of an error or of a broken card.
-    """
+    An answer without a text has no flaw: a model may spend all of its tokens on thoughts that its provider does not
+    show. Only a text that no model writes is a flaw: that of an error or of a broken card."""
     text = answer.text.strip() or _reasoning(answer.body).strip()
     if not text:
         return None

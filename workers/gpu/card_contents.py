@@ -75,7 +75,7 @@ class CardContents:
             self.by_card = match_devices(self.local_cards, await asyncio.to_thread(self.read_memory))
 
     def used_gb(self, card: str) -> float | None:
-        """The memory of a card that is in use, by whom ever. None: its driver says nothing."""
+        """The memory of a card that is in use, by any program. None: its driver says nothing."""
         device = self.by_card.get(card)
         return None if device is None else device.used_gb
 

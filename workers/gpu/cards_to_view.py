@@ -85,7 +85,7 @@ class CardsContext:
     def starts(
         self, card: str, view: CardsView, now: float, policy: PlacementPolicy
     ) -> dict[str, tuple[ExpectedStart | None, ...]]:
-        """When jobs could start, for the models of a card; rounded, so that little changes are none."""
+        """When jobs could start, for the models of a card; rounded, so that a small difference is no change."""
         within = [self.catalog.urgency[urgency].start_within for urgency in Urgency]
         own = next(each.models for each in view.cards if each.name == card)
         return {

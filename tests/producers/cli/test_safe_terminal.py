@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from openfall.producers.cli.render import show_table
+from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import console, echo, echo_marked, plain
 from tests.producers.cli.conftest import ROOT, Run
 

@@ -18,7 +18,7 @@ from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, completion
 LOCAL, WAIT, REFUSE = OverKind.LOCAL, OverKind.WAIT, OverKind.REFUSE
 OVER = OverBudget("house", NOW + 5000, OverCause.SPENT, 3_000_000_000, 0, 0, 5_000_000_000, 2_500_000_000)
 RESERVED = replace(OVER, cause=OverCause.RESERVED, spent=0, reserved=4_000_000_000)
-TOO_DEAR = replace(OVER, cause=OverCause.TOO_DEAR)
+ABOVE_LIMIT = replace(OVER, cause=OverCause.ABOVE_LIMIT)
 UNPRICED = replace(OVER, cause=OverCause.UNPRICED)
 MIXED = ("haiku", "small")
 
@@ -36,7 +36,7 @@ def step(over, *then, of=CLOUD, current=None, default_fallback=False, answers=()
 
 def test_a_model_whose_calls_cost_nothing_goes_first():
     assert step(OVER, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
-    assert step(TOO_DEAR, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
+    assert step(ABOVE_LIMIT, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
     assert step(UNPRICED, of=MIXED) == Handoff("small", False, kind=Fallback.POLICY)
 
 
@@ -51,7 +51,7 @@ def test_a_budget_of_one_model_leaves_the_others_free():
     assert step(OVER, by=budgeted(model="opus"), of=CLOUD) == Handoff("haiku", False, kind=Fallback.POLICY)
 
 
-@pytest.mark.parametrize("over", [TOO_DEAR, UNPRICED])
+@pytest.mark.parametrize("over", [ABOVE_LIMIT, UNPRICED])
 @pytest.mark.parametrize("then", [(), (WAIT,), (LOCAL,), (WAIT, REFUSE)])
 def test_a_call_that_can_never_fit_is_refused_with_its_remedy(over, then):
     done = step(over, *then)

@@ -200,24 +200,24 @@ def replace_budget(**fields):
 @pytest.mark.parametrize(
     ("budget", "price", "bound", "cause"),
     [
-        pytest.param(replace_budget(usd=0), PRICE, BOUND, "too_dear", id="a limit of 0 allows no call"),
+        pytest.param(replace_budget(usd=0), PRICE, BOUND, "above_limit", id="a limit of 0 allows no call"),
         pytest.param(HOUSE, None, BOUND, "unpriced", id="an unknown price is never 0"),
-        pytest.param(HOUSE, PRICE, "500 500 0 1 0 1 - -", "unpriced", id="nor is that of a dearer tier"),
+        pytest.param(HOUSE, PRICE, "500 500 0 1 0 1 - -", "unpriced", id="nor is that of a priority tier"),
         pytest.param(HOUSE, PRICE, None, "unpriced", id="nor is that of a call of unknown size"),
-        pytest.param(HOUSE, PRICE, "500 9000 0 1 0 0 - -", "too_dear", id="a call that may cost more than the budget"),
-        pytest.param(HOUSE, PRICE, "500 500 0 20 0 0 - -", "too_dear", id="twenty answers cost twenty times as much"),
-        pytest.param(HOUSE, PRICE, "500 500 9000 1 0 0 - -", "too_dear", id="thinking beside the limit counts"),
+        pytest.param(HOUSE, PRICE, "500 9000 0 1 0 0 - -", "above_limit", id="a call above the whole budget"),
+        pytest.param(HOUSE, PRICE, "500 500 0 20 0 0 - -", "above_limit", id="twenty answers cost twenty times"),
+        pytest.param(HOUSE, PRICE, "500 500 9000 1 0 0 - -", "above_limit", id="thinking beside the limit counts"),
         pytest.param(
-            HOUSE, replace(PRICE, long_tokens=400, long_input=9_000_000, long_output=9_000_000), BOUND, "too_dear",
+            HOUSE, replace(PRICE, long_tokens=400, long_input=9_000_000, long_output=9_000_000), BOUND, "above_limit",
             id="a long prompt has its own price",
         ),
-        pytest.param(HOUSE, replace(PRICE, request=9_000_000), BOUND, "too_dear", id="a fee for a request counts"),
+        pytest.param(HOUSE, replace(PRICE, request=9_000_000), BOUND, "above_limit", id="a fee for a request counts"),
         pytest.param(
-            HOUSE, replace(PRICE, web_search=1_000_000), "0 1 0 1 10 0 - -", "too_dear", id="web searches count"
+            HOUSE, replace(PRICE, web_search=1_000_000), "0 1 0 1 10 0 - -", "above_limit", id="web searches count"
         ),
         pytest.param(
             HOUSE, replace(PRICE, priority=1, priority_input=9_000_000, priority_output=9_000_000),
-            "500 500 0 1 0 1 - -", "too_dear", id="a dearer tier has its own price",
+            "500 500 0 1 0 1 - -", "above_limit", id="a priority tier has its own price",
         ),
     ],
 )  # fmt: skip

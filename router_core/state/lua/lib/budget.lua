@@ -56,11 +56,11 @@ end
 -- The most that a call can cost, in nanodollars; nil: it is not known. `bound`: what its job uses at most (see
 -- cost_bound.py); of a job without it nothing is known.
 local function call_bound(price, bound)
-  local tokens, asked, thinking, answers, searches, dear = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
-  if not tokens or type(price) ~= 'table' or (dear == '1' and price.priority == 0) then return nil end
+  local tokens, asked, thinking, answers, searches, priority = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
+  if not tokens or type(price) ~= 'table' or (priority == '1' and price.priority == 0) then return nil end
   local input, output = price.input, price.output
   tokens, asked = whole(tokens), whole(asked)
-  if dear == '1' then
+  if priority == '1' then
     input, output = math.max(input, price.priority_input), math.max(output, price.priority_output)
   end
   if price.long_tokens > 0 and tokens > price.long_tokens then
@@ -181,7 +181,7 @@ end
 -- Why a call does not fit into a budget; nil: it fits.
 local function over_cause(row, bound, limit)
   if not bound then return 'unpriced' end
-  if bound > limit then return 'too_dear' end
+  if bound > limit then return 'above_limit' end
   if row.spent + row.unconfirmed + bound > limit then return 'spent' end
   return row.spent + row.unconfirmed + row.reserved + bound > limit and 'reserved' or nil
 end

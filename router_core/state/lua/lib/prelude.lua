@@ -68,7 +68,7 @@ local function guarded_call(...)
   return repeat_command(reply.err, ...)
 end
 
--- A number that Redis holds as text; `default` for what is none.
+-- A number that Redis holds as text; `default` for any other text.
 local MAX_NUMBER = 2 ^ 53
 local function number(text, default)
   local n = tonumber(text)
