@@ -85,8 +85,9 @@ class BatchTally:
     @property
     def outcome(self) -> str:
         """`38 of 40 answered (20 of them earlier), 2 failed`."""
-        before = f" ({self.answered_before} of them earlier)" if self.answered_before else ""
-        return f"{self.answered + self.answered_before} of {self.total} answered{before}, {self.failed} failed"
+        before = f" ({self.answered_before:,} of them earlier)" if self.answered_before else ""
+        answered = self.answered + self.answered_before
+        return f"{answered:,} of {self.total:,} answered{before}, {self.failed:,} failed"
 
 
 def derive_job_id(name: str, line: BatchLine, job: CompletionJob, failed_row: str) -> str:

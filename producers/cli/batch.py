@@ -108,8 +108,8 @@ async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
     print_line(
-        f"{plural(tally.total, 'line')}: {new} to run, {tally.answered_before} answered before, "
-        f"{tally.failed} invalid or failed"
+        f"{plural(tally.total, 'line')}: {new:,} to run, {tally.answered_before:,} answered before, "
+        f"{tally.failed:,} invalid or failed"
     )
     return 0 if tally.all_answered else 5
 
@@ -161,7 +161,7 @@ def _connect(batch_run: BatchRun, progress: Progress) -> None:
         tally = batch_run.tally
         rate = (tally.answered + tally.failed) / max(0.001, time.monotonic() - started)
         waiting = "".join(f", {text}" for text in (tally.wait_reason, tally.blockage) if text)
-        progress.update(tally.settled, f"{rate:.1f}/s, {tally.failed} failed{waiting}")
+        progress.update(tally.settled, f"{rate:.1f}/s, {tally.failed:,} failed{waiting}")
 
     batch_run.on_progress = on_progress
     batch_run.on_notice = _notice_printer(progress.print)

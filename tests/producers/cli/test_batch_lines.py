@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from openfall.producers.batch.plan import BatchTally
 from openfall.router_core.vocabulary import ErrorClass
 from tests.producers.cli.batch_files import line, read_rows
 from tests.producers.cli.conftest import Run
@@ -157,3 +158,16 @@ def test_an_output_in_a_missing_directory_names_the_directory(openfall: Run, wri
     ran = openfall("batch", "run", "in.jsonl", "-o", "no/where.jsonl")
     assert ran.returncode == 2
     assert "Make the directory no, or name another file with -o." in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("tally", "text"),
+    [
+        (BatchTally(total=40, answered=40), "40 of 40 answered, 0 failed"),
+        (BatchTally(total=10_000, answered=85, failed=9_915), "85 of 10,000 answered, 9,915 failed"),
+        (BatchTally(total=10_000, answered_before=8_000, answered=2_000),
+         "10,000 of 10,000 answered (8,000 of them earlier), 0 failed"),
+    ],
+)  # fmt: skip
+def test_large_numbers_of_lines_are_written_alike(tally: BatchTally, text: str) -> None:
+    assert tally.outcome == text
