@@ -85,7 +85,7 @@ class Fleet:
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
         return (await self.store.accept(job, terms)).id
 
-    async def until(self, job_id: str, *states: str, seconds: float = 30.0) -> JobRecord:
+    async def until(self, job_id: str, *states: str, seconds: float = 60.0) -> JobRecord:
         """The record of a job once it is in one of these states."""
         async with asyncio.timeout(seconds):
             while (record := await self.store.record(job_id)).state not in states:
@@ -148,7 +148,7 @@ async def pass_leases(link: RedisConnection, pid: int, backend: str) -> None:
             await link.command("ZINCRBY", keys.PRESENCE, -LONGER_THAN_A_LEASE_MS, member)
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+async def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Return when the condition is true; fail after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():

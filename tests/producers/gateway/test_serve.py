@@ -49,7 +49,7 @@ def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_pa
     with _gateway(tmp_path, redis_url, address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
-        health = httpx.get(f"http://{address}/health")
+        health = httpx.get(f"http://{address}/health", timeout=60)
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 0
