@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.clients.environments import CLIENTS, Client, prepare
 from tests.clients.outcomes import Outcome, outcomes_of
+from tests.clients.refusing_server import refusing_server
 from tests.clients.stand import stand
 
 
@@ -31,9 +32,9 @@ async def main(names: list[str]) -> int:
         ready[client] = await asyncio.to_thread(prepare, client)
     table = Table("client", "check", "outcome")
     failed = 0
-    async with stand() as url:
+    async with stand() as url, refusing_server() as refusals:
         for client, trouble in ready.items():
-            outcomes = [Outcome("all", skipped=trouble)] if trouble else await _run(client, url)
+            outcomes = [Outcome("all", skipped=trouble)] if trouble else await _run(client, url, refusals)
             failed += sum(bool(outcome.why) for outcome in outcomes)
             for outcome in outcomes:
                 table.add_row(client.name, outcome.check, outcome.text)
@@ -43,10 +44,11 @@ async def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
-async def _run(client: Client, url: str) -> list[Outcome]:
+async def _run(client: Client, url: str, refusals: str) -> list[Outcome]:
     """Run the checks of a client in a process of its own."""
     command = [word.replace("GATEWAY_URL", url) for word in client.command]
-    environment = {**os.environ, "GATEWAY_URL": url, "AI_SDK_LOG_WARNINGS": "false", "LANGSMITH_TRACING": "false"}
+    urls = {"GATEWAY_URL": url, "REFUSALS_URL": refusals}
+    environment = {**os.environ, **urls, "AI_SDK_LOG_WARNINGS": "false", "LANGSMITH_TRACING": "false"}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=client.home, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

@@ -30,6 +30,13 @@ async def scripted_upstream() -> AsyncIterator[str]:
     """The address of the provider."""
     app = web.Application(client_max_size=64 * 1024**2)
     app.router.add_post("/{path:.*}", _answer)
+    async with listening(app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    """The address at which an application is served."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

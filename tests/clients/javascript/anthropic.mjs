@@ -1,5 +1,5 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { gateway, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
+import { gateway, equal, everyRefusal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
 const client = new Anthropic({ baseURL: gateway, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
@@ -47,6 +47,18 @@ await run({
     const ids = [];
     for await (const model of client.models.list({ limit: 1000 })) ids.push(model.id);
     equal(ids.includes("chat"), true);
+  },
+  "every row of the error table": async () => {
+    const ask = async (base) => {
+      try {
+        await new Anthropic({ baseURL: base, apiKey: "any", maxRetries: 1 }).messages.create(common);
+      } catch (error) {
+        return error;
+      }
+      return { status: 200 };
+    };
+    const expected = (row) => [row.anthropic_status, row.anthropic];
+    await everyRefusal("anthropic", ask, expected, (error) => [error.status, error.error?.error?.type]);
   },
   "unknown model": async () => {
     equal(await statusOf(() => client.messages.create({ ...common, model: "chatt" })), 404);

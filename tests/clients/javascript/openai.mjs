@@ -1,5 +1,5 @@
 import OpenAI, { toFile } from "openai";
-import { gateway, equal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
+import { gateway, equal, everyRefusal, printedByExample, run, schema, statusOf, text } from "./report.mjs";
 
 const client = new OpenAI({ baseURL: `${gateway}/v1`, apiKey: "any" });
 const messages = [{ role: "user", content: "Haruka waves" }];
@@ -128,6 +128,14 @@ await run({
     for await (const chunk of again.data) all += chunk.choices[0].delta.content ?? "";
     const jobs = [response, again.response].map((each) => each.headers.get("x-openfall-job"));
     equal([code, all, jobs[0] === jobs[1]], ["restarted", text, true]);
+  },
+  "every row of the error table": async () => {
+    const ask = (base) => {
+      const own = new OpenAI({ baseURL: `${base}/v1`, apiKey: "any", maxRetries: 1 });
+      return errorOf(() => own.chat.completions.create({ model: "chat", messages }));
+    };
+    const expected = (row) => [row.status, row.code, row.type];
+    await everyRefusal("openai", ask, expected, (error) => [error.status, error.code, error.type]);
   },
   "errors have their status, code and parameter": async () => {
     const ask = (content, more = {}, options = {}) =>

@@ -32,6 +32,19 @@ export async function statusOf(work) {
   return 200;
 }
 
+// Refuses a request with each row of the gateway's error table. `ask` sends it to a base URL and returns the SDK's error,
+// `expected` are the status and further fields of a row, `found` those of the error. Rows that may be repeated are.
+export async function everyRefusal(api, ask, expected, found) {
+  const base = process.env.REFUSALS_URL;
+  const rows = async () => (await fetch(`${base}/rows`)).json();
+  for (const row of await rows()) {
+    const error = await ask(`${base}/${row.cause}`);
+    const after = (await rows()).find((each) => each.cause === row.cause).received[api] - row.received[api];
+    const printed = `${error.message}`.includes(row.message);
+    equal([row.cause, ...found(error), printed, after], [row.cause, ...expected(row), true, row.requests]);
+  }
+}
+
 // What the example of docs/clients.md prints that imports this package.
 export function printedByExample(name) {
   const page = readFileSync("../../docs/clients.md", "utf8");
