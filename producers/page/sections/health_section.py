@@ -18,7 +18,7 @@ from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.vocabulary import Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
-MAX_CAUSES, MAX_ROLES = 8, 3
+MAX_CAUSES, MAX_ROLES = 10, 3
 MAX_LATENESS = 2.0
 """The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
@@ -26,7 +26,7 @@ MAX_LATENESS = 2.0
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     silent = dict(ModelCalls(snapshot).silent_roles())
     causes = [*_causes(snapshot), *_of_silent_roles(silent, snapshot)]
-    causes.sort(key=lambda cause: cause.health is not FleetHealth.FAILING)
+    causes.sort(key=lambda cause: (cause.health is not FleetHealth.FAILING, cause.is_wait))
     health = causes[0].health if causes else FleetHealth.GOOD
     return {
         "health": health,
@@ -102,6 +102,7 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
         yield Cause(
             text=f"Local only: no job leaves the local pools ({snapshot.local_only})",
             health=FleetHealth.IMPAIRED if any_local else FleetHealth.FAILING,
+            since=next((entry.at for entry in snapshot.audit if entry.action == "local_only.on"), None),
             section="switch",
         )
 

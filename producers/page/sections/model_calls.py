@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from openfall.producers.outage import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sources import BUDGETS
+from openfall.router_core.catalog.budget_scope import NO_OWNER, counts_owner, is_counted
+from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason, Urgency
 
@@ -30,6 +33,13 @@ class ModelCalls:
     def _paused(self) -> frozenset[str]:
         return frozenset(queue.name for queue in self.snapshot.status.queues if queue.paused)
 
+    @cached_property
+    def _spent(self) -> list[str]:
+        """The spent budgets that count the calls of every job."""
+        states: Sequence[BudgetState] = self.snapshot.sources.get(BUDGETS.name, ())
+        spent = (state.budget for state in states if state.is_spent)
+        return [budget.name for budget in spent if budget.each is None and counts_owner(budget, NO_OWNER)]
+
     def obstacle(self, alias: str, urgency: Urgency) -> str:
         """What keeps jobs of an urgency from a model, in a few words; empty: nothing. A cooldown after a 429 is short,
         so it is none."""
@@ -43,7 +53,9 @@ class ModelCalls:
             return "no worker"
         away = [item for item in self.snapshot.away if item.wait is not Wait.COOLDOWN and item.concerns(alias, catalog)]
         left = set(catalog.models[alias].backends) - {backend for item in away for backend in item.backends}
-        return "" if left else away[0].cause
+        if not left:
+            return away[0].cause
+        return next((f"budget {name} spent" for name in self._spent if is_counted(catalog, name, alias)), "")
 
     def silent_roles(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Each role of whose chain no model takes calls, and the obstacle of each model."""

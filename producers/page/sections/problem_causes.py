@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.release_text import join_names
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
@@ -54,8 +56,16 @@ def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     return Cause(text=f"The worker {problem.subject} {problem.detail}", section="workers")
 
 
-def _paused(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    return Cause(text=f"{problem.subject} is paused, and {_jobs(problem)} {_waits(problem)} there", section="queues")
+def _paused(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    text = f"{problem.subject} is paused, and {_jobs(problem)} {_waits(problem)} there"
+    entry = next((each for each in snapshot.audit if _pauses(each, str(problem.subject))), None)
+    if entry is None:
+        return Cause(text=text, section="queues")
+    return Cause(text=f"{text}; {entry.who} paused it", since=entry.at, section="queues")
+
+
+def _pauses(entry: AuditEntry, queue: str) -> bool:
+    return entry.action == "queue.pause" and fnmatchcase(queue, entry.subject)
 
 
 def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:

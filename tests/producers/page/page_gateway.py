@@ -13,6 +13,7 @@ import httpx
 import redis
 
 from openfall.producers.gateway.gateway import Gateway
+from tests.faults import Script
 from tests.producers.gateway.running_gateway import open_gateway
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
@@ -39,15 +40,17 @@ class PageGateway:
 
 
 @contextmanager
-def page_gateway(redis_url: str, home: Path, more: str = "", config: str = "") -> Iterator[PageGateway]:
-    """A gateway without workers."""
+def page_gateway(
+    redis_url: str, home: Path, *scripts: Script, more: str = "", config: str = "", pools: tuple[str, ...] = ()
+) -> Iterator[PageGateway]:
+    """A gateway whose upstream answers by `scripts`. Without `pools` no worker runs."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     started, end = threading.Event(), threading.Event()
     opened: list[PageGateway] = []
 
     async def serve() -> None:
-        async with open_gateway(redis_url, home, pools=(), more=more, config=config) as gateway:
+        async with open_gateway(redis_url, home, *scripts, pools=pools, more=more, config=config) as gateway:
             opened.append(PageGateway(gateway.url, redis_url, gateway.instance, client, asyncio.get_running_loop()))
             started.set()
             await asyncio.to_thread(end.wait)

@@ -13,21 +13,22 @@ from openfall.router_core.state.card_state import CardState, ModelOnCard, pack_c
 MODELS = """
   coder-32b: {upstream: "qwen2.5-coder:32b", backends: [tower], context: 32k, vram_gb: 19}
   llama-8b: {upstream: "llama3.1:8b", backends: [tower, attic], context: 32k, vram_gb: 6}
-  haiku: {upstream: claude-haiku-4-5, backends: [anthropic], context: 200k}
-  gpt-mini: {upstream: gpt-5-mini, backends: [openai], context: 200k}"""
+  haiku: {upstream: claude-haiku-4-5, backends: [anthropic], context: 200k, max_tokens: 4k}
+  gpt-mini: {upstream: gpt-5-mini, backends: [openai], context: 200k, max_tokens: 4k}"""
 CONFIG = f"""
 redis: {{redis}}
 pools: {{{{gpu: {{{{local: yes}}}}, cloud: {{{{}}}}}}}}
 backends:
   tower: {{{{protocol: ollama, url: "{{upstream}}", pool: gpu, slots: 2, vram_gb: 24}}}}
-  attic: {{{{protocol: ollama, url: "{{upstream}}", pool: gpu, slots: 1}}}}
-  anthropic: {{{{protocol: anthropic, url: "{{upstream}}", pool: cloud, slots: 8}}}}
-  openai: {{{{protocol: openai, url: "{{upstream}}", pool: cloud, slots: 8}}}}
+  attic: {{{{protocol: ollama, url: "http://127.0.0.1:9", pool: gpu, slots: 1}}}}
+  anthropic: {{{{protocol: anthropic, url: "http://127.0.0.1:10", pool: cloud, slots: 8}}}}
+  openai: {{{{protocol: openai, url: "http://127.0.0.1:11", pool: cloud, slots: 8}}}}
 models:{MODELS.replace("{", "{{").replace("}", "}}")}
 roles:
   chat: {{{{chain: [llama-8b, haiku], urgency: interactive}}}}
   coder: {{{{chain: [coder-32b, gpt-mini]}}}}
   storyboard: {{{{chain: [haiku, gpt-mini], urgency: batch}}}}
+budgets: [{{{{name: house, usd: 5, per: day}}}}]
 {{more}}
 """
 
@@ -59,7 +60,9 @@ def stage(store: redis.Redis) -> None:
     for minute in range(60):
         _remember(store, minute, now)
     _load(store, now)
-    store.hset(f"of:ledger:{time.strftime('%Y-%m-%d', time.gmtime(now / 1000))}", mapping=LEDGER)
+    day = time.strftime("%Y-%m-%d", time.gmtime(now / 1000))
+    store.hset(f"of:ledger:{day}", mapping=LEDGER)
+    store.hset("of:budget-sums", f"house:{day}", "770000000 120000000 0 312 0 0")
     for entry in AUDIT:
         store.xadd("of:audit-log", {"entry": json.dumps(entry)})
 
@@ -148,7 +151,9 @@ def _hold(store: redis.Redis, number: int, held_at: int, now: int) -> None:
 
 
 def _work(store: redis.Redis, name: str, pool: str, now: int) -> None:
-    queues = "degrade" if pool == "degrade" else ",".join(q for q, *_ in WAITING if q.startswith(pool + "."))
+    models = {"gpu": ("coder-32b", "llama-8b"), "cloud": ("haiku", "gpt-mini")}.get(pool, ())
+    of_pool = [f"{pool}.{model}.{urgency}" for model in models for urgency in ("interactive", "background", "batch")]
+    queues = ",".join(of_pool) or "degrade"
     beat = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(now / 1000))
     fields = {"queues": queues, "state": "busy" if pool != "degrade" else "idle", "hostname": name.partition("-")[0]}
     counts = {"successful_job_count": 1841, "failed_job_count": 12, "pid": 4107, "last_heartbeat": beat}

@@ -16,6 +16,7 @@ from openfall.producers.page.sections.cause import FleetHealth
 from openfall.producers.page.sections.resource_causes import CARD_STATES
 from openfall.producers.page.sources import BUDGETS
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.held_jobs import HeldSummary
@@ -256,6 +257,42 @@ def test_a_paused_queue_and_a_missing_worker_name_the_role_that_gets_no_answer(m
     (worker,) = mixed.status.workers
     local = replace(worker, queues=tuple(queue for queue in worker.queues if queue.startswith("gpu.")))
     assert "(cloud: no worker)" in health(replace(mixed, status=replace(mixed.status, workers=(local,))))[2]
+
+
+@pytest.mark.parametrize(
+    ("scope", "is_silent"),
+    [({}, True), ({"model": "cloud"}, True), ({"group": "bots"}, False), ({"each": "group"}, False)],
+)
+def test_a_spent_budget_of_everybody_silences_a_role_whose_models_it_counts(
+    tmp_path: Path, scope: dict[str, Any], is_silent: bool
+) -> None:
+    file = tmp_path / "openfall.yaml"
+    terms = "".join(f", {name}: {value}" for name, value in scope.items())
+    file.write_text(
+        "redis: redis://127.0.0.1:1\nbackends: {far: {protocol: openai, url: 'http://127.0.0.1:9', pool: cloud}}\n"
+        "models: {cloud: {upstream: c, backends: [far], max_tokens: 9, usd_per_mtok: {in: 1, out: 1}}}\n"
+        "groups: [{name: bots, match: ['bots:*']}]\nroles: {cloudy: {chain: [cloud], urgency: interactive}}\n"
+        f"budgets: [{{name: house, usd: 5{terms}}}]\n"
+    )
+    catalog = load(file).catalog
+    worker = replace(WORKER, queues=("cloud.cloud.interactive",))
+    budget = BudgetState(budget=catalog.budgets[0], window="ever", ends_at=NOW, limit=5, spent=5)
+    snapshot = PageSnapshot(
+        now=NOW, catalog=catalog, catalog_digest="", status=replace(STATUS, queues=(), workers=(worker,)),
+        sources={BUDGETS.name: [budget]},
+    )  # fmt: skip
+    assert ("cloud: budget house spent" in health(snapshot)[2]) == is_silent
+
+
+def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> None:
+    pause = AuditEntry(who="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW - 60)
+    switch = AuditEntry(who="anna", via="page", action="local_only.on", subject="fleet", at=NOW - 30)
+    status = replace(STATUS, queues=(replace(QUEUE, waiting=2, paused=True),))
+    shown: Any = health_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
+    since = {cause.text.partition(";")[0]: cause.since for cause in shown["causes"]}
+    assert since["gpu.tiny.interactive is paused, and 2 jobs wait there"] == NOW - 60
+    assert since["Local only: no job leaves the local pools (audit)"] == NOW - 30
+    assert "mika paused it" in health(replace(calm, status=status, audit=(pause,)))[2]
 
 
 def test_a_cooldown_after_a_429_silences_no_role(mixed: PageSnapshot) -> None:

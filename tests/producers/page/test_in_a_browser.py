@@ -15,6 +15,7 @@ import redis
 
 from openfall.router_core.state import keys
 from tests.conftest import Server
+from tests.faults import answer, events, piece
 from tests.producers.page.browser import chromium, sync_api
 from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.staged_fleet import CONFIG, stage
@@ -88,6 +89,7 @@ def test_an_outage_is_shown_without_a_reload(page: Any, staged: PageGateway) -> 
     started = time.monotonic()
     staged.redis.sadd(keys.BREAKERS, "tower/coder-32b")
     staged.redis.hset(f"{keys.BREAKER}tower/coder-32b", mapping=fields)
+    staged.redis.hset(keys.BLOCKED, "tower/coder-32b", f"open {int(time.time() * 1000) + 60_000}")
     expect(page.locator("#health")).to_contain_text("coder-32b@tower takes no calls: connection")
     expect(page.locator("#breakers")).to_contain_text("connection refused")
     record("an outage is shown after", time.monotonic() - started)
@@ -168,6 +170,26 @@ def test_a_section_keeps_focus_and_what_is_open_when_it_is_renewed(page: Any, st
     assert page.locator("#breakers details").get_attribute("open") is not None
 
 
+def test_a_question_is_followed_through_a_fallback_to_its_answer(browser: Any, redis_url: str, tmp_path: Path) -> None:
+    """The first model refuses, the second one streams: the page shows both as they happen, and then who answered."""
+    refusal = answer({"error": {"message": "overloaded"}}, 529)
+    stream = events(piece(content="A lantern "), piece(content="is lit"), piece(finish="stop"))
+    with (
+        page_gateway(redis_url, tmp_path, refusal, stream, pools=("gpu", "degrade")) as fleet,
+        open_page(browser, f"{fleet.url}/try") as page,
+    ):
+        page.get_by_label("Question").fill("Haruka waves")
+        page.get_by_label("Role, task or model").select_option("chat")
+        page.get_by_label("Urgency").select_option("interactive")
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator("#answer")).to_have_text("A lantern is lit")
+        expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#try-state")).to_have_text("fell back")
+        expect(page.locator("#try-log")).to_contain_text("other")
+        page.get_by_role("link", name="The whole story").click()
+        expect(page.locator("main")).to_contain_text("overloaded")
+
+
 def test_a_redis_that_stops_is_named_and_a_page_goes_on_when_it_is_back(
     browser: Any, gateway: PageGateway, server_of_module: Server
 ) -> None:
@@ -177,8 +199,12 @@ def test_a_redis_that_stops_is_named_and_a_page_goes_on_when_it_is_back(
         server_of_module.kill()
         expect(page.locator("#health")).to_contain_text("Redis does not answer")
         record("a Redis that has stopped is shown after", time.monotonic() - started)
+        expect(page.locator("#queues .old")).to_contain_text("Not live: as it was at")
+        expect(page.locator("#live")).to_have_text("not live: Redis is away")
         server_of_module.start()
         expect(page.locator("#health")).not_to_contain_text("Redis does not answer")
+        expect(page.locator(".old")).to_have_count(0)
+        expect(page.locator("#live")).to_have_text("live")
 
 
 def test_a_large_fleet_is_shown_at_once(browser: Any, gateway: PageGateway) -> None:
