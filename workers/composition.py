@@ -11,6 +11,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state import keys
+from openfall.router_core.state.budget_book import examine_held_for_budgets
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
@@ -32,6 +33,9 @@ from openfall.workers.outbox.dispatcher import OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 
 RELEASE_INTERVAL_SECONDS = 1.0
+EXAMINED_RUNS = (0, 10)
+"""Of the releases of a new configuration, those before which held jobs that wait for a budget are examined again. Other
+workers follow a changed file some seconds later: a job that one of them claims before that falls for the old limit."""
 OUTBOX_INTERVAL_SECONDS = 0.5
 CLOSE_INTERVAL_SECONDS = 2.0
 
@@ -79,7 +83,13 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
         await fleet_cache.refresh_at_least(since)  # a snapshot from before the fall would show that every model is well
         return fleet_cache.fleet_state(urgency)
 
+    examine_in = list(EXAMINED_RUNS)
+
     async def release() -> None:
+        if examine_in and examine_in[0] == 0:  # this configuration may have raised a budget
+            await examine_held_for_budgets(link)
+            examine_in.pop(0)
+        examine_in[:] = [runs - 1 for runs in examine_in]
         if fleet_cache.snapshot is not None:
             await release_held_jobs(link, catalog, fleet_cache.snapshot)
 

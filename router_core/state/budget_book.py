@@ -203,6 +203,11 @@ async def raise_budget(link: RedisConnection, name: str, by: int, until: float) 
     await link.script("budget_raise", {"name": name, "by": by, "ends": int(until * 1000)})
 
 
+async def examine_held_for_budgets(link: RedisConnection) -> None:
+    """Let held jobs that wait for a budget be examined again: a changed configuration may have raised its limit."""
+    await link.script("budget_raise", {})
+
+
 async def audit_budgets(link: RedisConnection) -> list[str]:
     """Compare what budgets have reserved with the calls in flight, once a minute for the whole fleet; correct it.
     Returns the budgets that were corrected."""
