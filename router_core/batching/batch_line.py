@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 MAX_CUSTOM_ID_LENGTH = 512
+EXAMPLE = '{"custom_id": "1", "body": {"model": ..., "messages": [...]}}'
 INVALID_JSON, MISSING, INVALID = "invalid_json_line", "missing_required_parameter", "invalid_value"
 URL_MISMATCH, DUPLICATE = "url_mismatch", "duplicate_custom_id"
 
@@ -38,7 +39,7 @@ def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProb
         line = from_json(row)
     except ValueError as error:
         problem = str(error).replace(" at line 1 column ", " at column ")
-        return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row)}")
+        return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row) or _explain_text(row)}")
     if not isinstance(line, dict):
         return LineProblem(INVALID_JSON, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
     custom_id: Any = line.get("custom_id")
@@ -83,6 +84,11 @@ def _explain_layout(row: bytes) -> str:
     if row in (b"{", b"}", b"]"):
         return ". The JSON is indented: write each request as one line"
     return ""
+
+
+def _explain_text(row: bytes) -> str:
+    """What a line has to be, for one of a CSV file or of prose."""
+    return "" if row.lstrip().startswith(b"{") else f". Each line is an object: {EXAMPLE}"
 
 
 def _shown(value: Any) -> str:
