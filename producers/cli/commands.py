@@ -35,7 +35,7 @@ COMMANDS = {
     "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
     "spend": "Show calls and their cost.",
     "metrics": "Print the metrics of the fleet, for Prometheus.",
-    "usage": "Sum up calls, tokens and cost by model, backend, group or day.",
+    "usage": "Sum up calls, tokens and cost by model, backend, group, day or month.",
     "stats": "Show requests, answers, times and tokens by model, role or group.",
     "budgets": "List budgets; raise one for a while.",
     "held": "List held jobs; replay, drop or export them.",

@@ -1,4 +1,4 @@
-"""`openfall usage`: calls, tokens and their cost, by model, backend, group or day."""
+"""`openfall usage`: calls, tokens and their cost, by model, backend, group, day or month."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openfall.producers.cli.tables import show_rows
 if TYPE_CHECKING:
     from openfall.router_core.state.ledger_sums import UsageRow
 
-KEYS = ("model", "backend", "group", "day")
+KEYS = ("model", "backend", "group", "day", "month")
 COLUMNS = (
     "calls", "answered", "failed", "fell back", "left home", "mean", "tokens in", "cached", "out", "reasoning", "spent",
     "unconfirmed", "saved",
@@ -29,7 +29,7 @@ COLUMNS = (
 @days_option
 @common_options
 def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
-    """Show calls, tokens and their cost, by model, backend, group or day.
+    """Show calls, tokens and their cost, by model, backend, group, day or month.
 
     Every attempt counts as a call, and so do health prompts of openfall itself (`probes` in --json). `fell back` and
     `left home` are as in `openfall spend`. `unconfirmed` may or may not have been billed. `saved` is what they

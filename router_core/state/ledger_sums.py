@@ -16,14 +16,16 @@ class UsageKey(StrEnum):
     BACKEND = "backend"
     GROUP = "group"
     DAY = "day"
+    MONTH = "month"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRow:
-    """What one model, backend, group (None: calls of no group) or day (UTC) has used. `calls` counts each attempt, and
-    `answered` those that did not fail. `probes` of them were health prompts of openfall itself. `nusd` is the known
-    cost in nanodollars; the cost of `unpriced` calls is not known, and `unconfirmed_nusd` is what those of them that a
-    budget counts may have cost. `saved_nusd`: less than at live prices; `cache_saved_nusd`: by caches of providers."""
+    """What one model, backend, group (None: calls of no group), day or month (UTC) has used. `calls` counts each
+    attempt, and `answered` those that did not fail. `probes` of them were health prompts of openfall itself. `nusd` is
+    the known cost in nanodollars; the cost of `unpriced` calls is not known, and `unconfirmed_nusd` is what those of
+    them that a budget counts may have cost. `saved_nusd`: less than at live prices; `cache_saved_nusd`: by caches of
+    providers."""
 
     name: str | None
     calls: int
@@ -63,12 +65,14 @@ _COPIED = (
 
 
 def usage_rows(entries: Iterable[LedgerEntry], by: UsageKey) -> list[UsageRow]:
-    """A row for each model, backend or group, the dearest first; or for each day, in their order."""
+    """A row for each model, backend or group, the dearest first; or for each day or month, in their
+    order."""
     same: dict[str | None, list[LedgerEntry]] = {}
     for entry in entries:
-        same.setdefault(getattr(entry, by), []).append(entry)
+        name = entry.day[: len("2026-11")] if by is UsageKey.MONTH else getattr(entry, by)
+        same.setdefault(name, []).append(entry)
     rows = [_row(name, ledger_total(members)) for name, members in same.items()]
-    if by is UsageKey.DAY:
+    if by in (UsageKey.DAY, UsageKey.MONTH):
         return sorted(rows, key=lambda row: row.name or "")
     return sorted(rows, key=lambda row: (-row.nusd, -row.calls, row.name or ""))
 

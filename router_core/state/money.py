@@ -42,7 +42,7 @@ class MoneyReport:
         return sum(entry.saved_nusd + entry.cache_saved_nusd for entry in self.entries)
 
     def usage(self, by: UsageKey) -> list[UsageRow]:
-        """The sums by model, backend, group or day."""
+        """The sums by model, backend, group, day or month."""
         return usage_rows(self.entries, by)
 
 

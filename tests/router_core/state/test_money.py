@@ -11,7 +11,8 @@ from openfall.router_core.deciding.savings import Savings
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.state.call_money import CallMoney
-from openfall.router_core.state.ledger_sums import UsageKey
+from openfall.router_core.state.ledger import LedgerEntry
+from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.money import read_money
 from openfall.router_core.state.savings_rows import savings_rows
@@ -123,3 +124,17 @@ def test_the_days_of_a_report_end_today(fleet):
         assert (report.nusd, report.usage(UsageKey.DAY)) == (0, [])
 
     fleet(story)
+
+
+def test_the_days_of_a_month_are_one_row_and_months_are_in_their_order():
+    days = {"2026-12-01": 5, "2026-11-30": 7, "2026-11-01": 1, "2025-11-30": 3}
+    entries = [
+        LedgerEntry(day=day, model=f"m-{nusd}", backend="b", group=None, calls=1, nusd=nusd)
+        for day, nusd in days.items()
+    ]
+    rows = usage_rows(entries, UsageKey.MONTH)
+    assert [(row.name, row.calls, row.nusd) for row in rows] == [
+        ("2025-11", 1, 3),
+        ("2026-11", 2, 8),
+        ("2026-12", 1, 5),
+    ]
