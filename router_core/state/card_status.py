@@ -126,7 +126,8 @@ async def fetch_card_status(link: RedisConnection, catalog: Catalog) -> list[Car
             cards.setdefault(card, []).append(name)
     seconds, micros = await link.command("TIME")
     now = int(seconds) + int(micros) / 1e6
-    return [await _card_status(link, catalog, card, backends, now) for card, backends in cards.items()]
+    rows = (_card_status(link, catalog, card, backends, now) for card, backends in cards.items())
+    return list(await asyncio.gather(*rows))
 
 
 async def _card_status(
@@ -155,11 +156,18 @@ async def _card_status(
 
 
 async def _demand(link: RedisConnection, catalog: Catalog, backends: list[str]) -> CardDemand:
-    waiting, started = {}, {}
-    for alias, spec in catalog.models.items():
-        if spec.passed_on or set(backends).isdisjoint(spec.backends):
-            continue
-        queues = [catalog.queue(alias, urgency) for urgency in Urgency]
-        waiting[alias] = sum(await asyncio.gather(*(count_waiting(link, queue) for queue in queues)))
-        started[alias] = sum(await asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)))
+    models = [
+        alias
+        for alias, spec in catalog.models.items()
+        if not spec.passed_on and not set(backends).isdisjoint(spec.backends)
+    ]
+    queues = [(alias, catalog.queue(alias, urgency)) for alias in models for urgency in Urgency]
+    waits, starts = await asyncio.gather(
+        asyncio.gather(*(count_waiting(link, queue) for _, queue in queues)),
+        asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for _, queue in queues)),
+    )
+    waiting, started = dict.fromkeys(models, 0), dict.fromkeys(models, 0)
+    for (alias, _), waits_here, starts_here in zip(queues, waits, starts, strict=True):
+        waiting[alias] += waits_here
+        started[alias] += starts_here
     return CardDemand(waiting, started)
