@@ -25,7 +25,7 @@ def describe_breaker(row: BreakerStatus, now: float) -> str:
         parts.append(state)
     if row.cooling_until and row.cooling_until > now:
         parts.append(f"rate limited for {format_age(row.cooling_until - now)} more")
-    if row.ramping:
+    if row.slow_starting:
         parts.append("its slots return one by one")
     if row.consecutive_failures:
         parts.append(f"{row.consecutive_failures} failed in a row")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,12 @@ SHARED = ("benchmarks", "examples", "tests")
 
 BANNED = frozenset({"told", "said", "came", "found", "seen", "asked", "here", "way", "one"})
 """Words that say nothing about the value: a variable or a parameter takes the noun of what it holds."""
+
+REPLACED = {
+    "door": "gateway", "doors": "gateways", "anew": "again; a budget resets", "nobody": "no model, no worker ...",
+    "whoever": "each caller that ...", "whither": "where", "stand-in": "default fallback",
+}  # fmt: skip
+"""Words of earlier texts, each with the one that the project uses. Neither code nor a page has a second word."""
 
 TERMINAL = "producers/cli/terminal.py"
 """The one module that writes to a terminal: text from outside must be no markup and no escape sequence."""
@@ -52,6 +59,19 @@ def test_no_variable_and_no_parameter_has_a_banned_name():
         if name.lstrip("_").rstrip("_") in BANNED
     ]
     assert not banned, "name what the value is:\n" + "\n".join(banned)
+
+
+def test_no_text_has_a_word_that_another_word_replaced():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    texts = [path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".lua", ".html")]
+    replaced = re.compile(rf"\b({'|'.join(REPLACED)})\b", re.IGNORECASE)
+    places = [
+        f"{path.relative_to(ROOT)}:{number}: {word}: write {REPLACED[word.lower()]}"
+        for path in (*pages, *texts)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        for word in replaced.findall(line)
+    ]
+    assert not places, "\n".join(places)
 
 
 def test_text_reaches_a_terminal_only_through_the_module_that_escapes_it():

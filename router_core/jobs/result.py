@@ -67,7 +67,7 @@ class Result(BaseModel):
     """The job continues: it is held for this reason, and its one terminal result follows later."""
 
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        """One short line, in a notebook and in a log: who answered, or why nobody did. It has no text of the answer."""
+        """A short line for a notebook or a log: who answered, or why no model did. It has no text of the answer."""
         yield "id", self.id
         yield "status", str(self.status)
         for name in ("model", "error", "degraded_by", "held_for"):

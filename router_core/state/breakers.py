@@ -25,10 +25,10 @@ class BreakerStatus:
     """One breaker. `target` is `backend/model`, or `key:...` for a key. Moments in epoch seconds, server clock.
 
     `until`: when an open breaker is probed next; None while it is closed, or when it has no end. `forced`: an operator
-    set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: every caller
-    waits after a 429. `error`, `http_status` and `cause` (see `describe_cause`) are of the failure that opened it, or
-    of the last failure that it counted. `ramping`: it has closed a short time ago, and its slots come back step by
-    step. `away_since`: when it left the closed state; None: it is closed."""
+    set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: every caller waits
+    after a 429. `error`, `http_status` and `cause` (see `describe_cause`) are of the failure that opened it, or of the
+    last failure that it counted. `slow_starting`: it has closed a short time ago, and its slots come back step by step.
+    `away_since`: when it left the closed state; None: it is closed."""
 
     target: str
     state: BreakerState
@@ -41,7 +41,7 @@ class BreakerStatus:
     forced: str | None
     forced_until: float | None
     cooling_until: float | None
-    ramping: bool
+    slow_starting: bool
     error: ErrorClass | None = None
     http_status: int | None = None
     cause: str = ""
@@ -83,7 +83,7 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
         forced=forced or None,
         forced_until=_end(forced_until or "0"),
         cooling_until=read_moment(blocked.get(f"{target} cool", "").encode()) or None,
-        ramping=blocked.get(target, "").startswith("ramp"),
+        slow_starting=blocked.get(target, "").startswith("slow_start"),
         error=read_error_class(fields.get("error", "")),
         http_status=read_number(row.get("http_status")) or None,
         cause=fields.get("cause", ""),

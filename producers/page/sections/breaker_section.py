@@ -39,7 +39,7 @@ class BreakerCard:
     def css_class(self) -> str:
         if self.breaker.state is BreakerState.OPEN:
             return "bad"
-        return "warn" if self.is_away or self.breaker.cooling_until or self.breaker.ramping else "good"
+        return "warn" if self.is_away or self.breaker.cooling_until or self.breaker.slow_starting else "good"
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
@@ -63,7 +63,7 @@ def _is_notable(row: BreakerStatus, now: float) -> bool:
     return (
         row.state is not BreakerState.CLOSED
         or row.forced is not None
-        or row.ramping
+        or row.slow_starting
         or row.consecutive_failures > 0
         or (row.cooling_until or 0) > now
     )

@@ -1,5 +1,5 @@
 -- What changes at once when something in the fleet goes wrong, or is well again: blocks and breakers, pauses, workers, held jobs.
--- Whoever shows the fleet reads the rest only when this has changed, or after a while. Changes nothing.
+-- A program that shows the fleet reads the rest only when this has changed, or after a while. Changes nothing.
 -- Arguments: none
 -- Reply: a text; two that are equal say that nothing has changed
 local parts = redis.call('HGETALL', BLOCKED)

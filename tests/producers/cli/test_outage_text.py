@@ -85,7 +85,7 @@ def test_status_names_a_flat_plan_that_is_rate_limited(openfall: Run, called: Ca
 def breaker(target: str, **more: Any) -> BreakerStatus:
     fields = {"state": BreakerState.OPEN, "epoch": 1, "since": 90.0, "why": "5 failures in a row", "open_count": 1,
               "consecutive_failures": 0, "until": 140.0, "forced": None, "forced_until": None, "cooling_until": None,
-              "ramping": False, "away_since": 40.0, **more}  # fmt: skip
+              "slow_starting": False, "away_since": 40.0, **more}  # fmt: skip
     return BreakerStatus(target=target, **fields)
 
 

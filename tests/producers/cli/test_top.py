@@ -72,7 +72,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 def breaker() -> BreakerStatus:
     values: dict[str, Any] = dict.fromkeys(("until", "forced", "forced_until", "cooling_until"))
-    values |= {"epoch": 1, "since": NOW - 9, "open_count": 1, "consecutive_failures": 5, "ramping": False}
+    values |= {"epoch": 1, "since": NOW - 9, "open_count": 1, "consecutive_failures": 5, "slow_starting": False}
     return BreakerStatus(target="rack/tiny", state=BreakerState.OPEN, why="5 of 5 failed", **values)
 
 

@@ -82,7 +82,7 @@ def test_the_line_of_an_hour_has_depth_and_age_against_the_target() -> None:
 def breaker(target: str, **more: Any) -> BreakerStatus:
     values = {
         "state": BreakerState.CLOSED, "epoch": 1, "since": 0.0, "why": "", "open_count": 0, "consecutive_failures": 0,
-        "until": None, "forced": None, "forced_until": None, "cooling_until": None, "ramping": False, **more,
+        "until": None, "forced": None, "forced_until": None, "cooling_until": None, "slow_starting": False, **more,
     }  # fmt: skip
     return BreakerStatus(target=target, **values)
 

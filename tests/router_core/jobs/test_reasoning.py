@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.jobs.reasoning import without_reasoning, without_thinking
 
 MANY = 200_000
-"""Tags for which a search that begins anew at each of them would take hours."""
+"""Tags for which a search that starts again at each of them would take hours."""
 
 
 @pytest.mark.parametrize(

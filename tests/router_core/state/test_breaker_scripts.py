@@ -163,7 +163,7 @@ def test_the_slots_of_a_closed_breaker_come_back_step_by_step(fleet):
         worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         await healed(f, worker)
-        assert (await breaker(f)).ramping
+        assert (await breaker(f)).slow_starting
         await f.enqueue(20)
         claimed = []
         for _ in range(5):

@@ -2,7 +2,7 @@
 -- The breaker of a target: a model at a backend (`tower/coder`), or a key (`key:...`). The server's clock decides.
 -- Every change raises the epoch, which makes the reports of earlier calls no-ops.
 -- BLOCKED holds what a claim must know. It is empty while all is well:
---   target              'open UNTIL' | 'half_open UNTIL' (the next probe may be handed out then) | 'ramp SINCE MS'
+--   target              'open UNTIL' | 'half_open UNTIL' (the next probe may be handed out then) | 'slow_start SINCE MS'
 --   target .. ' cool'   UNTIL (a 429: every caller waits). `tower/coder#KEY` is the target of one of several keys
 --   'local-only'        why (nothing leaves the local pools)
 -- `policy` is the breaker policy, see `policy_arguments` in settlement.py. It is decoded once.
@@ -30,7 +30,7 @@ local function breaker_change(target, to, why, policy, jitter, now, open_until)
   elseif to == 'half_open' then
     redis.call('HSET', BLOCKED, target, 'half_open 0')
   elseif policy.slow_start > 0 then
-    redis.call('HSET', BLOCKED, target, 'ramp ' .. ms(now) .. ' ' .. ms(policy.slow_start * 1000))
+    redis.call('HSET', BLOCKED, target, 'slow_start ' .. ms(now) .. ' ' .. ms(policy.slow_start * 1000))
   else
     redis.call('HDEL', BLOCKED, target)
   end

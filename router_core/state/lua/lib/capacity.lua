@@ -12,7 +12,7 @@ local function readable_block(name, block)
   if name == 'local-only' then return block end
   if string.sub(name, -5) == ' cool' then
     if string.find(block, '^%d+$') and #block < 17 then return block end
-  elseif string.find(block, '^ramp %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then
+  elseif string.find(block, '^slow_start %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then
     return block
   end
   note_unreadable(BLOCKED .. ' ' .. name, 'is no block')
@@ -103,13 +103,13 @@ local function remove_block(capacity, block)
   capacity.blocked[block] = nil
 end
 
--- What blocks a target: 'open' or 'half_open' and until when, or 'ramp' and the share of its slots that is back. A ramp
+-- What blocks a target: 'open' or 'half_open' and until when, or 'slow_start' and the share of its slots that is back. One
 -- that is over is deleted.
 local function get_block(capacity, target)
   local block = capacity.blocked[target]
   if not block then return nil end
   local kind, first, second = string.match(block, '^(%S+) (%d+) ?(%d*)$')
-  if kind ~= 'ramp' then return kind, number(first, 0) end
+  if kind ~= 'slow_start' then return kind, number(first, 0) end
   local share = (capacity.now - first) / second
   if share < 1 then return kind, share end
   remove_block(capacity, target)
