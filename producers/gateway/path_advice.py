@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_APIS = ("/chat/completions", "/completions", "/responses", "/messages", "/messages/count_tokens", "/embeddings")
+_APIS = (
+    "/chat/completions", "/completions", "/responses", "/messages", "/messages/count_tokens", "/messages/batches",
+    "/embeddings", "/models", "/files", "/batches",
+)  # fmt: skip
 """The ends of paths that SDKs add to their base URL, without `/v1`."""
 
 

@@ -21,7 +21,11 @@ def surface_of(path: str) -> Surface:
         return Surface.ANTHROPIC
     if path.startswith("/api/echo/"):
         return Surface.ECHO
-    if path.startswith("/api/") and not path.endswith(("/completions", "/responses")):
+    if (
+        path.startswith("/api/")
+        and not path.startswith("/api/v1/")
+        and not path.endswith(("/completions", "/responses"))
+    ):
         return Surface.OLLAMA
     if path.startswith(("/v1/jobs", "/v1/inboxes")):
         return Surface.OPENFALL

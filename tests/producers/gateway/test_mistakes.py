@@ -27,9 +27,11 @@ async def _error(request: Awaitable[Any]) -> str:
 def test_a_wrong_base_url_gets_the_right_one(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
-            for base in ("/v2", "/openai/v1", "/api", "/v1/chat/completions", "/v1/responses"):
+            for base in ("/v2", "/V1", "/openai/v1", "/api", "/api/v1", "/v1/chat/completions", "/v1/responses"):
                 async with openai_client(gateway, base_url=gateway.url + base) as client:
                     remedy = f"set the base URL to {gateway.url}/v1, so that the path is"
+                    if base not in ("/api", "/v1/responses"):  # Ollama's own path, and the one of a Response
+                        assert remedy in await _error(client.models.list())
                     for ask in (
                         client.chat.completions.create(model="chat", messages=ASK),
                         client.responses.create(model="chat", input="wave"),
