@@ -102,7 +102,8 @@ def _has_malformed_number(documents: list[Any], theirs: Any, mine: Any) -> bool:
     several = [choice for choices in lists for choice in _objects(choices)]
     calls = [choice["delta"].get("tool_calls") for choice in several if isinstance(choice.get("delta"), dict)]
     of_calls = [call for some in calls if isinstance(some, list) for call in _objects(some)]
-    return any(_is_malformed(numbered.get("index", 0)) for numbered in (*several, *of_calls))
+    numbers = [*(choice.get("index", 0) for choice in several), *(call.get("index") for call in of_calls)]
+    return any(map(_is_malformed, numbers))
 
 
 def _is_malformed(number: Any) -> bool:
@@ -122,7 +123,7 @@ _OF_ANSWERS: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
     "the SDK leaves out the text of a block without a type": _has_untyped_block,
     "the SDK leaves out a text in a block of another kind": _has_text_in_another_block,
-    "a choice with a malformed number is the first, and a call the last": _has_malformed_number,
+    "a choice with a malformed number is the first, and a call with none is the last": _has_malformed_number,
     "the SDK leaves out what stands before the beginning of a message": _begins_late,
     "half a character cannot be written": _has_half_character,
 }

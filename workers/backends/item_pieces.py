@@ -93,7 +93,8 @@ class ItemPieces:
     def _end(self, index: int, item: dict[str, Any]) -> list[Piece]:
         """The end of an item, with its texts if no event before had them."""
         pieces: list[Piece] = []
-        if index not in self._begun:
+        is_new_call = item.get("type") == "function_call" and index not in self._calls  # it began as another item
+        if index not in self._begun or is_new_call:
             pieces += self._begin(index, {**item, **{name: [] for name in ("content", "summary") if name in item}})
         if index not in self._written and item.get("type") in _SAID:
             whole = pieces_of_answer({"output": [item]}, "responses")
