@@ -23,7 +23,7 @@ from openfall.router_core.catalog.budget_scope import CallPrice
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.catalog.policies import BreakerPolicy
-from openfall.router_core.catalog.rates import Rate, rates_for
+from openfall.router_core.catalog.rate_limits import Rate, rates_for
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

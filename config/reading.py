@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from openfall.config.default_prices import add_prices, refuse_unpriced_requests
 from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
-from openfall.config.pricing import add_prices, refuse_unpriced_requests
 from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.service_environment import state_directory

@@ -18,7 +18,7 @@ from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import OpenfallError
-from openfall.router_core.preconditions import ServerTerms
+from openfall.router_core.redis_preconditions import ServerTerms
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"

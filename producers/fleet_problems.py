@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openfall.producers.outage import Away, Wait
-from openfall.router_core.preconditions import Finding
+from openfall.router_core.redis_preconditions import Finding
 from openfall.router_core.state.fleet_catalogs import has_other_catalog
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary

@@ -17,7 +17,7 @@ from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.rates import ChargedCall
+from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest

@@ -19,7 +19,7 @@ from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.preconditions import ServerTerms
+from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.fleet_problems import FleetProblem
     from openfall.producers.outage import Away
-    from openfall.router_core.preconditions import Finding
+    from openfall.router_core.redis_preconditions import Finding
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
 

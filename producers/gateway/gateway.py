@@ -11,11 +11,11 @@ from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
+from openfall.producers.gateway.batches.keeper import Keeper
 from openfall.producers.gateway.body_room import BodyRoom
 from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.file_upkeep import keep_files_tidy
-from openfall.producers.gateway.keeping.keeper import Keeper
 from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
 from openfall.producers.page.live_page import LivePage
 from openfall.router_core.state.cancellation import cancel_all

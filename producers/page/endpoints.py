@@ -10,7 +10,7 @@ from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
-from openfall.producers.page import acting, batch_page, job_pages, rq_pages, statistics_page, try_page
+from openfall.producers.page import action_endpoints, batch_page, job_pages, rq_pages, statistics_page, try_page
 from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.people import for_people, html_page
@@ -116,11 +116,27 @@ ENDPOINTS = (
         query={"sections": TEXT, "versions": TEXT},
         media_type="text/event-stream",
     ),
-    Endpoint("GET", "/page/ask/{action}", acting.ask, "The question before an action.", public=True, media_type=_HTML),
-    Endpoint("POST", "/page/act/{action}", acting.act, "Act, as a person at the page.", public=True, media_type=_HTML),
-    Endpoint("GET", "/page/sign-in", acting.show_sign_in, "Ask for a key.", public=True, media_type=_HTML),
-    Endpoint("POST", "/page/sign-in", acting.sign_in, "Open a session for a key.", public=True, media_type=_HTML),
-    Endpoint("POST", "/page/sign-out", acting.sign_out, "End a session.", public=True, media_type=_HTML),
+    Endpoint(
+        "GET",
+        "/page/ask/{action}",
+        action_endpoints.ask,
+        "The question before an action.",
+        public=True,
+        media_type=_HTML,
+    ),
+    Endpoint(
+        "POST",
+        "/page/act/{action}",
+        action_endpoints.act,
+        "Act, as a person at the page.",
+        public=True,
+        media_type=_HTML,
+    ),
+    Endpoint("GET", "/page/sign-in", action_endpoints.show_sign_in, "Ask for a key.", public=True, media_type=_HTML),
+    Endpoint(
+        "POST", "/page/sign-in", action_endpoints.sign_in, "Open a session for a key.", public=True, media_type=_HTML
+    ),
+    Endpoint("POST", "/page/sign-out", action_endpoints.sign_out, "End a session.", public=True, media_type=_HTML),
     *job_pages.ENDPOINTS,
     *batch_page.ENDPOINTS,
     *rq_pages.ENDPOINTS,

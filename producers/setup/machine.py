@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.preconditions import ServerTerms
+from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import fetch_findings

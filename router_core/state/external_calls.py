@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner, all_budgets, backend_budgets, budgets_of
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.rates import ChargedCall, rates_for
+from openfall.router_core.catalog.rate_limits import ChargedCall, rates_for
 from openfall.router_core.deciding.breaker import (
     breaker_signal,
     cooldown,

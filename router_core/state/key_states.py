@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from openfall.router_core.catalog.entries import Backend
-from openfall.router_core.catalog.rates import Rate, rates_for
+from openfall.router_core.catalog.rate_limits import Rate, rates_for
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.vocabulary import BlockReason
 

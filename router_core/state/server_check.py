@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from openfall.router_core.preconditions import Fault, Finding, ServerTerms, check_server
+from openfall.router_core.redis_preconditions import Fault, Finding, ServerTerms, check_server
 from openfall.router_core.state.errors import StoreError, StoreFull, UnsuitableRedis
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.rights import producer_samples, worker_samples

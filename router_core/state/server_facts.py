@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic_core import to_json
 from redis import exceptions as redis_errors
 
-from openfall.router_core.preconditions import ServerFacts, cli_options
+from openfall.router_core.redis_preconditions import ServerFacts, cli_options
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.rights import RightSample, missing_rights

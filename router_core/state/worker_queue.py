@@ -10,7 +10,7 @@ from typing import Any
 
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.policies import BreakerPolicy
-from openfall.router_core.catalog.rates import ChargedCall
+from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import attendance
 from openfall.router_core.state.budget_book import BudgetBook

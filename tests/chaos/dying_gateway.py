@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from openfall.producers.gateway.__main__ import main
-from openfall.producers.gateway.keeping import batch_journal
+from openfall.producers.gateway.batches import batch_journal
 from openfall.router_core.state.redis_connection import RedisConnection
 
 SCRIPTS = ("batch_create", "batch_claim", "batch_keep", "batch_end", "file_store")

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from openfall import config
 from openfall.config import LoadedConfig
+from openfall.config.default_prices import known_prices
 from openfall.config.paths import SHIPPED
-from openfall.config.pricing import known_prices
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, CheckKind, Pick
 from openfall.router_core.vocabulary import Remedy, Urgency

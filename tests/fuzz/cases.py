@@ -25,7 +25,7 @@ from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.translate import translate_request, translate_response
 from tests.fuzz import samples
 from tests.fuzz.mutations import mutate, mutate_bytes, pack, pack_events, pack_lines

@@ -10,7 +10,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
-from openfall.workers.backends.error_mapping import words_in_place_of
+from openfall.workers.backends.error_response import words_in_place_of
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
     TEXT_PARTS,

@@ -16,7 +16,7 @@ from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
-from openfall.workers.backends.error_mapping import shorten
+from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.own_limits import describe_shortage
 from openfall.workers.backends.parsing import malformed

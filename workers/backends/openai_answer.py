@@ -10,7 +10,7 @@ from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, Text
 from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_mapping import classify, find_error, words_in_place_of
+from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
 from openfall.workers.backends.parsing import (

@@ -14,7 +14,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_mapping import classify, find_error
+from openfall.workers.backends.error_response import classify, find_error
 from openfall.workers.backends.exact_json import ends_in_half, loads, loads_answer, mend, mend_text
 
 TEXT_PARTS = ("text", "output_text", "input_text")

@@ -26,7 +26,7 @@ from openfall.workers.backends.bounds import (
     event_memory,
 )
 from openfall.workers.backends.call_watch import CallWatch
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM
 from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document

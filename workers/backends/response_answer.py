@@ -9,7 +9,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece, TextPiece
 from openfall.router_core.jobs.request_body import answer_text, has_tool_call
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import dumps, mend_text
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.item_pieces import ItemPieces

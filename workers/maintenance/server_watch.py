@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from openfall.router_core.preconditions import Finding, ServerTerms
+from openfall.router_core.redis_preconditions import Finding, ServerTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_check import fetch_findings, require_server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from openfall.router_core.jobs.response_end import response_id, response_status
+from openfall.router_core.jobs.response_status import response_id, response_status
 from openfall.router_core.state.batches import Batch
 from openfall.router_core.state.outbox import DONE, JobEntry, JobNotification
 from openfall.workers.outbox.signing import event_body, openai_event

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.jobs.response_end import response_id, response_status
 from openfall.router_core.jobs.response_items import is_own, item_id
+from openfall.router_core.jobs.response_status import response_id, response_status
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import ErrorClass
 

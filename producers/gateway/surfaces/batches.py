@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from openfall.producers.batch.missing_keeper import explain_missing_keeper
 from openfall.producers.callbacks import callback_options
+from openfall.producers.gateway.batches.batch_folder import take_input
+from openfall.producers.gateway.batches.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.keeping.batch_folder import take_input
-from openfall.producers.gateway.keeping.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of
 from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, elsewhere, own_file

@@ -9,11 +9,11 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from openfall.producers.gateway.batches.batch_folder import BATCH_OUTPUT
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.keeping.batch_folder import BATCH_OUTPUT
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema
 from openfall.producers.gateway.sorted_rows import sorted_rows

@@ -12,15 +12,15 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
+from openfall.producers.gateway.batches.batch_folder import take_input
+from openfall.producers.gateway.batches.batch_lines import LineCheck
+from openfall.producers.gateway.batches.inline_requests import write_requests
+from openfall.producers.gateway.batches.input_lines import validate
+from openfall.producers.gateway.batches.line_endpoints import MESSAGES, line_urls
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id, open_private
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.keeping.batch_folder import take_input
-from openfall.producers.gateway.keeping.batch_lines import LineCheck
-from openfall.producers.gateway.keeping.inline_requests import write_requests
-from openfall.producers.gateway.keeping.input_lines import validate
-from openfall.producers.gateway.keeping.line_endpoints import MESSAGES, line_urls
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
 from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, elsewhere

@@ -28,7 +28,7 @@ from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_input
 from openfall.producers.request import new_job_id
 from openfall.producers.submit import UNCERTAIN
-from openfall.router_core.jobs.response_end import response_id
+from openfall.router_core.jobs.response_status import response_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.stored_responses import (

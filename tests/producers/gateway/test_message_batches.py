@@ -11,8 +11,8 @@ from typing import Any
 import anthropic
 import pytest
 
+from openfall.producers.gateway.batches.inline_requests import write_requests
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.keeping.inline_requests import write_requests
 from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.running_gateway import SAY, open_gateway, run
 from tests.producers.gateway.sdk_streams import TEXT, anthropic_client

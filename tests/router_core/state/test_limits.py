@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from openfall.router_core.catalog.entries import Backend
-from openfall.router_core.catalog.rates import rates_for
+from openfall.router_core.catalog.rate_limits import rates_for
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.maintenance import reap

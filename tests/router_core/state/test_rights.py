@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from openfall.router_core.preconditions import ServerTerms
+from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.rights import WORKER_SCRIPTS, commands_of
 from openfall.router_core.state.server_check import fetch_findings

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import DISPOSITIONS, Failure
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.parsing import parse_document
 
 

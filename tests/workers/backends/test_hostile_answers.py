@@ -19,7 +19,7 @@ from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.bounds import AnswerMemory, AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import DISPOSITIONS
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 
 ERRORS = [json.loads(line) for line in Path(__file__).with_name("provider_errors.jsonl").read_text().splitlines()]
 

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import LimitScope
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 
 KEY, MODEL, UNKNOWN = LimitScope
 DATE = {"Date": "Mon, 30 Nov 2026 00:00:00 GMT"}

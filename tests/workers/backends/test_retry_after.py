@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
 

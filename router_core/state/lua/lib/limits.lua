@@ -1,5 +1,5 @@
 -- @include limit_corrections
--- Limits of calls and tokens a minute, of each key of a backend (GCRA, see catalog/rates.py). LIMITS has, for each key and
+-- Limits of calls and tokens a minute, of each key of a backend (GCRA, see catalog/rate_limits.py). LIMITS has, for each key and
 -- limit, the moment at which the bucket is full again, in ms. Only backends with limits get here.
 local LIMITS_TTL_S = 3600
 
@@ -13,7 +13,7 @@ local function load_limits(capacity, name)
   return limits
 end
 
--- What a call costs a bucket, as `Rate.cost_ms` in rates.py.
+-- What a call costs a bucket, as `Rate.cost_ms` in rate_limits.py.
 local MINUTE_MS = 60000
 local function limit_cost(rate, tokens)
   if not rate.tokens then return rate.unit_ms end

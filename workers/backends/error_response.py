@@ -1,4 +1,4 @@
-"""Maps an upstream's error response to a class of failure, by its status and body. Pure.
+"""Reads an upstream's error response: its class by `error_rules` or its status, its words, its wait. Pure.
 
 1. The error's words decide (`error_rules`): its codes (`code`, `type`, `status` and the fields beside them), and the
    text of its message. An error inside a 200 has the status that its own `code` names, or none.

@@ -14,8 +14,8 @@ from openfall.producers.gateway.file_directory import sync_directory
 from openfall.router_core.state.stored_files import StoredFile, announce_data
 
 if TYPE_CHECKING:
+    from openfall.producers.gateway.batches.batch_journal import BatchJournal
     from openfall.producers.gateway.gateway import Gateway
-    from openfall.producers.gateway.keeping.batch_journal import BatchJournal
     from openfall.router_core.state.batches import Batch
 
 BATCH_OUTPUT = "batch_output"

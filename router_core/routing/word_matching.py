@@ -1,4 +1,4 @@
-"""The words that tell task types apart, and where a text has them."""
+"""How a text is matched with the words of tasks. The words themselves are in the configuration."""
 
 from __future__ import annotations
 

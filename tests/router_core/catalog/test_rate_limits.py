@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from openfall.router_core.catalog.entries import Backend
-from openfall.router_core.catalog.rates import ChargedCall, corrections, rates_for
+from openfall.router_core.catalog.rate_limits import ChargedCall, corrections, rates_for
 
 
 def rates(**limits):

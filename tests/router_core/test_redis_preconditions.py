@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.preconditions import Fault, Risk, ServerFacts, ServerTerms, check_server, cli_options
+from openfall.router_core.redis_preconditions import Fault, Risk, ServerFacts, ServerTerms, check_server, cli_options
 
 GOOD = ServerFacts(
     name="Valkey", version="9.1.0", append_only_file=True, sync_policy="everysec", eviction_policy="noeviction",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.response_end import response_id, response_status
+from openfall.router_core.jobs.response_status import response_id, response_status
 from openfall.router_core.jobs.result import Result, Status
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from openfall.producers.gateway.keeping.kept_batch import KeptBatch, LeaseLost
+from openfall.producers.gateway.batches.kept_batch import KeptBatch, LeaseLost
 from openfall.router_core.state.batch_claims import LEASE_SECONDS, BatchClaim, claim_batches
 from openfall.router_core.state.batches import fetch_batch
 from openfall.router_core.state.cancellation import cancel_all

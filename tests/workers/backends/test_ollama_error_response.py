@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 
 _OVERFLOW = {

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from openfall import config
-from openfall.config.pricing import PRICES, known_prices
+from openfall.config.default_prices import PRICES, known_prices
 from openfall.router_core.catalog.entries import ModelSpec, Prices
 from tests.config.config_texts import load_text
 

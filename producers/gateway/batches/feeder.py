@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from openfall.producers.gateway.keeping.batch_journal import BatchJournal
-from openfall.producers.gateway.keeping.batch_lines import BatchLines
+from openfall.producers.gateway.batches.batch_journal import BatchJournal
+from openfall.producers.gateway.batches.batch_lines import BatchLines
 from openfall.producers.request import PreparedJob
 from openfall.producers.submit import UNCERTAIN, submit_with_retry
 from openfall.router_core.state.batch_claims import BatchClaim, KeeperReply

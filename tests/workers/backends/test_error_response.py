@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.error_mapping import MAX_DETAIL_LENGTH, classify
+from openfall.workers.backends.error_response import MAX_DETAIL_LENGTH, classify
 
 
 def openai(message: str, type: str = "invalid_request_error", code: object = None) -> dict[str, object]:
