@@ -1,4 +1,5 @@
-"""The notation of values: variables, durations (`5s`), sizes (`4MiB`), shares (`85%`), rates (`1 per 10m`).
+"""The notation of values: variables, durations (`5s`), tokens (`32k`), sizes (`4MiB`), shares (`85%`), rates
+(`1 per 10m`).
 
 A `parse_*` function gives None for text that is not of its kind.
 """
@@ -8,9 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)")
-_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
+NUMBER = r"\d{1,16}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?"
+"""A number as programs write it in YAML and JSON: `5`, `0.30000000000000004`, `1.0e-06`."""
+_AMOUNT = re.compile(rf"({NUMBER}) ?([A-Za-z]*)")
+_NUMBER = re.compile(rf"-?{NUMBER}")
 _RATE = re.compile(r"(\d{1,9}) per (.+)")
+MAX_WHOLE = 10**18
+"""A whole number is smaller: it fits into 64 bits."""
 _SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{)")
@@ -61,14 +66,18 @@ def parse_duration(text: str) -> float | None:
     return float(match[1]) * _SECONDS_PER[match[2]]
 
 
-def parse_size(text: str) -> int | None:
-    """`32k`, `4MiB` or a plain whole number. k, M, G are decimal; Ki, Mi, Gi are binary."""
+def parse_tokens(text: str) -> int | None:
+    """A number of tokens: `4096`, `32k`, `32Ki`. k, M, G are decimal; Ki, Mi, Gi are binary."""
     match = _AMOUNT.fullmatch(text)
-    unit = match[2].lower().removesuffix("b") if match else "?"
-    if match is None or unit not in _UNITS_PER:
+    if match is None or match[2].lower() not in _UNITS_PER:
         return None
-    size = float(match[1]) * _UNITS_PER[unit]
-    return int(size) if size.is_integer() else None
+    tokens = float(match[1]) * _UNITS_PER[match[2].lower()]
+    return int(tokens) if tokens.is_integer() and tokens < MAX_WHOLE else None
+
+
+def parse_size(text: str) -> int | None:
+    """A number of bytes: `4096`, `32k`, `4MiB`. The units are those of `parse_tokens`, with or without a `B`."""
+    return parse_tokens(text[:-1] if text[-1:] in "bB" else text)
 
 
 def parse_number(text: str) -> float | None:

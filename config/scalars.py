@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
 import yaml
@@ -140,6 +140,18 @@ def _parsed(parse: Callable[[str], T | None], wanted: str) -> Callable[[Node], T
     return read
 
 
+def _read_tokens(node: Node) -> int | None:
+    """A number of tokens. A size in bytes is refused: `32kB` of context can mean 32,000 tokens, or fewer."""
+    text = read_scalar(node)
+    tokens = None if text is None else literals.parse_tokens(text.strip())
+    if text is None or tokens is not None:
+        return tokens
+    in_bytes = literals.parse_size(text.strip()) is not None
+    remedy = "Tokens are not counted in bytes: write it without the b." if in_bytes else ""
+    node.report(f"must be a number of tokens such as 4096 or 32k, not {quoted(node.raw.value)}", remedy)
+    return None
+
+
 def either(*shapes: Shape) -> Shape:
     return {"anyOf": [*shapes, VARIABLE]}
 
@@ -172,7 +184,7 @@ BY_TYPE: Mapping[Any, FieldType[Any]] = {
     int: FieldType(_parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, pattern_shape(r"^-?\d+$"))),
     float: FieldType(
         _parsed(literals.parse_number, "a number such as 0.5"),
-        either({"type": "number"}, pattern_shape(r"^-?\d+(\.\d+)?$")),
+        either({"type": "number"}, pattern_shape(f"^-?{literals.NUMBER}$")),
     ),
     SecretStr: FieldType(
         read_secret, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None
@@ -188,12 +200,11 @@ BY_FORMAT: Mapping[Format, FieldType[Any]] = {
     Format.URL: FieldType(_read_url, pattern_shape(r"^https?://|\$\{"), lambda url: escape(redact_value(url))),
     Format.DURATION: FieldType(
         _parsed(literals.parse_duration, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
-        either({"type": "number", "minimum": 0}, pattern_shape(r"^\d+(\.\d+)? ?(ms|s|m|h|d)?$")),
+        either({"type": "number", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?(ms|s|m|h|d)?$")),
         literals.format_duration,
     ),
-    Format.SIZE: FieldType(
-        _parsed(literals.parse_size, "a size such as 4096, 32k or 4MiB"),
-        either({"type": "integer", "minimum": 0}, pattern_shape(r"^\d+(\.\d+)? ?([kKmMgG]i?)?[bB]?$")),
+    Format.TOKENS: FieldType(
+        _read_tokens, either({"type": "integer", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?([kKmMgG][iI]?)?$"))
     ),
     Format.SHARE: FieldType(
         _parsed(literals.parse_share, "a share such as 0.5 or 50%"),
@@ -201,7 +212,11 @@ BY_FORMAT: Mapping[Format, FieldType[Any]] = {
     ),
 }
 
-size_in_bytes: FieldType[int] = replace(BY_FORMAT[Format.SIZE], write=literals.format_size)
+size_in_bytes: FieldType[int] = FieldType(
+    _parsed(literals.parse_size, "a size such as 4096, 32k or 4MiB"),
+    either({"type": "integer", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?([kKmMgG][iI]?)?[bB]?$")),
+    literals.format_size,
+)
 """A size that is dumped in binary units: `4MiB`."""
 
 rate: FieldType[tuple[int, float]] = FieldType(

@@ -47,7 +47,7 @@ class EngineSettings(CatalogEntry):
         SHIPPED_MODELS[0],
         description="`smollm2`, which is shipped, or the path of a GGUF file, from this file's directory.",
     )
-    context: Annotated[int, Field(ge=256), Format.SIZE] = Field(2048, description="Context in tokens for each call.")
+    context: Annotated[int, Field(ge=256), Format.TOKENS] = Field(2048, description="Context in tokens for each call.")
     threads: Count | None = Field(None, description="CPU threads. Without it: the engine chooses.")
     parallel: Count | None = Field(None, description="Maximum concurrent calls. Without it: the backend's `slots`.")
     gpu_layers: Annotated[int, Field(ge=0)] = Field(0, description="Layers of the model on the graphics card.")
@@ -203,9 +203,10 @@ def redis_server(settings: Settings) -> RedisServer:
     if url:
         return settings.redis.model_copy(update={"url": url})
     file = FILE_NAME if is_shipped(settings.source) else settings.source
-    remedy = f"Start it here with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
-    elsewhere = "If `openfall up` runs in another folder, set the variable that it names when everything runs."
-    raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy} {elsewhere}")
+    remedy = f"Start it here with `openfall up`, or set REDIS_URL (or `redis:` in {file}) to the address of a server."
+    elsewhere = f"If `openfall up` runs in another folder, set {VARIABLE} to the {FILE_NAME} of that folder."
+    address = settings.data_dir / REDIS_URL_FILE
+    raise NoRedis(f"No Redis: the embedded server does not run ({address} has no address). {remedy} {elsewhere}")
 
 
 def engine_restarts(settings: Settings) -> int | None:

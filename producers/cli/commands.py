@@ -81,9 +81,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS | ALIASES:
             closest = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(
-                f"no command {args[0]!r}. " + (f"Did you mean {closest[0]!r}?" if closest else "See openfall --help.")
-            )
+            ctx.fail(f"no command {args[0]!r}." + (f" Did you mean {closest[0]!r}?" if closest else ""))
         return super().resolve_command(ctx, args)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import traceback
@@ -78,14 +77,15 @@ def show_error(error: Exception, as_json: bool) -> int:
 
 
 def show_usage_error(error: click.ClickException, as_json: bool) -> int:
-    """Print an error of the command line, which may repeat an argument, and return the exit code."""
+    """Print an error of the command line, which may repeat an argument, in one line, and return the exit code."""
     from openfall.producers.cli.terminal import print_line
 
-    text = io.StringIO()
-    error.show(text)
-    print_line(text.getvalue().rstrip("\n"))
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "openfall"
+    message = " ".join(error.format_message().split())
+    print_line(f"{command}: {message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
     if as_json:
-        _show_json_error(error, error.format_message(), 2)
+        _show_json_error(error, message, 2)
     return 2
 
 

@@ -16,7 +16,7 @@ from openfall.router_core.catalog.formats import (
     PositiveShare,
     Seconds,
     SecondsOrZero,
-    Size,
+    Tokens,
 )
 from openfall.router_core.catalog.pools import Billing
 
@@ -59,7 +59,7 @@ class Backend(CatalogEntry):
         description="Credential that is sent as `Authorization: Bearer`, in place of `api_key`. It is never shown.",
     )
     requests_per_minute: Count | None = Field(None, description="Maximum calls a minute with each key, fleet-wide.")
-    tokens_per_minute: Size | None = Field(
+    tokens_per_minute: Tokens | None = Field(
         None, description="Maximum tokens a minute with each key, fleet-wide: those of prompts and answers together."
     )
     burst: Annotated[PositiveShare, Field(le=0.5)] = Field(

@@ -28,9 +28,9 @@ from openfall.router_core.catalog.formats import (
     RoleOrTaskName,
     Seconds,
     SecondsOrZero,
-    Size,
     TaskName,
     Text,
+    Tokens,
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.catalog.order import Order as Order
@@ -50,7 +50,7 @@ class ModelSpec(CatalogEntry):
     backends: Annotated[tuple[BackendName, ...], Field(min_length=1)] = Field(
         description="The backends that serve it, all in one pool."
     )
-    context: Size = Field(4096, description="Context in tokens. A prompt that cannot fit is not sent.")
+    context: Tokens = Field(4096, description="Context in tokens. A prompt that cannot fit is not sent.")
     timeout: Seconds | None = Field(None, description="Maximum time of one call. Without it: as the urgency says.")
     first_token_timeout: Seconds | None = Field(
         None,
@@ -59,7 +59,7 @@ class ModelSpec(CatalogEntry):
     stall_timeout: Seconds | None = Field(
         None, description="Maximum time without progress once an answer has begun. Without it: as the urgency says."
     )
-    max_tokens: Size | None = Field(None, description="Maximum tokens of an answer where the caller sets no limit.")
+    max_tokens: Tokens | None = Field(None, description="Maximum tokens of an answer where the caller sets no limit.")
     tools: bool = Field(True, description="It can call tools.")
     json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
     images: bool = Field(False, description="It accepts images.")

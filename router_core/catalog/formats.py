@@ -16,7 +16,7 @@ class Format(StrEnum):
     """How a file writes a value whose Python type does not say it."""
 
     DURATION = "duration"  # 500ms, 5s, 2m, 24h, 7d, or a number of seconds
-    SIZE = "size"  # 4096, 32k, 4MiB
+    TOKENS = "tokens"  # 4096, 32k, 32Ki
     SHARE = "share"  # 0.85, 85%
     URL = "url"  # an address without a user or password
     LITERAL = "literal"  # text as it is written, even if YAML reads it as a date
@@ -44,7 +44,7 @@ Seconds = Annotated[float, Field(gt=0), Format.DURATION]
 SecondsOrZero = Annotated[float, Field(ge=0), Format.DURATION]
 Share = Annotated[float, Field(ge=0, le=1), Format.SHARE]
 PositiveShare = Annotated[float, Field(gt=0, le=1), Format.SHARE]
-Size = Annotated[int, Field(ge=1), Format.SIZE]
+Tokens = Annotated[int, Field(ge=1), Format.TOKENS]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.formats import CatalogEntry, Size
+from openfall.router_core.catalog.formats import CatalogEntry, Tokens
 
 Usd = Annotated[float, Field(ge=0)]
 
@@ -33,7 +33,7 @@ class TokenPrices(CatalogEntry):
 class LongPromptPrices(TokenPrices):
     """The prices of a request whose input is longer than `tokens`, for all of its tokens."""
 
-    tokens: Size = Field(description="A longer input, that of the cache included, has these prices.")
+    tokens: Tokens = Field(description="A longer input, that of the cache included, has these prices.")
 
 
 class Prices(TokenPrices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from openfall import config
 from openfall.config.document import Document, Node
-from openfall.config.literals import format_rate, parse_rate
+from openfall.config.literals import format_rate, parse_duration, parse_number, parse_rate, parse_size, parse_tokens
 from openfall.config.scalars import rate
 from tests.config.config_texts import load_text
 
@@ -78,3 +79,62 @@ def test_allow_cloud_accepts_every_boolean_word_of_yaml(tmp_path: Path, word: st
     assert first.catalog.urgency["batch"].allow_cloud == cloud  # type: ignore[index]
     file.write_text(config.dump(first))
     assert config.load(file, environ={}, cwd=tmp_path) == first
+
+
+@pytest.mark.parametrize("number", [1e-06, 2.5e-09, 1e-05, 0.1 + 0.2, 1e16, 12345678.9, 100.0, 0.0, -1e-07])
+def test_a_number_as_programs_write_it_in_yaml_is_read_again(number: float) -> None:
+    written = yaml.safe_dump(number).splitlines()[0]
+    assert parse_number(written) == parse_number(json.dumps(number)) == number
+    assert number < 0 or parse_duration(written) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["1e", "e5", "1.0e-", "1e1000", ".inf", "nan", "1.0e-06x", "0x10", "1_000", "1e5.0", "--1"]
+)
+def test_text_that_is_no_number_is_refused(text: str) -> None:
+    assert parse_number(text) is None
+
+
+def test_a_budget_that_a_program_wrote_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(yaml.safe_dump({"budgets": [{"name": "tiny", "usd": 1e-06}], "retry": {"retry_budget": 1e-05}}))
+    first = config.load(file, environ={}, cwd=tmp_path)
+    assert (first.catalog.budgets[0].usd, first.catalog.retry.retry_budget) == (1e-06, 1e-05)
+    file.write_text(config.dump(first))
+    assert config.load(file, environ={}, cwd=tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "size"),
+    [
+        ("4096", 4096, 4096),
+        ("32k", 32_000, 32_000),
+        ("32Ki", 32_768, 32_768),
+        ("1.0e+5", 100_000, 100_000),
+        ("32kb", None, 32_000),
+        ("32 KB", None, 32_000),
+        ("4MiB", None, 4 * 2**20),
+        ("512b", None, 512),
+        ("0.5", None, None),
+        ("1e30", None, None),
+        ("32bk", None, None),
+        ("32kbb", None, None),
+    ],
+)
+def test_tokens_are_not_written_in_bytes(text: str, tokens: int | None, size: int | None) -> None:
+    assert (parse_tokens(text), parse_size(text)) == (tokens, size)
+
+
+@pytest.mark.parametrize("text", ["32kb", "8KiB", "4096B"])
+def test_a_context_in_bytes_is_reported_with_its_remedy(tmp_path: Path, text: str) -> None:
+    with pytest.raises(config.ConfigError) as error:
+        load_text(
+            tmp_path,
+            "backends: {t: {url: 'http://a', pool: gpu}}\n"
+            f"models: {{a: {{upstream: a, backends: [t], context: {text}}}}}\nroles: {{chat: {{chain: [a]}}}}\n",
+            {},
+        )
+    assert (
+        f'must be a number of tokens such as 4096 or 32k, not "{text}". '
+        "Tokens are not counted in bytes: write it without the b."
+    ) in str(error.value)

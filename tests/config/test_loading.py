@@ -251,9 +251,9 @@ class TestRedisAddress:
         with pytest.raises(NoRedis) as caught:
             config.redis_server(settings)
         assert str(caught.value) == (
-            f"No Redis: nothing runs in {tmp_path}/.openfall. Start it here with `openfall up`, or set REDIS_URL "
-            f"(or `redis:` in {tmp_path}/openfall.yaml). If `openfall up` runs in another folder, set the variable "
-            "that it names when everything runs."
+            f"No Redis: the embedded server does not run ({tmp_path}/.openfall/redis.url has no address). Start it "
+            f"here with `openfall up`, or set REDIS_URL (or `redis:` in {tmp_path}/openfall.yaml) to the address of a "
+            "server. If `openfall up` runs in another folder, set OPENFALL_CONFIG to the openfall.yaml of that folder."
         )
 
     def test_a_program_in_another_folder_reaches_the_embedded_redis_with_one_variable(self, tmp_path: Path) -> None:
@@ -268,5 +268,5 @@ class TestRedisAddress:
             assert config.redis_server(there).url == "unix:///run/openfall.sock?db=0"
 
     def test_no_message_says_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
-        with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
+        with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\) to"):
             config.redis_server(config.load(DEMO, environ={}, cwd=tmp_path).settings)

@@ -120,12 +120,12 @@ def test_a_mistake_in_a_role_is_reported(tmp_path: Path, line: str, message: str
         ),
         pytest.param(
             "upstream: x, backends: [tower], context: 32q",
-            'context: must be a size such as 4096, 32k or 4MiB, not "32q".',
+            'context: must be a number of tokens such as 4096 or 32k, not "32q".',
             id="an unknown unit of size",
         ),
         pytest.param(
             "upstream: x, backends: [tower], context: 0.5",
-            'context: must be a size such as 4096, 32k or 4MiB, not "0.5".',
+            'context: must be a number of tokens such as 4096 or 32k, not "0.5".',
             id="half a token",
         ),
         pytest.param(

@@ -50,6 +50,27 @@ def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
     assert words in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "command", "words"),
+    [
+        (("ask",), "openfall ask", "Missing argument 'TEXT'."),
+        (("asq", "x"), "openfall", "no command 'asq'. Did you mean 'ask'?"),
+        (("status", "--foo"), "openfall status", "No such option '--foo'."),
+        (("job", "list", "--limit", "x"), "openfall job list", "'x' is not a valid integer range."),
+        (("stats", "--day", "1", "--month", "2"), "openfall stats", "name a day or a month, not both."),
+        (("held", "no\nsuch"), "openfall held", "No such command 'no such'."),
+    ],
+)
+def test_a_usage_error_is_one_line_and_names_the_help(
+    openfall: Run, args: tuple[str, ...], command: str, words: str
+) -> None:
+    ran = openfall(*args)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"{command}: ")
+    assert line.endswith(f"{words} See `{command} --help`.")
+
+
 KEYLESS = """
 redis: redis://127.0.0.1:1
 backends:
