@@ -10,7 +10,7 @@ import yaml
 
 from openfall.config.errors import ConfigProblem, nearest, quoted
 from openfall.config.former_keys import refuse_former_key
-from openfall.config.literals import variables_in
+from openfall.config.interpolation import variables_in
 
 try:
     from yaml import CSafeLoader as Loader

@@ -1,4 +1,4 @@
-"""The notation of values: variables, durations (`5s`), tokens (`32k`), sizes (`4MiB`), shares (`85%`), rates
+"""The notation of values: durations (`5s`), tokens (`32k`), sizes (`4MiB`), shares (`85%`), rates
 (`1 per 10m`).
 
 A `parse_*` function gives None for text that is not of its kind.
@@ -7,7 +7,6 @@ A `parse_*` function gives None for text that is not of its kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 NUMBER = r"\d{1,16}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?"
 """A number as programs write it in YAML and JSON: `5`, `0.30000000000000004`, `1.0e-06`."""
@@ -18,44 +17,6 @@ MAX_WHOLE = 10**18
 """A whole number is smaller: it fits into 64 bits."""
 _SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{)")
-
-
-class InterpolationError(ValueError):
-    """The variables of a value cannot be filled in. `remedy` says what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        self.remedy = remedy
-        super().__init__(message)
-
-
-def interpolate(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with `${VAR}` and `${VAR:-default}` filled in, and `$$` as `$`. Raises `InterpolationError`.
-
-    As in a shell, the default also replaces a variable that is set but empty. A lone `$` stays as it is.
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        name, default = match["name"], match["default"]
-        if match["broken"]:
-            raise InterpolationError(
-                "a ${ that is not of the form ${VAR} or ${VAR:-default}", "Write $${ for a plain ${."
-            )
-        if name is None:
-            return "$"
-        if default is not None:
-            return environ.get(name) or default[2:]
-        if name not in environ:
-            remedy = f"Set it, or write a default: ${{{name}:-...}}."
-            raise InterpolationError(f"the environment variable {name} is not set", remedy)
-        return environ[name]
-
-    return _DOLLAR.sub(fill, text)
-
-
-def variables_in(text: str) -> tuple[str, ...]:
-    """The variables that `interpolate` would fill in."""
-    return tuple(match["name"] for match in _DOLLAR.finditer(text) if match["name"])
 
 
 def parse_duration(text: str) -> float | None:

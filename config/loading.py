@@ -14,7 +14,7 @@ from openfall.config import from_environment
 from openfall.config.document import Document, parse
 from openfall.config.env_file import FILE_NAME, EnvFile, read_env_file
 from openfall.config.errors import ConfigError, ConfigProblem
-from openfall.config.literals import variables_in
+from openfall.config.interpolation import variables_in
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, locate, shorten
 from openfall.config.reading import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials

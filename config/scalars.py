@@ -17,6 +17,7 @@ from openfall.config import literals
 from openfall.config.document import NULL, TEXT, Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import REMEDIES
+from openfall.config.interpolation import InterpolationError, interpolate, variables_in
 from openfall.config.redact import MASK, redact_key, redact_value
 from openfall.router_core.catalog.formats import Format, Name
 from openfall.router_core.catalog.policies import Cloud
@@ -64,10 +65,10 @@ def read_scalar(node: Node) -> str | None:
     if node.raw.tag == NULL:
         node.report("nothing stands here", "Write a value, or remove the key.")
         return None
-    node.document.used.update(dict.fromkeys(literals.variables_in(node.raw.value)))
+    node.document.used.update(dict.fromkeys(variables_in(node.raw.value)))
     try:
-        return literals.interpolate(node.raw.value, node.document.environ)
-    except literals.InterpolationError as error:
+        return interpolate(node.raw.value, node.document.environ)
+    except InterpolationError as error:
         node.report(str(error), error.remedy)
         return None
 

@@ -11,7 +11,7 @@ from openfall.producers.metrics.families import counter, gauge, histogram
 from openfall.producers.metrics.label_sets import LabelSets
 from openfall.producers.metrics.metrics_reader import MetricsReading
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.state.delivery_counts import FIRST_TOKEN_BOUNDS, JOB_BOUNDS, WAIT_BOUNDS
+from openfall.router_core.state.histogram_buckets import FIRST_TOKEN_BOUNDS, JOB_BOUNDS, WAIT_BOUNDS
 from openfall.router_core.state.metric_counts import OTHER, read_histogram
 from openfall.router_core.state.statistics import JobStatistics
 from openfall.router_core.vocabulary import Urgency

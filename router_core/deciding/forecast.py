@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from openfall.router_core.catalog.budgets import BudgetWindow
+from openfall.router_core.catalog.budget_windows import BudgetWindow
 
 MIN_SHARE = 0.02
 """The share of a window before which its own pace says nothing: half an hour of a day."""

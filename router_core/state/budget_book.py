@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 
-from openfall.router_core.catalog.budgets import NEVER_ENDS, Budget, BudgetWindow, earlier_windows, windows_from
+from openfall.router_core.catalog.budget_windows import NEVER_ENDS, BudgetWindow, earlier_windows, windows_from
+from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.deciding.forecast import EARLIER_WINDOWS, Forecast, forecast
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause, describe_sums

@@ -6,7 +6,6 @@ and longer than the bound before that. So the number of jobs and the histogram o
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +16,7 @@ from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-
-JOB_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0)
-"""Upper bounds of the buckets for the time of a job, in seconds; longer times are in `inf`."""
-WAIT_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0)
-"""The same for the time from acceptance to the start of the call that ends the job."""
-FIRST_TOKEN_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
-"""The same for the time from the start of a call to the first piece of its answer."""
+from openfall.router_core.state.histogram_buckets import FIRST_TOKEN_BOUNDS, JOB_BOUNDS, WAIT_BOUNDS, bucket
 
 FELL_BACK = "fell_back"
 """The outcome of a job that was answered in place of its first choice."""
@@ -63,12 +56,6 @@ class DeliveryEnd:
 def word(name: str | None) -> str:
     """A name as a word of a field."""
     return quote(name, safe="") if name else "-"
-
-
-def bucket(seconds: float, bounds: Sequence[float]) -> str:
-    """The bucket of a duration, by its upper bound."""
-    index = bisect_left(bounds, seconds)
-    return f"{bounds[index]:g}" if index < len(bounds) else "inf"
 
 
 def count_delivery(job: CompletionJob, end: DeliveryEnd) -> DeliveryCounts:

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number
+from openfall.router_core.state.histogram_buckets import INFINITE
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.statistics import INFINITE
 
 OTHER = "other"
 """The label of what does not count by itself: there were too many labels, or the catalog does not know them."""

@@ -16,10 +16,10 @@ from urllib.parse import unquote
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number
-from openfall.router_core.state.delivery_counts import ANSWERED_OUTCOMES, FELL_BACK, JOB_BOUNDS, OUTCOMES
+from openfall.router_core.state.delivery_counts import ANSWERED_OUTCOMES, FELL_BACK, OUTCOMES
+from openfall.router_core.state.histogram_buckets import INFINITE, JOB_BOUNDS
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
-INFINITE = "inf"
 LABELS = 4
 
 Fields = Mapping[str, int]

@@ -26,19 +26,12 @@ from openfall.router_core.state.outbox import (
 )
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox import signing
-from openfall.workers.outbox.delivery import (
-    Deferred,
-    Delivered,
-    DeliveryResult,
-    Failed,
-    classify_response,
-    job_retry_delay,
-    notice_retry_delay,
-)
+from openfall.workers.outbox.delivery_result import Deferred, Delivered, DeliveryResult, Failed, classify_response
 from openfall.workers.outbox.host_backoff import HostBackoff
 from openfall.workers.outbox.notifiers.wording import Notice
 from openfall.workers.outbox.outbox_settings import OutboxSettings, open_notifiers
 from openfall.workers.outbox.producer_webhook import Webhook, webhook_of_batch, webhook_of_job
+from openfall.workers.outbox.retry_schedule import job_retry_delay, notice_retry_delay
 from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.url_policy import TRUSTED, host_and_port
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import time
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openfall.producers.gateway.file_directory import sync_directory
-from openfall.router_core.state.stored_files import StoredFile, announce_data
 
 if TYPE_CHECKING:
-    from openfall.producers.gateway.batches.batch_journal import BatchJournal
-    from openfall.producers.gateway.gateway import Gateway
-    from openfall.router_core.state.batches import Batch
-
-BATCH_OUTPUT = "batch_output"
-OUTPUT_SECONDS = 30 * 86400
+    pass
 
 
 class InputMissing(Exception):
@@ -54,41 +45,3 @@ def take_input(directory: Path, batch_id: str, source: Path) -> None:
         os.replace(part, path)
     for each in (folder, folder.parent, directory):
         sync_directory(each)
-
-
-async def write_results(gateway: Gateway, batch: Batch, journal: BatchJournal) -> dict[str, StoredFile]:
-    """Put the files of results on the disk: `output` and `error`, without those that would be empty.
-
-    Their ids follow from that of the batch, so writing them again replaces them. Raises `OSError`, `StoreError`.
-    """
-    directory, terms = gateway.directory, batch.terms
-    kinds = ("output",) if terms.form == "anthropic" else ("output", "error")
-    ids = {kind: f"file-{sha256(f'{terms.id} {kind}'.encode()).hexdigest()[:24]}" for kind in kinds}
-    for file_id in ids.values():
-        await announce_data(gateway.client.store.connection, terms.directory, file_id, time.time())
-
-    def write() -> None:
-        parts = [directory.part(ids[kind]) for kind in kinds]
-        journal.split(parts[0], parts[1] if len(parts) > 1 else None)
-        for file_id in ids.values():
-            directory.complete(file_id)
-
-    await asyncio.to_thread(write)
-    now = int(time.time())
-    files = {}
-    for kind, file_id in ids.items():
-        size = directory.data(file_id).stat().st_size
-        if size:
-            files[kind] = StoredFile(
-                id=file_id,
-                producer=terms.producer,
-                filename=f"{terms.id}_{kind}.jsonl",
-                purpose=BATCH_OUTPUT,
-                bytes=size,
-                created_at=now,
-                expires_at=now + (terms.output_seconds or OUTPUT_SECONDS),
-                directory=terms.directory,
-            )
-        else:
-            await asyncio.to_thread(directory.remove, file_id)
-    return files

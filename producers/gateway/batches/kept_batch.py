@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from openfall.producers.gateway.batches.batch_folder import InputMissing, batch_folder, input_path, write_results
+from openfall.producers.gateway.batches.batch_folder import InputMissing, batch_folder, input_path
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
 from openfall.producers.gateway.batches.feeder import Feeder
 from openfall.producers.gateway.batches.input_lines import InputLines, validate
 from openfall.producers.gateway.batches.line_endpoints import line_urls
+from openfall.producers.gateway.batches.result_files import write_results
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batching.batch_status import BatchStatus, final_status
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, index_of, job_id_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from openfall.producers.gateway.batches.batch_folder import BATCH_OUTPUT
+from openfall.producers.gateway.batches.result_files import BATCH_OUTPUT
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id

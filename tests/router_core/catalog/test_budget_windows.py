@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from openfall.router_core.catalog.budgets import NEVER_ENDS, Period, earlier_windows, windows_from
+from openfall.router_core.catalog.budget_windows import NEVER_ENDS, Period, earlier_windows, windows_from
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.budgets import NEVER_ENDS, BudgetWindow
+from openfall.router_core.catalog.budget_windows import NEVER_ENDS, BudgetWindow
 from openfall.router_core.deciding.forecast import forecast
 
 DAY = BudgetWindow("2026-11-29", 186_400.0, 100_000.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.budget_scope import CallOwner
-from openfall.router_core.catalog.budgets import Budget, Each, Period
+from openfall.router_core.catalog.budget_windows import Period
+from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, Group, ModelSpec, Prices, Role
 from openfall.router_core.routing.chain_selection import RouteRequest

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.budgets import Budget, Each, Period
+from openfall.router_core.catalog.budget_windows import Period
+from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from openfall.router_core.catalog.budget_scope import CallPrice
-from openfall.router_core.catalog.budgets import Budget, Each, Period
+from openfall.router_core.catalog.budget_windows import Period
+from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.outcome import Attempt

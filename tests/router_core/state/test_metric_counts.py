@@ -9,7 +9,8 @@ from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.delivery_counts import FIRST_TOKEN_BOUNDS, WAIT_BOUNDS, DeliveryEnd, count_delivery
+from openfall.router_core.state.delivery_counts import DeliveryEnd, count_delivery
+from openfall.router_core.state.histogram_buckets import FIRST_TOKEN_BOUNDS, WAIT_BOUNDS
 from openfall.router_core.state.metric_counts import fetch_metric_counts, read_histogram, read_metric_counts
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import BreakerState, ErrorClass, Fallback, HoldReason, Remedy, Urgency

@@ -18,14 +18,7 @@ from yarl import URL
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import HoldReason
-from openfall.workers.outbox.delivery import (
-    MAX_RETRY_AFTER_SECONDS,
-    Deferred,
-    Delivered,
-    DeliveryResult,
-    Failed,
-    classify_response,
-)
+from openfall.workers.outbox.delivery_result import Deferred, Delivered, DeliveryResult, Failed, classify_response
 from openfall.workers.outbox.notifiers.wording import (
     REMEDY_LABELS,
     Notice,
@@ -35,6 +28,7 @@ from openfall.workers.outbox.notifiers.wording import (
     summary,
     title,
 )
+from openfall.workers.outbox.retry_schedule import MAX_RETRY_AFTER_SECONDS
 from openfall.workers.outbox.sender import NotSent, Sender, WebhookResponse
 
 RED, AMBER, GREEN, GREY = 0xD92D20, 0xF79009, 0x12B76A, 0x667085

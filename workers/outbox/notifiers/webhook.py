@@ -7,7 +7,7 @@ from typing import Any
 
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.workers.outbox.delivery import DeliveryResult, classify_response
+from openfall.workers.outbox.delivery_result import DeliveryResult, classify_response
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
 from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.signing import event_body, iso_time, signed_headers

@@ -17,7 +17,7 @@ from openfall.router_core.vocabulary import (
     UNEXPECTED_SPEND,
     HoldReason,
 )
-from openfall.workers.outbox.delivery import DeliveryResult
+from openfall.workers.outbox.delivery_result import DeliveryResult
 
 MAX_NAMES = 12
 """Names listed of each kind, those with the highest counts; the rest is a number."""

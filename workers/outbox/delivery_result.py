@@ -1,0 +1,49 @@
+"""The result of one delivery attempt. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openfall.workers.backends.retry_after import retry_after
+from openfall.workers.outbox.sender import NotSent, WebhookResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The server accepted it. `message_id` is the notifier's id of the message, if it has one."""
+
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed. `retry_after`: seconds that the server requested. `gone`: the server wants no more (410).
+    `refused`: the URL policy forbids it. `unreachable`: the host did not answer."""
+
+    reason: str
+    retry_after: float | None = None
+    gone: bool = False
+    refused: bool = False
+    unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """It was not attempted: the server accepts nothing for `seconds`."""
+
+    seconds: float
+
+
+DeliveryResult = Delivered | Failed | Deferred
+
+
+def classify_response(response: WebhookResponse | NotSent) -> Delivered | Failed:
+    """What a response means, after Standard Webhooks. 2xx: delivered; 410: stop sending; all others: failed."""
+    if isinstance(response, NotSent):
+        return Failed(response.reason, refused=response.refused, unreachable=not response.refused)
+    if 200 <= response.status < 300:
+        return Delivered()
+    redirect = ", a redirect, which is not followed" if 300 <= response.status < 400 else ""
+    return Failed(
+        f"HTTP {response.status}{redirect}", retry_after=retry_after(response.headers), gone=response.status == 410
+    )
