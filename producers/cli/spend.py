@@ -77,16 +77,20 @@ def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as
             _show_unexpected(report, as_json)
         return
     entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
-    show_rows(COLUMNS, _rows(entries), [asdict(entry) for entry in entries], as_json, if_empty=NO_CALLS)
+    show_rows(COLUMNS, _rows(entries), [_without_buckets(entry) for entry in entries], as_json, if_empty=NO_CALLS)
+
+
+def _without_buckets(entry: LedgerEntry) -> dict[str, object]:
+    return {name: value for name, value in asdict(entry).items() if not name.endswith("_buckets")}
 
 
 async def fetch_entries(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
     """The entries of the last days."""
     from openfall.router_core.state.ledger import read_ledger
-    from openfall.router_core.state.model_status import ledger_day
+    from openfall.router_core.state.model_status import last_days
 
     now = await llm.store.server_time()
-    return await read_ledger(llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))])
+    return await read_ledger(llm.store.connection, last_days(now, days))
 
 
 async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Catalog]:

@@ -1,8 +1,8 @@
-"""`openfall usage`: calls, tokens and their cost, by model, backend, group, day or month."""
+"""`openfall usage`: calls, tokens and their cost, by model, backend, group, role, producer, day or month."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +11,17 @@ import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_cost, format_usd
-from openfall.producers.cli.spend import NO_CALLS, days_option, fetch_entries
+from openfall.producers.cli.spend import NO_CALLS, days_option
 from openfall.producers.cli.tables import show_rows
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.ledger_sums import UsageRow
 
-KEYS = ("model", "backend", "group", "day", "month")
+KEYS = ("model", "backend", "group", "role", "producer", "day", "month")
 COLUMNS = (
-    "calls", "answered", "failed", "fell back", "left home", "mean", "tokens in", "cached", "out", "reasoning", "spent",
-    "unconfirmed", "saved",
+    "calls", "answered", "failed", "fell back", "left home", "mean", "p50", "p95", "tokens in", "cached", "out",
+    "reasoning", "spent", "p50 of cost", "p95 of cost", "unconfirmed", "saved",
 )  # fmt: skip
 
 
@@ -29,25 +30,36 @@ COLUMNS = (
 @days_option
 @common_options
 def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
-    """Show calls, tokens and their cost, by model, backend, group, day or month.
+    """Show calls, tokens and their cost, by model, backend, group, role, producer, day or month.
 
     Every attempt counts as a call, and so do health prompts of openfall itself (`probes` in --json). `fell back` and
-    `left home` are as in `openfall spend`. `unconfirmed` may or may not have been billed. `saved` is what they
-    cost less than at live prices. --json has integers of nanodollars (`nusd`), and counts the calls of unknown cost as
-    `unpriced`.
+    `left home` are as in `openfall spend`. A producer is a program, or a key of the gateway; `*` sums up those beyond
+    100 a day. Half of the calls are below `p50`, and 95 % below `p95`: estimates of the time, and of the known cost.
+    `unconfirmed` may or may not have been billed. `saved` is what they cost less than at live prices. `-`: not known,
+    or not counted by role and producer. --json has integers of nanodollars (`nusd`), and counts the calls of unknown
+    cost as `unpriced`.
     """
-    from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
+    from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
+    from openfall.router_core.state.model_status import last_days
 
-    entries = with_client(config_path, lambda llm: fetch_entries(llm, days))
-    rows = usage_rows(entries, UsageKey(by))
+    async def fetch(llm: AsyncOpenfall) -> list[UsageRow]:
+        link = llm.store.connection
+        return await fetch_usage(link, last_days(await llm.store.server_time(), days), UsageKey(by))
+
+    rows = with_client(config_path, fetch)
     show_rows((by, *COLUMNS), _table(rows), [asdict(row) for row in rows], as_json, if_empty=NO_CALLS)
 
 
-def _table(rows: Sequence[UsageRow]) -> Iterator[tuple[object, ...]]:
+def _table(rows: Iterable[UsageRow]) -> Iterator[tuple[object, ...]]:
     for row in rows:
-        counts = (row.calls, row.answered, row.failed, row.as_fallback, row.left_home)
-        mean = "-" if row.mean_seconds is None else f"{row.mean_seconds:.1f}s"
+        fallbacks = ("-" if count is None else count for count in (row.as_fallback, row.left_home))
+        counts = (row.calls, row.answered, row.failed, *fallbacks)
+        times = ("-" if t is None else f"{t:.1f}s" for t in (row.mean_seconds, row.p50_seconds, row.p95_seconds))
         tokens = (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
         saved = row.saved_nusd + row.cache_saved_nusd
-        money = format_usd(row.unconfirmed_nusd / 1e9), format_usd(saved / 1e9)
-        yield row.name or "-", *counts, mean, *tokens, format_cost(row.nusd / 1e9, row.unpriced), *money
+        money = map(_usd, (row.p50_nusd, row.p95_nusd, row.unconfirmed_nusd, saved))
+        yield row.name or "-", *counts, *times, *tokens, format_cost(row.nusd / 1e9, row.unpriced), *money
+
+
+def _usd(nusd: int | None) -> str:
+    return "-" if nusd is None else format_usd(nusd / 1e9)

@@ -22,7 +22,7 @@ from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.state.budget_book import BudgetBook, read_over
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution
+from openfall.router_core.state.ledger import encode_entry, encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, limit_arguments, policy_arguments
 from openfall.router_core.state.subscription import backend_capacity
@@ -119,7 +119,7 @@ async def book_passed_request(
         "cost_nusd": cost_nusd,
         "terms": {"budgets": backend_budgets(catalog, backend)},
         "owner": encode_owner(owner),
-        "ledger_ttl_s": LEDGER_TTL_SECONDS,
+        "entry": encode_entry(None, owner.producer, None, cost_nusd),
     }
     return read_over(read_text(await link.script("passed_request", arguments, pack_budgets(catalog))))
 
@@ -155,6 +155,8 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
     return CallReport(
         attempt=attempt,
         group=call.group,
+        role=call.owner.role or call.owner.task,
+        producer=call.owner.producer,
         signal=breaker_signal(call.error, call.seconds, spec.slow_after, credential),
         epoch=call.start.epoch,
         credential=credential,

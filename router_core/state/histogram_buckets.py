@@ -1,9 +1,10 @@
-"""The buckets of the histograms in `/metrics` and in the statistics. Pure."""
+"""The buckets of the histograms in `/metrics`, in the statistics and in the ledger. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 INFINITE = "inf"
 
@@ -15,7 +16,27 @@ FIRST_TOKEN_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120
 """The same for the time from the start of a call to the first piece of its answer."""
 
 
-def bucket(seconds: float, bounds: Sequence[float]) -> str:
-    """The bucket of a duration, by its upper bound."""
-    index = bisect_left(bounds, seconds)
+def bucket(value: float, bounds: Sequence[float]) -> str:
+    """The bucket of a value, by its upper bound."""
+    index = bisect_left(bounds, value)
     return f"{bounds[index]:g}" if index < len(bounds) else INFINITE
+
+
+@lru_cache
+def bucket_names(bounds: Sequence[float]) -> tuple[str, ...]:
+    """The names of all buckets, in their order."""
+    return (*(f"{bound:g}" for bound in bounds), INFINITE)
+
+
+def quantile(buckets: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
+    """The bound below which this share of the values lies, estimated within its bucket; None: there is no value.
+    `buckets` count the values by `bounds`. Of the last bucket only its lower bound is known."""
+    rank = share * sum(buckets)
+    if not rank:
+        return None
+    lower, below = 0.0, 0
+    for bound, amount in zip(bounds, buckets, strict=False):
+        if below + amount >= rank:
+            return lower + (bound - lower) * (rank - below) / amount
+        lower, below = bound, below + amount
+    return lower

@@ -1,19 +1,29 @@
-"""The ledger of calls: counts, times, tokens and costs by day, model, backend and group."""
+"""The ledger of calls: counts, times, tokens and costs by day, model, backend and group, and by caller."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number
+from openfall.router_core.state.delivery_counts import word
+from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LEDGER_TTL_SECONDS = 100 * 86400
 """How long a day of the ledger is kept."""
+
+MAX_CALLERS = 100
+"""The names of producers, and of roles, that a day has. The calls of further ones are summed under `OTHERS`."""
+OTHERS = "*"
+
+COST_BOUNDS = (0.0, *(float(digit * 10**power) for power in range(3, 10) for digit in (1, 2, 5)), 1e10)
+"""Upper bounds of the buckets for the cost of a call, in nanodollars: nothing, then from a millionth to 10 dollars."""
 
 _NANO = 1e-9
 _SUMS = {
@@ -38,9 +48,17 @@ _SIGNED = frozenset({"saved", "cache_saved"})
 """Sums that may be below 0: a dearer service tier saves less than nothing."""
 
 
+class CallerKind(StrEnum):
+    """What a caller is: the role of a job (or its task, if it has no role), or its producer, which is the key for
+    requests of the gateway."""
+
+    ROLE = "role"
+    PRODUCER = "producer"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
+class CallSums:
+    """Sums of calls of one day (UTC, `2026-11-21`).
 
     `nusd` is the known cost in nanodollars; `unpriced` counts the calls without a known price. `seconds` is the sum of
     their times.
@@ -50,12 +68,11 @@ class LedgerEntry:
     `cache_saved_nusd`: see `Savings`.
     `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
     those of them that left home: see `Substitution`.
+    `seconds_buckets` count the calls by the bounds of `JOB_BOUNDS`, `cost_buckets` those of a known cost by
+    `COST_BOUNDS`, the longest and the dearest last.
     """
 
     day: str
-    model: str
-    backend: str
-    group: str | None
     calls: int = 0
     failed: int = 0
     probes: int = 0
@@ -72,6 +89,8 @@ class LedgerEntry:
     unconfirmed_nusd: int = 0
     saved_nusd: int = 0
     cache_saved_nusd: int = 0
+    seconds_buckets: tuple[int, ...] = (0,) * (len(JOB_BOUNDS) + 1)
+    cost_buckets: tuple[int, ...] = (0,) * (len(COST_BOUNDS) + 1)
 
     @property
     def usd(self) -> float:
@@ -79,10 +98,44 @@ class LedgerEntry:
         return self.nusd * _NANO
 
 
-def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
-    """The sums of at least one entry; day, model, backend and group are those of the first."""
-    sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in _SUMS}
-    return replace(entries[0], **sums, seconds=sum(entry.seconds for entry in entries))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry(CallSums):
+    """The calls of one day to one model at one backend for one group (None: no group)."""
+
+    model: str
+    backend: str
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerEntry(CallSums):
+    """The calls of one day for one role or producer. None: without a role, or of openfall itself. `OTHERS`: of all that
+    are beyond `MAX_CALLERS`. `as_fallback`, `left_home` and `unconfirmed_nusd` are not counted by caller."""
+
+    name: str | None
+
+
+_Sums = TypeVar("_Sums", bound=CallSums)
+
+
+def ledger_total(entries: Sequence[_Sums]) -> _Sums:
+    """The sums of at least one entry; what they are for is that of the first."""
+    sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in (*_SUMS, "seconds")}
+    for name in ("seconds_buckets", "cost_buckets"):
+        sums[name] = tuple(map(sum, zip(*(getattr(entry, name) for entry in entries), strict=True)))
+    return replace(entries[0], **sums)
+
+
+def encode_entry(role: str | None, producer: str, seconds: float | None, nusd: int | None) -> dict[str, Any]:
+    """For whom a call is made, and the buckets of its time and of its known cost, as the scripts read them: see
+    ledger.lua."""
+    values = (("took", seconds, JOB_BOUNDS), ("cost", nusd, COST_BOUNDS))
+    return {
+        "callers": [(CallerKind.ROLE, word(role)), (CallerKind.PRODUCER, word(producer))],
+        "max_callers": MAX_CALLERS,
+        "buckets": [f"{name}:{bucket(value, bounds)}" for name, value, bounds in values if value is not None],
+        "ledger_ttl_s": LEDGER_TTL_SECONDS,
+    }
 
 
 def encode_substitution(substitution: Substitution) -> dict[str, Any]:
@@ -99,23 +152,42 @@ async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[Ledger
     """The entries of some days, in the order of the days."""
     entries = []
     for day in days:
-        rows: dict[tuple[str, str], dict[str, int]] = {}
-        for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
-            target, group, counter = (*name.split(" "), "", "")[:3]
-            if counter:
-                amount = read_number(value)
-                rows.setdefault((target, group), {})[counter] = amount if counter in _SIGNED else max(0, amount)
-        entries += [_entry(day, *key, sums) for key, sums in sorted(rows.items())]
+        for (target, group), fields in await _read_rows(link, day):
+            model, _, backend = target.partition("@")
+            if model:
+                entries.append(LedgerEntry(day=day, model=model, backend=backend, group=_name(group), **fields))
     return entries
 
 
-def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEntry:
-    model, _, backend = target.partition("@")
-    return LedgerEntry(
-        day=day,
-        model=model,
-        backend=backend,
-        group=None if group == "-" else unquote(group),
-        seconds=sums.get("ms", 0) / 1000,
+async def read_callers(link: RedisConnection, days: Iterable[str], kind: CallerKind) -> list[CallerEntry]:
+    """The entries of some days by role or by producer, in the order of the days."""
+    return [
+        CallerEntry(day=day, name=_name(name), **fields)
+        for day in days
+        for (target, name), fields in await _read_rows(link, day)
+        if target == f"@{kind}"
+    ]
+
+
+async def _read_rows(link: RedisConnection, day: str) -> list[tuple[tuple[str, str], dict[str, Any]]]:
+    """The rows of a day: the two words of what each is for, and the fields of its entry."""
+    rows: dict[tuple[str, str], dict[str, int]] = {}
+    for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
+        target, owner, counter = (*name.split(" "), "", "")[:3]
+        if counter:
+            amount = read_number(value)
+            rows.setdefault((target, owner), {})[counter] = amount if counter in _SIGNED else max(0, amount)
+    return [(key, _fields(sums)) for key, sums in sorted(rows.items())]
+
+
+def _name(owner: str) -> str | None:
+    return None if owner == "-" else unquote(owner)
+
+
+def _fields(sums: dict[str, int]) -> dict[str, Any]:
+    return {
         **{name: sums.get(counter, 0) for name, counter in _SUMS.items()},
-    )
+        "seconds": sums.get("ms", 0) / 1000,
+        "seconds_buckets": tuple(sums.get(f"took:{bound}", 0) for bound in bucket_names(JOB_BOUNDS)),
+        "cost_buckets": tuple(sums.get(f"cost:{bound}", 0) for bound in bucket_names(COST_BOUNDS)),
+    }

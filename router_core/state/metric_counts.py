@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number
-from openfall.router_core.state.histogram_buckets import INFINITE
+from openfall.router_core.state.histogram_buckets import bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 OTHER = "other"
@@ -41,7 +41,7 @@ class Histogram:
 
 
 def read_histogram(cells: Cells, bounds: Sequence[float]) -> Histogram:
-    names = [*(f"{bound:g}" for bound in bounds), INFINITE]
+    names = bucket_names(tuple(bounds))
     return Histogram(tuple(cells.get(name, 0) for name in names), cells.get("ms", 0) / 1000)
 
 

@@ -108,6 +108,11 @@ def ledger_day(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
 
 
+def last_days(now: float, days: int) -> tuple[str, ...]:
+    """The last days of the ledger, including today, oldest first."""
+    return tuple(ledger_day(now - 86400 * back) for back in reversed(range(days)))
+
+
 @asynccontextmanager
 async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
     """Show a model as loading meanwhile. Yields False when another process loads it already."""

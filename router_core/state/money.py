@@ -10,7 +10,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, usage_rows
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.model_status import last_days
 from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.unexpected import UnexpectedDay, read_unexpected
@@ -48,7 +48,7 @@ class MoneyReport:
 
 async def read_money(link: RedisConnection, catalog: Catalog, now: float, days: int = 1) -> MoneyReport:
     """The budgets now, and the ledger of the last days, including today."""
-    names = tuple(ledger_day(now - 86400 * back) for back in reversed(range(days)))
+    names = last_days(now, days)
     budgets, entries, unexpected, plans = await asyncio.gather(
         list_budgets(link, all_budgets(catalog), now),
         read_ledger(link, names),

@@ -23,7 +23,7 @@ from openfall.router_core.state.budget_book import write_over
 from openfall.router_core.state.call_money import NO_MONEY, CallMoney, bounded, encode_money
 from openfall.router_core.state.delivery_counts import DeliveryCounts, DeliveryEnd, count_delivery
 from openfall.router_core.state.jobs import rq_text
-from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution, ledger_group
+from openfall.router_core.state.ledger import encode_entry, encode_substitution, ledger_group
 from openfall.router_core.state.redis_connection import pack_arguments
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 
@@ -40,7 +40,7 @@ NextStep = Handoff | Later | Fall | DefaultFallback | Hold | Result | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
-    """The report of a call for the breakers and the ledger.
+    """The report of a call for the breakers and the ledger. `role`: of its job, or the task of a job without a role.
 
     `one_of_several`: the backend has other keys, so a cooldown is of this key alone. `is_slow`: it is counted as slow
     beside its signal. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the time for which a breaker
@@ -58,6 +58,8 @@ class CallReport:
     one_of_several: bool = False
     is_slow: bool = False
     money: CallMoney = NO_MONEY
+    role: str | None = None
+    producer: str = ""
     first_token_seconds: float | None = None
     """From the start of the call to the first piece of its answer. None: it was not streamed, or had none."""
 
@@ -197,7 +199,7 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         "jitter": call.jitter,
         "input_tokens": bounded(attempt.input_tokens or 0),
         "output_tokens": bounded(attempt.output_tokens or 0),
-        "ledger_ttl_s": LEDGER_TTL_SECONDS,
+        **encode_entry(call.role, call.producer, attempt.ended_at - attempt.started_at, attempt.cost_nusd),
     }
     if call.one_of_several:
         arguments["one_of_several"] = True

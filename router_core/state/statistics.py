@@ -17,7 +17,7 @@ from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number
 from openfall.router_core.state.delivery_counts import ANSWERED_OUTCOMES, FELL_BACK, OUTCOMES
-from openfall.router_core.state.histogram_buckets import INFINITE, JOB_BOUNDS
+from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket_names, quantile
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LABELS = 4
@@ -83,17 +83,8 @@ class JobStatistics:
         return self.quantile_seconds(0.95)
 
     def quantile_seconds(self, share: float) -> float | None:
-        """The time within which this share of the replies arrived, estimated within its bucket; None: there was none.
-        Of the last bucket only its lower bound is known."""
-        rank = share * sum(self.buckets)
-        if not rank:
-            return None
-        lower, below = 0.0, 0
-        for bound, amount in zip(JOB_BOUNDS, self.buckets, strict=False):
-            if below + amount >= rank:
-                return lower + (bound - lower) * (rank - below) / amount
-            lower, below = bound, below + amount
-        return lower
+        """The time within which this share of the replies arrived: see `quantile`. None: there was none."""
+        return quantile(self.buckets, JOB_BOUNDS, share)
 
 
 def sum_statistics(rows: Iterable[JobStatistics], by: StatisticsKey | None = None) -> list[JobStatistics]:
@@ -129,7 +120,7 @@ def read_statistics(fields: Fields) -> list[JobStatistics]:
 def _row(labels: tuple[str, ...], cells: Mapping[str, int]) -> JobStatistics:
     role, urgency, group, model = (None if word == "-" else unquote(word) for word in labels)
     outcomes: dict[str, int] = {}
-    buckets = dict.fromkeys([*(f"{bound:g}" for bound in JOB_BOUNDS), INFINITE], 0)
+    buckets = dict.fromkeys(bucket_names(JOB_BOUNDS), 0)
     for cell, amount in cells.items():
         outcome, _, bound = cell.partition(" ")
         if outcome in OUTCOMES:

@@ -70,6 +70,8 @@ class CallReporter:
         return CallReport(
             attempt=attempt,
             group=job.group,
+            role=job.role or job.task,
+            producer=job.producer,
             signal=CallSignal.NEUTRAL if is_error_of_one_request(attempt, earlier) else signal,
             epoch=delivery.epoch,
             credential=delivery.credential,

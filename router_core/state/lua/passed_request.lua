@@ -1,13 +1,16 @@
 -- @include budget
 -- A request that passes through the gateway to a backend, beside the queue, at a price that is known before. Its cost is booked if
 -- it fits into every budget that counts it; otherwise the request is not sent.
--- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget.lua), ledger_ttl_s
+-- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget.lua), entry (callers,
+--   max_callers, buckets and ledger_ttl_s: see ledger.lua)
 -- Bodies: budgets ('' or JSON: see budget_book.py)
 -- Reply: the budget that it does not fit into ('': it fits; see budget_book.py)
 local book = load_budgets(ARGV[3], now)
 local over = book and budgeting.spend(book, args.terms, args.owner, args.cost_nusd, true) or ''
 if over == '' then
-  add_to_ledger({model = '-', backend = args.backend, group = '-', duration_ms = 0, input_tokens = 0, output_tokens = 0,
-    cost_nusd = args.cost_nusd, ledger_ttl_s = args.ledger_ttl_s}, now)
+  local call = {model = '-', backend = args.backend, group = '-', duration_ms = 0, input_tokens = 0, output_tokens = 0,
+    cost_nusd = args.cost_nusd}
+  for name, value in pairs(args.entry) do call[name] = value end
+  add_to_ledger(call, now)
 end
 return over

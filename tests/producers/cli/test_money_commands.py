@@ -86,11 +86,16 @@ def test_usage_sums_up_calls_tokens_and_whole_nanodollars_by_what_is_named(
         "name": "opus", "calls": 2, "answered": 1, "failed": 1, "probes": 0, "as_fallback": 0, "left_home": 0,
         "input_tokens": 100_000, "output_tokens": 20_000, "cached_tokens": 0, "cache_write_tokens": 0,
         "reasoning_tokens": 0, "nusd": 10**9, "unpriced": 1, "unconfirmed_nusd": 0, "saved_nusd": 0,
-        "cache_saved_nusd": 0, "mean_seconds": 0.0,
+        "cache_saved_nusd": 0, "mean_seconds": 0.0, "p50_seconds": 0.05, "p95_seconds": 0.095,
+        "p50_nusd": 750_000_000, "p95_nusd": 975_000_000,
     }  # fmt: skip
     assert (tiny["name"], tiny["answered"], tiny["nusd"]) == ("tiny", 1, 0)
     groups = json.loads(openfall("usage", "--by", "group", "--json").stdout)
     assert [(row["name"], row["calls"]) for row in groups] == [("main", 2), (None, 1)]
+    (role,) = json.loads(openfall("usage", "--by", "role", "--json").stdout)
+    assert (role["name"], role["calls"], role["nusd"], role["unconfirmed_nusd"]) == (None, 3, 10**9, None)
+    shown = openfall("usage", "--by", "producer").stdout.strip()
+    assert shown.splitlines()[-1].split()[:6] == ["-", "3", "2", "1", "-", "-"]
     shown = openfall("usage", "--by", "day", "--days", "7").stdout.strip()
     assert shown.splitlines()[-1].split()[1:5] == ["3", "2", "1", "0"]
 

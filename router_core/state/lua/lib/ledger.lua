@@ -1,18 +1,46 @@
--- The ledger: sums of calls by day, model, backend and group.
+-- The ledger: sums of calls by day, model, backend and group; and by day and caller: a role, or a producer.
 local function ledger_row(entry) return entry.model .. '@' .. entry.backend .. ' ' .. entry.group .. ' ' end
 local function ledger_day(now) return LEDGER .. date(now) end
 
--- Change sums of one row by amounts, with two commands.
-local function change_row(day, row, changes, ttl_s)
-  local names, entries = {}, {}
+-- The names of the sums of a row that change.
+local function add_names(names, row, changes)
   for i = 1, #changes, 2 do names[#names + 1] = row .. changes[i] end
-  local sums = redis.call('HMGET', day, unpack(names))
-  for i, name in ipairs(names) do
-    entries[2 * i - 1], entries[2 * i] = name, ms(number(sums[i], 0) + changes[2 * i])
+  return names
+end
+
+-- Change the same sums of a row, and of those of callers, by amounts, with two commands. `callers`: {kind, name} of each.
+-- A day has at most `max_callers` names of a kind; the calls of further ones are in the row `*`, with one command more.
+local function change_rows(day, row, changes, ttl_s, callers, max_callers)
+  local rows, width, names = {row}, #changes / 2, add_names({}, row, changes)
+  for i, caller in ipairs(callers) do
+    rows[i + 1] = '@' .. caller[1] .. ' ' .. caller[2] .. ' '
+    add_names(names, rows[i + 1], changes)
+  end
+  for _, caller in ipairs(callers) do names[#names + 1] = '@callers ' .. caller[1] end
+  local sums, entries = redis.call('HMGET', day, unpack(names)), {}
+  local function write(to, from, first)
+    for i = 1, width do
+      entries[#entries + 1] = to .. changes[2 * i - 1]
+      entries[#entries + 1] = ms(number(from[first + i], 0) + changes[2 * i])
+    end
+  end
+  write(row, sums, 0)
+  for i, caller in ipairs(callers) do
+    local known = number(sums[#rows * width + i], 0)
+    if sums[i * width + 1] then
+      write(rows[i + 1], sums, i * width)
+    elseif known < max_callers then
+      write(rows[i + 1], sums, i * width)
+      entries[#entries + 1], entries[#entries + 2] = '@callers ' .. caller[1], ms(known + 1)
+    else
+      local others = '@' .. caller[1] .. ' * '
+      write(others, redis.call('HMGET', day, unpack(add_names({}, others, changes))), 0)
+    end
   end
   redis.call('HSET', day, unpack(entries))
   if not sums[1] then redis.call('EXPIRE', day, ttl_s) end
 end
+local function change_row(day, row, changes, ttl_s) change_rows(day, row, changes, ttl_s, {}, 0) end
 
 -- A call that cost, although a model before it costs nothing: see unexpected_spend.py.
 local function add_unexpected(call, now)
@@ -36,7 +64,8 @@ local function add_to_ledger(call, now)
   add('out', call.output_tokens)
   for sum, amount in pairs(call.more or {}) do add(sum, amount) end
   if call.cost_nusd then add('nusd', call.cost_nusd) else add('unpriced', 1) end
-  change_row(day, row, changes, call.ledger_ttl_s)
+  for _, cell in ipairs(call.buckets) do add(cell, 1) end
+  change_rows(day, row, changes, call.ledger_ttl_s, call.callers, call.max_callers)
   if call.instead_of and call.cost_nusd then add_unexpected(call, now) end
 end
 
