@@ -70,12 +70,12 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
     loaded = _load(options.config, configure, options.pool)
     if options.procs is not None and options.procs > 1:
-        from openfall.workers import supervision
+        from openfall.workers import supervisor_plan
 
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
         manager = ServiceManager.of(os.environ)
-        return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs, manager))
+        return asyncio.run(supervisor_plan.run_pool(loaded, options.pool, sys.argv[1:], options.procs, manager))
     start_traces(loaded.settings.traces.endpoint)
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
@@ -91,13 +91,13 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
 
 
 def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
-    from openfall.workers import supervision
+    from openfall.workers import supervisor_plan
     from openfall.workers.local.die_with_parent import signal_on_parent_death
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
     manager = ServiceManager.of(os.environ)
-    return asyncio.run(supervision.run_all(_load(options.config, configure), options.log_format, manager))
+    return asyncio.run(supervisor_plan.run_all(_load(options.config, configure), options.log_format, manager))
 
 
 def _load(path: Path | None, configure: ApplyToLog, pool: str | None = None) -> config.LoadedConfig:

@@ -1,4 +1,4 @@
-"""The message and the exit code of every exception that a user can fix, in one place."""
+"""Every exit code: of `openfall status` by the health of the fleet, and of each exception that a user can fix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from functools import cache
 from types import TracebackType
 
 import click
+
+HEALTH_CODES = {None: 0, "warning": 8, "failure": 4}
+"""Of `openfall status`, by the severity of the worst problem: 4 if jobs get no answer."""
 
 
 @cache

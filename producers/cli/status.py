@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from openfall.producers.cli.exit_codes import HEALTH_CODES
 from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 REFRESH_INTERVAL_SECONDS = 2.0
 
-EXIT_CODES = {None: 0, "warning": 8, "failure": 4}
-"""By the severity of the worst problem."""
-
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
@@ -52,7 +50,7 @@ def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json:
     if watch:
         _watch(config_path, as_json, limit)
     status = _status(config_path, limit)
-    code = EXIT_CODES[worst(status.problems)]
+    code = HEALTH_CODES[worst(status.problems)]
     if as_json:
         show_json(_json(status))
         return code
@@ -212,7 +210,7 @@ def _json(status: _Status) -> dict[str, Any]:
     severity = worst(status.problems)
     return {
         "health": "ok" if severity is None else severity,
-        "exit_code": EXIT_CODES[severity],
+        "exit_code": HEALTH_CODES[severity],
         "problems": [asdict(problem) for problem in status.problems],
         "summary": _sentence(status),
         "waiting": fleet_status.waiting,

@@ -106,4 +106,4 @@ async def is_held(link: RedisConnection, job_id: str) -> bool:
 
 async def let_go(link: RedisConnection, gateway_id: str, job_id: str, linger_seconds: float) -> None:
     """The caller of a job has left this gateway. No effect if the job has a caller at another gateway by now."""
-    await link.script("let_go", {"id": job_id, "gateway": gateway_id, "linger_ms": int(linger_seconds * 1000)})
+    await link.script("caller_left", {"id": job_id, "gateway": gateway_id, "linger_ms": int(linger_seconds * 1000)})

@@ -255,7 +255,7 @@ async def end_job(  # noqa: PLR0913 - four of them are keywords
         "rq_error": rq_text(result.detail) or None,
         "job_counts": None if counts is None else counts.jobs,
     }
-    reply = await link.script("finish", arguments, pack_result(result))
+    reply = await link.script("cancel_or_expire", arguments, pack_result(result))
     if reply[0] == b"gone":
         raise UnknownJob(result.id)
     return bool(reply[0] == b"finished")

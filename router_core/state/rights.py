@@ -11,13 +11,13 @@ from openfall.router_core.state import scripts
 
 WORKER_SCRIPTS = (
     "claim", "settle", "beat", "reap", "sweep", "move", "fleet_snapshot", "breaker_probe_result", "append_events",
-    "finish", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle", "notice_admit",
-    "incident_close", "left_jobs", "audit", "card_view", "card_write", "card_put_back", "card_release",
+    "cancel_or_expire", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle",
+    "notice_admit", "incident_close", "left_jobs", "audit", "card_view", "card_write", "card_put_back", "card_release",
     "sample_depths",
 )  # fmt: skip
 """The scripts that a worker loads when it starts."""
 
-_PRODUCER_SCRIPTS = ("accept", "fleet_snapshot", "finish")
+_PRODUCER_SCRIPTS = ("accept", "fleet_snapshot", "cancel_or_expire")
 
 _PRODUCER_COMMANDS = ("EXISTS", "GET", "HGETALL", "HMGET", "HSET", "LRANGE")
 _WORKER_COMMANDS = (

@@ -1,5 +1,6 @@
 -- @include fall
 -- @include lifecycle
+-- @include finish_job
 -- A job enqueued with plain rq names an accepted job: see that the accepted job runs, and end the rq job.
 -- A job that waits or runs is left alone. A held or failed one, whose request is still there, is queued again.
 -- Arguments: rq_job, id? (absent: it names no job that can run), rq_error (why it failed, if it does), worker,

@@ -1,5 +1,6 @@
 -- @include fall
 -- @include lifecycle
+-- @include finish_job
 -- @include call_report
 -- @include hold
 -- @include limit_corrections

@@ -1,6 +1,6 @@
 -- @include turns
 -- @include lifecycle
--- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
+-- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `cancel_or_expire`
 -- or `move`. Causes:
 --   overdue              waits past its deadline
 --   late                 waits past its `start_within`; it is examined again a little later

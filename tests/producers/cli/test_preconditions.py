@@ -16,7 +16,7 @@ import redis
 import openfall as api
 from benchmarks.server import find_free_port
 from openfall.config import LoadedConfig, load
-from openfall.workers import process, supervision
+from openfall.workers import process, supervisor_plan
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 from openfall.workers.service_manager import ServiceManager
 from tests.conftest import Server
@@ -54,7 +54,7 @@ def work(loaded: LoadedConfig) -> str:
 def up(loaded: LoadedConfig) -> str:
     """The error of `openfall up` before it starts a process."""
     with pytest.raises(api.StoreError) as caught:
-        asyncio.run(supervision.run_all(loaded, None, ServiceManager()))
+        asyncio.run(supervisor_plan.run_all(loaded, None, ServiceManager()))
     return f"{caught.type.__name__}: {caught.value}"
 
 

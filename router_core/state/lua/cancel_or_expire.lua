@@ -1,4 +1,5 @@
 -- @include lifecycle
+-- @include finish_job
 -- @include ledger
 -- End a job from outside a delivery: it was cancelled, or it expired where it waited. Its worker gets a command to
 -- stop the call.

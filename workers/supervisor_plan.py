@@ -1,4 +1,4 @@
-"""Starts the supervised processes of a configuration: which ones run on this machine, with which arguments."""
+"""What the supervisor starts for a configuration: which services run on this machine, with which arguments."""
 
 from __future__ import annotations
 
