@@ -30,6 +30,9 @@ class _Progress:
     """How far a reader has read, and the last queue position it yielded."""
 
     cursor: int
+    last: dict[str, Any] | None = None
+    """The last event of the list that was read."""
+    has_pieces: bool = False
     position: int | None = None
     ended: bool = False
     silent_polls: int = 0
@@ -47,11 +50,19 @@ class _Progress:
         self.silent_polls += 1
         return not self.explained and self.silent_polls % SILENT_POLLS == 0
 
+    def start_again(self) -> list[dict[str, Any]]:
+        """Read from the first event on. The event for a reader who has pieces that are void now."""
+        had_pieces = self.has_pieces
+        self.cursor, self.last, self.has_pieces = 0, None, False
+        return [{"event": "reset", "cursor": 0}] if had_pieces else []
+
     def take(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The next events of the list, as a reader gets them."""
         events = []
         for row in rows:
             self.cursor += 1
+            self.last = row
+            self.has_pieces = self.has_pieces or row["event"] == "delta"
             if row["event"] != "done":
                 events.append(_readable(row, self.cursor))
                 self.position = row.get("position")
@@ -66,7 +77,8 @@ async def follow(
     nothing has happened for some seconds and no worker may take the job, and a `waiting_for_model` or `model_switching`
     while a card must first load its model. Raises `UnknownJob`.
 
-    A job without deltas keeps no events once it has ended: then `done` is the only one.
+    A job without deltas keeps no events once it has ended: then `done` is the only one. When a failover of Redis has
+    lost events that were read, those that it has follow from the first one on, after a `reset` if pieces were read.
     """
     progress = _Progress(cursor)
     rows: list[dict[str, Any]] | None = None
@@ -153,8 +165,15 @@ async def interim_reply(jobs: JobStore, job_id: str, accept_interim: bool | None
 async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> list[dict[str, Any]]:
     """The events since the last read. Reads the result before the events, so that `done` never overtakes a delta."""
     result = await store.jobs.result(job_id)
-    rows = await job_events.read_events(store.connection, job_id, progress.cursor)
-    events = progress.take(rows)
+    last, events = progress.last, list[dict[str, Any]]()
+    rows = await job_events.read_events(store.connection, job_id, progress.cursor - (last is not None))
+    if last is not None:
+        known, rows = rows[:1], rows[1:]
+        # A shorter list may be completed: the worker has the pieces. One that has ended, or goes on otherwise, is not.
+        if known != [last] if known else result is not None and progress.has_pieces:
+            rows = await job_events.read_events(store.connection, job_id)
+            events = progress.start_again()
+    events += progress.take(rows)
     if result is not None:
         progress.ended = True
         events.append({"event": "done", "status": str(result.status), "result": result, "cursor": progress.cursor})

@@ -25,6 +25,7 @@ from openfall.producers.gateway.waiting import (
     end_visit,
     is_wanted,
     lacks_workers,
+    lost_job,
     refusal_without_workers,
     start_visit,
 )
@@ -33,6 +34,7 @@ from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, is_held
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_events import read_events
 
 HEAD_SECONDS = 1.0
@@ -113,6 +115,9 @@ class EventStream(Response):
             cause = self._interruption()
             await self._close(left_after_head=False)
             raise cause from None
+        except UnknownJob as error:
+            await self._close(left_after_head=False)
+            raise lost_job(self._accepted) or error from None
         except BaseException:
             await self._close(left_after_head=False)
             raise
@@ -149,6 +154,8 @@ class EventStream(Response):
             return await self._take(await self._reader.next_event())
         except Interrupted:
             cause: Exception = self._interruption()
+        except UnknownJob as error:
+            cause = lost_job(self._accepted) or error
         except Exception as error:
             cause = error
             if refusal_of_error(error) is None:
@@ -191,6 +198,9 @@ class EventStream(Response):
             case "delta":
                 self._has_pieces = True
                 return self._encoder.pieces(event["pieces"])
+            case "reset" if event["cursor"] == 0:  # other events than were read: none of them is passed over
+                self._void_until = 0
+                return self._restart() if self._has_pieces else b""
             case "reset" if self._has_pieces:
                 return self._restart()
             case "held" if not self._reports_failures() and await self._is_held():
@@ -221,7 +231,7 @@ class EventStream(Response):
         again = self._encoder.restart()
         if again is None:
             self._visit.linger_seconds = PATIENCE_SECONDS
-            message = "another model starts: send the request again for its answer"
+            message = "the answer starts again: send the request again for it"
             raise Refusal("restarted", message, job_id=self._accepted.id)
         return again
 

@@ -18,7 +18,7 @@ from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state.attendance import CALLER_LEFT, LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.errors import StoreError, UnknownJob
 
 NO_WORKER_SECONDS = 5.0
 """A caller who waits for longer learns whether a worker runs."""
@@ -32,7 +32,7 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
     """
     visit = Visit()
     start_visit(exchange, accepted)
-    waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, _patience(exchange), accept_interim=True))
+    waiting = asyncio.create_task(_wait(exchange, accepted))
     leaving = asyncio.create_task(caller_left(exchange))
     stopping = asyncio.create_task(exchange.gateway.stopping.wait())
     try:
@@ -63,6 +63,13 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
         await cancel_all(waiting, leaving, stopping)
     _watch_response(exchange, accepted, visit)
     return result
+
+
+async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
+    try:
+        return await exchange.gateway.client.wait(accepted.id, _patience(exchange), accept_interim=True)
+    except UnknownJob as error:
+        raise lost_job(accepted) or error from None
 
 
 def _watch_response(exchange: Exchange, accepted: Accepted, visit: Visit) -> None:
@@ -129,6 +136,13 @@ def _patience(exchange: Exchange) -> float:
         None if wanted is None else parse_duration(wanted),
         exchange.gateway.settings.wait_at_most,
     )
+
+
+def lost_job(accepted: Accepted) -> Refusal | None:
+    """The refusal for a job that this request put in the queue, and that a failover of Redis lost. None: the job was
+    accepted before, and its caller looks for it by its id."""
+    message = "Redis lost the job in a failover: send the request again"
+    return None if accepted.job is None else Refusal("restarted", message, job_id=accepted.id)
 
 
 def is_wanted(exchange: Exchange, accepted: Accepted, result: Result) -> bool:

@@ -130,16 +130,26 @@ class EventHub:
     async def _read_all(self) -> None:
         while True:
             await self._has_subscribers.wait()
-            if not self._pubsub.subscribed:
-                self._has_subscribers.clear()
-                continue
             try:
+                await self._catch_up()
+                if not self._pubsub.subscribed:
+                    self._has_subscribers.clear()
+                    continue
                 message = await self._pubsub.get_message(timeout=POLL_INTERVAL_SECONDS)
                 if message is not None:
                     self._take(message)
                     await self._read_messages()
             except (redis_errors.RedisError, OSError):
                 await asyncio.sleep(0.2)  # the connection is down; subscribers poll meanwhile
+
+    async def _catch_up(self) -> None:
+        """Subscribe and unsubscribe what could not be while the connection was down."""
+        async with self._lock:
+            wanted, known = self._subscriptions.keys(), self._pubsub.channels.keys()
+            if missing := wanted - known:
+                await self._pubsub.subscribe(*missing)
+            if extra := known - wanted - self._pubsub.pending_unsubscribe_channels:
+                await self._pubsub.unsubscribe(*extra)
 
     async def _read_messages(self) -> None:
         """Read messages of an open connection for a while. redis-py's own method sets a timer and a retry for each

@@ -138,16 +138,18 @@ class WorkerQueue:
             self._failed += status != Status.ANSWERED
         return SettleReply(outcome, bool(reply[2]))
 
-    async def append_pieces(self, delivery: Delivery, events: Iterable[bytes], batch: int) -> bool:
+    async def append_pieces(self, delivery: Delivery, events: Iterable[bytes], batch: int) -> int | None:
         """Append events with pieces of an answer to those of the job. The batches of a delivery count from 1; one that
-        has been appended before is not appended again. False: the delivery has lost its lease."""
+        has been appended before is not appended again. Returns the number of the last batch that Redis has: less than
+        `batch` if a failover has lost some before it. None: the delivery has lost its lease."""
         arguments = {"id": delivery.id, "token": delivery.token, "batch": batch}
-        return bool(await self._link.script("append_events", arguments, *events))
+        reply: int | None = await self._link.script("append_events", arguments, *events)
+        return reply
 
     async def append_events(self, delivery: Delivery, *events: bytes) -> bool:
         """Append events about the call to those of the job. False: the delivery has lost its lease."""
         arguments = {"id": delivery.id, "token": delivery.token}
-        return bool(await self._link.script("append_events", arguments, *events))
+        return await self._link.script("append_events", arguments, *events) is not None
 
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:
         """Renew presence and leases. Returns whether rq still knows the worker, and the ids of the jobs it has lost."""

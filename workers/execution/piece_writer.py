@@ -16,24 +16,26 @@ one after a pause, is written at once."""
 MAX_KEPT_PIECES = 256
 """When as many are kept for a follower, their texts are joined."""
 
-Emit = Callable[[list[bytes], int], Awaitable[bool]]
-"""Writes events, as the batch of a number: a batch that has been written before is not written again. False: the
-delivery has lost its lease. Raises `StoreError`."""
+Emit = Callable[[list[bytes], int], Awaitable[int | None]]
+"""Writes events, as the batch of a number: a batch that has been written before is not written again, nor one after a
+gap. The number of the last batch that Redis has; None: the delivery has lost its lease. Raises `StoreError`."""
 
 
 class PieceWriter:
     """Gathers pieces and emits them. It calls `on_lease_lost` when Redis refuses them: the delivery lost its lease.
 
-    While Redis does not answer, it keeps the pieces and tries again, so a reader never has a hole in an answer. Not
-    `is_open`: no reader follows the job yet, and the pieces are kept until `open`.
+    While Redis does not answer, it keeps the pieces and tries again. It writes again what a failover of Redis has lost.
+    So a reader never has a hole in an answer. Not `is_open`: no reader follows the job yet, and the pieces are kept
+    until `open`.
     """
 
     def __init__(self, emit: Emit, on_lease_lost: Callable[[], object], *, is_open: bool = True) -> None:
         self._emit, self._on_lease_lost, self._is_open = emit, on_lease_lost, is_open
         self._pieces: list[Piece] = []
-        self._events: list[bytes] = []
-        """The batch that is being written."""
-        self._batch = 0
+        self._batches: list[list[bytes]] = []
+        """All of this delivery."""
+        self._written = 0
+        """How many of them Redis has."""
         self._writing: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
 
@@ -61,16 +63,17 @@ class PieceWriter:
             await self._writing
 
     async def _write(self) -> None:
-        while self._pieces or self._events:
-            if not self._events:
-                self._events, self._pieces = pack_events(self._pieces), []
-                self._batch += 1
+        while self._pieces or self._written < len(self._batches):
+            if self._written == len(self._batches):
+                self._batches.append(pack_events(self._pieces))
+                self._pieces = []
             is_last = self._finished.is_set()
             try:
-                if not await self._emit(self._events, self._batch):
+                known = await self._emit(self._batches[self._written], self._written + 1)
+                if known is None:
                     self._on_lease_lost()
                     return
-                self._events = []
+                self._written = min(known, len(self._batches))
             except StoreError:
                 if is_last:
                     return  # a reader misses the end; the result has it

@@ -97,14 +97,17 @@ class ResponseStream:
         if result.answered and self._items and all(map(is_own, response["output"])):
             response["output"] = self._items
         kind = "failed" if response["status"] in ("failed", "cancelled") else response["status"]
-        return self._packed([*events, (f"response.{kind}", {"response": response})])
+        packed = self._packed(events)
+        if self._number < self.after:  # a failover of Redis lost some of the events that the caller has read
+            self._number = self.after + 1
+        return packed + self._packed([(f"response.{kind}", {"response": response})])
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """An error of this stream, not of the job: it has the number of the event before it: a client resumes there.
         Clients drop a bare `error` event."""
         message = (error.get("error") or {}).get("message") or "the stream ended"
         response = self._lifecycle("failed", error={"code": "server_error", "message": message})
-        number = max(0, self._number - 1)
+        number = max(0, self.after, self._number - 1)
         return sse.named("response.failed", {"type": "response.failed", "sequence_number": number, **response})
 
     def waiting(self, position: int | None) -> bytes:

@@ -206,7 +206,7 @@ def test_events_record_every_step_of_a_job(fleet):
     async def story(f):
         await f.accept()
         worker, delivery = await _started(f)
-        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) is True
+        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) == 1
         await f.settle(worker, delivery, Handoff("large", True), "gpu.large.background")
         other = await f.worker("other", queues=("gpu.large.background",))
         await f.settle(other, await f.claim(other))
@@ -220,7 +220,7 @@ def test_a_reset_names_the_new_delivery_and_is_written_only_if_there_are_pieces_
     async def story(f):
         await f.accept()
         worker, delivery = await _started(f)
-        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) is True
+        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) == 1
         for model in ("large", "other"):
             queue = f"gpu.{model}.background"
             await f.settle(worker, delivery, Handoff(model, True), queue)

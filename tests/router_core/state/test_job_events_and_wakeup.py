@@ -100,6 +100,33 @@ def test_a_subscription_survives_a_cut_connection(fleet):
     fleet(bounded)
 
 
+@pytest.mark.usefixtures("_only_the_bell_wakes")
+def test_a_subscription_that_begins_or_ends_while_redis_is_away_counts_once_it_is_back(server):
+    def subscribers(client):
+        return [client.pubsub_numsub(f"of:job-changed:{job}")[0][1] for job in ("before", "during", "ended")]
+
+    async def story():
+        hub = EventHub(server.url)
+        async with asyncio.timeout(60):
+            ended = hub.subscribe("ended")
+            async with hub.subscribe("before"):
+                await ended.__aenter__()
+                with redis.Redis.from_url(server.url) as client:
+                    await until(lambda: subscribers(client) == [1, 0, 1])
+                server.kill()
+                await ended.__aexit__()
+                async with hub.subscribe("during") as during:
+                    server.start()
+                    with redis.Redis.from_url(server.url) as client:
+                        await until(lambda: subscribers(client) == [1, 1, 0])
+                        client.publish("of:job-changed:during", b'1 {"event":"queued"}')
+                    while not any(announced.length for announced in await during.next_events()):
+                        pass
+        await hub.close()
+
+    asyncio.run(story())
+
+
 def test_a_subscriber_polls_without_an_announcement(redis_url, monkeypatch):
     monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 0.01)
 

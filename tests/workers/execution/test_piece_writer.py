@@ -13,19 +13,22 @@ from openfall.workers.execution.piece_writer import PieceWriter
 
 
 class Store:
-    """Takes batches of events. `answers` says what it does with the first ones: True, False or an error."""
+    """Takes batches of events. `answers` says what it does with the first ones: True, False, an error, or the
+    number of the last batch that it has."""
 
-    def __init__(self, *answers: bool | Exception) -> None:
+    def __init__(self, *answers: bool | int | Exception) -> None:
         self.batches: list[tuple[int, list[bytes]]] = []
         self.written = asyncio.Event()
         self._answers = list(answers)
 
-    async def emit(self, events: list[bytes], batch: int) -> bool:
+    async def emit(self, events: list[bytes], batch: int) -> int | None:
         self.batches.append((batch, events))
         self.written.set()
         verdict = self._answers.pop(0) if self._answers else True
         if isinstance(verdict, Exception):
             raise verdict
+        if isinstance(verdict, bool):
+            return batch if verdict else None
         return verdict
 
 
@@ -95,5 +98,24 @@ def test_a_lost_lease_ends_the_writing() -> None:
         await lost.wait()
         await writer.finish()
         assert [batch for batch, _ in store.batches] == [1]
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_what_a_failover_has_lost_is_written_again_in_order(monkeypatch: pytest.MonkeyPatch, known: int) -> None:
+    monkeypatch.setattr(piece_writer, "GATHER_SECONDS", 0.0)
+    words = [delta("a"), delta("b"), delta("c"), delta("d")]
+
+    async def story() -> None:
+        store = Store(True, True, True, known)
+        writer = PieceWriter(store.emit, lambda: None)
+        for number, text in enumerate("abcd", 1):
+            writer.add([TextPiece(0, text)])
+            while len(store.batches) < number:
+                await asyncio.sleep(0)
+        await writer.finish()
+        numbers = [1, 2, 3, 4, *range(known + 1, 5)]
+        assert store.batches == [(number, [words[number - 1]]) for number in numbers]
 
     asyncio.run(asyncio.wait_for(story(), 60))
