@@ -127,7 +127,7 @@ def gateway_command(requests: int, seed: int | None, quick: bool, as_json: bool)
 @click.option("--quick", is_flag=True, help=f"{sentinel_drill.QUICK_JOBS} jobs, and one kill.")
 @as_json
 def sentinel_command(jobs: int, confirmed: bool, quick: bool, as_json: bool) -> None:
-    """10,000 jobs while the primary of three Sentinels is killed three times and frozen once."""
+    """10,000 jobs and 160 streams while the primary of three Sentinels is killed three times and frozen once."""
     jobs = sentinel_drill.QUICK_JOBS if quick else jobs
     verdict = _run(lambda *run: sentinel_drill.run(jobs, confirmed, quick, *run), 0, as_json, show_sentinel)
     sys.exit(0 if verdict["kept"] else 1)

@@ -1,4 +1,4 @@
-"""Jobs under load while Sentinel fails over: the primary is killed, and frozen. The judge uses no code of ours."""
+"""Jobs and streams while Sentinel fails over: the primary is killed, and frozen. The judge uses no code of ours."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.state.errors import StoreError
 from tests.chaos.environment import mock_upstream
 from tests.chaos.progress import Progress
+from tests.chaos.sentinel_streams import DELTA_MS, Streams
 from tests.chaos.worker_pool import until
 from tests.sentinel_group import SERVICE, SentinelGroup
 
-QUICK_JOBS = 300
+QUICK_JOBS, QUICK_STREAMS = 300, 28
+STREAMS = 160
 WORKERS = ("gpu", "gpu", "degrade")
 SLOTS = 32
 LATENCY_MS = 20.0
@@ -61,8 +63,11 @@ class Drill:
             "data": str(self.directory / "data"),
             "backends": {"mock": {"url": upstream, "pool": "gpu", "slots": 2 * SLOTS}},
             "models": {"m": {"upstream": "m", "backends": ["mock"]}},
-            "roles": {"main": {"chain": ["m"]}},
-            "urgency": {"background": {"max_queued": 1_000_000}},
+            "roles": {"main": {"chain": ["m"]}, "chat": {"chain": ["m"]}},
+            "urgency": {
+                "interactive": {"reply_within": "100s", "first_token_timeout": "90s", "timeout": "110s"},
+                "background": {"max_queued": 1_000_000},
+            },
         }
         self.config.write_text(yaml.safe_dump(document))
 
@@ -145,6 +150,7 @@ async def run(jobs: int, confirmed: bool, quick: bool, directory: Path, progress
         stack.callback(group.close)
         await asyncio.to_thread(group.start)
         upstream = mock_upstream("mock", LATENCY_MS, directory)
+        upstream.options = [*upstream.options, "--delta-ms", str(DELTA_MS)]
         stack.callback(upstream.stack.close)
         upstream.start()
         drill = Drill(jobs, 1 if quick else 3, 0 if quick else 1, confirmed, directory, group, progress)
@@ -159,5 +165,9 @@ async def run(jobs: int, confirmed: bool, quick: bool, directory: Path, progress
         async with AsyncExitStack() as clients:
             client = await clients.enter_async_context(AsyncOpenfall(config=load(drill.config), retry_for=RETRY_FOR_S))
             progress.log_line(f"{jobs:,} jobs over {seconds:.0f} s, {drill.kills} kills, {drill.freezes} freezes")
+            streams = Streams(drill.config, QUICK_STREAMS if quick else STREAMS, seconds, stack)
+            await streams.open()
             await asyncio.gather(drill.submit(client, seconds), drill.break_primaries(seconds))
-        return await drill.judge()
+        figures, broken = await streams.judge()
+        drill.problems += broken
+        return {**await drill.judge(), **figures}
