@@ -146,8 +146,11 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
     with suppress(StoreError):
         record, status = await asyncio.gather(llm.record(job_id), fetch_status(llm.store.connection))
         if record.queue in {queue.name for queue in status.unserved}:
+            quiet = [row.name for row in status.workers if row.alive and row.quiet and record.queue in row.queues]
             pool = record.queue.partition(".")[0]
-            print_line(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
+            remedy = f"`openfall workers resume {quiet[0]}`" if quiet else f"`openfall up` or `openfall work {pool}`"
+            cause = f"only quiet workers serve {record.queue}" if quiet else f"no worker serves {record.queue}"
+            print_line(f"{cause}: {'end that with' if quiet else 'start one with'} {remedy}")
         elif any(queue.paused for queue in status.queues if queue.name == record.queue):
             print_line(f"{record.queue} is paused: openfall queues resume {record.queue}")
         elif record.state == "queued" and (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -18,7 +19,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.render import format_age, plural
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json
-from openfall.producers.cli.workers import START_WORKER
+from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
 from openfall.producers.release_text import configured_models
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class _Status:
     findings: tuple[Finding, ...]
     catalogs: str
     """Which workers read another configuration; empty: none."""
+    quiet_by: Mapping[str, str]
+    """Who keeps each quiet worker from further jobs."""
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -130,6 +133,7 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
             [*problems_of_server(findings), *problems, *problems_of_catalogs(status.workers, digest)],
             findings,
             describe_catalogs(status.workers, digest),
+            await fetch_quiet_by(llm.store.connection, status.workers),
         )
 
     return with_client(config_path, fetch)
@@ -151,7 +155,7 @@ async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, 
 
 
 def _sentence(status: _Status) -> str:
-    text = health(status.overview, status.held, status.dead_letters, status.away)
+    text = health(status.overview, status.held, status.dead_letters, status.away, status.quiet_by)
     text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
     text += _describe_server(status.findings)
     text += f" Warning: {status.catalogs}." if status.catalogs else ""
@@ -167,28 +171,17 @@ def _describe_server(findings: Sequence[Finding]) -> str:
     return text + (f" Accepted risks: {accepted}." if accepted else "")
 
 
-def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequence[Away] = ()) -> str:
+def health(
+    status: FleetStatus,
+    held: HeldSummary,
+    dead_letters: int,
+    away: Sequence[Away] = (),
+    quiet_by: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The one sentence: whether jobs get answers, and if not, why, and what to do."""
     from openfall.producers.outage import describe_away
 
-    alive = sum(worker.alive for worker in status.workers)
-    started = sum(queue.started for queue in status.queues)
-    workers = plural(alive, "worker")
-    waiting = f"{plural(status.waiting, 'job')} {'waits' if status.waiting == 1 else 'wait'}"
-    if status.suspended:
-        text = "Everything is suspended (rq resume ends that)"
-    elif status.unserved and not alive:
-        text = f"{waiting}, and no worker is alive: {START_WORKER}"
-    elif status.unserved:
-        names = ", ".join(queue.name for queue in status.unserved)
-        text = f"No worker serves {names}; {workers} at other queues"
-    elif status.waiting:
-        text = f"{waiting} (the oldest for {format_age(_oldest(status))})"
-        text += f", {started} running on {workers}"
-    elif started:
-        text = f"Nothing waits, {plural(started, 'job')} running on {workers}"
-    else:
-        text = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
+    text = _describe_work(status) + describe_quiet(status.workers, quiet_by)
     scheduled = sum(queue.scheduled for queue in status.queues)
     text += f"; {plural(scheduled, 'job')} scheduled for a retry" if scheduled else ""
     paused = [queue.name for queue in status.queues if queue.paused]
@@ -199,6 +192,28 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
     unreadable = status.counters.get("unreadable", 0)
     text += f"; {plural(unreadable, 'value')} in Redis could not be read and counted as unknown" if unreadable else ""
     return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
+
+
+def _describe_work(status: FleetStatus) -> str:
+    """Whether jobs wait or run, and how many workers take jobs."""
+    alive, ready = (sum(getattr(row, of) for row in status.workers) for of in ("alive", "takes_jobs"))
+    started = sum(queue.started for queue in status.queues)
+    workers = plural(alive, "worker")
+    waiting = f"{plural(status.waiting, 'job')} {'waits' if status.waiting == 1 else 'wait'}"
+    if status.suspended:
+        return "Everything is suspended (rq resume ends that)"
+    if status.unserved and not alive:
+        return f"{waiting}, and no worker is alive: {START_WORKER}"
+    if status.unserved:
+        names = ", ".join(queue.name for queue in status.unserved)
+        return f"No worker takes jobs of {names}; {plural(ready, 'worker')} at other queues"
+    if status.waiting:
+        return f"{waiting} (the oldest for {format_age(_oldest(status))}), {started} running on {workers}"
+    if started:
+        return f"Nothing waits, {plural(started, 'job')} running on {workers}"
+    if ready:
+        return f"Nothing waits; {plural(ready, 'worker')} ready"
+    return f"Nothing waits, and no worker {'takes jobs' if alive else 'is alive'}"
 
 
 def _json(status: _Status) -> dict[str, Any]:
@@ -218,6 +233,8 @@ def _json(status: _Status) -> dict[str, Any]:
         "started": sum(queue.started for queue in fleet_status.queues),
         "scheduled": sum(queue.scheduled for queue in fleet_status.queues),
         "workers_alive": sum(worker.alive for worker in fleet_status.workers),
+        "workers_ready": sum(worker.takes_jobs for worker in fleet_status.workers),
+        "quiet_by": status.quiet_by,
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,
         "waiting_by_urgency": by_urgency,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ from openfall.producers.cli.terminal import print_line, show_json, show_outcome
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.operations.worker_orders import WorkerOrder
-    from openfall.router_core.state.fleet_status import FleetStatus
+    from openfall.router_core.state.fleet_status import FleetStatus, WorkerStatus
+    from openfall.router_core.state.redis_connection import RedisConnection
 
 START_WORKER = "start one with `openfall up` or `openfall work POOL`"
+AUDIT_LINES = 500
+"""Lines of the audit log that are searched for an order."""
 COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues", "catalog")
 
 
@@ -87,6 +91,24 @@ def quiet(name: str, config_path: Path | None, as_json: bool) -> None:
 def resume(name: str, config_path: Path | None, as_json: bool) -> None:
     """Let a quiet worker claim jobs again."""
     _order(name, "resume", config_path, as_json)
+
+
+async def fetch_quiet_by(link: RedisConnection, workers: Sequence[WorkerStatus]) -> dict[str, str]:
+    """The operators that keep workers from further jobs, by the names of the workers; empty: its line is not kept."""
+    from openfall.router_core.state.audit_log import read_entries
+
+    quiet = [worker.name for worker in workers if worker.alive and worker.quiet]
+    entries = await read_entries(link, AUDIT_LINES) if quiet else []
+    orders = {entry.subject: entry.who for entry in reversed(entries) if entry.action == "worker.quiet"}
+    return {name: orders.get(name, "") for name in quiet}
+
+
+def describe_quiet(workers: Sequence[WorkerStatus], quiet_by: Mapping[str, str]) -> str:
+    """`; 1 quiet (tower, by ann), which ends with openfall workers resume NAME`; empty: no worker is quiet."""
+    quiet = [worker.name for worker in workers if worker.alive and worker.quiet]
+    names = [f"{name}, by {quiet_by[name]}" if quiet_by.get(name) else name for name in quiet[:3]]
+    more = f" and {len(quiet) - 3} more" if quiet[3:] else ""
+    return f"; {len(quiet)} quiet ({'; '.join(names)}{more}; openfall workers resume NAME)" if quiet else ""
 
 
 def _order(name: str, order: WorkerOrder, config_path: Path | None, as_json: bool) -> None:

@@ -81,7 +81,7 @@ class MachineMetrics:
         for worker in status.workers:
             pool = worker.queues[0].partition(".")[0] if worker.queues else ""
             at = (DEGRADE,) if pool == DEGRADE else self.labels.fold(("pool",), (pool,))
-            alive[at] = alive.get(at, 0.0) + (worker.alive and not worker.quiet)
+            alive[at] = alive.get(at, 0.0) + worker.takes_jobs
         for pool in (*sorted(self.labels.values["pool"]), DEGRADE):
             alive.setdefault((pool,), 0.0)
         yield gauge("openfall_workers", "Workers of a pool that are alive and claim jobs.", ("pool",), alive.items())

@@ -61,6 +61,11 @@ class WorkerStatus:
     """An operator keeps it from claiming jobs."""
 
     @property
+    def takes_jobs(self) -> bool:
+        """Whether it claims jobs. A quiet worker lets its calls end, and claims none."""
+        return self.alive and not self.quiet
+
+    @property
     def condition(self) -> str:
         """`gone`, `quiet`, what it lacks, or what rq says of it: `idle`, `busy`."""
         if not self.alive:
@@ -91,8 +96,8 @@ class FleetStatus:
 
     @property
     def unserved(self) -> tuple[QueueStatus, ...]:
-        """Queues with waiting jobs that no live worker drains."""
-        served = {name for worker in self.workers if worker.alive for name in worker.queues}
+        """Queues with waiting jobs of which no worker takes jobs."""
+        served = {name for worker in self.workers if worker.takes_jobs for name in worker.queues}
         return tuple(queue for queue in self.queues if queue.waiting and queue.name not in served)
 
 

@@ -26,7 +26,7 @@ class ModelCalls:
         """The queues from which a live worker claims."""
         if self.snapshot.status.suspended:
             return frozenset()
-        workers = (worker for worker in self.snapshot.status.workers if worker.alive and not worker.quiet)
+        workers = (worker for worker in self.snapshot.status.workers if worker.takes_jobs)
         return frozenset(queue for worker in workers for queue in worker.queues)
 
     @cached_property
