@@ -60,7 +60,7 @@ async def _fetch(llm: AsyncOpenfall, by: str, period: str | None) -> tuple[str, 
 
 def _json(row: StatisticsRow) -> dict[str, Any]:
     jobs = row.jobs
-    names = ("requests", "answered", "fell_back", "failed", "mean_seconds", "p95_seconds")
+    names = ("requests", "answered", "fell_back", "failed", "mean_seconds", "p95_bound_seconds")
     return {"name": row.name, **{name: getattr(jobs, name) for name in names}, **asdict(jobs), "nusd": row.nusd,
             "unpriced": row.unpriced}  # fmt: skip
 
@@ -69,6 +69,7 @@ def _rows(rows: Sequence[StatisticsRow]) -> Iterator[tuple[object, ...]]:
     for row in rows:
         jobs = row.jobs
         counts = (jobs.requests, jobs.answered, jobs.fell_back, jobs.failed)
-        times = (f"{seconds:.1f}s" if seconds is not None else "-" for seconds in (jobs.mean_seconds, jobs.p95_seconds))
+        mean = "-" if jobs.mean_seconds is None else f"{jobs.mean_seconds:.1f}s"
+        p95 = "-" if jobs.p95_bound_seconds is None else f"≤{jobs.p95_bound_seconds:.1f}s"
         cost = "-" if row.nusd is None else format_cost(row.nusd / 1e9, row.unpriced)
-        yield row.name or "-", *counts, *times, jobs.input_tokens, jobs.output_tokens, cost
+        yield row.name or "-", *counts, mean, p95, jobs.input_tokens, jobs.output_tokens, cost

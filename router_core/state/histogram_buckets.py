@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil, inf
 
 INFINITE = "inf"
 
@@ -40,3 +41,20 @@ def quantile(buckets: Sequence[int], bounds: Sequence[float], share: float) -> f
             return lower + (bound - lower) * (rank - below) / amount
         lower, below = bound, below + amount
     return lower
+
+
+def quantile_bound(buckets: Sequence[int], bounds: Sequence[float], total: float, share: float) -> float | None:
+    """A value that this share of the observations does not exceed; None: there is none, or it is not known.
+
+    It is the upper bound of a bucket. It is less where the `total` of all observations leaves less: the others are at
+    least the lower bounds of theirs."""
+    rank = ceil(share * sum(buckets))
+    lower_bounds, upper_bounds = (0.0, *bounds), (*bounds, inf)
+    rest = total - sum(lower * amount for lower, amount in zip(lower_bounds, buckets, strict=True))
+    below = 0
+    for lower, upper, amount in zip(lower_bounds, upper_bounds, buckets, strict=True):
+        below += amount
+        if rank and below >= rank:
+            bound = min(upper, lower + rest / (below - rank + 1)) if rest >= 0 else upper
+            return bound if bound < inf else None
+    return None

@@ -17,7 +17,7 @@ from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number
 from openfall.router_core.state.delivery_counts import ANSWERED_OUTCOMES, FELL_BACK, OUTCOMES
-from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket_names, quantile
+from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket_names, quantile_bound
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LABELS = 4
@@ -79,12 +79,12 @@ class JobStatistics:
         return self.seconds / timed if timed else None
 
     @property
-    def p95_seconds(self) -> float | None:
-        return self.quantile_seconds(0.95)
+    def p95_bound_seconds(self) -> float | None:
+        return self.quantile_bound_seconds(0.95)
 
-    def quantile_seconds(self, share: float) -> float | None:
-        """The time within which this share of the replies arrived: see `quantile`. None: there was none."""
-        return quantile(self.buckets, JOB_BOUNDS, share)
+    def quantile_bound_seconds(self, share: float) -> float | None:
+        """The time within which this share of the replies arrived, at most: see `quantile_bound`."""
+        return quantile_bound(self.buckets, JOB_BOUNDS, self.seconds, share)
 
 
 def sum_statistics(rows: Iterable[JobStatistics], by: StatisticsKey | None = None) -> list[JobStatistics]:

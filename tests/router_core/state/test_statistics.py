@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+from bisect import bisect_left
 from dataclasses import replace
+from math import ceil
 
 import pytest
 
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.delivery_counts import count_end
+from openfall.router_core.state.histogram_buckets import JOB_BOUNDS
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.statistics import (
     JobStatistics,
@@ -192,10 +195,34 @@ def test_the_mean_and_the_95th_percentile_follow_from_the_buckets():
     buckets[4], buckets[6] = 90, 10  # 90 within 1 to 2.5 s, 10 within 5 to 10 s
     row = JobStatistics(outcomes={"answered": 100}, seconds=250.0, buckets=tuple(buckets))
     assert row.mean_seconds == 2.5
-    assert row.p95_seconds == pytest.approx(7.5)
-    assert row.quantile_seconds(0.5) == pytest.approx(1 + 1.5 * 50 / 90)
-    assert JobStatistics(buckets=(*[0] * 16, 3)).p95_seconds == 21600.0
-    assert JobStatistics().p95_seconds is JobStatistics().mean_seconds is None
+    assert row.p95_bound_seconds == 10.0
+    assert row.quantile_bound_seconds(0.5) == 2.5
+    assert JobStatistics(buckets=(*[0] * 16, 3), seconds=70_000.0).p95_bound_seconds == pytest.approx(26_800.0)
+    assert JobStatistics(buckets=(*[0] * 16, 3)).p95_bound_seconds is None, "the sum of the times was lost"
+    assert JobStatistics(buckets=(0, 3, *[0] * 15)).p95_bound_seconds == 0.25, "the sum of the times was lost"
+    assert JobStatistics().p95_bound_seconds is JobStatistics().mean_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bound"),
+    [
+        ([121.0], 121.0),
+        ([150.0, 150.0], 180.0),
+        ([0.5] * 19 + [140.0], 0.5),
+        ([0.2] * 18 + [125.0, 140.0], 133.4),
+        ([30_000.0], 30_000.0),
+        ([3.0] * 40 + [130.0] * 5, 143.33),
+        ([200.0, 100.0, 290.0, 0.01], 300.0),
+    ],
+)
+def test_the_95th_percentile_is_never_below_the_true_one_and_close_to_it_with_few_jobs(seconds, bound):
+    buckets = [0] * 17
+    for value in seconds:
+        buckets[bisect_left(JOB_BOUNDS, value)] += 1
+    row = JobStatistics(seconds=sum(seconds), buckets=tuple(buckets))
+    true = sorted(seconds)[ceil(0.95 * len(seconds)) - 1]
+    assert row.p95_bound_seconds == pytest.approx(bound, abs=0.1)
+    assert row.p95_bound_seconds >= true - 1e-9
 
 
 def test_rows_are_summed_by_any_label():
