@@ -61,6 +61,10 @@ def read_rows(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:
         yield row
 
 
+REFUSED = "batch_req_line_"
+"""The id of the row of a line that was not submitted begins so."""
+
+
 def count_requests(path: Path) -> int:
     """The number of lines that are not blank. Raises `BatchFileError` if one is not UTF-8 text or is too long."""
     count = 0
@@ -149,7 +153,7 @@ def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:
 def refusal_row(line: InvalidLine) -> dict[str, Any]:
     """The row of a line that was not submitted."""
     error = {"code": "invalid_request", "message": str(line)}
-    return {"id": f"batch_req_line_{line.number}", "custom_id": line.custom_id, "response": None, "error": error}
+    return {"id": f"{REFUSED}{line.number}", "custom_id": line.custom_id, "response": None, "error": error}
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

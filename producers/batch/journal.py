@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from openfall.producers.batch.files import check_regular, json_line, read_rows
+from openfall.producers.batch.files import REFUSED, check_regular, json_line, read_rows
 from openfall.producers.errors import BatchFileError, OutputWriteError
 
 
@@ -31,11 +31,16 @@ class JournalState:
         else:
             self.failed[row["custom_id"]] = row["id"], row["error"]["code"]
 
-    def without(self, custom_ids: Collection[str]) -> JournalState:
-        """The same without the rows of some lines."""
+    @property
+    def refused(self) -> set[str]:
+        """The custom ids of the lines that were not submitted. They cost nothing: each run reads them again."""
+        return {id_ for id_, (row, _) in self.failed.items() if row.startswith(REFUSED)}
+
+    def without(self, answered: Collection[str], failed: Collection[str]) -> JournalState:
+        """The same without some answers and some failures."""
         return JournalState(
-            {id_: row for id_, row in self.answered.items() if id_ not in custom_ids},
-            {id_: row for id_, row in self.failed.items() if id_ not in custom_ids},
+            {id_: row for id_, row in self.answered.items() if id_ not in answered},
+            {id_: row for id_, row in self.failed.items() if id_ not in failed},
         )
 
     def read(self, file: BinaryIO, path: Path) -> int:
@@ -100,12 +105,13 @@ class Journal:
         for row in rows:
             self.state.add(row)
 
-    def remove(self, custom_ids: Collection[str]) -> None:
-        """Remove the rows of lines, so that they are submitted again. Replaces the file in one step."""
-        if not custom_ids:
+    def remove(self, answered: Collection[str], failed: Collection[str]) -> None:
+        """Remove some answers and some failures, so that their lines are submitted again. Replaces the file in one
+        step."""
+        if not answered and not failed:
             return
         with self.path.open("rb") as file:
-            rows = [row for row in read_rows(file, self.path) if from_json(row)["custom_id"] not in custom_ids]
+            rows = [row for row in read_rows(file, self.path) if not _is_one_of(from_json(row), answered, failed)]
         draft = self.path.with_name(f"{self.path.name}.new")
         try:
             with draft.open("wb") as file:
@@ -116,7 +122,7 @@ class Journal:
             self._lock()
             draft.replace(self.path)
             old.close()
-            self.state = self.state.without(custom_ids)
+            self.state = self.state.without(answered, failed)
         except OSError as error:
             raise BatchFileError(f"{draft} cannot be written: {error.strerror}. Nothing has changed.") from error
 
@@ -134,6 +140,11 @@ class Journal:
             _lock(self._file)
         except BlockingIOError:
             raise BatchFileError(f"another run of this batch is writing {self.path}: let that one go on") from None
+
+
+def _is_one_of(row: Mapping[str, Any], answered: Collection[str], failed: Collection[str]) -> bool:
+    """Whether a row is one of the answers or of the failures. Two lines can have the same custom id."""
+    return row["custom_id"] in (answered if row["error"] is None else failed)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

@@ -42,12 +42,12 @@ MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
 
 
 def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
-    """The rows of earlier runs, after the removal of those that the plan runs again. Failed ones stay in the returned
+    """The rows of earlier runs, after the removal of those that this run writes again. Failed ones stay in the returned
     state: a retry needs the ids of their rows."""
     state = journal.state
     edited = set(_edited_lines(plan, state)) if plan.retry_edited else set[str]()
-    journal.remove(edited | (state.failed.keys() if plan.retry_failed else set()))
-    return JournalState(state.without(edited).answered, state.failed)
+    journal.remove(edited, state.failed if plan.retry_failed else state.refused)
+    return state.without(edited, ())
 
 
 def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:
@@ -71,7 +71,7 @@ class BatchRun:
     """
 
     def __init__(self, client: AsyncOpenfall, plan: BatchPlan, earlier: JournalState) -> None:
-        self._client, self._plan, self._earlier = client, plan, earlier
+        self._client, self._plan, self._earlier = client, plan, earlier.without((), earlier.refused)
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
         self._refusals: list[dict[str, Any]] = []
@@ -121,7 +121,13 @@ class BatchRun:
 
     async def job_states(self) -> dict[str, str | None]:
         """The jobs of the lines without an answer, and their states. None: Redis does not know the job."""
-        jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepare(line), tuple)]
+        jobs = []
+        for line in self._lines():
+            prepared = self._prepare(line)
+            if isinstance(prepared, InvalidLine):
+                self._refuse(prepared)
+            else:
+                jobs.append(prepared[0].id)
         return await fetch_states(self._client.store.connection, jobs)
 
     async def _submit(self, journal: Journal) -> None:

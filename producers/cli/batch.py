@@ -70,7 +70,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
         if run.batch_run is not None:
             run.describe_rest()
         raise
-    raise click.exceptions.Exit(_report(tally, out, as_json))
+    raise click.exceptions.Exit(_report(tally, source, out, as_json))
 
 
 def _check_files(source: Path, out: Path) -> int:
@@ -181,7 +181,7 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
     return on_notice
 
 
-def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
+def _report(tally: BatchTally, source: Path, out: Path, as_json: bool) -> int:
     if as_json:
         show_json(_tally_json(tally))
     print_line(f"{tally.outcome}: {out}")
@@ -196,7 +196,10 @@ def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
         print_line(
             f"{lines} answered with another prompt than now: --retry-edited removes the answers and runs them again"
         )
-    if tally.failed:
+    if tally.invalid:
+        lines = plural(len(tally.invalid), "line")
+        print_line(f"{lines} invalid: correct them in {source}, then run the same command again")
+    if tally.failed > len(tally.invalid):
         print_line("to run the failed lines again, use the same command with --retry-failed")
     return 0 if tally.all_answered else 5
 

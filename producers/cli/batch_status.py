@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.operations.operator import Operator
 
-COLUMNS = ("batch", "lines", "answered", "failed", "waiting", "output", "why")
+COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
+"""`lines` is the sum of the others. Uncollected: the job has ended, and its result is not in the output file."""
+COLUMNS = ("batch", *COUNTS, "output", "why")
 CANCEL_CHUNK = 256
 NOT_SUBMITTED = "not submitted"
+INVALID = "invalid_request"
+"""The code of a line that was not submitted."""
 NO_BATCH = (
     "no batch was run on this machine with this configuration, and none is at the HTTP gateway: "
     "openfall batch run IN -o OUT"
@@ -58,8 +62,9 @@ def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     if saved.plan is None:
         return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
     values = with_client(config_path, lambda llm: _fetch(llm, saved))
+    names = {None: NOT_SUBMITTED, "done": "uncollected"}
     states = values.pop("states")
-    return {**values, **{state or NOT_SUBMITTED: count for state, count in states.items()}}
+    return {**values, **{names.get(state, state): count for state, count in states.items()}}
 
 
 def _find(name: str, config_path: Path | None) -> SavedBatch:
@@ -71,6 +76,7 @@ def _find(name: str, config_path: Path | None) -> SavedBatch:
 
 async def _fetch(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     """The progress of a batch. `why` is left out if nothing is known to keep its lines from an answer."""
+    from openfall.producers.batch.files import REFUSED
     from openfall.producers.batch.journal import read_journal
     from openfall.producers.batch.run import BatchRun
     from openfall.producers.batch.waiting_reason import explain_waiting
@@ -78,10 +84,16 @@ async def _fetch(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     assert saved.plan is not None
     journal_state = read_journal(saved.out)
     batch_run = BatchRun(llm, saved.plan, journal_state)
-    jobs = await batch_run.job_states()
+    jobs, tally = await batch_run.job_states(), batch_run.tally
     waiting = [job for job, state in jobs.items() if state not in (None, "done")]
-    why = await explain_waiting(llm, waiting)
-    values = {"output": str(saved.out), "lines": batch_run.tally.total, **_journal_values(journal_state)}
+    lost = "" if saved.out.exists() else f"{saved.out} is gone: the same command writes it again"
+    why = "; ".join(filter(None, (lost, await explain_waiting(llm, waiting))))
+    counts = {"lines": tally.total, "answered": tally.answered_before, "failed": tally.failed}
+    codes = Counter(
+        [code for row, code in journal_state.failed.values() if not row.startswith(REFUSED)]
+        + [INVALID for _ in tally.invalid]
+    )
+    values = {"output": str(saved.out), **counts, **dict(sorted(codes.items()))}
     return {**values, "states": Counter(jobs.values()), **({"why": why} if why else {})}
 
 
@@ -97,7 +109,7 @@ def list_batches(config_path: Path | None, as_json: bool) -> None:
     the last one first."""
     batches = asyncio.run(_list(config_path))
     rows = ([batch[name] for name in COLUMNS] for batch in batches)
-    show_rows(COLUMNS, rows, batches, as_json, if_empty=NO_BATCH)
+    show_rows([name.replace("_", " ") for name in COLUMNS], rows, batches, as_json, if_empty=NO_BATCH)
 
 
 async def _list(config_path: Path | None) -> list[dict[str, Any]]:
@@ -117,12 +129,13 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     try:
         values = await _fetch(llm, saved)
     except BatchFileError as error:  # its input or its output was removed or damaged
-        empty = dict.fromkeys(("lines", "answered", "failed", "waiting", "not_submitted"), "?")
+        empty = dict.fromkeys(COUNTS, "?")
         return {**head, **empty, "output": str(saved.out), "why": str(error)}
     states = values["states"]
     counts = {name: values[name] for name in ("lines", "answered", "failed", "output")}
-    waiting = states.total() - states[None] - states["done"]
-    return {**head, **counts, "waiting": waiting, "not_submitted": states[None], "why": values.get("why", "")}
+    ends = {"uncollected": states["done"], "not_submitted": states[None]}
+    waiting = states.total() - sum(ends.values())
+    return {**head, **counts, "waiting": waiting, **ends, "why": values.get("why", "")}
 
 
 @click.command("cancel", short_help="End the jobs of a batch that have no answer yet.")

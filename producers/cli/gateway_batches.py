@@ -82,6 +82,7 @@ def _row(batch: Batch, why: str) -> dict[str, Any]:
         "answered": batch.counts["succeeded"],
         "failed": ended - batch.counts["succeeded"],
         "waiting": batch.submitted and max(0, batch.submitted - ended),
+        "uncollected": 0,
         "not_submitted": max(0, batch.total - max(batch.submitted, ended)),
         "output": batch.output_file_id or f"the gateway, key {batch.terms.producer}",
         "why": ": ".join(filter(None, (str(batch.status), why))),
