@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openfall.producers.age import format_time
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_time
 from openfall.producers.cli.tables import show_rows
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.age import format_age, format_time
 from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
-from openfall.producers.cli.render import format_age, format_time
 from openfall.producers.cli.tables import show_rows
 from openfall.producers.cli.terminal import show_outcome
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openfall.producers.age import format_time
+from openfall.producers.amounts import format_usd
 from openfall.producers.cli.options import common_options, with_client, with_operator
-from openfall.producers.cli.render import format_time, format_usd
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import format_time, plural
+from openfall.producers.age import format_time
+from openfall.producers.cli.render import plural
 from openfall.producers.release_text import join_names
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.age import format_time
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import describe_failure, format_time, receipt, short_id
+from openfall.producers.cli.render import describe_failure, receipt, short_id
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:

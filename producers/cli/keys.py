@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.age import format_time
 from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
-from openfall.producers.cli.render import format_time
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome
 

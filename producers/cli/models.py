@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.age import format_age
+from openfall.producers.amounts import format_cost
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_age, format_cost, format_price
+from openfall.producers.cli.render import format_price
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, with_client, with_operator
-from openfall.producers.cli.render import format_age
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json
 

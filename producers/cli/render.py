@@ -8,10 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openfall.producers.age import format_age as format_age
-from openfall.producers.age import format_time as format_time
-from openfall.producers.amounts import format_cost as format_cost
-from openfall.producers.amounts import format_usd as format_usd
+from openfall.producers.amounts import format_usd
 from openfall.producers.cli.terminal import StatusLine, console, print_line
 
 if TYPE_CHECKING:

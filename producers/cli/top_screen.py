@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from openfall.producers.age import format_age
+from openfall.producers.amounts import format_cost, format_usd
 from openfall.producers.cli.held_text import describe_held
-from openfall.producers.cli.render import format_age, format_cost, format_usd, short_id
+from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openfall.producers.amounts import format_cost, format_usd
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_cost, format_usd
 from openfall.producers.cli.spend import NO_CALLS, days_option
 from openfall.producers.cli.tables import show_rows
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from openfall.config import LoadedConfig
+from openfall.producers.age import format_time
 from openfall.producers.batch.files import answer_row
 from openfall.producers.cli import render
 from openfall.producers.cli.answer_text import show_answer
-from openfall.producers.cli.render import WaitIndicator, format_time, receipt
+from openfall.producers.cli.render import WaitIndicator, receipt
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
