@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from openfall.router_core.catalog.budget_scope import all_budgets
@@ -38,7 +39,7 @@ from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
-from openfall.workers.stop_signals import stop_signals
+from openfall.workers.stop_signals import handle_stop_signals
 from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
 log = logging.getLogger("openfall.worker")
@@ -279,15 +280,11 @@ async def _take_over(config: WorkerConfig, generations: Generations, manager: Se
 
 
 def _handle_signals(generations: Generations, config: WorkerConfig) -> None:
-    """The first signal drains, the second stops at once."""
-    modes = iter((StopMode.DRAIN, StopMode.NOW))
-
-    def handle() -> None:
-        mode = next(modes, StopMode.NOW)
-        log.info("stopping: %s", "calls in flight may finish" if mode is StopMode.DRAIN else "putting jobs back")
+    def stop(mode: StopMode, effect: str) -> None:
+        log.info("stopping: %s", effect)
         config.manager.stopping(config.settings.grace_seconds)
         generations.stop(mode)
 
-    loop = asyncio.get_running_loop()
-    for name in stop_signals():
-        loop.add_signal_handler(name, handle)
+    handle_stop_signals(
+        partial(stop, StopMode.DRAIN, "calls in flight may finish"), partial(stop, StopMode.NOW, "putting jobs back")
+    )

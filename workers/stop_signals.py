@@ -1,8 +1,11 @@
-"""The signals that stop a process of workers."""
+"""The signals that stop a process, and what each does."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import Callable
+from itertools import chain, repeat
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -11,3 +14,11 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, hangup
+
+
+def handle_stop_signals(drain: Callable[[], None], stop: Callable[[], None]) -> None:
+    """The first signal drains: running calls may end. Every further one stops at once."""
+    handlers = chain((drain,), repeat(stop))
+    loop = asyncio.get_running_loop()
+    for number in stop_signals():
+        loop.add_signal_handler(number, lambda: next(handlers)())

@@ -16,6 +16,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
+from openfall.router_core.routing.local_only import local_only_rule
 from openfall.router_core.vocabulary import (
     BlockReason,
     CredentialSignal,
@@ -159,16 +160,7 @@ class ChainState:
 
     @property
     def _local_only_rule(self) -> str | None:
-        """The rule that keeps the job in local pools, as words about a model outside them; None: no rule does."""
-        if self.job.local_only:
-            return "not local, and the job must stay local"
-        if self.fleet.local_only:
-            return "not local, and the fleet's local-only switch is on"
-        if self.catalog.local_only:
-            return "not local, and the configuration keeps every job local"
-        if self._allow_cloud is Cloud.NO:
-            return f"not local, and {self.job.urgency} jobs must stay local"
-        return None
+        return local_only_rule(self.catalog, self.fleet, self.job)
 
     def _is_out_of_bounds(self, alias: str) -> bool:
         bounds = bound_models(self.catalog, self.job.group)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Group, Order
 from openfall.router_core.catalog.index import bound_models, model_index, models_of
-from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.routing.local_only import local_only_rules, stays_local
 from openfall.router_core.routing.rank import Entry, RankContext, RankedModel, considered_model, facts, rank
 from openfall.router_core.routing.requirements import Requirements, incompatibility
 from openfall.router_core.routing.spent_budgets import block_spent
@@ -71,8 +71,8 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     name = group.name if group else None
     owner = CallOwner(group=name, role=choice.role, task=choice.task, producer=request.producer)
     fleet = block_spent(catalog, fleet_of(urgency), choice.chain, owner)
-    local_rule = next(_local_rules(catalog, fleet, request, choice, group), "")
-    local_reason = local_rule or _stays_local(catalog, urgency)
+    local_rule = next(local_only_rules(catalog, fleet, request, choice, group), "")
+    local_reason = local_rule or stays_local(catalog, urgency)
     fitting, excluded = _split_by_fit(catalog, choice.chain, request.needs, local_reason)
     if not fitting:
         raise _nothing_fits(catalog, request.needs, local_reason, excluded)
@@ -150,29 +150,6 @@ def _urgency(
     if group and group.urgency and _URGENCY_ORDER[urgency] < _URGENCY_ORDER[group.urgency]:
         return group.urgency, f"; group {group.name} is {group.urgency} at most"
     return urgency, ""
-
-
-def _stays_local(catalog: Catalog, urgency: Urgency) -> str:
-    """Why jobs of an urgency must stay in the local pools; empty: they may leave."""
-    return f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].allow_cloud is Cloud.NO else ""
-
-
-def _local_rules(
-    catalog: Catalog, fleet: FleetState, request: RouteRequest, choice: ChainSelection, group: Group | None
-) -> Iterator[str]:
-    """Every rule that keeps the job in local pools."""
-    if request.local_only:
-        yield "the job is local-only"
-    if group and group.local_only:
-        yield f"group {group.name} is local-only"
-    if choice.role and catalog.roles[choice.role].local_only:
-        yield f"role {choice.role} is local-only"
-    if choice.task and catalog.tasks[choice.task].local_only:
-        yield f"task {choice.task} is local-only"
-    if catalog.local_only:
-        yield "the configuration is local-only"
-    if fleet.local_only:
-        yield "the fleet is switched to local-only"
 
 
 def _split_by_fit(

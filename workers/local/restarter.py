@@ -1,16 +1,53 @@
-"""Keeps one service running: starts it, waits for its end, starts it again after a pause."""
+"""Keeps one service running: starts it, waits for its end, starts it again after a pause, gives it up."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from openfall.workers.local.child import Child
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.services import Report, Service, Started
+
+Report = Callable[[dict[str, Any]], None]
+"""Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
+
+MAX_CRASHES, CRASH_WINDOW_S = 3, 60.0
+"""An engine that crashes more often within this time is not started again."""
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A ready service. `fields` go into its `ready` event. `stop` takes the event that shortens the grace."""
+
+    child: Child
+    fields: Mapping[str, Any]
+    stop: Callable[[asyncio.Event], Awaitable[object]]
+
+
+class Service(Protocol):
+    """A service that a restarter keeps running.
+
+    After an exit status in `final` it is not started again. `crashes` is the number of ends within `crash_window_s`
+    after which the restarter still starts it (None: any number). An older end does not count, for the pause neither.
+    `optional`: the others run without it, if it cannot start.
+    """
+
+    what: str
+    notice: str
+    final: frozenset[int]
+    crashes: int | None
+    crash_window_s: float
+    optional: bool
+
+    async def start(self, report: Report) -> Started:
+        """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""
+        ...
 
 
 class Restarter:

@@ -1,27 +1,23 @@
-"""The three kinds of supervised services: how each starts, when it is ready, when the restarter gives up."""
+"""The three kinds of supervised services: how each starts, and when it is ready."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
 from openfall.workers.local.pidfile import write_private
+from openfall.workers.local.restarter import CRASH_WINDOW_S, MAX_CRASHES, Report, Started
 from openfall.workers.local.valkey import Valkey, start_valkey
 
-Report = Callable[[dict[str, Any]], None]
-"""Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
-
 _USAGE_ERROR = 2
-_MAX_CRASHES = 3
-CRASH_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +34,6 @@ class WorkerSpec:
     """Its name, if it is not that of its pool: the gateway."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """For its event `ready`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A ready service. `fields` go into its `ready` event. `stop` takes the event that shortens the grace."""
-
-    child: Child
-    fields: Mapping[str, Any]
-    stop: Callable[[asyncio.Event], Awaitable[object]]
-
-
-class Service(Protocol):
-    """A service that a restarter keeps running.
-
-    After an exit status in `final` it is not started again. `crashes` is the number of ends within `crash_window_s`
-    after which the restarter still starts it (None: any number). An older end does not count, for the pause neither.
-    `optional`: the others run without it, if it cannot start.
-    """
-
-    what: str
-    notice: str
-    final: frozenset[int]
-    crashes: int | None
-    crash_window_s: float
-    optional: bool
-
-    async def start(self, report: Report) -> Started:
-        """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""
-        ...
 
 
 FIRST_REWRITE_S, REWRITE_INTERVAL_S = 60.0, 6 * 3600.0
@@ -114,7 +81,7 @@ class EngineService:
 
     optional = False
     final = frozenset[int]()
-    crashes: int | None = _MAX_CRASHES
+    crashes: int | None = MAX_CRASHES
     crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, spec: EngineSpec, data: Path) -> None:

@@ -32,8 +32,8 @@ from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private
-from openfall.workers.local.restarter import Restarter
-from openfall.workers.local.services import EngineService, Report, Service, ValkeyService, WorkerService, WorkerSpec
+from openfall.workers.local.restarter import Report, Restarter, Service
+from openfall.workers.local.services import EngineService, ValkeyService, WorkerService, WorkerSpec
 from openfall.workers.stop_signals import stop_signals
 
 

@@ -15,7 +15,7 @@ from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import describe_port_holder, get, port_released
 from openfall.workers.local.pidfile import write_record
-from openfall.workers.local.services import Report, Started
+from openfall.workers.local.restarter import Report, Started
 from openfall.workers.sidecar.engine_command import engine_command
 
 READINESS_INTERVAL_SECONDS = 0.5

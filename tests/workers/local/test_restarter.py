@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from openfall.workers.local.child import spawn
-from openfall.workers.local.restarter import Restarter
-from openfall.workers.local.services import CRASH_WINDOW_S, Report, Started
+from openfall.workers.local.restarter import CRASH_WINDOW_S, Report, Restarter, Started
 
 
 class Crashing:
