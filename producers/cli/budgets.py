@@ -46,7 +46,8 @@ def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None
 
     `reserved` is held for calls in flight; `unconfirmed` may or may not have been billed. `forecast` is the
     expected cost of the whole window, by its pace so far and four earlier windows like it; `!` if that is more than the
-    limit. Below them are the windows of subscriptions: their calls, and how many calls used them up before. --json
+    limit. Below them are the windows of subscriptions: their calls, how many calls used them up before, and
+    the used share as the provider names it, else by the calls. --json
     has integers of nanodollars; an entry with `window_seconds` is one of a subscription.
     """
     if ctx.invoked_subcommand is not None:
@@ -90,7 +91,8 @@ def _plan_rows(plans: Sequence[PlanState]) -> Iterator[tuple[object, ...]]:
         share = "-" if plan.share is None else f"{plan.share:.0%}"
         cap = "not known" if plan.cap is None else plan.cap
         window = f"{plan.window_seconds / 3600:g} h"
-        yield plan.backend, plan.number, window, plan.calls, cap, share, format_time(plan.resets_at)
+        calls = "-" if plan.calls is None else plan.calls
+        yield plan.backend, plan.number, window, calls, cap, share, format_time(plan.resets_at)
 
 
 def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:

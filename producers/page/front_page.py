@@ -16,14 +16,14 @@ from openfall.producers.page.sections import (
     queue_section,
     worker_section,
 )
-from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, RECENT_JOBS
+from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, PLANS, RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context, health_section.SOURCES),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("cards", card_section.context, (CARDS,), wide=False),
-    Section("cost", cost_section.context, (BUDGETS, LEDGER_TODAY), wide=False),
+    Section("cost", cost_section.context, (BUDGETS, PLANS, LEDGER_TODAY), wide=False),
     Section("open-fall", open_fall_section.context),
     Section("batches", batch_section.context, (BATCHES,)),
     Section("jobs", job_section.context, (RECENT_JOBS,)),

@@ -14,6 +14,7 @@ from openfall.router_core.state.card_memory import MemoryPeriod, MemoryUse, fetc
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 
@@ -34,6 +35,10 @@ async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
 
 async def _budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
     return await list_budgets(link, all_budgets(catalog), await _now(link))
+
+
+async def _plans(link: RedisConnection, catalog: Catalog) -> list[PlanState]:
+    return await list_plans(link, catalog, await _now(link))
 
 
 async def _cards(link: RedisConnection, catalog: Catalog) -> CardsNow:
@@ -59,6 +64,7 @@ async def _now(link: RedisConnection) -> float:
 
 
 RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=4.0)
+PLANS = Source("plans", _plans, every_seconds=10.0)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
 BATCHES = Source("batches", _batches, every_seconds=5.0)

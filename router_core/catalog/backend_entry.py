@@ -73,7 +73,8 @@ class Backend(CatalogEntry):
     plan_windows: tuple[Seconds, ...] = Field(
         (),
         description="With `billing: flat`: the lengths of the windows of its limits, which begin with the first "
-        "call in them: `[5h, 7d]`. A key whose window is used up gets no call until it resets.",
+        "call in them: `[5h, 7d]`. A key whose window is used up gets no call until it resets. Claude and Codex name "
+        "the used share of their windows themselves.",
     )
     vram_gb: Gigabytes | None = Field(
         None, description="GB of its graphics card. With it, openfall decides which models its engine holds."

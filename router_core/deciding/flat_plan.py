@@ -26,11 +26,23 @@ _WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
+class PlanShare:
+    """The used share of one window of a subscription, as its provider names it. `number`: which window of the provider,
+    from 1. `permille`: 1000 is all of it. `resets_in_seconds`: from the response on."""
+
+    number: int
+    window_seconds: int
+    permille: int
+    resets_in_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReport:
     """A call at a flat-rate backend. `windows`: the lengths of its limits in seconds. `refused`: the number of the
     window that is used up, from 1; 0: the call was not refused for the plan, or the window is not known.
     `pause_seconds`: until the provider says that it resets; 0: it does not. `is_out`: the call was refused for the
-    plan; `scope`: for what then. `answered`: it was no failure."""
+    plan; `scope`: for what then. `answered`: it was no failure. `shares`: what the response says of the windows of
+    the provider."""
 
     windows: tuple[float, ...] = ()
     refused: int = 0
@@ -38,6 +50,7 @@ class PlanReport:
     is_out: bool = False
     scope: LimitScope = LimitScope.UNKNOWN
     answered: bool = False
+    shares: tuple[PlanShare, ...] = ()
 
 
 def plan_report(windows: Sequence[float], failure: Failure | None) -> PlanReport:

@@ -1,10 +1,12 @@
-"""The limits of subscriptions, as far as calls have shown them."""
+"""The limits of subscriptions, as far as their providers name them and calls have shown them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
+from typing import TypedDict
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
@@ -14,22 +16,30 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
+_SHARE = re.compile(r"(\d{1,9}) (\d{1,4}) (\d{1,15})", re.ASCII)
+"""What plan.lua writes of a window of the provider: its length (s), the used share (per mille), its reset (ms)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanState:
     """One window of the limits of a subscription. `number`: which key of the backend, from 1. `resets_at`: in epoch
-    seconds. `cap`: how many calls used it up before, the median of the last five times; None: not known yet."""
+    seconds. `calls`: those of openfall in it; None: they are not counted, since `plan_windows` does not name it. `cap`:
+    how many calls used it up before, the median of the last five times; None: not known yet. `named_share`: the used
+    share as the provider names it; None: it does not."""
 
     backend: str
     number: int
     window_seconds: float
-    calls: int
+    calls: int | None
     resets_at: float
     cap: int | None
+    named_share: float | None = None
 
     @property
     def share(self) -> float | None:
-        """The used share of the cap."""
+        """The used share, as the provider names it, else that of the cap. None: not known."""
+        if self.named_share is not None or self.calls is None:
+            return self.named_share
         return self.calls / self.cap if self.cap else None
 
 
@@ -37,18 +47,15 @@ async def list_plans(link: RedisConnection, catalog: Catalog, now: float) -> lis
     """The windows of each key of a flat-rate backend that have had a call and have not reset."""
     states = []
     for name, spec in catalog.backends.items():
-        if catalog.billing(name) is not Billing.FLAT or not spec.plan_windows:
+        if catalog.billing(name) is not Billing.FLAT:
             continue
         models = [alias for alias, model in catalog.models.items() if name in model.backends]
         targets = [*map(credential_target, catalog.credentials(name))]
         targets = targets or [breaker_target(name, alias) for alias in models]
         for number, target in enumerate(targets, start=1):
             fields = pairs(await link.command("HGETALL", keys.PLAN + target))
-            states += [
-                state
-                for place, length in enumerate(spec.plan_windows, start=1)
-                if (state := _window(name, number, length, place, fields)).resets_at > now
-            ]
+            windows = _windows(name, number, spec.plan_windows, _named(fields, now), fields)
+            states += [state for state in windows if state.resets_at > now]
     return states
 
 
@@ -61,6 +68,33 @@ def scarce_models(plans: Sequence[PlanState], catalog: Catalog) -> frozenset[str
         if (name := spec.backends[0]) in catalog.backends
         and all((name, number) in low for number in range(1, 1 + max(1, len(catalog.credentials(name)))))
     )
+
+
+class _Named(TypedDict):
+    named_share: float
+    resets_at: float
+
+
+def _windows(
+    backend: str, number: int, lengths: Sequence[float], named: Mapping[float, _Named], fields: Mapping[str, bytes]
+) -> Iterator[PlanState]:
+    """The windows of a key: those of the configuration, with what the provider names of them, then its others."""
+    for place, length in enumerate(lengths, start=1):
+        state = _window(backend, number, length, place, fields)
+        yield replace(state, **named[length]) if length in named else state
+    for length in sorted(named.keys() - set(lengths)):
+        unknown = PlanState(backend=backend, number=number, window_seconds=length, calls=None, resets_at=0, cap=None)
+        yield replace(unknown, **named[length])
+
+
+def _named(fields: Mapping[str, bytes], now: float) -> dict[float, _Named]:
+    """What the provider names of its present windows, by their lengths."""
+    matches = (_SHARE.fullmatch(read_text(fields.get(f"share:{number}"))) for number in (1, 2))
+    return {
+        float(match[1]): _Named(named_share=int(match[2]) / 1000, resets_at=int(match[3]) / 1000)
+        for match in matches
+        if match and int(match[3]) / 1000 > now
+    }
 
 
 def _window(backend: str, number: int, length: float, place: int, fields: Mapping[str, bytes]) -> PlanState:

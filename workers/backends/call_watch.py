@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass
@@ -42,6 +43,8 @@ class CallWatch:
         """Those of the text that the caller reads."""
         self.stream_refused = False
         """Whether the server refuses to stream."""
+        self.plan_shares: tuple[PlanShare, ...] = ()
+        """What the response says of the limits of a subscription."""
         self.whole = False
         """Whether the answer arrives in one piece."""
 

@@ -30,6 +30,7 @@ from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM
 from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
+from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.transport import BoundedHandler
 from openfall.workers.backends.usage import usage_of
 
@@ -78,6 +79,7 @@ class AnswerReader:
 
     async def read(self, response: aiohttp.ClientResponse) -> Outcome:
         """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `AnswerTooLarge`."""
+        self.watch.plan_shares = read_plan_shares(response.headers)
         if not is_success(response):
             return await self._read_refusal(response)
         with ANSWER_MEMORY.reading() as kept:

@@ -58,7 +58,7 @@ def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
         headers.get("anthropic-ratelimit-unified-reset"), fields.get("resets_at"), inner.get("X-RateLimit-Reset"),
         headers.get("x-ratelimit-reset"),
     )  # fmt: skip
-    waits = (_until_epoch(str(moment), headers.get("date", "")) for moment in moments)
+    waits = (until_epoch(str(moment), headers.get("date", "")) for moment in moments)
     return next((wait for wait in waits if wait is not None), None)
 
 
@@ -87,7 +87,7 @@ def _reset(name: str, value: str, date: str) -> tuple[float | None, str]:
     return None, ""
 
 
-def _until_epoch(moment: str, date: str) -> float | None:
+def until_epoch(moment: str, date: str) -> float | None:
     """Seconds from an HTTP date to an epoch time in seconds or milliseconds; None if either is invalid."""
     if not re.fullmatch(r"\d{10}(\d{3})?", moment.strip()):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
@@ -98,17 +98,18 @@ class CallReporter:
             usage=usage,
             savings=self._savings(job, attempt, usage),
             unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
-            plan=self._plan(attempt, finished.outcome),
+            plan=self._plan(attempt, finished),
         )
 
-    def _plan(self, attempt: Attempt, outcome: Outcome) -> PlanReport | None:
+    def _plan(self, attempt: Attempt, finished: FinishedCall) -> PlanReport | None:
         """What the call says of the limits of a subscription; None: it is paid for in another way."""
         if self.catalog.billing(attempt.backend) is not Billing.FLAT:
             return None
-        windows = self.catalog.backends[attempt.backend].plan_windows
-        if is_tier_refusal(attempt):
-            return PlanReport(windows)
-        return plan_report(windows, outcome if isinstance(outcome, Failure) else None)
+        windows, outcome = self.catalog.backends[attempt.backend].plan_windows, finished.outcome
+        report = PlanReport(windows)
+        if not is_tier_refusal(attempt):
+            report = plan_report(windows, outcome if isinstance(outcome, Failure) else None)
+        return replace(report, shares=finished.called.plan_shares)
 
     def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
         """What the call saved. A free call without an answer saved nothing: another model answers in its place."""

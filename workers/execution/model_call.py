@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import accepts_refusals
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
+from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.deciding.steps import Call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
@@ -39,11 +40,13 @@ class CalledJob:
 @dataclass(frozen=True, slots=True)
 class CallResult:
     """The outcome of a call. `progressed_after`: its last progress, in seconds since its start; 0: there was none.
-    `first_token_after`: the first piece of its answer; None: it was not streamed."""
+    `first_token_after`: the first piece of its answer; None: it was not streamed. `plan_shares`: what the response says
+    of the limits of a subscription."""
 
     answer: Outcome
     progressed_after: float
     first_token_after: float | None = None
+    plan_shares: tuple[PlanShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class ModelCaller:
                 looking.cancel()
                 if self.loading.get(key := (called.backend, call.model)) is watch:
                     del self.loading[key]
-        return CallResult(answer, watch.progressed_after, None if watch.whole else watch.first_token_after)
+        first_token_after = None if watch.whole else watch.first_token_after
+        return CallResult(answer, watch.progressed_after, first_token_after, watch.plan_shares)
 
     async def _look(self, call: Call, called: CalledJob, watch: CallWatch, progress: CallProgress) -> None:
         """Look whether the model has to be loaded first. The call is on its way meanwhile."""

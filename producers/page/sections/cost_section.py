@@ -8,10 +8,12 @@ from typing import Any
 
 from openfall.producers.amounts import format_cost, format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.router_core.deciding.flat_plan import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
+from openfall.router_core.state.plans import PlanState
 
-MAX_BUDGETS, MAX_MODELS = 12, 5
+MAX_BUDGETS, MAX_PLANS, MAX_MODELS = 12, 12, 5
 NEARLY = 0.8
 """A budget is nearly used up from this share on."""
 
@@ -56,6 +58,30 @@ class BudgetRow:
         return None if self.state.window == "ever" else self.state.ends_at
 
 
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """A window of a subscription whose used share is known."""
+
+    state: PlanState
+
+    @property
+    def name(self) -> str:
+        return f"{self.state.backend} · {self.state.window_seconds / 3600:g} h"
+
+    @property
+    def percent(self) -> float:
+        return min(100.0, 100 * (self.state.share or 0.0))
+
+    @property
+    def tone(self) -> str:
+        return "bad" if self.percent >= 100 else "warn" if self.percent >= 100 * LOW_SHARE else "good"
+
+    @property
+    def text(self) -> str:
+        key = f"key {self.state.number}, " if self.state.number > 1 else ""
+        return f"subscription, {key}{self.percent:.0f} % used"
+
+
 def _percent(part: int, whole: int) -> float:
     return min(100.0, 100 * part / whole) if whole else 100.0
 
@@ -70,6 +96,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         "saved": format_usd(saved / 1e9) if saved > 0 else "",
         "calls": sum(row.calls for row in models),
         "budgets": rows[:MAX_BUDGETS],
+        "plans": [PlanRow(plan) for plan in snapshot.sources.get("plans", ()) if plan.share is not None][:MAX_PLANS],
         "more": max(0, len(rows) - MAX_BUDGETS),
         "models": [(row.name, row.calls, format_cost(row.nusd / 1e9, row.unpriced)) for row in models[:MAX_MODELS]],
     }

@@ -20,6 +20,7 @@ from openfall.router_core.state.card_memory import MemoryUse
 from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus
 from openfall.router_core.state.ledger import LedgerEntry
+from openfall.router_core.state.plans import PlanState
 from openfall.router_core.vocabulary import LoadState
 from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
@@ -99,6 +100,23 @@ def test_a_fleet_whose_sources_were_never_read_has_empty_sections(gateway: PageG
     assert card_section.context(nothing)["rows"] == []
     assert job_section.context(nothing)["rows"] == []
     assert cost_section.context(nothing)["budgets"] == []
+
+
+@pytest.mark.parametrize(
+    ("share", "tone", "text"),
+    [(0.5, "good", "50 % used"), (0.8, "warn", "80 % used"), (1.0, "bad", "100 % used"), (None, "", "No budget")],
+)
+def test_a_subscription_is_a_bar_of_its_used_share(
+    gateway: PageGateway, share: float | None, tone: str, text: str
+) -> None:
+    plan = PlanState(
+        backend="claude", number=1, window_seconds=18_000, calls=None, resets_at=NOW + 60, cap=None, named_share=share
+    )
+    values = cost_section.context(snapshot(gateway, plans=[plan]))
+    assert [row.tone for row in values["plans"]] == ([tone] if tone else [])
+    html = render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
+    assert text in html
+    assert ("claude · 5 h" in html) is bool(tone)
 
 
 @pytest.mark.parametrize(("spent", "tone", "percent"), [(1, "good", 20.0), (4, "warn", 80.0), (9, "bad", 100.0)])

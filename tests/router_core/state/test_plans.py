@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec
-from openfall.router_core.deciding.flat_plan import plan_report
+from openfall.router_core.deciding.flat_plan import PlanReport, PlanShare, plan_report
 from openfall.router_core.deciding.steps import Later
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.state.breakers import ProbeResult, report_probe
@@ -126,5 +126,33 @@ def test_the_cap_of_a_window_is_learned_and_its_used_share_is_shown(fleet):
             await call()
         session, week = await list_plans(f.link, CATALOG, f.clock.now)
         assert (session.calls, session.cap, session.share, week.calls) == (4, 5, 0.8, 9)
+
+    fleet(story)
+
+
+def test_a_named_share_comes_before_the_counted_one_until_its_window_resets(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", SEATS, local=False)
+        await f.enqueue(3, QUEUE)
+
+        async def call(*shares):
+            (delivery,) = (await worker.claim(1, 0)).deliveries
+            await settle(f, worker, delivery, None, PlanReport(WINDOWS, answered=True, shares=shares), 9e5)
+
+        async def shown():
+            return [
+                (plan.window_seconds, plan.calls, plan.share) for plan in await list_plans(f.link, CATALOG, f.clock.now)
+            ]
+
+        await call(PlanShare(1, 18_000, 810, 60), PlanShare(2, 2_592_000, 1000, 900))
+        assert await shown() == [(18_000, 1, 0.81), (604_800, 1, None), (2_592_000, None, 1.0)]
+        await call(PlanShare(1, 18_000, 820, 60))
+        assert (await shown())[0] == (18_000, 2, 0.82)
+        await call()
+        assert (await shown())[0] == (18_000, 3, 0.82), "an answer without the headers says nothing"
+        f.clock.now += 61
+        assert await shown() == [(18_000, 3, None), (604_800, 3, None), (2_592_000, None, 1.0)]
+        f.store.hset(f"of:plan:key:{KEY}", "share:2", "all of it")
+        assert len(await shown()) == 2, "what cannot be read is left out"
 
     fleet(story)

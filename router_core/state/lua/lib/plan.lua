@@ -3,6 +3,7 @@
 -- `calls:{n}` in it, and `caps:{n}`: how many calls were made when it was used up, the last five times, the latest first.
 -- `refused` ('MODEL UNTIL') is the last model that was refused for an unknown limit; `pauses:{model}` ('COUNT UNTIL') how
 -- often in a row a model was refused without a time, and until when (ms) it waits.
+-- `share:{number}` ('WINDOW_SECONDS PERMILLE RESETS_AT'): the used share of a window of the provider, as it names it.
 local PLAN_TTL_S, MAX_CAPS = 100 * 86400, 5
 
 -- Whether a refusal is one of the key. A long wait alone is one of the model: other models may have limits of their own.
@@ -53,7 +54,11 @@ local function count_plan_call(target, model, plan, now)
     end
     redis.call('HSET', key, 'opened:' .. n, ms(opened), 'calls:' .. n, ms(calls))
   end
-  if plan.windows[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
+  for _, used in ipairs(plan.shares) do
+    redis.call('HSET', key, 'share:' .. used.number, ms(used.window_seconds) .. ' ' .. ms(used.permille) .. ' ' ..
+      ms(now + used.resets_in_seconds * 1000))
+  end
+  if plan.windows[1] or plan.shares[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
   if plan.pause_seconds > 0 then parked_until = now + plan.pause_seconds * 1000 end
   return is_out, parked_until, pause_ms
 end
