@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt
+from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 COOLDOWN_SECONDS = 5.0

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.outcome import DISPOSITIONS, Failure
+from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CallSignal
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.finish_reasons import read_finish_reason
