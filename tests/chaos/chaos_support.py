@@ -44,7 +44,7 @@ def run_to_verdict(options: Sequence[str], directory: Path) -> dict[str, Any]:
     verdict: dict[str, Any] = json.loads(run.stdout)
     parts = verdict.get("kinds", [verdict])
     broken = [(part.get("name"), promise) for part in parts for promise in part["promises"] if not promise["kept"]]
-    assert (broken, verdict["problems"]) == ([], [])
+    assert (broken, verdict["problems"]) == ([], []), (broken, verdict["problems"])
     assert (run.returncode, verdict["kept"]) == (0, True)
     assert list(directory.iterdir()) == []
     assert find_processes(directory) == []

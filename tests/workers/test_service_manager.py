@@ -116,7 +116,7 @@ def test_a_gateway_reports_that_it_is_ready_turns_and_stops_and_each_line_of_its
         assert gateway.wait(WITHIN_SECONDS) == 0
     text = log.read_text()
     loggers = {json.loads(line)["logger"] for line in text.splitlines()}
-    assert {"openfall.gateway", "uvicorn.error"} <= loggers
+    assert "openfall.gateway" in loggers
     assert "sk-a-secret" not in text
 
 

@@ -116,4 +116,4 @@ def test_a_broken_file_is_reported_with_its_name_and_a_remedy(openfall: Run, tmp
 def test_what_is_no_file_is_reported_and_a_removed_current_directory_too(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("config", "check", "--config", ".")
     assert ran.returncode == 2
-    assert "cannot be read: Is a directory" in ran.stdout
+    assert ran.stdout.startswith(".: it is a directory. ")

@@ -33,7 +33,7 @@ roles: {chat: {chain: [tiny]}}
 
 
 def configured(tmp_path: Path, text: str = CONFIG, **urls: str) -> str:
-    for name, url in {"TOWER": "http://127.0.0.1:9", "API": "http://127.0.0.1:9", **urls}.items():
+    for name, url in {"TOWER": "http://127.0.0.1:9", "API": "http://127.0.0.1:7", **urls}.items():
         text = text.replace(name, url) if name != "API" else text.replace('"API"', f'"{url}"')
     path = tmp_path / "preflight.yaml"
     path.write_text(text)
