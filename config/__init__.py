@@ -2,7 +2,7 @@
 
 from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
-from openfall.config.loading import LoadedConfig, Stamp, check, load, missing_keys, stamp, variables
+from openfall.config.loading import LoadedConfig, Stamp, check, key_place, load, missing_keys, stamp, variables
 from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
 from openfall.config.manifest_sections import EMBEDDED_COMMAND, ProfileSection
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
@@ -33,6 +33,7 @@ __all__ = [
     "check",
     "dump",
     "in_force",
+    "key_place",
     "load",
     "load_manifest",
     "manifest_schema",

@@ -161,11 +161,24 @@ def missing_keys(loaded: LoadedConfig, pool: str | None = None) -> Iterator[tupl
         is_meant = name in used and pool in (None, backend.pool)
         if not is_meant or backend.secrets or catalog.billing(name) is not Billing.METERED:
             continue
-        places = (f"backends.{name}.api_key", f"backends.{name}.auth_token")
-        names = [variable for place in places for variable in variables(loaded.source, place)]
+        names = _key_variables(loaded, name)
         in_words = f"Set {' or '.join(names)}, in the environment or in .env." if names else ""
         remedy = in_words or f"Write api_key: ${{...}} at backends.{name}."
         yield name, ConfigProblem(loaded.source, 0, f"backends.{name}", f"{name} has no key", remedy)
+
+
+def key_place(loaded: LoadedConfig, backend: str) -> str:
+    """Where the key of a backend is written, in words: its variables and their origin, else its place in the file."""
+    names = [
+        f"{name} ({loaded.origins[name]})" if name in loaded.origins else name
+        for name in _key_variables(loaded, backend)
+    ]
+    return " or ".join(names) or f"api_key of backends.{backend} in {loaded.source}"
+
+
+def _key_variables(loaded: LoadedConfig, backend: str) -> list[str]:
+    places = (f"backends.{backend}.api_key", f"backends.{backend}.auth_token")
+    return [variable for place in places for variable in variables(loaded.source, place)]
 
 
 def env_file_of(base: Path, process: Mapping[str, str], cwd: Path) -> EnvFile:

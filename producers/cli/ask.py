@@ -35,6 +35,7 @@ class _Mode:
     as_json: bool
     strict: bool
     job_id: str = ""
+    keys_named: bool = False
     written: list[str] = field(default_factory=list)
 
 
@@ -91,7 +92,7 @@ async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mo
 
 
 async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> Result:
-    hint = asyncio.create_task(_hint(llm, mode.job_id))
+    hint = asyncio.create_task(_hint(llm, mode))
     try:
         async with aclosing(llm.stream(mode.job_id, deltas=mode.stream)) as events:
             async for event in events:
@@ -99,6 +100,8 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
                 describe(describe_event(event))
                 if event["event"] == "started":
                     hint.cancel()
+                if event["event"] == "fallen" or (event["event"] == "done" and not event["result"].answered):
+                    await _print_refused_keys(llm, mode)
                 if mode.stream:
                     _write(event, mode, indicator)
                 if (result := await _end(llm, mode, event)) is not None:
@@ -108,6 +111,19 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
         with suppress(asyncio.CancelledError):
             await hint
     raise RuntimeError("the event stream ended without `done`")
+
+
+async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
+    """Name the keys that kept a job from its answer, once: a wait does not help, and their owner corrects them."""
+    from openfall.producers.cli.refused_keys import explain_refused_keys
+    from openfall.router_core.state.errors import StoreError
+
+    if mode.keys_named:
+        return
+    with suppress(StoreError):
+        for line in await explain_refused_keys(llm, mode.job_id):
+            mode.keys_named = True
+            print_line(line)
 
 
 async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
@@ -136,7 +152,7 @@ def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None
         print_line("[interrupted: the answer starts again]")
 
 
-async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
+async def _hint(llm: AsyncOpenfall, mode: _Mode) -> None:
     """Print why the job waits: its queue is paused, no worker serves it, or its model is blocked."""
     from openfall.producers.resolve import explain_queue_block
     from openfall.router_core.state.errors import StoreError
@@ -144,7 +160,7 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
 
     await asyncio.sleep(HINT_DELAY_SECONDS)
     with suppress(StoreError):
-        record, status = await asyncio.gather(llm.record(job_id), fetch_status(llm.store.connection))
+        record, status = await asyncio.gather(llm.record(mode.job_id), fetch_status(llm.store.connection))
         if record.queue in {queue.name for queue in status.unserved}:
             quiet = [row.name for row in status.workers if row.alive and row.quiet and record.queue in row.queues]
             pool = record.queue.partition(".")[0]
@@ -157,3 +173,4 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
             why := await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
         ):
             print_line(f"waits for {record.queue}: {why}")
+            await _print_refused_keys(llm, mode)
