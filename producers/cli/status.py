@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from openfall.router_core.redis_preconditions import Finding
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
+    from openfall.router_core.state.maintenance import UnreadableValue
 
 REFRESH_INTERVAL_SECONDS = 2.0
 
@@ -94,6 +95,8 @@ class _Status:
     """Which workers read another configuration; empty: none."""
     quiet_by: Mapping[str, str]
     """Who keeps each quiet worker from further jobs."""
+    unreadable: list[UnreadableValue]
+    """The last values in Redis that were set aside, newest first."""
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -111,6 +114,7 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
     from openfall.router_core.state.held_jobs import fetch_held_summary
+    from openfall.router_core.state.maintenance import list_unreadable
     from openfall.router_core.state.outbox import count_dead_letters
     from openfall.router_core.state.server_check import fetch_findings
 
@@ -135,6 +139,7 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
             findings,
             describe_catalogs(status.workers, digest),
             await fetch_quiet_by(llm.store.connection, status.workers),
+            await list_unreadable(llm.store.connection),
         )
 
     return with_client(config_path, fetch)
@@ -191,7 +196,9 @@ def health(
     text += f"; {describe_held(held)}" if held.total else ""
     text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
     unreadable = status.counters.get("unreadable", 0)
-    text += f"; {plural(unreadable, 'value')} in Redis could not be read and counted as unknown" if unreadable else ""
+    text += (
+        f"; {plural(unreadable, 'value')} in Redis could not be read (status --json lists them)" if unreadable else ""
+    )
     return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
 
 
@@ -236,6 +243,7 @@ def _json(status: _Status) -> dict[str, Any]:
         "workers_alive": sum(worker.alive for worker in fleet_status.workers),
         "workers_ready": sum(worker.takes_jobs for worker in fleet_status.workers),
         "quiet_by": status.quiet_by,
+        "unreadable": [asdict(value) for value in status.unreadable],
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,
         "waiting_by_urgency": by_urgency,
