@@ -12,10 +12,11 @@ from tests.chaos.judge.delivery import delivery_promises
 from tests.chaos.judge.evidence import Evidence, Fault
 from tests.chaos.judge.promise import MAX_EXAMPLES, PATIENCE, Delays, Promise, none_of, spread
 
-TAKEOVER_SECONDS = 15.0 * PATIENCE
+LEASE_ENDS_WITHIN_SECONDS = 15.0
+TAKEOVER_SECONDS = LEASE_ENDS_WITHIN_SECONDS * PATIENCE
 """The jobs of a killed worker must be back in their queue within this time, outside outages of the server."""
 
-AFTER_OUTAGE_SECONDS = 10.0 * PATIENCE
+AFTER_OUTAGE_SECONDS = 10.0
 """After an outage, leases are renewed rather than reaped for this time: a lease and its grace."""
 
 END_COUNTERS = ("answered", "fell_back", "failed", "expired", "cancelled")
@@ -98,7 +99,7 @@ def takeover_delays(evidence: Evidence, kind: str) -> Delays:
 
 def _near(fault: Fault, outage: Fault) -> bool:
     before_end = fault.began <= outage.ended + AFTER_OUTAGE_SECONDS * 1000
-    return before_end and fault.began + TAKEOVER_SECONDS * 1000 >= outage.began
+    return before_end and fault.began + LEASE_ENDS_WITHIN_SECONDS * 1000 >= outage.began
 
 
 def _receipt_promises(evidence: Evidence) -> Iterator[Promise]:
