@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_number
+from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.delivery_counts import word
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -152,42 +152,45 @@ async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[Ledger
     """The entries of some days, in the order of the days."""
     entries = []
     for day in days:
-        for (target, group), fields in await _read_rows(link, day):
+        rows: dict[tuple[str, str], dict[str, bytes]] = {}
+        for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
+            target, group, counter = (*name.split(" "), "", "")[:3]
+            if counter:
+                rows.setdefault((target, group), {})[counter] = value
+        for (target, group), sums in sorted(rows.items()):
             model, _, backend = target.partition("@")
             if model:
-                entries.append(LedgerEntry(day=day, model=model, backend=backend, group=_name(group), **fields))
+                entries.append(LedgerEntry(day=day, model=model, backend=backend, group=_name(group), **_fields(sums)))
     return entries
 
 
 async def read_callers(link: RedisConnection, days: Iterable[str], kind: CallerKind) -> list[CallerEntry]:
     """The entries of some days by role or by producer, in the order of the days."""
-    return [
-        CallerEntry(day=day, name=_name(name), **fields)
-        for day in days
-        for (target, name), fields in await _read_rows(link, day)
-        if target == f"@{kind}"
-    ]
-
-
-async def _read_rows(link: RedisConnection, day: str) -> list[tuple[tuple[str, str], dict[str, Any]]]:
-    """The rows of a day: the two words of what each is for, and the fields of its entry."""
-    rows: dict[tuple[str, str], dict[str, int]] = {}
-    for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
-        target, owner, counter = (*name.split(" "), "", "")[:3]
-        if counter:
-            amount = read_number(value)
-            rows.setdefault((target, owner), {})[counter] = amount if counter in _SIGNED else max(0, amount)
-    return [(key, _fields(sums)) for key, sums in sorted(rows.items())]
+    entries = []
+    for day in days:
+        for name, value in sorted(pairs(await link.command("HGETALL", keys.LEDGER + day)).items()):
+            target, *words = name.split(" ")
+            if target == f"@{kind}" and len(words) == 1:
+                packed = value.split()
+                sums = {read_text(counter): amount for counter, amount in zip(packed[::2], packed[1::2], strict=False)}
+                entries.append(CallerEntry(day=day, name=_name(words[0]), **_fields(sums)))
+    return entries
 
 
 def _name(owner: str) -> str | None:
     return None if owner == "-" else unquote(owner)
 
 
-def _fields(sums: dict[str, int]) -> dict[str, Any]:
+def _fields(sums: Mapping[str, bytes]) -> dict[str, Any]:
+    """The fields of an entry. A sum that is no number is 0."""
+
+    def read(counter: str) -> int:
+        amount = read_number(sums.get(counter))
+        return amount if counter in _SIGNED else max(0, amount)
+
     return {
-        **{name: sums.get(counter, 0) for name, counter in _SUMS.items()},
-        "seconds": sums.get("ms", 0) / 1000,
-        "seconds_buckets": tuple(sums.get(f"took:{bound}", 0) for bound in bucket_names(JOB_BOUNDS)),
-        "cost_buckets": tuple(sums.get(f"cost:{bound}", 0) for bound in bucket_names(COST_BOUNDS)),
+        **{name: read(counter) for name, counter in _SUMS.items()},
+        "seconds": read("ms") / 1000,
+        "seconds_buckets": tuple(read(f"took:{bound}") for bound in bucket_names(JOB_BOUNDS)),
+        "cost_buckets": tuple(read(f"cost:{bound}") for bound in bucket_names(COST_BOUNDS)),
     }

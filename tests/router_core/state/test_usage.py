@@ -8,6 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import keys
 from openfall.router_core.state.external_calls import ExternalCall, book_passed_request, report_external_call
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, quantile
 from openfall.router_core.state.ledger import COST_BOUNDS, MAX_CALLERS, OTHERS
@@ -118,6 +119,21 @@ def test_any_name_of_a_producer_has_a_row_of_its_own(fleet, name):
         await f.enqueue(1, SMOL)
         await call(f, worker, producer=name)
         assert [row.name for row in await usage(f, UsageKey.PRODUCER)] == [name]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"calls", b"calls many nusd 7", b"", b"calls 1e400 in -5"])
+def test_damaged_sums_of_a_caller_cost_no_call_and_are_counted_again(fleet, damage):
+    async def story(f):
+        worker = await f.start_worker("wa", SEATS)
+        await f.enqueue(2, SMOL)
+        await call(f, worker, nusd=5, producer="bot")
+        await f.link.command("HSET", keys.LEDGER + ledger_day(f.clock.now), "@producer bot", damage)
+        await usage(f, UsageKey.PRODUCER)
+        await call(f, worker, nusd=5, producer="bot")
+        (row,) = await usage(f, UsageKey.PRODUCER)
+        assert row.calls == 1
 
     fleet(story)
 

@@ -2,43 +2,47 @@
 local function ledger_row(entry) return entry.model .. '@' .. entry.backend .. ' ' .. entry.group .. ' ' end
 local function ledger_day(now) return LEDGER .. date(now) end
 
--- The names of the sums of a row that change.
-local function add_names(names, row, changes)
-  for i = 1, #changes, 2 do names[#names + 1] = row .. changes[i] end
-  return names
+-- Add changes to packed sums: a text of pairs `SUM AMOUNT`. What is no pair there is lost.
+local function add_to_packed(text, changes)
+  local sums, order, parts = {}, {}, {}
+  for sum, amount in string.gmatch(text or '', '(%S+) (%S+)') do
+    sums[sum], order[#order + 1] = number(amount, 0), sum
+  end
+  for i = 1, #changes, 2 do
+    local sum = changes[i]
+    if not sums[sum] then sums[sum], order[#order + 1] = 0, sum end
+    sums[sum] = sums[sum] + changes[i + 1]
+  end
+  for i, sum in ipairs(order) do parts[i] = sum .. ' ' .. ms(sums[sum]) end
+  return table.concat(parts, ' ')
 end
 
 -- Change the same sums of a row, and of those of callers, by amounts, with two commands. `callers`: {kind, name} of each.
+-- The sums of a caller are packed into one field: as fields of their own they would double the time of a settle's ledger.
 -- A day has at most `max_callers` names of a kind; the calls of further ones are in the row `*`, with one command more.
 local function change_rows(day, row, changes, ttl_s, callers, max_callers)
-  local rows, width, names = {row}, #changes / 2, add_names({}, row, changes)
+  local names, entries, width = {}, {}, #changes / 2
+  for i = 1, width do names[i] = row .. changes[2 * i - 1] end
   for i, caller in ipairs(callers) do
-    rows[i + 1] = '@' .. caller[1] .. ' ' .. caller[2] .. ' '
-    add_names(names, rows[i + 1], changes)
+    names[width + i] = '@' .. caller[1] .. ' ' .. caller[2]
+    names[width + #callers + i] = '@callers ' .. caller[1]
   end
-  for _, caller in ipairs(callers) do names[#names + 1] = '@callers ' .. caller[1] end
-  local sums, entries = redis.call('HMGET', day, unpack(names)), {}
-  local function write(to, from, first)
-    for i = 1, width do
-      entries[#entries + 1] = to .. changes[2 * i - 1]
-      entries[#entries + 1] = ms(number(from[first + i], 0) + changes[2 * i])
-    end
+  local values = redis.call('HMGET', day, unpack(names))
+  for i = 1, width do
+    entries[2 * i - 1], entries[2 * i] = names[i], ms(number(values[i], 0) + changes[2 * i])
   end
-  write(row, sums, 0)
   for i, caller in ipairs(callers) do
-    local known = number(sums[#rows * width + i], 0)
-    if sums[i * width + 1] then
-      write(rows[i + 1], sums, i * width)
-    elseif known < max_callers then
-      write(rows[i + 1], sums, i * width)
+    local name, packed, known = names[width + i], values[width + i], number(values[width + #callers + i], 0)
+    if not packed and known < max_callers then
       entries[#entries + 1], entries[#entries + 2] = '@callers ' .. caller[1], ms(known + 1)
-    else
-      local others = '@' .. caller[1] .. ' * '
-      write(others, redis.call('HMGET', day, unpack(add_names({}, others, changes))), 0)
+    elseif not packed then
+      name = '@' .. caller[1] .. ' *'
+      packed = redis.call('HGET', day, name)
     end
+    entries[#entries + 1], entries[#entries + 2] = name, add_to_packed(packed, changes)
   end
   redis.call('HSET', day, unpack(entries))
-  if not sums[1] then redis.call('EXPIRE', day, ttl_s) end
+  if not values[1] then redis.call('EXPIRE', day, ttl_s) end
 end
 local function change_row(day, row, changes, ttl_s) change_rows(day, row, changes, ttl_s, {}, 0) end
 
