@@ -25,7 +25,7 @@ from benchmarks.swaps.swap_promises import CLOUD_TRACES, Figures, Promise, promi
 from benchmarks.table import WIDTH, readable
 
 BOTS_SEEDS = 12
-"""The end of this trace is compared to a few seconds in three hours: it takes so many seeds to know it."""
+"""The ends of this trace differ by seconds in three hours: fewer seeds would not show the difference."""
 QUICK_TRACES = ("night", "abab", "bots")
 
 

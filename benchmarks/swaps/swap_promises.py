@@ -56,8 +56,8 @@ def promises(figures: Figures) -> list[Promise]:
 
 
 def real_promises(figures: Figures) -> list[Promise]:
-    """What real workers must keep: they do what the rule does in the simulator with the same jobs, whose promises
-    therefore hold for them; and what can be told of the shorter traces by itself."""
+    """What real workers must keep: they do what the rule does in the simulator with the same jobs, so the promises of
+    the simulator hold for them; and the promises that a short trace alone can show."""
     return [promise for trace in dict.fromkeys(trace for trace, _ in figures) for promise in _real(trace, figures)]
 
 

@@ -1,4 +1,4 @@
-"""The cheaper service tier: who asks for it, and how a call goes back to the standard one."""
+"""The cheaper service tier: which jobs use it, and how a call goes back to the standard one."""
 
 from __future__ import annotations
 
