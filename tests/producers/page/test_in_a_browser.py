@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tempfile
@@ -234,6 +235,9 @@ def fill(store: redis.Redis, *, queues: int, jobs: int) -> None:
     ("name", "scheme", "width"), [("light", "light", 1280), ("dark", "dark", 1280), ("phone", "light", 390)]
 )
 def test_screenshots(browser: Any, staged: PageGateway, name: str, scheme: str, width: int) -> None:
+    store = staged.instance.client.store
+    fetching = store._fetch_fleet()  # noqa: SLF001 - routing knows the staged workers at once
+    asyncio.run_coroutine_threadsafe(fetching, staged.loop).result(20)
     with staged.browser() as client:
         for role, text in (
             ("chat", "Haruka waves"),
