@@ -6,6 +6,7 @@ import codecs
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -151,9 +152,10 @@ def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:
 
 
 def refusal_row(line: InvalidLine) -> dict[str, Any]:
-    """The row of a line that was not submitted."""
+    """The row of a line that was not submitted. Its id is that of the reason: the same reason has the same row."""
     error = {"code": "invalid_request", "message": str(line)}
-    return {"id": f"{REFUSED}{line.number}", "custom_id": line.custom_id, "response": None, "error": error}
+    reason = sha256(str(line).encode()).hexdigest()[:8]
+    return {"id": f"{REFUSED}{line.number}_{reason}", "custom_id": line.custom_id, "response": None, "error": error}
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

@@ -32,9 +32,10 @@ class JournalState:
             self.failed[row["custom_id"]] = row["id"], row["error"]["code"]
 
     @property
-    def refused(self) -> set[str]:
-        """The custom ids of the lines that were not submitted. They cost nothing: each run reads them again."""
-        return {id_ for id_, (row, _) in self.failed.items() if row.startswith(REFUSED)}
+    def refused(self) -> dict[str, str]:
+        """The row ids of the lines that were not submitted, by custom id. They cost nothing: each run reads the lines
+        again."""
+        return {id_: row for id_, (row, _) in self.failed.items() if row.startswith(REFUSED)}
 
     def without(self, answered: Collection[str], failed: Collection[str]) -> JournalState:
         """The same without some answers and some failures."""

@@ -42,11 +42,11 @@ MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
 
 
 def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
-    """The rows of earlier runs, after the removal of those that this run writes again. Failed ones stay in the returned
+    """The rows of earlier runs, after the removal of those that the plan runs again. Failed ones stay in the returned
     state: a retry needs the ids of their rows."""
     state = journal.state
     edited = set(_edited_lines(plan, state)) if plan.retry_edited else set[str]()
-    journal.remove(edited, state.failed if plan.retry_failed else state.refused)
+    journal.remove(edited, state.failed if plan.retry_failed else ())
     return state.without(edited, ())
 
 
@@ -72,6 +72,7 @@ class BatchRun:
 
     def __init__(self, client: AsyncOpenfall, plan: BatchPlan, earlier: JournalState) -> None:
         self._client, self._plan, self._earlier = client, plan, earlier.without((), earlier.refused)
+        self._refused_before = {} if plan.retry_failed else earlier.refused
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
         self._refusals: list[dict[str, Any]] = []
@@ -138,9 +139,10 @@ class BatchRun:
             refused = [(line, item) for line, item in prepared if isinstance(item, InvalidLine)]
             for invalid in await self._not_submitted_before(refused):
                 self._refuse(invalid)
-            await self._submit_chunk([(line, item) for line, item in prepared if not isinstance(item, InvalidLine)])
-            self._write_refusals(journal)
-        self._write_refusals(journal)
+            accepted = [(line, item) for line, item in prepared if not isinstance(item, InvalidLine)]
+            self._write_refusals(journal, {line.custom_id for line, _ in accepted})
+            await self._submit_chunk(accepted)
+        self._write_refusals(journal, set())
 
     async def _submit_chunk(self, jobs: list[tuple[BatchLine, PreparedJob]]) -> None:
         """Submit lines. Lines that a full queue refuses are retried without limit."""
@@ -232,11 +234,18 @@ class BatchRun:
         if line.custom_id in self._earlier.failed and not self._plan.retry_failed:
             return
         self.on_notice(str(line))
-        if line.custom_id is not None:
-            self._refusals.append(refusal_row(line))
+        row = refusal_row(line)
+        if line.custom_id is not None and self._refused_before.get(line.custom_id) != row["id"]:
+            self._refusals.append(row)
 
-    def _write_refusals(self, journal: Journal) -> None:
+    def _write_refusals(self, journal: Journal, accepted: set[str]) -> None:
+        """Write the new refusals, and remove the earlier ones of lines that are accepted now or refused otherwise. A
+        refusal that is still true stays as it is."""
         rows, self._refusals = self._refusals, []
+        outdated = self._refused_before.keys() & (accepted | {row["custom_id"] for row in rows})
+        journal.remove((), outdated)
+        for custom_id in outdated:
+            del self._refused_before[custom_id]
         journal.add(rows)
 
     async def _collect(self, journal: Journal, find_lost: bool) -> bool:

@@ -62,6 +62,29 @@ def test_a_corrected_line_runs_with_the_same_command(openfall: Run, answering: A
     assert sorted((row["custom_id"], row["error"]) for row in read_rows(out)) == [("a", None), ("c", None), ("u", None)]
 
 
+def test_a_second_run_writes_nothing_where_lines_are_still_invalid_for_the_same_reason(
+    openfall: Run, answering: Any, write: Any, out: Path
+) -> None:
+    write(UNKNOWN_MODEL, line("a", "x"), json.dumps({"custom_id": "n"}), line("b", "y"))
+    openfall(*RUN)
+    before = out.read_bytes()
+    for options in ((), (), ("--retry-edited",)):
+        openfall(*RUN, *options)
+        assert out.read_bytes() == before, options
+
+
+def test_a_line_that_is_invalid_for_another_reason_has_one_row_with_that_reason(
+    openfall: Run, answering: Any, write: Any, out: Path
+) -> None:
+    write(line("a", "x"), UNKNOWN_MODEL)
+    openfall(*RUN)
+    write(line("a", "x"), json.dumps({"custom_id": "u"}))
+    openfall(*RUN)
+    errors = {row["custom_id"]: row["error"] for row in read_rows(out)}
+    assert len(read_rows(out)) == 2
+    assert (errors["a"], "body is missing" in errors["u"]["message"]) == (None, True)
+
+
 def test_a_failed_line_and_an_invalid_one_have_their_own_remedies(
     openfall: Run, worker_for: Callable[..., Any], write: Any
 ) -> None:
