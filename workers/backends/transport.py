@@ -104,7 +104,7 @@ class BoundedHandler(ResponseHandler):
         super().__init__(loop)
         self._interim = 0
         self.parsing_seconds = 0.0
-        """The time on the event loop that its bytes have used."""
+        """The time on the event loop that the bytes of its current response have used."""
 
     def data_received(self, data: bytes) -> None:
         began = time.perf_counter()
@@ -112,7 +112,10 @@ class BoundedHandler(ResponseHandler):
         self.parsing_seconds += time.perf_counter() - began
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        self._interim = self._interim + 1 if data[0].code < 200 else 0
+        if data[0].code < 200:
+            self._interim += 1
+        else:  # else a connection that is reused would charge an answer for all before it, and the 1,000th would wait
+            self._interim, self.parsing_seconds = 0, 0.0
         if self._interim > MAX_INTERIM_RESPONSES:
             self.close()
         else:
