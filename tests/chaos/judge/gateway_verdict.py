@@ -19,7 +19,7 @@ ORPHAN_SECONDS = 20.0 * PATIENCE
 AFTER_RESTART_SECONDS = 35.0 * PATIENCE
 """The same for a caller who left while its gateway restarted in good order, or stood still: it asks callers to come
 again within 30 s, and notices nothing meanwhile."""
-ON_ITS_WAY_MS = 2000.0 * PATIENCE
+ON_ITS_WAY_MS = 2000.0
 """What reached a client this long before it was killed may not have reached its notes."""
 ENDS = ("answered", "left", "stopped")
 _REQUEST = re.compile(rb"r\d{6}")

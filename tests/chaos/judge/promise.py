@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 MAX_EXAMPLES = 5
 
 PATIENCE = float(os.environ.get("OPENFALL_CHAOS_PATIENCE", "1"))
-"""What every limit on a time is multiplied by: the tests share their machine with others, and a slow process is none
-of what they look for."""
+"""What a limit on the time of an event is multiplied by: the tests share their machine with others, and a slow process
+is none of what they look for. A window that excuses what happens in it is never wider: it would hide what they do look
+for."""
 
 
 @dataclass(frozen=True)
