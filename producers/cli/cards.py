@@ -21,46 +21,43 @@ if TYPE_CHECKING:
 
 COLUMNS = ("card", "models", "GB", "waiting", "now", "manager")
 MEMORY_COLUMNS = ("card", "from (UTC)", "models GB", "others GB", "peak GB", "of GB")
-BY_THE_MINUTE_SECONDS = 86_400.0
-"""The memory of a longer time is shown by the hour."""
 SHOWN_FROM_GB = 0.5
 """A driver and a desktop always use a little."""
+NO_MEMORY = "no worker has managed a card within this time"
 NO_CARD = "no backend has vram_gb: openfall loads and evicts no models"
 
 
 @click.command(short_help="List the graphics cards and their models.")
+@click.option("--memory", is_flag=True, help="Show the memory in use over time.")
 @click.option(
-    "--memory", "span", metavar="DURATION", help="Show the memory in use since then: 2h, 30d (a year is kept)."
+    "--since", metavar="DURATION", help="With --memory: within this time, 2h or 30d. A year is kept.  [default: 1d]"
 )
 @common_options
-def cards(span: str | None, config_path: Path | None, as_json: bool) -> None:
+def cards(memory: bool, since: str | None, config_path: Path | None, as_json: bool) -> None:
     """List the graphics cards: the models in memory, waiting jobs, what loads or leaves and why, and the worker that
     decides about them. With `--memory`: how much of their memory was in use, by the minute for a day, else by the
     hour."""
     from openfall.producers.request import parse_duration
+    from openfall.router_core.state.card_memory import DAY_SECONDS, fetch_card_memory
     from openfall.router_core.state.card_status import fetch_card_status
 
-    seconds = None if span is None else parse_duration(span)
+    if since is not None and not memory:
+        raise click.UsageError("--since is for --memory: openfall cards --memory --since 30d")
+    seconds = DAY_SECONDS if since is None else parse_duration(since)
 
     async def fetch(llm: AsyncOpenfall) -> tuple[list[CardStatus], dict[str, list[MemoryUse]]]:
         rows = await fetch_card_status(llm.store.connection, llm.config.catalog)
-        return rows, {} if seconds is None else await _memory_over_time(llm, rows, seconds)
+        if not memory:
+            return rows, {}
+        now = await llm.store.server_time()
+        return rows, await fetch_card_memory(llm.store.connection, [row.card for row in rows], seconds, now)
 
-    rows, memory = with_client(config_path, fetch)
+    rows, uses_of = with_client(config_path, fetch)
     columns, cells = COLUMNS, [_cells(row) for row in rows]
-    if seconds is not None:
-        columns, cells = MEMORY_COLUMNS, [_use_cells(card, use) for card, uses in memory.items() for use in uses]
-    show_rows(columns, cells, [_json(row, memory.get(row.card)) for row in rows], as_json, if_empty=NO_CARD)
-
-
-async def _memory_over_time(
-    llm: AsyncOpenfall, rows: Sequence[CardStatus], seconds: float
-) -> dict[str, list[MemoryUse]]:
-    from openfall.router_core.state.card_memory import MemoryPeriod, fetch_card_memory
-
-    period = MemoryPeriod.MINUTE if seconds <= BY_THE_MINUTE_SECONDS else MemoryPeriod.HOUR
-    link, now = llm.store.connection, await llm.store.server_time()
-    return {row.card: await fetch_card_memory(link, row.card, period, now, span_seconds=seconds) for row in rows}
+    if memory:
+        columns, cells = MEMORY_COLUMNS, [_use_cells(card, use) for card, uses in uses_of.items() for use in uses]
+    if_empty = NO_MEMORY if rows else NO_CARD
+    show_rows(columns, cells, [_json(row, uses_of.get(row.card)) for row in rows], as_json, if_empty=if_empty)
 
 
 def _json(row: CardStatus, memory: Sequence[MemoryUse] | None) -> dict[str, Any]:

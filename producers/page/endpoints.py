@@ -10,7 +10,15 @@ from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
-from openfall.producers.page import action_endpoints, batch_page, job_pages, rq_pages, statistics_page, try_page
+from openfall.producers.page import (
+    action_endpoints,
+    batch_page,
+    job_pages,
+    memory_page,
+    rq_pages,
+    statistics_page,
+    try_page,
+)
 from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.people import for_people, html_page
@@ -139,6 +147,7 @@ ENDPOINTS = (
     Endpoint("POST", "/page/sign-out", action_endpoints.sign_out, "End a session.", public=True, media_type=_HTML),
     *job_pages.ENDPOINTS,
     *batch_page.ENDPOINTS,
+    *memory_page.ENDPOINTS,
     *rq_pages.ENDPOINTS,
     *statistics_page.ENDPOINTS,
     *try_page.ENDPOINTS,

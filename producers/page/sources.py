@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from openfall.producers.batch.gateway_batch_list import ExplainedBatch, newest_gateway_batches
 from openfall.producers.page.page_snapshot import Source
-from openfall.producers.page.sections.card_section import SPAN_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
-from openfall.router_core.state.card_memory import MemoryPeriod, MemoryUse, fetch_card_memory
+from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch_card_memory
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
@@ -23,10 +22,11 @@ BATCHES_READ = 10
 
 
 class CardsNow(NamedTuple):
-    """The cards, and the memory of each in the last hours."""
+    """The cards, and the memory of each in the last `span_seconds`."""
 
     cards: list[CardStatus]
     memory: dict[str, list[MemoryUse]]
+    span_seconds: float = DAY_SECONDS
 
 
 async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
@@ -42,12 +42,13 @@ async def _plans(link: RedisConnection, catalog: Catalog) -> list[PlanState]:
 
 
 async def _cards(link: RedisConnection, catalog: Catalog) -> CardsNow:
+    return await fetch_cards_now(link, catalog, DAY_SECONDS)
+
+
+async def fetch_cards_now(link: RedisConnection, catalog: Catalog, span_seconds: float) -> CardsNow:
     cards, now = await fetch_card_status(link, catalog), await _now(link)
-    memory = {
-        card.card: await fetch_card_memory(link, card.card, MemoryPeriod.MINUTE, now, span_seconds=SPAN_SECONDS)
-        for card in cards
-    }
-    return CardsNow(cards, memory)
+    memory = await fetch_card_memory(link, [card.card for card in cards], span_seconds, now)
+    return CardsNow(cards, memory, span_seconds)
 
 
 async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:

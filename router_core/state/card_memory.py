@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
@@ -10,6 +11,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
+DAY_SECONDS = 86_400.0
 _MB = 1024
 
 
@@ -50,17 +52,21 @@ async def note_card_memory(
 
 
 async def fetch_card_memory(
-    link: RedisConnection, card: str, period: MemoryPeriod, now: float, *, span_seconds: float
-) -> list[MemoryUse]:
-    """The memory of a card in the last `span_seconds` before `now`, the oldest period first. Periods without a sample
-    are left out: no worker managed the card then."""
+    link: RedisConnection, cards: Iterable[str], span_seconds: float, now: float
+) -> dict[str, list[MemoryUse]]:
+    """By card its memory in the last `span_seconds` before `now`, the oldest period first: by the minute for up to a
+    day, by the hour for more. Periods without a sample are left out: no worker managed the card then."""
+    period = MemoryPeriod.MINUTE if span_seconds <= DAY_SECONDS else MemoryPeriod.HOUR
     last = int(now) // period.seconds
     number = min(period.kept, int(span_seconds // period.seconds) + 1)
     wanted = range(last - number + 1, last + 1)
     fields = [each % period.kept for each in wanted]
-    entries = await link.command("HMGET", f"{keys.CARD_MEMORY}{card}:{period.value[0]}", *fields)
-    uses = (_read(entry, each, period) for each, entry in zip(wanted, entries, strict=True))
-    return [use for use in uses if use is not None]
+    memory = {}
+    for card in cards:
+        entries = await link.command("HMGET", f"{keys.CARD_MEMORY}{card}:{period.value[0]}", *fields)
+        uses = (_read(entry, each, period) for each, entry in zip(wanted, entries, strict=True))
+        memory[card] = [use for use in uses if use is not None]
+    return memory
 
 
 def _read(entry: bytes | None, number: int, period: MemoryPeriod) -> MemoryUse | None:

@@ -208,10 +208,10 @@ def test_cards_shows_the_memory_over_time(
             await note_card_memory(link, "tower", 12.0, 2.0, 24.0)
 
     asyncio.run(note())
-    (card,) = json.loads(openfall("cards", "--memory", span, "--json", "--config", config).stdout)
+    (card,) = json.loads(openfall("cards", "--memory", "--since", span, "--json", "--config", config).stdout)
     assert [use["peak_gb"] for use in card["memory"]] == peaks
     assert [(use["models_gb"], use["others_gb"], use["total_gb"]) for use in card["memory"]] == [(12.0, 2.0, 24.0)]
-    text = openfall("cards", "--memory", span, "--config", config).stdout
+    text = openfall("cards", "--memory", "--since", span, "--config", config).stdout
     assert "tower" in text
     assert "12.0" in text
     (plain,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
@@ -219,7 +219,7 @@ def test_cards_shows_the_memory_over_time(
 
 
 def test_a_time_that_cannot_be_read_is_refused(openfall: Run, config: str) -> None:
-    result = openfall("cards", "--memory", "long", "--config", config)
+    result = openfall("cards", "--memory", "--since", "long", "--config", config)
     assert result.returncode == 2
     assert "long" in result.stderr
 

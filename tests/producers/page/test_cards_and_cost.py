@@ -16,7 +16,6 @@ from openfall.producers.page.sources import CardsNow
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState
-from openfall.router_core.state.card_memory import MemoryUse
 from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus
 from openfall.router_core.state.ledger import LedgerEntry
@@ -61,18 +60,7 @@ def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(gatewa
         ("others", 575, 25, True),
     ]
     assert row.loadable == (("d", 4), ("c", 0))
-    assert row.points == ""
-
-
-def test_the_memory_over_time_is_a_line_of_bounded_length(gateway: PageGateway) -> None:
-    uses = [
-        MemoryUse(at=NOW - 60 * back, models_gb=6, others_gb=6, peak_gb=20, total_gb=24) for back in range(360, -1, -1)
-    ]
-    (row,) = card_section.context(snapshot(gateway, cards=CardsNow([card()], {"card-0": uses})))["rows"]
-    points = row.points.split(" ")
-    assert len(points) <= 2 * card_section.MAX_POINTS
-    assert (points[0], points[-1]) == ("0.0,20.0", "600.0,20.0")
-    assert row.peak_gb == 20
+    assert row.line is None
 
 
 def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outside(gateway: PageGateway) -> None:
