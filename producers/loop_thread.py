@@ -10,8 +10,8 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TypeVar
 
+from openfall.producers.after_fork import keep_in_children
 from openfall.producers.errors import ClientClosed
-from openfall.producers.inheritance import keep_in_children
 from openfall.router_core.errors import InvalidOperation
 
 STOP_TIMEOUT_SECONDS = 5.0

@@ -8,7 +8,7 @@ from functools import partial
 from openfall.router_core.placement import residence
 from openfall.router_core.placement.cards_view import PlacementPolicy
 from openfall.workers.commands import main
-from openfall.workers.gpu import card_contents, card_manager, cards_of_pool, cards_to_view
+from openfall.workers.gpu import build_cards_view, card_contents, card_manager, cards_of_pool
 
 MIN_INTERVAL_SECONDS = 0.01
 """A decision costs as much as ever."""
@@ -24,8 +24,8 @@ def scale_down(scale: float) -> None:
     card_manager.ESTIMATE_SECONDS /= scale
     card_manager.MIN_INTERVAL_SECONDS = MIN_INTERVAL_SECONDS
     card_contents.CONTENT_INTERVAL_SECONDS /= scale
-    cards_to_view.UNMET_SECONDS /= scale
-    cards_to_view.ASSUMED_CALL_SECONDS /= scale
+    build_cards_view.UNMET_SECONDS /= scale
+    build_cards_view.ASSUMED_CALL_SECONDS /= scale
     residence.IDLE_HALVES_SECONDS /= scale
 
 

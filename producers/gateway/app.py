@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from openfall.producers.gateway import path_advice
+from openfall.producers.gateway import path_hints
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
@@ -161,9 +161,9 @@ class App:
             if match is Match.PARTIAL:
                 other_methods.add(endpoint.method)
         if other_methods:
-            message = path_advice.wrong_method(request.method, path.path, host, other_methods)
+            message = path_hints.wrong_method(request.method, path.path, host, other_methods)
             raise Refusal("wrong_method", message, extra={"allow": ", ".join(sorted(other_methods))})
-        raise Refusal("unknown_url", path_advice.unknown_path(request.method, path.path, host))
+        raise Refusal("unknown_url", path_hints.unknown_path(request.method, path.path, host))
 
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""

@@ -57,12 +57,12 @@ class Exchange:
         packed = await self.read_bytes()
         if len(packed) <= LARGE_BODY_BYTES:
             return _parse(packed)
-        async with self.gateway.body_room.turn:
+        async with self.gateway.body_memory.turn:
             return await asyncio.to_thread(_parse, packed)
 
     def release_body(self) -> None:
         """The body is not held any more: its job is in the queue, or it was refused."""
-        self.gateway.body_room.give_back(self._body_bytes)
+        self.gateway.body_memory.give_back(self._body_bytes)
         self._body_bytes = 0
 
     async def check_caller(self) -> None:
@@ -100,7 +100,7 @@ class Exchange:
                     size += len(chunk)
                     if size > limit:
                         raise self._too_large(size)
-                    self.gateway.body_room.take(len(chunk), size)
+                    self.gateway.body_memory.take(len(chunk), size)
                     self._body_bytes += len(chunk)
                     chunks.append(chunk)
         except TimeoutError:

@@ -12,10 +12,10 @@ from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
 from openfall.producers.gateway.batches.keeper import Keeper
-from openfall.producers.gateway.body_room import BodyRoom
+from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.callers import Callers
+from openfall.producers.gateway.file_cleanup import keep_files_tidy
 from openfall.producers.gateway.file_directory import FileDirectory
-from openfall.producers.gateway.file_upkeep import keep_files_tidy
 from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
 from openfall.producers.page.live_page import LivePage
 from openfall.router_core.state.cancellation import cancel_all
@@ -36,7 +36,7 @@ class Gateway:
     keys: KeyRing = EMPTY
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Callers who wait are sent away, to come again."""
-    body_room: BodyRoom = field(default_factory=BodyRoom)
+    body_memory: BodyMemory = field(default_factory=BodyMemory)
     limits: KeyLimits = field(default_factory=KeyLimits)
     uploads: Concurrency = field(default_factory=Concurrency)
     keeper: Keeper = field(init=False, repr=False)

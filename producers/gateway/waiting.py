@@ -12,8 +12,8 @@ from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.live_workers import count_workers
-from openfall.producers.gateway.patience import patience
 from openfall.producers.gateway.submission import Accepted
+from openfall.producers.gateway.wait_limit import wait_limit
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state.attendance import CALLER_LEFT, LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
@@ -67,7 +67,7 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
 
 async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
     try:
-        return await exchange.gateway.client.wait(accepted.id, _patience(exchange), accept_interim=True)
+        return await exchange.gateway.client.wait(accepted.id, _wait_limit(exchange), accept_interim=True)
     except UnknownJob as error:
         raise lost_job(accepted) or error from None
 
@@ -128,10 +128,10 @@ async def _describe_wait(exchange: Exchange, job_id: str) -> str:
     return f"{text}. It waits: {why}" if why else text
 
 
-def _patience(exchange: Exchange) -> float:
+def _wait_limit(exchange: Exchange) -> float:
     """Seconds for which the request is held open."""
     wanted = exchange.header("wait")
-    return patience(
+    return wait_limit(
         exchange.request.headers,
         None if wanted is None else parse_duration(wanted),
         exchange.gateway.settings.wait_at_most,

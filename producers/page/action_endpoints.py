@@ -10,6 +10,15 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.operations.operator import Operator
+from openfall.producers.page.page_access import (
+    COOKIE,
+    Visitor,
+    check_form,
+    check_origin,
+    check_page,
+    check_right,
+    set_cookie,
+)
 from openfall.producers.page.page_actions import ACTIONS, PageAction
 from openfall.producers.page.people import (
     HEADERS,
@@ -20,15 +29,6 @@ from openfall.producers.page.people import (
     own_path,
     read_form,
     wants_json,
-)
-from openfall.producers.page.visitor import (
-    COOKIE,
-    Visitor,
-    check_form,
-    check_origin,
-    check_page,
-    check_right,
-    set_cookie,
 )
 from openfall.router_core.state.client_keys import fetch_keys
 from openfall.router_core.state.page_sessions import end_session, open_session

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from openfall.producers.batch.gateway_batch_list import newest_gateway_batches
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.people import for_people, html_page
 from openfall.producers.page.sections.batch_section import batch_rows
-from openfall.producers.page.visitor import Visitor
 
 ROWS = 100
 

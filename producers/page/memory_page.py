@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.people import for_people, html_page
 from openfall.producers.page.sections.card_section import line_of
 from openfall.producers.page.sections.memory_line import HEIGHT, WIDTH
 from openfall.producers.page.sources import fetch_cards_now
-from openfall.producers.page.visitor import Visitor
 from openfall.router_core.state.card_memory import DAY_SECONDS
 
 

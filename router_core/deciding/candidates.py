@@ -151,7 +151,7 @@ class ChainState:
         return self.catalog.urgency[self.job.urgency]
 
     @property
-    def outage_patience(self) -> float:
+    def outage_wait_limit(self) -> float:
         """Seconds for which the job waits for a model that is away: its `start_within`, for a batch job that of a
         background job. An outage is known long before the answer is due, and its caller should learn of it."""
         policies = self.catalog.urgency

@@ -193,19 +193,19 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     interactive, block = chain.job.urgency is Urgency.INTERACTIVE, first.blocked
     if reply_is_due(chain, first.due):
         return False
-    patience = chain.policy.start_within
+    wait_limit = chain.policy.start_within
     if block is None:
-        return not interactive or first.due <= now + patience
+        return not interactive or first.due <= now + wait_limit
     if block.reason is BlockReason.BUDGET:  # calls in flight have reserved the rest: they end soon
         return chain.over is not None and chain.over.cause is OverCause.RESERVED
     if block.reason is BlockReason.LIMIT:  # as at a backend without a free slot
         return True
     if block.reason in OUTAGE_BLOCKS:
-        patience = chain.outage_patience
-    latest = now + patience
+        wait_limit = chain.outage_wait_limit
+    latest = now + wait_limit
     # A rate limit means that the provider is up. An outage may last.
     if interactive or block.reason is not BlockReason.COOLDOWN:
-        latest = min(latest, chain.job.accepted_at + 2 * patience)
+        latest = min(latest, chain.job.accepted_at + 2 * wait_limit)
     return (first.due if interactive else block.until) <= latest
 
 

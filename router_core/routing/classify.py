@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from openfall.router_core.catalog.entries import TaskType
 from openfall.router_core.catalog.index import MAX_CATALOGS, ByIdentity
-from openfall.router_core.routing.instruction import instruction, read_ends
+from openfall.router_core.routing.pasted_material import instruction, read_ends
 from openfall.router_core.routing.word_matching import Lexicon, Word, build_lexicon
 
 CODE = "code"

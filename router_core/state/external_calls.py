@@ -9,7 +9,7 @@ from typing import Any
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner, all_budgets, backend_budgets, budgets_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rate_limits import ChargedCall, rates_for
-from openfall.router_core.deciding.breaker import (
+from openfall.router_core.deciding.call_signals import (
     breaker_signal,
     cooldown,
     credential_signal,

@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.card_starts import read_starts

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
 from openfall.router_core.state.card_state import CardState

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
-from openfall.router_core.deciding.breaker import breaker_target, credential_target
+from openfall.router_core.deciding.call_signals import breaker_target, credential_target
 from openfall.router_core.deciding.flat_plan import LOW_SHARE
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from openfall.router_core.catalog.budget_scope import CallPrice, budgets_of, call_price
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rate_limits import Rate, rates_for
-from openfall.router_core.deciding.breaker import breaker_target, credential_target
+from openfall.router_core.deciding.call_signals import breaker_target, credential_target
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 

@@ -17,7 +17,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, Ensemble, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.deciding.breaker import credential_target
+from openfall.router_core.deciding.call_signals import credential_target
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_flags import set_local_only

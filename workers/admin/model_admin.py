@@ -11,7 +11,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
 from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order

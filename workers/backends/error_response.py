@@ -18,8 +18,8 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.redaction import redact
-from openfall.workers.backends.refused_limit import find_limit
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, plan_reset, retry_after
+from openfall.workers.backends.usage_limit_errors import find_limit
 
 MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""

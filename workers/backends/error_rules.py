@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.refused_limit import MODEL_CODES, MODEL_TEXT
+from openfall.workers.backends.usage_limit_errors import MODEL_CODES, MODEL_TEXT
 
 
 @dataclass(frozen=True, slots=True)

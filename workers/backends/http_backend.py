@@ -15,8 +15,8 @@ from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
-from openfall.workers.backends.learned_options import LearnedOptions
 from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.refused_options import LearnedOptions
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces

@@ -18,8 +18,8 @@ from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps
-from openfall.workers.backends.own_limits import describe_shortage
 from openfall.workers.backends.parsing import malformed
+from openfall.workers.backends.resource_shortage import describe_shortage
 from openfall.workers.backends.response import AnswerReader, read_json, read_liveness, read_success
 from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, describe_error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
-from openfall.router_core.deciding.breaker import (
+from openfall.router_core.deciding.call_signals import (
     breaker_signal,
     cooldown,
     credential_signal,

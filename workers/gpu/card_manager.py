@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.placement.cards_view import CardPlan, CardsView, PlacementPolicy
 from openfall.router_core.placement.plan_cards import DEFAULT_POLICY, plan_cards
@@ -19,9 +19,9 @@ from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrit
 from openfall.router_core.state.errors import StoreError, StoreFull
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.gpu.build_cards_view import CardsContext, too_large
 from openfall.workers.gpu.card_contents import CardContents
 from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
-from openfall.workers.gpu.cards_to_view import CardsContext, too_large
 from openfall.workers.gpu.learned_use import LearnedUse
 
 log = logging.getLogger("openfall.cards")

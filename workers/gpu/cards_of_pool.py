@@ -12,10 +12,10 @@ from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.gpu.build_cards_view import CardsContext
 from openfall.workers.gpu.card_contents import CardContents, local_cards
 from openfall.workers.gpu.card_engine import BackendCardEngine, CardEngine
 from openfall.workers.gpu.card_manager import CardManager
-from openfall.workers.gpu.cards_to_view import CardsContext
 from openfall.workers.gpu.learned_use import LearnedUse
 from openfall.workers.maintenance.fleet_cache import FleetCache
 

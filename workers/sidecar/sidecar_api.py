@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from openfall.workers.sidecar.caller_check import check_caller
-from openfall.workers.sidecar.pass_on import Upstream
+from openfall.workers.sidecar.proxy import Upstream
 from openfall.workers.sidecar.resident import Resident, ResidentState
 from openfall.workers.sidecar.sidecar_errors import SidecarError
 from openfall.workers.sidecar.switcher import Switcher

@@ -14,8 +14,8 @@ from openfall.workers.local.child import Child
 from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private, read_record
 from openfall.workers.service_manager import ServiceManager
-from openfall.workers.sidecar.pass_on import Upstream
 from openfall.workers.sidecar.profile_service import STOP_GRACE_SECONDS
+from openfall.workers.sidecar.proxy import Upstream
 from openfall.workers.sidecar.sidecar_api import SidecarApi
 from openfall.workers.sidecar.sidecar_errors import SidecarError
 from openfall.workers.sidecar.switcher import Switcher

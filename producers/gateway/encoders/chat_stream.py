@@ -12,7 +12,7 @@ from typing import Any
 
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.chat_completion import completion_id
-from openfall.producers.gateway.encoders.shown import Shown
+from openfall.producers.gateway.encoders.sent_pieces import SentPieces
 from openfall.router_core.jobs.pieces import (
     Piece,
     RawEvent,
@@ -38,7 +38,7 @@ class ChatStream:
     include_usage: bool = False
     keepalive: str = "comment"
     legacy: bool = False
-    shown: Shown = field(default_factory=Shown)
+    shown: SentPieces = field(default_factory=SentPieces)
     _opened: set[int] = field(default_factory=set)
 
     media_type = "text/event-stream"

@@ -11,7 +11,7 @@ from typing import Any
 
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.message import message_id
-from openfall.producers.gateway.encoders.shown import Shown
+from openfall.producers.gateway.encoders.sent_pieces import SentPieces
 from openfall.router_core.jobs.pieces import (
     Piece,
     RawEvent,
@@ -45,7 +45,7 @@ class MessageStream:
     job_id: str
     asked_for: str
     prompt_tokens: int
-    shown: Shown = field(default_factory=Shown)
+    shown: SentPieces = field(default_factory=SentPieces)
     _started: bool = False
     _open: str = ""
     """The kind of the open block; empty: none is open."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from openfall.producers.gateway.encoders.shown import Shown
+from openfall.producers.gateway.encoders.sent_pieces import SentPieces
 from openfall.router_core.jobs.pieces import Piece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.jobs.result import Result
@@ -32,7 +32,7 @@ class OllamaAnswer:
     asked_for: str
     created_at: str
     generates: bool = False
-    shown: Shown = field(default_factory=Shown)
+    shown: SentPieces = field(default_factory=SentPieces)
 
     media_type = NDJSON
     carries_failures = False

@@ -13,7 +13,7 @@ from typing import Any
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.response_item import Event, OpenItem
 from openfall.producers.gateway.encoders.response_object import ResponseHead, output_items
-from openfall.producers.gateway.encoders.shown import Shown
+from openfall.producers.gateway.encoders.sent_pieces import SentPieces
 from openfall.router_core.jobs.pieces import (
     Piece,
     RawEvent,
@@ -40,7 +40,7 @@ class ResponseStream:
 
     head: ResponseHead
     after: int = -1
-    shown: Shown = field(default_factory=Shown)
+    shown: SentPieces = field(default_factory=SentPieces)
     _number: int = 0
     _index: int = 0
     """The index of the next item."""
@@ -80,7 +80,7 @@ class ResponseStream:
         """Another model starts: the items so far are closed as incomplete, and are not in the final Response."""
         events = list(self._close("incomplete"))
         self._void += self._items
-        self.shown, self._items, self._first_index, self._calls = Shown(), [], self._index, 0
+        self.shown, self._items, self._first_index, self._calls = SentPieces(), [], self._index, 0
         return self._packed(events)
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.page.visitor import has_foreign_origin, is_local
+from openfall.producers.page.page_access import has_foreign_origin, is_local
 
 
 async def metrics(exchange: Exchange) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.producers.breaker_names import display_name
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.vocabulary import BreakerState
 

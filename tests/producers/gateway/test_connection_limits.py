@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.body_room import BodyRoom
+from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.error_table import Refusal
 from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
@@ -72,7 +72,7 @@ def test_more_pipelined_requests_than_anyone_sends_are_refused(redis_url: str, t
 
 
 def test_large_bodies_beyond_the_room_are_to_come_again_and_small_ones_pass() -> None:
-    room = BodyRoom(most=3 * MIB)
+    room = BodyMemory(most=3 * MIB)
     room.take(2 * MIB, 2 * MIB)
     with pytest.raises(Refusal, match="are being read"):
         room.take(2 * MIB, 2 * MIB)

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from openfall.producers.gateway.file_upkeep import remove_dead_data
+from openfall.producers.gateway.file_cleanup import remove_dead_data
 from openfall.producers.gateway.surfaces import files as files_surface
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys

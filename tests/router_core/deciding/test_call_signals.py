@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.breaker import (
+from openfall.router_core.deciding.call_signals import (
     COOLDOWN_SECONDS,
     MAX_COOLDOWN_SECONDS,
     breaker_signal,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import TaskType
 from openfall.router_core.routing.classify import Classification, classify
-from openfall.router_core.routing.instruction import MAX_END_CHARS
+from openfall.router_core.routing.pasted_material import MAX_END_CHARS
 
 
 def task(*words: str) -> TaskType:

@@ -1,6 +1,6 @@
 """The state of the fleet at one moment, and its changed copies."""
 
-from openfall.router_core.deciding.breaker import breaker_target, credential_target
+from openfall.router_core.deciding.call_signals import breaker_target, credential_target
 from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FOREVER, UNKNOWN, Blocked, FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason
 

@@ -17,10 +17,10 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.placement.cards_view import Card, CardsView, ModelFacts
 from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.gpu.build_cards_view import too_large
 from openfall.workers.gpu.card_contents import BackendContent, CardContents, local_cards, match_devices
 from openfall.workers.gpu.card_engine import EngineContent
 from openfall.workers.gpu.card_switch import SwitchOutcome, apply_outcome, measured_by
-from openfall.workers.gpu.cards_to_view import too_large
 from openfall.workers.gpu.device_memory import DeviceMemory, read_amd, read_device_memory, read_nvidia
 
 GIB = 2**30

@@ -13,19 +13,19 @@ _APIS = (
 
 def unknown_path(method: str, path: str, host: str) -> str:
     """The message for a path that no endpoint has."""
-    return f"there is no {method} {path} here: {_base_url_advice(path, host) or 'GET /docs lists all paths'}"
+    return f"there is no {method} {path} here: {_base_url_hint(path, host) or 'GET /docs lists all paths'}"
 
 
 def wrong_method(method: str, path: str, host: str, allowed: Iterable[str]) -> str:
     """The message for a path that takes other methods."""
     methods = " or ".join(sorted(allowed))
     text = f"{path} takes {methods}, not {method}"
-    if advice := _base_url_advice(path, host) if method == "POST" else "":
-        return f"{text}: {advice}"
+    if hint := _base_url_hint(path, host) if method == "POST" else "":
+        return f"{text}: {hint}"
     return f"{text}: send a POST with a JSON body" if methods == "POST" else text
 
 
-def _base_url_advice(path: str, host: str) -> str:
+def _base_url_hint(path: str, host: str) -> str:
     """The base URL that the caller's SDK should have, if it has added the path of an API to a wrong one."""
     end = max((end for end in _APIS if path.endswith(end)), key=len, default="")
     if not end or path == f"/v1{end}":

@@ -11,7 +11,7 @@ MAX_BODY_BYTES = 64 * 2**20
 """Of all requests at once. The process needs about five times as much for them."""
 
 
-class BodyRoom:
+class BodyMemory:
     """Counts the bytes of all bodies. When they are too many, large bodies are refused, to come again."""
 
     def __init__(self, most: int = MAX_BODY_BYTES) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 
 
-class Shown:
+class SentPieces:
     """The lengths of the texts, and the tool calls, that have been sent.
 
     The pieces of an attempt are a beginning of its answer, so the rest of the whole answer is what follows them.

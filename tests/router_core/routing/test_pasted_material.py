@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.routing.instruction import MAX_END_CHARS, instruction
+from openfall.router_core.routing.pasted_material import MAX_END_CHARS, instruction
 
 ASKED = "Please look at this"
 

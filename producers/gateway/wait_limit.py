@@ -10,7 +10,7 @@ _DECLARED = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Headers in which the SDKs of OpenAI and Anthropic state their own time limit, in seconds."""
 
 
-def patience(headers: Mapping[str, str], wanted: float | None, wait_at_most: float) -> float:
+def wait_limit(headers: Mapping[str, str], wanted: float | None, wait_at_most: float) -> float:
     """Seconds: the shortest of what the caller wants, what its client declares, and what the gateway allows."""
     declared = [seconds for name in _DECLARED if (seconds := _seconds(headers.get(name, ""))) is not None]
     limits = [wait_at_most, *(max(1.0, seconds - MARGIN_SECONDS) for seconds in declared)]

@@ -11,8 +11,8 @@ from openfall.router_core.placement.plan_cards import plan_cards
 from openfall.router_core.state.card_state import CardState, FailedLoad
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardStore
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.gpu.build_cards_view import CardsContext
 from openfall.workers.gpu.card_engine import BackendCardEngine
-from openfall.workers.gpu.cards_to_view import CardsContext
 
 NOW = 10_000.0
 CATALOG = Catalog(

@@ -22,7 +22,7 @@ from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.backends.own_limits import describe_shortage
+from openfall.workers.backends.resource_shortage import describe_shortage
 from openfall.workers.slots import Slots
 from tests.worker_harness import healthy_upstream, worker_command
 

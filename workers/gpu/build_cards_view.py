@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.deciding.breaker import breaker_target
+from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.placement.cards_view import (
     BACKGROUND,
     LONG_AGO,
