@@ -84,7 +84,7 @@ sentinel: $(STAMP) ## 10,000 jobs while Sentinel fails over four times: once wit
 hostile: $(STAMP) ## one worker under each of 36 hostile upstreams, with a healthy one beside it
 	@$(BIN)/python -m tests.chaos hostile
 
-batches: $(STAMP) ## 20,000 lines in three batches while gateways, keepers and workers are killed
+batches: $(STAMP) ## 20,000 lines in three batches while gateways, runners and workers are killed
 	@$(BIN)/python -m tests.chaos batches
 
 budgets: $(STAMP) ## 20,000 jobs of 64 workers under three budgets, 5 % killed in mid-call, beside check-then-record

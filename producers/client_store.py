@@ -84,7 +84,7 @@ class ClientStore:
         self._events: EventHub | None = None
         self._fleet = UNKNOWN_FLEET
         self._fetched_at = self._used_at = float("-inf")
-        self._keeper: asyncio.Task[None] | None = None
+        self._refresher: asyncio.Task[None] | None = None
         self.away_since: float | None = None
         """When a reading of the fleet failed first, in epoch seconds; None: the last one did not."""
 
@@ -122,7 +122,7 @@ class ClientStore:
         """The fleet's state, at most `FLEET_TTL_SECONDS` old, or `KEPT_TTL_SECONDS` while it is kept fresh. While Redis
         does not answer, every model counts as available."""
         self._used_at = time.monotonic()
-        ttl = FLEET_TTL_SECONDS if self._keeper is None else KEPT_TTL_SECONDS
+        ttl = FLEET_TTL_SECONDS if self._refresher is None else KEPT_TTL_SECONDS
         if self._used_at - self._fetched_at > ttl:
             await self._fetch_fleet()
         return self._fleet
@@ -130,8 +130,8 @@ class ClientStore:
     def keep_fleet_fresh(self) -> None:
         """Read the fleet's state in the background until `close`, so that no request waits for it. For a process that
         lives in this event loop: it costs Redis two snapshots a second, and fewer while no job arrives."""
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep_fleet_fresh(), name="fleet-snapshot")
+        if self._refresher is None:
+            self._refresher = asyncio.create_task(self._keep_fleet_fresh(), name="fleet-snapshot")
 
     async def _keep_fleet_fresh(self) -> None:
         while True:
@@ -156,7 +156,7 @@ class ClientStore:
 
     async def close(self) -> None:
         self._closed = True
-        await cancel_all(self._keeper)
+        await cancel_all(self._refresher)
         events, self._events = self._events, None
         connection, self._connection, self._jobs = self._connection, None, None
         if events is not None:

@@ -173,7 +173,7 @@ def _cancel_at_gateway(batch_id: str, config_path: Path | None, as_json: bool) -
     elif values["before"] == values["status"]:
         echo(f"{batch_id} is {values['status']}: nothing has changed")
     else:
-        echo(f"{batch_id} is {values['status']}: its keeper ends the lines that have no answer")
+        echo(f"{batch_id} is {values['status']}: its runner ends the lines that have no answer")
     if "why" in values and not as_json:
         print_line(values["why"])
 

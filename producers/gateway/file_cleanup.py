@@ -20,7 +20,7 @@ log = logging.getLogger("openfall.gateway")
 
 INTERVAL_SECONDS = 60.0
 ENDED_FOLDER_SECONDS = 600.0
-"""A keeper removes the folder of a batch that it ends; this is for one that was killed just then."""
+"""A runner removes the folder of a batch that it ends; this is for one that was killed just then."""
 
 
 async def keep_files_tidy(link: RedisConnection, directory: FileDirectory) -> None:
@@ -54,7 +54,7 @@ async def remove_dead_data(link: RedisConnection, directory: FileDirectory, now:
 
 
 async def examine_folders(link: RedisConnection, directory: FileDirectory, now: float) -> None:
-    """A batch that has a folder and no end gets a keeper, whatever happened to the list of such batches. The folder of
+    """A batch that has a folder and no end gets a runner, whatever happened to the list of such batches. The folder of
     one that has ended, or that Redis has not known for a month, is removed."""
     for folder in await asyncio.to_thread(_folders, directory.path / "batches"):
         batch = await fetch_batch(link, folder.name)

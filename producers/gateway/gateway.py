@@ -11,7 +11,7 @@ from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
-from openfall.producers.gateway.batches.keeper import Keeper
+from openfall.producers.gateway.batches.runner import BatchRunner
 from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_cleanup import keep_files_tidy
@@ -39,13 +39,13 @@ class Gateway:
     body_memory: BodyMemory = field(default_factory=BodyMemory)
     limits: KeyLimits = field(default_factory=KeyLimits)
     uploads: Concurrency = field(default_factory=Concurrency)
-    keeper: Keeper = field(init=False, repr=False)
+    batch_runner: BatchRunner = field(init=False, repr=False)
     live_page: LivePage | None = None
     """The reader of the operator's page, once a page was opened."""
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        self.keeper = Keeper(self)
+        self.batch_runner = BatchRunner(self)
 
     @classmethod
     def of(cls, client: AsyncOpenfall) -> Gateway:
@@ -76,7 +76,7 @@ class Gateway:
         self._tasks = (
             asyncio.create_task(self._refresh_keys(), name="client-keys"),
             asyncio.create_task(keep_files_tidy(self.client.store.connection, self.directory), name="file-upkeep"),
-            asyncio.create_task(self.keeper.run(), name="keeper"),
+            asyncio.create_task(self.batch_runner.run(), name="runner"),
         )
 
     async def stop(self) -> None:

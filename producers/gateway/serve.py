@@ -81,18 +81,18 @@ async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], manage
         command += ["--announce", "--sockets", ",".join(map(str, numbers)), "--alive", str(alive)]
         count = loaded.settings.gateway.processes
         started = asyncio.Queue[None]()
-        keepers = [asyncio.create_task(_keep(command, (*numbers, alive), started)) for _ in range(count)]
+        restarters = [asyncio.create_task(_restart(command, (*numbers, alive), started)) for _ in range(count)]
         work = asyncio.create_task(_until_stopped(count, started, stop, manager))
         watchdog = asyncio.create_task(manager.stay_alive())
         try:
-            done, _ = await asyncio.wait([work, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([work, *restarters], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             manager.stopping(GRACE_SECONDS)
-            for keeper in (work, watchdog, *keepers):
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+            for task in (work, watchdog, *restarters):
+                task.cancel()
+            await asyncio.gather(*restarters, return_exceptions=True)
             os.close(held)
             os.close(alive)
 
@@ -104,7 +104,7 @@ async def _until_stopped(count: int, started: asyncio.Queue[None], stop: asyncio
     await stop.wait()
 
 
-async def _keep(command: Sequence[str], descriptors: Sequence[int], started: asyncio.Queue[None]) -> None:
+async def _restart(command: Sequence[str], descriptors: Sequence[int], started: asyncio.Queue[None]) -> None:
     """Run one process, and start it again whenever it ends. A cancellation stops it."""
     while True:
         process = await asyncio.create_subprocess_exec(

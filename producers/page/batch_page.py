@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from openfall.producers.batch.gateway_batch_list import newest_gateway_batches
+from openfall.producers.batch.gateway_batch_status import newest_gateway_batches
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.page.page_access import Visitor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from openfall.producers.batch.gateway_batch_list import ExplainedBatch, newest_gateway_batches
+from openfall.producers.batch.gateway_batch_status import ExplainedBatch, newest_gateway_batches
 from openfall.producers.page.page_snapshot import Source
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog

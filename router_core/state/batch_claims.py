@@ -1,4 +1,4 @@
-"""The claims of keepers: one keeper at a time has a batch, and one that lost it writes nothing more."""
+"""Claims of batches: one process of a gateway at a time runs a batch. One that lost its claim writes nothing more."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from openfall.router_core.state.stored_files import StoredFile, file_arguments
 from openfall.router_core.vocabulary import carry_word
 
 LEASE_SECONDS = 10.0
-"""A batch whose keeper has not renewed its lease for this long is taken over."""
+"""A batch whose runner has not renewed its lease for this long is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperReply:
-    """The reply to a keeper. Not `held`: another keeper has claimed the batch, and nothing was written."""
+class RenewalReply:
+    """The reply to a renewal. Not `held`: another runner has claimed the batch, and nothing was written."""
 
     held: bool
     status: BatchStatus
@@ -28,23 +28,23 @@ class KeeperReply:
 
 @dataclass(frozen=True, slots=True)
 class BatchClaim:
-    """The right to keep a batch. `number` is the fence: a later claim has a higher one."""
+    """The right to run a batch. `number` is the fence: a later claim has a higher one."""
 
     link: RedisConnection
     batch_id: str
     directory: str
     number: int
 
-    async def keep(
+    async def renew(
         self,
         *,
         values: Mapping[str, Any] | None = None,
         status: tuple[BatchStatus, Iterable[BatchStatus]] | None = None,
         handled: Sequence[str] = (),
         lease_seconds: float = LEASE_SECONDS,
-    ) -> KeeperReply:
+    ) -> RenewalReply:
         """Renew the lease, and write what was done. `status`: the next one, and those that it may follow. `handled`:
-        entries of the inbox and their jobs, in turn. Without a lease the next keeper may claim the batch at once."""
+        entries of the inbox and their jobs, in turn. Without a lease the next runner may claim the batch at once."""
         arguments = {
             **self._arguments,
             "lease_ms": int(lease_seconds * 1000),
@@ -53,8 +53,8 @@ class BatchClaim:
             "from": list(status[1]) if status else None,
             "entries": list(handled) or None,
         }
-        held, word, now = await self.link.script("batch_keep", arguments)
-        return KeeperReply(bool(held), carry_word(BatchStatus, read_text(word)), read_moment(now))
+        held, word, now = await self.link.script("batch_renew", arguments)
+        return RenewalReply(bool(held), carry_word(BatchStatus, read_text(word)), read_moment(now))
 
     async def end(
         self,
@@ -64,7 +64,7 @@ class BatchClaim:
         files: Sequence[StoredFile] = (),
         webhook: bool = False,
     ) -> bool:
-        """Write the end of the batch, with its files. False: another keeper has claimed it."""
+        """Write the end of the batch, with its files. False: another runner has claimed it."""
         arguments = {
             **self._arguments,
             "status": status,
@@ -82,9 +82,9 @@ class BatchClaim:
         return {"id": self.batch_id, "directory": self.directory, "claim": self.number, "inbox": inbox}
 
 
-async def claim_batches(link: RedisConnection, directory: str, keeper: str, limit: int) -> list[BatchClaim]:
-    """Batches of a directory that had no keeper, for this one."""
+async def claim_batches(link: RedisConnection, directory: str, runner: str, limit: int) -> list[BatchClaim]:
+    """Claim batches of a directory that have no runner."""
     lease_ms = int(LEASE_SECONDS * 1000)
-    arguments = {"directory": directory, "keeper": keeper, "lease_ms": lease_ms, "limit": limit}
+    arguments = {"directory": directory, "runner": runner, "lease_ms": lease_ms, "limit": limit}
     reply = [read_text(each) for each in await link.script("batch_claim", arguments)]
     return [BatchClaim(link, id_, directory, int(number)) for id_, number in zip(reply[::2], reply[1::2], strict=True)]

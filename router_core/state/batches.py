@@ -1,4 +1,4 @@
-"""Batches of the HTTP gateway: created by any gateway, kept by one at a time, read by all."""
+"""Batches of the HTTP gateway: created by any gateway, run by one at a time, read by all."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class BatchTerms(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch as it stands. `moments`: when it had which status (epoch seconds). `submitted`: how many of its lines are
-    jobs. `errors`: why it failed. `why`: what keeps its keeper from going on. `usage` has OpenAI's form; None: no line
+    jobs. `errors`: why it failed. `why`: what its runner waits for. `usage` has OpenAI's form; None: no line
     reports any."""
 
     terms: BatchTerms
@@ -66,7 +66,7 @@ class Batch:
     output_file_id: str | None
     error_file_id: str | None
     why: str
-    keeper: str
+    runner: str
     usage: Mapping[str, Any] | None
 
 
@@ -124,13 +124,13 @@ async def list_batches(link: RedisConnection, query: BatchQuery) -> tuple[list[B
 
 
 async def cancel_batch(link: RedisConnection, batch_id: str) -> str:
-    """Let the keeper of a batch end it. Returns its status before."""
+    """Let the runner of a batch end it. Returns its status before."""
     reply = await link.script("batch_cancel", {"id": batch_id, "from": CANCELLABLE})
     return read_text(reply[0])
 
 
 async def reopen_batch(link: RedisConnection, terms: BatchTerms) -> None:
-    """Let a batch that has not ended have a keeper, if the list of such batches has lost it."""
+    """Let a batch that has not ended have a runner, if the list of such batches has lost it."""
     await link.command("ZADD", keys.OPEN_BATCHES + terms.directory, "NX", 0, terms.id)
 
 
@@ -165,6 +165,6 @@ def _batch(row: Mapping[str, bytes]) -> Batch | None:
         output_file_id=read_text(row.get("output_file_id")) or None,
         error_file_id=read_text(row.get("error_file_id")) or None,
         why=read_text(row.get("why")),
-        keeper=read_text(row.get("keeper")),
+        runner=read_text(row.get("runner")),
         usage=read_object(row.get("usage")),
     )

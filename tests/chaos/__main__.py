@@ -188,7 +188,7 @@ def garbage_command(damage: str | None, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help=f"{batch_drill.QUICK_LINES} lines.")
 @as_json
 def batches_command(lines: int, quick: bool, as_json: bool) -> None:
-    """20,000 lines in three batches while gateways and their keepers die at each step, and workers are killed."""
+    """20,000 lines in three batches while gateways and their runners die at each step, and workers are killed."""
     lines = batch_drill.QUICK_LINES if quick else lines
     verdict = _run(lambda *run: batch_drill.run(lines, *run), 0, as_json, show_promises, seed=0)
     sys.exit(0 if verdict["kept"] else 1)

@@ -1,4 +1,4 @@
-"""Batches while gateways, their keepers and workers are killed. The judge uses no code of ours."""
+"""Batches while gateways, their runners and workers are killed. The judge uses no code of ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GATEWAYS = 2
 BAD_EVERY = 50
 """One in this number of lines cannot be answered, and belongs into the error file."""
 STEP_DEATH = 0.004
-"""The chance that a gateway dies at a step of its keeper."""
+"""The chance that a gateway dies at a step of its runner."""
 WORKER_KILL_SECONDS = 6.0
 ENDED_WITHIN_S = 480.0
 POLL_SECONDS = 0.3

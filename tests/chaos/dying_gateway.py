@@ -1,4 +1,4 @@
-"""A gateway that kills itself at a step of its keeper: before or after a write, a sync, a rename or a script.
+"""A gateway that kills itself at a step of its runner: before or after a write, a sync, a rename or a script.
 
 `python -m tests.chaos.dying_gateway WHEN FAULTS ...` takes the arguments of the gateway behind them. WHEN is the
 probability at each step, or the step at which it dies for sure: `after fsync`."""
@@ -18,7 +18,7 @@ from openfall.producers.gateway.__main__ import main
 from openfall.producers.gateway.batches import batch_journal
 from openfall.router_core.state.redis_connection import RedisConnection
 
-SCRIPTS = ("batch_create", "batch_claim", "batch_keep", "batch_end", "file_store")
+SCRIPTS = ("batch_create", "batch_claim", "batch_renew", "batch_end", "file_store")
 RARE = {"replace": 12.0, "batch_create": 12.0, "batch_claim": 3.0, "batch_end": 50.0, "file_store": 12.0}
 """How much more often a gateway dies at steps that are rare."""
 
@@ -50,7 +50,7 @@ class Death:
 
 
 def arm(death: Death) -> None:
-    """Make the steps of a keeper dangerous."""
+    """Make the steps of a runner dangerous."""
     os.replace = death.around("replace", os.replace)
     os.fsync = death.around("fsync", os.fsync)
     whole_write = batch_journal.write_all
@@ -66,7 +66,7 @@ def arm(death: Death) -> None:
     script = RedisConnection.script
 
     async def dying_script(self: Any, name: str, *arguments: Any) -> Any:
-        step = "batch_ack" if name == "batch_keep" and arguments[0]["entries"] else name
+        step = "batch_ack" if name == "batch_renew" and arguments[0]["entries"] else name
         if name in SCRIPTS:
             death.may_come(step, "before")
         reply = await script(self, name, *arguments)

@@ -1,1 +1,1 @@
-"""The keeper of batches: submits their lines, writes their answers to the disk, ends them."""
+"""Batches of the gateway: a runner submits their lines, writes their answers to the disk, and ends them."""

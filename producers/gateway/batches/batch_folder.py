@@ -1,4 +1,4 @@
-"""The folder of a batch while it is kept, and the files of results that it leaves."""
+"""The folder of a batch while it runs, and the files of results that it leaves."""
 
 from __future__ import annotations
 

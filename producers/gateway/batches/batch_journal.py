@@ -1,7 +1,7 @@
 """The journal of a batch on the disk. All of it blocks: call it in a thread.
 
-Each claim of a keeper writes a journal of its own, which begins as a copy of that before it. So a keeper that was
-frozen, and goes on after it has lost its batch, writes into a file that no keeper reads any more.
+Each claim of a runner writes a journal of its own, which begins as a copy of that before it. So a runner that was
+frozen, and goes on after it has lost its batch, writes into a file that no runner reads any more.
 """
 
 from __future__ import annotations

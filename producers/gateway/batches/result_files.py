@@ -1,4 +1,4 @@
-"""The output file and the error file of a batch, which are written once: a second keeper replaces them by the same."""
+"""The output file and the error file of a batch, which are written once: a second runner replaces them by the same."""
 
 from __future__ import annotations
 

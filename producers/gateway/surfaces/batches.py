@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from openfall.producers.batch.missing_keeper import explain_missing_keeper
+from openfall.producers.batch.gateway_batch_status import explain_missing_runner
 from openfall.producers.callbacks import callback_options
 from openfall.producers.gateway.batches.batch_folder import take_input
 from openfall.producers.gateway.batches.line_endpoints import LINE_ENDPOINTS
@@ -76,7 +76,7 @@ async def retrieve(exchange: Exchange) -> Response:
     """Describe a batch."""
     batch, link = await own_batch(exchange, "openai"), exchange.gateway.client.store.connection
     described = batch_object(batch)
-    described["openfall"]["why"] = batch.why or await explain_missing_keeper(link, batch) or None
+    described["openfall"]["why"] = batch.why or await explain_missing_runner(link, batch) or None
     return json_response(described)
 
 
@@ -86,7 +86,7 @@ async def cancel(exchange: Exchange) -> Response:
     before = await batches.cancel_batch(exchange.gateway.client.store.connection, batch.terms.id)
     if before in ENDED - {BatchStatus.CANCELLED} or before == BatchStatus.FINALIZING:
         raise Refusal("bad_request", f"the batch is {before} already: only one that is not can be cancelled")
-    exchange.gateway.keeper.wake()
+    exchange.gateway.batch_runner.wake()
     return json_response(batch_object(await own_batch(exchange, "openai")))
 
 
@@ -121,13 +121,13 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
 
 
 async def start_batch(exchange: Exchange, terms: BatchTerms) -> Batch:
-    """Write down a batch whose input is on the disk, and wake the keeper. Raises `Refusal`."""
+    """Write down a batch whose input is on the disk, and wake the runner. Raises `Refusal`."""
     gateway = exchange.gateway
     link = gateway.client.store.connection
     known = await retry(lambda: batches.create_batch(link, terms), gateway.client.retry_for)
     if known.digest != terms.digest:
         raise Refusal("idempotency_conflict", "this Idempotency-Key belongs to a batch with other parameters")
-    gateway.keeper.wake()
+    gateway.batch_runner.wake()
     batch = await batches.fetch_batch(link, terms.id)
     if batch is None:
         raise Refusal("other", "the batch cannot be read")
@@ -175,7 +175,7 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         "request_counts": {"total": batch.total, "completed": counts["succeeded"], "failed": failed},
         "usage": batch.usage,
         "metadata": terms.metadata,
-        "openfall": {"submitted": batch.submitted, "keeper": batch.keeper or None, "why": batch.why or None},
+        "openfall": {"submitted": batch.submitted, "runner": batch.runner or None, "why": batch.why or None},
     }
 
 

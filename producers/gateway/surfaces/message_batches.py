@@ -82,7 +82,7 @@ async def cancel(exchange: Exchange) -> Response:
     before = await batches.cancel_batch(exchange.gateway.client.store.connection, batch.terms.id)
     if before in ENDED:
         raise Refusal("bad_request", "the batch has ended already")
-    exchange.gateway.keeper.wake()
+    exchange.gateway.batch_runner.wake()
     return json_response(message_batch(exchange, await own_batch(exchange, "anthropic")))
 
 
@@ -139,7 +139,7 @@ def message_batch(exchange: Exchange, batch: Batch) -> dict[str, Any]:
         "cancel_initiated_at": _moment(batch.moments.get(BatchStatus.CANCELLING)),
         "archived_at": None,
         "results_url": f"{exchange.request.base_url}v1/messages/batches/{terms.id}/results" if is_ended else None,
-        "openfall": {"submitted": batch.submitted, "keeper": batch.keeper or None, "why": batch.why or None},
+        "openfall": {"submitted": batch.submitted, "runner": batch.runner or None, "why": batch.why or None},
     }
 
 

@@ -1,4 +1,4 @@
--- Cancel a batch: its keeper ends the lines that have no answer.
+-- Cancel a batch: its runner ends the lines that have no answer.
 -- Arguments: id, from (the statuses that can be cancelled)
 -- Reply: {its status before; '': there is no such batch}
 local key = BATCH .. args.id

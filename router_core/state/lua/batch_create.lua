@@ -1,4 +1,4 @@
--- Write down a batch, for a keeper to claim. Idempotent.
+-- Write down a batch, for a runner to claim. Idempotent.
 -- Arguments: id, form, producer, directory, keep_ms (lists forget what is older)
 -- Bodies: what never changes of it (JSON)
 -- Reply: {1 if it is new, what never changes of it}

@@ -7,7 +7,7 @@ import json
 
 from redis import Redis
 
-from openfall.producers.batch.missing_keeper import explain_missing_keeper
+from openfall.producers.batch.gateway_batch_status import explain_missing_runner
 from openfall.router_core.batching.batch_status import BatchStatus
 from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import claim_batches
@@ -29,9 +29,9 @@ def create(redis_url: str, total: int, **values: object) -> None:
                 created_at=1, deadline=2, input_file_id="file-1",
             )  # fmt: skip
             await create_batch(link, terms)
-            (claim,) = await claim_batches(link, "d", "keeper", 1)
+            (claim,) = await claim_batches(link, "d", "runner", 1)
             status = BatchStatus.IN_PROGRESS, (BatchStatus.VALIDATING,)
-            assert (await claim.keep(values={"total": total, **values}, status=status)).held
+            assert (await claim.renew(values={"total": total, **values}, status=status)).held
 
     asyncio.run(main())
 
@@ -59,7 +59,7 @@ def test_a_batch_of_the_gateway_is_shown_and_cancelled_by_its_id(openfall: Run, 
     assert "no gateway runs" in last.stderr
 
 
-def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None:
+def test_a_batch_without_a_runner_says_what_it_waits_for(redis_url: str) -> None:
     create(redis_url, 3)
 
     async def main() -> None:
@@ -68,12 +68,12 @@ def test_a_batch_without_a_keeper_says_what_it_waits_for(redis_url: str) -> None
             async def why() -> str:
                 batch = await fetch_batch(link, BATCH)
                 assert batch is not None
-                return await explain_missing_keeper(link, batch)
+                return await explain_missing_runner(link, batch)
 
             assert await why() == ""
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", 1, BATCH)
             assert "no gateway runs: start `openfall serve`" in await why()
-            assert "its last keeper was keeper" in await why()
+            assert "its last runner was runner" in await why()
             await link.command("ZADD", keys.GATEWAYS, MAX_MOMENT_MS, "gateway-elsewhere")
             assert "no running gateway has its files" in await why()
             await link.command("ZADD", f"{keys.OPEN_BATCHES}d", MAX_MOMENT_MS, "batch_fedcba9876543210")

@@ -1,4 +1,4 @@
-"""The journal of a batch: what a kill, a frozen keeper and a full disk leave of it."""
+"""The journal of a batch: what a kill, a frozen runner and a full disk leave of it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_line_is_in_one_file_by_its_end(opened: Open, tmp_path: Path) -> No
         b'99 s - {"custom_id": "99"}\n',
     ],
 )
-def test_a_row_that_a_kill_cut_short_is_left_out_by_the_next_keeper(opened: Open, tmp_path: Path, torn: bytes) -> None:
+def test_a_row_that_a_kill_cut_short_is_left_out_by_the_next_runner(opened: Open, tmp_path: Path, torn: bytes) -> None:
     first = opened(1)
     first.add([row(1), row(2)])
     first.close()
@@ -84,7 +84,7 @@ def test_a_row_that_a_kill_cut_short_is_left_out_by_the_next_keeper(opened: Open
     assert written(second, tmp_path) == (["1", "2", "3"], [])
 
 
-def test_what_a_frozen_keeper_writes_after_it_has_lost_its_batch_counts_nowhere(opened: Open, tmp_path: Path) -> None:
+def test_what_a_frozen_runner_writes_after_it_has_lost_its_batch_counts_nowhere(opened: Open, tmp_path: Path) -> None:
     frozen = opened(1)
     frozen.add([row(1)])
     second = opened(2)

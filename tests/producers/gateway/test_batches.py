@@ -214,7 +214,7 @@ async def end_window(gateway: RunningGateway, batch_id: str) -> None:
     key = f"of:batch:{batch_id}"
     terms = json.loads(await gateway.link.command("HGET", key, "batch"))
     await gateway.link.command("HSET", key, "batch", json.dumps({**terms, "deadline": terms["created_at"]}))
-    await gateway.instance.keeper.release()
+    await gateway.instance.batch_runner.release()
 
 
 def test_an_idempotency_key_creates_one_batch(redis_url: str, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_batch_is_cancelled_after_a_question(gateway: PageGateway) -> None:
 
 def row(status: BatchStatus, total: int = 10, **counts: int) -> BatchRow:
     values: dict[str, Any] = dict.fromkeys(("output_file_id", "error_file_id", "usage"))
-    values |= {"moments": {}, "errors": (), "why": "", "keeper": "", "submitted": total}
+    values |= {"moments": {}, "errors": (), "why": "", "runner": "", "submitted": total}
     zero = dict.fromkeys(("succeeded", "errored", "cancelled", "expired"), 0)
     return BatchRow(Batch(terms=terms("batch_1"), status=status, total=total, counts={**zero, **counts}, **values), "")
 

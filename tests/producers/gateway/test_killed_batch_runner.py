@@ -1,4 +1,4 @@
-"""A batch whose gateway is killed at one step of its keeper after the other: real processes, SIGKILL."""
+"""A batch whose gateway is killed at one step of its runner after the other: real processes, SIGKILL."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def reply(http: httpx.AsyncClient, method: str, path: str, **options: Any)
             await asyncio.sleep(0.02)
 
 
-def test_each_line_is_in_one_file_and_bought_once_though_the_gateway_is_killed_at_steps_of_its_keeper(
+def test_each_line_is_in_one_file_and_bought_once_though_the_gateway_is_killed_at_steps_of_its_runner(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> tuple[Any, list[Any], int]:

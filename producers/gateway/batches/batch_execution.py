@@ -1,4 +1,4 @@
-"""One batch in the hands of its keeper: validate, submit, collect, end.
+"""One batch, run by the process that claimed it: validate, submit, collect, end.
 
     validating -> in_progress: each line a job -> its result, from the inbox into the journal -> finalizing -> its end
 
@@ -22,16 +22,16 @@ from pydantic_core import to_json
 from openfall.producers.gateway.batches.batch_folder import InputMissing, batch_folder, input_path
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
-from openfall.producers.gateway.batches.feeder import Feeder
 from openfall.producers.gateway.batches.input_lines import InputLines, validate
 from openfall.producers.gateway.batches.line_endpoints import line_urls
+from openfall.producers.gateway.batches.line_submission import LineSubmitter
 from openfall.producers.gateway.batches.result_files import write_results
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batching.batch_status import BatchStatus, final_status
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, index_of, job_id_of
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.batch_claims import BatchClaim, KeeperReply
+from openfall.router_core.state.batch_claims import BatchClaim, RenewalReply
 from openfall.router_core.state.batches import Batch
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import UnknownJob
@@ -57,10 +57,10 @@ BLOCK = 256
 
 
 class LeaseLost(Exception):
-    """Another keeper has the batch."""
+    """Another runner has the batch."""
 
 
-class KeptBatch:
+class BatchExecution:
     """One claim of a batch. `run` returns when it has ended. Raises `LeaseLost`, `StoreError`, `OSError`."""
 
     def __init__(self, gateway: Gateway, claim: BatchClaim, batch: Batch) -> None:
@@ -74,7 +74,7 @@ class KeptBatch:
         self._journal: BatchJournal
 
     async def run(self) -> None:
-        self.note(await self._claim.keep())
+        self.note(await self._claim.renew())
         try:
             path = await asyncio.to_thread(input_path, self._folder)
         except InputMissing as error:
@@ -92,7 +92,7 @@ class KeptBatch:
         finally:
             await asyncio.to_thread(self._journal.close)
 
-    def note(self, reply: KeeperReply) -> None:
+    def note(self, reply: RenewalReply) -> None:
         """What Redis says of the batch. Raises `LeaseLost`."""
         if not reply.held:
             raise LeaseLost
@@ -114,7 +114,7 @@ class KeptBatch:
             await self._fail(validation.problems)
             return 0
         status = BatchStatus.IN_PROGRESS, (BatchStatus.VALIDATING,)
-        self.note(await self._claim.keep(values={"total": validation.lines}, status=status))
+        self.note(await self._claim.renew(values={"total": validation.lines}, status=status))
         return validation.lines
 
     async def _fail(self, problems: Sequence[object]) -> None:
@@ -126,26 +126,26 @@ class KeptBatch:
 
     async def _answer(self) -> None:
         """Submit the lines and collect their results, until each has an end."""
-        feeder = Feeder(self._gateway, self._claim, self._lines, self._journal, self)
-        feeding = asyncio.create_task(feeder.feed(self._batch.submitted), name="batch-feed")
+        submitter = LineSubmitter(self._gateway, self._claim, self._lines, self._journal, self)
+        submission = asyncio.create_task(submitter.submit_from(self._batch.submitted), name="batch-submit")
         pause, quiet_since, ended_at = MIN_PAUSE_SECONDS, time.monotonic(), float("-inf")
         try:
             while self._journal.rest:
-                if feeding.done():
-                    feeding.result()
+                if submission.done():
+                    submission.result()
                     if self.is_over and time.monotonic() - ended_at > END_AGAIN_SECONDS:
                         await self._end_rest()
                         ended_at = time.monotonic()
                 if await self._collect():
                     pause, quiet_since = MIN_PAUSE_SECONDS, time.monotonic()
                     continue
-                if feeding.done() and time.monotonic() - quiet_since > RECONCILE_SECONDS:
+                if submission.done() and time.monotonic() - quiet_since > RECONCILE_SECONDS:
                     await self._reconcile()
                     quiet_since = time.monotonic()
                 await asyncio.sleep(pause)
                 pause = min(MAX_PAUSE_SECONDS, pause * PAUSE_GROWTH)
         finally:
-            await cancel_all(feeding)
+            await cancel_all(submission)
 
     async def _collect(self) -> bool:
         """Write the first results of the inbox, then acknowledge them. False: there was none."""
@@ -157,7 +157,7 @@ class KeptBatch:
         self._read_limit = max(1, min(MAX_READ, doubled))
         await self.write(await asyncio.to_thread(self._rows_of, entries))
         handled = [text for entry in entries for text in (entry.entry_id, entry.job_id)]
-        self.note(await self._claim.keep(values=self.progress, handled=handled))
+        self.note(await self._claim.renew(values=self.progress, handled=handled))
         return True
 
     def _rows_of(self, entries: Sequence[InboxEntry]) -> list[JournalRow]:
@@ -190,12 +190,12 @@ class KeptBatch:
                 if not waits:
                     log.warning("batch %s waits for its disk: %s", self._batch.terms.id, error)
                     self.note(
-                        await self._claim.keep(values={"why": f"its results cannot be written: {error.strerror}"})
+                        await self._claim.renew(values={"why": f"its results cannot be written: {error.strerror}"})
                     )
                 waits = True
             await asyncio.sleep(DISK_PAUSE_SECONDS)
         if waits:
-            self.note(await self._claim.keep(values={"why": ""}))
+            self.note(await self._claim.renew(values={"why": ""}))
 
     @property
     def progress(self) -> dict[str, int | str]:
@@ -219,7 +219,7 @@ class KeptBatch:
             unknown = [jobs[job] for job, state in states.items() if state is None]
             rows += [self._lines.refused(index, lost) for index in unknown]
             await self.write(rows)
-        self.note(await self._claim.keep(values=self.progress))
+        self.note(await self._claim.renew(values=self.progress))
 
     async def _end_rest(self) -> None:
         """The batch is over: end the jobs that have no result, and the lines that have no job."""
@@ -234,7 +234,7 @@ class KeptBatch:
             await self.write(rows)
             running = [job for job, state in states.items() if state not in (None, "done")]
             await asyncio.gather(*(self._end_job(job, end) for job in running))
-            self.note(await self._claim.keep(values=self.progress))
+            self.note(await self._claim.renew(values=self.progress))
 
     async def _end_job(self, job_id: str, end: LineEnd) -> None:
         if end is LineEnd.CANCELLED:
@@ -258,7 +258,7 @@ class KeptBatch:
     async def _finish(self) -> None:
         """Write the files of results, then the end of the batch."""
         before = (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)
-        self.note(await self._claim.keep(values=self.progress, status=(BatchStatus.FINALIZING, before)))
+        self.note(await self._claim.renew(values=self.progress, status=(BatchStatus.FINALIZING, before)))
         files = await write_results(self._gateway, self._batch, self._journal)
         status = final_status(self._journal.ends, is_cancelled=self._is_cancelled)
         values = {**self.progress, **{f"{kind}_file_id": file.id for kind, file in files.items()}, "why": ""}

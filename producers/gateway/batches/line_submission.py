@@ -9,7 +9,7 @@ from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines
 from openfall.producers.request import PreparedJob
 from openfall.producers.submit import UNCERTAIN, submit_with_retry
-from openfall.router_core.state.batch_claims import BatchClaim, KeeperReply
+from openfall.router_core.state.batch_claims import BatchClaim, RenewalReply
 from openfall.router_core.state.errors import Backpressure, DeadlinePassed, IdempotencyConflict, StoreError
 
 if TYPE_CHECKING:
@@ -25,27 +25,27 @@ FULL_SECONDS = 0.25
 MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
 
 
-class FedBatch(Protocol):
-    """The batch that is fed."""
+class RunningBatch(Protocol):
+    """The batch whose lines are submitted."""
 
     @property
     def is_over(self) -> bool: ...
 
-    def note(self, reply: KeeperReply) -> None: ...
+    def note(self, reply: RenewalReply) -> None: ...
 
     async def write(self, rows: Sequence[JournalRow]) -> None: ...
 
 
-class Feeder:
-    """Feeds one batch, from the first line that no keeper has submitted. A line that is submitted twice is one job."""
+class LineSubmitter:
+    """Submits the lines of one batch. A line that is submitted twice is one job."""
 
     def __init__(
-        self, gateway: Gateway, claim: BatchClaim, lines: BatchLines, journal: BatchJournal, batch: FedBatch
+        self, gateway: Gateway, claim: BatchClaim, lines: BatchLines, journal: BatchJournal, batch: RunningBatch
     ) -> None:
         self._gateway, self._claim, self._lines, self._journal, self._batch = gateway, claim, lines, journal, batch
 
-    async def feed(self, submitted: int) -> None:
-        """Submit every line without an end, until the batch is over. Raises `StoreError`."""
+    async def submit_from(self, submitted: int) -> None:
+        """Submit every line without an end from this one on, until the batch is over. Raises `StoreError`."""
         total = len(self._lines.input)
         while submitted < total and not self._batch.is_over:
             if submitted - self._journal.ends.total() >= MAX_WAITING:
@@ -58,7 +58,7 @@ class Feeder:
             await self._batch.write(refused)
             if await self._submit(jobs):
                 submitted = end
-                self._batch.note(await self._claim.keep(values={"submitted": submitted}))
+                self._batch.note(await self._claim.renew(values={"submitted": submitted}))
 
     async def _submit(self, jobs: dict[int, PreparedJob]) -> bool:
         """False: the batch was over before all were accepted. Raises `StoreError`."""

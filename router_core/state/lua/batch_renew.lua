@@ -1,11 +1,11 @@
 -- @include inbox
 -- @include batch
--- The keeper of a batch renews its lease, and writes what it has done.
+-- The runner of a batch renews its lease, and writes what it has done.
 -- Arguments: id, directory, claim, lease_ms (0: it gives the batch up), set? (fields), status? and from? (the status, and
 --   those that it may follow; its time is written), inbox, entries? ({entry, job, ...}: results that are on the disk)
--- Reply: {1 if it is still the keeper, status, now}
+-- Reply: {1 if it is still the runner, status, now}
 local key = BATCH .. args.id
-if not is_keeper(args.id, args.directory, args.claim) then
+if not is_runner(args.id, args.directory, args.claim) then
   return {0, redis.call('HGET', key, 'status') or '', tostring(now)}
 end
 redis.call('ZADD', OPEN_BATCHES .. args.directory, now + args.lease_ms, args.id)

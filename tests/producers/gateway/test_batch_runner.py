@@ -1,4 +1,4 @@
-"""The keeper of a batch: lost leases, full disks and queues, and what other programs do to its keys."""
+"""The runner of a batch: lost leases, full disks and queues, and what other programs do to its keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.batches import feeder, kept_batch
+from openfall.producers.gateway.batches import batch_execution, line_submission
 from openfall.producers.gateway.batches.batch_folder import batch_folder
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.line_rows import Line, RowWriter
@@ -43,7 +43,7 @@ async def submitted(client: Any, batch_id: str, count: int) -> None:
 
 
 async def steal(gateway: RunningGateway, batch_id: str) -> BatchClaim:
-    """Claim a batch as another keeper does when the lease has ended."""
+    """Claim a batch as another runner does when the lease has ended."""
     directory = gateway.instance.directory.id
     await gateway.link.command("ZADD", keys.OPEN_BATCHES + directory, 0, batch_id)
     claims = await claim_batches(gateway.link, directory, "another", 8)
@@ -51,7 +51,7 @@ async def steal(gateway: RunningGateway, batch_id: str) -> BatchClaim:
     return claims[0]
 
 
-def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowledgement(
+def test_a_runner_goes_on_where_one_was_killed_between_its_disk_and_its_acknowledgement(
     redis_url: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
             written = Line(2, "line-2", job_id_of(batch_id, 2), {})
             journal.add([RowWriter("openai").answered(written, {"kept": True})])
             journal.close()
-            assert (await claim.keep(lease_seconds=0)).held
+            assert (await claim.renew(lease_seconds=0)).held
             batch = await ended(client, batch_id)
             output = await rows(client, batch.output_file_id)
             bought = len(gateway.upstream.calls_received)
@@ -79,17 +79,17 @@ def test_a_keeper_goes_on_where_one_was_killed_between_its_disk_and_its_acknowle
     run(main)
 
 
-def test_a_keeper_that_has_lost_its_batch_writes_nothing_more(redis_url: str, tmp_path: Path) -> None:
+def test_a_runner_that_has_lost_its_batch_writes_nothing_more(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(2))).id
             await submitted(client, batch_id, 2)
             first = BatchClaim(gateway.link, batch_id, gateway.instance.directory.id, 1)
-            assert (await first.keep()).held
+            assert (await first.renew()).held
             await steal(gateway, batch_id)
-            kept = await first.keep(values={"succeeded": 9})
-            assert not kept.held
-            assert not await first.end(kept_batch.BatchStatus.COMPLETED, values={})
+            reply = await first.renew(values={"succeeded": 9})
+            assert not reply.held
+            assert not await first.end(batch_execution.BatchStatus.COMPLETED, values={})
             batch = await client.batches.retrieve(batch_id)
             assert (batch.status, batch.request_counts.completed) == ("in_progress", 0)
             await client.batches.cancel(batch_id)
@@ -100,7 +100,7 @@ def test_a_keeper_that_has_lost_its_batch_writes_nothing_more(redis_url: str, tm
 def test_a_full_disk_stops_a_batch_says_so_and_loses_nothing(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_batch, "DISK_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(batch_execution, "DISK_PAUSE_SECONDS", 0.05)
 
     async def main() -> None:
         gate = Gate()
@@ -119,7 +119,7 @@ def test_a_full_disk_stops_a_batch_says_so_and_loses_nothing(
 
 
 def test_a_full_queue_only_slows_a_batch(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeder, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(line_submission, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
 
     async def main() -> None:
         more = "urgency: {batch: {max_queued: 5}}"
@@ -136,7 +136,7 @@ def test_a_full_queue_only_slows_a_batch(redis_url: str, tmp_path: Path, monkeyp
 def test_results_that_another_program_took_out_of_the_inbox_are_in_the_output(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_batch, "RECONCILE_SECONDS", 0.2)
+    monkeypatch.setattr(batch_execution, "RECONCILE_SECONDS", 0.2)
 
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, pools=()) as gateway, openai_client(gateway) as client:
@@ -158,14 +158,14 @@ def test_results_that_another_program_took_out_of_the_inbox_are_in_the_output(
     run(main)
 
 
-def test_a_batch_that_the_list_of_open_ones_has_lost_gets_a_keeper_again(redis_url: str, tmp_path: Path) -> None:
+def test_a_batch_that_the_list_of_open_ones_has_lost_gets_a_runner_again(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway, openai_client(gateway) as client:
             batch_id = (await create(client, chats(1))).id
             await submitted(client, batch_id, 1)
             folder = gateway.instance.directory
             await gateway.link.command("SET", keys.OPEN_BATCHES + folder.id, "garbage")
-            await gateway.instance.keeper.release()
+            await gateway.instance.batch_runner.release()
             assert await claim_batches(gateway.link, folder.id, "another", 8) == []
             await examine_folders(gateway.link, folder, time.time())
             assert (await client.batches.cancel(batch_id)).status == "cancelling"
@@ -187,7 +187,7 @@ def test_an_input_that_is_gone_fails_its_batch(redis_url: str, tmp_path: Path) -
             batch_id = (await create(client, chats(1))).id
             await submitted(client, batch_id, 1)
             (batch_folder(gateway.instance.directory.path, batch_id) / "input.jsonl").unlink()
-            await gateway.instance.keeper.release()
+            await gateway.instance.batch_runner.release()
             batch = await ended(client, batch_id)
         assert [each.code for each in batch.errors.data] == ["input_missing"]
 
