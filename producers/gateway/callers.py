@@ -16,16 +16,16 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import (
+from openfall.router_core.state.caller_leases import (
     LEASE_INTERVAL_SECONDS,
     LINGER_SECONDS,
     MAX_ANSWERED,
     PRESENCE_INTERVAL_SECONDS,
     PRESENCE_SECONDS,
     RESTART_SECONDS,
-    AttendedJob,
-    attend,
+    AwaitedJob,
     let_go,
+    renew_leases,
 )
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
@@ -54,14 +54,14 @@ class Callers:
     async def start(self) -> None:
         """Announce this process, and keep its leases. Raises `StoreError`."""
         await self._hub.add(self.gateway_id, self)
-        await attend(self._link, self.gateway_id, ())
+        await renew_leases(self._link, self.gateway_id, ())
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
         """Leave the jobs of all callers to their repeats at another gateway, or at this one after its restart."""
         await cancel_all(self._renewing, *self._sending)
         with contextlib.suppress(StoreError):
-            await self._attend(())
+            await self._renew_leases(())
             await asyncio.gather(*(let_go(self._link, self.gateway_id, job, RESTART_SECONDS) for job in self._jobs))
 
     def add(self, job_id: str) -> None:
@@ -87,7 +87,7 @@ class Callers:
             del self._jobs[job_id]
 
     async def let_go(self, job_id: str, linger_seconds: float) -> None:
-        """A caller has left without its answer: see `state.attendance`. Redis may be away: then the lease ends."""
+        """A caller has left without its answer: see `state.caller_leases`. Redis may be away: then the lease ends."""
         self.remove(job_id)
         if job_id not in self._jobs:
             await self._let_go(job_id, linger_seconds)
@@ -101,31 +101,31 @@ class Callers:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def check(self, jobs: Iterable[AttendedJob]) -> tuple[tuple[str, str], ...]:
+    async def check(self, jobs: Iterable[AwaitedJob]) -> tuple[tuple[str, str], ...]:
         """Find out for which of these jobs a caller still waits. Returns those that have none, each with its gateway:
         that of this process, or one that was killed. A gateway that lives says so in Redis; of one that is frozen the
         presence ends meanwhile."""
         pending = list(jobs)
-        attended = await asyncio.gather(*map(self._is_attended, pending))
-        return tuple((job.id, job.gateway_id) for job, waits in zip(pending, attended, strict=True) if not waits)
+        has_caller = await asyncio.gather(*map(self._may_have_caller, pending))
+        return tuple((job.id, job.gateway_id) for job, waits in zip(pending, has_caller, strict=True) if not waits)
 
-    async def _is_attended(self, job: AttendedJob) -> bool:
+    async def _may_have_caller(self, job: AwaitedJob) -> bool:
         """Whether a gateway may have a caller for a job."""
-        return self._attends(job.id) if job.gateway_id == self.gateway_id else await self._ask(job)
+        return self._has_caller(job.id) if job.gateway_id == self.gateway_id else await self._ask(job)
 
     def announce(self, announced: Announcement) -> None:
         """Another gateway asks about a job, or replies."""
         kind, _, rest = announced.event.partition(b" ")
         job_id, _, gateway_id = rest.decode(errors="replace").partition(" ")
         if kind == _ASK:
-            self._start(self._send(gateway_id, _WAITS if self._attends(job_id) else _LEFT, job_id))
+            self._start(self._send(gateway_id, _WAITS if self._has_caller(job_id) else _LEFT, job_id))
         elif (question := self._asked.get(job_id)) is not None and not question.done():
             question.set_result(None)
 
-    def _attends(self, job_id: str) -> bool:
+    def _has_caller(self, job_id: str) -> bool:
         return job_id in self._jobs or job_id in self._answered
 
-    async def _ask(self, job: AttendedJob) -> bool:
+    async def _ask(self, job: AwaitedJob) -> bool:
         """Return when the other gateway has replied, or is present no longer. False: it was killed."""
         reply = self._asked.setdefault(job.id, asyncio.get_running_loop().create_future())
         try:
@@ -155,13 +155,13 @@ class Callers:
             await asyncio.sleep(PRESENCE_INTERVAL_SECONDS)
             number = (number + 1) % rounds
             with contextlib.suppress(StoreError):
-                await self._attend(() if number else tuple(self._jobs))
+                await self._renew_leases(() if number else tuple(self._jobs))
 
-    async def _attend(self, job_ids: Iterable[str]) -> None:
+    async def _renew_leases(self, job_ids: Iterable[str]) -> None:
         """Renew the presence of this process and the leases of these jobs. Raises `StoreError`."""
-        await attend(self._link, self.gateway_id, job_ids)
+        await renew_leases(self._link, self.gateway_id, job_ids)
         while self._answered:
             answered = list(self._answered)[:MAX_ANSWERED]
-            await attend(self._link, self.gateway_id, (), answered)
+            await renew_leases(self._link, self.gateway_id, (), answered)
             for job_id in answered:
                 self._answered.pop(job_id, None)

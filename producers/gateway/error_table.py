@@ -14,7 +14,7 @@ from openfall.producers.errors import ProducerError, PromptTooLarge, StillQueued
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.attendance import CALLER_LEFT
+from openfall.router_core.state.caller_leases import CALLER_LEFT
 from openfall.router_core.state.errors import (
     Backpressure,
     DeadlinePassed,
@@ -72,7 +72,7 @@ TABLE: Mapping[str, Row] = {
     "still_queued": Row(503, _SERVER, "still_queued", "overloaded_error", True, 1, 529),
     "restarting": Row(503, _SERVER, "restarting", "overloaded_error", True, 1, 529),
     "restarted": Row(503, _SERVER, "restarted", "overloaded_error", True, 1, 529),
-    "attendance_lost": Row(503, _SERVER, "attendance_lost", "overloaded_error", True, 1, 529),
+    "gateway_stalled": Row(503, _SERVER, "gateway_stalled", "overloaded_error", True, 1, 529),
     "expired": Row(504, _SERVER, "deadline_exceeded", "timeout_error"),
     "cancelled": Row(499, _SERVER, "cancelled", "api_error"),
     "context_overflow": Row(400, _INVALID, "context_length_exceeded", _INVALID),
@@ -185,7 +185,7 @@ def refusal_of_result(result: Result) -> Refusal:
         return Refusal("expired", result.detail or "the job's deadline has passed", job_id=result.id)
     if result.status is Status.CANCELLED and result.detail == CALLER_LEFT:  # but here it is
         message = "the gateway stood still, or could not reach Redis, and the job was ended: send the request again"
-        return Refusal("attendance_lost", message, job_id=result.id)
+        return Refusal("gateway_stalled", message, job_id=result.id)
     cause = str(result.error or ErrorClass.OTHER)
     return Refusal(
         cause if cause in TABLE else "other", result.detail or f"no model answered ({cause})", job_id=result.id

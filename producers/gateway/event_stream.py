@@ -32,7 +32,7 @@ from openfall.producers.gateway.waiting import (
 from openfall.producers.job_stream import follow, interim_reply
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, is_held
+from openfall.router_core.state.caller_leases import LINGER_SECONDS, RETURN_SECONDS, is_held
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_events import read_events
@@ -225,12 +225,12 @@ class EventStream(Response):
     def _reports_failures(self) -> bool:
         """Whether the stream itself reports a failure. A caller who waits reads it as a status while that is possible,
         and a held job as an error: it is to come again."""
-        return self._encoder.carries_failures and self._accepted.attendance is None
+        return self._encoder.carries_failures and self._accepted.connected_caller is None
 
     def _restart(self) -> bytes:
         again = self._encoder.restart()
         if again is None:
-            self._visit.linger_seconds = PATIENCE_SECONDS
+            self._visit.linger_seconds = RETURN_SECONDS
             message = "the answer starts again: send the request again for it"
             raise Refusal("restarted", message, job_id=self._accepted.id)
         return again
@@ -242,7 +242,7 @@ class EventStream(Response):
         if reply is None:
             raise Refusal("held", "no model can answer now", job_id=self._accepted.id)
         if not is_wanted(self._exchange, self._accepted, reply):
-            self._visit.linger_seconds = PATIENCE_SECONDS
+            self._visit.linger_seconds = RETURN_SECONDS
             raise refusal_of_result(reply)
         return self._finish(reply)
 

@@ -17,7 +17,7 @@ from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.wire_headers import WIRE_HEADERS, is_sendable
-from openfall.router_core.state.attendance import LINGER_SECONDS, Attendance, EqualRequests
+from openfall.router_core.state.caller_leases import LINGER_SECONDS, ConnectedCaller, EqualRequests
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
@@ -41,14 +41,14 @@ _ENDPOINT_OPTIONS = ("id", "kind", "task", "expires_in", "webhook")
 class Accepted:
     """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats.
 
-    `attendance`: the job may end, or be joined by a repeat, when its caller leaves. None: it stays as it is.
+    `connected_caller`: the job may end, or be joined by a repeat, when its caller leaves. None: it stays as it is.
     `job` has no body, and is None for one that was accepted before.
     """
 
     id: str
     asked_for: str
     job: CompletionJob | None = None
-    attendance: Attendance | None = None
+    connected_caller: ConnectedCaller | None = None
     joined: bool = False
     shows_reply: bool = False
     """The request could show a canned reply to a person."""
@@ -96,21 +96,22 @@ async def submit(
     if traceparent := read_traceparent(exchange.request.headers):
         job = job.model_copy(update={"traceparent": traceparent})
     stays = bool(terms_of_endpoint.get("stays"))
-    attendance = _attendance(gateway.callers.gateway_id, job, terms, stays=stays)
-    if job.kind is JobKind.EMBEDDING and attendance is not None and attendance.ends_without_caller:
+    connected_caller = _caller_of(gateway.callers.gateway_id, job, terms, stays=stays)
+    if job.kind is JobKind.EMBEDDING and connected_caller is not None and connected_caller.ends_without_caller:
         terms = replace(terms, keep_seconds=min(terms.keep_seconds, VECTORS_KEPT_SECONDS))
     await exchange.check_caller()  # its repeat may be here already
     shows_reply = could_show_reply(job)
-    receipt = await _accept(exchange, job, replace(terms, attendance=attendance, is_response=dialect == "responses"))
+    terms = replace(terms, connected_caller=connected_caller, is_response=dialect == "responses")
+    receipt = await _accept(exchange, job, terms)
     exchange.job_id = receipt.id
     exchange.release_body()
     job = job.model_copy(update={"body": {}})  # a large one is not kept while its caller waits
-    if stays and attendance is not None:
+    if stays and connected_caller is not None:
         gateway.callers.add(receipt.id)
         if not job.stream:
             await _deliver(exchange, receipt.id)
         return Accepted(receipt.id, asked_for or target, job, None, receipt.joined, shows_reply, job.stream)
-    return Accepted(receipt.id, asked_for or target, job, attendance, receipt.joined, shows_reply)
+    return Accepted(receipt.id, asked_for or target, job, connected_caller, receipt.joined, shows_reply)
 
 
 def could_show_reply(job: CompletionJob) -> bool:
@@ -131,10 +132,11 @@ async def _accept(exchange: Exchange, job: CompletionJob, terms: SubmitTerms) ->
     try:
         return await accept(terms)
     except EqualRequests as equal:
-        assert terms.attendance is not None
+        assert terms.connected_caller is not None
         left_jobs = await gateway.callers.check(equal.jobs)
         await exchange.check_caller()
-        return await accept(replace(terms, attendance=replace(terms.attendance, left_jobs=left_jobs, is_new=True)))
+        caller = replace(terms.connected_caller, left_jobs=left_jobs, is_new=True)
+        return await accept(replace(terms, connected_caller=caller))
 
 
 async def _deliver(exchange: Exchange, job_id: str) -> None:
@@ -165,13 +167,13 @@ async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:
     return build() if is_small else await asyncio.to_thread(build)
 
 
-def _attendance(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays: bool) -> Attendance | None:
-    """The attendance of a caller who waits. None: the request has a key under which it is asked again."""
+def _caller_of(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays: bool) -> ConnectedCaller | None:
+    """The caller who waits for a job. None: the request has a key under which it is sent again."""
     if terms.idempotency_key:
         return None
     read_later = bool(terms.inbox or terms.webhook)
     ends_without_caller = job.urgency is Urgency.INTERACTIVE and not (read_later or stays)
-    return Attendance(gateway_id, ends_without_caller=ends_without_caller)
+    return ConnectedCaller(gateway_id, ends_without_caller=ends_without_caller)
 
 
 def _wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str]:

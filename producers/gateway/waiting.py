@@ -16,7 +16,7 @@ from openfall.producers.gateway.submission import Accepted
 from openfall.producers.gateway.wait_limit import wait_limit
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
-from openfall.router_core.state.attendance import CALLER_LEFT, LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
+from openfall.router_core.state.caller_leases import CALLER_LEFT, LINGER_SECONDS, RESTART_SECONDS, RETURN_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, UnknownJob
 
@@ -49,14 +49,14 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
         result = await waiting
         await exchange.check_caller()
         if not is_wanted(exchange, accepted, result):
-            visit.linger_seconds = PATIENCE_SECONDS
+            visit.linger_seconds = RETURN_SECONDS
             raise refusal_of_result(result)
         visit.linger_seconds, visit.ends_job = None, not result.final
     except CallerLeft:
         visit.linger_seconds = LINGER_SECONDS
         raise
     except StillQueued:
-        visit.linger_seconds = PATIENCE_SECONDS
+        visit.linger_seconds = RETURN_SECONDS
         raise Refusal("still_queued", await _describe_wait(exchange, accepted.id), job_id=accepted.id) from None
     finally:
         await end_visit(exchange, accepted, visit)  # first: the repeat may be on its way
@@ -74,7 +74,7 @@ async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
 
 def _watch_response(exchange: Exchange, accepted: Accepted, visit: Visit) -> None:
     """The caller gets its answer now. It may end before it has read it."""
-    if accepted.attendance is not None and not visit.ends_job:
+    if accepted.connected_caller is not None and not visit.ends_job:
         exchange.watch_response(accepted.id)
 
 
@@ -92,16 +92,16 @@ class Visit:
 
 def start_visit(exchange: Exchange, accepted: Accepted) -> None:
     """A caller waits from now on."""
-    if accepted.attendance is not None:
+    if accepted.connected_caller is not None:
         exchange.gateway.callers.add(accepted.id)
 
 
 async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> None:
     """The caller has its answer, or has left."""
-    if accepted.attendance is None:
+    if accepted.connected_caller is None:
         return
     callers, client = exchange.gateway.callers, exchange.gateway.client
-    if visit.ends_job and accepted.attendance.ends_without_caller:
+    if visit.ends_job and accepted.connected_caller.ends_without_caller:
         callers.remove(accepted.id)
         with suppress(StoreError):  # its lease ends it
             await client.store.jobs.cancel(accepted.id, CALLER_LEFT)
@@ -113,7 +113,7 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
 
 async def lacks_workers(exchange: Exchange, accepted: Accepted) -> bool:
     """Whether a caller waits and no worker runs: neither a model nor Open Fall would reply."""
-    waits = accepted.attendance is not None and accepted.attendance.ends_without_caller
+    waits = accepted.connected_caller is not None and accepted.connected_caller.ends_without_caller
     return waits and await count_workers(exchange.gateway.client.store) == 0
 
 

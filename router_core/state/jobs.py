@@ -21,7 +21,7 @@ from openfall.router_core.jobs.envelope import (
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import Attendance, EqualRequests, attendance_arguments, read_attended
+from openfall.router_core.state.caller_leases import ConnectedCaller, EqualRequests, caller_arguments, read_awaited_jobs
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.delivery_counts import DeliveryCounts
 from openfall.router_core.state.errors import (
@@ -65,7 +65,7 @@ class SubmitTerms:
     them. After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
 
     `bound` is what its call uses at most, for budgets: see `cost_bound`.
-    `attendance`: the caller is connected to a process of the HTTP gateway.
+    `connected_caller`: the caller is connected to a process of the HTTP gateway.
     """
 
     queue: str
@@ -86,7 +86,7 @@ class SubmitTerms:
     has_deadline: bool = True
     body_bytes: int = 0
     """The size of the body. A large one is packed in a thread."""
-    attendance: Attendance | None = None
+    connected_caller: ConnectedCaller | None = None
     unmet: tuple[str, ...] = ()
     """Models that the job would use if their card held them."""
 
@@ -128,7 +128,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "webhook": terms.webhook or None,
         "is_response": terms.is_response or None,
         "unmet": terms.unmet or None,
-        **attendance_arguments(job, terms.attendance, job_digest),
+        **caller_arguments(job, terms.connected_caller, job_digest),
     }
 
 
@@ -158,8 +158,8 @@ class JobStore:
         bodies = packed, rq_data, terms.reply_to
         reply, confirmation = await self._link.confirmed_script("accept", arguments, *bodies)
         verdict = reply[0]
-        if verdict == b"attended":
-            raise EqualRequests(read_attended(reply[1:]))
+        if verdict == b"awaited":
+            raise EqualRequests(read_awaited_jobs(reply[1:]))
         job_id = reply[1].decode()
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)

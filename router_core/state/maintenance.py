@@ -70,10 +70,10 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
     return [(read_text(row[0]), read_text(row[1]), read_text(row[2])) for row in reply[1:]]
 
 
-async def left_jobs(link: RedisConnection) -> list[str]:
+async def abandoned_jobs(link: RedisConnection) -> list[str]:
     """Unfinished jobs whose callers have left for good. Each is offered again, in case its worker dies first."""
     arguments = {"limit": LEFT_JOBS, "again_ms": LEFT_JOBS_AGAIN_MS, "silence": SILENCE}
-    return [read_text(job_id) for job_id in await link.script("left_jobs", arguments)]
+    return [read_text(job_id) for job_id in await link.script("abandoned_jobs", arguments)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from openfall.router_core.state import scripts
 WORKER_SCRIPTS = (
     "claim", "settle", "beat", "reap", "sweep", "move", "fleet_snapshot", "breaker_probe_result", "append_events",
     "cancel_or_expire", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle",
-    "notice_admit", "incident_close", "left_jobs", "audit", "card_view", "card_write", "card_put_back", "card_release",
-    "sample_depths",
+    "notice_admit", "incident_close", "abandoned_jobs", "audit", "card_view", "card_write", "card_put_back",
+    "card_release", "sample_depths",
 )  # fmt: skip
 """The scripts that a worker loads when it starts."""
 

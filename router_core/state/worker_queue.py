@@ -12,7 +12,7 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.jobs.result import Status
-from openfall.router_core.state import attendance
+from openfall.router_core.state import caller_leases
 from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.decoding import read_text
@@ -34,7 +34,7 @@ BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
-SILENCE = {"after_ms": 4000, "grace_ms": 5000, "attended_ms": int(attendance.LEASE_SECONDS * 1000)}
+SILENCE = {"after_ms": 4000, "grace_ms": 5000, "caller_lease_ms": int(caller_leases.LEASE_SECONDS * 1000)}
 """Milliseconds without any beat after which Redis counts as having been away, and graces for settles and gateways."""
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""

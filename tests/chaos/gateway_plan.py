@@ -14,7 +14,7 @@ KINDS = {
 LEAVING = ("leave_early", "leave_late")
 FAULTS_EVERY_SECONDS = {"gateway": 11.0, "client": 13.0, "worker": 17.0, "restart": 29.0, "freeze": 90.0}
 FROZEN_SECONDS = 20.0
-"""A gateway stands still for longer than a lease of attendance."""
+"""A gateway stands still for longer than a lease of a caller."""
 LEAST = {"gateway": 2, "freeze": 0}
 """The number of these faults in a small run; it has one of each other."""
 AWAY_SECONDS = 5.0

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.state.attendance import CALLER_LEFT
 from openfall.router_core.state.budget_book import audit_budgets
+from openfall.router_core.state.caller_leases import CALLER_LEFT
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.depth_history import SAMPLE_INTERVAL_SECONDS, sample_depths
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, audit, left_jobs, reap
+from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, abandoned_jobs, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
@@ -95,7 +95,7 @@ class Housekeeping:
                 for_fleet=True,
                 wake=self.fleet_cache.model_loaded,
             ),
-            PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_left_jobs, for_fleet=True),
+            PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_abandoned_jobs, for_fleet=True),
             PeriodicTask("audit", AUDIT_INTERVAL_SECONDS, self._audit, for_fleet=True),
             PeriodicTask("budgets", BUDGET_AUDIT_INTERVAL_SECONDS, self._audit_budgets, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
@@ -187,9 +187,9 @@ class Housekeeping:
         if reason := await check_memory(self.link, self.max_memory):
             log.warning("no job is accepted: %s", reason)
 
-    async def _end_left_jobs(self) -> None:
+    async def _end_abandoned_jobs(self) -> None:
         """End the jobs whose callers have left: no one can read their answers, and they would hold slots."""
-        for job_id in await left_jobs(self.link):
+        for job_id in await abandoned_jobs(self.link):
             with contextlib.suppress(UnknownJob):
                 if await JobStore(self.link).cancel(job_id, CALLER_LEFT):
                     log.info("ended: its caller has left", extra={"job": job_id})

@@ -5,12 +5,12 @@
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
 --   one), inbox?, webhook?, is_response? (the webhook is an event of OpenAI's Responses), gateway? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
---   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long), max_repeats,
---   left_jobs? ({job, gateway that has no caller for it}...), is_new? (an attended job is another caller's)
+--   while no caller is connected to it), caller_lease_ms? (the job ends when its caller has been away as long), max_repeats,
+--   left_jobs? ({job, gateway that has no caller for it}...), is_new? (an awaited job is another caller's)
 --   also unmet? (models that the job would use if their card held them)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
---   {'attended', {job, gateway, ms until the gateway's presence ends}...}: a gateway says that callers wait for equal requests;
+--   {'awaited', {job, gateway, ms until the gateway's presence ends}...}: a gateway says that callers wait for equal requests;
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline', 'state')
@@ -33,7 +33,7 @@ end
 local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
 local earlier = {}  -- equal requests that may be joined one day, the latest first
 if repeats then
-  local left, attended = {}, {'attended'}
+  local left, awaited = {}, {'awaited'}
   for _, other in ipairs(args.left_jobs or {}) do left[other[1]] = other[2] end
   for other in string.gmatch(redis.call('GET', repeats) or '', '%S+') do
     local job = fields(RECORD .. other, 'deadline', 'gateway', 'left', 'read', 'state', 'status')
@@ -43,14 +43,14 @@ if repeats then
     if job.deadline and not job.left and not job.read and useful then
       if not has_caller then
         redis.call('HSET', RECORD .. other, 'gateway', args.gateway)
-        if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
+        if args.caller_lease_ms then redis.call('ZADD', CALLER_LEASES, 'XX', now + args.caller_lease_ms, other) end
         return {'joined', other, job.deadline, 0}
       end
-      attended[#attended + 1] = {other, job.gateway, ms(present_ms)}
+      awaited[#awaited + 1] = {other, job.gateway, ms(present_ms)}
       if #earlier < args.max_repeats then earlier[#earlier + 1] = other end
     end
   end
-  if #attended > 1 and not args.is_new then return attended end
+  if #awaited > 1 and not args.is_new then return awaited end
 end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
@@ -89,7 +89,7 @@ end
 add('gateway', args.gateway)
 redis.call('HSET', RECORD .. id, unpack(record))
 if repeats then redis.call('SET', repeats, table.concat({id, unpack(earlier)}, ' '), 'PX', ms(deadline - now)) end
-if args.attended_ms then redis.call('ZADD', ATTENDED, now + args.attended_ms, id) end
+if args.caller_lease_ms then redis.call('ZADD', CALLER_LEASES, now + args.caller_lease_ms, id) end
 redis.call('SET', PROMPT .. id, ARGV[3])
 redis.call('ZADD', JOBS, now, id)
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)

@@ -4,6 +4,6 @@
 local job = fields(RECORD .. args.id, 'gateway', 'state')
 if job.gateway == args.gateway then
   redis.call('HDEL', RECORD .. args.id, 'gateway', 'read')
-  if job.state ~= 'done' then redis.call('ZADD', ATTENDED, 'XX', now + args.linger_ms, args.id) end
+  if job.state ~= 'done' then redis.call('ZADD', CALLER_LEASES, 'XX', now + args.linger_ms, args.id) end
 end
 return {tostring(now)}

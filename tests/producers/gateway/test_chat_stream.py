@@ -129,14 +129,14 @@ def test_a_stream_that_begins_anew_tells_the_caller_to_come_again(redis_url: str
                 lines = [line async for line in response.aiter_lines() if line]
             job = response.headers["x-openfall-job"]
             state = (await gateway.instance.client.record(job)).result
-            attended = await gateway.link.command("HGET", keys.RECORD + job, "gateway")
+            gateway_id = await gateway.link.command("HGET", keys.RECORD + job, "gateway")
             seconds, _ = await gateway.link.command("TIME")
-            lingers_ms = float(await gateway.link.command("ZSCORE", keys.ATTENDED, job)) - int(seconds) * 1000
+            lingers_ms = float(await gateway.link.command("ZSCORE", keys.CALLER_LEASES, job)) - int(seconds) * 1000
         assert '"content":"A lan"' in "".join(lines)
         error = json.loads(lines[-2].removeprefix("data: "))["error"]
         assert error["code"] == "restarted"
         assert lines[-1] == "data: [DONE]"
-        assert (state, attended) == (None, None)
+        assert (state, gateway_id) == (None, None)
         assert lingers_ms > 60_000
 
     run(main)

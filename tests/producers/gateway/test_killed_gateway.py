@@ -125,7 +125,7 @@ def test_a_killed_gateway_leaves_no_orphan(redis_url: str, tmp_path: Path) -> No
         async with open_gateway(redis_url, tmp_path, stall) as gateway, _killable(gateway, tmp_path) as (process, http):
             lost = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "chat", **SAY}))
             await asyncio.wait_for(gateway.upstream.arrived.wait(), 60)
-            (job,) = await gateway.link.command("ZRANGE", keys.ATTENDED, 0, -1)
+            (job,) = await gateway.link.command("ZRANGE", keys.CALLER_LEASES, 0, -1)
             process.kill()
             await asyncio.wait([lost])
             lost.exception()

@@ -15,8 +15,8 @@ import httpx
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.gateway import Gateway
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import AttendedJob
-from openfall.router_core.state.maintenance import left_jobs
+from openfall.router_core.state.caller_leases import AwaitedJob
+from openfall.router_core.state.maintenance import abandoned_jobs
 from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run, served
 
@@ -121,7 +121,7 @@ def test_a_gateway_asks_nothing_about_its_own_callers(redis_url: str, tmp_path: 
         async with two_gateways(redis_url, tmp_path, pools=()) as (first, _), waiting(first) as job:
             callers = first.instance.callers
             left = await callers.check(
-                [AttendedJob(job, callers.gateway_id, 3), AttendedJob("other", callers.gateway_id, 3)]
+                [AwaitedJob(job, callers.gateway_id, 3), AwaitedJob("other", callers.gateway_id, 3)]
             )
         assert left == (("other", callers.gateway_id),)
 
@@ -157,10 +157,10 @@ def test_a_caller_who_waits_although_the_lease_of_its_job_ended_is_to_come_again
         async with open_gateway(redis_url, tmp_path, stall) as gateway:
             request = asyncio.create_task(gateway.chat())
             await asyncio.wait_for(gateway.upstream.arrived.wait(), 60)
-            (job,) = await gateway.link.command("ZRANGE", keys.ATTENDED, 0, -1)
-            await gateway.link.command("ZADD", keys.ATTENDED, 0, job)  # as if the gateway had stood still for 15 s
+            (job,) = await gateway.link.command("ZRANGE", keys.CALLER_LEASES, 0, -1)
+            await gateway.link.command("ZADD", keys.CALLER_LEASES, 0, job)  # as if the gateway had stood still for 15 s
             response = await request
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "attendance_lost")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "gateway_stalled")
         assert response.headers["x-should-retry"] == "true"
 
     run(main)
@@ -169,11 +169,11 @@ def test_a_caller_who_waits_although_the_lease_of_its_job_ended_is_to_come_again
 def test_an_outage_of_redis_ends_no_job_whose_caller_waits(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway, waiting(gateway) as job:
-            await gateway.link.command("ZADD", keys.ATTENDED, 0, job)
+            await gateway.link.command("ZADD", keys.CALLER_LEASES, 0, job)
             await gateway.link.command("SET", keys.LAST_BEAT, 1)  # no worker could beat
-            assert await left_jobs(gateway.link) == []
-            assert float(await gateway.link.command("ZSCORE", keys.ATTENDED, job)) > 0
-            await gateway.link.command("ZADD", keys.ATTENDED, 0, job)  # and its gateway did not come back
-            assert await left_jobs(gateway.link) == [job]
+            assert await abandoned_jobs(gateway.link) == []
+            assert float(await gateway.link.command("ZSCORE", keys.CALLER_LEASES, job)) > 0
+            await gateway.link.command("ZADD", keys.CALLER_LEASES, 0, job)  # and its gateway did not come back
+            assert await abandoned_jobs(gateway.link) == [job]
 
     run(main)

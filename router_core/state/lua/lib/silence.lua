@@ -1,7 +1,7 @@
 -- Silence: no worker has beaten for `silence.after_ms`. Then Redis was away, not the workers: none could beat. Every
 -- lease and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So
 -- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it. A gateway
--- gets `silence.attended_ms` to say which callers still wait.
+-- gets `silence.caller_lease_ms` to say which callers still wait.
 local function end_silence(silence, now)
   local last = math.min(now, number(redis.call('GET', LAST_BEAT), now))
   redis.call('SET', LAST_BEAT, ms(now))
@@ -12,8 +12,8 @@ local function end_silence(silence, now)
     local ends_at = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     for i = 1, #ends_at, 2 do redis.call('ZADD', key, ends_at[i + 1] + now - last + silence.grace_ms, ends_at[i]) end
   end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', ATTENDED, '-inf', now + silence.attended_ms)) do
-    redis.call('ZADD', ATTENDED, now + silence.attended_ms, id)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', CALLER_LEASES, '-inf', now + silence.caller_lease_ms)) do
+    redis.call('ZADD', CALLER_LEASES, now + silence.caller_lease_ms, id)
   end
   count('silences')
   return true

@@ -5,13 +5,13 @@
 -- Reply: {id...}
 local left = {}
 if end_silence(args.silence, now) then return left end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ATTENDED, '-inf', now, 'LIMIT', 0, args.limit)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', CALLER_LEASES, '-inf', now, 'LIMIT', 0, args.limit)) do
   local state = redis.call('HGET', RECORD .. id, 'state')
   if not state or state == 'done' then
-    redis.call('ZREM', ATTENDED, id)
+    redis.call('ZREM', CALLER_LEASES, id)
   else
     redis.call('HSET', RECORD .. id, 'left', 1)
-    redis.call('ZADD', ATTENDED, now + args.again_ms, id)
+    redis.call('ZADD', CALLER_LEASES, now + args.again_ms, id)
     left[#left + 1] = id
   end
 end

@@ -1,4 +1,4 @@
-"""Who waits for a job at the HTTP gateway.
+"""The leases of callers: for which jobs a caller waits at the HTTP gateway.
 
 A gateway renews leases, so that no job runs for a caller who has left. A repeat of a request gets the job of the first.
 """
@@ -23,7 +23,7 @@ LEASE_SECONDS = 15.0
 """A job whose lease no gateway renews ends after this time, if it ends without its caller."""
 LINGER_SECONDS = 15.0
 """How long a job goes on after its caller has left before the head of the response: SDKs repeat after 0.5 to 8 s."""
-PATIENCE_SECONDS = 120.0
+RETURN_SECONDS = 120.0
 """The same after the gateway itself has sent the caller away, to come again."""
 RESTART_SECONDS = 30.0
 """The same while a gateway restarts."""
@@ -36,7 +36,7 @@ MAX_ANSWERED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class ConnectedCaller:
     """A caller is connected to this process of the gateway. `joins_repeats`: a repeat of the request joins the job once
     no caller is connected to it. `ends_without_caller`: no other caller can read the answer.
 
@@ -50,7 +50,7 @@ class Attendance:
     is_new: bool = False
 
 
-class AttendedJob(NamedTuple):
+class AwaitedJob(NamedTuple):
     """The job of an equal request. Its caller waits at a process of a gateway, whose presence ends in some seconds."""
 
     id: str
@@ -61,33 +61,35 @@ class AttendedJob(NamedTuple):
 class EqualRequests(Exception):
     """Gateways say that callers wait for the jobs of equal requests. A gateway that was killed says so for 3 s more."""
 
-    def __init__(self, jobs: tuple[AttendedJob, ...]) -> None:
+    def __init__(self, jobs: tuple[AwaitedJob, ...]) -> None:
         super().__init__("equal requests are in flight")
         self.jobs = jobs
 
 
-def attendance_arguments(job: CompletionJob, attendance: Attendance | None, digest: str) -> dict[str, Any]:
+def caller_arguments(job: CompletionJob, connected_caller: ConnectedCaller | None, digest: str) -> dict[str, Any]:
     """The arguments of the script `accept`. `digest`: that of the job."""
-    if attendance is None:
+    if connected_caller is None:
         return {}
     return {
-        "gateway": attendance.gateway_id,
-        "repeat_digest": repeat_digest(job, digest) if attendance.joins_repeats else None,
-        "attended_ms": int(LEASE_SECONDS * 1000) if attendance.ends_without_caller else None,
+        "gateway": connected_caller.gateway_id,
+        "repeat_digest": repeat_digest(job, digest) if connected_caller.joins_repeats else None,
+        "caller_lease_ms": int(LEASE_SECONDS * 1000) if connected_caller.ends_without_caller else None,
         "max_repeats": MAX_REPEATS - 1,
-        "left_jobs": attendance.left_jobs or None,
-        "is_new": attendance.is_new or None,
+        "left_jobs": connected_caller.left_jobs or None,
+        "is_new": connected_caller.is_new or None,
     }
 
 
-def read_attended(rows: Iterable[Sequence[bytes]]) -> tuple[AttendedJob, ...]:
-    """The attended jobs in a reply of the script `accept`."""
+def read_awaited_jobs(rows: Iterable[Sequence[bytes]]) -> tuple[AwaitedJob, ...]:
+    """The awaited jobs in a reply of the script `accept`."""
     return tuple(
-        AttendedJob(read_text(job), read_text(gateway_id), int(left_ms) / 1000) for job, gateway_id, left_ms in rows
+        AwaitedJob(read_text(job), read_text(gateway_id), int(left_ms) / 1000) for job, gateway_id, left_ms in rows
     )
 
 
-async def attend(link: RedisConnection, gateway_id: str, job_ids: Iterable[str], answered: Iterable[str] = ()) -> None:
+async def renew_leases(
+    link: RedisConnection, gateway_id: str, job_ids: Iterable[str], answered: Iterable[str] = ()
+) -> None:
     """Renew the presence of a gateway, and the leases of these jobs. Those `answered` are joined by no repeat."""
     arguments = {
         "gateway": gateway_id,
@@ -96,7 +98,7 @@ async def attend(link: RedisConnection, gateway_id: str, job_ids: Iterable[str],
         "jobs": list(job_ids),
         "answered": list(answered),
     }
-    await link.script("attend", arguments)
+    await link.script("renew_caller_leases", arguments)
 
 
 async def is_held(link: RedisConnection, job_id: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from openfall.producers.gateway import callers
 from openfall.router_core.state import keys
-from openfall.router_core.state.attendance import AttendedJob
+from openfall.router_core.state.caller_leases import AwaitedJob
 from tests.faults import COMPLETION, answer, stall
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
@@ -83,7 +83,7 @@ def test_a_gateway_that_was_killed_on_any_machine_has_no_callers(
 
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall, pools=()) as gateway:
-            killed = AttendedJob("job", "gateway-elsewhere-1-a1b2c3", 600)
+            killed = AwaitedJob("job", "gateway-elsewhere-1-a1b2c3", 600)
             async with asyncio.timeout(60):
                 assert await gateway.instance.callers.check([killed]) == (("job", killed.gateway_id),)
 
@@ -132,7 +132,7 @@ def test_a_background_job_goes_on_without_its_caller(redis_url: str, tmp_path: P
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
             job = await _leave(gateway, model="scene")
             await _until_let_go(gateway, job)
-            assert await gateway.link.command("ZSCORE", keys.ATTENDED, job) is None
+            assert await gateway.link.command("ZSCORE", keys.CALLER_LEASES, job) is None
             assert (await gateway.instance.client.record(job)).state == "queued"
 
     run(main)

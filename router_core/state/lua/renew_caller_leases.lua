@@ -3,7 +3,7 @@
 -- Arguments: gateway, presence_ms, lease_ms, jobs, answered (jobs)
 redis.call('ZADD', GATEWAYS, now + args.presence_ms, args.gateway)
 redis.call('ZREMRANGEBYSCORE', GATEWAYS, '-inf', now - 60000)
-for _, id in ipairs(args.jobs) do redis.call('ZADD', ATTENDED, 'XX', now + args.lease_ms, id) end
+for _, id in ipairs(args.jobs) do redis.call('ZADD', CALLER_LEASES, 'XX', now + args.lease_ms, id) end
 for _, id in ipairs(args.answered) do
   if redis.call('HGET', RECORD .. id, 'gateway') == args.gateway then redis.call('HSET', RECORD .. id, 'read', 1) end
 end
