@@ -16,9 +16,9 @@ from typing import Any
 from openfall.router_core.jobs.outcome import UNKNOWN_LIMIT, Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
-from openfall.workers.backends.exact_json import loads
+from openfall.workers.backends.exact_json import loads, whole_number
 from openfall.workers.backends.redaction import redact
-from openfall.workers.backends.retry_after import limit_reset, parse_duration, plan_reset, retry_after
+from openfall.workers.backends.retry_after import limit_reset, plan_reset, retry_after, stated_wait
 from openfall.workers.backends.usage_limit_errors import find_limit
 
 MAX_DETAIL_LENGTH = 300
@@ -44,7 +44,12 @@ MAX_DETAILS = 32
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
 
+STATUS_FIELDS = ("code", "status", "status_code", "statusCode", "http_status", "http_code")
+"""Where a body has the HTTP status that a gateway or a stream could not send."""
+
 _LIMITS = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OUT_OF_CREDITS})
+_PASSING = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED})
+"""What passes after a wait that an error's own words may state."""
 
 _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
@@ -57,13 +62,16 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error = find_error(document)
     page = _page_text(body) if document is None else ""
     codes = frozenset(_codes(error, document)) | ({FIREWALL_PAGE} if is_firewall_page(page) else frozenset())
-    upstream = UpstreamError(_status(status, error), codes, _message(error, document)[:MAX_MESSAGE_LENGTH] or page)
+    message = _message(error, document)[:MAX_MESSAGE_LENGTH] or page
+    upstream = UpstreamError(_status(status, error or document), codes, message)
     error_class = find_class(upstream) or _by_range(upstream, document)
     wait = retry_after(headers)
     if wait is None and error_class in _LIMITS:
         wait = plan_reset(headers, error)
     if wait is None and error_class is ErrorClass.RATE_LIMITED:
-        wait = limit_reset(headers) or _retry_delay(error)
+        wait = limit_reset(headers)
+    if wait is None and error_class in _PASSING:
+        wait = stated_wait(error if isinstance(error, dict) else document, message)
     return Failure(
         error_class=error_class,
         detail=_detail(status, upstream, document),
@@ -79,9 +87,10 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
     failure = Failure(error_class=ErrorClass.MALFORMED, detail=missing)
     if not isinstance(document, dict) or not (words := _words(document)):
         return failure
-    upstream = UpstreamError(None, frozenset(_codes(None, document)), words[:MAX_MESSAGE_LENGTH])
+    upstream = UpstreamError(_status(200, document), frozenset(_codes(None, document)), words[:MAX_MESSAGE_LENGTH])
     detail = f"{missing}: {_detail(200, upstream, document)}"
-    return Failure(error_class=find_class(upstream) or ErrorClass.MALFORMED, detail=shorten(detail))
+    error_class = find_class(upstream) or (_by_range(upstream, document) if upstream.status else ErrorClass.MALFORMED)
+    return Failure(error_class=error_class, detail=shorten(detail), http_status=upstream.status)
 
 
 def find_error(document: Any) -> Any:
@@ -96,8 +105,22 @@ def find_error(document: Any) -> Any:
     error = document.get("error") or _first(document.get("errors")) or _base_error(document.get("base_resp"))
     if error is None and document.get("object") == "error":
         return document
-    error = error[0] if isinstance(error, list) and error else error
+    error = _innermost(error[0] if isinstance(error, list) and error else error)
     return error if not isinstance(error, dict) or not _is_success(error) else None
+
+
+def _innermost(error: Any) -> Any:
+    """An error that a gateway wrapped into one of its own: as its `error`, or as the JSON of its words."""
+    for _ in range(MAX_DEPTH):
+        words = error.get("message") if isinstance(error, dict) else error
+        text = words.strip() if isinstance(words, str) else ""
+        inner = _read(text.encode("utf-8", "replace")) if text[:1] in ("{", "[") else error
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        wrapped = inner.get("error") if isinstance(inner, dict) else None
+        if not isinstance(wrapped, dict):
+            return error
+        error = wrapped
+    return error
 
 
 def _is_success(error: dict[str, Any]) -> bool:
@@ -130,10 +153,12 @@ def _page_text(body: bytes) -> str:
 
 
 def _status(status: int, error: Any) -> int | None:
+    """The status of a response, or the one that its body names in place of it (`"503"`, `429.0`)."""
     if status >= 400:
         return status
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else None
+    fields = error if isinstance(error, dict) else {}
+    codes = (whole_number(fields.get(name)) for name in STATUS_FIELDS)
+    return next((code for code in codes if code is not None and 400 <= code < 600), None)
 
 
 def _codes(error: Any, document: Any) -> Iterator[str]:
@@ -214,15 +239,6 @@ def _by_range(error: UpstreamError, document: Any) -> ErrorClass:
     if error.status is None or not 500 <= error.status < 600 or error.status == 501:
         return ErrorClass.OTHER
     return ErrorClass.CONNECTION if document is None else ErrorClass.OVERLOADED
-
-
-def _retry_delay(error: Any) -> float | None:
-    """Google's `RetryInfo`: `{"retryDelay": "36s"}` among the details."""
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details[:MAX_DETAILS] if isinstance(details, list) else ():
-        if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
-            return parse_duration(delay)
-    return None
 
 
 def _detail(status: int, error: UpstreamError, document: Any) -> str:

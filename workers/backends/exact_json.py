@@ -18,6 +18,9 @@ from openfall.router_core.jobs.json_bounds import JsonTooLarge, check_depth, che
 MAX_TRAILER = 1024
 """The characters behind a JSON text that are ignored."""
 
+MAX_DIGITS = 12
+"""The digits of a number that arrives as a text."""
+
 _DECODER = json.JSONDecoder(strict=False)
 
 BOM = b"\xef\xbb\xbf"
@@ -67,6 +70,15 @@ def loads_answer(body: bytes) -> Any:
         if end == 0 or "{" in text[end:] or len(text) - end > MAX_TRAILER:
             raise
         return loads(text[:end])
+
+
+def whole_number(value: Any) -> int | None:
+    """A number of JSON that is an integer of 0 or more; None for any other. Some servers write `12.0`, or a text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def dumps(value: Any) -> bytes:

@@ -15,13 +15,10 @@ from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, Sign
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_response import classify, find_error
-from openfall.workers.backends.exact_json import ends_in_half, loads, loads_answer, mend, mend_text
+from openfall.workers.backends.exact_json import ends_in_half, loads, loads_answer, mend, mend_text, whole_number
 
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
-
-MAX_DIGITS = 12
-"""The digits of a number of tokens that arrives as a text."""
 
 _OF_OBJECT = re.compile(rb'[{}"]')
 
@@ -77,13 +74,8 @@ def append_text(text: Any, piece: str) -> str:
 
 
 def token_count(usage: Any, name: str) -> int | None:
-    """The number of tokens under that name; None if there is none. Some servers write it as `12.0`, or as a text."""
-    count = usage.get(name) if isinstance(usage, dict) else None
-    if isinstance(count, str) and count.isascii() and count.isdigit() and len(count) <= MAX_DIGITS:
-        return int(count)
-    if isinstance(count, float) and count.is_integer():
-        count = int(count)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    """The number of tokens under that name; None if there is none."""
+    return whole_number(usage.get(name)) if isinstance(usage, dict) else None
 
 
 def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:

@@ -16,6 +16,24 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d+)?")
 _RESET = "x-ratelimit-reset-"
+_MOMENT = re.compile(r"\d{10}(\d{3})?")
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT.+")
+
+_WAIT_FIELDS = ("retry_after", "retry_after_seconds", "retryAfter", "retryAfterSeconds", "estimated_time")
+"""Fields of an error with a wait in seconds."""
+MAX_DETAILS = 32
+"""How many details of an error are read."""
+
+_AMOUNT = re.compile(
+    r"(\d{1,9}(?:\.\d{1,9})?) ?(ms\b|milliseconds?|[smhd](?![a-z])|sec|min|hour|hr|day|秒|分钟)[a-z]*", re.IGNORECASE
+)
+_STATED = re.compile(
+    rf"\b(?:(?:try|trying|retry|wait)\w*\b[^\d.;]{{0,20}}?|(?:resets?|available|replenished) (?:again )?(?:in|after) )"
+    rf"((?:{_AMOUNT.pattern}[, and]*)+)|请?在?{_AMOUNT.pattern}后",
+    re.IGNORECASE,
+)
+"""How the words of an error state a wait: `try again in 1m2.5s`, `retry after 26 seconds`."""
+_SPELLED = {"sec": "s", "min": "m", "hou": "h", "hr": "h", "day": "d", "mil": "ms", "秒": "s", "分钟": "m"}
 _ANTHROPIC = "anthropic-ratelimit-"
 
 
@@ -29,19 +47,59 @@ def parse_duration(text: str) -> float | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case.
 
-    OpenAI also sends milliseconds as `retry-after-ms`, which are more exact.
+    OpenAI also sends milliseconds as `retry-after-ms`, which are more exact, and Azure as `x-ms-retry-after-ms`.
+    Gateways write a duration (`5s`) or a moment in place of seconds.
     """
-    exact = headers.get("retry-after-ms", "").strip()
+    exact = (headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms", "")).strip()
     if _SECONDS.fullmatch(exact):
         return float(exact) / 1000
-    value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value)
+    value, date = headers.get("retry-after", "").strip(), headers.get("date", "")
+    if (wait := _read_wait(value, date)) is not None:
+        return wait
     try:
-        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+        until = parsedate_to_datetime(value) - parsedate_to_datetime(date)
     except (ValueError, TypeError):
         return None
-    return max(0.0, wait.total_seconds())
+    return max(0.0, until.total_seconds())
+
+
+def stated_wait(error: Any, message: str) -> float | None:
+    """Seconds of the wait that an error states: in a field, in Google's `retryDelay` (`36s`, or seconds and nanos), or
+    in its words."""
+    fields = error if isinstance(error, Mapping) else {}
+    details = fields.get("details")
+    parts = [fields, fields.get("metadata"), *(details[:MAX_DETAILS] if isinstance(details, list) else [details])]
+    for part in (part for part in parts if isinstance(part, Mapping)):
+        waits = (_stated_number(part.get(name)) for name in (*_WAIT_FIELDS, "retryDelay"))
+        if (wait := next((wait for wait in waits if wait is not None), None)) is not None:
+            return wait
+    if match := _STATED.search(message):
+        return sum(float(number) * _unit(unit) for number, unit in _AMOUNT.findall(match[0]))
+    return None
+
+
+def _stated_number(value: Any) -> float | None:
+    if isinstance(value, Mapping):
+        parts = [_stated_number(value.get(name, 0)) for name in ("seconds", "nanos")]
+        return None if None in parts else (parts[0] or 0) + (parts[1] or 0) / 1e9
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    return float(text) if _SECONDS.fullmatch(text) else parse_duration(text)
+
+
+def _unit(name: str) -> float:
+    name = name.lower()
+    return _UNITS[name if name in _UNITS else _SPELLED[name[:3]]] if name not in _SPELLED else _UNITS[_SPELLED[name]]
+
+
+def _read_wait(value: str, date: str) -> float | None:
+    """Seconds of a wait as a number, a duration, or a moment, which is read against `Date`; None for any other."""
+    if _MOMENT.fullmatch(value):
+        return until_epoch(value, date)
+    if _ISO.fullmatch(value):
+        return _until(value, date)
+    return float(value) if _SECONDS.fullmatch(value) else parse_duration(value)
 
 
 def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
@@ -63,8 +121,8 @@ def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
 
 
 def limit_reset(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the rate limits renew: `x-ratelimit-reset-tokens: 6m0s`, or a moment, read against `Date`
-    (`anthropic-ratelimit-tokens-reset: 2026-11-21T10:00:30Z`).
+    """Seconds until the rate limits renew: `x-ratelimit-reset-tokens: 6m0s` (Cerebras: `11.38`), or a moment, read
+    against `Date` (`anthropic-ratelimit-tokens-reset: 2026-11-21T10:00:30Z`). `ratelimit-reset` has seconds.
 
     The longest wait among the exhausted limits; if none is exhausted, the shortest wait of all.
     """
@@ -81,7 +139,9 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
 def _reset(name: str, value: str, date: str) -> tuple[float | None, str]:
     """The wait of a reset header (None for any other), and the name of the header with the remaining amount."""
     if name.startswith(_RESET):
-        return parse_duration(value), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
+        return _read_wait(value.strip(), date), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
+    if name in ("ratelimit-reset", "x-ratelimit-reset"):
+        return _read_wait(value.strip(), date), name.replace("reset", "remaining")
     if name.startswith(_ANTHROPIC) and name.endswith("-reset"):
         return _until(value, date), f"{name.removesuffix('-reset')}-remaining"
     return None, ""

@@ -20,6 +20,12 @@ from openfall.workers.backends.retry_after import limit_reset, parse_duration, r
         ({"retry-after": "1", "retry-after-ms": "soon"}, 1.0),
         ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
         ({"retry-after": "Sat, 21 Nov 2026 09:00:00 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0.0),
+        ({"retry-after": "5s"}, 5.0),
+        ({"retry-after": "1m30s"}, 90.0),
+        ({"retry-after": "1795255230", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
+        ({"retry-after": "2026-11-21T10:00:30Z", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
+        ({"x-ms-retry-after-ms": "5000"}, 5.0),
+        ({"retry-after": "99999999999999"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
@@ -78,3 +84,66 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
 def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
     assert parse_duration(text) is None
+
+
+DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset-tokens-minute": "11.38", "x-ratelimit-remaining-tokens-minute": "0"}, 11.38),
+        ({"x-ratelimit-reset-requests": "1795255230"} | DATE, 30.0),
+        ({"x-ratelimit-reset-requests": "2026-11-21T10:00:30Z"} | DATE, 30.0),
+        ({"x-ratelimit-reset": "30"}, 30.0),
+        ({"ratelimit-reset": "12"}, 12.0),
+        ({"x-ratelimit-reset": "1795255230000"} | DATE, 30.0),
+        ({"x-ratelimit-reset-requests": "tomorrow"}, None),
+    ],
+)
+def test_a_limit_renews_after_seconds_or_a_duration_or_at_a_moment(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert classify(429, CIMultiDict(headers), b"{}").retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 1m2.5s. Visit", 62.5),
+        ("Limit 6000, Used 5900, Requested 500. Please try again in 640ms. Need more tokens?", 0.64),
+        ("have exceeded token rate limit. Please retry after 26 seconds.", 26.0),
+        ("Please wait 3 minutes and 10 seconds", 190.0),
+        ("Please retry in 36.4s.", 36.4),
+        ("try again in 1h12m33s", 4353.0),
+        ("Your quota will reset after 16h5m.", 57900.0),
+        ("available in 2 days", 172_800.0),
+        ("请求过于频繁，请在 5 秒后重试", 5.0),
+        ("请在 2 分钟后重试", 120.0),
+        ("Try again later. Limit 30000 tokens", None),
+        ("please try again with 5 messages", None),
+        ("wait until 2026", None),
+        ("retry your request with 20 stops", None),
+    ],
+)
+def test_the_words_of_an_error_may_state_the_wait(message: str, seconds: float | None) -> None:
+    body = orjson.dumps({"error": {"message": message}})
+    assert classify(429, CIMultiDict(), body).retry_after == pytest.approx(seconds)
+    assert classify(500, CIMultiDict(), body).retry_after == pytest.approx(seconds)
+    assert classify(404, CIMultiDict(), body).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"error": {"message": "x", "retry_after": 7}}, 7.0),
+        ({"error": "Model m is currently loading", "estimated_time": 20.0}, 20.0),
+        ({"message": "x", "retry_after": "7"}, 7.0),
+        ({"error": {"message": "x", "metadata": {"retry_after_seconds": 3}}}, 3.0),
+        ({"error": {"message": "x", "details": [{"retryDelay": {"seconds": "21", "nanos": 500000000}}]}}, 21.5),
+        ({"error": {"message": "x", "details": [{"retryDelay": {"seconds": "soon"}}]}}, None),
+        ({"error": {"message": "x", "retry_after": True}}, None),
+    ],
+)
+def test_a_field_of_an_error_may_state_the_wait(body: object, seconds: float | None) -> None:
+    assert classify(503, CIMultiDict(), orjson.dumps(body)).retry_after == seconds

@@ -1,0 +1,176 @@
+"""The words of upstreams' errors: the codes and the patterns by which `error_rules` gives an error its class. Pure.
+
+Codes are lower case. The patterns ignore case.
+"""
+
+from __future__ import annotations
+
+CREDIT_CODES = (
+    "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded project_spend_limit_exceeded"
+    " organization_usage_limit_exceeded enforced_spend_limit_reached contract_spend_limit_reached"
+    " linked_organization_spend_limit_reached quota_exceeded billing_error openrouter_credits openrouter_key_limit"
+    " openrouter_guardrail_budget openrouter_workspace_budget workspace_budget key_limit"
+    " exceeded_current_quota_error insufficient_balance insufficientbalance insufficient_credits insufficient_funds"
+    " insufficient_user_quota billing_hard_limit_reached billing_not_active arrearage accountoverdueerror"
+    " payment_required allocationquota.freetieronly budget_exceeded 1113 1008 usage_limit_reached 1308 1309 1310 1316"
+    " 1317 1318 1319 1320 1321 exhausted_credits"
+)
+CREDIT_TEXT = (
+    r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough)"
+    r"|not enough (credits?|balance|funds)|out of credits?|(n[o']t|n't) have (any |enough |sufficient )?credits"
+    r"|credit balance is too low|requires more credits|please recharge|top[ -]?up your|in arrears|overdue payment"
+    r"|account .{0,40}(is|has been) (suspended|overdue|in arrears).{0,60}(billing|plan|payment|balance)?"
+    r"|(?<!not your )\busage limit|使用上限|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
+    r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
+    r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
+    r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
+)
+RATE_CODES = (
+    "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
+    " rate_limited 1002 1039 1041"
+)
+RATE_TEXT = (
+    r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
+    r"|too many (tokens|connections), please wait|(status|error)( code)?:? 429\b|\brequest limit reached"
+)
+BUSY_TEXT = (
+    r"(model|server|engine|system|service) is (currently |temporarily |too )?(overloaded|busy)|at capacity|负载已?饱和"
+    r"|\bmodel (has )?(crashed|unloaded)"
+    r"|degraded function"
+)
+TOO_LONG_CODES = (
+    "exceed_context_size_error context_length_exceeded model_max_prompt_tokens_exceeded string_above_max_length"
+    " request_too_large tokens_too_long 1261"
+)
+TOO_LONG_TEXT = (
+    r"context[ _-]?(length|size|window|limit)|maximum context|(prompt|input|request)s? (is|was|are) too (long|large)"
+    r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (prompt|input|sequence|model) length"
+    r"|(prompt|input|messages?|request)s?\b.{0,80}(exceed\w*|longer than|greater than|more than|above|over)"
+    r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed)"
+    r"|too many (input |prompt |total )?(tokens|text bytes)|exceed\w* (the )?(model('s)? )?token limit"
+    r"|tokens? (count )?(in (the )?request )?(exceed\w*|more than|larger than|greater than)"
+    r"|too large for model|reduce (the |your )?(length|size|number)|range of input length|max_new_tokens. must be <="
+    r"|must have (less|fewer) than \d+ tokens|request too large|longer than the model"
+    r"|(prompt|input) length \d+ is (greater|longer|larger) than|\b(max_seq|max_model|session)_len\b|\bmax_num_tokens\b"
+    r"|tokens?\b.{0,60} exceed (the )?max|the max input (characters|tokens)"
+    r"|(输入|请求|消息|上下文|提示|prompt|token).{0,20}(过长|超长|超过|超出)|(トークン|入力|コンテキスト).{0,30}(超え|超過|長すぎ)"
+    r"|(토큰|입력|컨텍스트).{0,30}초과|превыш.{0,40}(контекст|токен)|(контекст|токен|запрос).{0,40}превыш"
+    r"|(dépass|trop long).{0,60}(contexte|jetons|tokens)|(eingabe|anfrage|kontext|prompt).{0,60}(zu lang|überschreit)"
+    r"|(supera|exce[d]e|sobrepasa|demasiado |muito long|troppo lung).{0,60}(contexto|contesto|tokens)"
+)
+TOO_LONG_OF_A_SERVER = (
+    r"\bmax_num_tokens\b|context (length|size|window|limit)|maximum context|too many tokens"
+    r"|(prompt|input) is too large to process"
+)
+
+FILTER_CODES = (
+    "content_filter content_policy_violation moderation invalid_prompt data_inspection_failed datainspectionfailed"
+    " responsibleaipolicyviolation content_filtered cyber_policy_violation prohibited_content inappropriate_content"
+    " sensitivecontentdetected inputtextsensitivecontentdetected outputtextsensitivecontentdetected 1301 1026 1027"
+)
+FILTER_TEXT = (
+    r"content[ _-](filter|management polic|polic|moderation|violat|exists risk)|output blocked|flagged|moderation"
+    r"|usage (polic|guideline)|inappropriate content|considered high risk|(unsafe|sensitive) (content|information|word)"
+    r"|safety (system|filter|check|reason|setting|polic)|safety_check|violat\w+ .{0,60}(polic|guideline|terms)"
+    r"|不安全或敏感|敏感(内容|信息|词)|(内容|输入|输出|涉嫌)违规"
+    r"|(blocked|stopped) by .{0,30}guardrail|guardrail (checks|intervened)"
+    r"|内容安全|contentpolicyviolation|\bnsfw\b"
+)
+NO_MODEL_CODES = (
+    "model_not_found model_not_found_error model_decommissioned model_deprecated model_retired deploymentnotfound"
+    " modelnotfound modelnotopen model_not_exist unknown_model invalid_model model_not_available 1211"
+)
+ENDED = (
+    r"decommissioned|retired|removed|shut ?down|discontinued|sunset(ted)?|deprecated|(the )?end[- ]of[- ](its[- ])?life"
+    r"|no longer (supported|available|served)"
+)
+NO_MODEL_TEXT = (
+    r"\bmodel\b.{0,200}(not found|does not exist|not exist)|no such model|not a valid model|unknown model"
+    r"|no endpoints found|requires a subscription|cloud is disabled|remote model is unavailable"
+    rf"|(\bthis model( version)?|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached( its)?)"
+    rf" (now )?({ENDED})"
+    r"|\bmodel is not (available|active)|not found the model|real modelID for|no router for requested model"
+    r"|function '[^']+': not found|\bendpoint does not exist|模型.{0,10}(不存在|已下线|已下架|未找到)"
+)
+NAMED_MODEL_TEXT = (
+    r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
+    r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )|model identifier is invalid"
+    r"|模型.{0,10}(不存在|已下线|已下架|未找到)"
+    rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({ENDED})"
+)
+"""A 400 opens the breaker of the model only if it names the model: other things of a request may not exist either."""
+
+NO_ACCESS_TEXT = (
+    r"access to (the |this )?(model|deployment)|requires? .{0,20}terms acceptance|accept the terms"
+    r"|(allowed|permitted|authori[sz]ed|entitled|permission)s? to (use|access|call) (the |this )?model"
+    r"|model.{0,80}(not (available|enabled|allowed) (for|in|to|on) your)|data policy|guardrail"
+    r"|ignored providers|allowed providers"
+)
+NOT_OF_A_MODEL = (
+    r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant)s?\b"
+    r"(?! not found\.?$).{0,120}(not found|does not exist|not exist)"
+)
+CANNOT_CODES = (
+    "unsupported_value unsupported_parameter unsupported_model unsupportedparamserror not_supported_error"
+    " unsupported_operation notimplementederror operationnotsupported"
+)
+CANNOT_TEXT = (
+    r"(does|do|is|are|was|were)( not|n['’]t) (currently |yet )?(support|work with)"
+    r"|\bat most \d+ (image|audio|video|file)|\bnot supported|unsupported|supports? only"
+    r"|only (be )?supported|roles? are supported|requires? --|no endpoints found (that|with|matching)|only afford"
+    r"|(can ?not|can't) be used with"
+    r"|not (yet )?(available|enabled|allowed) (for|with|on|by) (this|the|that|your) (model|endpoint"
+    r"|subscription|plan)"
+    r"|(supports?|allows?) (at most|up to|a maximum)|is deprecated for this model|is too large: \d+"
+    r"|roles must alternate|\bjinja\b|(chat|prompt) template|for this template|\bmmproj\b|multimodal"
+)
+CANNOT_TEXT_OF_A_SERVER = (
+    r"\b(does|do) not support|input is not supported|requires? --|roles must alternate|\bjinja\b|\btemplate\b"
+    r"|\bmmproj\b|\bgrammar\b|json.?schema|\btools?\b.{0,60}(\bnot\b|requires?|unsupported)|\btool_choice\b"
+    r"|\bexecuting \w+ at line \d|\bat row \d+, column \d|\bunknown method: |assistant (messages? at|response prefill)"
+    r"|type of last message|(process|load|decode|unknown|invalid) (the )?(image|audio)\b|\bimage: unknown|image input"
+    r"|required for format\b|\bcontent\[\]"
+)
+"""The words of a server's own error (5xx) that name a part of the request."""
+
+LIMIT_TOO_LARGE_TEXT = (
+    r"\bmax(_completion|_output)?_tokens\b.{0,20}too large|range of max_tokens|\bmaxOutputTokens\b"
+    r"|max_tokens: \d+ > \d+|maximum tokens you requested"
+)
+"""The limit of the answer is above that of the model."""
+
+LABEL_TOO_LONG_TEXT = (
+    r"invalid '(?!(messages|input)(\[\d+\](\.content\S*)?)?'|prompt'|instructions')[^']+': string too long"
+)
+"""A name, an id or a description is too long, and not the prompt."""
+
+MEDIA_TOO_LARGE_TEXT = (
+    r"(?<!tokens of )\bimage\b.{0,80}(exceed|too large|dimension)|\bimage (dimensions|size)\b|\bpdf pages\b"
+)
+
+WRONG_OUTPUT_TEXT = (
+    r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
+    r"|produced output that does not match|invalid tool call arguments"
+)
+UNREADABLE_TEXT = r"json\.exception|cannot unmarshal|illegal base64|failed to parse messages|\bBadRequestError\b"
+"""The words of a server's own error (5xx) about a request that it cannot read."""
+
+OUT_OF_MEMORY = (
+    r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
+    r"|insufficient memory|insufficient system resources|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
+)
+FIREWALL = (
+    r"attention required|(sorry,|been) (you have been )?blocked|request (was |has been )?(blocked|rejected)"
+    r"|url was rejected|web application firewall|\bwaf\b|mod_?security|incapsula|support id is|just a moment"
+    r"|request could not be satisfied|enable javascript and cookies|captcha"
+)
+KEY_TEXT = (
+    r"(api|access|secret|subscription)[ _-]?key|your key|credential|authenticat|bearer"
+    r"|\btoken\b.{0,30} (is|has|was)\b"
+)
+WRONG_KEY_TEXT = (
+    r"(incorrect|invalid|expired|missing|wrong) api[ _-]?key|api[ _-]?key.{0,40}(not valid|invalid|expired|incorrect)"
+    r"|(organi[sz]ation|account|project|workspace) (has been|is|was) (restricted|disabled|deactivated|banned)"
+    r"|credential is only authori[sz]ed|(missing|invalid) .{0,20}\bauthorization header|login fail"
+    r"|access token (is )?(invalid|expired|no longer)"
+)
