@@ -35,6 +35,10 @@ class Loader(StrEnum):
     LLAMA_SWAP = "llama-swap"
 
 
+OLLAMA_BESIDE = 1.25
+"""Ollama loads a model beside others only into 80 % of the free memory; else it evicts one by its own choice."""
+
+
 class Backend(CatalogEntry):
     """One endpoint that serves models."""
 
@@ -107,6 +111,11 @@ class Backend(CatalogEntry):
     def loads_models(self) -> bool:
         """Whether its engine says which models are in memory, and loads others."""
         return self.protocol == "ollama" or self.loader is not None
+
+    @property
+    def beside(self) -> float:
+        """The free memory that a load beside other models needs, as a multiple of the model's."""
+        return OLLAMA_BESIDE if self.protocol == "ollama" else 1.0
 
     @property
     def has_auth_token(self) -> bool:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from openfall.router_core.catalog.entries import Backend, Loader, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem
+from openfall.router_core.catalog.names import same_model
 
 _Engine = tuple[str, int | None, str]
 """Host, port and path."""
@@ -26,6 +27,7 @@ def validate_cards(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     yield from _hosts(catalog)
     for card, names in cards.items():
         yield from _card(catalog, card, names)
+    yield from _twins(catalog)
     yield from _models(catalog)
 
 
@@ -102,20 +104,41 @@ def _card(catalog: UncheckedCatalog, card: str, names: list[str]) -> Iterator[Ca
         yield CatalogProblem(f"{path}.vram_gb", f"backends of card {card} must have the same: {', '.join(names)}")
     if len({catalog.backends[name].pool for name in names}) > 1:
         yield CatalogProblem(f"{path}.pool", f"backends of card {card} must be in one pool: {', '.join(names)}")
-    memory = first.vram_gb or 0.0
+    memory, beside = first.vram_gb or 0.0, max(catalog.backends[name].beside for name in names)
     models = {alias: spec for alias, spec in catalog.models.items() if set(spec.backends) & set(names)}
     pinned = {alias: spec.vram_gb or 0.0 for alias, spec in models.items() if spec.pinned}
     if not pinned:
         return
-    if sum(pinned.values()) > memory:
-        message = f"the pinned models of card {card} need {sum(pinned.values()):g} GB, and it has {memory:g}"
-        yield CatalogProblem(f"models.{list(pinned)[-1]}.pinned", message)
+    last, held = list(pinned)[-1], sum(pinned.values())
+    if held + (beside - 1) * max(pinned.values()) * (len(pinned) > 1) > memory:  # the largest may be loaded last
+        message = f"the pinned models of card {card} need {held:g} GB, and it has {memory:g}{_margin(beside)}"
+        yield CatalogProblem(f"models.{last}.pinned", message)
         return
     for alias, spec in models.items():
         elsewhere = set(spec.backends) - set(names)
-        if not spec.pinned and not elsewhere and (spec.vram_gb or 0.0) + sum(pinned.values()) > memory:
-            message = f"beside the pinned models of card {card} ({', '.join(pinned)}) it never fits"
+        if not spec.pinned and not elsewhere and beside * (spec.vram_gb or 0.0) + held > memory:
+            message = f"beside the pinned models of card {card} ({', '.join(pinned)}) it never fits{_margin(beside)}"
             yield CatalogProblem(f"models.{alias}.vram_gb", message)
+
+
+def _margin(beside: float) -> str:
+    """What its engine needs besides, for people."""
+    return "" if beside == 1 else f" (Ollama needs {beside:g} times the size of a model to load it beside others)"
+
+
+def _twins(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
+    """Two models of one upstream are one in the memory of a card: each would be taken for the other's."""
+    for name, backend in catalog.backends.items():
+        if backend.vram_gb is None:
+            continue
+        on_card = [(alias, spec) for alias, spec in catalog.models.items() if name in spec.backends]
+        own = [(alias, spec.upstream) for alias, spec in on_card if not spec.passed_on]
+        for number, (alias, upstream) in enumerate(own):
+            first = next((other for other, known in own[:number] if same_model(known, upstream)), None)
+            if first is not None:
+                remedy = f"remove one, or give {alias} an upstream of its own. Roles may differ in their limits"
+                problem = f"in the memory of {name} it is the same model as {first}: {remedy}"
+                yield CatalogProblem(f"models.{alias}.upstream", problem)
 
 
 def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:

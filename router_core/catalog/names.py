@@ -10,6 +10,22 @@ _PREFIX = re.compile(r"^.*/|^(?:[a-z]{2,4}\.)?(?:anthropic|meta|mistral|cohere|a
 """The provider in front of an id: `openrouter/anthropic/`, `us.anthropic.`."""
 _SUFFIX = re.compile(r"(?:[-@]\d{8}|[-@]latest|-v\d+(?:-\d+)?)+$")
 """The version behind an id: a date, `latest`, `-v1:0`."""
+_OLLAMA_DEFAULTS = ("registry.ollama.ai/", "library/")
+"""What an Ollama leaves out of the names that it lists, in this order."""
+_LATEST = ":latest"
+
+
+def same_model(first: str, second: str) -> bool:
+    """Whether two names mean the same model at an Ollama, or in the memory of any server. An Ollama takes a name in any
+    case, without its own registry, and without the tag `latest` (types/model/name.go, getExistingName)."""
+    return _short_name(first) == _short_name(second)
+
+
+def _short_name(name: str) -> str:
+    short = name.casefold()
+    for default in _OLLAMA_DEFAULTS:
+        short = short.removeprefix(default)
+    return short.removesuffix(_LATEST)
 
 
 def models_meant(name: str, upstreams: Mapping[str, str]) -> tuple[str, ...]:

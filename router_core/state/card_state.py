@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,10 @@ from openfall.router_core.routing.fleet_state import FOREVER
 MAX_RECENT_LOADS = 40
 MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0
 """This number of models that left by themselves within this time: something else uses the engine of the card."""
+
+
+CLOCK_SLACK_SECONDS = 1.0
+"""A moment that is later than now by more than this is of a clock that has been set back."""
 
 
 ExpectedStart = tuple[float, float]
@@ -84,6 +89,21 @@ class CardState:
     draining: tuple[str, ...] = ()
     reason: str = ""
     """Why the plan is what it is, for people."""
+
+    def keep_true(self, backends: Collection[str], models: Collection[str], now: float) -> None:
+        """Forget models that the configuration has no more, and moments that have not been yet: the server's clock has
+        been set back, and everything would wait for them."""
+        self.models = {
+            alias: model for alias, model in self.models.items() if alias in models and model.backend in backends
+        }
+        latest = now + CLOCK_SLACK_SECONDS
+        for model in self.models.values():
+            if model.ready_at > latest:
+                model.ready_at, model.protected_until = now, 0.0
+                model.wanted_at = min(model.wanted_at, now)
+        self.refused = {alias: failed for alias, failed in self.refused.items() if failed.since <= latest}
+        self.loads = [load for load in self.loads if load[0] <= latest]
+        self.departures = [moment for moment in self.departures if moment <= latest]
 
     def usable_gb(self, configured_gb: float) -> float:
         """The memory that openfall may use: what is configured, and no more than others leave."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from aiohttp import web
@@ -47,6 +48,10 @@ class CardOllama:
     """None: calls of different models do not slow each other."""
     taken_gb: float = 0.0
     """Memory that another program uses."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Other names of models. Like an Ollama it takes a name in any case, and shows a model in memory by the name of the
+    request that loaded it."""
+    shown: dict[str, str] = field(default_factory=dict)
     note: Callable[..., None] = field(default=lambda **_: None)
     """Called with what happens: a load, an end of a load, an eviction, a call, its answer."""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -54,6 +59,16 @@ class CardOllama:
 
     def free_gb(self) -> float:
         return self.vram_gb - self.taken_gb - sum(self.sizes[model] for model in self.memory)
+
+    def named(self, name: str) -> str:
+        """The model of a name."""
+        known = {known.casefold(): known for known in (*self.sizes, *self.names)}
+        short = name.casefold().removeprefix("registry.ollama.ai/").removeprefix("library/").removesuffix(":latest")
+        known_as = known.get(short, name)
+        model = self.names.get(known_as, known_as)
+        if model not in self.memory:
+            self.shown[model] = known_as
+        return model
 
     async def ready(self, model: str) -> None:
         async with self.loading:
@@ -85,7 +100,7 @@ class CardOllama:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        model = body["model"]
+        model = self.named(body["model"])
         if model not in self.memory:
             self.waited_for_a_load += 1
             await self.ready(model)
@@ -106,20 +121,27 @@ class CardOllama:
 
     async def generate(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if body["model"] not in self.sizes:
+        model = self.named(body["model"])
+        if model not in self.sizes:
             return web.json_response({"error": f"model '{body['model']}' not found"}, status=404)
         if body.get("keep_alive") == 0:
-            await self.unload(body["model"])
+            await self.unload(model)
         else:
-            await self.ready(body["model"])
+            await self.ready(model)
         return web.json_response({"model": body["model"], "done": True})
 
     async def tags(self, _request: web.Request) -> web.Response:
-        return web.json_response({"models": [{"name": model, "model": model} for model in self.sizes]})
+        names = {**{model: model for model in self.sizes}, **self.names}
+        rows = [{"name": name, "model": name, "digest": _digest(model)} for name, model in names.items()]
+        return web.json_response({"models": rows})
 
     async def ps(self, _request: web.Request) -> web.Response:
         sizes = {model: int(self.sizes[model] * GIB) for model in sorted(self.memory)}
-        rows = [{"name": model, "model": model, "size": size, "size_vram": size} for model, size in sizes.items()]
+        rows = [
+            {"name": name, "model": name, "digest": _digest(model), "size": size, "size_vram": size}
+            for model, size in sizes.items()
+            for name in (self.shown.get(model, model),)
+        ]
         return web.json_response({"models": rows})
 
     async def version(self, _request: web.Request) -> web.Response:
@@ -133,6 +155,10 @@ class CardOllama:
             web.get("/api/ps", self.ps), web.get("/api/version", self.version),
         ])  # fmt: skip
         return application
+
+
+def _digest(model: str) -> str:
+    return sha256(model.encode()).hexdigest()
 
 
 async def _answer(request: web.Request, body: dict[str, Any], model: str) -> web.StreamResponse:

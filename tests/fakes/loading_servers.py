@@ -24,16 +24,18 @@ class LoadingServer:
     vram_gb: float
     load_seconds: Mapping[str, float] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of models."""
     url: str = ""
     states: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
-    tasks: set[asyncio.Task[bool]] = field(default_factory=set)
+    tasks: dict[str, asyncio.Task[bool]] = field(default_factory=dict)
 
     def start(self, model: str) -> asyncio.Task[bool]:
         self.states[model] = "loading"
         self.failed.discard(model)
         task = asyncio.create_task(self._load(model))
-        self.tasks.add(task)
+        self.tasks[model] = task
         return task
 
     async def _load(self, model: str) -> bool:
@@ -45,6 +47,17 @@ class LoadingServer:
             return False
         self.states[model] = "loaded"
         return True
+
+    def stop(self, model: str) -> None:
+        self.states.pop(model, None)
+        if task := self.tasks.pop(model, None):
+            task.cancel()
+
+    def name_of(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def aliases_of(self, model: str) -> list[str]:
+        return [alias for alias, name in self.aliases.items() if name == model]
 
     def crash(self, model: str) -> None:
         self.states.pop(model, None)
@@ -66,10 +79,16 @@ class LlamaRouter(LoadingServer):
         status: dict[str, Any] = {"value": self.states.get(name, "unloaded"), "args": ["llama-server"]}
         if name in self.failed:
             status |= {"failed": True, "exit_code": 1}
-        return {"id": name, "aliases": [], "object": "model", "owned_by": "llamacpp", "status": status}
+        return {
+            "id": name,
+            "aliases": self.aliases_of(name),
+            "object": "model",
+            "owned_by": "llamacpp",
+            "status": status,
+        }
 
     async def load(self, request: web.Request) -> web.Response:
-        model = (await request.json())["model"]
+        model = self.name_of((await request.json())["model"])
         if model not in self.sizes:
             return _refusal(404, "model is not found", "not_found_error")
         if model in self.states:
@@ -78,16 +97,16 @@ class LlamaRouter(LoadingServer):
         return web.json_response({"success": True})
 
     async def unload(self, request: web.Request) -> web.Response:
-        model = (await request.json())["model"]
+        model = self.name_of((await request.json())["model"])
         if model not in self.sizes:
             return _refusal(400, "model is not found", "invalid_request_error")
         if model not in self.states:
             return _refusal(400, "model is not running", "invalid_request_error")
-        asyncio.get_running_loop().call_later(0.02, self.states.pop, model, None)
+        asyncio.get_running_loop().call_later(0.02, self.stop, model)
         return web.json_response({"success": True})
 
     async def chat(self, request: web.Request) -> web.Response:
-        model = (await request.json())["model"]
+        model = self.name_of((await request.json())["model"])
         if request.query.get("autoload") == "false" and self.states.get(model) != "loaded":
             return _refusal(400, "model is not loaded", "invalid_request_error")
         return _answer(model)
@@ -98,7 +117,7 @@ class LlamaSwap(LoadingServer):
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/running", self.running), web.get("/upstream/{model}/v1/models", self.upstream),
-            web.post("/api/models/unload/{model}", self.unload),
+            web.post("/api/models/unload/{model}", self.unload), web.get("/v1/models", self.list_models),
         ]  # fmt: skip
 
     async def running(self, _request: web.Request) -> web.Response:
@@ -107,23 +126,33 @@ class LlamaSwap(LoadingServer):
         return web.json_response({"running": rows})
 
     async def upstream(self, request: web.Request) -> web.Response:
-        model = request.match_info["model"]
+        model = self.name_of(request.match_info["model"])
         if model not in self.sizes:
-            return web.json_response({"error": "model not found"}, status=404)
-        if self.states.get(model) != "loaded" and not await self.start(model):
-            message = f"unspecific error: [{model}] upstream command exited prematurely but successfully"
-            return web.json_response({"error": message}, status=500)
+            return _swap_refusal(404, "model not found")
+        if self.states.get(model) != "loaded" and not await asyncio.shield(self.start(model)):
+            return _swap_refusal(500, "upstream command exited prematurely")
         return web.json_response({"data": [{"id": model}]})
 
     async def unload(self, request: web.Request) -> web.Response:
-        if request.match_info["model"] not in self.sizes:
-            return web.json_response({"error": "model not found"}, status=404)
-        self.states.pop(request.match_info["model"], None)
+        model = self.name_of(request.match_info["model"])
+        if model not in self.sizes:
+            return _swap_refusal(404, "model not found")
+        self.stop(model)
         return web.Response(text="OK")
+
+    async def list_models(self, _request: web.Request) -> web.Response:
+        meta = {name: {"type": "model", "aliases": self.aliases_of(name)} for name in self.sizes}
+        rows = [{"id": name, "object": "model", "meta": {"llamaswap": own}} for name, own in meta.items()]
+        return web.json_response({"object": "list", "data": rows})
 
 
 def _refusal(status: int, message: str, kind: str) -> web.Response:
     return web.json_response({"error": {"code": status, "message": message, "type": kind}}, status=status)
+
+
+def _swap_refusal(status: int, message: str) -> web.Response:
+    error = {"message": message, "type": "server_error", "param": None, "code": "internal_error"}
+    return web.json_response({"src": "llama-swap", "error": error}, status=status)
 
 
 def _answer(model: str) -> web.Response:
@@ -145,5 +174,5 @@ async def serving(server: LlamaRouter | LlamaSwap) -> AsyncIterator[str]:
         yield server.url
     finally:
         await runner.cleanup()
-        for task in server.tasks:
+        for task in server.tasks.values():
             task.cancel()

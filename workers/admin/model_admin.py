@@ -10,6 +10,7 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.names import same_model
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
@@ -30,7 +31,7 @@ from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.backends import health
-from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
+from openfall.workers.backends.base import CompletionBackend, LoadedModel
 from openfall.workers.backends.registry import open_backend
 
 LOAD_TIMEOUT_SECONDS = 600.0
@@ -212,7 +213,7 @@ async def record_models(
 
 
 def _is_among(upstream: str, loaded: tuple[LoadedModel, ...]) -> bool:
-    return any(same_model(model.upstream, upstream) for model in loaded)
+    return any(model.is_called(upstream) for model in loaded)
 
 
 async def _record_alive(link: RedisConnection, targets: list[str], loaded: object, now: float) -> None:

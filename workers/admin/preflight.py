@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Loader, ModelSpec, Protocol
+from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import bearer, is_azure, parse_address
-from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
+from openfall.workers.backends.base import CompletionBackend, LoadedModel
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import first_key, open_backend
 from openfall.workers.backends.transport import Transport
@@ -38,6 +39,7 @@ _PRESET = "@preset/"
 """The beginning of a name of the owner's own at OpenRouter, which it does not list."""
 
 _DATED = re.compile(r"-(\d{4}|\d{8}|\d{4}-\d{2}-\d{2})$")
+_LATEST = ":latest"
 _UNDATED = re.compile(r"-(latest|0)$")
 """What stands in place of a date: `grok-4-latest`, `claude-opus-4-0`."""
 _OLLAMA_PORT = 11434
@@ -217,7 +219,11 @@ def is_listed(names: tuple[str, ...], upstream: str, protocol: Protocol) -> bool
     if protocol != "ollama" and "/" in plain and _VARIANT.sub("", plain) in listed:
         return True
     undated = _UNDATED.sub("", plain)
-    return any(same_model(name, plain) or _DATED.sub("", name) == undated for name in listed)
+    if protocol == "ollama":
+        return any(same_model(name, plain) for name in listed)
+    return not listed.isdisjoint((plain, plain + _LATEST, plain.removesuffix(_LATEST))) or any(
+        _DATED.sub("", name) == undated for name in listed
+    )
 
 
 def _list_similar(upstream: str, names: tuple[str, ...]) -> str:
@@ -242,7 +248,7 @@ def _check_memory(
     if loaded is None or isinstance(loaded, Failure):
         return
     for alias, spec in _configured(catalog, name).items():
-        model = next((model for model in loaded if same_model(model.upstream, spec.upstream)), None)
+        model = next((model for model in loaded if model.is_called(spec.upstream)), None)
         if model is not None and model.vram_share is not None and model.vram_share < 1:
             message = f"only {model.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
             remedy = "Unload another model, use a smaller one, or reduce its context."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from openfall.router_core.catalog.capabilities import Thinking
+from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.vocabulary import Dialect
@@ -60,20 +61,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model in an endpoint's memory. `upstream` is the endpoint's own spelling: compare by `same_model`.
+    """A model in an endpoint's memory. `upstream` is the endpoint's own spelling, `other_names` are further ones of the
+    same model there: compare by `is_called`.
 
     `vram_gb` is in GiB; `vram_share` is the part of the model on the card (0 to 1). None means unknown.
     """
 
     upstream: str
+    other_names: tuple[str, ...] = ()
     vram_gb: float | None = None
     vram_share: float | None = None
     ctx: int | None = None
 
-
-def same_model(first: str, second: str) -> bool:
-    """Whether two names at one endpoint mean the same model. For Ollama a name without a tag has the tag `latest`."""
-    return first.removesuffix(":latest") == second.removesuffix(":latest")
+    def is_called(self, name: str) -> bool:
+        """Whether a name means this model."""
+        return any(same_model(name, own) for own in (self.upstream, *self.other_names))
 
 
 class CompletionBackend(Protocol):

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass, JobKind
-from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request, same_model
+from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request
 
 PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 1024
@@ -171,7 +172,7 @@ def _unhealthy(failure: Failure, how: How, began: float, loaded: bool | None = N
 
 def _find_loaded(spec: ModelSpec, loaded: tuple[LoadedModel, ...] | Failure | None) -> LoadedModel | None:
     models = () if loaded is None or isinstance(loaded, Failure) else loaded
-    return next((model for model in models if same_model(model.upstream, spec.upstream)), None)
+    return next((model for model in models if model.is_called(spec.upstream)), None)
 
 
 def _is_garbled(character: str) -> bool:

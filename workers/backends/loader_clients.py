@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import LoadedModel
 from openfall.workers.backends.openai_client import OpenAIBackend
+from openfall.workers.backends.other_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
 
@@ -23,6 +24,8 @@ LIST_SECONDS = 5.0
 NO_LOAD = "?autoload=false"
 """A call that never makes the server load a model: on a card openfall decides which models are loaded."""
 
+IN_MEMORY = ("loaded", "sleeping")
+"""States of llama-server's router. A model that sleeps wakes at its next call."""
 ALREADY = "model is already running"
 NOT_RUNNING = "model is not running"
 """The words of llama-server for an order that is carried out already."""
@@ -54,10 +57,9 @@ class SidecarBackend(_OnOrder):
         if isinstance(rows, Failure):
             return rows
         return tuple(
-            LoadedModel(upstream=str(name), vram_gb=row.get("vram_gb"))
+            LoadedModel(upstream=str(row.get("name")), other_names=_aliases(row), vram_gb=row.get("vram_gb"))
             for row in rows
             if row.get("state") in ("ready", "in_use")
-            for name in (row.get("name"), *row.get("aliases", ()))
         )
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
@@ -74,29 +76,36 @@ class LlamaRouterBackend(_OnOrder):
         rows = await self._rows("/models", "data", timeout_s)
         if isinstance(rows, Failure):
             return rows
-        return tuple(LoadedModel(upstream=name) for row in rows if _value(row) == "loaded" for name in _names(row))
+        return tuple(
+            LoadedModel(upstream=str(row.get("id")), other_names=_aliases(row))
+            for row in rows
+            if _value(row) in IN_MEMORY
+        )
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
         deadline = time.monotonic() + timeout_s
         failure = await self._http.order("/models/load", timeout_s, {"model": upstream})
         if failure is not None and ALREADY not in failure.detail:
             return failure
-        return await self._until(upstream, lambda value: value == "loaded", deadline)
+        failure = await self._until(upstream, IN_MEMORY, deadline)
+        if failure is not None and failure.error_class is ErrorClass.TIMEOUT:
+            await self.unload(upstream, LIST_SECONDS)
+        return failure
 
     async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
         deadline = time.monotonic() + timeout_s
         failure = await self._http.order("/models/unload", timeout_s, {"model": upstream})
         if failure is not None:
             return None if NOT_RUNNING in failure.detail else failure
-        return await self._until(upstream, lambda value: value == "unloaded", deadline)
+        return await self._until(upstream, ("unloaded",), deadline)
 
-    async def _until(self, upstream: str, wanted: Callable[[str], bool], deadline: float) -> Failure | None:
+    async def _until(self, upstream: str, wanted: Collection[str], deadline: float) -> Failure | None:
         while (remaining := deadline - time.monotonic()) > 0:
             rows = await self._rows("/models", "data", min(LIST_SECONDS, remaining))
             if isinstance(rows, Failure):
                 return rows
-            row = next((row for row in rows if upstream in _names(row)), {})
-            if wanted(_value(row)):
+            row = next((row for row in rows if upstream in (row.get("id"), *_aliases(row))), {})
+            if _value(row) in wanted:
                 return None
             status = row.get("status")
             if _value(row) == "unloaded" and isinstance(status, dict) and status.get("failed"):
@@ -112,14 +121,28 @@ class LlamaSwapBackend(_OnOrder):
 
     call_query = ""
 
+    def __init__(self, url: str, key: str, transport: Transport, *, on_card: bool) -> None:
+        super().__init__(url, key, transport, on_card=on_card)
+        self._other_names = OtherNames(self._fetch_names)
+
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure:
         rows = await self._rows("/running", "running", timeout_s)
         if isinstance(rows, Failure):
             return rows
-        return tuple(LoadedModel(upstream=str(row.get("model"))) for row in rows if row.get("state") == "ready")
+        ready = [str(row.get("model")) for row in rows if row.get("state") == "ready"]
+        names = await self._other_names.of(ready, timeout_s)
+        return tuple(LoadedModel(upstream=name, other_names=names.get(name, ())) for name in ready)
+
+    async def _fetch_names(self, timeout_s: float) -> NamesByModel:
+        """By its id the aliases of a model. One that is `unlisted` has none here."""
+        rows = await self._rows("/v1/models", "data", timeout_s)
+        return {} if isinstance(rows, Failure) else {str(row.get("id")): _aliases(_own_meta(row)) for row in rows}
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
-        return await self._http.order(f"/upstream/{quote(upstream)}/v1/models", timeout_s)
+        failure = await self._http.order(f"/upstream/{quote(upstream)}/v1/models", timeout_s)
+        if failure is not None and failure.error_class is ErrorClass.TIMEOUT:
+            await self.unload(upstream, LIST_SECONDS)
+        return failure
 
     async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
         return await self._http.order(f"/api/models/unload/{quote(upstream)}", timeout_s, {})
@@ -137,6 +160,13 @@ def _value(row: Mapping[str, Any]) -> str:
     return str(status.get("value")) if isinstance(status, dict) else ""
 
 
-def _names(row: Mapping[str, Any]) -> list[str]:
+def _own_meta(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a llama-swap says of a model beside what OpenAI's list has."""
+    meta = row.get("meta")
+    own = meta.get("llamaswap") if isinstance(meta, dict) else None
+    return own if isinstance(own, dict) else {}
+
+
+def _aliases(row: Mapping[str, Any]) -> tuple[str, ...]:
     aliases = row.get("aliases")
-    return [str(row.get("id")), *(aliases if isinstance(aliases, list) else ())]
+    return tuple(map(str, aliases)) if isinstance(aliases, list) else ()

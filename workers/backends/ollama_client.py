@@ -4,7 +4,9 @@ Sources: Ollama's server/routes.go, server/sched.go and api/types.go. They imply
 - A prompt that is too long silently loses its oldest messages, unless `truncate` is false.
 - The server chooses the context unless `num_ctx` names it. A request with another context than the loaded one reloads
   the model, so all callers of a model should name the same.
+- Any other option of its runner, and `shift`, make it load the model again too (needsReload).
 - The server responds to an unload at once and unloads later.
+- A model in memory has the name of the request that loaded it. Other names of the same digest use it as it is.
 """
 
 from __future__ import annotations
@@ -17,18 +19,25 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address, bearer, parse_address
-from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request, same_model
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_ollama
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
+from openfall.workers.backends.other_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.transport import Transport
 
 CHAT_PATH = "/api/chat"
 _LATEST = ":latest"
+RUNNER_OPTIONS = frozenset(
+    {"num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict"}
+)
+"""The options of a loaded model (api/types.go, Runner): a call with another value loads the model again."""
+_MOVES = frozenset({"keep_alive", "shift"})
+"""What else of a request unloads a model or loads it again."""
 _POLL_INTERVAL_S = 0.1
 _GIB = 2**30
 
@@ -44,15 +53,15 @@ class OllamaEmbeddings:
     path = "/api/embed"
     max_inputs = MAX_INPUTS
 
-    def __init__(self, keep_alive: Mapping[str, Any]) -> None:
-        self._keep_alive = keep_alive
+    def __init__(self, keep_alive: Mapping[str, Any], *, on_card: bool) -> None:
+        self._keep_alive, self._on_card = keep_alive, on_card
         self.response_format = formatted(OllamaBackend.response_format, parse_ollama)
 
     def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any] | Failure:
         if not all(isinstance(value, str) for value in inputs):
             detail = "Ollama embeds texts, not token numbers (LangChain: check_embedding_ctx_length=False)"
             return Failure(error_class=ErrorClass.UNSUPPORTED, detail=detail)
-        own = request.body
+        own = _without_moves(request.body) if self._on_card else request.body
         options = dict(own["options"]) if isinstance(own.get("options"), Mapping) else {}
         if request.ctx is not None:
             options.setdefault("num_ctx", request.ctx)
@@ -86,12 +95,14 @@ class OllamaBackend(HttpBackend):
         self._keep_alive = {} if keep_in_memory is None else {"keep_alive": ceil(keep_in_memory)}
         if on_card:
             self._keep_alive = {"keep_alive": -1}
-        self._embedding = EmbeddingCalls(self._http, OllamaEmbeddings(self._keep_alive))
+        self._other_names = OtherNames(self._fetch_names)
+        self._embedding = EmbeddingCalls(self._http, OllamaEmbeddings(self._keep_alive, on_card=on_card))
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
         """Its options keep a prompt whole. The caller's own `keep_alive` wins over that of the configuration."""
         if not translated.get("messages"):  # to Ollama that is a load, or an unload
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
+        translated = _without_moves(translated) if self._on_card else translated
         given = translated.get("options")
         options = dict(given) if isinstance(given, Mapping) else {}
         if not request.sampling_params:
@@ -101,9 +112,6 @@ class OllamaBackend(HttpBackend):
                 options.setdefault(name, value)
         own = as_generate(translated) if request.dialect == self.dialect else None
         whole = {"truncate": False, **self._keep_alive, **(translated if own is None else own)}
-        if self._on_card:
-            whole |= self._keep_alive
-            options |= {} if request.ctx is None else {"num_ctx": request.ctx}
         return {**whole, "model": request.upstream, "stream": streamed, "options": options}
 
     def _path_of(self, body: Mapping[str, Any]) -> str:
@@ -117,12 +125,25 @@ class OllamaBackend(HttpBackend):
         return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure:
-        """The models in `/api/ps`. One with a `vram_share` below 1 is partly on the CPU, and slow."""
+        """The models in `/api/ps`, with all their names. One with a `vram_share` below 1 is partly on the CPU, and
+        slow."""
         document = await self._http.fetch_json("/api/ps", timeout_s)
         if isinstance(document, Failure):
             return document
         models = document.get("models") if isinstance(document, dict) else None
-        return tuple(_in_memory(models)) if isinstance(models, list) else malformed("the list of models has no models")
+        if not isinstance(models, list):
+            return malformed("the list of models has no models")
+        return tuple(_in_memory(models, await self._other_names.of(set(_digests(models)), timeout_s)))
+
+    async def _fetch_names(self, timeout_s: float) -> NamesByModel:
+        """By digest all names of a model."""
+        document = await self._http.fetch_json("/api/tags", timeout_s)
+        models = document.get("models") if isinstance(document, dict) else None
+        names: dict[str, tuple[str, ...]] = {}
+        for model in _named(models) if isinstance(models, list) else ():
+            digest = str(model.get("digest"))
+            names[digest] = (*names.get(digest, ()), model["name"])
+        return names
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
@@ -138,7 +159,7 @@ class OllamaBackend(HttpBackend):
             loaded = await self.list_loaded(remaining)
             if isinstance(loaded, Failure):
                 return loaded
-            if not any(same_model(model.upstream, upstream) for model in loaded):
+            if not any(model.is_called(upstream) for model in loaded):
                 return None
             await asyncio.sleep(min(_POLL_INTERVAL_S, remaining))
         return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {timeout_s:g} s after the unload")
@@ -152,14 +173,29 @@ class OllamaBackend(HttpBackend):
         return None if done else malformed("the response does not confirm it")
 
 
-def _in_memory(models: list[Any]) -> Iterator[LoadedModel]:
-    for model in models:
-        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-            continue
+def _without_moves(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body without what would unload a model or load it again: on a card openfall decides that for all callers."""
+    kept = {name: value for name, value in body.items() if name not in _MOVES}
+    if isinstance(options := kept.get("options"), Mapping):
+        kept["options"] = {name: value for name, value in options.items() if name not in RUNNER_OPTIONS}
+    return kept
+
+
+def _named(models: list[Any]) -> Iterator[dict[str, Any]]:
+    return (model for model in models if isinstance(model, dict) and isinstance(model.get("name"), str))
+
+
+def _digests(models: list[Any]) -> Iterator[str]:
+    return (model["digest"] for model in _named(models) if isinstance(model.get("digest"), str))
+
+
+def _in_memory(models: list[Any], names: NamesByModel) -> Iterator[LoadedModel]:
+    for model in _named(models):
         size, on_card, ctx = model.get("size"), model.get("size_vram", 0), model.get("context_length")
         known = isinstance(size, int) and isinstance(on_card, int) and size > 0
         yield LoadedModel(
             upstream=model["name"],
+            other_names=names.get(str(model.get("digest")), ()),
             vram_gb=on_card / _GIB if known else None,
             vram_share=min(on_card / size, 1.0) if known else None,
             ctx=ctx if isinstance(ctx, int) and ctx > 0 else None,

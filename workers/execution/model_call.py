@@ -16,7 +16,7 @@ from openfall.router_core.jobs.outcome import Answer, Outcome
 from openfall.router_core.jobs.pieces import Piece, RefusalPiece
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.vocabulary import JobKind
-from openfall.workers.backends.base import OnPieces, Request, same_model
+from openfall.workers.backends.base import OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_progress import CalledModel, CallProgress, OnProgress
@@ -101,7 +101,7 @@ class ModelCaller:
         if key not in self.loading or not self.loading[key].is_loading:
             client, upstream = self.clients[called.backend, called.credential], self.catalog.models[call.model].upstream
             loaded = await client.list_loaded(LOOK_TIMEOUT_SECONDS)
-            if not isinstance(loaded, tuple) or any(same_model(model.upstream, upstream) for model in loaded):
+            if not isinstance(loaded, tuple) or any(model.is_called(upstream) for model in loaded):
                 return  # an endpoint that does not say it has nothing to load, and one that hangs loads nothing
             self.loading[key] = watch
         watch.allow_load()

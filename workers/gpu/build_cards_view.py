@@ -172,7 +172,7 @@ class CardsContext:
             },
             tuple(state.loads),
             frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
-            max(self.engines[name].beside for name in backends),
+            max(self.catalog.backends[name].beside for name in backends),
             frozenset(state.kept_out),
         )
 

@@ -8,13 +8,12 @@ from typing import Protocol
 
 from openfall.router_core.catalog.entries import Loader, ModelSpec
 from openfall.router_core.jobs.outcome import Failure
-from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
+from openfall.workers.backends.base import CompletionBackend, LoadedModel
 
 LIST_TIMEOUT_SECONDS = 5.0
-OLLAMA_MAX_MODELS = 3
-"""OLLAMA_MAX_LOADED_MODELS, unless it is set."""
-OLLAMA_BESIDE = 1.25
-"""Ollama loads a model beside others only into 80 % of the free memory; else it evicts one by its own choice."""
+MAX_MODELS: Mapping[Loader, int] = {Loader.OLLAMA: 3}
+"""OLLAMA_MAX_LOADED_MODELS, unless it is set. Any other engine holds what it is ordered to hold."""
+UNLIMITED = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +27,10 @@ class EngineContent:
 
 
 class CardEngine(Protocol):
-    """One engine on a card. `max_models`: how many it holds at once. `beside`: the free memory that it needs to load a
-    model beside others, as a multiple of its size. `epoch` of a load or an unload: an engine that can refuses an older
-    one, so that a frozen manager changes nothing."""
+    """One engine on a card. `max_models`: how many it holds at once. `epoch` of a load or an unload: an engine that can
+    refuses an older one, so that a frozen manager changes nothing."""
 
     max_models: int
-    beside: float
 
     async def content(self) -> EngineContent | Failure:
         """What is in memory now."""
@@ -48,26 +45,13 @@ class CardEngine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """What an engine does by itself: see `CardEngine`."""
-
-    max_models: int = 99
-    beside: float = 1.0
-
-
-LIMITS: Mapping[Loader, EngineLimits] = {Loader.OLLAMA: EngineLimits(OLLAMA_MAX_MODELS, OLLAMA_BESIDE)}
-"""Any other engine holds what it is ordered to hold."""
-
-
 class BackendCardEngine:
     """The engine of a backend. Its models never leave by themselves: each call and each load keeps them in an Ollama
     (`keep_alive: -1`), the configuration in the others."""
 
     def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec], loader: Loader) -> None:
         self._client, self._models = client, models
-        limits = LIMITS.get(loader, EngineLimits())
-        self.max_models, self.beside = limits.max_models, limits.beside
+        self.max_models = MAX_MODELS.get(loader, UNLIMITED)
 
     async def content(self) -> EngineContent | Failure:
         loaded = await self._client.list_loaded(LIST_TIMEOUT_SECONDS)
@@ -85,4 +69,4 @@ class BackendCardEngine:
         return await self._client.unload(self._models[alias].upstream, timeout_seconds, epoch)
 
     def _aliases(self, loaded: LoadedModel) -> list[str]:
-        return [alias for alias, spec in self._models.items() if same_model(spec.upstream, loaded.upstream)]
+        return [alias for alias, spec in self._models.items() if loaded.is_called(spec.upstream)]

@@ -143,6 +143,7 @@ class CardManager:
 
     async def _adopt(self, record: CardRecord, now: float) -> None:
         """Take over what the engines have in memory, and the pins of operators."""
+        record.state.keep_true(self.context.backends_on(record.name), self.context.store.models, now)
         for verb, alias in record.orders:
             if verb in ("pin", "unpin"):
                 record.state.pinned[alias] = verb == "pin"
@@ -215,7 +216,7 @@ class CardManager:
     def _estimate(self, record: CardRecord, round_: _Round) -> None:
         """Write down when jobs could start, once a second and with every other change."""
         now = round_.snapshot.now
-        is_due = now - self._estimated_at.get(record.name, 0.0) >= ESTIMATE_SECONDS
+        is_due = abs(now - self._estimated_at.get(record.name, 0.0)) >= ESTIMATE_SECONDS
         if is_due or repr(record.state) != round_.before:
             record.state.starts = self.context.starts(record.name, round_.view, now, self.policy)
             record.state.too_large = too_large(record.name, round_.view)

@@ -11,7 +11,9 @@
 --   card: {card, version, state (JSON), {order, value...}, {use, when (ms)...}}
 local manager = CARD_MANAGER .. args.pool
 local holder = fields(manager, 'worker', 'epoch', 'until')
-if holder.worker ~= args.worker and number(holder['until'], 0) > now then
+local lease_end = number(holder['until'], 0)
+-- A lease that ends later than a whole one from now is of a clock that has been set back: it is over.
+if holder.worker ~= args.worker and lease_end > now and lease_end <= now + args.lease_ms then
   return {0, tostring(now), {}, {}, {}, {}, {}}
 end
 local epoch = number(holder.epoch, 0)
@@ -67,10 +69,21 @@ for _, backend in ipairs(args.backends) do
   if used[1] then redis.call('HSET', CARD_USED .. backend.card, unpack(used)) end
 end
 
+-- The moments of a hash. None is later than now: it would be for as long as the clock has been set back.
+local function moments(key)
+  local entries = redis.call('HGETALL', key)
+  for i = 2, #entries, 2 do
+    if number(entries[i], 0) > now then
+      redis.call('HSET', key, entries[i - 1], now)
+      entries[i] = now
+    end
+  end
+  return entries
+end
+
 local cards = {}
 for i, card in ipairs(args.cards) do
   local state = fields(CARD .. card, 'version', 'state')
-  cards[i] = {card, state.version or '0', state.state or '', redis.call('HGETALL', CARD_ORDERS .. card),
-    redis.call('HGETALL', CARD_USED .. card)}
+  cards[i] = {card, state.version or '0', state.state or '', moments(CARD_ORDERS .. card), moments(CARD_USED .. card)}
 end
 return {epoch, tostring(now), demands, calls, cards, unmet, redis.call('HGETALL', MODEL_FACTS)}

@@ -17,9 +17,14 @@ def model(*backends, **more):
 
 
 def problems(backends, models=None):
+    own = {
+        alias: spec.model_copy(update={"upstream": alias})
+        for alias, spec in (models or {}).items()
+        if spec.upstream == "x"
+    }
     pools = {"gpu": Pool(local=True), "other": Pool(local=True)}
     try:
-        Catalog(pools=pools, backends=backends, models=models or {})
+        Catalog(pools=pools, backends=backends, models={**(models or {}), **own})
     except ValidationError as error:
         return [f"{problem.path}: {problem.message}" for problem in error.errors()[0]["ctx"]["error"].problems]
     return []
@@ -117,14 +122,53 @@ def test_backends_of_one_card_agree_about_it():
 def test_pinned_models_fit_on_their_card():
     tower = {"tower": backend()}
     both = {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=9, pinned=True)}
-    assert problems(tower, both) == ["models.b.pinned: the pinned models of card tower need 18 GB, and it has 16"]
-    assert problems(tower, {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=7)}) == []
+    (problem,) = problems(tower, both)
+    assert problem.startswith("models.b.pinned: the pinned models of card tower need 18 GB, and it has 16")
+    assert problems(tower, {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=5)}) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "pinned", "loader", "fits"),
+    [
+        (9, 5.6, False, "ollama", True),
+        (9, 7, False, "ollama", False),
+        (9, 7, False, "sidecar", True),
+        (6, 6, True, "ollama", True),
+        (9, 5.6, True, "ollama", False),
+        (9, 7, True, "sidecar", True),
+        (16, 16, False, "sidecar", False),
+    ],
+)
+def test_what_an_engine_needs_to_load_a_model_beside_others_counts(first, second, pinned, loader, fits):
+    tower = backend(loader=loader, protocol="ollama" if loader == "ollama" else "openai")
+    models = {"a": model(vram_gb=first, pinned=True), "b": model(vram_gb=second, pinned=pinned)}
+    faults = problems({"tower": tower}, models)
+    assert bool(faults) is not fits
+    assert ("Ollama needs 1.25 times the size" in "".join(faults)) is (loader == "ollama" and not fits)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "twin"),
+    [
+        (["qwen3:8b", "qwen3:8b"], "b"),
+        (["qwen3", "qwen3:latest"], "b"),
+        (["qwen3:8b", "Qwen3:8B", "other"], "b"),
+        (["one", "library/two:latest", "TWO"], "c"),
+        (["qwen3:8b", "qwen3:4b"], None),
+        (["kimi:cloud", "kimi:cloud"], None),
+    ],
+)
+def test_two_models_that_are_one_in_the_memory_of_a_card_are_refused(upstreams, twin):
+    models = {"abc"[n]: ModelSpec(upstream=name, backends=("tower",)) for n, name in enumerate(upstreams)}
+    faults = problems({"tower": backend()}, models)
+    assert [problem.partition(":")[0] for problem in faults] == ([f"models.{twin}.upstream"] if twin else [])
+    assert not [problem for problem in problems({"tower": backend(vram_gb=None)}, models) if "same model" in problem]
 
 
 def test_a_model_that_never_fits_beside_the_pinned_ones_is_refused():
     models = {"a": model(vram_gb=9, pinned=True), "b": model(vram_gb=9)}
     (problem,) = problems({"tower": backend()}, models)
-    assert problem == "models.b.vram_gb: beside the pinned models of card tower (a) it never fits"
+    assert problem.startswith("models.b.vram_gb: beside the pinned models of card tower (a) it never fits")
     elsewhere = {"tower": backend(), "far": backend(url="http://far:11434")}
     assert problems(elsewhere, {**models, "b": model("tower", "far", vram_gb=9)}) == []
 

@@ -11,7 +11,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.base import LoadedModel, Request, same_model
+from openfall.workers.backends.base import LoadedModel, Request
 from openfall.workers.backends.ollama_answer import to_outcome
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB
@@ -251,7 +251,7 @@ def test_a_model_is_loaded_listed_and_unloaded(engine: str) -> None:
         assert await backend.load(MODEL, 512, 10) is None
         [loaded] = await backend.list_loaded(10)
         assert isinstance(loaded, LoadedModel)
-        assert same_model(loaded.upstream, MODEL)
+        assert loaded.is_called(MODEL)
         assert (loaded.vram_share, loaded.ctx) == (1.0, 512)
         assert loaded.vram_gb == pytest.approx(fake.memory.runners[loaded.upstream].size_vram / GIB)
         assert await backend.unload(MODEL, 10) is None

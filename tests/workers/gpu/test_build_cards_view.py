@@ -26,7 +26,7 @@ class IdleEngine(BackendCardEngine):
     """One that is never asked."""
 
     def __init__(self) -> None:
-        self.max_models, self.beside = 3, 1.25
+        self.max_models = 3
 
 
 def view(

@@ -5,10 +5,11 @@ The sidecar is a real one, with look-alikes of llama-server as processes."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,8 @@ CARD_GB = 16.0
 ENOUGH_SECONDS = 60.0
 HOUR = 3600.0
 OUT_OF_MEMORY = "CUDA error: out of memory"
+OTHER_NAME = "small-4b:q4"
+"""Of `small`, at every engine."""
 
 
 Crash = Callable[[str], object]
@@ -53,23 +56,32 @@ async def _server(
 ) -> AsyncIterator[tuple[str, Callable[[str], object]]]:
     match loader:
         case Loader.OLLAMA:
-            ollama = await stack.enter_async_context(card_ollama(SIZES, CARD_GB, load_seconds={"slow": HOUR}))
+            ollama = await stack.enter_async_context(
+                card_ollama(SIZES, CARD_GB, load_seconds={"slow": HOUR}, names={OTHER_NAME: "small"})
+            )
             ollama.broken.add("broken")
             yield ollama.url, ollama.memory.discard
         case Loader.SIDECAR:
             flags = {"broken": {"refuse": OUT_OF_MEMORY}, "slow": {"load-seconds": HOUR}}
-            profiles = {name: {"vram_gb": size, "flags": flags.get(name, {})} for name, size in SIZES.items()}
+            profiles: dict[str, dict[str, Any]] = {
+                name: {"vram_gb": size, "flags": flags.get(name, {})} for name, size in SIZES.items()
+            }
+            profiles["small"]["aliases"] = [OTHER_NAME]
             sidecar = await stack.enter_async_context(running_sidecar(home, profiles, vram_gb=CARD_GB, token="t"))
             yield sidecar.url, lambda name: sidecar.switcher.residents.pop(name)
         case _:
             kind = LlamaRouter if loader is Loader.LLAMA_SERVER else LlamaSwap
-            server = kind(SIZES, CARD_GB, load_seconds={"slow": HOUR}, broken=frozenset({"broken"}))
+            aliases = {OTHER_NAME: "small"}
+            server = kind(SIZES, CARD_GB, {"slow": HOUR}, frozenset({"broken"}), aliases)
             yield await stack.enter_async_context(serving(server)), server.crash
 
 
-def on_card(loader: Loader, home: Path, story: Callable[[OnCard], Awaitable[None]]) -> None:
+def on_card(
+    loader: Loader, home: Path, story: Callable[[OnCard], Awaitable[None]], upstreams: Mapping[str, str] | None = None
+) -> None:
     protocol = "ollama" if loader is Loader.OLLAMA else "openai"
-    models = {name: ModelSpec(upstream=name, backends=("tower",)) for name in (*SIZES, "unknown")}
+    upstreams = upstreams or {name: name for name in (*SIZES, "unknown")}
+    models = {alias: ModelSpec(upstream=upstream, backends=("tower",)) for alias, upstream in upstreams.items()}
 
     async def work() -> None:
         async with AsyncExitStack() as stack, _server(loader, home, stack) as (url, crash):
@@ -170,3 +182,45 @@ def test_the_sidecar_refuses_the_order_of_a_manager_that_was_replaced(tmp_path: 
         assert await card.models() == {"alpha"}
 
     on_card(Loader.SIDECAR, tmp_path, story)
+
+
+SPELLINGS = [
+    *((loader, OTHER_NAME) for loader in Loader),
+    *(
+        (Loader.OLLAMA, name)
+        for name in ("Small", "small:latest", "library/SMALL", "registry.ollama.ai/library/small:latest")
+    ),
+]
+
+
+@pytest.mark.parametrize(("loader", "name"), SPELLINGS)
+def test_a_model_has_one_place_in_memory_by_whatever_name_it_was_loaded(
+    loader: Loader, name: str, tmp_path: Path
+) -> None:
+    async def story(card: OnCard) -> None:
+        engine = card.engine
+        assert await engine._client.load("small", None, ENOUGH_SECONDS) is None  # noqa: SLF001 - another program
+        content = await engine.content()
+        assert not isinstance(content, Failure)
+        assert (set(content.models), content.foreign_gb) == ({"mine"}, 0)
+        assert await engine.unload("mine", ENOUGH_SECONDS, 1) is None
+        assert await card.models() == set()
+        assert await card.load("mine") is None
+        assert await card.models() == {"mine"}
+
+    on_card(loader, tmp_path, story, {"mine": name})
+
+
+@pytest.mark.parametrize(("loader", "kind"), [(Loader.LLAMA_SERVER, LlamaRouter), (Loader.LLAMA_SWAP, LlamaSwap)])
+def test_a_load_that_is_given_up_does_not_go_on_behind_the_managers_back(
+    loader: Loader, kind: type[LlamaRouter] | type[LlamaSwap]
+) -> None:
+    async def work() -> None:
+        server = kind(SIZES, CARD_GB, {"slow": HOUR})
+        async with serving(server) as url:
+            client = open_backend(Backend(url=url, pool="gpu", vram_gb=CARD_GB, loader=loader))
+            assert await client.load("slow", None, 0.2) is not None
+            assert not server.states
+            await client.close()
+
+    asyncio.run(work())
