@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -32,6 +33,9 @@ TERMINAL_WRITERS = frozenset({
     "sys.stderr.write",
 })  # fmt: skip
 
+Nodes = tuple[ast.AST, ...]
+"""The nodes of a module, the module itself first. The tests share them: a walk costs as much as the parser."""
+
 MAX_MODULE_LINES = 300
 MAX_PUBLIC_METHODS = 12
 MAX_FUNCTION_LINES = 40
@@ -53,8 +57,8 @@ NAMED_BY_OTHERS = ("producers/cli/", "producers/gateway/surfaces/")
 def test_no_variable_and_no_parameter_has_a_banned_name():
     banned = [
         f"{path}:{node.lineno}: {name}"
-        for path, tree in modules(*ROOMS, *SHARED)
-        for node in ast.walk(tree)
+        for path, nodes in modules(*ROOMS, *SHARED)
+        for node in nodes
         for name in bound_names(node)
         if name.lstrip("_").rstrip("_") in BANNED
     ]
@@ -77,9 +81,9 @@ def test_no_text_has_a_word_that_another_word_replaced():
 def test_text_reaches_a_terminal_only_through_the_module_that_escapes_it():
     places = [
         f"{path}:{line}: {name}"
-        for path, tree in modules("producers")
+        for path, nodes in modules("producers")
         if path != TERMINAL
-        for line, name in terminal_writes(tree)
+        for line, name in terminal_writes(nodes)
     ]
     assert not places, f"use {TERMINAL}:\n" + "\n".join(places)
 
@@ -99,7 +103,7 @@ def test_text_reaches_a_terminal_only_through_the_module_that_escapes_it():
     ],
 )
 def test_each_path_of_text_to_a_terminal_is_noticed(source):
-    assert terminal_writes(ast.parse(source))
+    assert terminal_writes(nodes_of(source))
 
 
 def test_no_module_is_longer_than_300_lines():
@@ -137,8 +141,8 @@ def test_no_file_name_occurs_twice_but_the_conventional_ones():
 
 def test_no_class_name_means_two_things():
     places: dict[str, list[str]] = {}
-    for path, tree in modules(*ROOMS):
-        for node in tree.body:
+    for path, nodes in modules(*ROOMS):
+        for node in nodes[0].body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path)
     twice = {name: paths for name, paths in places.items() if len(paths) > 1}
@@ -158,7 +162,7 @@ def test_no_class_name_means_two_things():
     ],
 )
 def test_every_binding_is_read(source, names):
-    assert [name for node in ast.walk(ast.parse(source)) for name in bound_names(node) if name != "A"] == names
+    assert [name for node in nodes_of(source) for name in bound_names(node) if name != "A"] == names
 
 
 def too_large(sizes: Iterator[tuple[str, int]], limit: int, unit: str) -> list[str]:
@@ -175,16 +179,16 @@ def bound_names(node: ast.AST) -> list[str]:
     return []
 
 
-def terminal_writes(tree: ast.Module) -> list[tuple[int, str]]:
+def terminal_writes(nodes: Nodes) -> list[tuple[int, str]]:
     """The calls of a module that write to a terminal, or take text for markup: their lines and names."""
     imports: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             imports |= {name.asname: name.name for name in node.names if name.asname}
         elif isinstance(node, ast.ImportFrom):
             imports |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
     calls = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call):
             head, dot, rest = ast.unparse(node.func).partition(".")
             name = imports.get(head, head) + dot + rest
@@ -199,16 +203,16 @@ def module_sizes() -> Iterator[tuple[str, int]]:
 
 
 def class_sizes() -> Iterator[tuple[str, int]]:
-    for path, tree in modules(*ROOMS):
-        for node in ast.walk(tree):
+    for path, nodes in modules(*ROOMS):
+        for node in nodes:
             if isinstance(node, ast.ClassDef):
                 public = [f for f in node.body if is_function(f) and not f.name.startswith("_")]  # type: ignore[attr-defined]
                 yield f"{path}:{node.name}", len(public)
 
 
 def function_sizes() -> Iterator[tuple[str, int]]:
-    for path, tree in modules(*ROOMS):
-        for node in ast.walk(tree):
+    for path, nodes in modules(*ROOMS):
+        for node in nodes:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield f"{path}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
 
@@ -217,8 +221,23 @@ def is_function(node: ast.AST) -> bool:
     return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
 
 
+def modules(*rooms: str) -> Iterator[tuple[str, Nodes]]:
+    """Path and nodes of every module under these folders."""
+    return (
+        (str(path.relative_to(ROOT)), parse(path)) for room in rooms for path in sorted((ROOT / room).rglob("*.py"))
+    )
+
+
 @cache
-def modules(*rooms: str) -> list[tuple[str, ast.Module]]:
-    """Path and syntax tree of every module under these folders."""
-    paths = sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
-    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))) for path in paths]
+def parse(path: Path) -> Nodes:
+    """The nodes stay until the end: a search for garbage in the million of them takes longer than the parser."""
+    gc.disable()
+    try:
+        return nodes_of(path.read_text("utf-8"))
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def nodes_of(source: str) -> Nodes:
+    return tuple(ast.walk(ast.parse(source)))
