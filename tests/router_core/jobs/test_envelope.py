@@ -190,6 +190,8 @@ def test_an_unreadable_envelope_is_refused_with_the_reason(envelope, message):
         unpack_job(envelope, 1.0)
     with pytest.raises(UnreadableEnvelope, match=message):
         unpack_result("job-00001", envelope)
+    with pytest.raises(UnreadableEnvelope):
+        unpack_result_head("job-00001", envelope)
 
 
 def test_a_torn_body_is_not_reported_as_a_torn_head():

@@ -74,8 +74,15 @@ def test_what_a_providers_event_covers_is_joined_with_nothing() -> None:
     assert gather(sent) == [*sent[:3], TextPiece(0, "cd")]
 
 
+def test_the_text_of_an_answer_is_that_of_its_first_choice() -> None:
+    sent = [TextPiece(0, "Lan"), ThinkingPiece(0, "hm"), TextPiece(1, "x"), RefusalPiece(0, "no"), TextPiece(0, "tern")]
+    assert text_of(sent) == "Lantern"
+    assert text_of([ThinkingPiece(0, "hm"), TextPiece(1, "x")]) == text_of([]) == ""
+
+
 def test_text_alone_takes_no_list_of_pieces() -> None:
     assert pack_events([TextPiece(0, "Lan"), TextPiece(0, "tern")]) == [b'{"event":"delta","text":"Lantern"}']
+    assert carried(TextPiece(0, "Lantern")) == [TextPiece(0, "Lantern")]
     assert pack_events([TextPiece(1, "x")]) == [b'{"event":"delta","p":[["text",1,"x"]]}']
     assert pack_events([]) == []
 
