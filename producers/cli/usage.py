@@ -52,8 +52,7 @@ def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
 
 def _table(rows: Iterable[UsageRow]) -> Iterator[tuple[object, ...]]:
     for row in rows:
-        fallbacks = ("-" if count is None else count for count in (row.as_fallback, row.left_home))
-        counts = (row.calls, row.answered, row.failed, *fallbacks)
+        counts = (row.calls, row.answered, row.failed, row.as_fallback, row.left_home)
         times = ("-" if t is None else f"{t:.1f}s" for t in (row.mean_seconds, row.p50_seconds, row.p95_seconds))
         tokens = (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
         saved = row.saved_nusd + row.cache_saved_nusd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
@@ -13,7 +13,8 @@ from openfall.router_core.jobs.job import CompletionJob
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """An answer of `model` at `backend`, in place of the first choice of the configuration.
+    """An answer of `model` at `backend`, in place of the first choice of the configuration. `role`: of the job, or the
+    task of a job without a role.
 
     `left_home`: it came from outside the local pools although the configured chain has a local model before it, or it
     was paid by the token although the chain has a local or flat-rate model before it."""
@@ -22,6 +23,8 @@ class Substitution:
     backend: str
     group: str | None
     left_home: bool
+    role: str | None = None
+    producer: str = ""
 
 
 def job_substitution(job: CompletionJob, catalog: Catalog, model: str, backend: str) -> Substitution | None:
@@ -31,7 +34,8 @@ def job_substitution(job: CompletionJob, catalog: Catalog, model: str, backend: 
     """
     plan = ensemble_for(job, catalog)
     choices = plan.answers if plan is not None else 1
-    return chain_substitution(job.as_configured, choices, catalog, (model, backend), job.group)
+    answer = chain_substitution(job.as_configured, choices, catalog, (model, backend), job.group)
+    return answer and replace(answer, role=job.role or job.task, producer=job.producer)
 
 
 def chain_substitution(

@@ -174,6 +174,6 @@ async def report_probe(
     if result.plan is not None:
         arguments["plan"] = encode_plan(result.plan)
     if call is not None:
-        arguments["call"] = {**encode_call(call), "is_probe": True}
+        arguments["call"] = encode_call(call, is_probe=True)
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
     return read_breaker_state(reply[0])

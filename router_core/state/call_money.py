@@ -32,8 +32,8 @@ def bounded(amount: float) -> int:
     return round(min(max(0, amount), _MAX_AMOUNT))
 
 
-def encode_money(money: CallMoney) -> dict[str, Any]:
-    """The arguments of a call that few calls have: see ledger.lua and plan.lua."""
+def money_sums(money: CallMoney) -> dict[str, int]:
+    """What a call adds to sums of the ledger that few calls change."""
     usage, savings = money.usage, money.savings
     sums = {
         "cached": bounded(usage.cache_read_tokens or 0),
@@ -42,9 +42,12 @@ def encode_money(money: CallMoney) -> dict[str, Any]:
         "saved": max(-_MAX_AMOUNT, min(savings.live, _MAX_AMOUNT)),
         "cache_saved": max(-_MAX_AMOUNT, min(savings.cache, _MAX_AMOUNT)),
     }
+    return {name: amount for name, amount in sums.items() if amount}
+
+
+def encode_money(money: CallMoney) -> dict[str, Any]:
+    """The arguments of a call that few calls have: see ledger.lua and plan.lua."""
     arguments: dict[str, Any] = {}
-    if more := {name: amount for name, amount in sums.items() if amount}:
-        arguments["more"] = more
     if money.unexpected is not None:
         arguments |= {"instead_of": money.unexpected.model, "instead_why": money.unexpected.cause}
     if money.plan is not None:

@@ -100,7 +100,8 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
         rates = rates_for(catalog.backends[call.backend])
         arguments["limits"] = limit_arguments(call.backend, rates, call.start.charged, report)
     if call.substitution is not None and call.error is None:
-        arguments["substitution"] = encode_substitution(call.substitution)
+        role, producer = call.owner.role or call.owner.task, call.owner.producer
+        arguments["substitution"] = encode_substitution(replace(call.substitution, role=role, producer=producer))
     money = b""
     if names := budgets_of(catalog, call.backend, call.model):
         arguments |= {"terms": {"budgets": names}, "owner": encode_owner(call.owner)}
@@ -119,7 +120,7 @@ async def book_passed_request(
         "cost_nusd": cost_nusd,
         "terms": {"budgets": backend_budgets(catalog, backend)},
         "owner": encode_owner(owner),
-        "entry": encode_entry(None, owner.producer, None, cost_nusd),
+        "entry": encode_entry(None, owner.producer, None, cost_nusd, {}),
     }
     return read_over(read_text(await link.script("passed_request", arguments, pack_budgets(catalog))))
 

@@ -29,18 +29,18 @@ def bucket_names(bounds: Sequence[float]) -> tuple[str, ...]:
     return (*(f"{bound:g}" for bound in bounds), INFINITE)
 
 
-def quantile(buckets: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
-    """The bound below which this share of the values lies, estimated within its bucket; None: there is no value.
-    `buckets` count the values by `bounds`. Of the last bucket only its lower bound is known."""
+def quantile(buckets: Sequence[int], bounds: Sequence[float], most: float, share: float) -> float | None:
+    """The bound below which this share of the values lies, estimated within its bucket, and never above the greatest
+    value `most`; None: there is no value. `buckets` count the values by `bounds`."""
     rank = share * sum(buckets)
     if not rank:
         return None
     lower, below = 0.0, 0
-    for bound, amount in zip(bounds, buckets, strict=False):
+    for bound, amount in zip((*bounds, inf), buckets, strict=True):
         if below + amount >= rank:
-            return lower + (bound - lower) * (rank - below) / amount
+            return min(lower + (min(bound, most) - lower) * (rank - below) / amount, most)
         lower, below = bound, below + amount
-    return lower
+    raise ValueError("a share is at most 1")
 
 
 def quantile_bound(buckets: Sequence[int], bounds: Sequence[float], total: float, share: float) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -15,17 +16,17 @@ from openfall.router_core.state.delivery_counts import word
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
-LEDGER_TTL_SECONDS = 100 * 86400
-"""How long a day of the ledger is kept."""
-
-MAX_CALLERS = 100
-"""The names of producers, and of roles, that a day has. The calls of further ones are summed under `OTHERS`."""
+MAX_ROWS = 1000
+"""The rows of a day. The calls of further ones are in rows whose producer is `OTHERS`. It stands in ledger.lua too."""
 OTHERS = "*"
 
 COST_BOUNDS = (0.0, *(float(digit * 10**power) for power in range(3, 10) for digit in (1, 2, 5)), 1e10)
 """Upper bounds of the buckets for the cost of a call, in nanodollars: nothing, then from a millionth to 10 dollars."""
 
 _NANO = 1e-9
+_HEAD = ("calls", "ms", "in", "out", "nusd", "unpriced", "longest", "dearest")
+"""The first numbers of a row, in their order; the sums that follow have names in it."""
+_ROW = re.compile(rb" ".join([rb"(\d+)"] * len(_HEAD)) + rb"(.*)", re.DOTALL)
 _SUMS = {
     "calls": "calls",
     "failed": "failed",
@@ -69,7 +70,7 @@ class CallSums:
     `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
     those of them that left home: see `Substitution`.
     `seconds_buckets` count the calls by the bounds of `JOB_BOUNDS`, `cost_buckets` those of a known cost by
-    `COST_BOUNDS`, the longest and the dearest last.
+    `COST_BOUNDS`, the longest and the dearest last; `longest_seconds` and `dearest_nusd` are those of one call.
     """
 
     day: str
@@ -91,6 +92,8 @@ class CallSums:
     cache_saved_nusd: int = 0
     seconds_buckets: tuple[int, ...] = (0,) * (len(JOB_BOUNDS) + 1)
     cost_buckets: tuple[int, ...] = (0,) * (len(COST_BOUNDS) + 1)
+    longest_seconds: float = 0.0
+    dearest_nusd: int = 0
 
     @property
     def usd(self) -> float:
@@ -110,7 +113,7 @@ class LedgerEntry(CallSums):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerEntry(CallSums):
     """The calls of one day for one role or producer. None: without a role, or of openfall itself. `OTHERS`: of all that
-    are beyond `MAX_CALLERS`. `as_fallback`, `left_home` and `unconfirmed_nusd` are not counted by caller."""
+    are beyond `MAX_ROWS`."""
 
     name: str | None
 
@@ -123,24 +126,30 @@ def ledger_total(entries: Sequence[_Sums]) -> _Sums:
     sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in (*_SUMS, "seconds")}
     for name in ("seconds_buckets", "cost_buckets"):
         sums[name] = tuple(map(sum, zip(*(getattr(entry, name) for entry in entries), strict=True)))
+    for name in ("longest_seconds", "dearest_nusd"):
+        sums[name] = max(getattr(entry, name) for entry in entries)
     return replace(entries[0], **sums)
 
 
-def encode_entry(role: str | None, producer: str, seconds: float | None, nusd: int | None) -> dict[str, Any]:
-    """For whom a call is made, and the buckets of its time and of its known cost, as the scripts read them: see
-    ledger.lua."""
+def encode_entry(
+    role: str | None, producer: str, seconds: float | None, nusd: int | None, sums: Mapping[str, int]
+) -> dict[str, Any]:
+    """For whom a call is made, its `sums` that few calls have, and the buckets of its time and of its known cost, as
+    the scripts read them: see ledger.lua."""
     values = (("took", seconds, JOB_BOUNDS), ("cost", nusd, COST_BOUNDS))
-    return {
-        "callers": [(CallerKind.ROLE, word(role)), (CallerKind.PRODUCER, word(producer))],
-        "max_callers": MAX_CALLERS,
-        "buckets": [f"{name}:{bucket(value, bounds)}" for name, value, bounds in values if value is not None],
-        "ledger_ttl_s": LEDGER_TTL_SECONDS,
-    }
+    more: list[str | int] = []
+    for name, value, bounds in values:
+        if value is not None:
+            more += (f"{name}:{bucket(value, bounds)}", 1)
+    for name, amount in sums.items():
+        more += (name, amount)
+    return {"role": word(role), "producer": word(producer), "more": more}
 
 
 def encode_substitution(substitution: Substitution) -> dict[str, Any]:
     """An answer in place of the first choice as the scripts read it: see ledger.lua."""
-    return {**asdict(substitution), "group": ledger_group(substitution.group), "ledger_ttl_s": LEDGER_TTL_SECONDS}
+    names = {name: word(getattr(substitution, name)) for name in ("group", "role", "producer")}
+    return {**asdict(substitution), **names}
 
 
 def ledger_group(group: str | None) -> str:
@@ -149,48 +158,67 @@ def ledger_group(group: str | None) -> str:
 
 
 async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[LedgerEntry]:
-    """The entries of some days, in the order of the days."""
+    """The entries of some days by model, backend and group, in the order of the days."""
     entries = []
     for day in days:
-        rows: dict[tuple[str, str], dict[str, bytes]] = {}
-        for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
-            target, group, counter = (*name.split(" "), "", "")[:3]
-            if counter:
-                rows.setdefault((target, group), {})[counter] = value
-        for (target, group), sums in sorted(rows.items()):
-            model, _, backend = target.partition("@")
-            if model:
-                entries.append(LedgerEntry(day=day, model=model, backend=backend, group=_name(group), **_fields(sums)))
+        rows: dict[tuple[str, str, str], list[_SumsOfRow]] = {}
+        for words, sums in await _read_rows(link, day):
+            model, _, backend = words[0].partition("@")
+            rows.setdefault((model, backend, words[1]), []).append(sums)
+        for (model, backend, group), same in sorted(
+            rows.items(), key=lambda row: (f"{row[0][0]}@{row[0][1]}", row[0][2])
+        ):
+            entries.append(LedgerEntry(day=day, model=model, backend=backend, group=_name(group), **_fields(same)))
     return entries
 
 
 async def read_callers(link: RedisConnection, days: Iterable[str], kind: CallerKind) -> list[CallerEntry]:
     """The entries of some days by role or by producer, in the order of the days."""
-    entries = []
+    entries, position = [], 2 if kind is CallerKind.ROLE else 3
     for day in days:
-        for name, value in sorted(pairs(await link.command("HGETALL", keys.LEDGER + day)).items()):
-            target, *words = name.split(" ")
-            if target == f"@{kind}" and len(words) == 1:
-                packed = value.split()
-                sums = {read_text(counter): amount for counter, amount in zip(packed[::2], packed[1::2], strict=False)}
-                entries.append(CallerEntry(day=day, name=_name(words[0]), **_fields(sums)))
+        rows: dict[str, list[_SumsOfRow]] = {}
+        for words, sums in await _read_rows(link, day):
+            rows.setdefault(words[position], []).append(sums)
+        entries += [CallerEntry(day=day, name=_name(name), **_fields(same)) for name, same in sorted(rows.items())]
     return entries
+
+
+_SumsOfRow = Mapping[str, int]
+
+
+async def _read_rows(link: RedisConnection, day: str) -> Iterator[tuple[list[str], _SumsOfRow]]:
+    """The rows of a day: model and backend, group, role, producer; and their sums. What is no row is left out."""
+    rows = pairs(await link.command("HGETALL", keys.LEDGER + day))
+    return ((words, _read_sums(text)) for name, text in rows.items() if len(words := name.split(" ")) == 4)
+
+
+def _read_sums(text: bytes) -> _SumsOfRow:
+    """The sums of a row, as ledger.lua writes it. A sum that is no number is 0."""
+    head = _ROW.fullmatch(text)
+    if head is None:
+        return {}
+    *amounts, rest = head.groups()
+    more = rest.split()
+    names = (*_HEAD, *map(read_text, more[::2]))
+    sums = dict(zip(names, map(read_number, (*amounts, *more[1::2])), strict=False))
+    return {name: amount if name in _SIGNED else max(0, amount) for name, amount in sums.items()}
 
 
 def _name(owner: str) -> str | None:
     return None if owner == "-" else unquote(owner)
 
 
-def _fields(sums: Mapping[str, bytes]) -> dict[str, Any]:
-    """The fields of an entry. A sum that is no number is 0."""
+def _fields(rows: Sequence[_SumsOfRow]) -> dict[str, Any]:
+    """The fields of an entry: the sums of rows that are alike."""
 
-    def read(counter: str) -> int:
-        amount = read_number(sums.get(counter))
-        return amount if counter in _SIGNED else max(0, amount)
+    def total(name: str) -> int:
+        return sum(row.get(name, 0) for row in rows)
 
     return {
-        **{name: read(counter) for name, counter in _SUMS.items()},
-        "seconds": read("ms") / 1000,
-        "seconds_buckets": tuple(read(f"took:{bound}") for bound in bucket_names(JOB_BOUNDS)),
-        "cost_buckets": tuple(read(f"cost:{bound}") for bound in bucket_names(COST_BOUNDS)),
+        **{name: total(counter) for name, counter in _SUMS.items()},
+        "seconds": total("ms") / 1000,
+        "longest_seconds": max(row.get("longest", 0) for row in rows) / 1000,
+        "dearest_nusd": max(row.get("dearest", 0) for row in rows),
+        "seconds_buckets": tuple(total(f"took:{bound}") for bound in bucket_names(JOB_BOUNDS)),
+        "cost_buckets": tuple(total(f"cost:{bound}") for bound in bucket_names(COST_BOUNDS)),
     }

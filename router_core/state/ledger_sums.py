@@ -39,7 +39,7 @@ class UsageRow:
     prompts of openfall itself. `nusd` is the known cost in nanodollars; the cost of `unpriced` calls is not known, and
     `unconfirmed_nusd` is what those of them that a budget counts may have cost. `saved_nusd`: less than at live prices;
     `cache_saved_nusd`: by caches of providers. The quantiles of the seconds and of the known cost of a call are
-    estimates within buckets. None: there is no value, or it is not counted by role and producer."""
+    estimates within buckets. None: there is no value."""
 
     name: str | None
     calls: int
@@ -53,11 +53,11 @@ class UsageRow:
     reasoning_tokens: int
     nusd: int
     unpriced: int
-    unconfirmed_nusd: int | None
+    unconfirmed_nusd: int
     saved_nusd: int
     cache_saved_nusd: int
-    as_fallback: int | None
-    left_home: int | None
+    as_fallback: int
+    left_home: int
     mean_seconds: float | None
     p50_seconds: float | None
     p95_seconds: float | None
@@ -80,9 +80,6 @@ _COPIED = (
     "left_home",
 )
 """Sums of the ledger that a row has as they are."""
-
-
-_NOT_OF_CALLERS = ("unconfirmed_nusd", "as_fallback", "left_home")
 
 
 async def fetch_usage(link: RedisConnection, days: Iterable[str], by: UsageKey) -> list[UsageRow]:
@@ -110,10 +107,9 @@ def usage_rows(entries: Iterable[LedgerEntry] | Iterable[CallerEntry], by: Usage
 
 def _row(name: str | None, total: CallSums) -> UsageRow:
     sums = {name: getattr(total, name) for name in _COPIED}
-    if isinstance(total, CallerEntry):
-        sums |= dict.fromkeys(_NOT_OF_CALLERS)
-    p50, p95 = (quantile(total.seconds_buckets, JOB_BOUNDS, share) for share in (0.5, 0.95))
-    cost50, cost95 = (quantile(total.cost_buckets, COST_BOUNDS, share) for share in (0.5, 0.95))
+    times = (total.seconds_buckets, JOB_BOUNDS, total.longest_seconds)
+    costs = (total.cost_buckets, COST_BOUNDS, float(total.dearest_nusd))
+    p50, p95, cost50, cost95 = (quantile(*values, share) for values in (times, costs) for share in (0.5, 0.95))
     return UsageRow(
         name=name,
         calls=total.calls,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import TypedDict
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target
-from openfall.router_core.deciding.flat_plan import LOW_SHARE
+from openfall.router_core.deciding.flat_plan import LOW_SHARE, PlanShare
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -57,6 +57,18 @@ async def list_plans(link: RedisConnection, catalog: Catalog, now: float) -> lis
             windows = _windows(name, number, spec.plan_windows, _named(fields, now), fields)
             states += [state for state in windows if state.resets_at > now]
     return states
+
+
+async def report_plan_shares(
+    link: RedisConnection, catalog: Catalog, called: tuple[str, str, str], shares: Sequence[PlanShare]
+) -> None:
+    """Note what the response to a request says of the limits of a subscription, if its backend is paid by one.
+    `called`: the backend, the model (empty: none), the name of the key (empty: none)."""
+    backend, model, credential = called
+    if not shares or catalog.billing(backend) is not Billing.FLAT or not (model or credential):
+        return
+    payer = credential_target(credential) if credential else breaker_target(backend, model)
+    await link.script("plan_shares", {"payer": payer, "shares": [asdict(share) for share in shares]})
 
 
 def scarce_models(plans: Sequence[PlanState], catalog: Catalog) -> frozenset[str]:

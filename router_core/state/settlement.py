@@ -20,7 +20,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.budget_book import write_over
-from openfall.router_core.state.call_money import NO_MONEY, CallMoney, bounded, encode_money
+from openfall.router_core.state.call_money import NO_MONEY, CallMoney, bounded, encode_money, money_sums
 from openfall.router_core.state.delivery_counts import DeliveryCounts, DeliveryEnd, count_delivery
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.ledger import encode_entry, encode_substitution, ledger_group
@@ -142,13 +142,13 @@ def build_settlement(  # noqa: PLR0913 - two of them are keywords
         "token": token,
         "call": None if call is None else encode_call(call),
         "limits": limits,
-        "max_falls": MAX_FALLS,
+        "max_falls": MAX_FALLS if outcome.fall_record else None,
         "cut": outcome.cut or None,
         **_step_arguments(outcome),
     }
     result = step if isinstance(step, Result) else outcome.interim_reply
     if isinstance(step, Result):
-        arguments["keep_prompt"] = keep_prompts or step.status is Status.FAILED
+        arguments["keep_prompt"] = keep_prompts or step.status is Status.FAILED or None
     if outcome.substitution:
         arguments["substitution"] = encode_substitution(outcome.substitution)
     if outcome.counts is not None:
@@ -181,35 +181,42 @@ def _used_tokens(attempt: Attempt) -> int | None:
     return bounded((attempt.input_tokens or 0) + (attempt.output_tokens or 0))
 
 
-def encode_call(call: CallReport) -> dict[str, Any]:
-    """A call as the scripts read it: see call_report.lua."""
-    attempt = call.attempt
-    arguments = {
+def encode_call(call: CallReport, *, is_probe: bool = False) -> dict[str, Any]:
+    """A call as the scripts read it: see call_report.lua. What most calls do not have is left out: the time of a settle
+    grows with the length of its arguments."""
+    attempt, seconds = call.attempt, call.attempt.ended_at - call.attempt.started_at
+    sums, is_fine = money_sums(call.money), call.credential_signal is CredentialSignal.FINE
+    opens_nothing = is_fine and call.signal is CallSignal.OK and call.money.plan is None
+    if attempt.error is not None:
+        sums["failed"] = 1
+    if is_probe:
+        sums["probes"] = 1
+    optional = {
+        "is_slow": call.is_slow or call.signal is CallSignal.SLOW,
+        "key_signal": None if is_fine else call.credential_signal,
+        "cooldown_ms": bounded(call.cooldown_seconds * 1000),
+        "one_of_several": call.one_of_several,
+        "error": attempt.error,
+        "cause": attempt.cause if attempt.error is not None else None,
+        "http_status": attempt.http_status,
+        "jitter": 0 if opens_nothing else call.jitter,
+    }
+    return {
         "model": attempt.model,
         "backend": attempt.backend,
         "group": ledger_group(call.group),
         "signal": call.signal,
         "epoch": call.epoch,
-        "duration_ms": bounded((attempt.ended_at - attempt.started_at) * 1000),
-        "is_slow": call.is_slow or call.signal is CallSignal.SLOW,
+        "duration_ms": bounded(seconds * 1000),
         "key": call.credential,
         "key_epoch": call.credential_epoch,
-        "key_signal": call.credential_signal,
-        "cooldown_ms": bounded(call.cooldown_seconds * 1000),
-        "jitter": call.jitter,
         "input_tokens": bounded(attempt.input_tokens or 0),
         "output_tokens": bounded(attempt.output_tokens or 0),
-        **encode_entry(call.role, call.producer, attempt.ended_at - attempt.started_at, attempt.cost_nusd),
+        **encode_entry(call.role, call.producer, seconds, attempt.cost_nusd, sums),
+        **({} if attempt.cost_nusd is None else {"cost_nusd": bounded(attempt.cost_nusd)}),
+        **{name: value for name, value in optional.items() if value},
+        **encode_money(call.money),
     }
-    if call.one_of_several:
-        arguments["one_of_several"] = True
-    if attempt.error is not None:
-        arguments |= {"error": attempt.error, "cause": attempt.cause}
-    if attempt.http_status is not None:
-        arguments["http_status"] = attempt.http_status
-    if attempt.cost_nusd is not None:
-        arguments["cost_nusd"] = bounded(attempt.cost_nusd)
-    return arguments | encode_money(call.money)
 
 
 def move_arguments(step: Handoff | Later | Fall, queue: str) -> dict[str, Any]:

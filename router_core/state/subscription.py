@@ -94,11 +94,15 @@ def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity
     )
 
 
-def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
-    """What stays the same over a worker's claims, as claim.lua reads it."""
+def pack_subscription(
+    who: WorkerIdentity, queues: Sequence[QueueSubscription], claim_terms: Mapping[str, int]
+) -> bytes:
+    """What stays the same over the claims of workers of the same queues, as claim.lua reads it. `claim_terms` are the
+    times and counts of every claim."""
     terms = list(dict.fromkeys((at.budgets, at.price) for queue in queues for at in queue.backends if at.budgets))
     numbers = {pair: number for number, pair in enumerate(terms, start=1)}
     return to_json({
+        **claim_terms,
         "pool": who.pool,
         "is_local": who.local,
         "has_cards": any(backend.card for queue in queues for backend in queue.backends),

@@ -42,6 +42,12 @@ RQ_RESULT_TTL_SECONDS = 500
 """How long the result of a job of plain rq is kept."""
 RQ_WORKER_TTL_SECONDS = 60
 """Seconds after which rq forgets a worker that no longer beats."""
+_CLAIM_TERMS = {
+    "lease_ms": int(LEASE_SECONDS * 1000),
+    "update_after": CREDIT_INTERVAL_JOBS,
+    "suspect_delay_ms": int(SUSPECT_DELAY_SECONDS * 1000),
+}
+"""What is the same in every claim: a script decodes it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class WorkerQueue:
         self.reserved_slots = sum(reserved.values())
         """Slots that are reserved for interactive jobs, of all its backends."""
         self._rates = {backend.name: backend.rates for queue in queues for backend in queue.backends}
-        self._subscription = pack_subscription(who, queues)
+        self._subscription = pack_subscription(who, queues, _CLAIM_TERMS)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
@@ -93,14 +99,11 @@ class WorkerQueue:
             "worker": self._who.name,
             "nonce": f"{self._nonce}.{self._claims:x}.",
             "limit": limit,
-            "max_not_interactive": limit if max_not_interactive is None else max_not_interactive,
-            "lease_ms": int(LEASE_SECONDS * 1000),
+            "max_not_interactive": max_not_interactive,
             "in_flight": in_flight,
             "rq_state": self._rq_state,
             "suspect": suspect or None,
             "jobs_since_update": self._jobs_since_update,
-            "update_after": CREDIT_INTERVAL_JOBS,
-            "suspect_delay_ms": int(SUSPECT_DELAY_SECONDS * 1000),
         }
         budgets = self._book.pack(self._server_now)
         claim = read_claim(await self._link.script("claim", arguments, self._subscription, budgets))

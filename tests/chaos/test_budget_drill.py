@@ -29,7 +29,7 @@ CALLS = [
     for number in (1, 2, 3)
 ]
 SUMS = {"house:2026-11-29": "20 0 12 3 0 0", "each:2026-11-29:day": "20 0 12 3 0 0"}
-LEDGER = {"m@mock bots nusd": 20, "m@mock bots unconfirmed": 12}
+LEDGER = {"m@mock bots main day": "3 0 0 0 20 1 0 10 unconfirmed 12"}
 
 
 def broken(folder: Path, url: str, **changed: Any) -> list[str]:
@@ -59,7 +59,10 @@ def test_a_run_within_its_limits_keeps_every_promise(tmp_path: Path, redis_url: 
         ({"limits": {"house": 32, "bots": 29}}, "the invoice exceeds a limit after no call"),
         ({"sums": SUMS | {"each:2026-11-29:day": "20 1 12 3 0 0"}}, "nothing stays reserved"),
         ({"drift": 1}, "no sum drifts"),
-        ({"ledger": LEDGER | {"m@mock bots nusd": 19}}, "ledger and invoice agree to the nanodollar"),
+        (
+            {"ledger": {"m@mock bots main day": "3 0 0 0 19 1 0 10 unconfirmed 12"}},
+            "ledger and invoice agree to the nanodollar",
+        ),
         ({"calls": [*CALLS, CALLS[0] | {"call": 4, "nusd": 3}]}, "ledger and invoice agree to the nanodollar"),
         ({"cost": 11}, "each known cost was billed for its job"),
         ({"accepted": 2}, "each accepted job has its end"),

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from openfall.router_core.deciding.cost import REFUSED
 from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, pack_vector, packed_vectors
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.token_usage import Usage
+from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.bounds import MAX_STREAM_MEMORY
@@ -17,7 +18,7 @@ from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_document, token_count
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
-from openfall.workers.backends.usage import prompt_tokens
+from openfall.workers.backends.usage import prompt_tokens, read_completion_usage
 
 MAX_INPUTS = 64
 """Inputs of one request: with vectors of 4,096 numbers its answer is still within the bounds of one JSON text."""
@@ -44,29 +45,29 @@ class EmbeddingCalls:
         self._unpacked: set[str] = set()
 
     async def embed(self, request: Request, watch: CallWatch) -> Outcome:
-        """One vector for each input, in its order. The first failure is that of the whole call."""
+        """One vector for each input, in its order. The first failure is that of the whole call, which costs what the
+        requests before it cost."""
         inputs, size = inputs_of(request.body), request.max_inputs or self._endpoint.max_inputs
-        vectors, memory, tokens, model = list[str](), 0, 0, request.upstream
-        counted = True
+        vectors, memory, model, usage = list[str](), 0, request.upstream, NO_USAGE
         for start in range(0, len(inputs), size):
             some = inputs[start : start + size]
             outcome = await self._embed_some(request, some, watch)
             if isinstance(outcome, Failure):
-                return outcome
+                return outcome if start == 0 else _after_billed(outcome, usage)
+            usage = outcome.usage if start == 0 else _added(usage, outcome.usage)
             own = packed_vectors(outcome.body)
             if len(own) != len(some):
-                return malformed(f"the answer has {len(own)} vectors for {len(some)} texts")
+                return replace(malformed(f"the answer has {len(own)} vectors for {len(some)} texts"), usage=usage)
             memory += sum(map(len, own))
             if memory > MAX_STREAM_MEMORY:
                 detail = f"its vectors need more than {MAX_STREAM_MEMORY / 2**20:g} MiB: send fewer texts in a request"
-                return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
+                return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail, usage=usage)
             vectors += own
-            counted = counted and outcome.usage.input_tokens is not None
-            tokens += outcome.usage.input_tokens or 0
             model = outcome.body["model"] or model
         if len(set(map(len, vectors))) > 1:
-            return malformed("the vectors have different lengths")
-        return _completion(embeddings_body(vectors, model, tokens), tokens if counted else None)
+            return replace(malformed("the vectors have different lengths"), usage=usage)
+        body = embeddings_body(vectors, model, usage.input_tokens or 0)
+        return Completion(text="", finish_reason="stop", usage=usage, body=body)
 
     async def _embed_some(self, request: Request, inputs: Sequence[Any], watch: CallWatch) -> Outcome:
         packed = request.upstream not in self._unpacked
@@ -83,6 +84,21 @@ class EmbeddingCalls:
             return body
         reader = AnswerReader(self._endpoint.response_format, watch)
         return await self._http.complete(self._endpoint.path, body, request, reader, {})
+
+
+def _added(before: Usage, after: Usage) -> Usage:
+    """The usage of two requests. What one of them does not report is not known of both."""
+    pairs = ((getattr(before, name), getattr(after, name)) for name in ("input_tokens", "output_tokens", "cost_nusd"))
+    tokens, written, cost = (None if first is None or second is None else first + second for first, second in pairs)
+    return Usage(input_tokens=tokens, output_tokens=written, cost_nusd=cost)
+
+
+def _after_billed(failure: Failure, billed: Usage) -> Failure:
+    """The failure of a request after others that were answered and billed. If it may have been billed too, the cost of
+    all is not known."""
+    if not failure.never_sent and failure.error_class not in REFUSED:
+        return failure
+    return replace(failure, never_sent=False, usage=billed)
 
 
 def parse_openai(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -127,11 +143,9 @@ def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int
         if not vector:
             return malformed("a vector of the answer is empty")
     model = document.get("model")
-    return _completion(embeddings_body(packed, model if isinstance(model, str) else "", tokens), tokens)
-
-
-def _completion(body: dict[str, Any], tokens: int | None) -> Completion:
-    return Completion(text="", finish_reason="stop", usage=Usage(input_tokens=tokens, output_tokens=0), body=body)
+    body = embeddings_body(packed, model if isinstance(model, str) else "", tokens)
+    usage = replace(read_completion_usage(document), input_tokens=tokens, output_tokens=0)
+    return Completion(text="", finish_reason="stop", usage=usage, body=body)
 
 
 def formatted(base: ResponseFormat, parse: Any) -> ResponseFormat:

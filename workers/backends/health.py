@@ -14,6 +14,7 @@ from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass, JobKind
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request
+from openfall.workers.backends.call_watch import CallWatch
 
 PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 1024
@@ -89,7 +90,9 @@ def find_flaw(answer: Completion) -> str | None:
     return None
 
 
-async def probe_without_load(backend: CompletionBackend, spec: ModelSpec) -> Outcome | None:
+async def probe_without_load(
+    backend: CompletionBackend, spec: ModelSpec, watch: CallWatch | None = None
+) -> Outcome | None:
     """Probe a model and never load it. None: it is not in memory, and its endpoint answers and lists it.
 
     A model in memory, and one of an endpoint that does not say what is in memory, gets the test prompt.
@@ -98,7 +101,7 @@ async def probe_without_load(backend: CompletionBackend, spec: ModelSpec) -> Out
     if isinstance(loaded, Failure):
         return loaded
     if loaded is None or _find_loaded(spec, loaded) is not None:
-        return await probe(backend, spec)
+        return await probe(backend, spec, watch)
     return await _check_listed(backend, spec)
 
 
@@ -111,13 +114,16 @@ async def _check_listed(backend: CompletionBackend, spec: ModelSpec) -> Failure 
     return Failure(error_class=ErrorClass.NOT_INSTALLED, detail="its endpoint does not list it")
 
 
-async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
-    """Send the test prompt. An answer that makes no sense is a `Failure` that counts against the model."""
+async def probe(backend: CompletionBackend, spec: ModelSpec, watch: CallWatch | None = None) -> Outcome:
+    """Send the test prompt. An answer that makes no sense is a `Failure` that counts against the model. `watch`: gets
+    what the response says of the limits of a subscription."""
+    request = replace(health_prompt(spec), watch=watch)
     if spec.kind is JobKind.EMBEDDING:
-        return await backend.embed(replace(health_prompt(spec), body={"input": PROMPT}))
-    outcome = await backend.complete(health_prompt(spec))
+        return await backend.embed(replace(request, body={"input": PROMPT}))
+    outcome = await backend.complete(request)
     if isinstance(outcome, Completion) and (flaw := find_flaw(outcome)):
-        return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer to the test prompt {flaw}")
+        detail = f"the answer to the test prompt {flaw}"
+        return Failure(error_class=ErrorClass.MALFORMED, detail=detail, usage=outcome.usage)
     return outcome
 
 

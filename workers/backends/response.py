@@ -79,7 +79,7 @@ class AnswerReader:
 
     async def read(self, response: aiohttp.ClientResponse) -> Outcome:
         """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `AnswerTooLarge`."""
-        self.watch.plan_shares = read_plan_shares(response.headers)
+        self.watch.plan_shares = read_plan_shares(response.headers) or self.watch.plan_shares
         if not is_success(response):
             return await self._read_refusal(response)
         with ANSWER_MEMORY.reading() as kept:

@@ -22,10 +22,12 @@ from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.plans import report_plan_shares
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, LimitScope
 from openfall.workers.backends import health
+from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
 
 log = logging.getLogger("openfall.probing")
@@ -55,12 +57,12 @@ class Prober:
     async def probe(self, probe: Probe) -> None:
         """Probe once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec, client = self.catalog.models[probe.model], self.clients[probe.backend, probe.credential]
-        began = time.monotonic()
+        began, watch = time.monotonic(), CallWatch(health.probe_timeout(spec))
         is_local = self.catalog.billing(probe.backend) is Billing.LOCAL
         if is_local or self.catalog.card_of(probe.backend):  # the manager of a card decides what it loads
-            outcome = await health.probe_without_load(client, spec)
+            outcome = await health.probe_without_load(client, spec, watch)
         else:
-            outcome = await health.probe(client, spec)
+            outcome = await health.probe(client, spec, watch)
         has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
         result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
         if (plan := self._plan(probe, outcome)) is not None:
@@ -69,6 +71,8 @@ class Prober:
         call = self._paid_call(probe, outcome, seconds=time.monotonic() - began)
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers, call)
+            called = probe.backend, probe.model, probe.credential
+            await report_plan_shares(self.link, self.catalog, called, watch.plan_shares)
         except StoreError as error:
             log.warning("%s: probe not reported: %s; it is sent again", probe.target, error)
             return

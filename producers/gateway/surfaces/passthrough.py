@@ -24,8 +24,9 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.external_calls import book_passed_request
+from openfall.router_core.state.external_calls import book_passed_request, first_credential
 from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.plans import report_plan_shares
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -70,6 +71,7 @@ async def _pass(exchange: Exchange) -> Response:
         await backend.close()
         raise
     exchange.release_body()
+    await _note_plan_shares(exchange, settings.backend, response)
     return _PassedResponse(response, backend, secrets)
 
 
@@ -127,6 +129,15 @@ async def _send(exchange: Exchange, backend: HttpBackend, path: str, payload: by
         response.close()
         raise Refusal("auth", f"the backend refused the key of the configuration: HTTP {response.status}")
     return response
+
+
+async def _note_plan_shares(exchange: Exchange, name: str, response: ClientResponse) -> None:
+    """Note what the response says of the limits of a subscription."""
+    from openfall.workers.backends.plan_headers import read_plan_shares  # ADR 17
+
+    catalog, link = exchange.gateway.config.catalog, exchange.gateway.client.store.connection
+    called = name, "", first_credential(catalog, name)
+    await try_redis(report_plan_shares(link, catalog, called, read_plan_shares(response.headers)))
 
 
 class _PassedResponse(StreamingResponse):

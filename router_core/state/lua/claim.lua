@@ -2,6 +2,7 @@
 -- @include lifecycle
 -- @include breaker
 -- @include capacity
+-- @include drain_order
 -- @include fair_share
 -- @include probes
 -- @include budget
@@ -9,11 +10,12 @@
 -- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that
 -- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close
 -- otherwise.
--- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive (how many of them may be other than
---   interactive), lease_ms, in_flight (calls of this worker), rq_state (the last state in rq), suspect? (the
---   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
---   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
--- Bodies: the worker's subscription, JSON: pool, is_local, has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
+-- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive? (how many of them may be other than
+--   interactive; absent: any number), in_flight (calls of this worker), rq_state (the last state in rq), suspect? (the worker
+--   has let its calls end for this one), jobs_since_update (claimed since it last updated credits)
+-- Bodies: the subscription, which workers with the same queues share, JSON: lease_ms, update_after (jobs after which credits
+--   are updated), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end), pool, is_local,
+--   has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
 --   slots, keys, reserved, rates, answer_tokens, card, model_slots, terms (0: no budget)}...}), terms ({budgets, price}...), shares ({urgency, share, first, last}: see fair_share.lua), places
 --   by target
 --   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets ('' or JSON: see budget_book.py)
@@ -26,7 +28,7 @@
 --         the budget that its call does not fit into ('': it fits; otherwise no call may be made)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
-local subscription = decode_once(ARGV[3])
+local subscription = decode_once(ARGV[3], name_lists)
 local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool
 local jobs, rq_jobs, probes = {}, {}, {}
 
@@ -46,9 +48,6 @@ if capacity.blocked['local-only'] and not subscription.is_local then
   return {set_worker_state(args.in_flight > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, rq_jobs, probes}
 end
 
-local at = iso(now)
-local seconds = string.format('%.3f', now / 1000)
-
 local book = load_budgets(ARGV[4], now)
 local epochs = {}
 local function epoch_of(target)
@@ -66,7 +65,7 @@ end
 
 -- Take a job that plain rq put into a queue: another worker gets it back when its lease ends.
 local function take_rq_job(id, queue, data)
-  redis.call('ZADD', RQ_JOBS_TAKEN, now + args.lease_ms, id)
+  redis.call('ZADD', RQ_JOBS_TAKEN, now + subscription.lease_ms, id)
   redis.call('HSET', RQ_JOB_QUEUES, id, queue)
   rq_jobs[#rq_jobs + 1] = {id, queue, data}
 end
@@ -76,8 +75,6 @@ local function fall_damaged(id, queue, why)
   if book then budgeting.write(book) end
   fall_unreadable(id, queue, why, now)
 end
-
-local MONEY_FIELDS = {'bound', 'group'}
 
 -- What a probe can cost at most is reserved too. Over a budget no probe is made until the budget resets, or is raised.
 -- Of a probe whose worker died it is not known what it cost.
@@ -100,7 +97,7 @@ end
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or {}))
+    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or NO_FIELDS))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -133,7 +130,7 @@ local function lease(id, queue, backend, key)
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
-  local charged, reserve, over = -1, {}, nil
+  local charged, reserve, over = -1, nil, nil
   note_key(capacity, backend, key)
   if book and backend.terms > 0 then reserve, over = budgeting.reserve(book, subscription.terms[backend.terms], is_interactive(queue), job) end
   if backend.rates[1] and not over then
@@ -143,9 +140,10 @@ local function lease(id, queue, backend, key)
   local deliveries = (tonumber(job.deliveries) or 0) + 1
   if job.alone then redis.call('HDEL', RECORD .. id, 'alone') end
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
-    'deliveries', deliveries, unpack(reserve or {}))
-  redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
+    'deliveries', deliveries, unpack(reserve or NO_FIELDS))
+  redis.call('ZADD', LEASES .. backend.name, now + subscription.lease_ms, member)
   if backend.card ~= '' then redis.call('HSET', CARD_USED .. backend.card, model_of(queue) .. ' ' .. urgency_of(queue), now) end
+  local at, seconds = iso(now), string.format('%.3f', now / 1000)
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
   redis.call('HSET', RQ_EXECUTION .. member, 'id', token, 'created_at', seconds, 'last_heartbeat', seconds,
     'worker_name', worker)
@@ -217,7 +215,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
     local backend, _, _, key = least_loaded(capacity, wanted and backends[queue] or {}, queue, id)
     if backend then
       if args.in_flight > 0 then
-        redis.call('ZADD', SUSPECTS .. pool, now + args.suspect_delay_ms, id)
+        redis.call('ZADD', SUSPECTS .. pool, now + subscription.suspect_delay_ms, id)
       else
         remove_waiting(id, 'scheduled', queue, now)
         redis.call('HSET', RECORD .. id, 'state', 'queued')
@@ -231,10 +229,12 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
 end
 
 -- Take up to `n` jobs of a queue. Returns how many are left in it, and whether for want of slots.
-local max_not_interactive = args.max_not_interactive
+local max_not_interactive = args.max_not_interactive or args.limit
 local function drain(i, n)
   local queue = queues[i].name
-  local interactive, length = is_interactive(queue), redis.call('LLEN', RQ_QUEUE .. queue)
+  local length = redis.call('LLEN', RQ_QUEUE .. queue)
+  if length == 0 then return 0, false end
+  local interactive = is_interactive(queue)
   local target = math.min(limit, #jobs + #rq_jobs + (interactive and n or math.min(n, max_not_interactive)))
   local full = false
   while length > 0 and #jobs + #rq_jobs < target and not paused[queue] do
@@ -254,9 +254,7 @@ end
 
 -- Whether a job waits in these queues that could be called now, but for slots.
 local function is_waiting(first, last)
-  local lists = {}
-  for i = first, last do lists[#lists + 1] = RQ_QUEUE .. queues[i].name end
-  if redis.call('EXISTS', unpack(lists)) == 0 then return false end
+  if redis.call('EXISTS', unpack(subscription.lists, first, last)) == 0 then return false end
   if not capacity.any_blocked and not subscription.has_cards and not next(paused) then return true end
   for i = first, last do
     local queue = queues[i].name
@@ -272,15 +270,18 @@ local more_waiting = 0
 if limit > 0 then
   local turns = load_credits(subscription.shares, pool)
   for _, turn in ipairs(turns) do take_turn(turn, drain, jobs) end
-  local before, most_urgent = #jobs, nil
-  for i = 1, #queues do
-    if #jobs + #rq_jobs >= limit then break end
-    local length, full = drain(i, limit)
-    if length > 0 and full then more_waiting = 1 end
-    if #jobs > before and not most_urgent then most_urgent = i end
+  local before, most_urgent, i, examined, has_jobs = #jobs, nil, 1, 0, false
+  while i <= #queues and #jobs + #rq_jobs < limit do
+    if i > examined then examined, has_jobs = examine_block(subscription.lists, i) end
+    if has_jobs then
+      local length, full = drain(i, limit)
+      if length > 0 and full then more_waiting = 1 end
+      if #jobs > before and not most_urgent then most_urgent = i end
+    end
+    i = has_jobs and i + 1 or examined + 1
   end
   local jobs_since = #jobs + args.jobs_since_update
-  update_credits(turns, pool, most_urgent, jobs_since >= args.update_after and jobs_since or 0, is_waiting)
+  update_credits(turns, pool, most_urgent, jobs_since >= subscription.update_after and jobs_since or 0, is_waiting)
 end
 
 local due = capacity.limited_until

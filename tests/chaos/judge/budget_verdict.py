@@ -108,11 +108,14 @@ def _budget_sums(store: Any) -> dict[str, dict[str, int]]:
 
 
 def _ledger(store: Any) -> Counter[str]:
+    """The sums of all rows: eight numbers in a fixed order, then some with names."""
     totals: Counter[str] = Counter()
     for key in store.scan_iter("of:ledger:*"):
-        for name, value in store.hgetall(key).items():
-            if not name.startswith("@"):  # the same calls once more, by caller
-                totals[name.rpartition(" ")[2]] += int(value)
+        for text in store.hvals(key):
+            words = text.split(" ")
+            names = ("calls", "ms", "in", "out", "nusd", "unpriced", "longest", "dearest", *words[8::2])
+            for name, amount in zip(names, (*words[:8], *words[9::2]), strict=True):
+                totals[name] += int(amount)
     return totals
 
 

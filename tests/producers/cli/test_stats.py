@@ -20,7 +20,7 @@ def counted(store: Any) -> None:
     totals = {f"{labels} tiny answered 1": 2, f"{labels} large fell_back 5": 1, f"{labels} tiny failed -": 1,
               f"{labels} tiny ms": 1600, f"{labels} tiny in": 300, f"{labels} tiny out": 60}  # fmt: skip
     store.hset("of:job-counts", mapping=totals)
-    store.hset(f"of:ledger:{day}", mapping={"large@rack family calls": 1, "large@rack family nusd": 4_000_000})
+    store.hset(f"of:ledger:{day}", mapping={"large@rack family chat -": "1 0 0 0 4000000 0 0 4000000"})
 
 
 def test_a_day_without_jobs_is_said_to_be_one(openfall: Run) -> None:

@@ -14,6 +14,7 @@ from openfall.producers.gateway.surfaces.passthrough import SUMMARY
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.plans import list_plans
 from tests.config.config_texts import check_text
 from tests.faults import Script, answer, raw, stall
 from tests.producers.gateway.running_gateway import CONFIG, RunningGateway, open_gateway, run
@@ -55,6 +56,21 @@ def test_a_configured_path_reaches_its_backend_with_the_key_of_the_backend_and_n
         assert int(counted) == 2
 
     run(main)
+
+
+def test_what_a_passed_response_says_of_the_limits_of_a_subscription_is_noted(redis_url: str, tmp_path: Path) -> None:
+    reply = answer(b"{}", anthropic_ratelimit_unified_5h_utilization="0.83", x_codex_primary_used_percent="20")
+
+    async def main(config: str) -> list[tuple[float, float | None]]:
+        async with open_passing_gateway(redis_url, tmp_path, reply, config=config) as gateway:
+            assert (await gateway.http.get("/tokenize")).status_code == 200
+            now = float((await gateway.link.command("TIME"))[0])
+            plans = await list_plans(gateway.link, gateway.instance.config.catalog, now)
+            return [(plan.window_seconds, plan.share) for plan in plans]
+
+    flat = KEYED.replace("slots: 64", "slots: 64, billing: flat")
+    assert run(lambda: main(flat)) == [(18_000.0, 0.83)]
+    assert run(lambda: main(KEYED)) == [], "a backend that no subscription pays for"
 
 
 def test_no_other_path_is_passed_through_and_those_of_the_gateway_stay_its_own(redis_url: str, tmp_path: Path) -> None:

@@ -74,30 +74,9 @@ AUDIT = (
 
 
 LEDGER = {
-    f"{row} - {counter}": value
-    for row, counts in (
-        (
-            "llama-8b@tower",
-            {
-                "calls": 1204,
-                "failed": 11,
-                "ms": 2_900_000,
-                "in": 731_000,
-                "out": 122_000,
-                "nusd": 0,
-                "saved": 1_341_000_000,
-            },
-        ),
-        (
-            "coder-32b@tower",
-            {"calls": 88, "ms": 1_300_000, "in": 204_000, "out": 61_000, "nusd": 0, "saved": 509_000_000},
-        ),
-        (
-            "haiku@anthropic",
-            {"calls": 312, "failed": 9, "ms": 640_000, "in": 420_000, "out": 70_000, "nusd": 770_000_000},
-        ),
-    )
-    for counter, value in counts.items()
+    "llama-8b@tower - - -": "1204 2900000 731000 122000 0 0 41000 0 failed 11 saved 1341000000",
+    "coder-32b@tower - - -": "88 1300000 204000 61000 0 0 63000 0 saved 509000000",
+    "haiku@anthropic - - -": "312 640000 420000 70000 770000000 0 9000 8000000 failed 9",
 }
 
 

@@ -26,22 +26,29 @@ PAID = Catalog(
 )
 
 
+def given(
+    model: str, backend: str, left_home: bool, *, group: str | None = None, role: str | None = None
+) -> Substitution:
+    """The substitution of a job of `decisions.job`."""
+    return Substitution(model, backend, group, left_home, role, job().producer)
+
+
 def test_the_first_of_the_chain_as_configured_is_no_fallback_and_every_other_model_is():
     moved = job(chain=("opus", "small"), configured_chain=("small", "large", "opus"), group="family")
     assert job_substitution(moved, CATALOG, "small", "box") is None
-    assert job_substitution(moved, CATALOG, "opus", "api") == Substitution("opus", "api", "family", True)
-    assert job_substitution(job(LOCAL), CATALOG, "large", "box") == Substitution("large", "box", None, False)
+    assert job_substitution(moved, CATALOG, "opus", "api") == given("opus", "api", True, group="family")
+    assert job_substitution(job(LOCAL), CATALOG, "large", "box") == given("large", "box", False)
 
 
 def test_a_default_fallback_stands_behind_every_model_of_the_chain():
-    assert job_substitution(job(LOCAL), CATALOG, "haiku", "api") == Substitution("haiku", "api", None, True)
-    assert job_substitution(job(CLOUD), CATALOG, "small", "box") == Substitution("small", "box", None, False)
+    assert job_substitution(job(LOCAL), CATALOG, "haiku", "api") == given("haiku", "api", True)
+    assert job_substitution(job(CLOUD), CATALOG, "small", "box") == given("small", "box", False)
 
 
 def test_an_ensemble_has_as_many_first_choices_as_it_wants_answers():
     by, several = catalog(ensemble=Ensemble(answers=2)), job((*LOCAL, *CLOUD), role="many")
     assert job_substitution(several, by, "large", "box") is None
-    assert job_substitution(several, by, "opus", "api") == Substitution("opus", "api", None, True)
+    assert job_substitution(several, by, "opus", "api") == given("opus", "api", True, role="many")
 
 
 @pytest.mark.parametrize(

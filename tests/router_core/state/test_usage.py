@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.external_calls import ExternalCall, book_passed_request, report_external_call
-from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, quantile
-from openfall.router_core.state.ledger import COST_BOUNDS, MAX_CALLERS, OTHERS
+from openfall.router_core.state.histogram_buckets import INFINITE, JOB_BOUNDS, bucket, quantile
+from openfall.router_core.state.ledger import COST_BOUNDS, MAX_ROWS, OTHERS
 from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.settlement import DeliveryOutcome
@@ -58,22 +61,43 @@ def test_a_call_of_unknown_cost_is_in_no_quantile_of_the_cost(fleet):
         await f.enqueue(3, SMOL)
         await call(f, worker, nusd=None, error=ErrorClass.TIMEOUT)
         (row,) = await usage(f, UsageKey.MODEL)
-        assert (row.p50_nusd, row.unpriced, row.p50_seconds) == (None, 1, 1.75)
+        assert (row.p50_nusd, row.unpriced, row.p50_seconds) == (None, 1, 1.5)
         await call(f, worker, nusd=1_500_000)
         await call(f, worker, nusd=1_500_000)
         (row,) = await usage(f, UsageKey.BACKEND)
-        assert (row.p50_nusd, row.p95_nusd) == (1_500_000, 1_950_000)
+        assert (row.p50_nusd, row.p95_nusd) == (1_250_000, 1_475_000)
 
     fleet(story)
 
 
 @pytest.mark.parametrize(
-    ("buckets", "share", "value"),
-    [((0, 0, 0, 0), 0.5, None), ((2, 0, 0, 0), 0.5, 0.5), ((0, 2, 2, 0), 0.5, 2.0), ((0, 0, 0, 3), 0.95, 4.0)],
-    ids=["nothing", "the first bucket", "between two buckets", "above every bound"],
-)
-def test_a_quantile_is_estimated_within_its_bucket(buckets, share, value):
-    assert quantile(buckets, (1.0, 2.0, 4.0), share) == value
+    ("buckets", "most", "share", "value"),
+    [
+        ((0, 0, 0, 0), 0.0, 0.5, None),
+        ((2, 0, 0, 0), 1.0, 0.5, 0.5),
+        ((2, 0, 0, 0), 0.3, 0.5, 0.15),
+        ((0, 2, 2, 0), 4.0, 0.5, 2.0),
+        ((0, 2, 2, 0), 2.5, 0.95, 2.45),
+        ((0, 0, 0, 3), 4.0, 0.95, 4.0),
+        ((0, 0, 0, 4), 104.0, 0.5, 54.0),
+        ((0, 3, 0, 0), 0.0, 1.0, 0.0),
+    ],
+    ids=[
+        "nothing", "the first bucket", "a short first bucket", "between two buckets", "the greatest in its bucket",
+        "at the last bound", "above every bound", "a greatest value that is not known",
+    ],
+)  # fmt: skip
+def test_a_quantile_is_estimated_within_its_bucket_and_never_above_the_greatest_value(buckets, most, share, value):
+    assert quantile(buckets, (1.0, 2.0, 4.0), most, share) == (value if value is None else pytest.approx(value))
+
+
+@given(st.lists(st.floats(0, 10**5), min_size=1, max_size=30), st.floats(0.01, 1.0))
+def test_no_quantile_is_above_the_longest_call(seconds, share):
+    names = [*(f"{bound:g}" for bound in JOB_BOUNDS), INFINITE]
+    counts = Counter(bucket(value, JOB_BOUNDS) for value in seconds)
+    value = quantile([counts[name] for name in names], JOB_BOUNDS, max(seconds), share)
+    assert value is not None
+    assert 0 <= value <= max(seconds)
 
 
 def test_each_call_counts_for_its_role_and_its_producer(fleet):
@@ -89,25 +113,28 @@ def test_each_call_counts_for_its_role_and_its_producer(fleet):
         rows = await usage(f, UsageKey.PRODUCER)
         assert [(row.name, row.calls, row.input_tokens) for row in rows] == [
             ("a key of the gateway", 1, 100), ("bot", 2, 200), (None, 1, 100)]  # fmt: skip
-        assert (rows[0].mean_seconds, rows[0].as_fallback, rows[0].unconfirmed_nusd) == (4.0, None, None)
+        assert (rows[0].mean_seconds, rows[0].as_fallback, rows[0].unconfirmed_nusd) == (4.0, 0, 0)
         (model,) = await usage(f, UsageKey.MODEL)
         assert (model.calls, model.nusd) == (4, 12), "callers are no models"
 
     fleet(story)
 
 
-def test_names_beyond_the_limit_of_a_day_are_summed_up_as_others(fleet):
+def test_rows_beyond_the_limit_of_a_day_are_summed_up_as_those_of_others(fleet):
     async def story(f):
         worker = await f.start_worker("wa", SEATS)
-        await f.enqueue(MAX_CALLERS + 6, SMOL)
-        for number in range(MAX_CALLERS + 3):
-            await call(f, worker, role=f"role-{number}", producer="bot")
-        for role in ("role-0", "role-102", OTHERS):
-            await call(f, worker, role=role, producer="bot")
-        rows = {row.name: row.calls for row in await usage(f, UsageKey.ROLE)}
-        assert len(rows) == MAX_CALLERS + 1
-        assert (rows["role-0"], rows[OTHERS]) == (2, 5)
-        assert [(row.name, row.calls) for row in await usage(f, UsageKey.PRODUCER)] == [("bot", MAX_CALLERS + 6)]
+        await f.enqueue(6, SMOL)
+        day = keys.LEDGER + ledger_day(f.clock.now)
+        await call(f, worker, role="chat", producer="early")
+        known = {f"smol@box - - p-{number}": "1 0 0 0 0 0 0 0" for number in range(MAX_ROWS - 1)}
+        await f.link.command("HSET", day, *(part for row in known.items() for part in row))
+        for producer in ("late", "later", "early", OTHERS):
+            await call(f, worker, role="chat", producer=producer)
+        rows = {row.name: row.calls for row in await usage(f, UsageKey.PRODUCER)}
+        assert len(rows) == MAX_ROWS + 1
+        assert (rows["early"], rows[OTHERS]) == (2, 3)
+        assert {row.name: row.calls for row in await usage(f, UsageKey.ROLE)} == {"chat": 5, None: MAX_ROWS - 1}
+        assert f.store.hlen(day) == MAX_ROWS + 1, "one for each model, backend, group and role"
 
     fleet(story)
 
@@ -123,13 +150,24 @@ def test_any_name_of_a_producer_has_a_row_of_its_own(fleet, name):
     fleet(story)
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe", b"calls", b"calls many nusd 7", b"", b"calls 1e400 in -5"])
-def test_damaged_sums_of_a_caller_cost_no_call_and_are_counted_again(fleet, damage):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\xfe",
+        b"1 2 3",
+        b"1 many 0 0 0 0 0 0",
+        b"",
+        b"-1" + b" 0" * 7,
+        b"1e400" + b" 0" * 7,
+        b"9" * 400 + b" 0" * 7,
+    ],
+)
+def test_damaged_sums_of_a_row_cost_no_call_and_are_counted_again(fleet, damage):
     async def story(f):
         worker = await f.start_worker("wa", SEATS)
         await f.enqueue(2, SMOL)
         await call(f, worker, nusd=5, producer="bot")
-        await f.link.command("HSET", keys.LEDGER + ledger_day(f.clock.now), "@producer bot", damage)
+        await f.link.command("HSET", keys.LEDGER + ledger_day(f.clock.now), "smol@box - - bot", damage)
         await usage(f, UsageKey.PRODUCER)
         await call(f, worker, nusd=5, producer="bot")
         (row,) = await usage(f, UsageKey.PRODUCER)

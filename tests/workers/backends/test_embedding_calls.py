@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.entries import Backend, Billing
+from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import Request
+from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import open_backend
-from tests.faults import answer, fault_server
+from tests.faults import Script, answer, fault_server
 from tests.workers.backends.protocol_clients import run
 
 
@@ -68,3 +73,57 @@ def test_what_is_no_vector_for_each_text_is_a_failure_that_says_so(
     assert isinstance(outcome, Failure)
     assert outcome.error_class is error
     assert words in outcome.detail
+
+
+ONE = {"data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 7}}
+CHARGED = {"data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 7, "cost": 0.002}}
+PRICES = Prices(input=1.0, output=0.0)
+
+
+@pytest.mark.parametrize(
+    ("replies", "error", "cost"),
+    [
+        ((answer(ONE), answer(ONE)), None, 14_000),
+        ((answer(CHARGED), answer(CHARGED)), None, 4_000_000),
+        ((answer(ONE), answer(ONE | {"data": [{"embedding": [1.0, 2.0]}]})), "malformed", 14_000),
+        ((answer(ONE), answer({"error": "slow down"}, 429)), "rate_limited", 7_000),
+        ((answer(CHARGED), answer({"error": "no"}, 400)), "bad_request", 2_000_000),
+        ((answer(ONE), answer({"error": "boom"}, 500)), "overloaded", None),
+        ((answer({"data": [{"embedding": [1.0]}]}), answer({"error": "slow down"}, 429)), "rate_limited", None),
+        ((answer({"error": "slow down"}, 429),), "rate_limited", 0),
+    ],
+    ids=[
+        "both are answered", "the provider names its charge", "the second has another length", "the second is refused",
+        "the second is refused, and the first was charged", "the second may be billed", "the first is not counted",
+        "the first is refused",
+    ],
+)  # fmt: skip
+def test_a_job_of_several_requests_costs_what_each_of_them_cost(
+    replies: Sequence[Script], error: str | None, cost: int | None
+) -> None:
+    async def main() -> Outcome:
+        async with fault_server(*replies) as server:
+            client = open_backend(Backend(url=server.url, pool="cloud"))
+            request = Request(body={"input": ["a", "b"]}, upstream="nomic", timeout=20, max_inputs=1)
+            outcome = await client.embed(request)
+            await client.close()
+            return outcome
+
+    outcome = run(main())
+    failure = outcome.error_class if isinstance(outcome, Failure) else None
+    assert failure == error
+    assert call_cost(PRICES, Billing.METERED, outcome, failure) == cost
+
+
+def test_an_answer_of_embeddings_names_the_used_share_of_a_subscription_even_if_its_last_request_does_not() -> None:
+    async def main() -> tuple[PlanShare, ...]:
+        named = answer(ONE, anthropic_ratelimit_unified_5h_utilization="0.83")
+        async with fault_server(named, answer(ONE)) as server:
+            client, watch = open_backend(Backend(url=server.url, pool="cloud")), CallWatch(20)
+            await client.embed(
+                Request(body={"input": ["a", "b"]}, upstream="nomic", timeout=20, max_inputs=1, watch=watch)
+            )
+            await client.close()
+            return watch.plan_shares
+
+    assert run(main()) == (PlanShare(1, 18_000, 830, 18_000),)

@@ -113,7 +113,7 @@ local function breaker_report(target, call, policy, now, open_until)
   if slow then note_cause(target, {cause = 'slow'}) elseif call.signal == 'trip' then note_cause(target, call) end
   local cause = redis.call('HGET', BREAKER .. target, 'cause')
   if not slow and cause and cause ~= '' then why = why .. ': ' .. cause end
-  breaker_change(target, 'open', why, policy, call.jitter, now, open_until)
+  breaker_change(target, 'open', why, policy, call.jitter or 0, now, open_until)
   return true
 end
 

@@ -8,10 +8,11 @@
 -- '{nanodollars} {budget}...'.
 local RESERVED_RETRY_MS = 5000
 
--- A window whose sums are read with those of others. `read_by`: the book that has read them.
+-- A window whose sums are read with those of others. `read_by`: the book that has read them. `refused` is a text: few calls
+-- change it.
 local function window_row(key, shown, name, begins, ends)
   return {key = key, shown = shown, name = name, begins = begins, ends = ends, read_by = false, spent = 0, reserved = 0,
-    unconfirmed = 0, calls = 0, refused = 0, needed = 0, changed = false, is_new = false}
+    unconfirmed = 0, calls = 0, refused = '0', needed = 0, changed = false, is_new = false}
 end
 
 -- A number of a text of digits.
@@ -23,17 +24,17 @@ end
 -- Read the sums of windows. What cannot be read counts as nothing.
 local function read_sums(rows, keys)
   local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
-  for i, row in ipairs(rows) do
-    local text = texts[i]
+  for i = 1, #rows do
+    local row, text = rows[i], texts[i]
     local spent, reserved, unconfirmed, calls, refused, needed
     if text then
       spent, reserved, unconfirmed, calls, refused, needed = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     end
     if spent then
-      row.spent, row.reserved, row.unconfirmed = whole(spent), whole(reserved), whole(unconfirmed)
-      row.calls, row.refused, row.needed, row.is_new = whole(calls), whole(refused), whole(needed), false
+      row.spent, row.reserved, row.unconfirmed, row.calls = whole(spent), whole(reserved), whole(unconfirmed), whole(calls)
+      row.refused, row.needed, row.is_new = refused, needed == '0' and 0 or whole(needed), false
     else
-      row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed, row.is_new = 0, 0, 0, 0, 0, 0, true
+      row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed, row.is_new = 0, 0, 0, 0, '0', 0, true
       if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
     end
     row.changed = false
@@ -42,9 +43,10 @@ end
 
 local function write_sums(rows)
   local entries = {}
-  for i, row in ipairs(rows) do
+  for i = 1, #rows do
+    local row = rows[i]
     entries[2 * i - 1] = row.key
-    entries[2 * i] = string.format('%d %d %d %d %d %d', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed)
+    entries[2 * i] = string.format('%d %d %d %d %s %d', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed)
   end
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
@@ -88,9 +90,10 @@ local function raised_by(book, name)
   return book.raises[name] or 0
 end
 
--- The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
+-- The fields of a record that a reserve needs beside those of every job. The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
 -- as the budgets stay the same (`decode_once`): most of the time of a claim went into new tables.
 local MAX_PLANS = 500
+local MONEY_FIELDS, NO_FIELDS = {'bound', 'group'}, {}
 local windows_of, windows_count = {}, 0
 
 -- Whether a budget counts a call for a job, and whose window it has then.
@@ -139,13 +142,13 @@ local function count_all_alike(book, names)
   return true
 end
 
--- The plan of a job (see `plan_windows`). `record` has its bound, group and producer.
+-- The plan of a job (see `plan_windows`). `record` has its bound, group and producer. The names are a table that stays the
+-- same from script to script.
 local function find_plan(book, names, record)
-  local words = table.concat(names, ' ')
-  local plans = book.known.plans[words]
+  local plans = book.known.plans[names]
   if not plans then
     plans = {all_alike = count_all_alike(book, names), by_job = {}}
-    book.known.plans[words] = plans
+    book.known.plans[names], book.known.size = plans, book.known.size + 1
   end
   local job, word = nil, ''
   if not plans.all_alike then
@@ -164,7 +167,8 @@ end
 -- The plan of a job, with sums that are read once for all jobs of a script.
 local function read_plan(book, names, record)
   local plan, read, unread = find_plan(book, names, record), book.read, 0
-  for _, row in ipairs(plan.rows) do
+  for i = 1, #plan.rows do
+    local row = plan.rows[i]
     if row.read_by ~= book then row.read_by, unread, read[#read + 1] = book, unread + 1, row end
   end
   if unread == 0 then return plan end
@@ -215,7 +219,7 @@ end
 -- Count a call that did not fit.
 local function refuse_call(over)
   local row = over.row
-  row.refused, row.needed, row.changed = row.refused + 1, over.needed, true
+  row.refused, row.needed, row.changed = ms(whole(row.refused) + 1), over.needed, true
 end
 
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
@@ -237,7 +241,7 @@ local function load_budgets(packed, now)
   local known = windows_of[budgets]
   if not known or known.size > MAX_PLANS then
     if windows_count >= MAX_DECODED then windows_of, windows_count = {}, 0 end
-    known = {size = 0, rows = {}, plans = {}}
+    known = {size = 0, rows = {}, plans = {}, names = {}}
     windows_of[budgets], windows_count = known, windows_count + 1
   end
   return {budgets = budgets, known = known, now = now, read = {}}
@@ -254,12 +258,14 @@ end
 
 -- Add what a call cost that has reserved nothing. Returns why it does not fit, if it must.
 function budgeting.spend(book, terms, record, cost, must_fit)
-  local _, over
+  local words, over = table.concat(terms.budgets, ' '), nil
+  local names = book.known.names[words] or terms.budgets
+  book.known.names[words] = names
   if must_fit then
-    _, over = reserve_call(book, {budgets = terms.budgets, price = fixed_price(cost)}, true, record)
+    over = select(2, reserve_call(book, {budgets = names, price = fixed_price(cost)}, true, record))
     if over then refuse_call(over) end
   end
-  for _, row in ipairs(over and {} or read_plan(book, terms.budgets, record).rows) do
+  for _, row in ipairs(over and {} or read_plan(book, names, record).rows) do
     if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
     row.spent, row.changed = row.spent + cost, true
   end
@@ -283,16 +289,16 @@ local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
 
--- What may have been billed stands in the ledger too, in the row of its model, backend and group, until its cost is known.
--- Returns where: '{day}\n{row}'.
-local LEDGER_TTL_S = 100 * 86400
+-- What may have been billed stands in the ledger too, in the row of its call, until its cost is known. Returns where:
+-- '{day}\n{row}'.
 local function note_unconfirmed(id, bound, now)
-  local job = redis.call('HMGET', RECORD .. id, 'queue', 'backend', 'group')
-  if not job[1] or not job[2] then return '' end
-  local group = string.gsub(job[3] or '-', '[^%w_.~-]', function(c) return string.format('%%%02X', string.byte(c)) end)
-  local day, row = ledger_day(now), ledger_row({model = model_of(job[1]), backend = job[2], group = group})
-  change_row(day, row, {'unconfirmed', bound}, LEDGER_TTL_S)
-  return day .. '\n' .. row
+  local queue, backend, group, producer, job_bound = unpack(redis.call('HMGET', RECORD .. id, 'queue', 'backend', 'group', 'producer', 'bound'))
+  if not queue or not backend then return '' end
+  local role, task = string.match(job_bound or '', ' (%S+) (%S+)$')
+  if role == '-' then role = task end
+  local day, row = ledger_day(now), ledger_row({model = model_of(queue), backend = backend, group = quote(group), role = role or '-',
+    producer = quote(producer)})
+  return day .. '\n' .. add_to_row(day, row, NO_CALL, {'unconfirmed', bound})
 end
 
 -- End the reserve of a delivery. `cost`: what the call cost; nil: it may have been billed, and the cost is not known yet.
@@ -324,6 +330,6 @@ local function confirm_cost(id, token, cost)
   local reserve, day, row = string.match(text, '^([^\n]*)\n?([^\n]*)\n?(.*)$')
   local bound = number(string.match(reserve, '^%d+'), 0)
   change_sums(reserve, cost, 0, -bound)
-  if row ~= '' then change_row(day, row, {'unconfirmed', -bound}, LEDGER_TTL_S) end
+  if row ~= '' then add_to_row(day, row, NO_CALL, {'unconfirmed', -bound}) end
   redis.call('HDEL', RECORD .. id, field)
 end

@@ -15,10 +15,10 @@ local function report_call(call, policy, now)
   end
   if call.key_signal == 'cooldown' then
     local cooled = cooldown_target(call.backend, call.model, call.one_of_several and call.key or '')
-    cool_down(cooled, math.max(call.cooldown_ms, pause_ms), call.cause, now)
+    cool_down(cooled, math.max(call.cooldown_ms or 0, pause_ms), call.cause, now)
   end
   if call.key ~= '' and (call.key_signal == 'park' or is_out) then
-    local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
+    local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter or 0,
       error = call.error, http_status = call.http_status, cause = call.cause}
     opened = breaker_report('key:' .. call.key, trip, is_out and plan_policy(policy, call.plan) or policy, now, parked_until) or opened
   end

@@ -28,6 +28,15 @@ local function model_pause(key, model, plan, now)
   return pause_ms
 end
 
+-- Note what a response says of the windows of its provider.
+local function note_plan_shares(key, shares, now)
+  for _, used in ipairs(shares) do
+    redis.call('HSET', key, 'share:' .. used.number, ms(used.window_seconds) .. ' ' .. ms(used.permille) .. ' ' ..
+      ms(now + used.resets_in_seconds * 1000))
+  end
+  if shares[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
+end
+
 -- Count a call of a key. `plan`: see flat_plan.py. Returns whether its key is used up, until when (ms) it is parked (nil:
 -- nothing is known), and for how long (ms) the model waits (0: it does not).
 local function count_plan_call(target, model, plan, now)
@@ -54,11 +63,8 @@ local function count_plan_call(target, model, plan, now)
     end
     redis.call('HSET', key, 'opened:' .. n, ms(opened), 'calls:' .. n, ms(calls))
   end
-  for _, used in ipairs(plan.shares) do
-    redis.call('HSET', key, 'share:' .. used.number, ms(used.window_seconds) .. ' ' .. ms(used.permille) .. ' ' ..
-      ms(now + used.resets_in_seconds * 1000))
-  end
-  if plan.windows[1] or plan.shares[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
+  note_plan_shares(key, plan.shares, now)
+  if plan.windows[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
   if plan.pause_seconds > 0 then parked_until = now + plan.pause_seconds * 1000 end
   return is_out, parked_until, pause_ms
 end

@@ -75,15 +75,16 @@ local function number(text, default)
   return n and n > -MAX_NUMBER and n < MAX_NUMBER and n or default
 end
 
--- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it
--- returns.
+-- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. `prepare` may add to it what
+-- is computed from it. Do not change what it returns.
 local MAX_DECODED = 100
 local decoded, decoded_count = {}, 0
-local function decode_once(text)
+local function decode_once(text, prepare)
   local value = decoded[text]
   if value then return value end
   if decoded_count >= MAX_DECODED then decoded, decoded_count = {}, 0 end
   value = cjson.decode(text)
+  if prepare then prepare(value) end
   decoded[text], decoded_count = value, decoded_count + 1
   return value
 end
@@ -106,21 +107,24 @@ end
 local TEXTS = {queue = is_queue, fell_from = is_queue}
 
 local function is_readable(name, value)
-  if NUMBERS[name] then return string.find(value, '^%d+$') and tonumber(value) <= NUMBERS[name] end
+  local most = NUMBERS[name]
+  if most then return not string.find(value, '%D') and (tonumber(value) or MAX_NUMBER) <= most end
   return not TEXTS[name] or TEXTS[name](value)
 end
 
 -- The named fields of a hash, as a table by name; nil where there is none. What cannot be read is removed.
 local function fields(key, ...)
-  local values, row = guarded_call('HMGET', key, ...), {}
-  for i = 1, #values do
-    local name, value = select(i, ...), values[i] or nil
-    if value and not is_readable(name, value) then
-      guarded_call('HDEL', key, name)
-      note_unreadable(key .. ' ' .. name, 'cannot be read')
-      value = nil
+  local values, names, row = guarded_call('HMGET', key, ...), {...}, {}
+  for i = 1, #names do
+    local name, value = names[i], values[i]
+    if value then
+      if is_readable(name, value) then
+        row[name] = value
+      else
+        guarded_call('HDEL', key, name)
+        note_unreadable(key .. ' ' .. name, 'cannot be read')
+      end
     end
-    row[name] = value
   end
   return row
 end
@@ -161,9 +165,15 @@ end
 
 -- The date of a moment, and the moment in rq's format.
 local function date(ms) return date_of(math.floor(ms / DAY_MS)) end
+local iso_second, iso_text
 local function iso(ms)
-  local r = math.floor(ms / 1000) % 86400
-  return string.format('%sT%02d:%02d:%02d.%03d000Z', date(ms), math.floor(r / 3600), math.floor(r / 60) % 60, r % 60, ms % 1000)
+  local second = math.floor(ms / 1000)
+  if second ~= iso_second then
+    local r = second % 86400
+    iso_second = second
+    iso_text = string.format('%sT%02d:%02d:%02d.', date(ms), math.floor(r / 3600), math.floor(r / 60) % 60, r % 60)
+  end
+  return iso_text .. string.format('%03d000Z', ms % 1000)
 end
 
 local function ms(n) return string.format('%.0f', n) end
