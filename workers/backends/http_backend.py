@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import aiohttp
 
+from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
@@ -16,6 +17,7 @@ from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import LearnedOptions
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
@@ -117,6 +119,10 @@ class HttpBackend:
     ) -> aiohttp.ClientResponse | Failure:
         """The response to a request of any kind, which its reader closes. `path`: below the root, with its query."""
         return await self._http.pass_on(method, path, headers, payload)
+
+    def plan_shares(self, response: aiohttp.ClientResponse) -> tuple[PlanShare, ...]:
+        """What the response to a passed request says of the limits of a subscription."""
+        return read_plan_shares(response.headers)
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         return await self._http.check_alive(self.liveness_path, timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
@@ -20,6 +20,7 @@ from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.waiting import caller_left
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
@@ -71,7 +72,7 @@ async def _pass(exchange: Exchange) -> Response:
         await backend.close()
         raise
     exchange.release_body()
-    await _note_plan_shares(exchange, settings.backend, response)
+    await _note_plan_shares(exchange, settings.backend, backend.plan_shares(response))
     return _PassedResponse(response, backend, secrets)
 
 
@@ -131,13 +132,11 @@ async def _send(exchange: Exchange, backend: HttpBackend, path: str, payload: by
     return response
 
 
-async def _note_plan_shares(exchange: Exchange, name: str, response: ClientResponse) -> None:
-    """Note what the response says of the limits of a subscription."""
-    from openfall.workers.backends.plan_headers import read_plan_shares  # ADR 17
-
+async def _note_plan_shares(exchange: Exchange, name: str, shares: Sequence[PlanShare]) -> None:
+    """Note what the response says of the limits of a subscription, which pays for the backend."""
     catalog, link = exchange.gateway.config.catalog, exchange.gateway.client.store.connection
     called = name, "", first_credential(catalog, name)
-    await try_redis(report_plan_shares(link, catalog, called, read_plan_shares(response.headers)))
+    await try_redis(report_plan_shares(link, catalog, called, shares))
 
 
 class _PassedResponse(StreamingResponse):
