@@ -119,9 +119,3 @@ async def check_memory(link: RedisConnection, limit: float) -> str:
 async def is_suspended(link: RedisConnection) -> bool:
     """Whether `rq suspend` keeps every worker from its next job."""
     return bool(await link.command("EXISTS", keys.RQ_SUSPENDED))
-
-
-async def fetch_memory_pressure(link: RedisConnection) -> str | None:
-    """Why no job is accepted now; None: jobs are accepted."""
-    value = await link.command("GET", keys.MEMORY_PRESSURE)
-    return None if value is None else read_text(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.deciding.crashes import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
+from openfall.router_core.deciding.crash_limits import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text

@@ -141,7 +141,6 @@ async def look(f):
     await outbox.list_pending(f.link)
     await ledger.read_ledger(f.link, [ledger_day(f.clock.now)])
     await fleet_flags.local_only(f.link)
-    await fleet_flags.fetch_memory_pressure(f.link)
     await maintenance.list_unreadable(f.link)
     for job in JOBS:
         with contextlib.suppress(UnknownJob):

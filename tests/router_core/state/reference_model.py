@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from openfall.router_core.deciding.crashes import CrashVerdict, judge_crash
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, PRESENCE_SECONDS
+from tests.router_core.crash_rule import CrashVerdict, judge_crash
 from tests.router_core.state.reference_queue import ReferenceQueue
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"

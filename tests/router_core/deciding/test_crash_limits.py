@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from openfall.router_core.deciding.crashes import CrashVerdict, judge_crash
+from tests.router_core.crash_rule import CrashVerdict, judge_crash
 
 
 def _deliveries(kills, limit=100):
