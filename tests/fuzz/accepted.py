@@ -42,10 +42,6 @@ def _has_half_input(documents: list[Any], theirs: Any, mine: Any) -> bool:
     return any(not _is_object(raw) for raw in theirs.raw_inputs)
 
 
-def _has_list(documents: list[Any], theirs: Any, mine: Any) -> bool:
-    return any(isinstance(part, dict) for value in documents if isinstance(value, list) for part in value)
-
-
 def _ends_before_its_end(documents: list[Any], theirs: Any, mine: Any) -> bool:
     types = [value.get("type") for value in _objects(documents)]
     rest = types[types.index("message_stop") :] if "message_stop" in types else []
@@ -113,7 +109,6 @@ def _is_malformed(number: Any) -> bool:
 _OF_FAILURES: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "an error beside an answer is an error": _has_error,
     "the SDK completes half an input of a tool by a guess": _has_half_input,
-    "a list of events is no event: a part of the answer may be lost with it": _has_list,
     "a message ends with its `message_stop`": _ends_before_its_end,
     "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
 }

@@ -69,6 +69,9 @@ def _block(part: Any) -> Any:
         return {"type": "text", "text": part}
     if isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type") in (None, *TEXT_PARTS):
         return {**part, "type": "text"}
+    if isinstance(part, dict) and isinstance(part.get("input"), str) and part.get("type") == "tool_use":
+        value = json_object(part["input"])
+        return part if value is None else {**part, "input": value}
     return part
 
 

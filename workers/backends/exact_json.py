@@ -26,6 +26,11 @@ _DECODER = json.JSONDecoder(strict=False)
 BOM = b"\xef\xbb\xbf"
 """A byte-order mark, with which some servers and proxies begin a body."""
 
+_CHARSET = re.compile(
+    r"charset\s*=\s*[\"']?((?:iso-?8859-\d{1,2}|latin-?\d|windows-\d{3,4}|cp\d{3,4}|gb\w{1,6}|big5|shift[_-]jis|euc-\w\w|koi8-\w))\b",
+    re.IGNORECASE,
+)
+"""The character sets of texts that are not Unicode."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DIGITS = bytes(ord("0" if chr(byte).isascii() and chr(byte).isdigit() else " ") for byte in range(256))
 _MANY_DIGITS = b"0" * 19
@@ -70,6 +75,22 @@ def loads_answer(body: bytes) -> Any:
         if end == 0 or "{" in text[end:] or len(text) - end > MAX_TRAILER:
             raise
         return loads(text[:end])
+
+
+def in_utf8(raw: bytes, content_type: str) -> bytes:
+    """A text in UTF-8. It may be in the character set that its content type names: servers name one out of habit, so
+    what is valid UTF-8 stays."""
+    match = _CHARSET.search(content_type)
+    if match is None:
+        return raw
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        try:
+            return raw.decode(match[1]).encode()
+        except (LookupError, UnicodeDecodeError):
+            pass
+    return raw
 
 
 def whole_number(value: Any) -> int | None:

@@ -14,6 +14,9 @@ escape it, and is escaped here."""
 _UNDECIDED = re.compile(rb"\r(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?|r(?:r(?:or?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?\Z")
 """A carriage return at the end of a chunk. The next chunk decides what it is."""
 
+_CONTINUES = (b" ", b"\t", b'"', b"}", b"]", b"{", b"[")
+"""How a line begins that continues an object of JSON."""
+
 LINE_BYTES = 48
 """The memory of a line beside its bytes."""
 
@@ -67,7 +70,7 @@ class SseFraming:
         self._undecided = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
-        self._is_error = self._begun = False
+        self._is_error = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         data, undecided = self._undecided + chunk, b""
@@ -80,8 +83,7 @@ class SseFraming:
         self._undecided = undecided
         lines = self._line.split(data)
         for line in lines:
-            yield from self._add(line if self._begun else line.removeprefix(BOM))
-            self._begun = True
+            yield from self._add(line)
 
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n\n")
@@ -93,12 +95,16 @@ class SseFraming:
     def _add(self, line: bytes) -> Iterator[bytes]:
         if not line and self._data:
             yield self._end_event()
+        line = line.removeprefix(BOM)
         field, _, value = line.partition(b":")
+        field = field.lower()
         if field == b"data":
             value = value.removeprefix(b" ")
             yield from self._add_data(value.removeprefix(b"data:").lstrip(b" ") if value[:5] == b"data:" else value)
-        elif line.startswith(b"{"):  # some servers leave out `data:`
+        elif line.startswith((b"{", b"[DONE]")):  # some servers leave out `data:`
             yield from self._add_data(line)
+        elif self._data and line.startswith(_CONTINUES) and self._data[0].startswith(b"{"):
+            yield from self._add_data(line)  # and some write an object over several lines
         elif field == b"event":
             self._is_error = value.strip() == b"error"
         elif field == b"error":  # older llama-servers write this in place of `data`
@@ -130,7 +136,7 @@ def _as_error(data: bytes) -> bytes:
 
 def looks_like_events(body: bytes) -> bool:
     """Whether a body of any content type consists of server-sent events."""
-    return body.removeprefix(BOM).lstrip().startswith((b"data:", b"event:", b":", b"id:", b"retry:", b"error:"))
+    return body.removeprefix(BOM).lstrip().lower().startswith((b"data:", b"event:", b":", b"id:", b"retry:", b"error:"))
 
 
 class NdjsonFraming:

@@ -22,6 +22,7 @@ from openfall.workers.backends.parsing import (
     parse_document,
     token_count,
 )
+from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import usage_piece
 
 
@@ -100,9 +101,21 @@ class ChatAssembler(StreamAssembler):
 
 
 def _with_text(message: dict[str, Any]) -> dict[str, Any]:
-    """The message with its content as a text, which some servers send as parts."""
-    content = message.get("content")
+    """The message with its content as a text, which some servers send as parts, and the arguments of its calls as
+    objects."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        message = message | {"tool_calls": [_with_object(call) for call in calls]}
     return message if content is None or isinstance(content, str) else message | {"content": content_text(content)}
+
+
+def _with_object(call: Any) -> Any:
+    """A tool call whose arguments are an object, which some servers send as its text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(arguments, str) or (value := json_object(arguments)) is None:
+        return call
+    return {**call, "function": {**function, "arguments": value}}
 
 
 def _read_usage(line: dict[str, Any]) -> Usage:

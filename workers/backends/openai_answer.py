@@ -10,8 +10,15 @@ from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, Text
 from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.completion_shapes import (
+    calls_of,
+    choices_of,
+    formed_content,
+    formed_message,
+    unwrapped,
+)
 from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
-from openfall.workers.backends.exact_json import dumps
+from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
 from openfall.workers.backends.parsing import (
     StreamAssembler,
@@ -35,7 +42,7 @@ _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 2xx's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    return document if isinstance(document, Failure) else to_outcome(document)
+    return document if isinstance(document, Failure) else to_outcome(unwrapped(document))
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
@@ -90,23 +97,18 @@ def _number(choices: Any) -> None:
 
 
 def _message(choice: dict[str, Any]) -> Any:
-    """The message of a choice, under the names that servers use. The arguments of its tool calls become texts."""
+    """The message of a choice, under the names that servers use, in its form."""
     message = choice.get("message") or choice.get("delta")
     if message is None and "text" not in choice and choice.get("finish_reason") not in (None, "stop"):
         return {"role": "assistant", "content": None}  # Gemini, once thinking has used up the limit
     if message is None and isinstance(choice.get("text"), str):
         return {"role": "assistant", "content": choice["text"]}
-    calls = message.get("tool_calls") if isinstance(message, dict) else None
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict) and not isinstance(function.get("arguments"), str):
-            function["arguments"] = arguments_text(function.get("arguments")) or "{}"
-    return message
+    return formed_message(message)
 
 
 def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
     """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end."""
-    if (reason := choice.get("finish_reason")) and reason not in ("null", "none"):
+    if (reason := choice.get("finish_reason")) and str(reason).lower() not in ("null", "none"):
         return read_finish_reason(reason)
     calls = message.get("tool_calls")
     has_content = any(message.get(key) for key in _OF_AN_ANSWER)
@@ -125,7 +127,7 @@ class CompletionAssembler(StreamAssembler):
         self._calls: dict[int, ToolCallPieces] = {}
 
     def add(self, event: bytes) -> list[Piece]:
-        if event.strip() == _DONE:
+        if event.strip(b' "\r\n').upper() == _DONE:
             self.done = True
             return []
         return super().add(event)
@@ -135,7 +137,7 @@ class CompletionAssembler(StreamAssembler):
         usage = merge_usage(self._head.get("usage"), reported)
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}
         self._head |= {"usage": usage} if usage is not None else {}
-        choices = fields.get("choices")
+        choices = choices_of(fields.get("choices"))
         added = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
         pieces = [piece for choice in added for piece in self._add_choice(choice)]
         if reported is not None and (not added or any(choice.get("finish_reason") for choice in added)):
@@ -149,8 +151,8 @@ class CompletionAssembler(StreamAssembler):
         return to_outcome(self._mended(document), ended=self.done)
 
     def _add_choice(self, piece: dict[str, Any]) -> list[Piece]:
-        index = piece.get("index")
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < MAX_CHOICES:
+        index = whole_number(piece.get("index"))
+        if index is None or index >= MAX_CHOICES:
             index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
@@ -162,7 +164,7 @@ class CompletionAssembler(StreamAssembler):
             delta = {"content": text} if isinstance(text, str) else _rest_of_message(choice["message"], message)
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
-        pieces = [*_text_pieces(index, delta), *calls.add(delta.get("tool_calls"))]
+        pieces = [*_text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]
         if piece.get("finish_reason"):
             pieces += calls.end()
         _merge(choice["message"], delta, calls)
@@ -234,6 +236,7 @@ def _merge_value(earlier: Any, value: Any) -> Any:
 
 def _content_pieces(content: Any) -> Iterator[tuple[str, str]]:
     """The text of a content, and the reasoning in it, each with its field. Mistral sends a list of parts."""
+    content = formed_content(content)
     if isinstance(content, str):
         yield "content", content
         return

@@ -42,20 +42,21 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     return classify(200, headers, body) if find_error(document) else document
 
 
-def parse_event(event: bytes) -> dict[str, Any] | Failure | None:
-    """The JSON object of one event of a stream. An error inside it is a failure. None: the event is no part of the
-    protocol, such as a `null` or a word that keeps a connection open. What may be a part of an object is a failure."""
+def parse_event(event: bytes) -> list[dict[str, Any]] | Failure:
+    """The JSON object of one event of a stream, or those of a list. An error inside it is a failure. None at all: the
+    event is no part of the protocol, such as a `null` or a word that keeps a connection open. What may be a part of an
+    object is a failure."""
     try:
         document = loads(event, halves=True)
     except JsonTooLarge as error:
         return malformed(f"an event of the stream {error}")
     except ValueError:
-        return malformed("an event of the stream is not JSON") if _OF_OBJECT.search(event) else None
-    if find_error(document):
+        return malformed("an event of the stream is not JSON") if _OF_OBJECT.search(event) else []
+    parts = document if isinstance(document, list) else [document]
+    objects = [part for part in parts if isinstance(part, dict)]
+    if any(map(find_error, objects)):
         return classify(200, {}, event)
-    if isinstance(document, list) and any(isinstance(part, dict) for part in document):
-        return malformed("an event of the stream is not an object")
-    return document if isinstance(document, dict) else None
+    return objects
 
 
 def content_text(content: Any) -> str:
@@ -113,12 +114,11 @@ class StreamAssembler:
 
     def add(self, event: bytes) -> list[Piece]:
         """Add one event. Returns the pieces that it adds to the answer. Not called again once `ended`."""
-        fields = parse_event(event)
-        if isinstance(fields, Failure):
-            self.failure = fields
-        if not isinstance(fields, dict):
+        objects = parse_event(event)
+        if isinstance(objects, Failure):
+            self.failure = objects
             return []
-        return [self._without_halves(piece) for piece in self._add(fields)]
+        return [self._without_halves(piece) for fields in objects for piece in self._add(fields)]
 
     def outcome(self) -> Outcome:
         """The outcome once the stream has ended. A stream that was cut short is a failure. An answer that has ended is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -27,7 +27,7 @@ from openfall.workers.backends.bounds import (
 )
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_response import classify
-from openfall.workers.backends.exact_json import BOM
+from openfall.workers.backends.exact_json import BOM, in_utf8
 from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
@@ -69,17 +69,20 @@ def is_success(response: aiohttp.ClientResponse) -> bool:
     return 200 <= response.status < 300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerReader:
     """Reads the answer of one call. `watch` counts what arrives, and `on_pieces` gets its pieces."""
 
     wire: ResponseFormat
     watch: CallWatch
     on_pieces: OnPieces | None = None
+    content_type: str = field(default="", init=False)
+    """Of the response that is read."""
 
     async def read(self, response: aiohttp.ClientResponse) -> Outcome:
         """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `AnswerTooLarge`."""
         self.watch.plan_shares = read_plan_shares(response.headers) or self.watch.plan_shares
+        self.content_type = response.headers.get("content-type", "")
         if not is_success(response):
             return await self._read_refusal(response)
         with ANSWER_MEMORY.reading() as kept:
@@ -88,6 +91,7 @@ class AnswerReader:
                 if self._is_stream(response, head):
                     return await self._read_stream(head, chunks, kept)
                 body, break_off = await _read_rest(head, chunks, kept)
+            body = in_utf8(body, self.content_type)
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
             if break_off is not None and _is_malformed(outcome):
                 raise break_off
@@ -114,7 +118,7 @@ class AnswerReader:
     async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> Outcome:
         """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
         answer, framing = self.wire.assembler(), self.wire.framing()
-        adding = _Adding(answer, kept, self.watch, self.on_pieces)
+        adding = _Adding(answer, kept, self.watch, self.on_pieces, self.content_type)
         for start in range(0, len(head), CHUNK_BYTES):
             await adding.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
@@ -132,7 +136,15 @@ class AnswerReader:
 class _Adding:
     """Adds the events of one stream to its answer, at a fair pace."""
 
-    def __init__(self, answer: StreamAssembler, kept: KeptBytes, watch: CallWatch, on_pieces: OnPieces | None) -> None:
+    def __init__(
+        self,
+        answer: StreamAssembler,
+        kept: KeptBytes,
+        watch: CallWatch,
+        on_pieces: OnPieces | None,
+        content_type: str,
+    ) -> None:
+        self._content_type = content_type
         self._answer, self._kept, self._watch, self._on_pieces = answer, kept, watch, on_pieces
         self._pace = Pace()
         self._characters = self._waiting = 0
@@ -144,7 +156,7 @@ class _Adding:
         for event in events:
             if answer.ended:
                 return
-            pieces = answer.add(event)
+            pieces = answer.add(in_utf8(event, self._content_type))
             self._watch.count(answer.characters, text_of(pieces))
             if pieces and self._on_pieces:
                 self._on_pieces(pieces)
@@ -195,7 +207,7 @@ async def _read_part(response: aiohttp.ClientResponse) -> bytes:
             body += chunk
     except (aiohttp.ClientError, AnswerTooLarge):
         pass
-    return bytes(body)
+    return in_utf8(bytes(body), response.headers.get("content-type", ""))
 
 
 async def _read_whole(response: aiohttp.ClientResponse) -> bytes:

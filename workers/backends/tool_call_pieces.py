@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
-from openfall.workers.backends.exact_json import dumps, loads
+from openfall.workers.backends.completion_shapes import with_function
+from openfall.workers.backends.exact_json import dumps, loads, whole_number
 
 
 class ToolCallPieces:
@@ -29,25 +30,33 @@ class ToolCallPieces:
         return [typed for piece in added if isinstance(piece, dict) for typed in self._add(piece)]
 
     def _add(self, piece: dict[str, Any]) -> Iterator[Piece]:
-        index, function, place = piece.get("index"), piece.get("function"), self._find(piece)
+        piece = with_function(piece)
+        piece = piece | ({} if (index := whole_number(piece.get("index"))) is None else {"index": index})
+        function, place = piece.get("function"), self._find(piece)
         if place is None:
             place = len(self.calls)
             self.calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call = self.calls[place]
-        if isinstance(index, int):
+        if index is not None:
             self._open[index] = place
         known = {"index", "function"} | ({"id"} if call["id"] else set())
         call |= {key: value for key, value in piece.items() if key not in known and value}
         if isinstance(function, dict):
-            text = arguments_text(function.get("arguments"))
-            more = {"arguments": call["function"]["arguments"] + text, "name": _joined(call["function"], function)}
+            known_text, text = call["function"]["arguments"], arguments_text(function.get("arguments"))
+            if text == known_text and is_complete(text):
+                text = ""  # some servers repeat the whole arguments
+            whole = text if known_text.strip() == "{}" and text.lstrip().startswith("{") else known_text + text
+            more = {"arguments": whole, "name": _joined(call["function"], function)}
             call["function"] |= {key: value for key, value in function.items() if value} | more
             yield from self._typed(place, call, text)
 
     def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
         """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments."""
+        whole = call["function"]["arguments"]
+        if whole.strip() == "{}":  # perhaps these are not its arguments yet
+            return
         if place not in self._started:
-            text = call["function"]["arguments"]
+            text = whole
             if not text or not call["function"]["name"]:
                 return
             yield self._start(place)
@@ -57,7 +66,11 @@ class ToolCallPieces:
     def end(self) -> list[Piece]:
         """The starts of the calls without arguments, at the end of the message."""
         named = (place for place, call in enumerate(self.calls) if call["function"]["name"])
-        return [self._start(place) for place in named if place not in self._started]
+        return [piece for place in named if place not in self._started for piece in self._whole(place)]
+
+    def _whole(self, place: int) -> list[Piece]:
+        start, text = self._start(place), self.calls[place]["function"]["arguments"]
+        return [start, ToolArguments(self._choice, place, text)] if text else [start]
 
     def _start(self, place: int) -> ToolStart:
         self._started.add(place)
@@ -70,6 +83,8 @@ class ToolCallPieces:
         index, call_id = piece.get("index"), piece.get("id")
         if isinstance(index, int) and index >= 0:
             place = self._open.get(index)
+            if place is None and self.calls and not call_id and not _named(piece):
+                place = len(self.calls) - 1  # the rest of a call that began under another index
         elif call_id:
             place = next((place for place, call in enumerate(self.calls) if call["id"] == call_id), None)
         else:
@@ -96,11 +111,17 @@ def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:
     """
     value = piece.get("function")
     function = value if isinstance(value, dict) else {}
-    if not function.get("name"):
+    if not _named(piece):
         return False
     if piece.get("id") and call["id"]:
         return bool(piece["id"] != call["id"])
     return bool(function.get("arguments")) and is_complete(call["function"]["arguments"])
+
+
+def _named(piece: dict[str, Any]) -> bool:
+    """Whether a piece names its function."""
+    function = piece.get("function")
+    return bool(isinstance(function, dict) and function.get("name"))
 
 
 def is_complete(arguments: str) -> bool:

@@ -30,11 +30,13 @@ def merge_usage(before: Any, after: Any) -> Any:
 
 
 def completion_usage(document: Mapping[str, Any]) -> Any:
-    """The usage of a `chat.completion`. Moonshot writes that of a stream into a choice, Groq into `x_groq`."""
+    """The usage of a `chat.completion`. Moonshot writes that of a stream into a choice, Groq into `x_groq`, gateways to
+    Gemini into `usageMetadata`, and an older llama-server has its `timings` alone."""
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     places = (document, first, document.get("x_groq"))
-    usages = (place.get("usage") for place in places if isinstance(place, Mapping))
+    usages = [place.get("usage") for place in places if isinstance(place, Mapping)]
+    usages += [document.get("usageMetadata"), document.get("timings")]
     return next((usage for usage in usages if isinstance(usage, dict)), None)
 
 
@@ -145,16 +147,20 @@ def _word(value: Any) -> str:
     return value[:32] if isinstance(value, str) else ""
 
 
+_READ = ("prompt_tokens", "input_tokens", "promptTokens", "promptTokenCount")
+_WRITTEN = ("completion_tokens", "output_tokens", "completionTokens", "candidatesTokenCount", "predicted_n")
+_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
+"""The names of the counts, as servers write them."""
+
+
 def completion_tokens(usage: Any) -> int | None:
     """The tokens that a model wrote, the reasoning included, which providers bill as output.
 
     xAI and Gemini leave the reasoning out of `completion_tokens`, and count it in `total_tokens`. Where the reasoning
     is a part of `completion_tokens`, the total is the prompt and the completion.
     """
-    written = token_count(usage, "completion_tokens")
-    if written is None:
-        written = token_count(usage, "output_tokens")
-    prompt, total = prompt_tokens(usage), token_count(usage, "total_tokens")
+    written = _first_count(tuple((usage, name) for name in _WRITTEN))
+    prompt, total = prompt_tokens(usage), _first_count(tuple((usage, name) for name in _TOTAL))
     if prompt is None or total is None or total <= prompt + (written or 0):
         return written
     reasoning = token_count(_details(usage, "completion_tokens_details"), "reasoning_tokens")
@@ -164,8 +170,10 @@ def completion_tokens(usage: Any) -> int | None:
 
 def prompt_tokens(usage: Any) -> int | None:
     """All tokens of the prompt, those of the cache included."""
-    count = token_count(usage, "prompt_tokens")
-    return token_count(usage, "input_tokens") if count is None else count
+    count = _first_count(tuple((usage, name) for name in _READ))
+    if count is None and (count := token_count(usage, "prompt_n")) is not None:
+        count += token_count(usage, "cache_n") or 0
+    return count
 
 
 def cached_tokens(usage: Any) -> int | None:

@@ -26,6 +26,7 @@ from openfall.workers.backends.translate import (
     responses_answer,
     responses_request,
 )
+from openfall.workers.backends.translate.call_ids import with_unique_calls
 from openfall.workers.backends.translate.json_values import Body
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
@@ -80,9 +81,12 @@ def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
 
 
 def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
-    """The outcome with its body and finish reason in the caller's dialect."""
+    """The outcome with its body and finish reason in the caller's dialect. Servers repeat the ids of tool calls, or
+    send none: they become unique, also for a caller of the same dialect."""
     if request.dialect == dialect:
-        return outcome
+        if isinstance(outcome, Failure):
+            return outcome
+        return replace(outcome, body=with_unique_calls(outcome.body, request.body, dialect))
     if isinstance(outcome, Failure):
         if outcome.refusal is None:
             return outcome

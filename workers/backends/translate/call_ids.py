@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import Body
+from openfall.router_core.vocabulary import Dialect
+from openfall.workers.backends.translate.json_values import Body, text_field
 
 _MAX_BASE_LENGTH = 32
 """Characters of a repeated id that its successor keeps: OpenAI allows 40."""
@@ -69,6 +70,33 @@ class CallIds:
         call = next(call for call in calls if call.turn == last_turn)
         self._waiting.remove(call)
         return call.id
+
+
+def with_unique_calls(body: Body, request: Body, dialect: Dialect) -> Body:
+    """An answer in the dialect of its request, whose tool calls all have ids, and none of an earlier call. An answer
+    whose ids are so stays as it is."""
+    if dialect == "openai":
+        choices = [_with_ids(choice, ("message", "tool_calls"), request) for choice in _objects(body.get("choices"))]
+        return {**body, "choices": choices} if choices != body.get("choices") else body
+    return _with_ids(body, ("content",), request) if dialect == "anthropic" else body
+
+
+def _with_ids(value: Body, path: tuple[str, ...], request: Body) -> Body:
+    """The value with unique ids in the calls at that path."""
+    first, *rest = path
+    inner = value.get(first)
+    if rest:
+        return {**value, first: _with_ids(inner, tuple(rest), request)} if isinstance(inner, Mapping) else value
+    if not isinstance(inner, list):
+        return value
+    ids = CallIds.after(request)
+    calls = [{**call, "id": ids.add_call(text_field(call, "id"))} if _is_call(call) else call for call in inner]
+    return {**value, first: calls}
+
+
+def _is_call(value: Any) -> bool:
+    """Whether a value is a tool call of OpenAI's or of Anthropic's."""
+    return isinstance(value, Mapping) and ("function" in value or "custom" in value or value.get("type") == "tool_use")
 
 
 def _ids_in(messages: Any) -> Iterator[str]:

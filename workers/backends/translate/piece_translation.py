@@ -1,7 +1,7 @@
 """Translates the pieces of a stream from the dialect of a backend into that of a caller. Pure.
 
-Typed pieces belong to no dialect. A caller of another dialect gets no events of the provider, and the ids of tool calls
-that the translated response will have.
+Typed pieces belong to no dialect. A caller gets the ids of tool calls that the response will have, and a caller of
+another dialect no events of the provider.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from openfall.workers.backends.translate.json_values import safe_id
 
 def translated_pieces(request: Request, dialect: Dialect, on_pieces: OnPieces) -> OnPieces:
     """A receiver for the pieces of a backend of a dialect. It gives `on_pieces` those for the caller of a request."""
-    if request.dialect == dialect:
+    is_same = request.dialect == dialect
+    if is_same and dialect not in ("openai", "anthropic"):
         return on_pieces
-    ids: CallIds | None = None
+    ids: dict[int, CallIds] = {}
+    """By choice. Few answers call a tool, and a request may have many messages."""
 
     def translate(piece: Piece) -> Piece:
-        nonlocal ids
         if not isinstance(piece, ToolStart):
             return piece
-        ids = ids or CallIds.after(request.body)  # few answers call a tool, and a request may have many messages
-        given = safe_id(piece.id) if request.dialect == "anthropic" else piece.id
-        return replace(piece, id=ids.add_call(given))
+        if piece.choice not in ids:
+            ids[piece.choice] = CallIds.after(request.body)
+        given = safe_id(piece.id) if request.dialect == "anthropic" and not is_same else piece.id
+        return replace(piece, id=ids[piece.choice].add_call(given))
 
     def receive(pieces: Sequence[Piece]) -> None:
-        if kept := [translate(piece) for piece in pieces if not isinstance(piece, RawEvent)]:
+        if kept := [translate(piece) for piece in pieces if is_same or not isinstance(piece, RawEvent)]:
             on_pieces(kept)
 
     return receive
