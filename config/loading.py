@@ -215,12 +215,12 @@ def _generate(document: Document) -> str | None:
     return None
 
 
-def read_source(document: Document, source: Path) -> str | None:
-    """The text of a file; None, and a problem, if it cannot be read."""
+def read_source(document: Document, source: Path, option: str = "--config", variable: str = VARIABLE) -> str | None:
+    """The text of a file that an option or a variable names; None, and a problem, if it cannot be read."""
     try:
         return source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        document.report(0, "", "there is no such file", f"Name one that exists with --config or ${VARIABLE}.")
+        document.report(0, "", "there is no such file", f"Name one that exists with {option} or ${variable}.")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         document.report(line, "", "not UTF-8 text", "Save the file as UTF-8.")

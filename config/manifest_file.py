@@ -59,7 +59,7 @@ def load_manifest(
     env_file = env_file_of(source.parent, process, cwd)
     environ = env_file.over(process)
     document = Document(shorten(source, cwd), environ, source.parent, env_file.positions(process))
-    text = read_source(document, source)
+    text = read_source(document, source, "--manifest", VARIABLE)
     top = parse(document, text) if text is not None else None
     manifest = _read_manifest(top, source) if top is not None else None
     if manifest is None or document.problems:
@@ -91,7 +91,7 @@ def _read_manifest(top: Node, source: Path) -> Manifest:
     document, known = top.document, [*keys_of(ManifestSections), "profiles"]
     entries = top.fields(known)
     section = entries.pop("profiles", None)
-    sections = build(ManifestSections, _without(top, "profiles"))
+    sections = build(ManifestSections, _sections_of(top))
     profiles = {}
     for name, node in section.entries().items() if section is not None else ():
         if _NAME.fullmatch(name):
@@ -118,11 +118,11 @@ def _deepest(node: Node, keys: tuple[str, ...]) -> Node:
     return node
 
 
-def _without(top: Node, key: str) -> Node:
-    """The same mapping without a key, which is read by itself."""
+def _sections_of(top: Node) -> Node:
+    """The same mapping without the profiles, which are read by themselves, and without unknown keys."""
     if not top.is_mapping:
         return top
-    pairs = [pair for pair in top.raw.value if pair[0].value != key]
+    pairs = [pair for pair in top.raw.value if pair[0].value in keys_of(ManifestSections)]
     return replace(top, raw=yaml.MappingNode(top.raw.tag, pairs, top.raw.start_mark, top.raw.end_mark))
 
 

@@ -74,6 +74,17 @@ def test_a_problem_names_its_place_and_its_remedy(tmp_path: Path, text: str, wor
     assert any(words in line for line in problems(tmp_path, text))
 
 
+@pytest.mark.parametrize("key", ["foo", "profile", "vram", "max_model"])
+def test_an_unknown_key_is_reported_once(tmp_path: Path, key: str) -> None:
+    (line,) = problems(tmp_path, f"{key}: 1\nprofiles: {{a: {{}}}}")
+    assert line.startswith(f'manifest.yaml:1: unknown key "{key}"')
+
+
+def test_a_manifest_that_does_not_exist_names_its_own_option(tmp_path: Path) -> None:
+    with pytest.raises(config.ConfigError, match=r"Name one that exists with --manifest or \$OPENFALL_MANIFEST"):
+        config.load_manifest(tmp_path / "none.yaml", environ={}, cwd=tmp_path)
+
+
 def test_an_address_for_other_machines_needs_a_token_or_a_decision(tmp_path: Path) -> None:
     exposed = "listen: 0.0.0.0:8081\nprofiles: {a: {}}\n"
     assert load(tmp_path, exposed + "open: yes").sections.open

@@ -104,17 +104,18 @@ class SidecarApi:
         return web.json_response({"active": name, "took_s": round(time.monotonic() - began, 3)})
 
     async def _switch_in_events(self, request: web.Request, name: str, began: float) -> web.StreamResponse:
-        active = _active(self.switcher)
+        active, resident = _active(self.switcher), self.switcher.residents.get(name)
+        is_ready = resident is not None and resident.is_ready
         switching = asyncio.create_task(self.switcher.bring(name), name=f"switch to {name}")
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
         await response.prepare(request)
         shown = {"model": name, "from": None if active is None else active.name}
-        while not switching.done():
+        while not switching.done() and not is_ready:
             elapsed = round(time.monotonic() - began, 1)
             await response.write(_event("model_switching", shown | {"elapsed_s": elapsed}))
             await asyncio.wait({switching}, timeout=EVENT_SECONDS)
         try:
-            switching.result()
+            await switching
             took = round(time.monotonic() - began, 3)
             await response.write(_event("ready", {"active": name, "took_s": took}))
         except SidecarError as error:
@@ -179,7 +180,8 @@ class SidecarApi:
         }  # fmt: skip
         if resident is not None:
             seconds = round(time.monotonic() - resident.since, 1)
-            shown |= {"state_s": seconds, "calls": resident.calls, "restarts": resident.restarts, "pid": resident.pid}
+            shown |= {"state_s": seconds, "calls": resident.calls, "restarts": resident.restarts}
+            shown["pid"] = None if resident.state is ResidentState.ERROR else resident.pid
         return shown
 
     def _profile_state(self, name: str) -> str:
@@ -215,12 +217,15 @@ def _active(switcher: Switcher) -> Resident | None:
 
 
 def _named_model(request: web.Request, body: bytes) -> str | None:
-    """The model that a request names, in its JSON or in its query."""
+    """The model that a request names, in its JSON or in its query. Like a llama-server it reads JSON of any content
+    type: curl says that what it sends is a form."""
     named = request.query.get("model")
-    if named is None and body and request.content_type == "application/json":
+    if named is None and body and not request.content_type.startswith("multipart/"):
         try:
             parsed = json.loads(body)
         except ValueError:
-            raise SidecarError("bad_request", "the body is not JSON") from None
+            if request.content_type == "application/json":
+                raise SidecarError("bad_request", "the body is not JSON") from None
+            return None
         named = parsed.get("model") if isinstance(parsed, dict) else None
     return named if isinstance(named, str) and named else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -65,7 +66,7 @@ async def running(manifest: Manifest) -> AsyncIterator[tuple[Switcher, str]]:
         try:
             await web.TCPSite(runner, None if host == "*" else host.strip("[]"), int(port)).start()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
             remedy = "Stop the other program, or choose another address under `listen`"
             raise CannotServe(f"cannot listen on {manifest.sections.listen}: {reason}. {remedy}") from None
         address = runner.addresses[0]

@@ -243,5 +243,25 @@ def test_a_switch_is_followed_in_events_as_at_the_gateway(tmp_path: Path) -> Non
             assert '"active": "alpha"' in texts[0][-2]
             assert texts[1][-3] == "event: failed"
             assert '"from": "alpha"' in texts[1][1]
+            await sidecar.switch("alpha")
+            async with sidecar.http.post(
+                f"{sidecar.url}/models/switch", json={"model": "alpha"}, headers={"accept": "text/event-stream"}
+            ) as response:
+                assert (await response.text()).startswith("event: ready"), "nothing switches"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_request_reaches_the_model_that_its_json_names_whatever_its_content_type_says(
+    content_type: str, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        async with running_sidecar(tmp_path, TWO) as sidecar:
+            await sidecar.switch("alpha")
+            body = b'{"model": "beta", "messages": [{"role": "user", "content": "hello"}]}'
+            url, headers = f"{sidecar.url}/v1/chat/completions", {"content-type": content_type}
+            async with sidecar.http.post(url, data=body, headers=headers if content_type else {}) as response:
+                assert "I am beta" in await response.text()
 
     asyncio.run(work())
