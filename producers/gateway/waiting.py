@@ -7,15 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from openfall.producers.batch.waiting_reason import explain_waiting
-from openfall.producers.client_store import try_redis
+from openfall.producers.client_store import ClientStore, try_redis
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
-from openfall.producers.gateway.live_workers import count_workers
 from openfall.producers.gateway.submission import Accepted
 from openfall.producers.gateway.wait_limit import wait_limit
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
+from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import CALLER_LEFT, LINGER_SECONDS, RESTART_SECONDS, RETURN_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, UnknownJob
@@ -109,6 +109,14 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
         callers.answer(accepted.id)
     else:
         await callers.let_go(accepted.id, visit.linger_seconds)
+
+
+async def count_workers(store: ClientStore) -> int | None:
+    """The workers that are alive. None: Redis does not answer."""
+    now = await try_redis(store.server_time())
+    if now is None:
+        return None
+    return await try_redis(store.connection.command("ZCOUNT", keys.PRESENCE, int(now * 1000), "+inf")) or 0
 
 
 async def lacks_workers(exchange: Exchange, accepted: Accepted) -> bool:

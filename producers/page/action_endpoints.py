@@ -20,7 +20,7 @@ from openfall.producers.page.page_access import (
     set_cookie,
 )
 from openfall.producers.page.page_actions import ACTIONS, PageAction
-from openfall.producers.page.people import (
+from openfall.producers.page.page_handler import (
     HEADERS,
     SIGN_IN,
     back_with_notice,

@@ -22,7 +22,7 @@ from openfall.producers.page import (
 from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.page_access import SignInNeeded, Visitor, may_still_read, visitor_of
-from openfall.producers.page.people import for_people, html_page
+from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.section import Section
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.page.static_files import static_response

@@ -19,7 +19,7 @@ from openfall.producers.job_story import fetch_story, moments, next_step, reason
 from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_form, check_right
-from openfall.producers.page.people import HEADERS, back_with_notice, for_people, html_page, read_fields
+from openfall.producers.page.page_handler import HEADERS, back_with_notice, for_people, html_page, read_fields
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.errors import UnknownName

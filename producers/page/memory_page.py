@@ -9,7 +9,7 @@ from starlette.responses import Response
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
 from openfall.producers.page.page_access import Visitor
-from openfall.producers.page.people import for_people, html_page
+from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.sections.card_section import line_of
 from openfall.producers.page.sections.memory_line import HEIGHT, WIDTH
 from openfall.producers.page.sources import fetch_cards_now

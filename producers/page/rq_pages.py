@@ -14,7 +14,7 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_origin, check_right
-from openfall.producers.page.people import HEADERS, for_people, html_page
+from openfall.producers.page.page_handler import HEADERS, for_people, html_page
 from openfall.producers.page.rq_dashboard_app import PREFIX, answer_request, build_dashboard
 from openfall.router_core.catalog.redis_server import RedisServer
 

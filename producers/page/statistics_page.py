@@ -8,7 +8,7 @@ from openfall.producers.amounts import format_cost
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
 from openfall.producers.page.page_access import Visitor
-from openfall.producers.page.people import for_people, html_page
+from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.statistics_table import StatisticsRow, fetch_table
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.statistics import StatisticsKey

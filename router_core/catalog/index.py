@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Generic, TypeVar
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, ModelSpec, Role
+from openfall.router_core.catalog.entries import Billing, ModelSpec
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 
 V = TypeVar("V")
@@ -77,29 +77,6 @@ def _build_index(key: ByIdentity[Catalog]) -> Mapping[str, IndexedModel]:
         )
         for alias, spec in catalog.models.items()
     }
-
-
-def bound_models(catalog: Catalog, group: str | None) -> frozenset[str] | None:
-    """The models that jobs of a group may use; None: any."""
-    return None if group is None else _build_bounds(ByIdentity(catalog)).get(group)
-
-
-@lru_cache(maxsize=MAX_CATALOGS)
-def _build_bounds(key: ByIdentity[Catalog]) -> Mapping[str, frozenset[str]]:
-    """The models of each bound group: those of its chain, and the judge of its role or task."""
-    catalog = key.value
-    bounds = {}
-    for group in catalog.groups:
-        role = catalog.roles.get(group.role or "") or catalog.tasks.get(group.task or "")
-        if group.bound:
-            bounds[group.name] = frozenset(models_of(role) if role is not None else group.chain or ())
-    return bounds
-
-
-def models_of(role: Role) -> tuple[str, ...]:
-    """The models that a role calls: its chain and its judge."""
-    judge = role.ensemble.judge if role.ensemble is not None else None
-    return role.chain if judge is None else (*role.chain, judge)
 
 
 def _load_time(spec: ModelSpec, longest: float) -> float:

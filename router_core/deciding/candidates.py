@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.index import bound_models
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.remedies import allowed_remedies
@@ -15,6 +14,7 @@ from openfall.router_core.deciding.service_tier import is_tier_refusal
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
+from openfall.router_core.routing.bound_group import bound_models
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
 from openfall.router_core.routing.local_only import local_only_rule
 from openfall.router_core.vocabulary import (

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Group, Order
-from openfall.router_core.catalog.index import bound_models, model_index, models_of
+from openfall.router_core.catalog.index import model_index
 from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.routing.bound_group import explain_outside
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.local_only import local_only_rules, stays_local
@@ -66,7 +67,8 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     choice = select_chain(catalog, request, group)
     if choice is None:
         raise NothingFits(_no_choice(catalog, request.needs.kind))
-    _check_bounds(catalog, choice, group)
+    if outside := explain_outside(catalog, choice, group):
+        raise NothingFits(outside)
     urgency, note = _urgency(catalog, request, choice, group)
     name = group.name if group else None
     owner = CallOwner(group=name, role=choice.role, task=choice.task, producer=request.producer)
@@ -108,22 +110,6 @@ def _unmet(
             if rank(fitting, loaded, context)[0].alias == model.alias:
                 unmet.append(model.alias)
     return tuple(unmet)
-
-
-def _check_bounds(catalog: Catalog, choice: ChainSelection, group: Group | None) -> None:
-    """Raises `NothingFits` for a choice of the caller that leaves the models of its bound group."""
-    bounds = bound_models(catalog, group.name) if group else None
-    if bounds is None or group is None:
-        return
-    role = catalog.roles.get(choice.role or "") or catalog.tasks.get(choice.task or "")
-    used = models_of(role) if role is not None and role.chain == choice.chain else choice.chain
-    outside = [alias for alias in used if alias not in bounds]
-    if outside:
-        own = ", ".join(alias for alias in catalog.models if alias in bounds)
-        raise NothingFits(
-            f"group {group.name} is bound to its models ({own}), and {choice.place or 'the caller'} names "
-            f"{', '.join(outside)}. Name one of its models, or none: then the group chooses."
-        )
 
 
 def _rank_context(

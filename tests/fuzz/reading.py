@@ -11,8 +11,8 @@ from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import Piece, TextPiece
+from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.anthropic_client import AnthropicBackend
-from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend

@@ -12,8 +12,8 @@ from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, pac
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.answer_bounds import MAX_STREAM_MEMORY
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.bounds import MAX_STREAM_MEMORY
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_document, token_count

@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
+from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
-from openfall.workers.backends.bounds import AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps

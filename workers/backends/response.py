@@ -14,21 +14,21 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces import text_of
 from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.base import OnPieces
-from openfall.workers.backends.bounds import (
+from openfall.workers.backends.answer_bounds import (
     ANSWER_MEMORY,
     MAX_ANSWER_BYTES,
     MAX_STREAM_BYTES,
     MAX_STREAM_MEMORY,
     AnswerTooLarge,
     KeptBytes,
-    Pace,
     event_memory,
 )
+from openfall.workers.backends.base import OnPieces
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM, in_utf8
 from openfall.workers.backends.framing import Framing, looks_like_events
+from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.transport import BoundedHandler
@@ -134,7 +134,7 @@ class AnswerReader:
 
 
 class _Adding:
-    """Adds the events of one stream to its answer, at a fair pace."""
+    """Adds the events of one stream to its answer, at a fair loop_share."""
 
     def __init__(
         self,
@@ -146,13 +146,13 @@ class _Adding:
     ) -> None:
         self._content_type = content_type
         self._answer, self._kept, self._watch, self._on_pieces = answer, kept, watch, on_pieces
-        self._pace = Pace()
+        self._loop_share = LoopShare()
         self._characters = self._waiting = 0
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
-        answer, pace = self._answer, self._pace
-        pace.begin()
+        answer, loop_share = self._answer, self._loop_share
+        loop_share.begin()
         for event in events:
             if answer.ended:
                 return
@@ -163,11 +163,11 @@ class _Adding:
             if memory := event_memory(event) + answer.characters - self._characters:
                 self._kept.take(memory, MAX_STREAM_MEMORY)
                 self._characters = answer.characters
-            if pace.is_over():
-                await pace.rest()
-        pace.pause()
-        if pace.is_over():
-            await pace.rest()
+            if loop_share.is_over():
+                await loop_share.rest()
+        loop_share.pause()
+        if loop_share.is_over():
+            await loop_share.rest()
 
     def note_waiting(self, size: int) -> None:
         """So much of an event has arrived. Raises `AnswerTooLarge`."""
@@ -263,16 +263,16 @@ async def _no_chunks() -> AsyncGenerator[bytes, None]:
 
 async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`. `AnswerTooLarge` past `limit` bytes."""
-    size, parsed, pace = 0, 0.0, Pace()
+    size, parsed, loop_share = 0, 0.0, LoopShare()
     connection = response.connection and response.connection.protocol
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if isinstance(connection, BoundedHandler):
-            pace.begin()
-            pace.charge(connection.parsing_seconds - parsed)
+            loop_share.begin()
+            loop_share.charge(connection.parsing_seconds - parsed)
             parsed = connection.parsing_seconds
-            if pace.is_over():
-                await pace.rest()
+            if loop_share.is_over():
+                await loop_share.rest()
         if size > limit:
             raise AnswerTooLarge(f"the answer is longer than {limit / 2**20:g} MiB")
         if len(chunk) <= CHUNK_BYTES:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.state.card_state import CardState, FailedLoad, MeasuredModel, ModelOnCard, Switch
+from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.card_engine import CardEngine, EngineContent
+from openfall.workers.gpu.failed_loads import PAUSES_AFTER_EVICTION, pauses_after, postpone_load
 
 log = logging.getLogger("openfall.cards")
 
@@ -18,10 +19,6 @@ UNLOAD_TIMEOUT_SECONDS = 30.0
 LOAD_GRACE_SECONDS = 30.0
 LOAD_FACTOR = 4
 """A load may take this multiple of its usual time, and the grace."""
-FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS = 60.0, 600.0
-EVICTED_REFUSAL_SECONDS = 5.0
-AWAY_REFUSAL_SECONDS = (2.0, 8.0)
-"""First and longest, for a load that failed because the engine was away: the model is not to blame."""
 EVICTED = "it was loaded and had left again at once: something else uses the engine"
 STEADY_SECONDS = 60.0
 """A model that leaves by itself within this time of its load has crashed, or was evicted by another program."""
@@ -91,27 +88,8 @@ def apply_outcome(state: CardState, outcome: SwitchOutcome, now: float) -> None:
         return
     if outcome.is_evicted:
         state.note_departure(now)
-    _refuse(
-        state, switch.load, _refusal_bounds(outcome), now, outcome.failure.detail or str(outcome.failure.error_class)
-    )
-
-
-def _refuse(state: CardState, alias: str, bounds: tuple[float, float], now: float, why: str) -> None:
-    """Do not try a model for a while: each time twice as long, until it has stayed in memory. `bounds`: the first time,
-    and at most."""
-    before, (first, longest) = state.refused.get(alias), bounds
-    seconds = first if before is None else min(longest, 2 * before.seconds)
-    state.refused[alias] = FailedLoad(now + seconds, seconds, why)
-    log.warning("%s could not be loaded, and is not tried for %.0f s: %s", alias, seconds, why)
-
-
-def _refusal_bounds(outcome: SwitchOutcome) -> tuple[float, float]:
-    """How long a model is not tried again after a failed load: the first time, and at most."""
-    if outcome.is_evicted:
-        return EVICTED_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS
-    if outcome.failure is not None and outcome.failure.error_class is ErrorClass.CONNECTION:
-        return AWAY_REFUSAL_SECONDS
-    return FIRST_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS
+    pauses = pauses_after(outcome.failure, is_evicted=outcome.is_evicted)
+    postpone_load(state, switch.load, pauses, now, outcome.failure.detail or str(outcome.failure.error_class))
 
 
 def measured_by(outcome: SwitchOutcome, before: MeasuredModel, free_gb: float) -> MeasuredModel:
@@ -145,8 +123,8 @@ def adopt_content(state: CardState, backend: str, content: EngineContent, now: f
         state.note_departure(now)
         if stayed < STEADY_SECONDS:
             why = f"it left the memory by itself {stayed:.0f} s after its load: its server crashed, or unloaded it"
-            _refuse(state, alias, (EVICTED_REFUSAL_SECONDS, LONGEST_REFUSAL_SECONDS), now, why)
-            if state.refused[alias].seconds >= EVICTED_REFUSAL_SECONDS * 2 ** (EARLY_DEPARTURES - 1):
+            postpone_load(state, alias, PAUSES_AFTER_EVICTION, now, why)
+            if state.refused[alias].seconds >= PAUSES_AFTER_EVICTION[0] * 2 ** (EARLY_DEPARTURES - 1):
                 given_up.append(alias)
     for alias, gb in content.models.items():
         if alias not in state.models:

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.live_workers import count_workers
 from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.waiting import count_workers
 
 
 async def health(exchange: Exchange) -> Response:

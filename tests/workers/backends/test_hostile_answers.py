@@ -16,8 +16,8 @@ from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.bounds import AnswerMemory, AnswerTooLarge
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads

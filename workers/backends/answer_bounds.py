@@ -1,12 +1,10 @@
-"""What an answer may cost this process, whatever an upstream sends: memory, and time on the event loop.
+"""What an answer may cost this process in memory, whatever an upstream sends.
 
 The reasons and the figures are in docs/decisions.md.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,17 +30,6 @@ ORDINARY_EVENT_BYTES = 512
 
 VALUE_BYTES = 64
 """The memory of a value of JSON beside its text: the least that an object of Python takes."""
-
-SLICE_SECONDS = 0.004
-"""How long the reading of one answer may keep the event loop at a time."""
-
-FREE_SECONDS = 0.1
-ORDINARY_SHARE = 0.1
-"""What the reading of an answer may use of the event loop: `FREE_SECONDS`, and this share of the time since its start.
-An ordinary stream of 100 tokens a second uses 0.01."""
-
-HEAVY_SHARE = 0.2
-"""The share of the event loop that all answers together get which use more."""
 
 
 class AnswerTooLarge(Exception):
@@ -97,46 +84,3 @@ class KeptBytes:
 
 
 ANSWER_MEMORY = AnswerMemory()
-
-
-class Pace:
-    """Shares the event loop among the answers that are read: each in slices, the heavy ones in turns.
-
-    A heavy answer uses more of the loop than an ordinary one ever does. All heavy ones together get `HEAVY_SHARE`: each
-    books its next turn after those that are booked.
-    """
-
-    _next_turn = 0.0
-    """Of all answers of this process: when the turns that are booked end."""
-
-    def __init__(self) -> None:
-        self._began = self._since = time.perf_counter()
-        self._used = self._slice = 0.0
-
-    def begin(self) -> None:
-        """The reading continues after a wait for the network."""
-        self._since = time.perf_counter()
-
-    def is_over(self) -> bool:
-        """Whether the slice is used up: then `rest` is due."""
-        return self._slice + time.perf_counter() - self._since > SLICE_SECONDS
-
-    def charge(self, seconds: float) -> None:
-        """The connection of the answer has used the loop, too."""
-        self._slice += seconds
-
-    def pause(self) -> None:
-        """The reading waits for the network."""
-        self._slice += time.perf_counter() - self._since
-
-    async def rest(self) -> None:
-        """Leave the loop to others, for as long as is fair."""
-        now = time.perf_counter()
-        used, self._slice = self._slice + now - self._since, 0.0
-        self._used += used
-        if self._used <= FREE_SECONDS + ORDINARY_SHARE * (now - self._began):
-            await asyncio.sleep(0)
-        else:
-            Pace._next_turn = max(now, Pace._next_turn) + used / HEAVY_SHARE
-            await asyncio.sleep(Pace._next_turn - now)
-        self._since = time.perf_counter()
