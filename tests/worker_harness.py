@@ -20,8 +20,9 @@ from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.process import Generation, WorkerConfig
+from openfall.workers.generations import Generation
 from openfall.workers.worker import StopMode, WorkerSettings
+from openfall.workers.worker_config import WorkerConfig
 from tests.faults import COMPLETION, answer, fault_server
 
 LONGER_THAN_A_LEASE_MS = 61_000

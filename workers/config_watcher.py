@@ -10,9 +10,9 @@ from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
-from openfall.workers.process import WorkerConfig, identify
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import WorkerSettings
+from openfall.workers.worker_config import WorkerConfig, identify
 
 log = logging.getLogger("openfall.worker")
 

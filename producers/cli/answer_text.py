@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from openfall.producers.cli.exit_codes import result_code
 from openfall.producers.cli.held_text import interim_lines
 from openfall.producers.cli.render import describe_failure, receipt
 from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
-
-DEGRADED, STILL_QUEUED = 6, 7
 
 
 def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, streamed: str = "") -> int:
@@ -27,7 +26,7 @@ def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, 
             print_line(line)
     elif not result.answered:
         print_line(describe_failure(result))
-    return _code(result, strict)
+    return result_code(result, strict)
 
 
 def _print(text: str, streamed: str) -> None:
@@ -35,11 +34,3 @@ def _print(text: str, streamed: str) -> None:
         echo("" if streamed else text)
     else:
         echo(text.removeprefix(streamed) if text.startswith(streamed) else f"\n{text}")
-
-
-def _code(result: Result, strict: bool) -> int:
-    if strict and (result.degraded or result.fallback_used):
-        return DEGRADED
-    if result.answered:
-        return 0
-    return 1 if result.final else STILL_QUEUED

@@ -1,4 +1,4 @@
-"""Every exit code: of `openfall status` by the health of the fleet, and of each exception that a user can fix."""
+"""Every exit code: of a result, of `openfall status`, and of each exception that a user can fix."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ import tempfile
 import traceback
 from functools import cache
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from openfall.router_core.jobs.result import Result
+
 HEALTH_CODES = {None: 0, "warning": 8, "failure": 4}
 """Of `openfall status`, by the severity of the worst problem: 4 if jobs get no answer."""
+DEGRADED, STILL_QUEUED = 6, 7
+
+
+def result_code(result: Result, strict: bool) -> int:
+    """The exit code of a result. `strict`: only an answer of the first choice is a success."""
+    if strict and (result.degraded or result.fallback_used):
+        return DEGRADED
+    if result.answered:
+        return 0
+    return 1 if result.final else STILL_QUEUED
 
 
 @cache

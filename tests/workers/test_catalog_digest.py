@@ -17,7 +17,7 @@ from openfall.router_core.state.fleet_catalogs import describe_catalogs, fetch_w
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
-from openfall.workers.process import Generation
+from openfall.workers.generations import Generation
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import StopMode
 from tests.worker_harness import running_fleet

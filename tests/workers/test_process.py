@@ -24,8 +24,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
-from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
+from openfall.workers.worker_config import NothingToServe, WorkerConfig, identify
 from tests.faults import COMPLETION, answer, fault_server, stall
 from tests.worker_harness import pass_leases, worker_command
 
