@@ -47,7 +47,8 @@ def describe_card_wait(job: WaitingForCard, card: str, state: CardState, now: fl
             seconds = state.refused[alias].until - now
             return f"{alias} is not loaded: {at.why}; card {card} tries it again in {seconds:.0f} s"
         case _:
-            return f"{alias} is not loaded; card {card} {_content(state, job.waiting)}{_start(job, state, now)}"
+            reason = f" ({state.reason})" if state.reason else ""
+            return f"{alias} is not loaded; card {card} {_content(state, job.waiting)}{reason}{_start(job, state, now)}"
 
 
 def _start(job: WaitingForCard, state: CardState, now: float) -> str:

@@ -23,17 +23,23 @@ def first_model(catalog: Catalog, name: str) -> str:
     return catalog.find_model(name)
 
 
-async def administer(exchange: Exchange, verb: str, alias: str, *, force: bool = False) -> list[dict[str, Any]]:
-    """Load, unload or check a model at each of its backends. The reports. A change leaves a line in the audit log."""
+async def administer(
+    exchange: Exchange, verb: str, alias: str, *, force: bool = False, is_audited: bool = True
+) -> list[dict[str, Any]]:
+    """Load, unload or check a model at each of its backends. The reports. A change leaves a line in the audit log,
+    unless it is not one of an operator (`is_audited`)."""
     gateway = exchange.gateway
     reports = order_model(
-        gateway.config, gateway.client.store.connection, verb, alias, who=exchange.caller.name, via="http", force=force
-    )
+        gateway.config, gateway.client.store.connection, verb, alias,
+        who=exchange.caller.name, via="http", force=force, is_audited=is_audited,
+    )  # fmt: skip
     return [report async for report in reports]
 
 
 async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> list[dict[str, Any]]:
     """Load the model that a caller names, or unload it, at each of its backends, and wait for it. The reports.
+
+    Clients of an Ollama load a model whenever a person selects it: as little a matter of the audit log as a job.
 
     Raises `Refusal` if the caller may not, or it failed at every backend, and `UnknownName`.
     """
@@ -45,7 +51,7 @@ async def set_in_memory(exchange: Exchange, name: object, *, loaded: bool) -> li
     if not loaded and not exchange.caller.admin:
         raise Refusal("not_allowed", "only a key of an administrator may unload a model: others may use it", "model")
     alias = first_model(gateway.config.catalog, known)
-    reports = await administer(exchange, "load" if loaded else "unload", alias)
+    reports = await administer(exchange, "load" if loaded else "unload", alias, is_audited=not loaded)
     if not any(report["ok"] for report in reports):
         cause = str(reports[0].get("error") or "other")
         raise Refusal(cause, f"{alias}: {reports[0]['message']}")

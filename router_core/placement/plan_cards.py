@@ -74,15 +74,18 @@ class Planner:
         plans = {card.name: plan for card in self.view.cards if (plan := self._ordered(card))}
         free = {card.name: card for card in self.view.cards if not card.switching and card.name not in plans}
         resident = {model.model for card in self.view.cards for model in card.resident}
-        check_at = NEVER
+        check_at, kept = NEVER, dict[str, str]()
         for demand in sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model)):
             if not free or (demand.model in resident and not self._needs_copy(demand)):
                 continue
             room = self.room(list(free.values()), demand)
             if room is None:
+                kept |= self._beside_pinned(free.values(), demand)
                 continue
             if room.at > self.now and not room.in_use:
                 check_at = min(check_at, room.at)
+                if room.card.name not in kept:
+                    kept[room.card.name] = _why_kept(room, demand)
                 continue
             if room.at <= self.now:
                 plans[room.card.name] = self._switch(room, demand)
@@ -92,8 +95,20 @@ class Planner:
             del free[room.card.name]
         plans |= self._preloads(list(free.values()), resident)
         for card in self.view.cards:
-            plans.setdefault(card.name, CardPlan(self._admitted(card), check_at=check_at))
+            plans.setdefault(
+                card.name, CardPlan(self._admitted(card), check_at=check_at, reason=kept.get(card.name, ""))
+            )
         return plans
+
+    def _beside_pinned(self, cards: Iterable[Card], demand: Demand) -> dict[str, str]:
+        """By card why a model does not fit there: it has pinned models."""
+        facts, reasons = self.view.facts, {}
+        for card in cards:
+            pinned = [model.model for model in card.resident if facts[model.model].pinned]
+            needed_gb = card.beside * facts[demand.model].vram_gb + sum([facts[name].vram_gb for name in pinned])
+            if pinned and needed_gb > card.vram_gb and (card.models is None or demand.model in card.models):
+                reasons[card.name] = f"{demand.model} does not fit beside {', '.join(pinned)}, pinned"
+        return reasons
 
     def _preloads(self, cards: Sequence[Card], resident: set[str]) -> dict[str, CardPlan]:
         """The plans of cards that load a model for which no job waits yet."""
@@ -228,3 +243,11 @@ class Planner:
         return tuple(
             call.id for call, facts in calls if not call.was_put_back and call.elapsed_seconds < facts.call_seconds
         )
+
+
+def _why_kept(room: Room, demand: Demand) -> str:
+    """Why the models that would leave for a demand stay for now."""
+    names = ", ".join(model.model for model in room.leaving)
+    if room.by_share:
+        return f"{demand.model} waits for its share of the card: more urgent jobs have {names}"
+    return f"{demand.model} waits: {names} {'are' if len(room.leaving) > 1 else 'is'} kept warm for more urgent callers"

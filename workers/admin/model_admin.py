@@ -15,6 +15,8 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
+from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_status import fetch_managed_cards
 from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import (
@@ -125,7 +127,10 @@ class ModelAdmin:
                 while await pending_order(link, card, verb, alias):  # noqa: ASYNC110 - another process carries it out
                     await asyncio.sleep(ORDER_POLL_SECONDS)
         except TimeoutError:
-            return {"ok": False, "message": f"ordered; card {card} has not carried it out yet: is a worker running?"}
+            return {
+                "ok": False,
+                "message": describe_pending(card, (await fetch_managed_cards(link, self.catalog)).get(card)),
+            }
         state = (await fetch_cards(link, [card]))[card]
         if verb == "load" and alias not in state.models and alias in state.refused:
             return {"ok": False, "message": state.refused[alias].why}
@@ -178,6 +183,15 @@ class ModelAdmin:
             return 0.0
         seconds, micros = await self.link.command("TIME")
         return int(seconds) + int(micros) / 1e6
+
+
+def describe_pending(card: str, state: CardState | None) -> str:
+    """Why an order is not carried out yet. It stays. `state`: of the card; None: no worker manages it."""
+    if state is None:
+        return f"ordered; no worker manages card {card}: it is carried out once one does"
+    content = ", ".join(state.models) or "no model"
+    reason = f" ({state.reason})" if state.reason else ""
+    return f"ordered, and it still waits: card {card} has {content} in memory{reason}"
 
 
 def _report(failure: Failure | None, done: str) -> Report:

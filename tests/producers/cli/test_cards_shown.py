@@ -145,6 +145,10 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
             "large is not loaded; card tower has small (it leaves when its calls have ended)",
         ),
         (
+            CardState(models={"small": SMALL}, reason="large waits: small is kept warm for more urgent callers"),
+            "large is not loaded; card tower has small (large waits: small is kept warm for more urgent callers)",
+        ),
+        (
             CardState(switch=Switch("other", "tower", (), 90.0, "", 30.0)),
             "large is not loaded; card tower is loading other",
         ),

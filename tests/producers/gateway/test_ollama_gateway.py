@@ -12,6 +12,7 @@ import ollama
 import pytest
 
 from openfall.router_core.jobs.embeddings import pack_vector
+from openfall.router_core.state.audit_log import read_entries
 from tests.faults import COMPLETION, USAGE, answer, events, stall
 from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 
@@ -195,10 +196,15 @@ def test_a_chat_without_messages_loads_its_model_and_a_keep_alive_of_0_unloads_i
         done = answer({"done": True, "models": []})
         async with ollama_gateway(redis_url, tmp_path, done, protocol="ollama", pools=()) as (gateway, client):
             loaded = await client.chat(model="chat")
+            loaded_again, embedded = await client.generate(model="tiny"), await client.embed(model="tiny", input="")
+            assert (loaded_again.done_reason, embedded.embeddings) == ("load", [])
+            assert not await read_entries(gateway.link, 9), "a person who selects a model is no operator"
             unloaded = await client.generate(model="tiny", keep_alive=0)
             sent = [json.loads(call.body) for call in gateway.upstream.calls_received if call.path == "/api/generate"]
+            entries = await read_entries(gateway.link, 9)
+        assert [(entry.action, entry.subject) for entry in entries] == [("model.unload", "tiny")]
         assert (loaded.done_reason, unloaded.done_reason) == ("load", "unload")
-        assert [(body["model"], body.get("keep_alive")) for body in sent] == [("tiny-1", None), ("tiny-1", 0)]
+        assert [(body["model"], body.get("keep_alive")) for body in sent] == [("tiny-1", None)] * 3 + [("tiny-1", 0)]
 
     run(main)
 

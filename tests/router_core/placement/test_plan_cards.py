@@ -173,6 +173,26 @@ def test_on_a_thrashing_card_no_idle_model_stays_warm_before_a_late_background_j
     assert load(late, calls=[CallInFlight("1", INTERACTIVE, 1)]) is None, "people use it"
 
 
+def test_the_plan_says_why_a_model_waits():
+    used = (90.0, -NEVER, -NEVER)
+    warm = plan([demand("b", BATCH, 0), demand("big", BATCH, 1)], [resident("a", last_used=used)], 100, 15)
+    assert warm.reason == "b waits: a is kept warm for more urgent callers"
+    both = [resident("a", last_used=used), resident("c", last_used=used)]
+    assert plan([demand("big", BATCH, 0)], both, 100).reason == "big waits: a, c are kept warm for more urgent callers"
+    busy = [demand("a", INTERACTIVE, 99), demand("b", BACKGROUND, 50)]
+    text = "b waits for its share of the card: more urgent jobs have a"
+    assert plan(busy, [resident("a")], 100, 15).reason == text
+
+
+def test_the_plan_says_that_a_model_does_not_fit_beside_pinned_ones():
+    facts = {**FACTS, "a": replace(FACTS["a"], pinned=True)}
+    waiting = [demand("big", INTERACTIVE, 0)]
+    assert plan(waiting, [resident("a")], 100, facts=facts).reason == "big does not fit beside a, pinned"
+    assert plan(waiting, [resident("a")], 100, refused_until={"big": 200.0}).reason == ""
+    assert plan([demand("b", INTERACTIVE, 0)], [resident("a")], 100, facts=facts, beside=1.25).reason
+    assert plan([demand("b", INTERACTIVE, 0)], [resident("a")], 100, facts=facts).load == "b"
+
+
 def test_keep_warm_of_a_model_says_another_time():
     facts = {**FACTS, "a": replace(FACTS["a"], keep_warm_seconds=5.0)}
     model = resident("a", last_used=(100.0, -NEVER, -NEVER))
