@@ -148,8 +148,8 @@ def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:
 
 def _has_other_content(message: Mapping[str, Any]) -> bool:
     """Whether OpenAI's API takes the message without a content: an answer that was a call, a refusal, a sound or
-    reasoning. Clients send back what they got."""
-    if message.get("role") in ("assistant", "function"):
+    reasoning. Clients send back what they got, and the result of a tool that returned nothing."""
+    if message.get("role") in ("assistant", "function", "tool"):
         return "content" in message or any(value for key, value in message.items() if key not in ("role", "name"))
     return bool(message.get("tool_calls"))
 

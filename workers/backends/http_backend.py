@@ -18,7 +18,7 @@ from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
-from openfall.workers.backends.refused_options import LearnedOptions
+from openfall.workers.backends.refused_options import LearnedOptions, demands_stream
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces
@@ -26,6 +26,9 @@ from openfall.workers.backends.transport import Transport
 
 UNSTREAMED_SECONDS = 600.0
 """How long a server that refused to stream a model gets requests without a stream. Then it may have been updated."""
+
+MAX_REPEATS = 3
+"""How often a request is repeated without an option that its server refuses. A server names one at a time."""
 
 
 class HttpBackend:
@@ -44,6 +47,7 @@ class HttpBackend:
         self._path, self._version = path, address.version
         self._learned = LearnedOptions(self.dialect)
         self._unstreamed_until: dict[str, float] = {}  # monotonic, by the provider's name of the model
+        self._streamed_until: dict[str, float] = {}
         self._http = HttpClient(address, headers, transport)
         self._embedding: EmbeddingCalls | None = None
 
@@ -51,8 +55,9 @@ class HttpBackend:
         """Make the call. It is streamed when `on_pieces` is given, or the limits of `request.watch` need it. The detail
         of a failure never repeats the prompt.
 
-        A server that refuses an option of openfall's own gets the request once more without it. If it refuses to
-        stream, each further request has no stream for `UNSTREAMED_SECONDS`.
+        A server that refuses an option of openfall's own gets the request once more without it, and then perhaps
+        without another one. If it refuses to stream, or demands a stream, each further request has none, or one, for
+        `UNSTREAMED_SECONDS`.
         """
         translated = translate_request(request, self.dialect)
         if isinstance(translated, Failure):
@@ -61,6 +66,7 @@ class HttpBackend:
             on_pieces = translated_pieces(request, self.dialect, on_pieces)
         watch = request.watch or CallWatch(request.timeout)
         streamed = on_pieces is not None or watch.needs_stream
+        streamed = streamed or self._streamed_until.get(request.upstream, 0.0) > time.monotonic()
         if streamed and self._unstreamed_until.get(request.upstream, 0.0) > time.monotonic():
             watch.stream_refused, streamed = True, False
         try:
@@ -69,6 +75,9 @@ class HttpBackend:
                 if streamed and watch.stream_refused:
                     self._unstreamed_until[request.upstream] = time.monotonic() + UNSTREAMED_SECONDS
                     outcome = await self._send(translated, request, watch, on_pieces, streamed=False)
+                elif not streamed and demands_stream(outcome):
+                    self._streamed_until[request.upstream] = time.monotonic() + UNSTREAMED_SECONDS
+                    outcome = await self._send(translated, request, watch, None, streamed=True)
         except TimeoutError:
             outcome = watch.failure()
         return translate_response(outcome, request, self.dialect)
@@ -90,7 +99,9 @@ class HttpBackend:
         body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_pieces)
         headers = request.wire_headers if request.dialect == self.dialect else {}
         outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
-        if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
+        for _ in range(MAX_REPEATS):
+            if not isinstance(outcome, Failure) or not self._learned.learn(body, request, outcome):
+                break
             body = self._learned.apply(body, request)
             outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
         return outcome

@@ -1,7 +1,8 @@
 """Options that a server refused, learned from its refusals, so that one call is repeated and no further one is refused.
 
 Only what openfall adds or translates is left out, and only what tunes an answer. A caller's own parameter, in the
-dialect of the backend, is sent as it is: if this model refuses it, the next model of the chain may accept it. The ids
+dialect of the backend, is sent as it is: if this model refuses it, the next model of the chain may accept it. Only its
+limit gets the other name that a refusal asks for. The ids
 of tool calls are mere labels, so they take the form that a server demands.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.call_id_forms import ANY_FORM, CallIdForm, form_demanded
@@ -22,12 +23,18 @@ _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
 
 _TUNING = (
     "thinking", "output_config", "reasoning_effort", "think", "metadata", "user", "parallel_tool_calls", "truncate",
-    "keep_alive", "max_tokens", "max_completion_tokens", "verbosity",
+    "keep_alive", "max_tokens", "max_completion_tokens", "verbosity", "temperature", "top_p", "top_k",
 )  # fmt: skip
 """Options that openfall adds or translates, and without which the answer is one to the same request."""
 
 _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """A limit under the name that a server of OpenAI's protocol does not know has the other name there."""
+
+_BY_ITS_NAME = " by its other name"
+"""Marks a limit that is renamed for every request, also a caller's own."""
+
+MIN_LIMIT = 256
+"""A smaller number in a refusal is no limit of a model."""
 
 _THINKING = ("thinking", "think", "reasoning_effort")
 _NO_THINKING = re.compile(
@@ -36,10 +43,23 @@ _NO_THINKING = re.compile(
 )
 """How a refusal names thinking, under whatever name it was asked for."""
 
-_TOO_LARGE = re.compile(r"(?i)too (large|high)|at most|maximum|exceed|less than or equal|<=|between")
+_TOO_LARGE = re.compile(r"(?i)too (large|high)|\brange\b|at most|maximum|exceed|less than or equal|<=|between")
+
+_STREAM_ONLY = re.compile(
+    r"(?i)only supports? (the )?stream|non-stream|\bstream(ing)?\b.{0,12} (must|has to|needs? to) be|must have stream"
+    r"|streaming is (required|mandatory)|stream ?= ?true"
+)
+"""How a refusal demands a stream."""
 
 _UNKNOWN = re.compile(r"(?i)unsupported|not supported|unknown|unrecognized|not permitted|forbidden|instead")
 """The refusal of a name, and not of a value."""
+
+
+def demands_stream(outcome: Outcome) -> bool:
+    """Whether a refusal says that the model answers in a stream only."""
+    if not isinstance(outcome, Failure) or outcome.error_class not in _REFUSALS:
+        return False
+    return _STREAM_ONLY.search(outcome.detail) is not None
 
 
 class LearnedOptions:
@@ -51,6 +71,8 @@ class LearnedOptions:
         self._adaptive: set[str] = set()
         self._too_large: dict[str, int] = {}
         """By model, the smallest limit of an answer that was refused as too large."""
+        self._limits: dict[str, int | None] = {}
+        """By model, the limit that its refusal stated."""
         self._id_forms: dict[str, CallIdForm] = {}
 
     def learn(self, body: Mapping[str, Any], request: Request, failure: Failure) -> bool:
@@ -61,12 +83,14 @@ class LearnedOptions:
             return is_new
         if failure.error_class not in _REFUSALS:
             return False
-        named = {name for name in _named(detail) if _is_ours(name, body, request) or _in_answers(name, body)}
+        named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
+        refused = self._refused.setdefault(upstream, set())
+        named = {name for name in named if _RENAMED.get(name) not in refused}  # it has its other name already
+        named |= self._renamed(detail, body, upstream)
         if not _UNKNOWN.search(detail) or self._dialect != "openai":
             limits, named = named & _RENAMED.keys(), named - _RENAMED.keys()
-            if limits and self._dialect == "openai" and _TOO_LARGE.search(detail):
-                return self._learn_limit(body, request, limits)
-        refused = self._refused.setdefault(upstream, set())
+            if limits and _TOO_LARGE.search(detail):
+                return self._learn_limit(body, request, limits, detail)
         if "thinking" in named and "adaptive" in detail and upstream not in self._adaptive:
             self._adaptive.add(upstream)
             return True
@@ -75,12 +99,17 @@ class LearnedOptions:
         refused |= named
         return True
 
-    def _learn_limit(self, body: Mapping[str, Any], request: Request, limits: set[str]) -> bool:
-        """A limit of openfall's own, or a translated one, is too large for the model: its own limit is smaller."""
+    def _learn_limit(self, body: Mapping[str, Any], request: Request, limits: set[str], detail: str) -> bool:
+        """A limit of openfall's own, or a translated one, is too large for the model: its own limit is smaller. Most
+        refusals state it. Where they do not, the option is left out, which Anthropic's dialect does not allow."""
+        upstream = request.upstream
         values = [value for name in limits if isinstance(value := body[name], int)]
-        if not values or min(values) >= self._too_large.get(request.upstream, min(values) + 1):
+        if not values or min(values) >= self._too_large.get(upstream, min(values) + 1):
             return False
-        self._too_large[request.upstream] = min(values)
+        stated = _stated_limit(detail, min(values))
+        if stated is None and self._dialect != "openai":
+            return False
+        self._too_large[upstream], self._limits[upstream] = min(values), stated
         return True
 
     def apply(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -89,17 +118,36 @@ class LearnedOptions:
         if upstream in self._adaptive and request.dialect != "anthropic":
             body = fit_thinking(body, Thinking.ADAPTIVE)
         if (bound := self._too_large.get(upstream)) is not None:
-            large = {name for name in _RENAMED if _is_ours(name, body, request) and _is_at_least(body[name], bound)}
-            body = {key: value for key, value in body.items() if key not in large}
+            large = {n for n in _RENAMED if self._is_ours(n, body, request) and _is_at_least(body[n], bound)}
+            limit = self._limits.get(upstream)
+            rest = {key: value for key, value in body.items() if key not in large}
+            body = rest if limit is None else rest | dict.fromkeys(large, limit)
         body = self._id_forms.get(upstream, ANY_FORM).apply(body)
         refused = self._refused.get(upstream)
         if not refused:
             return body
-        dropped = {name for name in refused if _is_ours(name, body, request)}
+        dropped = {name for name in refused if self._is_ours(name, body, request) or f"{name}{_BY_ITS_NAME}" in refused}
         kept = {key: value for key, value in body.items() if key not in dropped}
-        for name in dropped & _RENAMED.keys():
+        for name in dropped & _RENAMED.keys() & body.keys():
             kept.setdefault(_RENAMED[name], body[name])
         return _without_fields(kept, refused)
+
+    def _renamed(self, detail: str, body: Mapping[str, Any], upstream: str) -> set[str]:
+        """A limit, the caller's own too, that a refusal asks for under its other name. It is the same limit."""
+        refused = self._refused.get(upstream, set())
+        names = {
+            name
+            for name, other in _RENAMED.items()
+            if name in body and f"{other}{_BY_ITS_NAME}" not in refused
+            and re.search(rf"(?i){name}.{{0,80}}\buse\b.{{0,9}}{other}", detail)
+        }  # fmt: skip
+        return names | {f"{name}{_BY_ITS_NAME}" for name in names}
+
+    def _is_ours(self, name: str, body: Mapping[str, Any], request: Request) -> bool:
+        """Whether openfall added this option to the caller's body, or translated it."""
+        if name not in _TUNING or name not in body:
+            return False
+        return request.dialect != self._dialect or request.body.get(name) != body[name]
 
 
 def _named(detail: str) -> set[str]:
@@ -111,9 +159,17 @@ def _is_at_least(value: Any, bound: int) -> bool:
     return isinstance(value, int) and value >= bound
 
 
-def _is_ours(name: str, body: Mapping[str, Any], request: Request) -> bool:
-    """Whether openfall added this option to the caller's body, or translated it."""
-    return name in _TUNING and name in body and request.body.get(name) != body[name]
+def _stated_limit(detail: str, value: int) -> int | None:
+    """The limit that a refusal of a larger one states: the largest number below that. Words about the context state
+    another."""
+    if "context" in detail.lower():
+        return None
+    numbers = [
+        number
+        for text in re.findall(r"\d+", detail[detail.find("max") :])
+        if MIN_LIMIT <= (number := int(text)) < value
+    ]
+    return max(numbers, default=None)
 
 
 def _in_answers(name: str, body: Mapping[str, Any]) -> bool:

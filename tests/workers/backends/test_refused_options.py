@@ -97,17 +97,37 @@ def test_the_limit_of_openfall_has_the_name_that_the_server_knows() -> None:
     assert limits == [(7, None), (None, 7), (None, 7)]
 
 
-def test_a_callers_own_parameter_is_not_left_out() -> None:
+def test_a_callers_own_limit_gets_the_other_name_once() -> None:
     outcomes, bodies = called("openai", {"messages": [HI], "max_tokens": 7}, refusal(NO_MAX))
+    assert isinstance(outcomes[0], Failure)
+    assert outcomes[0].error_class is E.UNSUPPORTED
+    assert [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in bodies] == [(7, None), (None, 7)]
+
+
+def test_a_callers_own_parameter_is_not_left_out() -> None:
+    words = "Unsupported value: 'temperature' does not support 0.2 with this model."
+    outcomes, bodies = called("openai", {"messages": [HI], "temperature": 0.2}, refusal(words))
     assert isinstance(outcomes[0], Failure)
     assert outcomes[0].error_class is E.UNSUPPORTED
     assert len(bodies) == 1
 
 
+def test_what_a_translation_wrote_is_left_out_one_after_the_other() -> None:
+    body = {"messages": [HI], "max_tokens": 7, "temperature": 0.2}
+    words = "Unsupported value: 'temperature' does not support 0.2 with this model."
+    outcomes, bodies = called("openai", body, refusal(NO_MAX), refusal(words), answer(COMPLETION), dialect="anthropic")
+    assert isinstance(outcomes[0], Completion)
+    assert bodies[-1] == {"messages": [HI], "model": "m", "max_completion_tokens": 7}
+
+
 TOO_LARGE = {
-    "OpenAI": "max_tokens is too large: 9000. This model supports at most 4096 completion tokens",
+    "OpenAI": "max_tokens is too large: 9000. It is too high for this model",
     "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 9000. Its maximum context length is 8192 tokens",
-    "Groq": "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than",
+}
+STATED = {
+    "max_tokens is too large: 9000. This model supports at most 4096 completion tokens": 4096,
+    "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than": 8192,
+    "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]": 8192,
 }
 
 
@@ -119,6 +139,38 @@ def test_a_limit_of_openfall_that_is_too_large_is_left_out(words: str) -> None:
     assert all(isinstance(outcome, Completion) for outcome in outcomes)
     assert [body.get("max_tokens") for body in bodies] == [9000, None, None]
     assert not any("max_completion_tokens" in body for body in bodies)
+
+
+@pytest.mark.parametrize("words", STATED)
+def test_a_limit_of_openfall_is_the_one_that_a_refusal_states(words: str) -> None:
+    outcomes, bodies = called(
+        "openai", {"messages": [HI]}, refusal(words), answer(COMPLETION), calls=2, max_tokens=9000
+    )
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body.get("max_tokens") for body in bodies] == [9000, STATED[words], STATED[words]]
+
+
+def test_a_translated_limit_is_the_one_that_anthropic_states() -> None:
+    words = "max_tokens: 128000 > 64000, which is the maximum allowed number of output tokens for claude-sonnet-4-5"
+    body = {"messages": [HI], "max_tokens": 128_000}
+    outcomes, bodies = called("anthropic", body, refusal(words), answer(MESSAGE))
+    assert isinstance(outcomes[0], Completion)
+    assert [body["max_tokens"] for body in bodies] == [128_000, 64_000]
+
+
+STREAM_ONLY = (
+    "This model only support stream mode, please enable the stream parameter to access the model. ",
+    "parameter.enable_thinking must be set to false for non-streaming calls",
+    "Requests with max_tokens > 4096 must have stream=true",
+    "Stream must be set to true",
+)
+
+
+@pytest.mark.parametrize("words", STREAM_ONLY)
+def test_a_model_that_answers_in_a_stream_only_gets_each_further_request_with_one(words: str) -> None:
+    outcomes, bodies = called("openai", {"messages": [HI]}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body.get("stream", False) for body in bodies] == [False, True, True]
 
 
 def test_a_callers_own_limit_that_is_too_large_is_not_left_out() -> None:
@@ -198,10 +250,10 @@ def test_a_refusal_that_names_nothing_of_openfall_is_not_repeated() -> None:
     assert len(bodies) == 1
 
 
-def test_a_second_refusal_is_the_outcome() -> None:
+def test_a_refusal_of_everything_is_the_outcome() -> None:
     outcomes, bodies = called("anthropic", HARD, refusal(NO_BUDGET), refusal(NO_BUDGET + " (again)"))
     assert isinstance(outcomes[0], Failure)
-    assert len(bodies) == 2
+    assert ["thinking" in body for body in bodies] == [True, True, False]
 
 
 UNSIGNED = {"type": "thinking", "thinking": "of another provider", "signature": ""}

@@ -57,6 +57,10 @@ class CallIds:
         self._waiting.append(_Call(self._turn, given, unique, name))
         return unique
 
+    def is_waiting(self, given: str) -> bool:
+        """Whether a call without a result has the given id, or may be meant by none."""
+        return bool(self._waiting) if not given else any(call.given == given for call in self._waiting)
+
     def add_result(self, given: str, name: str = "") -> str:
         """The id of the call that a result belongs to: the first one of the last turn that has the given id and no
         result. A result without an id belongs to a call of the same tool, else to one without an id, else to any.

@@ -34,6 +34,9 @@ def optional_string(value: Any, path: str) -> str:
 
 
 def whole(value: Any, path: str) -> int:
+    """A whole number. Some callers write `50.0`."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unreadable(f"{path} is not a whole number")
     return value

@@ -20,10 +20,15 @@ from openfall.workers.backends.translate.json_values import (
     unknown,
 )
 from openfall.workers.backends.translate.media import document_block, image_block
-from openfall.workers.backends.translate.openai_parts import earlier_call, with_tool_calls
+from openfall.workers.backends.translate.openai_parts import content_parts, earlier_call, with_tool_calls
 from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.tool_names import tool_name
 
 Block = dict[str, Any]
+
+FIRST_WORDS = "."
+NO_RESULT = "The tool gave no result."
+RESULT_WITHOUT_CALL = "The result of an earlier tool call: "
 
 
 def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]]:
@@ -32,7 +37,7 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
     result: list[dict[str, Any]] = []
     ids = CallIds()
     for message, path in with_tool_calls(messages):
-        role = string(message.get("role"), f"{path}.role")
+        role = string(message.get("role"), f"{path}.role").lower()
         if role in ("system", "developer"):
             system += _content(message, path)
         elif role in ("user", "assistant", "tool"):
@@ -41,11 +46,29 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
             raise unknown("messages of the role", role)
     if system and not result:
         return [], [{"role": "user", "content": system}]
+    if result and result[0]["role"] == "assistant":  # a greeting: Anthropic's conversations begin with the user
+        result.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_WORDS}]})
     if result and result[-1]["role"] == "assistant":
         _strip_end(result[-1]["content"])
+    _answer_calls(result)
     return system, [
         {"role": message["role"], "content": shorten(_results_first(message["content"]))} for message in result
     ]
+
+
+def _answer_calls(messages: list[dict[str, Any]]) -> None:
+    """Give each call of a tool a result: Anthropic refuses a call without one. A person may have stopped the tool."""
+    for place in reversed(range(len(messages))):
+        uses = [block["id"] for block in messages[place]["content"] if block.get("type") == "tool_use"]
+        if not uses:
+            continue
+        if place + 1 == len(messages):
+            messages.append({"role": "user", "content": []})
+        blocks = messages[place + 1]["content"]
+        given = {block.get("tool_use_id") for block in blocks}
+        blocks += [
+            {"type": "tool_result", "tool_use_id": use, "content": NO_RESULT} for use in uses if use not in given
+        ]
 
 
 def _results_first(blocks: list[Block]) -> list[Block]:
@@ -109,9 +132,7 @@ def _content(message: Mapping[str, Any], path: str) -> Iterator[Block]:
     """The blocks of a content, which may be a text or parts. Texts of white space alone are omitted: Anthropic refuses
     them."""
     content = message.get("content")
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    for part, part_path in listed(content, f"{path}.content"):
+    for part, part_path in () if content is None else content_parts(content, f"{path}.content"):
         block = _block(part, part_path)
         if isinstance(cache := part.get("cache_control"), Mapping):  # as at OpenRouter
             block["cache_control"] = cache
@@ -134,11 +155,16 @@ def _block(part: Mapping[str, Any], path: str) -> Block:
 
 
 def _result(message: Mapping[str, Any], path: str, ids: CallIds) -> Block:
-    call_id = ids.add_result(safe_id(optional_string(message.get("tool_call_id"), f"{path}.tool_call_id")))
+    given = safe_id(optional_string(message.get("tool_call_id"), f"{path}.tool_call_id"))
     blocks = list(_content(message, path))
+    if not ids.is_waiting(given):  # its call was cut off: Anthropic takes no result without one
+        texts = "\n".join(block["text"] for block in blocks if block["type"] == "text")
+        return {"type": "text", "text": f"{RESULT_WITHOUT_CALL}{texts}"}
+    call_id = ids.add_result(given)
     return {"type": "tool_result", "tool_use_id": call_id, **({"content": shorten(blocks)} if blocks else {})}
 
 
 def _use(call: Mapping[str, Any], path: str, ids: CallIds) -> Block:
     call_id, name, arguments = earlier_call(call, path)
-    return {"type": "tool_use", "id": ids.add_call(safe_id(call_id), name), "name": name, "input": arguments}
+    use = {"type": "tool_use", "id": ids.add_call(safe_id(call_id), name), "name": tool_name(name, "anthropic")}
+    return {**use, "input": arguments}

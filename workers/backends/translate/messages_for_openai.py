@@ -1,7 +1,8 @@
 """Translates the messages of Anthropic's dialect into OpenAI's. Pure.
 
 Earlier thinking is omitted: OpenAI's dialect has no field for it in a request, and strict servers refuse unknown
-fields. A tool's failure becomes a sentence, an image in a tool's result becomes the user's own.
+fields. So are the calls of the provider's own tools: the text after them says what they found. A tool's failure becomes
+a sentence, an image in a tool's result becomes the user's own.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from typing import Any
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import kind, listed, mapping, shorten, string, unknown
 from openfall.workers.backends.translate.media import document_parts, image_part
+from openfall.workers.backends.translate.messages_for_anthropic import NO_RESULT
 from openfall.workers.backends.translate.openai_parts import tool_call
 from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.tool_names import tool_name
 
 Part = dict[str, Any]
 FAILED_PREFIX = "The tool failed. "
 """The beginning of a result that Anthropic's dialect marks as an error."""
 
-_THINKING_TYPES = ("thinking", "redacted_thinking")
+_OF_THE_PROVIDER = ("thinking", "redacted_thinking", "server_tool_use")
+"""Blocks of an answer that only their provider reads, as the results of its own tools."""
 
 
 def system_message(system: Any) -> list[dict[str, Any]]:
@@ -29,7 +33,24 @@ def system_message(system: Any) -> list[dict[str, Any]]:
 
 
 def translate_messages(messages: Any) -> Iterator[dict[str, Any]]:
-    """The messages. Each result of a tool, and the rest of the user's message, becomes a message of its own."""
+    """The messages. Each result of a tool, and the rest of the user's message, becomes a message of its own. A call
+    without a result gets one: OpenAI refuses it otherwise."""
+    waiting: list[str] = []
+    for message in _translated(messages):
+        if message["role"] == "tool" and message["tool_call_id"] in waiting:
+            waiting.remove(message["tool_call_id"])
+        elif message["role"] != "tool":
+            yield from map(_no_result, waiting)
+            waiting = [call["id"] for call in message.get("tool_calls", ())]
+        yield message
+    yield from map(_no_result, waiting)
+
+
+def _no_result(call_id: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": NO_RESULT}
+
+
+def _translated(messages: Any) -> Iterator[dict[str, Any]]:
     ids = CallIds()
     for message, path in listed(messages, "messages"):
         content = message.get("content")
@@ -64,7 +85,7 @@ def _assistant(content: Any, path: str, ids: CallIds) -> dict[str, Any]:
                 texts.append(string(block.get("text"), f"{part_path}.text"))
             case "tool_use":
                 calls.append(_call(block, part_path, ids))
-            case other if other not in _THINKING_TYPES:
+            case other if other not in _OF_THE_PROVIDER and not other.endswith("_tool_result"):
                 raise unknown("content of the type", other)
     text = "".join(texts)
     if calls:
@@ -74,7 +95,8 @@ def _assistant(content: Any, path: str, ids: CallIds) -> dict[str, Any]:
 
 def _call(block: Mapping[str, Any], path: str, ids: CallIds) -> dict[str, Any]:
     arguments = mapping(block.get("input"), f"{path}.input")
-    call_id, name = string(block.get("id"), f"{path}.id"), string(block.get("name"), f"{path}.name")
+    call_id = string(block.get("id"), f"{path}.id")
+    name = tool_name(string(block.get("name"), f"{path}.name"), "openai")
     return tool_call(ids.add_call(call_id, name), name, arguments, f"{path}.input")
 
 

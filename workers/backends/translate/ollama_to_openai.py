@@ -14,9 +14,18 @@ from typing import Any
 from openfall.router_core.vocabulary import GENERATE_ONLY
 from openfall.workers.backends.parsing import content_text
 from openfall.workers.backends.translate.call_ids import CallIds
-from openfall.workers.backends.translate.json_values import Body, listed, mapping, string, text_field, unknown
+from openfall.workers.backends.translate.json_values import (
+    Body,
+    json_text,
+    listed,
+    mapping,
+    string,
+    text_field,
+    unknown,
+)
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in, tool_call
 from openfall.workers.backends.translate.refusals import Unreadable
+from openfall.workers.backends.translate.request_for_anthropic import JSON_INSTRUCTION
 from openfall.workers.backends.usage import completion_tokens, completion_usage, prompt_tokens
 
 _OPTIONS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
@@ -35,6 +44,8 @@ def request(body: Body) -> dict[str, Any]:
     result |= {name: body[name] for name in ("logprobs", "top_logprobs") if body.get(name)}
     if (wanted := body.get("format")) not in (None, ""):
         result["response_format"] = _format(wanted)
+        if wanted == "json" and "json" not in json_text(result["messages"], "messages").lower():  # OpenAI demands it
+            result["messages"].insert(0, {"role": "system", "content": JSON_INSTRUCTION})
     if (think := body.get("think")) in _EFFORTS:
         result["reasoning_effort"] = think
     options = mapping(body.get("options") or {}, "options")

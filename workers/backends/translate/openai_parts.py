@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from openfall.workers.backends.completion_shapes import formed_arguments
 from openfall.workers.backends.translate.json_values import (
     Body,
     json_object,
@@ -18,11 +19,71 @@ from openfall.workers.backends.translate.json_values import (
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
+_IMAGE_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
+"""How the base64 of a JPEG, a PNG, a GIF and a WebP begins."""
+
 
 def image_url(part: Body, path: str) -> str:
     """The url of an `image_url` part. Some callers send the url itself in place of the object."""
     value = part.get("image_url")
-    return value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+    if not isinstance(value, str):
+        value = string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+    return with_type(value)
+
+
+def with_type(url: str) -> str:
+    """The url of data. Some callers send the base64 of an image alone, or escape its last characters."""
+    if url.startswith(_IMAGE_STARTS):
+        return f"data:;base64,{url}"
+    return url.replace("%3D", "=") if url.startswith("data:") and url[-9:].endswith("%3D") else url
+
+
+def content_parts(content: Any, path: str) -> Iterator[tuple[Body, str]]:
+    """The parts of a content, each in the form of a chat completion. Callers also write texts alone, and the parts of
+    Responses and of Anthropic. Reasoning in an earlier answer is left out."""
+    for number, part in enumerate(content if isinstance(content, list | tuple) else [content]):
+        place = f"{path}[{number}]"
+        if isinstance(part, str):
+            yield {"type": "text", "text": part}, place
+            continue
+        if (formed := _formed_part(mapping(part, place))) is not None:
+            yield formed, place
+
+
+def _formed_part(part: Body) -> Body | None:
+    """A part in the form of a chat completion; None for reasoning."""
+    match part:
+        case {"type": "input_text" | "output_text"}:
+            return {**part, "type": "text"}
+        case {"text": str()} if "type" not in part:
+            return {**part, "type": "text"}
+        case {"type": "input_image"}:
+            return {**part, "type": "image_url"}
+        case {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}:
+            return {**part, "type": "image_url", "image_url": f"data:{kind};base64,{data}"}
+        case {"type": "image", "source": {"type": "url", "url": url}}:
+            return {**part, "type": "image_url", "image_url": url}
+    return None if part.get("type") in ("thinking", "redacted_thinking", "reasoning") else part
+
+
+def function_tool(tool: Body, path: str) -> Body:
+    """A tool as a chat completion has it. Callers also leave out its type, or write it as for Responses."""
+    if tool.get("type", "function") != "function":
+        return tool
+    function = tool.get("function")
+    if function is None and "name" in tool:
+        function = {key: value for key, value in tool.items() if key not in ("type", "cache_control")}
+    return {**tool, "type": "function", "function": mapping(function, f"{path}.function")}
+
+
+def tool_choice(choice: Any) -> Any:
+    """A `tool_choice` as a chat completion has it. Callers also write those of Mistral, Anthropic and Responses."""
+    match choice:
+        case {"type": "auto" | "none" | "required" | "any" as word} | str(word):
+            return "required" if word == "any" else word
+        case {"type": "function" | "tool", "name": str(name)}:
+            return {"type": "function", "function": {"name": name}}
+    return choice
 
 
 def format_wanted(body: Body) -> dict[str, Any] | Literal["json"] | None:
@@ -45,7 +106,9 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
     if (call_type := call.get("type", "function")) != "function":
         raise unknown("tool calls of the type", str(call_type))
     function = mapping(call.get("function"), f"{path}.function")
-    arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
+    given = function.get("arguments") or ""
+    text = given if isinstance(given, Mapping) else formed_arguments(string(given, f"{path}.function.arguments"))
+    arguments = dict(text) if isinstance(text, Mapping) else {} if text.strip() == "null" else json_object(text)
     if arguments is None:
         raise Untranslatable("a tool call whose arguments are not a JSON object")
     return (

@@ -25,11 +25,14 @@ from openfall.workers.backends.translate.json_values import (
 )
 from openfall.workers.backends.translate.openai_parts import (
     completion,
+    content_parts,
     earlier_call,
     format_wanted,
+    function_tool,
     image_url,
     reasoning_in,
     tool_call,
+    tool_choice,
     with_tool_calls,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
@@ -41,6 +44,7 @@ _OPTIONS = {
     "frequency_penalty": "frequency_penalty", "presence_penalty": "presence_penalty",
     "repeat_penalty": "repeat_penalty", "max_tokens": "num_predict", "max_completion_tokens": "num_predict",
 }  # fmt: skip
+_INTEGERS = ("num_predict", "seed", "top_k")
 _AS_IS = ("logprobs", "top_logprobs", "keep_alive")
 _EFFORT: Mapping[str, bool | str] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high",
@@ -64,10 +68,15 @@ def request(body: Body) -> dict[str, Any]:
     effort = body.get("reasoning_effort")
     if isinstance(effort, str) and effort in _EFFORT:
         result["think"] = _EFFORT[effort]
-    options = {theirs: body[ours] for ours, theirs in _OPTIONS.items() if body.get(ours) is not None}
+    options = {theirs: _as_whole(theirs, body[ours]) for ours, theirs in _OPTIONS.items() if body.get(ours) is not None}
     if stop := body.get("stop"):
         options["stop"] = [stop] if isinstance(stop, str) else stop
     return result | ({"options": options} if options else {})
+
+
+def _as_whole(name: str, value: Any) -> Any:
+    """The value of an option. Ollama refuses `50.0` for an integer."""
+    return int(value) if name in _INTEGERS and isinstance(value, float) and value.is_integer() else value
 
 
 def response(body: Body, request: Body) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def _messages(messages: Any) -> Iterator[dict[str, Any]]:
     names: dict[str, str] = {}
     ids = CallIds()
     for message, path in with_tool_calls(messages):
-        role = string(message.get("role"), f"{path}.role")
+        role = string(message.get("role"), f"{path}.role").lower()
         if role == "tool":
             yield _result(message, names, path, ids)
             continue
@@ -126,7 +135,7 @@ def _content(content: Any, path: str) -> dict[str, Any]:
     if content is None or isinstance(content, str):
         return {"content": content or ""}
     texts, images = [], []
-    for part, part_path in listed(content, f"{path}.content"):
+    for part, part_path in content_parts(content, f"{path}.content"):
         match kind(part, part_path):
             case "text" | "refusal" as named:
                 texts.append(string(part.get(named), f"{part_path}.{named}"))
@@ -153,11 +162,11 @@ def _earlier_call(call: Body, path: str, ids: CallIds) -> dict[str, Any]:
 
 
 def _tools(body: Body) -> list[Body]:
-    tools = [tool for tool, _ in listed(body.get("tools"), "tools")]
+    tools = [function_tool(tool, path) for tool, path in listed(body.get("tools"), "tools")]
     for tool in tools:
         if tool.get("type", "function") != "function":
             raise Untranslatable("a tool that is not a function")
-    choice = body.get("tool_choice")
+    choice = tool_choice(body.get("tool_choice"))
     if choice == "none":
         return []
     if tools and choice not in (None, "auto"):
@@ -170,9 +179,9 @@ def _tools(body: Body) -> list[Body]:
 def _with_object(tool: Body) -> Body:
     """A tool whose arguments have an object at their root: Ollama reads nothing else there."""
     function = tool.get("function")
-    if not isinstance(function, Mapping) or not isinstance(function.get("parameters"), Mapping):
+    if not isinstance(function, Mapping):
         return tool
-    return {**tool, "function": {**function, "parameters": object_schema(function["parameters"])}}
+    return {**tool, "function": {**function, "parameters": object_schema(function.get("parameters"))}}
 
 
 def _call(call: Body, ids: CallIds) -> dict[str, Any]:

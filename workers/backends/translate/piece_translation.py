@@ -1,7 +1,7 @@
 """Translates the pieces of a stream from the dialect of a backend into that of a caller. Pure.
 
-Typed pieces belong to no dialect. A caller gets the ids of tool calls that the response will have, and a caller of
-another dialect no events of the provider.
+Typed pieces belong to no dialect. A caller gets the ids and names of tool calls that the response will have. A
+caller of another dialect gets no events of the provider.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import OnPieces, Request
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import safe_id
+from openfall.workers.backends.translate.tool_names import callers_names
 
 
 def translated_pieces(request: Request, dialect: Dialect, on_pieces: OnPieces) -> OnPieces:
@@ -29,8 +30,11 @@ def translated_pieces(request: Request, dialect: Dialect, on_pieces: OnPieces) -
             return piece
         if piece.choice not in ids:
             ids[piece.choice] = CallIds.after(request.body)
-        given = safe_id(piece.id) if request.dialect == "anthropic" and not is_same else piece.id
-        return replace(piece, id=ids[piece.choice].add_call(given))
+        given, name = piece.id, piece.name
+        if not is_same:
+            given = safe_id(given) if request.dialect == "anthropic" else given
+            name = callers_names(request.body, dialect).get(name, name)
+        return replace(piece, id=ids[piece.choice].add_call(given), name=name)
 
     def receive(pieces: Sequence[Piece]) -> None:
         if kept := [translate(piece) for piece in pieces if is_same or not isinstance(piece, RawEvent)]:

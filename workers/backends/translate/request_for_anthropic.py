@@ -22,12 +22,16 @@ from openfall.workers.backends.translate.json_values import (
     whole,
 )
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
-from openfall.workers.backends.translate.openai_parts import format_wanted
+from openfall.workers.backends.translate.openai_parts import format_wanted, function_tool, tool_choice
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.schemas import for_anthropic, is_strict, object_schema
+from openfall.workers.backends.translate.tool_names import tool_name
 
 JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 """Stands for `response_format: json_object`. Anthropic has a parameter only for a schema."""
+
+MAX_USER_LENGTH = 256
+"""Characters of a user's id at Anthropic."""
 
 REFUSED: Mapping[str, Callable[[Any], bool]] = {
     "n": lambda value: value not in (None, 1),
@@ -97,10 +101,11 @@ def _stop(body: Body) -> dict[str, Any]:
 
 
 def _tools(body: Body) -> dict[str, Any]:
-    tools = [_tool(tool, path) for tool, path in listed(body.get("tools"), "tools")]
+    translated = [_tool(tool, path) for tool, path in listed(body.get("tools"), "tools")]
+    tools = list({tool["name"]: tool for tool in translated}.values())  # Anthropic refuses a repeated name
     if not tools:
         return {}
-    choice, allowed = _choice(body.get("tool_choice"))
+    choice, allowed = _choice(tool_choice(body.get("tool_choice")))
     if allowed is not None:
         tools = [tool for tool in tools if tool["name"] in allowed]
     if body.get("parallel_tool_calls") is False and choice.get("type") != "none":
@@ -120,11 +125,13 @@ def _tools_of_history(messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tool(tool: Body, path: str) -> dict[str, Any]:
+    tool = function_tool(tool, path)
     if (tool_type := kind(tool, path)) != "function":
         raise unknown("tools of the type", tool_type)
     function = mapping(tool.get("function"), f"{path}.function")
     schema = function.get("parameters")
-    result: dict[str, Any] = {"name": string(function.get("name"), f"{path}.function.name")}
+    name = string(function.get("name"), f"{path}.function.name")
+    result: dict[str, Any] = {"name": tool_name(name, "anthropic")}
     if isinstance(description := function.get("description"), str):
         result["description"] = description
     strict, parameters = function.get("strict") is True, object_schema(schema)
@@ -144,7 +151,7 @@ def _choice(choice: Any) -> tuple[dict[str, Any], set[str] | None]:
         case "required":
             return {"type": "any"}, None
         case {"type": "function", "function": {"name": str(name)}}:
-            return {"type": "tool", "name": name}, None
+            return {"type": "tool", "name": tool_name(name, "anthropic")}, None
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}:
             return {"type": "any" if mode == "required" else "auto"}, {_tool_name(tool) for tool in tools}
     raise Untranslatable("a tool_choice of its kind")
@@ -153,13 +160,13 @@ def _choice(choice: Any) -> tuple[dict[str, Any], set[str] | None]:
 def _tool_name(tool: Any) -> str:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
-    return name if isinstance(name, str) else ""
+    return tool_name(name, "anthropic") if isinstance(name, str) else ""
 
 
 def _user(body: Body) -> dict[str, Any]:
     for name in ("safety_identifier", "user"):
         if isinstance(user := body.get(name), str) and user:
-            return {"metadata": {"user_id": user}}
+            return {"metadata": {"user_id": user[:MAX_USER_LENGTH]}}
     return {}
 
 

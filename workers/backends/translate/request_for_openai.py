@@ -7,6 +7,7 @@ context_management, which says what of a long history the provider may drop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from openfall.workers.backends.translate.finish_and_effort import EFFORT, effort_for
@@ -14,9 +15,13 @@ from openfall.workers.backends.translate.json_values import Body, listed, mappin
 from openfall.workers.backends.translate.messages_for_openai import system_message, translate_messages
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.schemas import is_strict, object_schema
+from openfall.workers.backends.translate.tool_names import tool_name
 
 REFUSED = ("container", "mcp_servers", "fallbacks")
 """Parameters that change the result."""
+
+MAX_USER_LENGTH = 64
+"""Characters of a user's id at OpenAI. A longer one is replaced by its hash."""
 
 _PASSED = {"temperature": number, "top_p": number, "max_tokens": whole}
 
@@ -51,11 +56,11 @@ def _tool(tool: Body, path: str) -> dict[str, Any]:
     tool_type = tool.get("type")
     if tool_type not in (None, "custom"):
         raise unknown("tools of the type", str(tool_type))
-    function: dict[str, Any] = {"name": string(tool.get("name"), f"{path}.name")}
+    function: dict[str, Any] = {"name": tool_name(string(tool.get("name"), f"{path}.name"), "openai")}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
     function["parameters"] = object_schema(mapping(tool.get("input_schema"), f"{path}.input_schema"))
-    if tool.get("strict") is True:
+    if tool.get("strict") is True and is_strict(function["parameters"]):
         function["strict"] = True
     return {"type": "function", "function": function}
 
@@ -67,7 +72,7 @@ def _choice(choice: Body) -> Any:
         case {"type": "any"}:
             return "required"
         case {"type": "tool", "name": str(name)}:
-            return {"type": "function", "function": {"name": name}}
+            return {"type": "function", "function": {"name": tool_name(name, "openai")}}
     raise Untranslatable("a tool_choice of its kind")
 
 
@@ -102,4 +107,6 @@ def _effort(body: Body) -> dict[str, Any]:
 def _user(body: Body) -> dict[str, Any]:
     metadata = body.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, Mapping) else None
-    return {"user": user} if isinstance(user, str) and user else {}
+    if not isinstance(user, str) or not user:
+        return {}
+    return {"user": user if len(user) <= MAX_USER_LENGTH else blake2b(user.encode()).hexdigest()[:MAX_USER_LENGTH]}

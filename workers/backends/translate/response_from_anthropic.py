@@ -14,6 +14,7 @@ from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_effort import FINISH
 from openfall.workers.backends.translate.json_values import Body, text_field
 from openfall.workers.backends.translate.openai_parts import completion, tool_call
+from openfall.workers.backends.translate.tool_names import callers_names
 
 REFUSED = "The model refused to answer."
 """The words of a refusal that has none of its own."""
@@ -26,16 +27,16 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     stop = body.get("stop_reason")
     reason = FINISH.get(stop, "stop") if isinstance(stop, str) else "stop"
     head = {"id": text_field(body, "id"), "model": text_field(body, "model")}
-    message = _message(blocks, CallIds.after(request))
+    message = _message(blocks, CallIds.after(request), callers_names(request, "anthropic"))
     if stop == "refusal":
         message |= {"content": None, "refusal": message["content"] or REFUSED}
     return completion(head, message, reason, _usage(body.get("usage")))
 
 
-def _message(blocks: list[Body], ids: CallIds) -> dict[str, Any]:
+def _message(blocks: list[Body], ids: CallIds, names: Body) -> dict[str, Any]:
     text = "".join(text_field(block, "text") for block in blocks if block.get("type") == "text")
     thinking = [dict(block) for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
-    calls = [_call(block, ids) for block in blocks if block.get("type") == "tool_use"]
+    calls = [_call(block, ids, names) for block in blocks if block.get("type") == "tool_use"]
     message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
     if thinking:
         message["reasoning_content"] = "".join(text_field(block, "thinking") for block in thinking)
@@ -43,9 +44,9 @@ def _message(blocks: list[Body], ids: CallIds) -> dict[str, Any]:
     return message | ({"tool_calls": calls} if calls else {})
 
 
-def _call(block: Body, ids: CallIds) -> dict[str, Any]:
-    arguments = block.get("input") or {}
-    return tool_call(ids.add_call(text_field(block, "id")), text_field(block, "name"), arguments, "the input of a tool")
+def _call(block: Body, ids: CallIds, names: Body) -> dict[str, Any]:
+    arguments, name = block.get("input") or {}, text_field(block, "name")
+    return tool_call(ids.add_call(text_field(block, "id")), names.get(name, name), arguments, "the input of a tool")
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import Body, safe_id, text_field
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in
+from openfall.workers.backends.translate.tool_names import callers_names
 from openfall.workers.backends.usage import (
     cached_tokens,
     completion_tokens,
@@ -27,8 +28,8 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     choice = body["choices"][0]
     reason, sequence = _stop(choice, request)
     message_id = text_field(body, "id")
-    ids = CallIds.after(request)
-    content = [*_texts(choice["message"]), *_tool_uses(choice["message"], ids, cut=reason == "max_tokens")]
+    uses = _tool_uses(choice["message"], request, cut=reason == "max_tokens")
+    content = [*_texts(choice["message"]), *uses]
     if reason == "end_turn" and any(block["type"] == "tool_use" for block in content):
         reason = "tool_use"  # some servers send `stop` for every end
     if text_field(choice["message"], "refusal") and not content_text(choice["message"].get("content")):
@@ -66,8 +67,10 @@ def _texts(message: Body) -> Iterator[dict[str, Any]]:
             yield {"type": "text", "text": text}
 
 
-def _tool_uses(message: Body, ids: CallIds, *, cut: bool) -> Iterator[dict[str, Any]]:
+def _tool_uses(message: Body, request: Body, *, cut: bool) -> Iterator[dict[str, Any]]:
+    ids, names = CallIds.after(request), callers_names(request, "openai")
     for call_id, name, arguments in calls_in(message, cut=cut):
+        name = names.get(name, name)
         yield {"type": "tool_use", "id": ids.add_call(safe_id(call_id)), "name": name, "input": arguments}
 
 

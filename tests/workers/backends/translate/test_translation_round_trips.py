@@ -90,10 +90,11 @@ def test_anthropic_to_openai_and_back_is_the_same(messages: list[dict[str, Any]]
 TOOLS = st.lists(
     st.fixed_dictionaries(
         {"name": NAME, "input_schema": st.just({"type": "object", "properties": {"a": {"type": "string"}}})},
-        optional={"description": TEXT, "strict": st.just(True)},
+        optional={"description": TEXT},
     ),
     min_size=1,
     max_size=3,
+    unique_by=lambda tool: str(tool["name"]),
 )
 CHOICES = st.sampled_from([{"type": "auto"}, {"type": "any"}, {"type": "none"}, {"type": "tool", "name": "look"}])
 
