@@ -1,9 +1,9 @@
 """A provider that bills what it is asked for, whatever its caller learns: `python -m tests.chaos.billing_upstream`.
 
-A request names its job and its group in its last message. It is billed when it arrives: that is the earliest moment
-at which a bill may exceed a limit. `invoice.jsonl` has a line for each call: job, group, producer, nanodollars, whether
-the caller gets the usage, and the sum so far of each limit that is checked. A part of the calls is cut off in
-mid-answer, and a part is answered with a filter, which is billed all the same.
+A request names its job, its group and its producer in its last message or its only text. It is billed when it arrives:
+that is the earliest moment at which a bill may exceed a limit. `invoice.jsonl` has a line for each call: job, group,
+producer, nanodollars, and whether the caller gets the usage. A part of the calls is cut off in mid-answer, and a part
+is answered with a filter, which is billed all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import json
 import random
 import signal
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from aiohttp import web
 INPUT_NUSD, OUTPUT_NUSD = 1_000, 5_000
 """Nanodollars a token: 1 and 5 US dollars for a million."""
 MAX_OUTPUT = 100
+Usage = tuple[int, int]
+"""The tokens of a prompt and of its answer."""
 
 
 class BillingUpstream:
@@ -32,16 +34,31 @@ class BillingUpstream:
     def __init__(self, invoice: Path, latency_seconds: float, cut: float, filtered: float, seed: int) -> None:
         self._file, self._latency = invoice.open("ab", buffering=0), latency_seconds
         self._cut, self._filtered, self._chance = cut, filtered, random.Random(seed)
-        self.sums: Counter[str] = Counter()
         self.calls = 0
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Bill one call, then answer it, or not."""
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """A chat completion."""
         body = await request.json()
-        words = str(body["messages"][-1]["content"]).split(" ")
-        job, group, producer = words[:3]
-        usage = self._usage(len(json.dumps(body["messages"])), int(body.get("max_tokens") or MAX_OUTPUT))
-        cost = usage["prompt_tokens"] * INPUT_NUSD + usage["completion_tokens"] * OUTPUT_NUSD
+        usage = self._usage(body["messages"], int(body.get("max_tokens") or MAX_OUTPUT))
+        return await self._bill(request, str(body["messages"][-1]["content"]), usage, _completion)
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """A Response."""
+        body = await request.json()
+        usage = self._usage(body["input"], int(body.get("max_output_tokens") or MAX_OUTPUT))
+        return await self._bill(request, str(body["input"]), usage, _response)
+
+    async def embed(self, request: web.Request) -> web.StreamResponse:
+        """The embedding of one text."""
+        (text,) = (await request.json())["input"]
+        return await self._bill(request, text, self._usage(text, 0), _embedding)
+
+    async def _bill(
+        self, request: web.Request, text: str, usage: Usage, answer: Callable[[Usage, bool], dict[str, Any]]
+    ) -> web.StreamResponse:
+        """Bill one call, then answer it, or not. `answer` builds the body of a usage, refused by a filter or not."""
+        job, group, producer = text.split(" ")[:3]
+        cost = usage[0] * INPUT_NUSD + usage[1] * OUTPUT_NUSD
         fate, self.calls = self._chance.random(), self.calls + 1
         is_cut = fate < self._cut
         row = {"call": self.calls, "job": job, "group": group, "producer": producer, "nusd": cost, "cut": is_cut}
@@ -49,10 +66,10 @@ class BillingUpstream:
         await asyncio.sleep(self._latency * (0.5 + self._chance.random()))
         if is_cut:
             return await self._cut_off(request)
-        return web.json_response(_completion(usage, filtered=fate < self._cut + self._filtered))
+        return web.json_response(answer(usage, fate < self._cut + self._filtered))
 
-    def _usage(self, size: int, limit: int) -> dict[str, int]:
-        return {"prompt_tokens": self._chance.randint(1, size), "completion_tokens": self._chance.randint(0, limit)}
+    def _usage(self, prompt: Any, limit: int) -> Usage:
+        return self._chance.randint(1, len(json.dumps(prompt))), self._chance.randint(0, limit)
 
     async def _cut_off(self, request: web.Request) -> web.StreamResponse:
         """The head of an answer, and the connection ends."""
@@ -64,19 +81,40 @@ class BillingUpstream:
         return response
 
 
-def _completion(usage: dict[str, int], *, filtered: bool) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "" if filtered else "An answer."}
-    choice = {"index": 0, "message": message, "finish_reason": "content_filter" if filtered else "stop"}
-    total = sum(usage.values())
+def _completion(usage: Usage, is_filtered: bool) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "" if is_filtered else "An answer."}
+    choice = {"index": 0, "message": message, "finish_reason": "content_filter" if is_filtered else "stop"}
+    counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": counts}
+
+
+def _response(usage: Usage, is_filtered: bool) -> dict[str, Any]:
+    content = [] if is_filtered else [{"type": "output_text", "text": "An answer.", "annotations": []}]
+    message = {"type": "message", "id": "msg", "role": "assistant", "status": "completed", "content": content}
     return {
-        "id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
-        "usage": {**usage, "total_tokens": total},
+        "id": "r", "object": "response", "created_at": 1, "model": "m", "output": [message],
+        "status": "incomplete" if is_filtered else "completed",
+        "incomplete_details": {"reason": "content_filter"} if is_filtered else None,
+        "usage": {"input_tokens": usage[0], "output_tokens": usage[1], "total_tokens": sum(usage)},
     }  # fmt: skip
+
+
+def _embedding(usage: Usage, is_filtered: bool) -> dict[str, Any]:
+    """Embeddings have no filter."""
+    data = [{"object": "embedding", "index": 0, "embedding": "AACAPwAAAEA="}]
+    return {
+        "object": "list",
+        "model": "v",
+        "data": data,
+        "usage": {"prompt_tokens": usage[0], "total_tokens": usage[0]},
+    }
 
 
 async def _serve(upstream: BillingUpstream, port: int) -> None:
     application = web.Application()
-    application.router.add_post("/v1/chat/completions", upstream.answer)
+    application.router.add_post("/v1/chat/completions", upstream.complete)
+    application.router.add_post("/v1/responses", upstream.respond)
+    application.router.add_post("/v1/embeddings", upstream.embed)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()

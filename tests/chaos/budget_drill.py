@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.processes import BenchmarkError, last_line
 from openfall import AsyncOpenfall, config
-from openfall.producers.request import JobRequest
+from openfall.producers.request import JobRequest, SubmitOptions
 from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
 from tests.chaos.environment import Environment, Service, environment, write_line
 from tests.chaos.progress import Progress, count_jobs
@@ -34,7 +34,10 @@ UNKNOWN_SHARE, FILTERED_SHARE, KILLED_SHARE = 0.04, 0.02, 0.05
 AFFORDED_SHARE = 0.6
 """The share of the jobs that the budget of the house pays for, at the mean cost of a call."""
 GROUPS, PRODUCERS = ("bots", "people"), ("night", "day")
+CALLS = ("chat", "chat", "chat", "responses", "embeddings")
+"""What jobs ask for, in turns."""
 WORDS = 300
+KILL_INTERVAL_SECONDS = 0.4
 READY_SECONDS, ENDED_SECONDS, STANDSTILL_SECONDS = 120.0, 1500.0, 120.0
 
 
@@ -50,7 +53,8 @@ class BudgetPlan:
     @property
     def limits(self) -> dict[str, int]:
         """In nanodollars, as the judge names them."""
-        mean = (WORDS + 60) // 2 * INPUT_NUSD + MAX_OUTPUT // 2 * OUTPUT_NUSD
+        written = MAX_OUTPUT // 2 * OUTPUT_NUSD * (len(CALLS) - CALLS.count("embeddings")) // len(CALLS)
+        mean = (WORDS + 60) // 2 * INPUT_NUSD + written
         house = int(self.jobs * mean * AFFORDED_SHARE)
         return {"house": house, "bots": house // 3, **{f"each:{name}": house * 9 // 20 for name in PRODUCERS}}
 
@@ -63,10 +67,18 @@ class BudgetPlan:
             filler = "x" * chance.randint(1, WORDS)
             if owner == producer:
                 job = f"job-{number:05}"
-                prompt = f"{job} {group} {owner} {filler}"
-                options: Any = {"id": job, "role": "main", "group": group, "max_tokens": MAX_OUTPUT}
-                requests.append(JobRequest(prompt, options))
+                text = f"{job} {group} {owner} {filler}"
+                requests.append(_request(CALLS[number % len(CALLS)], text, {"id": job, "group": group}))
         return requests
+
+
+def _request(call: str, text: str, options: SubmitOptions) -> JobRequest:
+    if call == "embeddings":
+        return JobRequest(text, {**options, "kind": "embedding", "model": "vectors"})
+    if call == "responses":
+        body = {"input": text, "max_output_tokens": MAX_OUTPUT}
+        return JobRequest(body, {**options, "role": "main", "dialect": "responses"})
+    return JobRequest(text, {**options, "role": "main", "max_tokens": MAX_OUTPUT})
 
 
 def quick_plan(seed: int) -> BudgetPlan:
@@ -106,7 +118,7 @@ class Workers:
         """Kill workers, so that a share of all calls dies with them."""
         killed = 0
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(KILL_INTERVAL_SECONDS)
             made, calls = await asyncio.to_thread(_count_calls, self.environment)
             wanted = KILLED_SHARE * made
             busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid] and pid not in self.killed]
@@ -175,12 +187,16 @@ def _document(plan: BudgetPlan, url: str) -> dict[str, Any]:
     limits = {name: nusd / 1e9 for name, nusd in plan.limits.items()}
     then = ["refuse"]
     return {
-        "backends": {"mock": {"url": url, "pool": "cloud", "slots": 4096}},
+        "backends": {"mock": {"url": url, "pool": "cloud", "slots": 4096, "responses": True}},
         "models": {
             "m": {
                 "upstream": "m", "backends": ["mock"], "max_tokens": MAX_OUTPUT, "context": 8192,
                 "usd_per_mtok": {"in": INPUT_NUSD / 1000, "out": OUTPUT_NUSD / 1000},
-            }
+            },
+            "vectors": {
+                "upstream": "v", "backends": ["mock"], "embeds": True, "context": 8192,
+                "usd_per_mtok": {"in": INPUT_NUSD / 1000, "out": 0},
+            },
         },
         "roles": {"main": {"chain": ["m"]}},
         "groups": [{"name": name, "match": [name]} for name in GROUPS],
@@ -248,10 +264,11 @@ async def _wait_for_the_end(env: Environment, plan: BudgetPlan, progress: Progre
 
 
 async def _run_naive(plan: BudgetPlan, env: Environment, url: str) -> None:
+    prompts = [request.prompt for producer in PRODUCERS for request in plan.requests(producer)]
+    texts = [prompt["input"] if isinstance(prompt, Mapping) else prompt for prompt in prompts]
     bodies = [
-        json.dumps({"model": "m", "max_tokens": MAX_OUTPUT, "messages": [{"role": "user", "content": request.prompt}]})
-        for producer in PRODUCERS
-        for request in plan.requests(producer)
+        json.dumps({"model": "m", "max_tokens": MAX_OUTPUT, "messages": [{"role": "user", "content": text}]})
+        for text in texts
     ]
     with env.server.client(30) as client:
         client.rpush("jobs", *bodies)

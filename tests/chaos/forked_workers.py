@@ -6,12 +6,21 @@ worker ends, `ended PID STATUS` is printed. At the end of the input all of them 
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import selectors
 import signal
 import sys
 
 from openfall.workers import commands
+
+IMPORTED_FIRST = (
+    "uvloop",
+    "aiohttp",
+    *(f"openfall.workers.{name}" for name in ("process", "config_watcher", "execution.job_traces")),
+)
+"""What a worker imports when it starts: half of its start."""
 
 
 def start(pool: str, config: str, slots: str, directory: str, number: int) -> int:
@@ -30,11 +39,15 @@ def start(pool: str, config: str, slots: str, directory: str, number: int) -> in
     try:
         status = commands.main(["work", pool, "--config", config, "--announce", "--slots", slots])
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 
 def main(config: str, slots: str, directory: str) -> None:
     """Start workers until the input ends."""
+    for name in IMPORTED_FIRST:
+        importlib.import_module(name)
+    gc.freeze()
     wakes, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
