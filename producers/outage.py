@@ -11,9 +11,8 @@ from typing import Any
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
-from openfall.router_core.state.fleet_flags import remembered_health
-from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState
 

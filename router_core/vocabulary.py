@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Literal
 
 Dialect = Literal["openai", "anthropic", "ollama", "responses"]
 
@@ -157,20 +157,6 @@ BUDGET_LOW = "budget_low"
 PLAN_LOW = "plan_low"
 """A subscription is nearly used up. No job falls for it."""
 MONEY_REASONS = frozenset({UNEXPECTED_SPEND, BUDGET_LOW, PLAN_LOW})
-
-
-Word = TypeVar("Word", bound=StrEnum)
-
-
-def carry_word(kind: type[Word], word: str) -> Word:
-    """The member of a kind with this word. A word of a newer openfall becomes a member that no code names: it is shown,
-    stored and compared as it is."""
-    known = kind._value2member_map_.get(word)
-    if known is not None:
-        return kind(word)
-    unknown = str.__new__(kind, word)
-    unknown._name_, unknown._value_ = word.upper(), word
-    return unknown
 
 
 class Remedy(StrEnum):

@@ -12,8 +12,9 @@ from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.state.audit_log import read_entries
+from openfall.router_core.state.backend_reports import remembered_health
 from openfall.router_core.state.breakers import list_breakers
-from openfall.router_core.state.fleet_flags import local_only, remembered_health
+from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_pulse, fetch_status
 from openfall.router_core.state.held_jobs import first_held, summarize_held
 from openfall.router_core.state.incidents import open_incidents, recent_falls

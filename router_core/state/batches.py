@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openfall.router_core.batching.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_object, read_text
+from openfall.router_core.state.decoding import carry_word, read_json, read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import carry_word
 
 KEEP_SECONDS = 30 * 86400
 """How long a batch that has ended can be read."""

@@ -10,6 +10,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, LOADED_TTL_SECONDS
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.card_starts import read_starts
 from openfall.router_core.state.decoding import read_moment, read_number, read_reports, read_text
@@ -26,11 +27,6 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
 from openfall.router_core.vocabulary import BlockReason, Urgency
-
-HEALTH_TTL_SECONDS = 30.0
-"""Seconds for which a health check is valid."""
-LOADED_TTL_SECONDS = 30.0
-"""Seconds for which the list of a backend's loaded models is valid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
+from openfall.router_core.state.decoding import carry_word, read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.subscription import BackendCapacity
-from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency, carry_word
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 BATCH_SIZE = 256
 """Jobs fetched in one batch: Redis serves other clients between two."""

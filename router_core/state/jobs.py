@@ -22,7 +22,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import ConnectedCaller, EqualRequests, caller_arguments, read_awaited_jobs
-from openfall.router_core.state.decoding import read_text
+from openfall.router_core.state.decoding import carry_word, read_text
 from openfall.router_core.state.delivery_counts import DeliveryCounts
 from openfall.router_core.state.errors import (
     DeadlinePassed,
@@ -36,7 +36,7 @@ from openfall.router_core.state.job_records import JobRecord, read_record, read_
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.waiting_jobs import fetch_position
-from openfall.router_core.vocabulary import ErrorClass, Urgency, carry_word
+from openfall.router_core.vocabulary import ErrorClass, Urgency
 
 ENTRY_POINT = "openfall.deliver"
 """The function that our rq jobs name. No worker imports it: it only shows what the job is.

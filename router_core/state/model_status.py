@@ -13,15 +13,15 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
+from openfall.router_core.state.backend_reports import (
+    HEALTH_TTL_SECONDS,
+    remembered_load_errors,
+    remembered_other_models,
+)
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import StateOnCard, fetch_managed_cards, state_on_card
-from openfall.router_core.state.fleet_flags import remembered_load_errors, remembered_other_models, try_lock
-from openfall.router_core.state.fleet_snapshot import (
-    HEALTH_TTL_SECONDS,
-    BackendState,
-    FleetSnapshot,
-    fetch_fleet_snapshot,
-)
+from openfall.router_core.state.fleet_flags import try_lock
+from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.waiting_jobs import count_waiting

@@ -19,7 +19,8 @@ from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards
 from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.fleet_flags import (
+from openfall.router_core.state.backend_reports import (
+    HEALTH_TTL_SECONDS,
     forget_health,
     forget_load_errors,
     remember_health,
@@ -28,7 +29,9 @@ from openfall.router_core.state.fleet_flags import (
     remember_other_models,
     remembered_health,
 )
-from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
+from openfall.router_core.state.breakers import list_breakers, reset_breaker
+from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
+from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass

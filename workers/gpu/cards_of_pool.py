@@ -6,8 +6,8 @@ import contextlib
 
 from openfall.router_core.catalog.entries import Loader
 from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.state.backend_reports import remember_health, remember_load_error
 from openfall.router_core.state.cards import CardStore
-from openfall.router_core.state.fleet_flags import remember_health, remember_load_error
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_registry import WakeUp
 from openfall.router_core.vocabulary import Urgency

@@ -14,8 +14,8 @@ import pytest
 from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.producers.outage import describe_away, list_away
+from openfall.router_core.state.backend_reports import remember_health
 from openfall.router_core.state.breakers import BreakerStatus
-from openfall.router_core.state.fleet_flags import remember_health
 from openfall.router_core.vocabulary import BreakerState
 from tests.producers.cli.batch_files import line
 from tests.producers.cli.conftest import Run, Start

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import fleet_flags, incidents, ledger, maintenance, outbox
+from openfall.router_core.state import backend_reports, fleet_flags, incidents, ledger, maintenance, outbox
 from openfall.router_core.state.breakers import ProbeResult, breaker_history, list_breakers, report_probe
 from openfall.router_core.state.errors import IdempotencyConflict, UnknownJob
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
@@ -107,10 +107,10 @@ async def _crash_twice(f, job, worker, degrader):
 async def _write_facts(f):
     """What other parts of a fleet write down."""
     now = f.clock.now
-    await fleet_flags.remember_loaded(f.link, "tower", ["large:70b"], now)
-    await fleet_flags.remember_health(f.link, "box/smol", {"at": now, "ok": True, "latency": 0.1, "detail": ""})
-    await fleet_flags.remember_load_error(f.link, "tower/large", "no room", now)
-    await fleet_flags.remember_other_models(f.link, "tower", {"other": True}, now)
+    await backend_reports.remember_loaded(f.link, "tower", ["large:70b"], now)
+    await backend_reports.remember_health(f.link, "box/smol", {"at": now, "ok": True, "latency": 0.1, "detail": ""})
+    await backend_reports.remember_load_error(f.link, "tower/large", "no room", now)
+    await backend_reports.remember_other_models(f.link, "tower", {"other": True}, now)
     for entry in await claim_entries(f.link, 1):
         await mark_dead(f.link, entry, "h", "why")
     await claim_entries(f.link, 1)

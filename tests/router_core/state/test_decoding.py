@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from openfall.router_core.vocabulary import HoldReason, carry_word
+from openfall.router_core.state.decoding import carry_word
+from openfall.router_core.vocabulary import HoldReason
 
 
 def test_a_known_word_is_its_member() -> None:
