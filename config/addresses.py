@@ -9,11 +9,11 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.redact import MASK, redact_discord, redact_webhook
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret
+from openfall.config.yaml_document import Node
 
 _DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from openfall.config.document import Node
 from openfall.config.fields import keys_of
 from openfall.config.gateway_settings import GatewaySection
+from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.budget_scope import backend_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, ModelSpec

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openfall.config.document import Document
+from openfall.config.yaml_document import Document
 
 FILE_NAME = ".env"
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from openfall.config.document import Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import has_former_key
 from openfall.config.redis_formats import REDIS_FORMATS
@@ -28,7 +27,8 @@ from openfall.config.scalars import (
     one_of,
     read_word,
 )
-from openfall.router_core.catalog.formats import Format, Reference
+from openfall.config.yaml_document import Node
+from openfall.router_core.catalog.field_types import Format, Reference
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 _FORMATS: Mapping[Format, FieldType[Any]] = {**BY_FORMAT, **REDIS_FORMATS}

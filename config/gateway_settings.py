@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.paths import resolve
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
-from openfall.router_core.catalog.formats import BackendName, CatalogEntry, Count, Seconds
+from openfall.config.yaml_document import Node
+from openfall.router_core.catalog.field_types import BackendName, CatalogEntry, Count, Seconds
 from openfall.router_core.catalog.prices import Usd
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"

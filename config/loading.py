@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import yaml
 
 from openfall.config import from_environment
-from openfall.config.document import Document, parse
 from openfall.config.env_file import FILE_NAME, EnvFile, read_env_file
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.interpolation import variables_in
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, locate, shorten
-from openfall.config.reading import read_file
+from openfall.config.section_reader import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
+from openfall.config.yaml_document import Document, parse
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from openfall.config.document import Document, Node, parse
 from openfall.config.errors import ConfigError, nearest, quoted
 from openfall.config.fields import build, keys_of, model_shape
 from openfall.config.loading import env_file_of, read_source
 from openfall.config.manifest_sections import ManifestFile, ManifestSections, ProfileSection
 from openfall.config.paths import resolve, shorten
 from openfall.config.service_environment import read_credentials, state_directory
+from openfall.config.yaml_document import Document, Node, parse
 
 FILE_NAME = "manifest.yaml"
 VARIABLE = "OPENFALL_MANIFEST"

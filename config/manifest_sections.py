@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from openfall.config.document import NULL, Node
 from openfall.config.fields import list_of
 from openfall.config.gateway_settings import address
 from openfall.config.scalars import FieldType, either, escape, read_scalar, read_text
 from openfall.config.settings import engine_model
+from openfall.config.yaml_document import NULL, Node
 from openfall.router_core.catalog.entries import Gigabytes
-from openfall.router_core.catalog.formats import CatalogEntry, Count, Seconds, Text
+from openfall.router_core.catalog.field_types import CatalogEntry, Count, Seconds, Text
 
 EMBEDDED_COMMAND = "embedded"
 """In place of a command: the engine that `openfall up` starts."""

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.paths import resolve
 from openfall.config.redact import MASK
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret, read_text
-from openfall.router_core.catalog.formats import Format
+from openfall.config.yaml_document import Node
+from openfall.router_core.catalog.field_types import Format
 from openfall.router_core.redis_url import ADDRESS, NOT_ENCODED, find_fault, hide_credentials
 
 EMBEDDED = "embedded"

@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from openfall.config.document import TEXT, Node
 from openfall.config.fields import build, keys_of, model_shape, write_entry
 from openfall.config.redis_formats import EMBEDDED
 from openfall.config.scalars import FieldType
+from openfall.config.yaml_document import TEXT, Node
 from openfall.router_core.catalog.redis_server import RedisServer, contradictions
 
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"

@@ -14,12 +14,12 @@ import yaml
 from pydantic import SecretStr
 
 from openfall.config import literals
-from openfall.config.document import NULL, TEXT, Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import REMEDIES
 from openfall.config.interpolation import InterpolationError, interpolate, variables_in
 from openfall.config.redact import MASK, redact_key, redact_value
-from openfall.router_core.catalog.formats import Format, Name
+from openfall.config.yaml_document import NULL, TEXT, Node
+from openfall.router_core.catalog.field_types import Format, Name
 from openfall.router_core.catalog.policies import Cloud
 
 T = TypeVar("T")

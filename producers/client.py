@@ -209,7 +209,7 @@ class AsyncOpenfall:
         the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
         `done` has the `result`. `deltas` requests deltas even if the job was submitted without `stream`: from the start
         if no worker has begun it, and of a call in flight if its provider streams (that of an interactive job does).
-        With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and some
+        With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `jobs/stream_pieces.py`), and some
         have no text. After some seconds without an event `blocked` has `why` no worker may take the job, with the
         remedy; `waiting_for_model` and `model_switching` (a card loads it first) have `card` and `eta_seconds` too.
         """

@@ -11,8 +11,8 @@ from openfall.producers.card_wait import card_wait_event, needs_card
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore, try_redis
 from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import read_pieces, text_of
 from openfall.router_core.state import job_events
 from openfall.router_core.state.decoding import read_object
 from openfall.router_core.state.job_events import Announcement, continue_from

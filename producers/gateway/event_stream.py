@@ -30,8 +30,8 @@ from openfall.producers.gateway.waiting import (
     start_visit,
 )
 from openfall.producers.job_stream import follow, interim_reply
-from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.state.caller_leases import LINGER_SECONDS, RETURN_SECONDS, is_held
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import UnknownJob

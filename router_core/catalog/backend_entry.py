@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from openfall.router_core.catalog.formats import (
+from openfall.router_core.catalog.field_types import (
     CatalogEntry,
     Count,
     Format,

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from openfall.router_core.catalog.budget_windows import Period
-from openfall.router_core.catalog.formats import (
+from openfall.router_core.catalog.field_types import (
     BackendName,
     CatalogEntry,
     Format,

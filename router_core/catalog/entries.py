@@ -17,7 +17,7 @@ from openfall.router_core.catalog.backend_entry import Protocol as Protocol
 from openfall.router_core.catalog.budgets import Budget as Budget
 from openfall.router_core.catalog.budgets import SpendPolicy as SpendPolicy
 from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
-from openfall.router_core.catalog.formats import (
+from openfall.router_core.catalog.field_types import (
     BackendName,
     CatalogEntry,
     Count,

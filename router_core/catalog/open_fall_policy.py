@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from openfall.router_core.catalog.formats import CatalogEntry, Count, ModelName, Seconds
+from openfall.router_core.catalog.field_types import CatalogEntry, Count, ModelName, Seconds
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 MAX_REPLY_CHARS = 4096

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.formats import (
+from openfall.router_core.catalog.field_types import (
     CatalogEntry,
     Count,
     Format,

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from openfall.router_core.catalog.formats import CatalogEntry
+from openfall.router_core.catalog.field_types import CatalogEntry
 
 
 class Pool(CatalogEntry):

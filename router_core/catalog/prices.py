@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.formats import CatalogEntry, Tokens
+from openfall.router_core.catalog.field_types import CatalogEntry, Tokens
 
 Usd = Annotated[float, Field(ge=0)]
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
-from openfall.router_core.catalog.formats import CatalogEntry, Format, Seconds, Text
+from openfall.router_core.catalog.field_types import CatalogEntry, Format, Seconds, Text
 from openfall.router_core.redis_preconditions import Risk
 
 

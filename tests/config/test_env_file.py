@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from openfall import config
 from openfall.config import ConfigError, LoadedConfig
-from openfall.config.document import Document
 from openfall.config.env_file import EnvFile, read_env_file
 from openfall.config.paths import SHIPPED
+from openfall.config.yaml_document import Document
 
 FILE = """
 redis: ${REDIS_URL:-embedded}

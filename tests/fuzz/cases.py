@@ -21,8 +21,8 @@ from openfall.producers.prompt import build_body, check_size
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, pack_job, pack_result, unpack_job, unpack_result
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Outcome
-from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.error_response import classify

@@ -19,8 +19,8 @@ import httpx2
 import openai
 
 from openfall.router_core.jobs.outcome import Completion, Outcome
-from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
 from tests.fuzz import samples
 from tests.fuzz.accepted import reason_of
 from tests.fuzz.cases import stream_bytes

@@ -10,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, TextPiece
+from openfall.router_core.jobs.stream_pieces import Piece, TextPiece
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.anthropic_client import AnthropicBackend
 from openfall.workers.backends.call_watch import CallWatch

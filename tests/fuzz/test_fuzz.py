@@ -10,8 +10,8 @@ import pytest
 from openfall.producers.gateway.encoders.chat_completion import text_completion
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.jobs.pieces import TextPiece, ToolArguments
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.stream_pieces import TextPiece, ToolArguments
 from openfall.workers.backends.translate import responses_request
 from openfall.workers.backends.translate.json_values import safe_id
 from openfall.workers.backends.translate.refusals import Unreadable

@@ -16,8 +16,8 @@ from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.jobs.envelope import unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
-from openfall.router_core.jobs.pieces import TextPiece, pack_events
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.stream_pieces import TextPiece, pack_events
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection

@@ -13,8 +13,8 @@ import redis
 from openfall.config import LoadedConfig
 from openfall.producers import job_stream
 from openfall.producers.client_store import ClientStore
-from openfall.router_core.jobs.pieces import TextPiece, pack_events
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.stream_pieces import TextPiece, pack_events
 from openfall.router_core.state import job_events
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import UnknownJob

@@ -14,11 +14,6 @@ from openfall.router_core.catalog.names import same_model
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.state.breakers import list_breakers, reset_breaker
-from openfall.router_core.state.card_state import CardState
-from openfall.router_core.state.card_status import fetch_managed_cards
-from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
-from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.backend_reports import (
     HEALTH_TTL_SECONDS,
     forget_health,
@@ -30,6 +25,8 @@ from openfall.router_core.state.backend_reports import (
     remembered_health,
 )
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
+from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_status import fetch_managed_cards
 from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.model_status import note_loading

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece
+from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.error_response import words_in_place_of

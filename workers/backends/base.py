@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece
+from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.call_watch import CallWatch
 

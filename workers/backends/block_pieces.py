@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     SignaturePiece,

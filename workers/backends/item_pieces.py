@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -18,7 +19,6 @@ from openfall.router_core.jobs.pieces import (
     ToolArguments,
     ToolStart,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 
 _DELTAS: dict[str, type[TextPiece | ThinkingPiece | RefusalPiece]] = {
     "response.output_text.delta": TextPiece,

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, RawEvent, ToolArguments, ToolStart
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolArguments, ToolStart
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
-from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
+from openfall.router_core.jobs.pieces_from_response import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.completion_shapes import (
     calls_of,

@@ -11,7 +11,7 @@ import orjson
 
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
+from openfall.router_core.jobs.stream_pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_response import classify, find_error

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import text_of
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import text_of
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.answer_bounds import (
     ANSWER_MEMORY,

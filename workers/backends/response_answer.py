@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, TextPiece
 from openfall.router_core.jobs.request_body import answer_text, has_tool_call
+from openfall.router_core.jobs.stream_pieces import Piece, TextPiece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import dumps, mend_text

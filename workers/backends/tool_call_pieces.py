@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
+from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
 from openfall.workers.backends.completion_shapes import with_function
 from openfall.workers.backends.exact_json import dumps, loads, whole_number
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.jobs.pieces import UsagePiece
+from openfall.router_core.jobs.stream_pieces import UsagePiece
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.workers.backends.parsing import token_count
 

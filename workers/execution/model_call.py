@@ -13,8 +13,8 @@ from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.deciding.steps import Call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
-from openfall.router_core.jobs.pieces import Piece, RefusalPiece
 from openfall.router_core.jobs.request_body import last_user_text
+from openfall.router_core.jobs.stream_pieces import Piece, RefusalPiece
 from openfall.router_core.vocabulary import JobKind
 from openfall.workers.backends.base import OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch

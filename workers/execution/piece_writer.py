@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from openfall.router_core.jobs.pieces import Piece, gather, pack_events
+from openfall.router_core.jobs.stream_pieces import Piece, gather, pack_events
 from openfall.router_core.state.errors import StoreError
 
 GATHER_SECONDS = 0.05

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.router_core.jobs.pieces import TextPiece
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import TextPiece
 
 
 def completion_id(job_id: str) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.chat_completion import completion_id
 from openfall.producers.gateway.encoders.sent_pieces import SentPieces
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -22,8 +24,6 @@ from openfall.router_core.jobs.pieces import (
     ToolArguments,
     ToolStart,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
-from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 

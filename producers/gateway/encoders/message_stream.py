@@ -12,7 +12,9 @@ from typing import Any
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.message import message_id
 from openfall.producers.gateway.encoders.sent_pieces import SentPieces
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -23,8 +25,6 @@ from openfall.router_core.jobs.pieces import (
     ToolStart,
     UsagePiece,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
-from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 Event = tuple[str, dict[str, Any]]

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from openfall.producers.gateway.encoders.sent_pieces import SentPieces
-from openfall.router_core.jobs.pieces import Piece, TextPiece, ThinkingPiece
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import Piece, TextPiece, ThinkingPiece
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 NDJSON = "application/x-ndjson"

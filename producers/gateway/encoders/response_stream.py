@@ -14,7 +14,10 @@ from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.encoders.response_item import Event, OpenItem
 from openfall.producers.gateway.encoders.response_object import ResponseHead, output_items
 from openfall.producers.gateway.encoders.sent_pieces import SentPieces
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.response_items import call_item, is_own, item_id, message_item, reasoning_item
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -23,9 +26,6 @@ from openfall.router_core.jobs.pieces import (
     ToolArguments,
     ToolStart,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
-from openfall.router_core.jobs.response_items import call_item, is_own, item_id, message_item, reasoning_item
-from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 _QUEUED = frozenset({"queued", "scheduled", "held", "fallen", "degraded"})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
+from openfall.router_core.jobs.stream_pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 
 
 class SentPieces:

@@ -9,8 +9,7 @@ from openai.types.responses import Response
 from openfall.router_core.deciding.accepted_refusals import accepts_refusals
 from openfall.router_core.jobs import request_body
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.pieces import RawEvent, RefusalPiece, SignaturePiece, TextPiece, ThinkingPiece
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.response_items import (
     call_item,
     input_messages,
@@ -21,6 +20,7 @@ from openfall.router_core.jobs.response_items import (
     refusal_part,
     text_part,
 )
+from openfall.router_core.jobs.stream_pieces import RawEvent, RefusalPiece, SignaturePiece, TextPiece, ThinkingPiece
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from tests.native_responses import CALL, MESSAGE, REASONING, REFUSAL, SEARCH, native
 from tests.router_core.decisions import CATALOG

@@ -11,7 +11,7 @@ from openai.lib.streaming.chat._completions import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 from pydantic import TypeAdapter
 
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,

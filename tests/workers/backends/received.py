@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openfall.router_core.jobs.pieces import Piece, text_of
+from openfall.router_core.jobs.stream_pieces import Piece, text_of
 from openfall.workers.backends.base import OnPieces
 
 

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import text_of
 from openfall.router_core.jobs.request_body import answer_text
+from openfall.router_core.jobs.stream_pieces import text_of
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import Request

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces import Piece, pack_events, read_pieces, text_of
+from openfall.router_core.jobs.stream_pieces import Piece, pack_events, read_pieces, text_of
 from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.framing import Framing, NdjsonFraming, SseFraming
 from openfall.workers.backends.ollama_answer import ChatAssembler

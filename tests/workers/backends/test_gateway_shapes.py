@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Completion, Outcome
-from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
+from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
 from openfall.workers.backends.anthropic_answer import parse_message
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.framing import SseFraming

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
+from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
 from openfall.workers.backends.item_pieces import ItemPieces
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"a":1}'}

@@ -11,7 +11,8 @@ import pytest
 
 from openfall.router_core.catalog.entries import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -25,7 +26,6 @@ from openfall.router_core.jobs.pieces import (
     pack_events,
     read_pieces,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.jobs.pieces import TextPiece
+from openfall.router_core.jobs.stream_pieces import TextPiece
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.workers.execution import piece_writer
 from openfall.workers.execution.piece_writer import PieceWriter

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from openfall.router_core.jobs.pieces import Piece, RawEvent, ToolStart
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolStart
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import OnPieces, Request
 from openfall.workers.backends.translate.call_ids import CallIds

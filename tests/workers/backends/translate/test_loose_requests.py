@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.jobs.pieces import Piece, ToolStart
+from openfall.router_core.jobs.stream_pieces import Piece, ToolStart
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (

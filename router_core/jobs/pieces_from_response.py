@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,

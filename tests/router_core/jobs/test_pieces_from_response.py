@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import (
     RawEvent,
     RefusalPiece,
     SignaturePiece,
@@ -15,7 +16,6 @@ from openfall.router_core.jobs.pieces import (
     ToolArguments,
     ToolStart,
 )
-from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 
 EMPTY = {"function": {"arguments": ""}}
 

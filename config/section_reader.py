@@ -12,7 +12,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from openfall.config.default_prices import add_prices, refuse_unpriced_requests
-from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
@@ -20,6 +19,7 @@ from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.service_environment import state_directory
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
+from openfall.config.yaml_document import TEXT, Names, Node
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Budget, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError

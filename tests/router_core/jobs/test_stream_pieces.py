@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from openfall.router_core.jobs import pieces
-from openfall.router_core.jobs.pieces import (
+from openfall.router_core.jobs import stream_pieces
+from openfall.router_core.jobs.stream_pieces import (
     Piece,
     RawEvent,
     RefusalPiece,
@@ -50,8 +50,8 @@ def growth(sent: list[Piece]) -> dict[Any, str]:
     """By kind and numbers, the whole text of the pieces that grow."""
     texts: dict[Any, str] = {}
     for piece in sent:
-        if isinstance(piece, pieces.GrowingPiece):
-            texts[key] = texts.get(key := pieces.same_text(piece), "") + piece.text
+        if isinstance(piece, stream_pieces.GrowingPiece):
+            texts[key] = texts.get(key := stream_pieces.same_text(piece), "") + piece.text
     return texts
 
 
@@ -59,7 +59,9 @@ def growth(sent: list[Piece]) -> dict[Any, str]:
 def test_every_text_and_every_other_piece_arrives_whole_and_in_order(sent: list[Piece]) -> None:
     received = carried(*sent)
     assert growth(received) == growth(sent)
-    others = [[piece for piece in all_ if not isinstance(piece, pieces.GrowingPiece)] for all_ in (received, sent)]
+    others = [
+        [piece for piece in all_ if not isinstance(piece, stream_pieces.GrowingPiece)] for all_ in (received, sent)
+    ]
     assert others[0] == others[1]
     assert text_of(received) == text_of(sent)
 
@@ -90,12 +92,12 @@ def test_text_alone_takes_no_list_of_pieces() -> None:
 def test_a_long_answer_is_split_into_events_of_bounded_size() -> None:
     sent = [TextPiece(0, "x" * 300_000), ThinkingPiece(0, "y" * 300_000)]
     events = pack_events(sent)
-    assert max(map(len, events)) <= pieces.MAX_EVENT_BYTES + 100
+    assert max(map(len, events)) <= stream_pieces.MAX_EVENT_BYTES + 100
     assert growth(carried(*sent)) == growth(sent)
 
 
 def test_an_event_of_a_provider_that_is_too_long_is_not_carried() -> None:
-    long = RawEvent({"data": "x" * pieces.MAX_RAW_BYTES}, 1)
+    long = RawEvent({"data": "x" * stream_pieces.MAX_RAW_BYTES}, 1)
     assert carried(long, TextPiece(0, "x"), RawEvent({"data": 1})) == [TextPiece(0, "x"), RawEvent({"data": 1})]
     assert pack_events([long]) == []
 
