@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from openfall.router_core.placement.cards_view import (
     BATCH,
@@ -28,11 +29,21 @@ from openfall.router_core.placement.residence import Departure, Residence
 DEFAULT_POLICY = PlacementPolicy()
 MAX_COMPARED = 6
 """If at most this number of models could leave, all sets of them are compared. Of more, the cheapest leave."""
+
+
+def _bits(positions: Iterable[int]) -> int:
+    return sum(1 << i for i in positions)
+
+
 _SETS = tuple(
-    tuple(itertools.chain.from_iterable(itertools.combinations(range(count), number) for number in range(count + 1)))
+    tuple(
+        (_bits(positions), positions)
+        for number in range(count + 1)
+        for positions in itertools.combinations(range(count), number)
+    )
     for count in range(MAX_COMPARED + 1)
 )
-"""By the number of models: all sets of their positions, the smallest first."""
+"""By the number of models: all sets of them as bits and as positions, the smallest first."""
 _ROUNDING_GB = 1e-9
 
 
@@ -54,6 +65,15 @@ class Room:
     by_share: bool = False
 
 
+class _Movable(NamedTuple):
+    """The models of a card that may leave, with their sizes and what it costs to have each back; and what is free."""
+
+    models: tuple[ResidentModel, ...]
+    sizes: tuple[float, ...]
+    costs: tuple[float, ...]
+    free_gb: float
+
+
 @dataclass(slots=True)
 class Planner:
     """Plans for one view at one moment. `waiting`: the demands of each model, the most urgent first."""
@@ -63,10 +83,14 @@ class Planner:
     policy: PlacementPolicy
     residence: Residence = field(init=False)
     waiting: dict[str, list[Demand]] = field(init=False)
+    _ranked: list[Demand] = field(init=False)
+    """The demands, the first one first."""
+    _movable_on: dict[str, _Movable] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.waiting = {}
-        for demand in sorted(self.view.demands, key=lambda demand: demand.urgency):
+        self._ranked = sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model))
+        for demand in self._ranked:
             self.waiting.setdefault(demand.model, []).append(demand)
         self.residence = Residence(self.view, self.now, self.policy, self.waiting)
 
@@ -75,7 +99,7 @@ class Planner:
         free = {card.name: card for card in self.view.cards if not card.switching and card.name not in plans}
         resident = {model.model for card in self.view.cards for model in card.resident}
         check_at, kept = NEVER, dict[str, str]()
-        for demand in sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model)):
+        for demand in self._ranked:
             if not free or (demand.model in resident and not self._needs_copy(demand)):
                 continue
             room = self.room(list(free.values()), demand)
@@ -145,40 +169,45 @@ class Planner:
         return min(rooms, key=lambda room: (max(room.at, self.now), room.cost), default=None)
 
     def _rooms(self, card: Card, demand: Demand) -> Iterator[Room]:
-        model, facts = demand.model, self.view.facts
+        model = demand.model
         if card.refused_until.get(model, LONG_AGO) > self.now or any(
-            resident.model == model for resident in card.resident
+            [resident.model == model for resident in card.resident]
         ):
             return
         if card.models is not None and model not in card.models:
             return
-        free_gb = card.vram_gb - sum([facts[resident.model].vram_gb for resident in card.resident])
-        needed_gb = facts[model].vram_gb - _ROUNDING_GB
-        movable = [resident for resident in card.resident if resident.ready and not facts[resident.model].pinned]
-        sizes = [facts[resident.model].vram_gb for resident in movable]
-        departures = [self.residence.departure(card, resident, demand) for resident in movable]
-        is_copy = any(twin.model == model for other in self.view.cards for twin in other.resident)
-        enough: list[frozenset[int]] = []
-        for chosen in self._sets(movable):
+        movable, needed_gb = self._movable(card), self.view.facts[model].vram_gb - _ROUNDING_GB
+        models, sizes, costs, free_gb = movable
+        departures = [self.residence.departure(card, resident, demand) for resident in models]
+        is_copy = any([twin.model == model for other in self.view.cards for twin in other.resident])
+        enough: list[int] = []
+        for bits, chosen in _sets(movable):
             staying = len(card.resident) - len(chosen)
-            if staying >= card.max_models or any([fewer.issubset(chosen) for fewer in enough]):
+            if staying >= card.max_models or (enough and any([fewer & bits == fewer for fewer in enough])):
                 continue  # more models than are enough leave no sooner, and cost more
             if free_gb + sum([sizes[i] for i in chosen]) < (card.beside * needed_gb if staying else needed_gb):
                 continue
-            enough.append(frozenset(chosen))
-            leaving = tuple([movable[i] for i in chosen])
+            enough.append(bits)
+            leaving = tuple([models[i] for i in chosen])
             if is_copy and any(resident.model in self.waiting or resident.calls for resident in leaving):
                 continue  # a copy displaces no model in use
-            room = self._place(card, leaving, demand, [departures[i] for i in chosen])
+            cost = sum([costs[i] for i in chosen])
+            room = self._place(card, leaving, demand, [departures[i] for i in chosen], cost)
             if room is not None:
                 yield room
 
-    def _sets(self, movable: Sequence[ResidentModel]) -> Iterable[tuple[int, ...]]:
-        """The sets of models that may leave, by their positions, the smallest first."""
-        if len(movable) <= MAX_COMPARED:
-            return _SETS[len(movable)]
-        cheapest = sorted(range(len(movable)), key=lambda i: self.residence.eviction_cost(movable[i]))
-        return (tuple(cheapest[:number]) for number in range(len(cheapest) + 1))
+    def _movable(self, card: Card) -> _Movable:
+        """Which models may leave a card: the same for every demand."""
+        if card.name not in self._movable_on:
+            facts = self.view.facts
+            models = tuple([model for model in card.resident if model.ready and not facts[model.model].pinned])
+            self._movable_on[card.name] = _Movable(
+                models,
+                tuple([facts[model.model].vram_gb for model in models]),
+                tuple([self.residence.eviction_cost(model) for model in models]),
+                card.vram_gb - sum([facts[model.model].vram_gb for model in card.resident]),
+            )
+        return self._movable_on[card.name]
 
     def _place(
         self,
@@ -186,10 +215,10 @@ class Planner:
         leaving: tuple[ResidentModel, ...],
         demand: Demand,
         departures: Sequence[Departure | None],
+        cost: float,
     ) -> Room | None:
         """When all of these have left: those in use by callers no more urgent; then those that more urgent callers
         keep, unless the share of the demand is due before."""
-        cost = sum([self.residence.eviction_cost(model) for model in leaving])
         served = kept = LONG_AGO
         for departure in departures:
             if departure is None:
@@ -243,6 +272,15 @@ class Planner:
         return tuple(
             call.id for call, facts in calls if not call.was_put_back and call.elapsed_seconds < facts.call_seconds
         )
+
+
+def _sets(movable: _Movable) -> Iterable[tuple[int, tuple[int, ...]]]:
+    """The sets of models that may leave, the smallest first: as bits, and as positions."""
+    count = len(movable.models)
+    if count <= MAX_COMPARED:
+        return _SETS[count]
+    cheapest = sorted(range(count), key=lambda i: movable.costs[i])
+    return [(_bits(cheapest[:number]), tuple(cheapest[:number])) for number in range(count + 1)]
 
 
 def _why_kept(room: Room, demand: Demand) -> str:

@@ -40,11 +40,13 @@ class Residence:
     waiting: Mapping[str, Sequence[Demand]]
     thrashing: dict[str, bool] = field(default_factory=dict, init=False)
     """The answers of `is_thrashing` so far, by card."""
+    late: dict[int, int] = field(default_factory=dict, init=False)
+    """The answers of `_late` so far, by urgency."""
 
     def departure(self, card: Card, model: ResidentModel, demand: Demand) -> Departure | None:
         """When a model may leave for a demand. None: more urgent callers wait for it."""
         waiting = self.waiting.get(model.model, ())
-        users = [entry.urgency for entry in waiting] + [call.urgency for call in model.calls]
+        users = [entry.urgency for entry in waiting[:1]] + [call.urgency for call in model.calls]
         if not users:
             return Departure(self._warm_until(card, model, demand))
         if waiting and model.unused:
@@ -96,8 +98,16 @@ class Residence:
             return NEVER
         load = self.view.facts[demand.model].load_seconds
         cost = 2 * load + sum(self.view.facts[model.model].load_seconds for model in leaving)
-        late = sum(other.urgency == demand.urgency and other.due_at <= self.now for other in self.view.demands)
+        late = self._late(demand.urgency)
         return max(demand.due_at, card.served_at.get(demand.model, 0.0)) + max(1, late) * cost / share
+
+    def _late(self, urgency: int) -> int:
+        """The demands of an urgency that are due."""
+        if urgency not in self.late:
+            self.late[urgency] = sum(
+                [other.urgency == urgency and other.due_at <= self.now for other in self.view.demands]
+            )
+        return self.late[urgency]
 
     def _swap_seconds(self, model: ResidentModel, demand: Demand) -> float:
         """The loads there and back."""
