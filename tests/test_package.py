@@ -139,6 +139,7 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Insta
     return Installation(python, script, site, program)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_one_package_with_all_its_data_files(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 from rich.console import Console
 
@@ -19,6 +20,7 @@ def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
     assert "'HGETALL', BLOCKED" not in bare
 
 
+@pytest.mark.slow
 def test_every_variant_is_measured(server):
     async def story():
         with redis.Redis.from_url(server.url) as store:

@@ -40,6 +40,7 @@ def test_the_cost_of_turns_among_producers_is_measured() -> None:
     assert all([row.name for row in sheet.rows] == list(VARIANTS) for sheet in measured)
 
 
+@pytest.mark.slow
 def test_a_small_fleet_is_measured_from_end_to_end() -> None:
     measured = run(Plan(seconds=1, turns=1, batch=2000), Console(quiet=True))
     assert [len(turns) for turns in measured.waits.values()] == [1, 1]

@@ -13,6 +13,7 @@ from tests.chaos.chaos_support import run_to_verdict
 from tests.chaos.judge.budget_verdict import judge
 
 
+@pytest.mark.slow
 def test_the_invoice_exceeds_no_budget_at_any_moment_while_workers_die_and_check_then_record_does(
     short_directory: Path,
 ) -> None:

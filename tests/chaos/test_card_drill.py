@@ -61,5 +61,6 @@ def test_the_judge_reads_what_the_run_wrote_and_the_record_of_each_job(tmp_path,
         assert judge(*read(tmp_path, [client]))["kept"]
 
 
+@pytest.mark.slow
 def test_an_engine_that_evicts_by_itself_costs_one_load_and_no_job(short_directory: Path) -> None:
     run_to_verdict(("lanes", "--json", "--faults", "engine evicts by itself"), short_directory)

@@ -14,6 +14,7 @@ from tests.chaos import garbage
 from tests.chaos.chaos_support import ROOT, find_processes, run_environ
 
 
+@pytest.mark.slow
 def test_jobs_are_answered_and_no_worker_ends_while_keys_of_each_kind_get_another_type(short_directory: Path) -> None:
     argv = [sys.executable, "-m", "tests.chaos", "garbage", "--json", "--damage", "another type"]
     run = subprocess.run(argv, cwd=ROOT, env=run_environ(short_directory), capture_output=True, text=True, check=False)

@@ -34,6 +34,7 @@ def test_a_worker_that_fails_one_thing_breaks_it(broken: dict[str, Any]) -> None
     assert not is_kept(KEPT | broken)
 
 
+@pytest.mark.slow
 def test_jobs_beside_a_wide_answer_and_a_flood_are_answered(short_directory: Path) -> None:
     kinds = "many_keys,endless_logprobs"
     argv = [sys.executable, "-m", "tests.chaos", "hostile", "--json", "--seconds", "1", "--kinds", kinds]

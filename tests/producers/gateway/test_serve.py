@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from benchmarks.server import find_free_port
 from openfall.producers.gateway.serve import listening_sockets
@@ -84,6 +85,7 @@ def test_a_gateway_does_not_serve_other_machines_without_a_key(redis_url: str, t
     assert "openfall keys new" in err
 
 
+@pytest.mark.slow
 def test_several_processes_share_an_address_and_end_with_their_parent(redis_url: str, tmp_path: Path) -> None:
     address = _free_address()
     with _gateway(tmp_path, redis_url, address, ", processes: 2") as process:

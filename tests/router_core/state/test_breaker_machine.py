@@ -259,6 +259,7 @@ class BreakerMachine(ScriptMachine):
             assert +sums == +breaker.sums(self.model.now), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [pytest.param(25, id="in short runs"), pytest.param(100, id="in long runs")])
 def test_the_breakers_do_what_the_model_does(redis_url, steps):
     run_machine(BreakerMachine, redis_url, steps=steps, total_steps=3000)

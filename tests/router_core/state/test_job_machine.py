@@ -281,6 +281,7 @@ class JobMachine(JobInvariants):
             crashes = max(0, crashes - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [pytest.param(40, id="in short runs"), pytest.param(120, id="in long runs")])
 def test_the_scripts_do_what_the_model_does(redis_url, steps):
     run_machine(JobMachine, redis_url, steps=steps, total_steps=1600)

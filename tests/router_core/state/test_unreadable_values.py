@@ -28,6 +28,7 @@ OFFSETS, STEP = (range(13), 1) if os.environ.get("OPENFALL_EXPLORE") else (range
 """Each part of a key gets one damage, each offset another one; `make explore` tries all, the gate every fourth part."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_whatever_one_value_is_replaced_by_every_other_job_ends(fleet, offset):
     async def story(f):

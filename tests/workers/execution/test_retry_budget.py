@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
@@ -63,6 +65,7 @@ def test_on_a_quiet_fleet_the_eighth_failing_job_is_retried_like_the_first(redis
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_thousand_jobs_that_fail_at_once_add_less_than_a_quarter_to_the_load(redis_url, tmp_path):
     async def story():
         async with fault_server(OVERLOADED) as upstream:

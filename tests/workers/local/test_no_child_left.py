@@ -65,6 +65,7 @@ def openfall_up(data: Path, port: int, gateway_port: int, model: Path) -> Iterat
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize("target", ["command", "supervisor"])
