@@ -196,7 +196,7 @@ def test_a_worker_starts_beside_modules_of_the_same_names(installation: Installa
         assert process.stdout is not None
         assert "ready" in process.stdout.readline()
         process.terminate()
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()

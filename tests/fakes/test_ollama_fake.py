@@ -29,7 +29,7 @@ def run_story(engine: str, story: Story, *models: FakeModel, **settings: Any) ->
     async def work() -> Any:
         async with (
             ollama_fake(engine, models or (FakeModel(MODEL),), **settings) as fake,
-            httpx.AsyncClient(base_url=fake.url, timeout=30) as client,
+            httpx.AsyncClient(base_url=fake.url, timeout=60) as client,
         ):
             return await story(client, fake)
 
@@ -205,7 +205,7 @@ def test_it_runs_as_a_script_from_anywhere(engine: str, tmp_path: Path) -> None:
     process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
 
     async def story() -> Any:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             while process.poll() is None:
                 try:
                     return (await client.post("/api/chat", json=chat("demo", stream=False))).json()

@@ -113,7 +113,7 @@ def telling(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., None]]:
         own.end()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition is still false"

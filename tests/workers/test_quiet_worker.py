@@ -22,7 +22,7 @@ async def _worker(link: RedisConnection) -> WorkerStatus:
 
 
 async def _until(link: RedisConnection, condition: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await _worker(link)).condition != condition:
             await asyncio.sleep(0.02)
 
@@ -36,7 +36,7 @@ def test_a_quiet_worker_claims_nothing_and_says_so_until_it_may_again(redis_url:
                 AsyncOpenfall(config=loaded) as llm,
             ):
                 operator, name = Operator(llm, "me", "cli"), (await _worker(fleet.link)).name
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while not await order_worker(operator, name, "quiet"):  # it listens a moment after it registers
                         await asyncio.sleep(0.02)
                 await _until(fleet.link, "quiet")

@@ -130,6 +130,6 @@ def test_a_batch_survives_a_restart_of_redis(
         server.kill()
         server.start()
         with worker:
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert len(read_rows(out)) == 40

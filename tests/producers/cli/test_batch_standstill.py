@@ -92,7 +92,7 @@ def test_a_paused_queue_is_named_as_the_reason_while_the_run_waits(
         assert process.stderr is not None
         notice = process.stderr.readline()
         openfall("queues", "resume", "gpu.other.batch")
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert (
         "no line is answered now: queue gpu.other.batch is paused (`openfall queues resume gpu.other.batch`)" in notice
     )
@@ -173,7 +173,7 @@ def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(start: Start
     with start(*RUN) as process:
         until(lambda: '"queued":40' in openfall("batch", "status", "out", "--json").stdout)
         ran = openfall("batch", "cancel", "out", "--json")
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert json.loads(ran.stdout) == {"batch": "out", "cancelled": 40, "had_ended": 0}
     assert "a run of this batch was active" in ran.stderr
     assert process.returncode == 5

@@ -133,7 +133,7 @@ def test_ctrl_c_while_a_command_reads_or_waits_exits_with_130_and_no_word(
     os.mkfifo(tmp_path / "prompt")
     with start("enqueue", "prompt") as process, (tmp_path / "prompt").open("w"):  # opens when the command reads it
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "")
 
 

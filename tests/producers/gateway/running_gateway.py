@@ -90,7 +90,7 @@ async def open_gateway(
         loaded = gateway_config(redis_url, home, upstream.url, more, protocol, models, config)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
-            async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+            async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
                 yield RunningGateway(url, http, upstream, gateway, fleet.link)
 
 
@@ -110,9 +110,9 @@ async def served(gateway: Gateway) -> AsyncIterator[str]:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]] | Awaitable[Any]) -> Any:
-    """Run a coroutine for at most 30 s."""
+    """Run a coroutine. The limit only ends one that hangs: the waits in it may take a minute each."""
 
     async def main() -> Any:
-        return await asyncio.wait_for(work() if callable(work) else work, 30)
+        return await asyncio.wait_for(work() if callable(work) else work, 180)
 
     return asyncio.run(main())

@@ -46,7 +46,7 @@ async def open_dying_gateway(home: Path, step: str) -> AsyncIterator[tuple[ForkS
     process = PROCESSES.Process(target=dying_gateway.run, args=(arguments,))
     process.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as http:
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as http:
             yield process, http
     finally:
         process.kill()

@@ -37,7 +37,7 @@ async def _killable(
     try:
         assert process.stdout is not None
         assert await process.stdout.readline() == b'{"event": "ready"}\n'
-        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30) as http:
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as http:
             yield process, http
     finally:
         if process.returncode is None:

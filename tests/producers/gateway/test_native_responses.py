@@ -122,7 +122,7 @@ def test_a_native_stream_is_resumed_at_another_gateway_behind_any_event(redis_ur
             body = {"model": "plain", "input": "x", "stream": True, "background": True}
             sent = _events((await gateway.http.post("/v1/responses", json=body)).text)
             other = Gateway.of(AsyncOpenfall(config=gateway.instance.config, retry_for=1.0))
-            async with served(other) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+            async with served(other) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
                 path = f"/v1/responses/{sent[0]['response']['id']}?stream=true"
                 for after in range(-1, len(sent)):
                     rest = _events((await http.get(f"{path}&starting_after={after}")).text)

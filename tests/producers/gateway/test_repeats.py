@@ -29,7 +29,7 @@ async def two_gateways(redis_url: str, home: Path, **more: Any) -> AsyncIterator
     """Two gateways of one fleet."""
     async with open_gateway(redis_url, home, answer(COMPLETION), **more) as first:
         gateway = Gateway.of(AsyncOpenfall(config=first.instance.config, retry_for=1.0))
-        async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+        async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
             yield first, replace(first, url=url, http=http, instance=gateway)
 
 

@@ -30,7 +30,7 @@ class PageGateway:
     loop: asyncio.AbstractEventLoop
 
     def browser(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=HTML, timeout=20)
+        return httpx.Client(base_url=self.url, headers=HTML, timeout=60)
 
     def page(self, path: str = "/") -> str:
         with self.browser() as browser:

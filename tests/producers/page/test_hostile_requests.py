@@ -105,7 +105,7 @@ async def ask(browser: httpx.AsyncClient) -> httpx.Response:
 
 
 def browser_of(gateway: RunningGateway) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=gateway.url, headers=HTML, timeout=20)
+    return httpx.AsyncClient(base_url=gateway.url, headers=HTML, timeout=60)
 
 
 def test_an_open_page_ends_with_its_sign_in(redis_url: str, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_from_elsewhere_a_gateway_without_keys_wants_a_sign_in(gateway: PageGate
 
 def status_by_http_1_0(gateway: PageGateway, path: str) -> int:
     address = httpx.URL(gateway.url)
-    with socket.create_connection((address.host, address.port or 80), timeout=20) as client:
+    with socket.create_connection((address.host, address.port or 80), timeout=60) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: text/html\r\n\r\n".encode())
         return int(client.makefile("rb").readline().split()[1])
 

@@ -33,7 +33,7 @@ async def ask(browser: httpx.AsyncClient, **form: str) -> httpx.Response:
 
 
 def browser_of(gateway: RunningGateway) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=gateway.url, headers=HTML, timeout=20)
+    return httpx.AsyncClient(base_url=gateway.url, headers=HTML, timeout=60)
 
 
 async def streamed(browser: httpx.AsyncClient, path: str) -> list[tuple[str, dict[str, str]]]:

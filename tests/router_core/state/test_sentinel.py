@@ -112,7 +112,7 @@ def test_a_subscription_follows_the_primary(group) -> None:
             old = group.primary()
             group.kill(old)
             new = group.wait_for_failover(old)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 with group.client(new) as client:
                     while not client.publish("of:job-changed:job", "x"):
                         await asyncio.sleep(0.05)

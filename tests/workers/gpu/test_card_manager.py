@@ -177,7 +177,7 @@ def test_a_model_with_preload_is_loaded_at_the_start_and_not_again_after_an_oper
 
     async def work() -> None:
         async with card_fleet(redis_url, tmp_path, **models) as (fleet, ollama):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while ollama.memory != {"alpha", "small"}:
                     await asyncio.sleep(0.02)
                 await give_order(fleet.link, "tower", "unload", "alpha")
@@ -199,7 +199,7 @@ def test_the_minutes_in_which_people_use_a_model_are_learned_and_it_is_loaded_fo
         async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
             await answered(fleet, await fleet.accept("job-00001", ("small",), Urgency.BATCH))
             await answered(fleet, await fleet.accept("job-00002", ("beta",), Urgency.INTERACTIVE))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not (await fetch_use(fleet.link, ["beta"]))["beta"]:
                     await asyncio.sleep(0.02)
             assert (await fetch_use(fleet.link, ["small"]))["small"] == {}, "only use by people counts"
@@ -208,7 +208,7 @@ def test_the_minutes_in_which_people_use_a_model_are_learned_and_it_is_loaded_fo
             for hour in range(7 * 24):
                 await write_use(fleet.link, "alpha", hour, HourOfUse(60.0, last_week))
         async with card_fleet(redis_url, tmp_path) as (fleet, ollama):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while ollama.memory != {"alpha"}:
                     await asyncio.sleep(0.02)
                 while "alpha" not in (state := (await fetch_cards(fleet.link, ["tower"]))["tower"]).models:

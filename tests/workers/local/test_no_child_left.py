@@ -15,7 +15,7 @@ import yaml
 from openfall.workers.local.process_id import ProcessId, identify
 from tests.workers.local.conftest import ROOT
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 MAIN = "from openfall.producers.cli import main; main()"
 
 

@@ -44,7 +44,7 @@ async def state_of(link: RedisConnection, catalog: Catalog, model: str = "small"
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0.01)
 

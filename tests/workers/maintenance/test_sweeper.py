@@ -141,7 +141,7 @@ def test_a_queue_that_a_worker_of_another_configuration_serves_is_left_alone(red
         await deliveries.beat([])
         job = await fleet.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
         late = (await fleet.store.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while float(await fleet.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000:  # not swept as late
                 await asyncio.sleep(0.05)
         # The one worker sweeps again only when it has moved every job of this sweep.
