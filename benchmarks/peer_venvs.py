@@ -1,7 +1,8 @@
 """The peers' own Python environments, made on demand under `.bench/`: theirs are not our dependencies.
 
-`python -m benchmarks.peer_venvs` makes both ahead of a run. There are two because arq needs redis-py before 6 and
-rq needs a newer one. An environment is made again when its pins change.
+`python -m benchmarks.peer_venvs` makes all of them ahead of a run. arq has one of its own because it needs redis-py
+before 6 and rq a newer one, LiteLLM's proxy because it pins a hundred packages. An environment is made again when its
+pins change.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PINS = {
         "redis==8.1.0",
         *CLIENTS,
     ),
+    # Each release of it pins releases of its own further packages. Those of later releases are not in each index.
+    "litellm": ("litellm[proxy]==1.102.4",),
 }
 
 
@@ -41,7 +44,7 @@ def get_python(name: str, console: Console) -> Path:
     pins = "\n".join(PINS[name])
     if seal.exists() and seal.read_text() == pins:
         return python
-    console.print(f"[dim]Installing the packages to compare with ({name}), once: about half a minute.[/dim]")
+    console.print(f"[dim]Installing the packages to compare with ({name}), once: a minute or two.[/dim]")
     shutil.rmtree(place, ignore_errors=True)
     for command in _commands(place, python, PINS[name]):
         _run(command, name)
@@ -65,10 +68,15 @@ def _run(command: list[str], name: str) -> None:
 
 
 def main() -> None:
-    """Make every environment."""
-    console = Console(stderr=True)
+    """Make every environment. The exit status is 1 if one cannot be made."""
+    console, failed = Console(stderr=True), False
     for name in PINS:
-        get_python(name, console)
+        try:
+            get_python(name, console)
+        except BenchmarkError as error:
+            console.print(str(error), style="red", markup=False)
+            failed = True
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
