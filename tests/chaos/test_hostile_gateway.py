@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.chaos_support import ROOT, find_processes, run_environ
 from tests.chaos.hostile_gateway import is_kept
 
-KEPT = {"alive": True, "memory_mb": 80, "answered": 20, "requests": 20, "slowest_seconds": 0.2}
+KEPT = {"alive": True, "memory_mb": 80, "answered": 20, "requests": 20, "slowest_seconds": 0.2, "calm_seconds": 0.1}
 
 
 def test_a_gateway_that_does_all_this_keeps_its_promise() -> None:
@@ -23,6 +23,11 @@ def test_a_gateway_that_does_all_this_keeps_its_promise() -> None:
 @pytest.mark.parametrize("broken", [{"alive": False}, {"memory_mb": 500}, {"answered": 19}, {"slowest_seconds": 9.0}])
 def test_a_gateway_that_fails_one_thing_breaks_it(broken: dict[str, Any]) -> None:
     assert not is_kept(KEPT | broken)
+
+
+def test_on_a_busy_machine_the_time_of_a_gateway_that_nobody_attacks_counts() -> None:
+    assert is_kept(KEPT | {"slowest_seconds": 9.0, "calm_seconds": 4.0})
+    assert not is_kept(KEPT | {"slowest_seconds": 9.0, "calm_seconds": 2.0})
 
 
 @pytest.mark.slow

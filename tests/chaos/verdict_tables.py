@@ -105,11 +105,20 @@ def show_hostile(verdict: dict[str, Any]) -> None:
 
 def show_hostile_gateway(verdict: dict[str, Any]) -> None:
     """A row for each kind of hostile client: what the gateway used, and what became of the requests beside it."""
-    table = _table("kind", "MB", "answered", "slowest s", "", title="one gateway under each kind of hostile client")
+    table = _table(
+        "kind", "MB", "answered", "slowest s", "calm s", "", title="one gateway under each kind of hostile client"
+    )
     for row in verdict["rows"]:
         end = "[green]kept[/green]" if row["kept"] else "[red]BROKEN[/red]"
         answered = f"{row['answered']} of {row['requests']}"
-        table.add_row(row["kind"], str(row["memory_mb"]), answered, f"{row['slowest_seconds']:.2f}", end)
+        table.add_row(
+            row["kind"],
+            str(row["memory_mb"]),
+            answered,
+            f"{row['slowest_seconds']:.2f}",
+            f"{row['calm_seconds']:.2f}",
+            end,
+        )
     _console().print(table)
 
 
