@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import model_validator
 
 from openfall.router_core.catalog.entries import Billing, ModelSpec, UncheckedCatalog
-from openfall.router_core.catalog.errors import AmbiguousName, CatalogError, UnknownName
+from openfall.router_core.catalog.errors import MAX_NAME_CHARACTERS, AmbiguousName, CatalogError, UnknownName
 from openfall.router_core.catalog.names import models_meant, nearest_model
 from openfall.router_core.catalog.validation import validate_catalog
 from openfall.router_core.vocabulary import Urgency
@@ -37,6 +37,8 @@ class Catalog(UncheckedCatalog):
         """
         if name in self.models:
             return name
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise UnknownName(kind, name, {*known, *self.models})
         upstreams = {alias: spec.upstream for alias, spec in self.models.items()}
         meant = models_meant(name, upstreams)
         if len(meant) > 1:

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 
 from openfall.router_core.errors import OpenfallError
 
+MAX_NAME_CHARACTERS = 256
+"""A longer text is no name: it is compared with none, which takes seconds for megabytes, and is not shown whole."""
+
 
 class UnknownName(OpenfallError, LookupError):
     """The catalog has no pool, model, role or backend of this name. The message proposes what was `meant`, else the
@@ -18,9 +21,11 @@ class UnknownName(OpenfallError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], meant: str = "") -> None:
         self.kind, self.name = kind, name
         known = sorted(known)
-        near = [meant] if meant else [repr(word) for word in get_close_matches(name, known, n=1)]
+        is_name = len(name) <= MAX_NAME_CHARACTERS
+        near = [meant] if meant else [repr(word) for word in get_close_matches(name if is_name else "", known, n=1)]
         remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known) or 'none'}."
-        super().__init__(f"unknown {kind} {name!r}. {remedy}")
+        shown = repr(name) if is_name else f"{name[:40]!r}... of {len(name):,} characters"
+        super().__init__(f"unknown {kind} {shown}. {remedy}")
 
 
 class AmbiguousName(UnknownName):

@@ -257,6 +257,10 @@ def _texts_with_tools(content: Any) -> Iterator[str]:
             yield from _strings(part.get("input"))
         elif part.get("type") == "tool_result":
             yield from _text_parts(part.get("content"))
+        elif part.get("type") == "document":  # anthropic
+            source = part.get("source")
+            yield from _text_parts(_get(source, "content"))
+            yield from _text_parts(_get(source, "data") if _get(source, "type") == "text" else None)
 
 
 def _tool_calls(message: Body) -> list[Any]:

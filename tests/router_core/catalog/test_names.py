@@ -74,3 +74,12 @@ def test_an_unknown_id_is_an_error_that_names_the_nearest_alias(name: str, remed
     with pytest.raises(UnknownName) as caught:
         CATALOG.find_model(name)
     assert str(caught.value) == f"unknown model {name!r}. {remedy}"
+
+
+@pytest.mark.parametrize("name", ["a" * 257, "claude-opus-4-6" * 100, "@20250929" * 1000])
+def test_a_text_that_is_too_long_for_a_name_is_compared_with_none_and_not_shown_whole(name: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        CATALOG.find_model(name)
+    message = str(caught.value)
+    assert f"unknown model {name[:40]!r}... of {len(name):,} characters. Known: coder, haiku," in message
+    assert len(message) < 300

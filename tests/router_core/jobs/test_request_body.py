@@ -53,6 +53,24 @@ def test_a_body_without_a_user_text_has_no_topic(body: Any) -> None:
     assert last_user_text(body) == ""
 
 
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        ({"type": "text", "media_type": "text/plain", "data": "a script"}, "a script"),
+        ({"type": "content", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}, "one two"),
+        ({"type": "content", "content": "one"}, "one"),
+        ({"type": "base64", "media_type": "application/pdf", "data": "AAAA"}, ""),
+        ({"type": "file", "file_id": "file_1"}, ""),
+        (None, ""),
+    ],
+)
+def test_the_text_of_a_document_is_counted_and_its_bytes_are_not(source: Any, texts: str) -> None:
+    assert (
+        read(user([{"type": "document", "source": source}, {"type": "text", "text": "why?"}]))
+        == f"why? {texts}".strip()
+    )
+
+
 def test_everything_that_a_model_reads_of_an_openai_body_is_counted() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "a b"}'}}
     body = {

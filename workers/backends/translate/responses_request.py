@@ -123,6 +123,8 @@ def _parts(part: Body, path: str, dropped: list[str]) -> Iterator[Message]:
             yield {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
         case "input_file" if part.get("file_data"):
             yield {"type": "file", "file": {key: part[key] for key in ("file_data", "filename") if key in part}}
+        case "input_file" | "input_image":
+            raise Untranslatable("a file that is stored at its provider, or elsewhere: send its data")
         case "input_audio":
             yield dict(part)
         case kind:
