@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from openfall.producers.arguments import check_bounds, check_json, describe, refuse_foreign
 from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest, PromptTooLarge
+from openfall.producers.request_shape import check_prompt_field, check_role, check_shape
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
 from openfall.router_core.vocabulary import Dialect, JobKind
@@ -70,11 +71,12 @@ def build_body(
         body = dict(prompt)
     else:
         body = {name: list(prompt)}
+    check_prompt_field(body, name, dialect)
     if dialect == "responses":
         check_input(body.get("input"))
     else:
         check_messages(body.get("messages"), dialect)
-    _check_fields(body, dialect)
+    check_shape(body, dialect)
     _add_parameters(body, dialect, {name: value for name, value in parameters.items() if value is not None})
     _check_numbers(get_parameters(body, dialect))
     return body
@@ -125,6 +127,7 @@ def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) 
     if not isinstance(role, str) or not role:
         roles = '"user" or "assistant"' if dialect == "anthropic" else '"user", "assistant" or "system"'
         raise BadRequest(f"{location} has no role: write {roles}")
+    check_role(location, role, dialect)
     if not _has_content(message, dialect):
         kinds = "text; images go into `images`" if dialect == "ollama" else "text, or a list of parts"
         content = message.get("content")
@@ -152,14 +155,6 @@ def _has_other_content(message: Mapping[str, Any]) -> bool:
     if message.get("role") in ("assistant", "function", "tool"):
         return "content" in message or any(value for key, value in message.items() if key not in ("role", "name"))
     return bool(message.get("tool_calls"))
-
-
-def _check_fields(body: Mapping[str, Any], dialect: Dialect) -> None:
-    """Raises `BadRequest` for a malformed field that openfall reads beside the messages."""
-    if dialect == "anthropic" and not isinstance(body.get("system"), str | list | None):
-        raise BadRequest("`system` must be text, or a list of text blocks")
-    if dialect == "ollama" and not isinstance(body.get("options"), Mapping | None):
-        raise BadRequest("`options` must be an object: {temperature, num_predict, ...}")
 
 
 def _add_parameters(body: dict[str, Any], dialect: Dialect, parameters: Mapping[str, Any]) -> None:

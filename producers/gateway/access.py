@@ -60,7 +60,8 @@ class Access:
         if host and not is_loopback(host):
             raise Refusal(
                 "not_allowed",
-                "the gateway serves this machine only: `openfall keys new NAME` lets it serve others with a key, "
+                f"the gateway serves this machine only, as 127.0.0.1 or localhost, not as {host[:80]!r}: "
+                "`openfall keys new NAME` lets it serve others with a key, "
                 "`gateway: {open: yes}` without one",
             )
 

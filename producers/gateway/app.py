@@ -127,7 +127,7 @@ class App:
 
     async def _respond(self, exchange: Exchange, admission: ExitStack) -> Response:
         try:
-            if exchange.request.method == "OPTIONS":
+            if exchange.request.method == "OPTIONS" and "origin" in exchange.request.headers:
                 return self._preflight(exchange)
             endpoint = self._find(exchange.request, exchange.path)
             if not endpoint.public:
@@ -168,7 +168,7 @@ class App:
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""
         origin = exchange.request.headers.get("origin", "")
-        if not origin or not self.gateway.access.allows_origin(origin):
+        if not self.gateway.access.allows_origin(origin):
             raise Refusal("not_allowed", "this origin may not call the gateway: add it to `gateway: {cors: [...]}`")
         wanted = exchange.request.headers.get("access-control-request-headers", "*")
         allowed = {"access-control-allow-methods": "GET, POST, DELETE", "access-control-allow-headers": wanted}

@@ -52,6 +52,7 @@ _SERVER = "server_error"
 TABLE: Mapping[str, Row] = {
     "bad_request": Row(400, _INVALID, "bad_request", _INVALID),
     "too_large": Row(413, _INVALID, "request_too_large", "request_too_large"),
+    "encoded": Row(415, _INVALID, "unsupported_encoding", _INVALID),
     "body_timeout": Row(408, _INVALID, "body_timeout", _INVALID, retry=True),
     "no_key": Row(401, _INVALID, "invalid_api_key", "authentication_error"),
     "not_allowed": Row(403, _INVALID, "not_allowed", "permission_error"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from openfall.producers.gateway.gateway import Gateway
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+_WORDS: Mapping[str, tuple[str, ...]] = {"degraded": ("reply", "error"), "keepalive": ("comment", "chunk", "off")}
+"""The headers that take a few words, and these."""
 
 _EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
 BODY_SECONDS = 30.0
@@ -87,6 +91,8 @@ class Exchange:
 
     async def read_bytes(self) -> bytes:
         """The body as it is. Raises `Refusal`."""
+        if (coding := self.request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+            raise Refusal("encoded", f"the body is compressed ({coding[:20]!r}): send it without Content-Encoding")
         limit = self.gateway.settings.max_body
         declared = self.request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
@@ -129,6 +135,26 @@ class Exchange:
             raise Refusal("bad_request", f"X-Openfall-{name.title()} must be yes or no, not {text[:40]!r}")
         return _FLAGS[text.lower()]
 
+    def check_words(self) -> None:
+        """Raises `Refusal` for a header with a word that it does not take."""
+        for name, words in _WORDS.items():
+            text = self.header(name)
+            if text is not None and text not in words:
+                raise Refusal("bad_request", f"X-Openfall-{name.title()} must be {or_list(words)}, not {text[:40]!r}")
+
+
+def or_list(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def read_flag(body: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    """A field that is true or false. Raises `Refusal` for anything else: `"false"` is no such value."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Refusal("bad_request", f"`{name}` must be true or false, not {_kind(value)}", name)
+    return default if value is None else value
+
 
 def _parse(packed: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises `Refusal`."""
@@ -140,6 +166,8 @@ def _parse(packed: bytes) -> dict[str, Any]:
         raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
     except orjson.JSONDecodeError as error:
         what = f"is not JSON: {error}. Send {_EXAMPLE}" if packed.strip() else f"is empty: send {_EXAMPLE}"
+        if "not valid UTF-8" in str(error):
+            what = "is not JSON, as it is not UTF-8: send JSON in UTF-8"
         if "depth limit" in str(error):
             what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
         raise Refusal("bad_request", f"the body {what}") from None
@@ -149,4 +177,5 @@ def _parse(packed: bytes) -> dict[str, Any]:
 
 
 def _kind(body: object) -> str:
-    return "a list" if isinstance(body, list) else "text" if isinstance(body, str) else "a number or a word"
+    kinds = {list: "a list", str: "text", dict: "an object"}
+    return next((words for kind, words in kinds.items() if isinstance(body, kind)), "a number or a word")

@@ -4,11 +4,13 @@ not read its response."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_CONNECTIONS = 10_000
@@ -18,6 +20,11 @@ MAX_PIPELINED = 100
 """Requests of one connection that wait for the end of its first."""
 HEAD_SECONDS = 30.0
 """How long the head of a request may take to arrive: a connection that sends none is closed."""
+
+log = logging.getLogger("openfall.gateway")
+
+_TLS_RECORD = b"\x16\x03"
+"""The first bytes of a client that speaks TLS."""
 
 EXTENSION = "openfall.connection"
 """In the scope of a request, where the system can say whether a caller has hung up."""
@@ -34,6 +41,8 @@ class HttpConnection(HttpToolsProtocol):
         self._on_unread: Callable[[], None] | None = None
         self._was_reset = False
         self._poll: select.poll | None = None
+        self._repeats_head = False
+        """The parser reads the head of a request a second time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,11 +63,46 @@ class HttpConnection(HttpToolsProtocol):
         self._was_reset = self._polls(select.POLLERR)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        rest = data
+        while rest and not self.transport.is_closing():
+            rest = self._parse(rest)
         if self._head_is_due is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Read bytes. What is left of them is to be read again."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse_bytes(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade()
+            return data[upgrade.args[0] :]
+        return b""
+
+    def _refuse_bytes(self, data: bytes) -> None:
+        speaks_tls = data.startswith(_TLS_RECORD)
+        why = "a client sends https: give it a URL with http://" if speaks_tls else "a request is no HTTP/1.1"
+        log.warning("%s", why)
+        self.send_400_response(f"This is no HTTP/1.1 request: {why}." if speaks_tls else "This is no HTTP/1.1 request.")
+
+    def _decline_upgrade(self) -> None:
+        """Read a request that asks for another protocol as any other one. Java's HTTP client asks for HTTP/2 with its
+        first request; the parser takes its body for bytes of the other protocol."""
+        framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
+        head = b"".join([b"POST / HTTP/1.1\r\n", *(b"%b: %b\r\n" % pair for pair in framing), b"\r\n"])
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._repeats_head = True
+        self.parser.feed_data(head)
+        self._repeats_head = False
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -70,7 +114,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        if self.transport.is_closing():
+        if self._repeats_head or self.transport.is_closing():
             return
         if len(self.pipeline) >= MAX_PIPELINED:
             self.pipeline.clear()

@@ -9,6 +9,8 @@ _APIS = (
     "/embeddings", "/models", "/files", "/batches",
 )  # fmt: skip
 """The ends of paths that SDKs add to their base URL, without `/v1`."""
+_OLLAMA = ("chat", "generate", "embed", "embeddings", "tags", "show", "ps", "pull", "version")
+"""What clients of Ollama add to theirs, behind `/api/`."""
 
 
 def unknown_path(method: str, path: str, host: str) -> str:
@@ -27,9 +29,12 @@ def wrong_method(method: str, path: str, host: str, allowed: Iterable[str]) -> s
 
 def _base_url_hint(path: str, host: str) -> str:
     """The base URL that the caller's SDK should have, if it has added the path of an API to a wrong one."""
+    base = f"http://{host or '127.0.0.1:8309'}"
+    words = path.split("/")
+    if len(words) > 3 and words[-2] == "api" and words[-1] in _OLLAMA:
+        return f"set the base URL (OLLAMA_HOST) to {base}, so that the path is /api/{words[-1]}"
     end = max((end for end in _APIS if path.endswith(end)), key=len, default="")
     if not end or path == f"/v1{end}":
         return ""
-    base = f"http://{host or '127.0.0.1:8309'}"
     base = base if end.startswith("/messages") else f"{base}/v1"
     return f"set the base URL to {base}, so that the path is /v1{end}"

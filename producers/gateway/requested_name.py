@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import AmbiguousName, UnknownName
+from openfall.router_core.catalog.errors import MAX_NAME_CHARACTERS, AmbiguousName, UnknownName
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.vocabulary import Urgency
 
 _KIND = "role, task or model"
+_FAMILY = re.compile(r"[^-/:]{1,40}[-/:]")
 _LATEST = ":latest"
 """The tag that clients of Ollama add to every name."""
 
@@ -40,7 +42,7 @@ def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None)
     except UnknownName as error:
         if "Did you mean" in str(error):
             raise
-        pattern = f"{name.partition('-')[0][:40]}-*"
+        pattern = _pattern_for(name)
         remedy = f'with a program that has its name built in, set `gateway: {{aliases: {{"{pattern}": auto}}}}`'
         raise Refusal("unknown_model", f"{error} GET /v1/models lists them; {remedy}", "model") from None
 
@@ -49,9 +51,11 @@ def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
     for candidate in dict.fromkeys((name, name.removesuffix(_LATEST))):
         if candidate in catalog.roles or catalog.find_task(candidate) is not None or candidate in catalog.models:
             return candidate
-    if (meant := _by_pattern(aliases, name)) is not None:
-        return meant
     known = {*catalog.roles, *catalog.tasks}
+    if len(name) <= MAX_NAME_CHARACTERS and (meant := _by_pattern(aliases, name)) is not None:
+        return meant
+    if (own := name.rpartition("/")[2]) in known:  # behind the name of a provider, as LiteLLM has it
+        raise UnknownName(_KIND, name, known, repr(own))
     try:
         catalog.find_model(name, kind=_KIND, known=known)
     except UnknownName:
@@ -60,6 +64,12 @@ def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
             raise
         return catalog.find_model(bare, kind=_KIND, known=known)
     return name
+
+
+def _pattern_for(name: str) -> str:
+    """A pattern that takes a name and those like it: `gpt-*` for `gpt-4o`, `llama3.2:*` for `llama3.2:3b`."""
+    family = _FAMILY.match(name)
+    return f"{family[0]}*" if family else f"{name[:40]}*" if len(name) > 40 else name
 
 
 def check_allowed(key: ClientKey, name: str) -> None:

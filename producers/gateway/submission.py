@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.exchange import CallerLeft, Exchange
+from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
 from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
 from openfall.producers.gateway.trace_context import read_traceparent
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
@@ -182,13 +182,14 @@ def _wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
+    exchange.check_words()
     options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
     options["group"] = exchange.header("group") or exchange.path.group or exchange.caller.group
     options["local_only"] = exchange.flag("local-only")
     options["expires_in"] = exchange.header("within")
     options["reply_to"] = exchange.header("reply-to")
     options["idempotency_key"] = exchange.request.headers.get("idempotency-key") or None
-    options["stream"] = bool(body.get("stream"))
+    options["stream"] = read_flag(body, "stream")
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -21,6 +21,8 @@ def surface_of(path: str) -> Surface:
         return Surface.ANTHROPIC
     if path.startswith("/api/echo/"):
         return Surface.ECHO
+    if path.startswith("/v1/api/"):  # a client of Ollama with the base URL of another
+        return Surface.OLLAMA
     if (
         path.startswith("/api/")
         and not path.startswith("/api/v1/")

@@ -76,7 +76,7 @@ def test_a_failed_job_is_a_result_not_an_exception(loaded: LoadedConfig, answeri
     [
         ("  ", {}, BadRequest, "the prompt is empty"),
         ([], {}, BadRequest, "non-empty list"),
-        ({"prompt": "old"}, {}, BadRequest, "non-empty list"),
+        ({"prompt": "old"}, {}, BadRequest, "`prompt` is a field of completions"),
         (["hello"], {}, BadRequest, r"messages\[0\] must be an object"),
         ([{"content": "x"}], {}, BadRequest, r"messages\[0\] has no role"),
         ([{"role": "user"}], {}, BadRequest, r"messages\[0\] has no content"),

@@ -18,8 +18,8 @@ from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.chat import stream_encoder
 from openfall.producers.gateway.waiting import wait_for_answer
 
-_DROPPED = ("prompt", "echo", "best_of", "suffix", "logprobs")
-"""Fields that chat completions do not have."""
+_UNSUPPORTED = ("echo", "best_of", "suffix", "logprobs")
+"""Fields that chat completions do not have. Without them the answer would be another one than the caller expects."""
 
 
 async def create(exchange: Exchange) -> Response:
@@ -36,7 +36,11 @@ async def create(exchange: Exchange) -> Response:
 
 def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """The chat completion that asks for the same. Raises `Refusal`."""
-    chat = {name: value for name, value in body.items() if name not in _DROPPED}
+    for name in _UNSUPPORTED:
+        if body.get(name) and (name, body[name]) != ("best_of", body.get("n") or 1):
+            message = f"`{name}` is unknown to chat completions, as which the prompt is sent to a model: leave it out"
+            raise Refusal("unsupported", message, name)
+    chat = {name: value for name, value in body.items() if name not in ("prompt", *_UNSUPPORTED)}
     return {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}
 
 
@@ -46,7 +50,8 @@ def _prompt(body: Mapping[str, Any]) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str) or not prompt:
-        raise Refusal("bad_request", "`prompt` must be one text: send several prompts as several requests", "prompt")
+        message = "`prompt` must be one text that is not empty: send several prompts as several requests"
+        raise Refusal("bad_request", message, "prompt")
     return prompt
 
 

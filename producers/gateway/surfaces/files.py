@@ -14,7 +14,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.paging import page_limit
+from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema
 from openfall.producers.gateway.sorted_rows import sorted_rows
 from openfall.producers.gateway.upload import Upload, receive
@@ -162,11 +162,7 @@ def _expiry_seconds(fields: Mapping[str, str]) -> int | None:
     least, most = EXPIRY_RANGE
     if anchor != "created_at":
         raise Refusal("bad_request", "`expires_after[anchor]` must be created_at", "expires_after")
-    if seconds is None or not (seconds.isascii() and seconds.isdigit()) or not least <= int(seconds[:9]) <= most:
-        raise Refusal(
-            "bad_request", f"`expires_after[seconds]` must be a number from {least} to {most}", "expires_after"
-        )
-    return int(seconds)
+    return read_number("expires_after[seconds]", seconds or "", least, most)
 
 
 FORM = {

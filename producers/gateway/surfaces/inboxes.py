@@ -13,6 +13,7 @@ from starlette.responses import Response
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of
 from openfall.producers.gateway.waiting import caller_left
 from openfall.producers.request import parse_duration
@@ -28,16 +29,14 @@ MAX_LISTED = 100
 async def read_inbox(exchange: Exchange) -> Response:
     """List the entries that are not acknowledged, oldest first, behind `after`; wait for one for `wait` at most."""
     query, name = exchange.request.query_params, exchange.request.path_params["name"]
-    limit, after = query.get("limit", "20"), query.get("after", "")
-    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
-        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    limit, after = page_limit(query, 20, MAX_LISTED), query.get("after", "")
     if after and not is_entry_id(after):
         raise Refusal("bad_request", "`after` must be the id of an entry", "after")
     wanted = query.get("wait")
     seconds = 0.0 if wanted is None else min(parse_duration(wanted), exchange.gateway.settings.wait_at_most)
-    entries = await _read(exchange, name, after, int(limit), time.monotonic() + seconds)
-    data = [_shown(entry) for entry in entries[: int(limit)]]
-    return json_response({"object": "list", "data": data, "has_more": len(entries) > int(limit)})
+    entries = await _read(exchange, name, after, limit, time.monotonic() + seconds)
+    data = [_shown(entry) for entry in entries[:limit]]
+    return json_response({"object": "list", "data": data, "has_more": len(entries) > limit})
 
 
 async def acknowledge_entries(exchange: Exchange) -> Response:

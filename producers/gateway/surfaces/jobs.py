@@ -15,6 +15,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import HEADERS, KEEPALIVE_SECONDS
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
@@ -50,9 +51,7 @@ async def replay_job(exchange: Exchange) -> Response:
 async def list_jobs(exchange: Exchange) -> Response:
     """List the newest jobs of the key."""
     query, caller = exchange.request.query_params, exchange.caller
-    limit = query.get("limit", "50")
-    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
-        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    limit = page_limit(query, 50, MAX_LISTED)
     states = frozenset(filter(None, query.get("state", "").split(",")))
     if unknown := states - KNOWN_STATES:
         raise Refusal("bad_request", str(UnknownName("state", min(unknown), KNOWN_STATES)), "state")
@@ -69,7 +68,7 @@ async def list_jobs(exchange: Exchange) -> Response:
     )
     link = exchange.gateway.client.store.connection
     try:
-        page = await recent_jobs.list_jobs(link, wanted, int(limit), before=query.get("before"))
+        page = await recent_jobs.list_jobs(link, wanted, limit, before=query.get("before"))
     except ValueError as error:
         raise Refusal("bad_request", str(error), "before") from None
     more = {"has_more": page.next_cursor is not None, "next": page.next_cursor}
@@ -78,18 +77,15 @@ async def list_jobs(exchange: Exchange) -> Response:
 
 def _moment(text: str | None) -> float | None:
     """Epoch seconds. Raises `Refusal`."""
-    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise Refusal("bad_request", "`since` must be epoch seconds", "since")
-    return None if text is None else float(text)
+    return None if text is None else float(read_number("since", text, 0, 10**10))
 
 
 async def job_events(exchange: Exchange) -> Response:
     """Stream the events of a job, behind `Last-Event-ID` or `after`: for the EventSource of a browser."""
     record = await own_record(exchange)
-    after = exchange.request.query_params.get("after") or exchange.request.headers.get("last-event-id") or "0"
-    if not after.isdigit():
-        raise Refusal("bad_request", "`after` must be the id of an event", "after")
-    return StreamingResponse(_events(exchange, record.id, int(after)), headers=HEADERS, media_type="text/event-stream")
+    given = exchange.request.query_params.get("after") or exchange.request.headers.get("last-event-id") or "0"
+    after = read_number("after", given, 0)
+    return StreamingResponse(_events(exchange, record.id, after), headers=HEADERS, media_type="text/event-stream")
 
 
 async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.requested_name import resolve_name
+from openfall.producers.gateway.requested_name import resolve_name, split_urgency
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO
@@ -34,7 +34,7 @@ async def get_model(exchange: Exchange) -> Response:
     """Describe one of them."""
     catalog = exchange.gateway.config.catalog
     named = exchange.request.path_params["name"]
-    name = resolve_name(catalog, exchange.gateway.settings.aliases, named)
+    name = resolve_name(catalog, exchange.gateway.settings.aliases, split_urgency(named)[0])
     known = {entry["id"]: entry for entry in entries(catalog)}
     return json_response(_for_caller(exchange, known[name if name in known else catalog.find_model(name)]))
 

@@ -18,8 +18,9 @@ from openfall.producers.gateway.encoders.response_object import ResponseHead, ec
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import EventStream
-from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.exchange import Exchange, read_flag
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of
 from openfall.producers.gateway.submission import Accepted, Terms, submit
@@ -44,6 +45,7 @@ from openfall.router_core.state.stored_responses import (
 from openfall.router_core.vocabulary import Urgency
 
 _PREFIX = response_id("")
+_MAX_ID = 256
 MAX_LISTED = 100
 _WINDOWS = {"2h": "2h", "8h": "8h"}
 """The completion windows of OpenAI's background options, as deadlines."""
@@ -52,12 +54,12 @@ _WINDOWS = {"2h": "2h", "8h": "8h"}
 async def create(exchange: Exchange) -> Response:
     """Answer a request, now or in the background."""
     body = await exchange.body()
-    background = body.get("background") is True
+    background, stores = read_flag(body, "background"), read_flag(body, "store", default=True)
     earlier = await _earlier(exchange, body.get("previous_response_id"))
     request = request_of(body, [*earlier.items, *earlier.reply])
     head = ResponseHead(new_job_id(), "", int(time.time()), echo_of(body))
     terms: Terms = {"id": head.job_id, **_background_terms(exchange, body)} if background else {"id": head.job_id}
-    if background or body.get("store") is not False:
+    if background or stores:
         await _store(exchange, head, body, earlier)
         accepted = await _submit_stored(exchange, request, terms)
     else:
@@ -82,11 +84,9 @@ async def retrieve(exchange: Exchange) -> Response:
     query = exchange.request.query_params
     if query.get("stream", "").lower() != "true":
         return json_response(_described(head, record))
-    after = query.get("starting_after", "-1")
-    if not after.lstrip("-").isdigit():
-        raise Refusal("bad_request", "`starting_after` must be the number of an event", "starting_after")
+    after = read_number("starting_after", query.get("starting_after", "-1"), -1)
     accepted = Accepted(record.id, head.asked_for)
-    return await EventStream(exchange, accepted, ResponseStream(head, int(after))).open()
+    return await EventStream(exchange, accepted, ResponseStream(head, after)).open()
 
 
 async def cancel(exchange: Exchange) -> Response:
@@ -107,15 +107,15 @@ async def list_input_items(exchange: Exchange) -> Response:
     """List the items of a request, the newest first unless `order` is `asc`."""
     _, record = await _own_response(exchange)
     query, items = exchange.request.query_params, listed_items(record.id, await _stored_input(exchange, record.id))
-    limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
-    if not limit.isdigit() or not 1 <= int(limit) <= MAX_LISTED:
-        raise Refusal("bad_request", f"`limit` must be a number from 1 to {MAX_LISTED}", "limit")
+    limit, order, after = page_limit(query, 20, MAX_LISTED), query.get("order", "desc"), query.get("after")
     if order not in ("asc", "desc"):
         raise Refusal("bad_request", "`order` must be asc or desc", "order")
     items = items if order == "asc" else items[::-1]
-    places = [place for place, item in enumerate(items) if item["id"] == after]
-    rest = items[places[0] + 1 :] if places else items
-    page = rest[: int(limit)]
+    places = [place for place, item in enumerate(items, 1) if item["id"] == after]
+    if after and not places:
+        raise Refusal("bad_request", "`after` must be the id of an item of this Response", "after")
+    rest = items[places[0] :] if places else items
+    page = rest[:limit]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
     return json_response({"object": "list", "data": page, "has_more": len(rest) > len(page), **ends})
 
@@ -187,9 +187,12 @@ async def _own_response(exchange: Exchange) -> tuple[ResponseHead, JobRecord]:
 
 async def _find(exchange: Exchange, named: str) -> tuple[ResponseHead, JobRecord]:
     job_id = named.removeprefix(_PREFIX)
-    unknown = Refusal("not_found", f"no response {named}: it was never created here, was deleted, or has expired")
+    unknown = Refusal(
+        "not_found", f"no response {named[:_MAX_ID]}: it was never created here, was deleted, or has expired"
+    )
     client = exchange.gateway.client
-    stored = await fetch_response(client.store.connection, job_id) if job_id else None
+    is_id = 0 < len(job_id) <= _MAX_ID
+    stored = await fetch_response(client.store.connection, job_id) if is_id else None
     if stored is None or (stored.producer != exchange.caller.name and not exchange.caller.admin):
         raise unknown
     try:

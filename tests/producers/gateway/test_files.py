@@ -94,7 +94,9 @@ def test_lists_are_paged_in_both_orders_and_filtered_by_purpose(redis_url: str, 
     [
         pytest.param({"purpose": "assistants"}, "purpose", id="a purpose that is not served"),
         pytest.param({"expires_after[seconds]": "7200"}, "expires_after", id="an expiry without its anchor"),
-        pytest.param({"expires_after[anchor]": "created_at", "expires_after[seconds]": "60"}, "expires_after", id="n"),
+        pytest.param(
+            {"expires_after[anchor]": "created_at", "expires_after[seconds]": "60"}, "expires_after[seconds]", id="n"
+        ),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_kept(redis_url: str, tmp_path: Path, fields: Any, param: str) -> None:

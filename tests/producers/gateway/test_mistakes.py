@@ -44,6 +44,31 @@ def test_a_wrong_base_url_gets_the_right_one(redis_url: str, tmp_path: Path) -> 
     run(main)
 
 
+def test_a_client_of_ollama_with_a_wrong_base_url_gets_the_right_one(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            for base in ("/v1", "/api", "/openai", "/for/bot/v1", "/v1/v1"):
+                for end in ("chat", "generate", "tags", "embed", "show"):
+                    response = await gateway.http.post(f"{base}/api/{end}", json={})
+                    assert response.status_code == 404
+                    remedy = f"set the base URL (OLLAMA_HOST) to {gateway.url}, so that the path is /api/{end}"
+                    assert remedy in response.text
+                    assert base == "/openai" or isinstance(response.json()["error"], str)
+
+    run(main)
+
+
+def test_a_name_of_this_machine_that_is_none_gets_those_that_are(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            for host in ("0.0.0.0:8309", "host.docker.internal:8309", "evil.example"):
+                response = await gateway.http.get("/v1/models", headers={"host": host})
+                assert response.status_code == 403
+                assert f"as 127.0.0.1 or localhost, not as '{host}'" in response.text
+
+    run(main)
+
+
 def test_a_wrong_method_body_or_name_gets_its_remedy(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with (
