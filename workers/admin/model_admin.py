@@ -134,7 +134,10 @@ class ModelAdmin:
         state = (await fetch_cards(link, [card]))[card]
         if verb == "load" and alias not in state.models and alias in state.refused:
             return {"ok": False, "message": state.refused[alias].why}
-        return {"ok": True, "message": CARD_ORDERS[verb]}
+        return {
+            "ok": True,
+            "message": CARD_ORDERS[verb] + (pin_notice(self.catalog, card, state) if verb == "pin" else ""),
+        }
 
     def _load_timeout(self, alias: str) -> float:
         load_time = self.catalog.models[alias].load_time
@@ -183,6 +186,23 @@ class ModelAdmin:
             return 0.0
         seconds, micros = await self.link.command("TIME")
         return int(seconds) + int(micros) / 1e6
+
+
+def pin_notice(catalog: Catalog, card: str, state: CardState) -> str:
+    """Which models of a card fit no more beside the pinned ones, by the sizes of the configuration. May be empty."""
+    names = [name for name in catalog.backends if catalog.card_of(name) == card]
+    backend = catalog.backends[names[0]]
+    sizes = {
+        alias: spec.vram_gb or 0.0
+        for alias, spec in catalog.models.items()
+        if not spec.passed_on and set(spec.backends) & set(names)
+    }
+    pinned = {alias for alias in sizes if state.pinned.get(alias, catalog.models[alias].pinned)}
+    held, total = sum(sizes[alias] for alias in pinned), backend.vram_gb or 0.0
+    if held > total:
+        return f"; the pinned models need {held:g} GB, and card {card} has {total:g}: the last one waits for ever"
+    unfit = [alias for alias in sizes if alias not in pinned and backend.beside * sizes[alias] + held > total]
+    return f"; beside {', '.join(sorted(pinned))} these never fit: {', '.join(unfit)}" if unfit else ""
 
 
 def describe_pending(card: str, state: CardState | None) -> str:

@@ -14,7 +14,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import LoadedModel
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.other_names import NamesByModel, OtherNames
-from openfall.workers.backends.parsing import malformed
+from openfall.workers.backends.parsing import malformed, parse_gigabytes
 from openfall.workers.backends.transport import Transport
 
 POLL_SECONDS = 0.25
@@ -57,7 +57,9 @@ class SidecarBackend(_OnOrder):
         if isinstance(rows, Failure):
             return rows
         return tuple(
-            LoadedModel(upstream=str(row.get("name")), other_names=_aliases(row), vram_gb=row.get("vram_gb"))
+            LoadedModel(
+                upstream=str(row.get("name")), other_names=_aliases(row), vram_gb=parse_gigabytes(row.get("vram_gb"))
+            )
             for row in rows
             if row.get("state") in ("ready", "in_use")
         )

@@ -192,7 +192,7 @@ def _digests(models: list[Any]) -> Iterator[str]:
 def _in_memory(models: list[Any], names: NamesByModel) -> Iterator[LoadedModel]:
     for model in _named(models):
         size, on_card, ctx = model.get("size"), model.get("size_vram", 0), model.get("context_length")
-        known = isinstance(size, int) and isinstance(on_card, int) and size > 0
+        known = isinstance(size, int) and isinstance(on_card, int) and size > 0 <= on_card
         yield LoadedModel(
             upstream=model["name"],
             other_names=names.get(str(model.get("digest")), ()),

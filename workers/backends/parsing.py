@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import orjson
@@ -77,6 +78,12 @@ def append_text(text: Any, piece: str) -> str:
 def token_count(usage: Any, name: str) -> int | None:
     """The number of tokens under that name; None if there is none."""
     return whole_number(usage.get(name)) if isinstance(usage, dict) else None
+
+
+def parse_gigabytes(value: Any) -> float | None:
+    """The memory of a model. None: it is no amount of memory."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < inf else None
 
 
 def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:

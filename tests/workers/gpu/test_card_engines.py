@@ -5,6 +5,7 @@ The sidecar is a real one, with look-alikes of llama-server as processes."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from openfall.workers.backends.registry import open_backend
 from openfall.workers.gpu.card_engine import BackendCardEngine
 from tests.fakes.card_ollama import card_ollama
 from tests.fakes.loading_servers import LlamaRouter, LlamaSwap, serving
+from tests.faults import answer, fault_server
 from tests.workers.backends.protocol_clients import request
 from tests.workers.sidecar.harness import running_sidecar
 
@@ -222,5 +224,33 @@ def test_a_load_that_is_given_up_does_not_go_on_behind_the_managers_back(
             assert await client.load("slow", None, 0.2) is not None
             assert not server.states
             await client.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("size", ["12", None, True, -4, float("nan"), float("inf"), [], {"gb": 4}])
+def test_a_size_that_is_none_is_unknown(size: Any) -> None:
+    async def work() -> None:
+        rows = [{"name": "alpha", "state": "ready", "vram_gb": size}, {"name": "beta", "state": "ready", "vram_gb": 4}]
+        async with fault_server(answer(json.dumps({"models": rows}).encode())) as server:
+            client = open_backend(Backend(url=server.url, pool="gpu", vram_gb=CARD_GB, loader=Loader.SIDECAR))
+            loaded = await client.list_loaded(5)
+            await client.close()
+        assert isinstance(loaded, tuple)
+        assert [model.vram_gb for model in loaded] == [None, 4]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("size", ["12", None, -4, 2.5, [], {}])
+def test_a_size_of_an_ollama_that_is_none_is_unknown(size: Any) -> None:
+    async def work() -> None:
+        rows = [{"name": "alpha", "size": 4 * 2**30, "size_vram": size}]
+        async with fault_server(answer({"models": rows})) as server:
+            client = open_backend(Backend(url=server.url, pool="gpu", vram_gb=CARD_GB, protocol="ollama"))
+            loaded = await client.list_loaded(5)
+            await client.close()
+        assert isinstance(loaded, tuple)
+        assert [(model.vram_gb, model.vram_share) for model in loaded] == [(None, None)]
 
     asyncio.run(work())
