@@ -33,7 +33,7 @@ class Moment:
 
     at: float
     order: int
-    what: str
+    text: str
     why: str = ""
     tone: str = ""
     """`good`, `warn` or `bad`, if it is a success, a warning or a failure."""
@@ -92,7 +92,9 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         if name in _SKIPPED_EVENTS:
             continue
         tone = "warn" if name in _FALLS else ""
-        yield Moment(at, _ACCEPTED if first else _MOVE, _what(event, record, first), str(event.get("why") or ""), tone)
+        yield Moment(
+            at, _ACCEPTED if first else _MOVE, _describe(event, record, first), str(event.get("why") or ""), tone
+        )
         first = False
 
 
@@ -100,7 +102,7 @@ def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(event for event in reversed(events) if event["event"] == name)
 
 
-def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
+def _describe(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
     match event["event"]:
         case "queued" if first:
             return f"submitted by {record.producer}, number {event['position']} in {event['queue']}"
@@ -158,9 +160,9 @@ def _attempt(attempt: Attempt, at: float) -> Moment:
     outcome = f"{attempt.error}" if attempt.error else "answered"
     tokens = "" if attempt.output_tokens is None else f", {_known(attempt.input_tokens)}+{attempt.output_tokens} tok"
     detail = f" ({attempt.detail})" if attempt.detail else ""
-    what = f"{attempt.model}@{attempt.backend}: {outcome} after {took:.1f}s{detail}{tokens}"
-    what += f", {format_usd(attempt.cost_usd)}"
-    return Moment(at, _CALL, what, attempt.why, "bad" if attempt.error else "good")
+    text = f"{attempt.model}@{attempt.backend}: {outcome} after {took:.1f}s{detail}{tokens}"
+    text += f", {format_usd(attempt.cost_usd)}"
+    return Moment(at, _CALL, text, attempt.why, "bad" if attempt.error else "good")
 
 
 def _known(tokens: int | None) -> str:

@@ -15,12 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("router_core", "config", "producers", "workers")
 SHARED = ("benchmarks", "examples", "tests")
 
-BANNED = frozenset({"told", "said", "came", "found", "seen", "asked", "here", "way", "one"})
+BANNED = frozenset({"told", "said", "came", "found", "seen", "asked", "here", "way", "one", "who", "thing"})
 """Words that say nothing about the value: a variable or a parameter takes the noun of what it holds."""
 
 REPLACED = {
     "door": "gateway", "doors": "gateways", "anew": "again; a budget resets", "nobody": "no model, no worker ...",
     "whoever": "each caller that ...", "whither": "where", "stand-in": "default fallback",
+    "keeper": "runner of a batch", "attendance": "lease of a caller", "attended": "awaited", "patience": "wait limit",
+    "hammer": "call again and again", "hurry": "stop now", "hence": "so",
 }  # fmt: skip
 """Words of earlier texts, each with the one that the project uses. Neither code nor a page has a second word."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.audit_log import AuditEntry
 
-COLUMNS = ("when", "who", "via", "action", "subject", "effect", "reason")
+COLUMNS = ("when", "actor", "via", "action", "subject", "effect", "reason")
 
 
 @click.command(short_help="List what operators did.")
@@ -28,7 +28,7 @@ COLUMNS = ("when", "who", "via", "action", "subject", "effect", "reason")
 def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
     entries = with_client(config_path, lambda llm: _fetch(llm, limit, since))
-    rows = ((format_time(e.at), e.who, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
+    rows = ((format_time(e.at), e.actor, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
     show_rows(COLUMNS, rows, [asdict(entry) for entry in entries], as_json, if_empty="the audit log is empty")
 
 

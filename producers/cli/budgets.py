@@ -101,7 +101,7 @@ def _rows(states: Sequence[BudgetState]) -> Iterator[tuple[object, ...]]:
         amounts = (format_usd(nanodollars / 1e9) for nanodollars in money)
         ends = "never" if state.window == "ever" else format_time(state.ends_at)
         counts = state.calls, state.refused
-        yield state.budget.name, state.who or "all", state.window, *amounts, _forecast(state), *counts, ends
+        yield state.budget.name, state.owner or "all", state.window, *amounts, _forecast(state), *counts, ends
 
 
 def _forecast(state: BudgetState) -> str:
@@ -113,7 +113,7 @@ def _forecast(state: BudgetState) -> str:
 def _as_json(state: BudgetState) -> dict[str, object]:
     return {
         "budget": state.budget.name,
-        "who": state.who or None,
+        "owner": state.owner or None,
         "window": state.window,
         "ends_at": None if state.window == "ever" else state.ends_at,
         "limit_nusd": state.limit,

@@ -220,9 +220,9 @@ def _admin(  # noqa: PLR0913 - the options of five commands
         connection = await try_connect(server)
         all_ok = True
         try:
-            who = producer_name()
+            actor = producer_name()
             async for result in order_model(
-                config, connection, verb, name, who=who, via="cli", backend=backend, force=force
+                config, connection, verb, name, actor=actor, via="cli", backend=backend, force=force
             ):
                 all_ok &= result["ok"]
                 show_json(result) if as_json else echo(_sentence(result))

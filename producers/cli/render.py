@@ -49,10 +49,10 @@ def _who(result: Result) -> str:
     if not result.model:
         return ""
     place = f" ({result.served_by})" if result.served_by else ""
-    who = f"{result.model}@{result.backend}{place}"
+    source = f"{result.model}@{result.backend}{place}"
     if result.fallback_used:
-        return f"used {who} instead of {result.first_choice or result.attempts[0].model} "
-    return f"generated using {who} "
+        return f"used {source} instead of {result.first_choice or result.attempts[0].model} "
+    return f"generated using {source} "
 
 
 def describe_failure(result: Result) -> str:

@@ -31,7 +31,7 @@ def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason
             yield f"  {next(places) if model.chosen else '-'}  {name}  {model.reason}"
     yield ""
     for moment in moments(record, events):
-        yield f"  {moment.at:>+9.2f}s  {moment.what}" + (f"  · {moment.why}" if moment.why else "")
+        yield f"  {moment.at:>+9.2f}s  {moment.text}" + (f"  · {moment.why}" if moment.why else "")
     if record.result is None:
         yield f"  {'':>9}   {next_step(record)}" + (f": {block_reason}" if block_reason else "")
 
@@ -60,7 +60,7 @@ def as_json(record: JobRecord, events: list[dict[str, Any]], block_reason: str =
         "reason": why,
         "considered": considered,
         "attempts": [asdict(moment) for moment in record.attempts],
-        "moments": [{"at": moment.at, "what": moment.what, "why": moment.why} for moment in moments(record, events)],
+        "moments": [{"at": moment.at, "text": moment.text, "why": moment.why} for moment in moments(record, events)],
         "held_for": record.held_for,
         "held_why": record.hold_detail,
         "falls": record.falls,

@@ -127,7 +127,7 @@ def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
     budgets: Sequence[Any] = (snapshot.sources.get("budgets") or ())[:MAX_BUDGETS]
     rows = [
         (
-            f"{state.budget.name}{f' ({state.who})' if state.who else ''}",
+            f"{state.budget.name}{f' ({state.owner})' if state.owner else ''}",
             _bar(state.used / state.limit if state.limit else 1),
             f"{format_usd(state.used / 1e9)} of {format_usd(state.limit / 1e9)}",
         )

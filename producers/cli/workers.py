@@ -99,7 +99,7 @@ async def fetch_quiet_by(link: RedisConnection, workers: Sequence[WorkerStatus])
 
     quiet = [worker.name for worker in workers if worker.alive and worker.quiet]
     entries = await read_entries(link, AUDIT_LINES) if quiet else []
-    orders = {entry.subject: entry.who for entry in reversed(entries) if entry.action == "worker.quiet"}
+    orders = {entry.subject: entry.actor for entry in reversed(entries) if entry.action == "worker.quiet"}
     return {name: orders.get(name, "") for name in quiet}
 
 

@@ -31,7 +31,7 @@ async def administer(
     gateway = exchange.gateway
     reports = order_model(
         gateway.config, gateway.client.store.connection, verb, alias,
-        who=exchange.caller.name, via="http", force=force, is_audited=is_audited,
+        actor=exchange.caller.name, via="http", force=force, is_audited=is_audited,
     )  # fmt: skip
     return [report async for report in reports]
 

@@ -137,7 +137,7 @@ class PeopleMetrics:
                 for outcome, n in (("answered", max(0, row.calls - row.failed)), ("failed", row.failed))
             ],
         )  # fmt: skip
-        budgets = [((state.budget.name,), state) for state in self.reading.budgets if not state.who]
+        budgets = [((state.budget.name,), state) for state in self.reading.budgets if not state.owner]
         limits = [(at, state.limit / NUSD) for at, state in budgets]
         yield gauge("openfall_budget_usd", "The limit of a budget, with what it was raised by.", ("budget",), limits)
         left = [(at, state.left / NUSD) for at, state in budgets]

@@ -19,7 +19,7 @@ async def order_model(  # noqa: PLR0913 - an order, and who gives it
     verb: str,
     model: str,
     *,
-    who: str,
+    actor: str,
     via: str,
     backend: str | None = None,
     force: bool = False,
@@ -37,5 +37,5 @@ async def order_model(  # noqa: PLR0913 - an order, and who gives it
         yield report
     if link is not None and is_audited and verb in CHANGES:
         effect = "; ".join(f"{report['backend']}: {report['message']}" for report in reports)
-        entry = AuditEntry(who=who, via=via, action=f"model.{verb}", subject=model, effect=effect)
+        entry = AuditEntry(actor=actor, via=via, action=f"model.{verb}", subject=model, effect=effect)
         await write_entry(link, entry, config.settings.notify.action_notifiers)

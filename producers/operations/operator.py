@@ -28,5 +28,5 @@ class Operator:
 
     async def note(self, action: str, subject: str, effect: str = "", why: str = "") -> None:
         """Write a line into the audit log."""
-        entry = AuditEntry(who=self.name, via=self.via, action=action, subject=subject, effect=effect, why=why)
+        entry = AuditEntry(actor=self.name, via=self.via, action=action, subject=subject, effect=effect, why=why)
         await write_entry(self.link, entry, self.llm.config.settings.notify.action_notifiers)

@@ -137,7 +137,7 @@ async def _raise_budget(operator: Operator, form: Form) -> str:
 def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         config, model = operator.llm.config, _subject(form)
-        orders = order_model(config, operator.link, verb, model, who=operator.name, via=operator.via)
+        orders = order_model(config, operator.link, verb, model, actor=operator.name, via=operator.via)
         return "; ".join([f"{report['backend']}: {report['message']}" async for report in orders])
 
     return give

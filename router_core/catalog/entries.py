@@ -84,7 +84,7 @@ class ModelSpec(CatalogEntry):
     keep_warm: SecondsOrZero | None = Field(None, description="How long it stays idle on a card. Without it: a minute.")
     pinned: bool = Field(False, description="Once loaded it never leaves its card.")
     preload: bool = Field(False, description="Loaded on its card without a job, where that displaces nothing.")
-    quantization: str | None = Field(None, description="SentPieces in `openfall models`; nothing depends on it.")
+    quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
         None,
         description="Time to load it. Without it: 2 s for each GB of `vram_gb`, else that of the file's slowest model.",

@@ -54,7 +54,7 @@ def breaker_signal(error: ErrorClass | None, seconds: float, slow_after: float |
 
 def is_error_of_one_request(attempt: Attempt, earlier: Iterable[Attempt]) -> bool:
     """Whether a job meets an internal error (500) of a model again. Such an error may depend on the request, so it
-    counts once for each job: only several different requests show that the model is ill."""
+    counts once for each job: only several different requests show a fault of the model."""
     same = ((each.model, each.backend, each.http_status) for each in earlier)
     return attempt.http_status == INTERNAL_ERROR and (attempt.model, attempt.backend, INTERNAL_ERROR) in same
 

@@ -30,9 +30,9 @@ def block_spent(catalog: Catalog, fleet: FleetState, aliases: Iterable[str], own
     return replace(fleet, models={**fleet.models, **blocked})
 
 
-def budget_key(name: str, who: str) -> str:
+def budget_key(name: str, owner: str) -> str:
     """A budget in `FleetState.spent`: with the group, producer or role that it is of, if it is for `each`."""
-    return f"{name}:{who}" if who else name
+    return f"{name}:{owner}" if owner else name
 
 
 def _until(spent: SpentBudget | None) -> float:

@@ -20,10 +20,10 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One line. `who` did `action` to `subject`, `via` the command line (`cli`), the page or the HTTP API (`http`).
+    """One line. `actor` did `action` to `subject`, `via` the command line (`cli`), the page or the HTTP API (`http`).
     `effect`: what it did."""
 
-    who: str
+    actor: str
     via: str
     action: str
     subject: str
@@ -58,5 +58,5 @@ def _entries(rows: Sequence[Any]) -> Iterator[AuditEntry]:
     for id_, values in rows:
         fields = read_object(pairs(values).get("entry"))
         if fields is not None:
-            texts = {name: str(fields.get(name, "")) for name in ("who", "via", "action", "subject", "effect", "why")}
+            texts = {name: str(fields.get(name, "")) for name in ("actor", "via", "action", "subject", "effect", "why")}
             yield AuditEntry(**texts, at=read_moment(id_.partition(b"-")[0]), id=id_.decode())

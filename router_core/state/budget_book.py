@@ -80,7 +80,7 @@ def write_over(over: OverBudget) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """A window of a budget, in nanodollars. `who`: of which group, producer or role; empty: of all. `limit` contains
+    """A window of a budget, in nanodollars. `owner`: its group, producer or role; empty: all callers. `limit` contains
     what it was raised by. `refused` counts the claims whose call did not fit; the last of them may cost `needed` (0: a
     call has fitted since). `forecast` None: nothing is known yet."""
 
@@ -89,7 +89,7 @@ class BudgetState:
     ends_at: float
     limit: int
     starts_at: float = 0.0
-    who: str = ""
+    owner: str = ""
     spent: int = 0
     reserved: int = 0
     unconfirmed: int = 0
@@ -121,7 +121,7 @@ def spent_budgets(states: Sequence[BudgetState], urgency: Urgency) -> dict[str, 
         share = 0.0 if urgency is Urgency.INTERACTIVE else state.budget.reserved_interactive
         if state.used >= int(state.limit * (1 - share)):
             until = FOREVER if state.ends_at >= NEVER_ENDS else state.ends_at
-            key = budget_key(state.budget.name, state.who)
+            key = budget_key(state.budget.name, state.owner)
             spent[key] = SpentBudget(until, f"budget {key} is spent: {describe_sums(state.used, state.limit)}")
     return spent
 
@@ -148,7 +148,7 @@ class _Row:
 
     budget: Budget
     window: BudgetWindow
-    who: str
+    owner: str
     field: str
     earlier: tuple[str, ...]
 
@@ -182,7 +182,7 @@ def _state(row: _Row, texts: Mapping[str, bytes | None], raises: Mapping[str, by
         ends_at=row.window.ends_at,
         starts_at=row.window.starts_at,
         limit=limit,
-        who=row.who,
+        owner=row.owner,
         forecast=forecast(row.window, now, used, limit, earlier),
         **sums,
     )

@@ -78,10 +78,10 @@ async def abandoned_jobs(link: RedisConnection) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableValue:
-    """A value in Redis that could not be read and was set aside. `what` is its key and field; `at`: epoch seconds."""
+    """A value in Redis that could not be read and was set aside. `place` is its key and field; `at`: epoch seconds."""
 
     at: float
-    what: str
+    place: str
     why: str
 
 

@@ -241,7 +241,7 @@ class ConfirmingConnection(RedisConnection):
         return REPLY_TIMEOUT_SECONDS + self.server.confirm_timeout
 
     async def _exchange(self, packed: bytes, pending: deque[asyncio.Future[Any]]) -> redis_errors.RedisError | None:
-        # WAITAOF waits for the last write of its connection. A job that is sent again writes nothing: hence the count.
+        # WAITAOF waits for the last write of its connection. A job that is sent again writes nothing, so this counts.
         wait = ("WAITAOF", 1, self.server.confirm_replicas, int(self.server.confirm_timeout * 1000))
         commands: tuple[Any, ...] = (("HINCRBY", keys.COUNTERS, "confirmations", 1), wait)
         futures: list[asyncio.Future[Any]] = [

@@ -95,7 +95,7 @@ def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity
 
 
 def pack_subscription(
-    who: WorkerIdentity, queues: Sequence[QueueSubscription], claim_terms: Mapping[str, int]
+    identity: WorkerIdentity, queues: Sequence[QueueSubscription], claim_terms: Mapping[str, int]
 ) -> bytes:
     """What stays the same over the claims of workers of the same queues, as claim.lua reads it. `claim_terms` are the
     times and counts of every claim."""
@@ -103,8 +103,8 @@ def pack_subscription(
     numbers = {pair: number for number, pair in enumerate(terms, start=1)}
     return to_json({
         **claim_terms,
-        "pool": who.pool,
-        "is_local": who.local,
+        "pool": identity.pool,
+        "is_local": identity.local,
         "has_cards": any(backend.card for queue in queues for backend in queue.backends),
         "max_history": MAX_BREAKER_HISTORY,
         "queues": [

@@ -67,7 +67,7 @@ class WorkerQueue:
     def __init__(  # noqa: PLR0913 - three of them are keywords
         self,
         link: RedisConnection,
-        who: WorkerIdentity,
+        identity: WorkerIdentity,
         queues: Sequence[QueueSubscription],
         *,
         policy: BreakerPolicy | None = None,
@@ -75,7 +75,7 @@ class WorkerQueue:
         budgets: Sequence[Budget] = (),
     ) -> None:
         self._link = link
-        self._who = who
+        self._identity = identity
         self._rq_state = ""
         self._policy = policy_arguments(policy or BreakerPolicy())
         self._keep_prompts = keep_prompts
@@ -83,7 +83,7 @@ class WorkerQueue:
         self.reserved_slots = sum(reserved.values())
         """Slots that are reserved for interactive jobs, of all its backends."""
         self._rates = {backend.name: backend.rates for queue in queues for backend in queue.backends}
-        self._subscription = pack_subscription(who, queues, _CLAIM_TERMS)
+        self._subscription = pack_subscription(identity, queues, _CLAIM_TERMS)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
@@ -96,7 +96,7 @@ class WorkerQueue:
         number) other than interactive. `suspect`: the job for which this worker has let its calls end."""
         self._claims += 1
         arguments = {
-            "worker": self._who.name,
+            "worker": self._identity.name,
             "nonce": f"{self._nonce}.{self._claims:x}.",
             "limit": limit,
             "max_not_interactive": max_not_interactive,
@@ -158,8 +158,8 @@ class WorkerQueue:
         """Renew presence and leases. Returns whether rq still knows the worker, and the ids of the jobs it has lost."""
         answered, failed = self._answered, self._failed
         arguments = {
-            "worker": self._who.name,
-            "queues": ",".join(self._who.queues),
+            "worker": self._identity.name,
+            "queues": ",".join(self._identity.queues),
             "presence_ms": int(PRESENCE_SECONDS * 1000),
             "lease_ms": int(LEASE_SECONDS * 1000),
             "rq_ttl_s": RQ_WORKER_TTL_SECONDS,
@@ -182,7 +182,7 @@ class WorkerQueue:
             "rq_job": rq_job.id,
             "id": None if why_not else job_id or None,
             "rq_error": rq_text(why_not or str(UnknownJob(job_id))),
-            "worker": self._who.name,
+            "worker": self._identity.name,
             "expires_after_ms": int(expires_after_seconds * 1000),
             "rq_result_ttl_s": RQ_RESULT_TTL_SECONDS,
         }

@@ -25,46 +25,46 @@ MAX_WAIT_SECONDS = 1.0
 """Seconds after which a waiting worker claims anyway: plain rq wakes no worker of ours."""
 
 
-async def register(link: RedisConnection, who: WorkerIdentity) -> None:
+async def register(link: RedisConnection, identity: WorkerIdentity) -> None:
     """Register as an idle worker in rq, and name the backends whose leases other workers must reap."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = {
         "birth": now,
         "last_heartbeat": now,
-        "queues": ",".join(who.queues),
+        "queues": ",".join(identity.queues),
         "pid": os.getpid(),
         "hostname": socket.gethostname(),
         "ip_address": "",
         "version": version("rq"),
         "python_version": platform.python_version(),
         "state": "idle",
-        keys.CATALOG_FIELD: who.catalog,
+        keys.CATALOG_FIELD: identity.catalog,
         keys.QUIET_FIELD: "",
     }
-    key = keys.RQ_WORKER + who.name
+    key = keys.RQ_WORKER + identity.name
     await link.command("HSET", key, *(part for pair in fields.items() for part in pair))
     await link.command("EXPIRE", key, RQ_WORKER_TTL_SECONDS)
     await link.command("SADD", keys.RQ_WORKERS, key)
-    for queue in who.queues:
+    for queue in identity.queues:
         await link.command("SADD", keys.RQ_WORKERS_OF + queue, key)
-    await link.command("SADD", keys.BACKENDS, *who.backends)
-    await link.command("SADD", keys.RQ_QUEUES, *(keys.RQ_QUEUE + queue for queue in who.queues))
+    await link.command("SADD", keys.BACKENDS, *identity.backends)
+    await link.command("SADD", keys.RQ_QUEUES, *(keys.RQ_QUEUE + queue for queue in identity.queues))
 
 
-async def report_shortage(link: RedisConnection, who: WorkerIdentity, shortage: str) -> None:
+async def report_shortage(link: RedisConnection, identity: WorkerIdentity, shortage: str) -> None:
     """What the process of this worker lacks, for `openfall status`; empty: nothing."""
-    await link.command("HSET", keys.RQ_WORKER + who.name, keys.SHORTAGE_FIELD, shortage)
+    await link.command("HSET", keys.RQ_WORKER + identity.name, keys.SHORTAGE_FIELD, shortage)
 
 
-async def unregister(link: RedisConnection, who: WorkerIdentity) -> None:
+async def unregister(link: RedisConnection, identity: WorkerIdentity) -> None:
     """Leave rq's worker list, at a clean stop."""
-    key = keys.RQ_WORKER + who.name
+    key = keys.RQ_WORKER + identity.name
     await link.command("SREM", keys.RQ_WORKERS, key)
-    for queue in who.queues:
+    for queue in identity.queues:
         await link.command("SREM", keys.RQ_WORKERS_OF + queue, key)
     await link.command("HSET", key, "death", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     await link.command("EXPIRE", key, 60)
-    await link.command("ZREM", keys.PRESENCE, who.name)
+    await link.command("ZREM", keys.PRESENCE, identity.name)
 
 
 class WakeUp:
@@ -90,9 +90,9 @@ class WakeUp:
         await self._link.close()
 
 
-async def report_quiet(link: RedisConnection, who: WorkerIdentity, quiet: bool) -> None:
+async def report_quiet(link: RedisConnection, identity: WorkerIdentity, quiet: bool) -> None:
     """Whether this worker claims no jobs because an operator wants it so."""
-    await urgent_command(link, "HSET", keys.RQ_WORKER + who.name, keys.QUIET_FIELD, "1" if quiet else "")
+    await urgent_command(link, "HSET", keys.RQ_WORKER + identity.name, keys.QUIET_FIELD, "1" if quiet else "")
 
 
 async def send_command(link: RedisConnection, worker: str, command: str) -> bool:

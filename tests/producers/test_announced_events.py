@@ -57,8 +57,10 @@ async def started_job(loaded: LoadedConfig, url: str) -> AsyncIterator[tuple[Cli
     try:
         job, terms = prepare(loaded, "tester", JobRequest("hello", {"stream": True}))
         await store.jobs.accept(job, terms)
-        who = WorkerIdentity("claiming-worker", "gpu", (terms.queue,), ("rack",))
-        worker = WorkerQueue(store.connection, who, [QueueSubscription(terms.queue, (BackendCapacity("rack", 9),))])
+        identity = WorkerIdentity("claiming-worker", "gpu", (terms.queue,), ("rack",))
+        worker = WorkerQueue(
+            store.connection, identity, [QueueSubscription(terms.queue, (BackendCapacity("rack", 9),))]
+        )
         (delivery,) = (await worker.claim(1, 0)).deliveries
         yield store, worker, delivery
     finally:

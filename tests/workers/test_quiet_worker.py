@@ -47,6 +47,6 @@ def test_a_quiet_worker_claims_nothing_and_says_so_until_it_may_again(redis_url:
                 newest = (await read_entries(fleet.link, 1))[0]
         assert waiting == "queued"
         assert result.answered
-        assert (newest.action, newest.subject, newest.who) == ("worker.resume", name, "me")
+        assert (newest.action, newest.subject, newest.actor) == ("worker.resume", name, "me")
 
     asyncio.run(main())

@@ -156,12 +156,12 @@ class ModelAdmin:
             return {**last, "message": last["detail"], "age": max(0.0, now - last["at"])}
         metered = self.catalog.billing(name) is Billing.METERED
         result = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
-        report = {"at": now, "ok": result.ok, "how": result.how, "latency": result.latency, "detail": result.detail}
+        report = {"at": now, "ok": result.ok, "how": result.method, "latency": result.latency, "detail": result.detail}
         if result.failure is not None:
             report |= {"error": result.failure.error_class, "cause": result.failure.cause}
         if self.link is not None:
             await remember_health(self.link, breaker_target(name, alias), report)
-            if result.ok and result.how == "prompted":
+            if result.ok and result.method == "prompted":
                 await self._hasten_probe(self.link, breaker_target(name, alias))
         return {**report, "message": result.detail, "loaded": result.loaded}
 

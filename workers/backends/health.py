@@ -35,19 +35,19 @@ _MAX_GARBLED_SHARE = 0.25
 
 _NO_TEXT = frozenset({"Cc", "Co", "Cs"})
 
-How = Literal["prompted", "alive", "skipped"]
+CheckMethod = Literal["prompted", "alive", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The health of a model. `how`: by the test prompt, by its endpoint alone, or the check was skipped.
+    """The health of a model. `method`: by the test prompt, by its endpoint alone, or the check was skipped.
 
     `latency` is in seconds. `loaded` and `vram_share` (the part of the model on the card) are None if the endpoint does
     not say. `failure` is None with `ok`.
     """
 
     ok: bool
-    how: How
+    method: CheckMethod
     latency: float = 0.0
     detail: str = ""
     loaded: bool | None = None
@@ -139,7 +139,7 @@ async def check(
     behind them.
     """
     if busy and not force:
-        return Health(ok=True, how="skipped", detail="every slot is in use: the running calls show its health")
+        return Health(ok=True, method="skipped", detail="every slot is in use: the running calls show its health")
     began = time.monotonic()
     loaded = await backend.list_loaded(ENDPOINT_TIMEOUT_S)
     if isinstance(loaded, Failure) and not force:
@@ -158,7 +158,7 @@ async def check(
     detail = (
         "not in memory, so no prompt was sent" if in_memory is False else "answers are metered, so no prompt was sent"
     )
-    return Health(ok=True, how="alive", latency=time.monotonic() - began, detail=detail, loaded=in_memory)
+    return Health(ok=True, method="alive", latency=time.monotonic() - began, detail=detail, loaded=in_memory)
 
 
 async def _prompt(backend: CompletionBackend, spec: ModelSpec, loaded: bool | None, share: float | None) -> Health:
@@ -168,12 +168,12 @@ async def _prompt(backend: CompletionBackend, spec: ModelSpec, loaded: bool | No
         return _unhealthy(outcome, "prompted", began, loaded)
     detail = f"only {share:.0%} of it is on the card" if share is not None and share < 1 else ""
     latency = time.monotonic() - began
-    return Health(ok=True, how="prompted", latency=latency, detail=detail, loaded=loaded, vram_share=share)
+    return Health(ok=True, method="prompted", latency=latency, detail=detail, loaded=loaded, vram_share=share)
 
 
-def _unhealthy(failure: Failure, how: How, began: float, loaded: bool | None = None) -> Health:
+def _unhealthy(failure: Failure, method: CheckMethod, began: float, loaded: bool | None = None) -> Health:
     latency, detail = time.monotonic() - began, failure.detail or str(failure.error_class)
-    return Health(ok=False, how=how, latency=latency, detail=detail, loaded=loaded, failure=failure)
+    return Health(ok=False, method=method, latency=latency, detail=detail, loaded=loaded, failure=failure)
 
 
 def _find_loaded(spec: ModelSpec, loaded: tuple[LoadedModel, ...] | Failure | None) -> LoadedModel | None:

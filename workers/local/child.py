@@ -59,18 +59,18 @@ class Child:
         elif self.identity.alive():
             os.kill(self.pid, number)
 
-    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> int | None:
-        """SIGTERM, up to `grace` seconds, then SIGKILL. `hurry` ends the grace early: a second SIGTERM and 2 s more."""
+    async def stop(self, grace: float, stop_now: asyncio.Event | None = None) -> int | None:
+        """SIGTERM, up to `grace` seconds, then SIGKILL. `stop_now` ends the grace: a second SIGTERM and 2 s more."""
         self.signal(signal.SIGTERM)
-        if not await self._ended(grace, hurry):
+        if not await self._ended(grace, stop_now):
             self.signal(signal.SIGTERM)
-            if not (hurry and hurry.is_set() and await self._ended(2.0, None)):
+            if not (stop_now and stop_now.is_set() and await self._ended(2.0, None)):
                 self.signal(signal.SIGKILL)
         return await self.wait()
 
-    async def _ended(self, timeout_s: float, hurry: asyncio.Event | None) -> bool:
+    async def _ended(self, timeout_s: float, stop_now: asyncio.Event | None) -> bool:
         end = [asyncio.create_task(self.wait())]
-        waiting = [asyncio.create_task(hurry.wait())] if hurry else []
+        waiting = [asyncio.create_task(stop_now.wait())] if stop_now else []
         try:
             await asyncio.wait([*end, *waiting], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             return end[0].done()

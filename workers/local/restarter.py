@@ -82,11 +82,11 @@ class Restarter:
                 return
             await self._restart(code)
 
-    async def stop(self, hurry: asyncio.Event) -> None:
+    async def stop(self, stop_now: asyncio.Event) -> None:
         """Stop it, if it runs. Call this only after `run` has been cancelled."""
         if self._started is None:
             return
-        await self._started.stop(hurry)
+        await self._started.stop(stop_now)
         if not self._started.child.running():
             self._emit("stopped", code=await self._started.child.wait())
 

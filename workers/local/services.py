@@ -94,7 +94,7 @@ class EngineService:
         write_private(self.data / f"{self.spec.name}.restarts", f"{self._starts}\n")  # read by the HTTP gateway
         self._starts += 1
         fields = {"url": engine.url, "adopted": engine.adopted}
-        return Started(child=engine.child, fields=fields, stop=lambda hurry: engine.stop())
+        return Started(child=engine.child, fields=fields, stop=lambda stop_now: engine.stop())
 
 
 OUTPUT_TIMEOUT_S = 1.0
@@ -121,11 +121,11 @@ class WorkerService:
         self.listening = asyncio.create_task(self._listen(child, report, ready))
         async with child.stopped_on_failure(self.grace):
             await self._ready(child, ready)
-        return Started(child=child, fields=self.spec.fields, stop=lambda hurry: self._stop(child, hurry))
+        return Started(child=child, fields=self.spec.fields, stop=lambda stop_now: self._stop(child, stop_now))
 
-    async def _stop(self, child: Child, hurry: asyncio.Event | None) -> int | None:
+    async def _stop(self, child: Child, stop_now: asyncio.Event | None) -> int | None:
         """Stop it, then read its output to the end: a process can end before all of its output has been read."""
-        status = await child.stop(self.grace, hurry)
+        status = await child.stop(self.grace, stop_now)
         if self.listening is not None:
             await asyncio.wait([self.listening], timeout=OUTPUT_TIMEOUT_S)
         return status

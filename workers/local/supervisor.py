@@ -58,10 +58,10 @@ class _Signals:
     """The first signal requests a stop, the second shortens the grace."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_now: asyncio.Event = field(default_factory=asyncio.Event)
 
     def receive(self) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
+        (self.stop_now if self.stop.is_set() else self.stop).set()
 
 
 async def run(plan: SupervisorPlan, report: Report) -> int:
@@ -133,7 +133,7 @@ async def _run(tiers: tuple[list[Restarter], ...], signals: _Signals, report: Re
         failure = (await asyncio.gather(work, stop, return_exceptions=True))[0]
         report({"event": "fleet_stopping"})
         for tier in reversed(tiers):  # workers settle into Valkey, and their calls end in the engines
-            await asyncio.gather(*(restarter.stop(signals.hurry) for restarter in tier))
+            await asyncio.gather(*(restarter.stop(signals.stop_now) for restarter in tier))
     if isinstance(failure, BaseExceptionGroup):
         raise _first_error(failure)
     code = max((restarter.code for tier in tiers for restarter in tier), default=0)

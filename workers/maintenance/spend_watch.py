@@ -74,7 +74,7 @@ def _is_low(state: BudgetState, now: float) -> bool:
 
 
 def _name(state: BudgetState) -> str:
-    return f"{state.budget.name}:{state.who}" if state.who else state.budget.name
+    return f"{state.budget.name}:{state.owner}" if state.owner else state.budget.name
 
 
 def _percent(used: int, limit: int) -> int:

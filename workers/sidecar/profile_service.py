@@ -73,7 +73,7 @@ class ProfileService:
         write_record(self.record, child.identity, {})
         async with child.stopped_on_failure(STOP_GRACE_SECONDS):
             await self._ready(child, port)
-        return Started(child=child, fields={"port": port}, stop=lambda hurry: self._stop(child))
+        return Started(child=child, fields={"port": port}, stop=lambda stop_now: self._stop(child))
 
     async def _ready(self, child: Child, port: int) -> None:
         began = time.monotonic()

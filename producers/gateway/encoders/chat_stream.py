@@ -38,7 +38,7 @@ class ChatStream:
     include_usage: bool = False
     keepalive: str = "comment"
     legacy: bool = False
-    shown: SentPieces = field(default_factory=SentPieces)
+    sent: SentPieces = field(default_factory=SentPieces)
     _opened: set[int] = field(default_factory=set)
 
     media_type = "text/event-stream"
@@ -47,13 +47,13 @@ class ChatStream:
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The chunks for the next pieces of the answer."""
         pieces = list(pieces)
-        self.shown.add(pieces)
+        self.sent.add(pieces)
         return b"".join(self._chunks(pieces))
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:
         """What is left of the answer, the finish reasons with the receipt, the usage, and the end."""
         body = result.body or {}
-        rest = self.pieces(self.shown.rest(pieces_of_answer(body, "openai")))
+        rest = self.pieces(self.sent.rest(pieces_of_answer(body, "openai")))
         choices = [choice for choice in body.get("choices") or () if isinstance(choice, Mapping)]
         finishes = [(choice.get("index", place), choice.get("finish_reason")) for place, choice in enumerate(choices)]
         chunks = [self._choice(index, {}, finish or "stop") for index, finish in finishes or [(0, "stop")]]

@@ -45,7 +45,7 @@ class MessageStream:
     job_id: str
     asked_for: str
     prompt_tokens: int
-    shown: SentPieces = field(default_factory=SentPieces)
+    sent: SentPieces = field(default_factory=SentPieces)
     _started: bool = False
     _open: str = ""
     """The kind of the open block; empty: none is open."""
@@ -58,13 +58,13 @@ class MessageStream:
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The events for the next pieces of the answer."""
         pieces = list(pieces)
-        self.shown.add(pieces)
+        self.sent.add(pieces)
         return _packed(self._of_pieces(pieces))
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:
         """What is left of the answer, the stop reason with the receipt, and the end."""
         body = result.body or {}
-        rest = self.pieces(self.shown.rest(pieces_of_answer(body, "anthropic")))
+        rest = self.pieces(self.sent.rest(pieces_of_answer(body, "anthropic")))
         return rest + _packed(self._conclude(body, receipt))
 
     def failure(self, error: Mapping[str, Any]) -> bytes:

@@ -32,7 +32,7 @@ class OllamaAnswer:
     asked_for: str
     created_at: str
     generates: bool = False
-    shown: SentPieces = field(default_factory=SentPieces)
+    sent: SentPieces = field(default_factory=SentPieces)
 
     media_type = NDJSON
     carries_failures = False
@@ -45,13 +45,13 @@ class OllamaAnswer:
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The lines for the next pieces of the answer. Calls of tools wait for the end: they are sent whole."""
         pieces = [piece for piece in pieces if isinstance(piece, TextPiece | ThinkingPiece)]
-        self.shown.add(pieces)
+        self.sent.add(pieces)
         return b"".join(map(self._piece, pieces))
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:
         """What is left of the answer, its calls of tools, and the last line."""
         body = result.body or {}
-        rest = self.pieces(self.shown.rest(pieces_of_answer(body, "ollama")))
+        rest = self.pieces(self.sent.rest(pieces_of_answer(body, "ollama")))
         message = body.get("message")
         calls = message.get("tool_calls") if isinstance(message, Mapping) else None
         if calls and not self.generates:

@@ -40,7 +40,7 @@ class ResponseStream:
 
     head: ResponseHead
     after: int = -1
-    shown: SentPieces = field(default_factory=SentPieces)
+    sent: SentPieces = field(default_factory=SentPieces)
     _number: int = 0
     _index: int = 0
     """The index of the next item."""
@@ -73,14 +73,14 @@ class ResponseStream:
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The events for the next pieces of the answer."""
         pieces = list(pieces)
-        self.shown.add(pieces)
+        self.sent.add(pieces)
         return self._packed(self._of_pieces(pieces))
 
     def restart(self) -> bytes:
         """Another model starts: the items so far are closed as incomplete, and are not in the final Response."""
         events = list(self._close("incomplete"))
         self._void += self._items
-        self.shown, self._items, self._first_index, self._calls = SentPieces(), [], self._index, 0
+        self.sent, self._items, self._first_index, self._calls = SentPieces(), [], self._index, 0
         return self._packed(events)
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes:
@@ -89,8 +89,8 @@ class ResponseStream:
         if result.answered:
             body = result.body or {}
             whole = {**body, "output": output_items(self.head.job_id, body, self._index)}
-            rest = list(self.shown.rest(pieces_of_answer(whole, "responses")))
-            self.shown.add(rest)
+            rest = list(self.sent.rest(pieces_of_answer(whole, "responses")))
+            self.sent.add(rest)
             events += self._of_pieces(rest)
         events += self._close("completed" if result.answered else "incomplete")
         response = self.head.ended(result, receipt, self._first_index)

@@ -26,7 +26,7 @@ class BudgetRow:
 
     @property
     def name(self) -> str:
-        return self.state.budget.name + (f" · {self.state.who}" if self.state.who else "")
+        return self.state.budget.name + (f" · {self.state.owner}" if self.state.owner else "")
 
     @property
     def percent(self) -> float:

@@ -61,7 +61,7 @@ def _paused(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     entry = next((each for each in snapshot.audit if _pauses(each, str(problem.subject))), None)
     if entry is None:
         return Cause(text=text, section="queues")
-    return Cause(text=f"{text}; {entry.who} paused it", since=entry.at, section="queues")
+    return Cause(text=f"{text}; {entry.actor} paused it", since=entry.at, section="queues")
 
 
 def _pauses(entry: AuditEntry, queue: str) -> bool:

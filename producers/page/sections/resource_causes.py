@@ -37,8 +37,8 @@ def resource_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
 def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Cause:
     loads = f"loaded models {len(turns)} times in 10 minutes, {sum(turns):.0f} s in all"
     waiting = _waiting_on(card, snapshot)
-    who = "; ".join(f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED])
-    text = f"The card {card} {loads}: they take turns" + (f". Jobs wait: {who}" if who else "")
+    waits = "; ".join(f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED])
+    text = f"The card {card} {loads}: they take turns" + (f". Jobs wait: {waits}" if waits else "")
     matters = waiting[0][0] if waiting else "MODEL"
     return Cause(text=text, section="cards", remedy=f"openfall models pin {matters}")
 
@@ -56,11 +56,11 @@ def _waiting_on(card: str, snapshot: PageSnapshot) -> list[tuple[str, QueueStatu
 
 
 def _of_budget(state: BudgetState) -> Cause:
-    who = f" of {state.who}" if state.who else ""
+    owner = f" of {state.owner}" if state.owner else ""
     needed = f"; the next call needs {format_usd(state.needed / 1e9)}" if state.needed else ""
     refused = f"; {state.refused:,} refused" if state.refused else ""
     money = f"{format_usd(state.used / 1e9)} of {format_usd(state.limit / 1e9)}"
-    text = f"The budget {state.budget.name}{who} is spent ({money}{needed}{refused})"
+    text = f"The budget {state.budget.name}{owner} is spent ({money}{needed}{refused})"
     until = None if state.window == "ever" else state.ends_at
     remedy = f"openfall budgets raise {state.budget.name} USD"
     return Cause(text=text, until=until, until_text="resets in", remedy=remedy, section="cost")

@@ -100,8 +100,8 @@ def _budget_sums(store: Any) -> dict[str, dict[str, int]]:
     sums: dict[str, dict[str, int]] = {}
     for key, text in store.hgetall("of:budget-sums").items():
         budget, _, rest = key.partition(":")
-        who = rest.partition(":")[2]
-        row = sums.setdefault(f"{budget}:{who}" if who else budget, dict.fromkeys(names, 0))
+        owner = rest.partition(":")[2]
+        row = sums.setdefault(f"{budget}:{owner}" if owner else budget, dict.fromkeys(names, 0))
         for name, value in zip(names, text.split(" "), strict=True):
             row[name] += int(value)
     return sums

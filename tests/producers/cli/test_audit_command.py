@@ -65,7 +65,7 @@ def test_an_action_that_is_refused_leaves_no_line(openfall: Run) -> None:
 def test_a_line_that_another_program_wrote_is_left_out(openfall: Run, redis_url: str) -> None:
     store = redis.from_url(redis_url)
     store.xadd(keys.AUDIT_LOG, {"entry": "not json"})
-    store.xadd(keys.AUDIT_LOG, {"entry": json.dumps({"who": "\x1b[31mme", "action": "x"})})
+    store.xadd(keys.AUDIT_LOG, {"entry": json.dumps({"actor": "\x1b[31mme", "action": "x"})})
     store.close()
     (entry,) = json.loads(openfall("audit", "--json").stdout)
     assert (entry["action"], entry["subject"]) == ("x", "")

@@ -62,11 +62,11 @@ def keep(store: Any, state: CardState, lease_seconds: float = 60.0) -> None:
 async def start_worker(redis_url: str, *models: str) -> None:
     """A worker that serves the queues of these models."""
     queues = tuple(f"gpu.{model}.{urgency}" for model in models for urgency in Urgency)
-    who = WorkerIdentity("wa", "gpu", queues, ("tower",))
+    identity = WorkerIdentity("wa", "gpu", queues, ("tower",))
     async with RedisConnection(redis_url) as link:
-        await register(link, who)
+        await register(link, identity)
         served = [QueueSubscription(queue, (BackendCapacity("tower", 1),)) for queue in queues]
-        await WorkerQueue(link, who, served).beat([])
+        await WorkerQueue(link, identity, served).beat([])
 
 
 def switching() -> CardState:

@@ -164,7 +164,7 @@ def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[s
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
-    return [moment.what.partition(":")[0].partition(",")[0] for moment in moments(record, events)]
+    return [moment.text.partition(":")[0].partition(",")[0] for moment in moments(record, events)]
 
 
 def test_job_why_of_a_waiting_job_has_its_queue_and_its_candidates(openfall: Run) -> None:

@@ -24,7 +24,7 @@ class Fleet:
         self.store.hset(keys.RQ_WORKER + name, mapping=state)
         self.store.zadd(keys.PRESENCE, {name: 9e15})
         if quiet_by:
-            line = {"who": quiet_by, "action": "worker.quiet", "subject": name}
+            line = {"actor": quiet_by, "action": "worker.quiet", "subject": name}
             self.store.xadd(keys.AUDIT_LOG, {"entry": json.dumps(line)})
 
 

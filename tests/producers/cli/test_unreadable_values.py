@@ -16,4 +16,4 @@ def test_values_that_could_not_be_read_are_listed(openfall: Run, store: Any) -> 
     store.hset(keys.COUNTERS, "unreadable", 1)
     assert "1 value in Redis could not be read (status --json lists them)" in openfall("status").stdout
     (value,) = json.loads(openfall("status", "--json").stdout)["unreadable"]
-    assert (value["what"], value["why"]) == ("of:job:x state", "is no number")
+    assert (value["place"], value["why"]) == ("of:job:x state", "is no number")

@@ -51,7 +51,7 @@ def test_a_model_name_that_means_nothing_is_a_404_that_names_the_nearest(redis_u
     run(main)
 
 
-def test_a_caller_whose_wait_limit_ends_reads_that_its_job_goes_on(redis_url: str, tmp_path: Path) -> None:
+def test_a_caller_whose_wait_ends_reads_that_its_job_goes_on(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway:
             response = await gateway.http.post(

@@ -17,7 +17,7 @@ async def two_keys(gateway: RunningGateway) -> tuple[dict[str, str], dict[str, s
     return {"x-api-key": "of_mine"}, {"x-api-key": "of_yours"}
 
 
-def test_a_job_of_a_caller_whose_wait_limit_ended_is_read_and_ended_by_its_id(redis_url: str, tmp_path: Path) -> None:
+def test_a_job_of_a_caller_whose_wait_ended_is_read_and_ended_by_its_id(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway:
             late = await gateway.http.post(

@@ -68,8 +68,8 @@ def stage(store: redis.Redis) -> None:
 
 
 AUDIT = (
-    {"who": "mika@tower", "via": "cli", "action": "queue.pause", "subject": "cloud.gpt-mini.background"},
-    {"who": "anna", "via": "page", "action": "breaker.force_open", "subject": "attic/llama-8b", "why": "new fan"},
+    {"actor": "mika@tower", "via": "cli", "action": "queue.pause", "subject": "cloud.gpt-mini.background"},
+    {"actor": "anna", "via": "page", "action": "breaker.force_open", "subject": "attic/llama-8b", "why": "new fan"},
 )
 
 

@@ -285,8 +285,8 @@ def test_a_spent_budget_of_everybody_silences_a_role_whose_models_it_counts(
 
 
 def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> None:
-    pause = AuditEntry(who="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW - 60)
-    switch = AuditEntry(who="anna", via="page", action="local_only.on", subject="fleet", at=NOW - 30)
+    pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW - 60)
+    switch = AuditEntry(actor="anna", via="page", action="local_only.on", subject="fleet", at=NOW - 30)
     status = replace(STATUS, queues=(replace(QUEUE, waiting=2, paused=True),))
     shown: Any = health_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
     since = {cause.text.partition(";")[0]: cause.since for cause in shown["causes"]}

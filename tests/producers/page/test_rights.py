@@ -191,7 +191,7 @@ def test_the_audit_log_names_the_key_that_acted(closed_gateway: ClosedGateway) -
         page = browser.get("/").text
         press(browser, "reset-breaker", "rack/tiny")
     entry = closed_gateway.running.redis.xrevrange(keys.AUDIT_LOG, count=2)[1][1][b"entry"].decode()
-    assert '"who":"actor"' in entry
+    assert '"actor":"actor"' in entry
     assert '"via":"page"' in entry
     assert "new weights" in page
 

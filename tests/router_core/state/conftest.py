@@ -134,9 +134,9 @@ class Fleet:
         """A registered worker that has beaten once, of the pool that its first queue names."""
         queues = tuple(queue.queue for queue in drained)
         backends = tuple(capacity.name for queue in drained for capacity in queue.backends)
-        who = WorkerIdentity(name, queues[0].split(".")[0], queues, backends, local)
-        await register(self.link, who)
-        worker = WorkerQueue(self.link, who, drained, **more)
+        identity = WorkerIdentity(name, queues[0].split(".")[0], queues, backends, local)
+        await register(self.link, identity)
+        worker = WorkerQueue(self.link, identity, drained, **more)
         await worker.beat([])
         return worker
 

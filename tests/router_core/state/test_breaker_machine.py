@@ -70,9 +70,9 @@ class BreakerMachine(ScriptMachine):
             drained = [
                 QueueSubscription(q, CAPACITIES[model_of(q)], LEASE_OF_PROBE[model_of(q)] / 1000 - 5) for q in queues
             ]
-            who = WorkerIdentity(name, queues[0].split(".")[0], queues, ("box",), local=name != "wc")
-            self.do(register(self.link, who))
-            self.workers[name] = WorkerQueue(self.link, who, drained, policy=POLICY)
+            identity = WorkerIdentity(name, queues[0].split(".")[0], queues, ("box",), local=name != "wc")
+            self.do(register(self.link, identity))
+            self.workers[name] = WorkerQueue(self.link, identity, drained, policy=POLICY)
 
     @rule(queue=st.sampled_from([FRONT, SMOL, LARGE, FAR]), jobs=st.integers(1, 4))
     def enqueue(self, queue: str, jobs: int) -> None:

@@ -81,7 +81,7 @@ def test_one_claim_for_several_producers_counts_each_call_in_its_own_window_and_
         assert len(ready) == 4
         assert [over.budget for over in overs] == ["each:day-bot"]
         states = await list_budgets(f.link, [HOUSE, each, night], f.clock.now)
-        reserved = {(state.budget.name, state.who): state.reserved // CALL for state in states}
+        reserved = {(state.budget.name, state.owner): state.reserved // CALL for state in states}
         assert reserved == {
             ("house", ""): 4,
             ("each", "day-bot"): 2,

@@ -165,7 +165,7 @@ def test_a_call_counts_in_every_budget_that_applies_and_the_one_that_lasts_longe
         assert first.over is None
         assert [block.budget for block in over] == ["each:bot=20one=2F=C3=BC"] * 2
         states = await list_budgets(f.link, [HOUSE, month, each, other], f.clock.now)
-        assert [(state.budget.name, state.who, state.reserved) for state in states] == [
+        assert [(state.budget.name, state.owner, state.reserved) for state in states] == [
             ("house", "", CALL), ("month", "", CALL), ("each", "bot one/ü", CALL), ("other", "", 0),
         ]  # fmt: skip
         await submit(f, 2, group="bots", producer="two")

@@ -268,10 +268,10 @@ def test_a_job_put_back_was_never_delivered(fleet):
 
 def test_an_unregistered_worker_is_in_no_list(fleet):
     async def story(f):
-        who = WorkerIdentity("leaver", "gpu", (f.queue,), ("box",))
-        await register(f.link, who)
+        identity = WorkerIdentity("leaver", "gpu", (f.queue,), ("box",))
+        await register(f.link, identity)
         await WorkerQueue(f.link, WorkerIdentity("leaver", "gpu", (), ()), []).beat([])
-        await unregister(f.link, who)
+        await unregister(f.link, identity)
         assert not f.store.smembers("rq:workers")
         assert not f.store.smembers("rq:workers:" + f.queue)
         assert f.store.zscore("of:presence", "leaver") is None

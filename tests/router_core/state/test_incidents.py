@@ -41,11 +41,11 @@ IN_THE_WAY = {
 }
 
 
-@pytest.mark.parametrize("thing", IN_THE_WAY)
-def test_an_incident_stays_open_while(fleet, thing):
+@pytest.mark.parametrize("obstacle", IN_THE_WAY)
+def test_an_incident_stays_open_while(fleet, obstacle):
     async def story(f):
         incident_id = open_one(f)
-        IN_THE_WAY[thing](f, incident_id)
+        IN_THE_WAY[obstacle](f, incident_id)
         before = f.dump()
         assert await close_incident(f.link, "outage", MODELS) is None
         assert f.dump() == before
@@ -53,11 +53,11 @@ def test_an_incident_stays_open_while(fleet, thing):
     fleet(story)
 
 
-@pytest.mark.parametrize("thing", ["a job is held", "a job is held until later", "a released job is on its way"])
-def test_an_outage_is_over_with_the_first_answer_after_the_last_fall_whatever_is_still_held(fleet, thing):
+@pytest.mark.parametrize("obstacle", ["a job is held", "a job is held until later", "a released job is on its way"])
+def test_an_outage_is_over_with_the_first_answer_after_the_last_fall_whatever_is_still_held(fleet, obstacle):
     async def story(f):
         incident_id = open_one(f, **{"notified:discord": 1})
-        IN_THE_WAY[thing](f, incident_id)
+        IN_THE_WAY[obstacle](f, incident_id)
         f.store.hset(f"of:incident:{incident_id}", "answered_at", int((f.clock.now - QUIET_SECONDS) * 1000))
         assert await close_incident(f.link, "outage", MODELS) is None, "it was answered before it fell"
         f.store.hset(f"of:incident:{incident_id}", "answered_at", int((f.clock.now - 1) * 1000))
@@ -67,11 +67,11 @@ def test_an_outage_is_over_with_the_first_answer_after_the_last_fall_whatever_is
     fleet(story)
 
 
-@pytest.mark.parametrize("thing", ["a job waits in degrade", "a job fell just now"])
-def test_no_answer_ends_an_outage_while_jobs_fall(fleet, thing):
+@pytest.mark.parametrize("obstacle", ["a job waits in degrade", "a job fell just now"])
+def test_no_answer_ends_an_outage_while_jobs_fall(fleet, obstacle):
     async def story(f):
         incident_id = open_one(f)
-        IN_THE_WAY[thing](f, incident_id)
+        IN_THE_WAY[obstacle](f, incident_id)
         f.store.hset(f"of:incident:{incident_id}", "answered_at", int(f.clock.now * 1000))
         assert await close_incident(f.link, "outage", MODELS) is None
 

@@ -56,10 +56,10 @@ class LimitMachine(ScriptMachine):
     def start_workers(self) -> None:
         box = BackendCapacity("box", 60, KEYS, 20, RATES, ANSWER)
         for name in ("wa", "wb"):
-            who = WorkerIdentity(name, "gpu", (INTERACTIVE, BATCH), ("box",))
-            self.do(register(self.link, who))
+            identity = WorkerIdentity(name, "gpu", (INTERACTIVE, BATCH), ("box",))
+            self.do(register(self.link, identity))
             drained = [QueueSubscription(queue, (box,)) for queue in (INTERACTIVE, BATCH)]
-            self.workers[name] = WorkerQueue(self.link, who, drained)
+            self.workers[name] = WorkerQueue(self.link, identity, drained)
 
     @rule(
         queue=st.sampled_from([INTERACTIVE, BATCH]),

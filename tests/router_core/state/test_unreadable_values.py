@@ -60,7 +60,7 @@ def test_a_job_whose_record_is_gone_is_held_as_unreadable_is_named_and_can_be_dr
         await f.degrade()
         (held,) = [job async for job in list_held(f.link)]
         assert (held.id, held.reason, held.why) == (JOB, HoldReason.UNREADABLE, "its record is gone")
-        assert [(value.what, value.why) for value in await list_unreadable(f.link)] == [
+        assert [(value.place, value.why) for value in await list_unreadable(f.link)] == [
             (f"of:job:{JOB}", "its record is gone")
         ]
         assert f.counter("unreadable_jobs") == 1
@@ -77,7 +77,7 @@ def test_a_key_of_another_type_is_set_aside_by_the_command_that_needs_it(fleet):
         assert f.store.get("of:set-aside:of:paused") == b"garbage"
         assert f.store.ttl("of:set-aside:of:paused") > 0
         (value,) = await audit(f.link)
-        assert (value.what, value.why) == ("of:paused", "is a string, not a set")
+        assert (value.place, value.why) == ("of:paused", "is a string, not a set")
         f.store.delete("of:lock:audit")
         assert await audit(f.link) == [], "it is named once"
 

@@ -19,7 +19,7 @@ class Crashing:
 
     async def start(self, report: Report) -> Started:
         child = await spawn([sys.executable, "-S", "-c", "raise SystemExit(7)"], self.log)
-        return Started(child=child, fields={}, stop=lambda hurry: child.stop(1))
+        return Started(child=child, fields={}, stop=lambda stop_now: child.stop(1))
 
 
 def test_an_engine_that_crashes_a_fourth_time_within_a_minute_is_given_up(tmp_path: Path) -> None:

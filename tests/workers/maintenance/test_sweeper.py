@@ -133,10 +133,10 @@ def test_a_queue_that_a_worker_of_another_configuration_serves_is_left_alone(red
             "models": fleet.catalog.models | {"new": ModelSpec(upstream="new", backends=("desk",))},
             "pools": fleet.catalog.pools | {"desk": Pool(local=True)},
         })  # fmt: skip
-        who = WorkerIdentity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
-        await register(fleet.link, who)
+        identity = WorkerIdentity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
+        await register(fleet.link, identity)
         deliveries = WorkerQueue(
-            fleet.link, who, [QueueSubscription("desk.new.background", (BackendCapacity("desk", 4),))]
+            fleet.link, identity, [QueueSubscription("desk.new.background", (BackendCapacity("desk", 4),))]
         )
         await deliveries.beat([])
         job = await fleet.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")

@@ -15,7 +15,7 @@ from tests.faults import answer, fault_server
 from tests.workers.outbox.dispatcher_harness import OK, SECRET, START, open_dispatcher
 
 ACTION = AuditEntry(
-    who="anna", via="page", action="breaker.force_open", subject="tower/llama", effect="open", why="@here fan"
+    actor="anna", via="page", action="breaker.force_open", subject="tower/llama", effect="open", why="@here fan"
 )
 
 

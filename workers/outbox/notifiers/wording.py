@@ -90,7 +90,7 @@ class Notifier(Protocol):
 
 def action_title(action: AuditEntry) -> str:
     """The headline of what an operator did."""
-    return f"{action.who}: {action.action} {action.subject}"
+    return f"{action.actor}: {action.action} {action.subject}"
 
 
 def title(notice: Notice) -> str:
