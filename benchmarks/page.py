@@ -1,6 +1,6 @@
 """`python -m benchmarks.page`: what open pages cost the gateway and Redis, beside the same gateway without them.
 
-A busy fleet stands behind it: 10,000 waiting jobs, 300 queues, some held jobs and open breakers, and jobs that
+A busy fleet stands behind it: 10,000 jobs that wait in all of its 300 queues, held jobs, open breakers, and jobs that
 arrive. The gateway is a process of its own.
 """
 
@@ -23,8 +23,8 @@ import redis.asyncio as aioredis
 from benchmarks.server import Server, find_free_port, valkey
 from openfall.producers.page.front_page import SECTIONS
 
-MODELS = 100
-JOBS = 10_000
+JOBS, HELD_JOBS = 10_000, 300
+URGENCIES = ("interactive", "background", "batch")
 HZ = os.sysconf("SC_CLK_TCK")
 COUNT_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
@@ -41,9 +41,9 @@ class PageCost:
     events: float
 
 
-def config_text(redis_url: str, port: int) -> str:
-    """A configuration with 300 queues: 100 models, three urgencies."""
-    models = "\n".join(f"  m{n}: {{upstream: m-{n}, backends: [rack]}}" for n in range(MODELS))
+def config_text(redis_url: str, port: int, model_count: int) -> str:
+    """A configuration with three queues for each model, one for each urgency."""
+    models = "\n".join(f"  m{n}: {{upstream: m-{n}, backends: [rack]}}" for n in range(model_count))
     return (
         f"redis: {redis_url}\npools: {{gpu: {{local: yes}}}}\n"
         "backends: {rack: {protocol: openai, url: 'http://127.0.0.1:9', pool: gpu, slots: 64}}\n"
@@ -51,17 +51,21 @@ def config_text(redis_url: str, port: int) -> str:
     )
 
 
-async def fill(client: aioredis.Redis) -> None:
-    """10,000 waiting jobs in 300 queues. Only what a status reads of a job is written."""
+async def fill(client: aioredis.Redis, model_count: int) -> None:
+    """10,000 jobs that wait in all queues, 300 held jobs, and open breakers: what the page reads of them is written."""
     now = int(time.time() * 1000)
-    urgencies = ("interactive", "background", "batch")
     pipe = client.pipeline(transaction=False)
     for number in range(JOBS):
-        queue = f"gpu.m{number % MODELS}.{urgencies[number % 3]}"
+        queue = f"gpu.m{number % model_count}.{URGENCIES[number // model_count % 3]}"
         pipe.sadd("rq:queues", f"rq:queue:{queue}")
         pipe.rpush(f"rq:queue:{queue}", f"job{number}")
         pipe.hset(f"of:job:job{number}", mapping={"accepted": now - number, "state": "queued", "queue": queue})
-    for number in range(20):
+        pipe.zadd("of:jobs", {f"job{number}": now - number})
+    for number in range(HELD_JOBS):
+        fields = {"state": "held", "held_for": "outage", "held_by": "m0", "held_at": now, "queue": "degrade"}
+        pipe.hset(f"of:job:held{number}", mapping={**fields, "fell_from": "gpu.m0.batch", "accepted": now - number})
+        pipe.zadd("rq:deferred:degrade", {f"held{number}": now // 1000})
+    for number in range(min(model_count, 20)):
         target = f"rack/m{number}"
         pipe.sadd("of:breakers", target)
         fields = {"state": "open", "epoch": 1, "away_since": now, "until": now + 9e6, "cause": "timeout"}
@@ -69,12 +73,12 @@ async def fill(client: aioredis.Redis) -> None:
     await pipe.execute()
 
 
-async def stir(client: aioredis.Redis) -> None:
+async def stir(client: aioredis.Redis, model_count: int) -> None:
     """Jobs arrive, so that the section of queues changes with every reading."""
     number = 0
     while True:
         number += 1
-        await client.rpush(f"rq:queue:gpu.m{number % MODELS}.batch", f"job{number}")
+        await client.rpush(f"rq:queue:gpu.m{number % model_count}.batch", f"job{number}")
         await asyncio.sleep(0.2)
 
 
@@ -118,16 +122,16 @@ async def open_page(session: aiohttp.ClientSession, url: str, counts: list[int])
             counts[0] += line.startswith(b"event:")
 
 
-async def run(pages: int, seconds: float) -> None:
+async def run(pages: int, seconds: float, model_count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="of-") as home, valkey() as server:
         port = find_free_port()
         file = Path(home) / "openfall.yaml"
-        file.write_text(config_text(server.url, port))
+        file.write_text(config_text(server.url, port, model_count))
         client = aioredis.Redis.from_url(server.url)
-        await fill(client)
+        await fill(client, model_count)
         command = [sys.executable, "-m", "openfall.producers.gateway", "--config", str(file)]
         gateway = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-        stirring = asyncio.create_task(stir(client))
+        stirring = asyncio.create_task(stir(client, model_count))
         try:
             await _measure_all(f"http://127.0.0.1:{port}", gateway.pid, server, pages, seconds)
         finally:
@@ -185,8 +189,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--models", type=int, default=100, help="each has three queues, in all of which jobs wait")
     options = parser.parse_args()
-    asyncio.run(run(options.pages, options.seconds))
+    asyncio.run(run(options.pages, options.seconds, options.models))
 
 
 if __name__ == "__main__":

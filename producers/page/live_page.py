@@ -1,8 +1,8 @@
 """The live part of the page: one reader for one gateway process, and rendered sections that all open pages share.
 
 Redis is asked once a second whether something went wrong or is well again, and only while a page is open. The whole
-fleet is read when that is so, or after some seconds: the more queues, the longer. A section is sent to a page only when
-it has changed.
+fleet is read when that is so, or after some seconds; its queues the less often the more of them have jobs. A section is
+sent to a page only when it has changed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ log = logging.getLogger("openfall.gateway")
 
 INTERVAL_SECONDS = 1.0
 """Between two looks at whether something has changed. A page that is opened shows nothing older."""
-MIN_READ_SECONDS, MAX_READ_SECONDS, QUEUES_PER_SECOND = 4.0, 6.0, 40
-"""Between two readings of a fleet in which nothing goes wrong: a reading takes several commands for each queue."""
+FLEET_SECONDS = 5.0
+"""Between two readings of a fleet in which nothing goes wrong."""
+MAX_QUEUE_SECONDS, QUEUES_PER_SECOND = 30.0, 10
+"""Between two readings of the queues: those in which jobs wait take two commands each. `FLEET_SECONDS` at least."""
 READ_SECONDS = 3.0
 """After this a reading counts as failed: Redis is away."""
 KEEPALIVE_SECONDS = 15.0
@@ -69,7 +71,7 @@ class LivePage:
         async with self._reading:
             fresh_from = time.monotonic() - INTERVAL_SECONDS
             if self._snapshot is None or any(self._rendered_at.get(name, 0) < fresh_from for name in wanted):
-                await self._renew(wanted)
+                await self._renew(wanted, INTERVAL_SECONDS)
         return [self._fragments[name] for name in names]
 
     async def snapshot(self) -> PageSnapshot:
@@ -110,12 +112,13 @@ class LivePage:
             return [self._fragments[name] for name in names]
         return await self.fragments(names)
 
-    async def refresh(self) -> None:
-        """Read the fleet now, and let open pages know what has changed."""
+    async def refresh(self, queues_not_older: float = 0.0) -> None:
+        """Read the fleet now, and let open pages know what has changed. Queues that were read within
+        `queues_not_older` seconds are shown as they were."""
         async with self._reading:
             before = {name: fragment.version for name, fragment in self._fragments.items()}
             self._rendered_at.clear()
-            await self._renew(frozenset().union(*self._viewers.values()))
+            await self._renew(frozenset().union(*self._viewers.values()), queues_not_older)
         if any(before.get(name) != fragment.version for name, fragment in self._fragments.items()):
             self._announce()
 
@@ -127,7 +130,7 @@ class LivePage:
         while self._viewers:
             started = time.monotonic()
             if await self._must_read(started):
-                await self.refresh()
+                await self.refresh(self._queue_seconds())
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.1, INTERVAL_SECONDS - (time.monotonic() - started))):
                     await self._stopping.wait()
@@ -146,17 +149,23 @@ class LivePage:
         snapshot = self._snapshot
         if changed or snapshot is None or snapshot.redis_away_since is not None:
             return True
-        seconds = len(snapshot.status.queues) / QUEUES_PER_SECOND
-        return now - self._read_at >= min(MAX_READ_SECONDS, max(MIN_READ_SECONDS, seconds))
+        return now - self._read_at >= FLEET_SECONDS
+
+    def _queue_seconds(self) -> float:
+        """How old the queues may be: about 20 commands a second read them, whatever their number."""
+        if self._snapshot is None or self._snapshot.redis_away_since is not None:
+            return 0.0
+        busy = sum(queue.waiting > 0 for queue in self._snapshot.status.queues)
+        return min(MAX_QUEUE_SECONDS, max(FLEET_SECONDS - INTERVAL_SECONDS, busy / QUEUES_PER_SECOND))
 
     def _announce(self) -> None:
         """Wake every open page."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _renew(self, names: frozenset[str]) -> None:
+    async def _renew(self, names: frozenset[str], queues_not_older: float) -> None:
         self._read_at = time.monotonic()
-        self._snapshot = await self._read(names)
+        self._snapshot = await self._read(names, queues_not_older)
         self._rendered_at |= dict.fromkeys(names, time.monotonic())
         for name in names:
             try:
@@ -171,11 +180,11 @@ class LivePage:
             else:  # a page that is opened now shows the ages of now
                 self._fragments[name] = replace(before, html=html)
 
-    async def _read(self, names: frozenset[str]) -> PageSnapshot:
+    async def _read(self, names: frozenset[str], queues_not_older: float) -> PageSnapshot:
         sources = [source for name in names for source in self._sections[name].sources]
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await self._reader.read(sources)
+                return await self._reader.read(sources, queues_not_older)
         except (StoreError, NoRedis, TimeoutError):
             now, reader = time.time(), self._reader
             last = self._snapshot or PageSnapshot(

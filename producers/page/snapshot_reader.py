@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from openfall.router_core.state.backend_reports import remembered_health
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_pulse, fetch_status
-from openfall.router_core.state.held_jobs import first_held, summarize_held
+from openfall.router_core.state.held_jobs import HeldJob, fetch_held, held_longest, summarize_held
 from openfall.router_core.state.incidents import open_incidents, recent_falls
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -25,6 +26,8 @@ MAX_HELD = 25
 """Held jobs that the page shows: those held longest."""
 MAX_SUMMARIZED = 200
 """Held jobs whose reasons are counted: a part of a long list, as it is read each second."""
+HELD_SECONDS = 30.0
+"""How long what was read of a held job is shown. Whether it is still held, and since when, is read each time."""
 MAX_AUDIT = 12
 """Lines of the audit log that the page shows."""
 MAX_FALLS = 200
@@ -43,6 +46,10 @@ class SnapshotReader:
     away_since: Callable[[], float | None] = lambda: None
     digest: str = field(init=False)
     _values: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    _status: FleetStatus | None = None
+    _held: dict[tuple[str, float], HeldJob] = field(default_factory=dict)
+    _queues_read_at: float = float("-inf")
+    _held_read_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.digest = catalog_digest(self.catalog)
@@ -51,16 +58,19 @@ class SnapshotReader:
         """Changes at once when the fleet must be read again. Raises `StoreError`."""
         return await fetch_pulse(self.link)
 
-    async def read(self, sources: Iterable[Source] = ()) -> PageSnapshot:
-        """The fleet now. Raises `StoreError`."""
+    async def read(self, sources: Iterable[Source] = (), queues_not_older: float = 0.0) -> PageSnapshot:
+        """The fleet now. Queues that were read within `queues_not_older` seconds are not read again. Raises
+        `StoreError`."""
         link = self.link
         (
             (status, breakers, checks, switch),
             (held, falls, incidents),
             (dead_letters, audit),
         ) = await asyncio.gather(
-            asyncio.gather(fetch_status(link), list_breakers(link), remembered_health(link), local_only(link)),
-            asyncio.gather(first_held(link, MAX_SUMMARIZED), recent_falls(link, MAX_FALLS), open_incidents(link)),
+            asyncio.gather(
+                self._read_status(queues_not_older), list_breakers(link), remembered_health(link), local_only(link)
+            ),
+            asyncio.gather(self._read_held(), recent_falls(link, MAX_FALLS), open_incidents(link)),
             asyncio.gather(count_dead_letters(link), read_entries(link, MAX_AUDIT)),
         )
         away = list(list_away(breakers, self.catalog))
@@ -82,6 +92,24 @@ class SnapshotReader:
             audit=tuple(audit),
         )
         return replace(snapshot, sources=await self._read_sources(sources, status.now))
+
+    async def _read_status(self, queues_not_older: float) -> FleetStatus:
+        known = self._status if time.monotonic() - self._queues_read_at < queues_not_older else None
+        if known is None:
+            self._queues_read_at = time.monotonic()
+        self._status = await fetch_status(self.link, known)
+        return self._status
+
+    async def _read_held(self) -> list[HeldJob]:
+        """The jobs that are held longest. The record of one that stays held is read again only now and then."""
+        since = await held_longest(self.link, MAX_SUMMARIZED)
+        if time.monotonic() - self._held_read_at > HELD_SECONDS:
+            self._held.clear()
+            self._held_read_at = time.monotonic()
+        new = [id_ for id_, at in since.items() if (id_, at) not in self._held]
+        known = self._held | {(job.id, since[job.id]): job for job in await fetch_held(self.link, new)}
+        self._held = {held: known[held] for held in since.items() if held in known}
+        return list(self._held.values())
 
     async def _read_sources(self, sources: Iterable[Source], now: float) -> Mapping[str, Any]:
         wanted = {source.name: source for source in sources}

@@ -64,7 +64,7 @@ async def _now(link: RedisConnection) -> float:
     return int(seconds) + int(micros) / 1e6
 
 
-RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=4.0)
+RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=5.0)
 PLANS = Source("plans", _plans, every_seconds=10.0)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -89,6 +89,13 @@ class FleetStatus:
     suspended: bool
     memory_pressure: str | None
     counters: Mapping[str, int]
+    earlier: float | None = None
+    """The moment of the queues and of their ages, where an earlier reading of them was kept; None: `now`."""
+
+    @property
+    def queues_at(self) -> float:
+        """When the queues were read: their ages are of that moment."""
+        return self.now if self.earlier is None else self.earlier
 
     @property
     def waiting(self) -> int:
@@ -101,20 +108,26 @@ class FleetStatus:
         return tuple(queue for queue in self.queues if queue.waiting and queue.name not in served)
 
 
-async def fetch_status(link: RedisConnection) -> FleetStatus:
-    """Fetch the status, in one round trip."""
-    reply = await link.script("fleet_status", {"max_producers": MAX_PRODUCERS})
-    now, queues, workers, falling, held, suspended, pressed, counters = reply
-    at = read_moment(now)
+async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) -> FleetStatus:
+    """Fetch the status, in one round trip. `known`: an earlier one, whose queues are not read again, only whether they
+    are paused."""
+    reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
+    now, queues, paused_names, workers, falling, held, suspended, pressed, counters = reply
+    at, paused = read_moment(now), frozenset(map(read_text, paused_names))
+    if known is None:
+        rows = tuple(sorted((_queue(row, at, paused) for row in queues), key=lambda queue: queue.name))
+    else:
+        rows = tuple(replace(queue, paused=queue.name in paused) for queue in known.queues)
     return FleetStatus(
         now=at,
-        queues=tuple(sorted((_queue(row, at) for row in queues), key=lambda queue: queue.name)),
+        queues=rows,
         workers=tuple(sorted(_workers(workers, at), key=lambda worker: worker.name)),
         falling=falling,
         held=held,
         suspended=bool(suspended),
         memory_pressure=read_text(pressed) or None,
         counters={name: read_number(value) for name, value in pairs(counters).items()},
+        earlier=known.queues_at if known else None,
     )
 
 
@@ -123,12 +136,10 @@ async def fetch_pulse(link: RedisConnection) -> bytes:
     return bytes(await link.script("fleet_pulse", {}))
 
 
-def _queue(row: Sequence[Any], now: float) -> QueueStatus:
-    name, waiting, accepted, started, scheduled, paused = row
-    since = read_moment(accepted)
-    return QueueStatus(
-        read_text(name), waiting, max(0.0, now - since) if since else None, started, scheduled, bool(paused)
-    )
+def _queue(row: Sequence[Any], now: float, paused: frozenset[str]) -> QueueStatus:
+    text, waiting, accepted, started, scheduled = row
+    name, since = read_text(text), read_moment(accepted)
+    return QueueStatus(name, waiting, max(0.0, now - since) if since else None, started, scheduled, name in paused)
 
 
 def _workers(rows: Sequence[Any], now: float) -> Iterator[WorkerStatus]:

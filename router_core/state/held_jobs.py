@@ -117,10 +117,10 @@ async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]
     return held
 
 
-async def first_held(link: RedisConnection, limit: int) -> list[HeldJob]:
-    """The jobs that are held longest."""
-    ids = await link.command("ZRANGE", keys.RQ_DEFERRED + keys.DEGRADE, 0, limit - 1)
-    return await fetch_held(link, [read_text(id_) for id_ in ids])
+async def held_longest(link: RedisConnection, limit: int) -> dict[str, float]:
+    """The ids of the jobs that are held longest, each with the second since when."""
+    rows = await link.command("ZRANGE", keys.RQ_DEFERRED + keys.DEGRADE, 0, limit - 1, "WITHSCORES")
+    return {job_id: float(since) for job_id, since in pairs(rows).items()}
 
 
 def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
@@ -144,7 +144,8 @@ def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
 
 async def fetch_held_summary(link: RedisConnection, limit: int = MAX_SUMMARIZED) -> HeldSummary:
     """How many jobs are held, for which reasons, and which models release them."""
-    total, jobs = await asyncio.gather(count_held(link), first_held(link, limit))
+    total, ids = await asyncio.gather(count_held(link), held_longest(link, limit))
+    jobs = await fetch_held(link, list(ids))
     return summarize_held(total, jobs)
 
 

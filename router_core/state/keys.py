@@ -125,6 +125,11 @@ BACKLOG_MARK = "~"
 DEGRADE = "degrade"  # the queue of fallen jobs; its deferred registry lists the held ones
 
 
+def pool_of(queue: str) -> str:
+    """The pool of a queue."""
+    return queue.partition(".")[0]
+
+
 def model_of(queue: str) -> str:
     """The model of a queue; empty for `degrade`."""
     return queue.partition(".")[2].partition(".")[0]

@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from openfall.producers.age import format_age
-from openfall.producers.fleet_problems import list_problems, problems_of_catalogs
+from openfall.producers.fleet_problems import ProblemCode, list_problems, problems_of_catalogs
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.failing_causes import failing_causes
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.problem_causes import CAUSES
 from openfall.producers.page.sections.resource_causes import CARD_STATES, resource_causes
+from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
 from openfall.producers.page.sources import BUDGETS
 from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.router_core.state.keys import pool_of
 from openfall.router_core.vocabulary import Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
@@ -25,7 +28,7 @@ MAX_LATENESS = 2.0
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     silent = dict(ModelCalls(snapshot).silent_roles())
-    causes = [*_causes(snapshot), *_of_silent_roles(silent, snapshot)]
+    causes = [*_causes(snapshot, silent), *_of_silent_roles(silent, snapshot)]
     causes.sort(key=lambda cause: (cause.health is not FleetHealth.FAILING, cause.is_wait))
     health = causes[0].health if causes else FleetHealth.GOOD
     return {
@@ -80,7 +83,7 @@ def _of_silent_roles(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnap
         yield Cause(text=text, health=FleetHealth.FAILING, section="queues")
 
 
-def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
+def _causes(snapshot: PageSnapshot, silent: Mapping[str, Mapping[str, str]]) -> Iterator[Cause]:
     if snapshot.redis_away_since is not None:
         yield Cause(
             text="No job is accepted, and none is called. Accepted jobs are on its disk and go on when it answers",
@@ -89,13 +92,16 @@ def _causes(snapshot: PageSnapshot) -> Iterator[Cause]:
             remedy="start Redis again; openfall preflight examines it",
         )
         return
+    pools = pools_without_worker(silent, snapshot)
+    yield from worker_causes(pools, snapshot)
     yield from _late(snapshot)
     problems = list_problems(snapshot.status, snapshot.held, snapshot.dead_letters, ())
     for problem in (*problems, *problems_of_catalogs(snapshot.status.workers, snapshot.catalog_digest)):
-        if (describe := CAUSES.get(problem.code)) is not None:
+        is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
+        if not is_known and (describe := CAUSES.get(problem.code)) is not None:
             yield describe(problem, snapshot)
     yield from map(_of_target, snapshot.away)
-    yield from _quiet(snapshot)
+    yield from failing_causes(snapshot)
     yield from resource_causes(snapshot)
     if snapshot.local_only is not None:
         any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
@@ -116,10 +122,10 @@ def _late(snapshot: PageSnapshot) -> Iterator[Cause]:
             if queue.urgency is urgency and (queue.oldest_seconds or 0) > policy.start_within
         ]
         if late:
-            yield _of_late_queues(urgency, late, policy.start_within, snapshot.now)
+            yield _of_late_queues(urgency, late, policy.start_within, snapshot.status.queues_at)
 
 
-def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, now: float) -> Cause:
+def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, read_at: float) -> Cause:
     worst = max(late, key=lambda queue: queue.oldest_seconds or 0)
     others = f" and {len(late) - 1} more" if len(late) > 1 else ""
     oldest = worst.oldest_seconds or 0.0
@@ -129,17 +135,7 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, no
         else FleetHealth.IMPAIRED
     )
     text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
-    return Cause(text=text, health=health, since=now - oldest, section="queues", is_wait=True)
-
-
-def _quiet(snapshot: PageSnapshot) -> Iterator[Cause]:
-    quiet = [worker for worker in snapshot.status.workers if worker.alive and worker.quiet]
-    alive = sum(worker.alive for worker in snapshot.status.workers)
-    if quiet:
-        names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
-        is_everyone = len(quiet) == alive and snapshot.status.waiting > 0
-        health = FleetHealth.FAILING if is_everyone else FleetHealth.IMPAIRED
-        yield Cause(text=f"An operator keeps {names} from further jobs", health=health, section="workers")
+    return Cause(text=text, health=health, since=read_at - oldest, section="queues", is_wait=True)
 
 
 def _of_target(item: Away) -> Cause:

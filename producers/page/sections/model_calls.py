@@ -14,6 +14,8 @@ from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason, Urgency
 
+NO_WORKER = "no worker"
+
 
 @dataclass(frozen=True)
 class ModelCalls:
@@ -50,7 +52,7 @@ class ModelCalls:
         if queue in self._paused:
             return "paused"
         if queue not in self._served:
-            return "no worker"
+            return NO_WORKER
         away = [item for item in self.snapshot.away if item.wait is not Wait.COOLDOWN and item.concerns(alias, catalog)]
         left = set(catalog.models[alias].backends) - {backend for item in away for backend in item.backends}
         if not left:

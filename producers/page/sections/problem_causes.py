@@ -10,6 +10,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.release_text import join_names
 from openfall.router_core.state.audit_log import AuditEntry
+from openfall.router_core.state.keys import pool_of
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
@@ -33,9 +34,9 @@ def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 
 def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    pool = str(problem.subject).partition(".")[0]
     text = f"No worker serves {problem.subject}, where {_jobs(problem)} {_waits(problem)}"
-    return Cause(text=text, health=_health_of(problem), section="workers", remedy=f"openfall work {pool}")
+    remedy = f"openfall work {pool_of(str(problem.subject))}"
+    return Cause(text=text, health=_health_of(problem), section="workers", remedy=remedy)
 
 
 def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:

@@ -11,7 +11,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.producers.page.sections.depth_line import DepthLine, depth_line
 from openfall.router_core.state.depth_history import DepthHistory, DepthSample, fetch_depth_history
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.state.keys import model_of
+from openfall.router_core.state.keys import model_of, pool_of
 from openfall.router_core.vocabulary import Urgency
 
 HISTORY = Source("depths", lambda link, _catalog: fetch_depth_history(link), every_seconds=20.0)
@@ -69,7 +69,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     by_pool: dict[str, list[QueueStatus]] = {pool: [] for pool in catalog.pools}
     others = []
     for queue in snapshot.status.queues:
-        pool = queue.name.partition(".")[0]
+        pool = pool_of(queue.name)
         if queue.urgency is None or pool not in by_pool:
             others.append(queue)
         else:
@@ -77,7 +77,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     history: DepthHistory | None = snapshot.sources.get(HISTORY.name)
     samples = () if history is None else history.hour
     rows = [
-        _pool(pool, queues, targets, snapshot.now, is_local=catalog.pools[pool].local, samples=samples)
+        _pool(pool, queues, targets, snapshot.status.queues_at, is_local=catalog.pools[pool].local, samples=samples)
         for pool, queues in by_pool.items()
         if queues or catalog.models_of(pool)
     ]
@@ -88,7 +88,7 @@ def _pool(  # noqa: PLR0913 - a pool and its past
     pool: str,
     queues: Sequence[QueueStatus],
     targets: Mapping[Urgency, float],
-    now: float,
+    read_at: float,
     *,
     is_local: bool,
     samples: Sequence[DepthSample],
@@ -97,14 +97,14 @@ def _pool(  # noqa: PLR0913 - a pool and its past
     for queue in queues:
         by_model.setdefault(model_of(queue.name), []).append(queue)
     models = [
-        GridRow(model, f"{pool}.{model}.*", _cells(of_model, targets, now))
+        GridRow(model, f"{pool}.{model}.*", _cells(of_model, targets, read_at))
         for model, of_model in sorted(by_model.items())
     ]
     active = sorted((row for row in models if row.is_active), key=lambda row: (_first(row), row.name))
     return GridRow(
         pool,
         f"{pool}.*",
-        _cells(queues, targets, now),
+        _cells(queues, targets, read_at),
         is_local,
         tuple(active[:MAX_MODELS]),
         max(0, len(active) - MAX_MODELS),
@@ -117,20 +117,20 @@ def _first(row: GridRow) -> float:
     return min((cell.oldest_at for cell in row.cells if cell.oldest_at is not None), default=float("inf"))
 
 
-def _cells(queues: Iterable[QueueStatus], targets: Mapping[Urgency, float], now: float) -> tuple[Cell, ...]:
+def _cells(queues: Iterable[QueueStatus], targets: Mapping[Urgency, float], read_at: float) -> tuple[Cell, ...]:
     by_urgency: dict[Urgency, list[QueueStatus]] = {urgency: [] for urgency in targets}
     for queue in queues:
         if queue.urgency is not None:
             by_urgency[queue.urgency].append(queue)
-    return tuple(_cell(by_urgency[urgency], target, now) for urgency, target in targets.items())
+    return tuple(_cell(by_urgency[urgency], target, read_at) for urgency, target in targets.items())
 
 
-def _cell(queues: Sequence[QueueStatus], target: float, now: float) -> Cell:
+def _cell(queues: Sequence[QueueStatus], target: float, read_at: float) -> Cell:
     ages = [queue.oldest_seconds for queue in queues if queue.oldest_seconds is not None]
     oldest = max(ages, default=None)
     return Cell(
         waiting=sum(queue.waiting for queue in queues),
-        oldest_at=None if oldest is None else now - oldest,
+        oldest_at=None if oldest is None else read_at - oldest,
         started=sum(queue.started for queue in queues),
         scheduled=sum(queue.scheduled for queue in queues),
         paused=sum(queue.paused for queue in queues),

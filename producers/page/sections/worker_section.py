@@ -9,7 +9,7 @@ from typing import Any
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.state.fleet_catalogs import has_other_catalog
 from openfall.router_core.state.fleet_status import WorkerStatus
-from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.keys import DEGRADE, pool_of
 
 MAX_ROWS = 40
 LATE_BEAT_SECONDS = 15.0
@@ -27,7 +27,7 @@ class WorkerRow:
 
     @property
     def pools(self) -> str:
-        return ", ".join(dict.fromkeys(queue.partition(".")[0] for queue in self.worker.queues)) or "–"
+        return ", ".join(dict.fromkeys(map(pool_of, self.worker.queues))) or "–"
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 -- @include breaker
 -- @include capacity
+-- @include depths
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
 -- Arguments: models ({model, backends: {name, slots, keys, reserved, rates}..., queues}...)
 -- Bodies: breaker policy (JSON)
@@ -19,6 +20,13 @@ local served = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
   for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end
 end
+
+local all_queues, targets = {}, {}
+for _, model in ipairs(args.models) do
+  for _, queue in ipairs(model.queues) do all_queues[#all_queues + 1] = queue end
+  for _, backend in ipairs(model.backends) do targets[#targets + 1] = backend.name .. '/' .. model.model end
+end
+local depths, has_window = read_depths(all_queues, 1), existing(BREAKER_WINDOW, targets)
 
 -- The free slots of a backend, and how many of them a job may use that is not interactive.
 local function free_slots(backend)
@@ -46,7 +54,7 @@ end
 
 local function backend_state(model, backend)
   local target = backend.name .. '/' .. model
-  local sums, keys = window_sums(target, policy, now), {}
+  local sums, keys = has_window[target] and window_sums(target, policy, now) or {n = 0, f = 0, s = 0, ms = 0}, {}
   for i = 1, math.max(1, #backend.keys) do keys[i] = key_state(model, backend, backend.keys[i] or '') end
   local free, unreserved = free_slots(backend)
   local admitted = 2
@@ -68,13 +76,8 @@ for _, model in ipairs(args.models) do
   local queues, backends = {}, {}
   for i, queue in ipairs(model.queues) do
     known[queue] = true
-    local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    local first
-    if length > 0 then
-      first = redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
-      length = length + number(redis.call('HGET', LISTED .. queue, ''), 0)
-    end
-    queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
+    local depth = depths[queue] or {waiting = 0}
+    queues[i] = {queue, depth.waiting, depth.first and ms(depth.first) or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end
   for i, backend in ipairs(model.backends) do
     backends[i] = backend_state(model.model, backend)

@@ -32,7 +32,13 @@ end
 
 local function role_of(id) return string.match(redis.call('HGET', RQ_JOB .. id, 'description') or '', '^[^/]*') end
 
+local has_filter = false
+for _, name in ipairs({'states', 'since', 'model', 'urgency', 'group', 'producer', 'only_of', 'role'}) do
+  has_filter = has_filter or args[name] ~= nil
+end
+
 local function is_wanted(id)
+  if not has_filter then return redis.call('HEXISTS', RECORD .. id, 'state') == 1 end
   local job = redis.call('HMGET', RECORD .. id, 'state', 'status', 'queue', 'fell_from', 'group', 'producer', 'accepted')
   local queue = job[3] == DEGRADE and job[4] or job[3] or ''
   return job[1] and (not args.states or args.states[job[1]] or args.states[job[2] or ''])

@@ -1,4 +1,4 @@
--- @include queue
+-- @include depths
 -- Write down, once a minute in the whole fleet, how many jobs wait and how long the oldest has waited: a row for each minute
 -- of an hour, and one for each ten minutes of a day with the highest of each.
 -- Arguments: cells ({pool, urgency, queues}...)
@@ -22,16 +22,16 @@ local function add_row(key, row, limit)
   redis.call('EXPIRE', key, KEEP_S)
 end
 
-local cells = {}
+local names, cells = {}, {}
+for _, cell in ipairs(args.cells) do
+  for _, queue in ipairs(cell[3]) do names[#names + 1] = queue end
+end
+local depths = read_depths(names, 1)
 for _, cell in ipairs(args.cells) do
   local waiting, oldest = 0, 0
   for _, queue in ipairs(cell[3]) do
-    local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    if length > 0 then
-      waiting = waiting + length + number(redis.call('HGET', LISTED .. queue, ''), 0)
-      local first = redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
-      oldest = math.max(oldest, now - number(first, now))
-    end
+    local depth = depths[queue]
+    if depth then waiting, oldest = waiting + depth.waiting, math.max(oldest, now - (depth.first or now)) end
   end
   if waiting > 0 then cells[cell[1] .. ' ' .. cell[2]] = {waiting, oldest} end
 end

@@ -9,6 +9,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page import live_page
 from openfall.producers.page.live_page import LivePage
@@ -16,7 +18,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.section import Section
 from openfall.producers.page.sections import health_section, worker_section
 from openfall.router_core.state.errors import StoreUnreachable
-from tests.producers.page.snapshots import NOW, calm_snapshot
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot
 
 
 class Readings:
@@ -26,6 +28,7 @@ class Readings:
         self._snapshots = snapshots
         self.looks, self.reads, self.pulse_now = 0, 0, b"calm"
         self.changed = asyncio.Condition()
+        self.queues_not_older: list[float] = []
 
     def away_since(self) -> float:
         return NOW - 30
@@ -36,7 +39,8 @@ class Readings:
             self.changed.notify_all()
         return self.pulse_now
 
-    async def read(self, _sources: Any) -> PageSnapshot:
+    async def read(self, _sources: Any, queues_not_older: float) -> PageSnapshot:
+        self.queues_not_older.append(queues_not_older)
         async with self.changed:
             self.reads += 1
             self.changed.notify_all()
@@ -75,8 +79,7 @@ def test_the_fleet_is_read_when_something_has_changed_and_otherwise_only_now_and
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(live_page, "INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr(live_page, "MIN_READ_SECONDS", 3600.0)
-    monkeypatch.setattr(live_page, "MAX_READ_SECONDS", 3600.0)
+    monkeypatch.setattr(live_page, "FLEET_SECONDS", 3600.0)
 
     async def story() -> tuple[int, int]:
         readings: Any = Readings(repeat(calm_snapshot(tmp_path)))
@@ -96,6 +99,28 @@ def test_the_fleet_is_read_when_something_has_changed_and_otherwise_only_now_and
         return still, readings.reads - calm
 
     assert asyncio.run(story()) == (0, 1)
+
+
+@pytest.mark.parametrize(("busy", "seconds"), [(0, 4.0), (1, 4.0), (39, 4.0), (150, 15.0), (300, 30.0), (3000, 30.0)])
+def test_the_more_queues_have_jobs_the_less_often_they_are_read_and_an_action_reads_them_at_once(
+    tmp_path: Path, monkeypatch: Any, busy: int, seconds: float
+) -> None:
+    monkeypatch.setattr(live_page, "INTERVAL_SECONDS", 1.0)
+    queues = tuple(replace(QUEUE, name=f"gpu.m{n}.batch", waiting=int(n < busy)) for n in range(busy + 100))
+    readings: Any = Readings(repeat(calm_snapshot(tmp_path, status=replace(STATUS, queues=queues))))
+
+    async def story() -> None:
+        live = LivePage(readings, [Section("health", health_section.context)], asyncio.Event())
+        await live.fragments(["health"])
+        watching = asyncio.create_task(_drain(live.events(["health"], {}, always)))
+        await readings.until(lambda: readings.reads >= 2)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await live.close()
+        await live.refresh()
+
+    asyncio.run(story())
+    assert readings.queues_not_older == [1.0, seconds, 0.0]
 
 
 async def _drain(events: Any) -> None:

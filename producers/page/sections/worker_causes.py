@@ -1,0 +1,60 @@
+"""Pools that no worker serves, and workers that an operator keeps from jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from openfall.producers.age import format_age
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.model_calls import NO_WORKER
+from openfall.router_core.state.fleet_status import WorkerStatus
+from openfall.router_core.state.keys import pool_of
+
+
+def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> list[str]:
+    """The pools from which no worker claims although jobs wait there, or although a role has no other model."""
+    catalog, workers = snapshot.catalog, [worker for worker in snapshot.status.workers if worker.takes_jobs]
+    if not workers or snapshot.status.suspended:
+        return []
+    served = {pool_of(queue) for worker in workers for queue in worker.queues}
+    needed = {pool_of(queue.name) for queue in snapshot.status.unserved} | {
+        catalog.pool_of(alias)
+        for obstacles in silent.values()
+        for alias, obstacle in obstacles.items()
+        if obstacle == NO_WORKER
+    }
+    return sorted(needed - served)
+
+
+def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Cause]:
+    """What is wrong with the workers."""
+    for pool in pools:
+        yield _of_pool(pool, snapshot)
+    quiet = [worker for worker in snapshot.status.workers if worker.alive and worker.quiet]
+    if not quiet:
+        return
+    names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
+    is_everyone = len(quiet) == sum(worker.alive for worker in snapshot.status.workers) and snapshot.status.waiting > 0
+    health = FleetHealth.FAILING if is_everyone else FleetHealth.IMPAIRED
+    yield Cause(text=f"An operator keeps {names} from further jobs", health=health, section="workers")
+
+
+def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
+    waiting = sum(queue.waiting for queue in snapshot.status.queues if pool_of(queue.name) == pool)
+    jobs = f", where {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}" if waiting else ""
+    gone = [worker for worker in snapshot.status.workers if _served(worker, pool) and not worker.alive]
+    last = min(gone, key=_silence, default=None)
+    was = f"; {last.name} on {last.host} was there until {format_age(_silence(last))} ago" if last else ""
+    is_quiet = any(_served(worker, pool) and worker.alive for worker in snapshot.status.workers)
+    remedy = "openfall workers resume NAME" if is_quiet else f"openfall work {pool}"
+    text = f"No worker serves the pool {pool}{jobs}{was}"
+    return Cause(text=text, health=FleetHealth.FAILING, section="workers", remedy=remedy)
+
+
+def _served(worker: WorkerStatus, pool: str) -> bool:
+    return any(pool_of(queue) == pool for queue in worker.queues)
+
+
+def _silence(worker: WorkerStatus) -> float:
+    return worker.heartbeat_age_seconds or 0.0
