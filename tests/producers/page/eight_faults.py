@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,6 @@ import redis.asyncio
 from aiohttp import web
 
 from benchmarks.server import find_free_port
-from openfall.router_core.state import keys
 from tests.conftest import Server
 from tests.fakes.card_ollama import CardOllama, card_ollama
 from tests.faults import COMPLETION
@@ -63,10 +63,12 @@ class Cloud:
     url: str = ""
     broken: set[str] = field(default_factory=set)
     hangs: set[str] = field(default_factory=set)
+    calls: Counter[str] = field(default_factory=Counter)
 
     async def complete(self, request: web.Request) -> web.Response:
         await request.read()
         provider = request.match_info["provider"]
+        self.calls[provider] += 1
         if provider in self.hangs:
             await asyncio.sleep(3600)
         await asyncio.sleep(0.3)
@@ -181,14 +183,11 @@ async def _redis_memory(fleet: StagedFleet) -> None:
 async def _poisoned_job(fleet: StagedFleet) -> None:
     fleet.cloud.hangs.add("openai")
     poison = asyncio.create_task(fleet.ask("titles", "a picture that no worker survives"))
-    async with redis.asyncio.Redis(unix_socket_path=str(fleet.server.socket), decode_responses=True) as store:
-        for _ in range(3):
-            while not await store.zcard(keys.LEASES + "openai"):
-                await asyncio.sleep(0.1)
-            await asyncio.sleep(0.5)
-            await fleet.end("cloud", kill=True)
-            await asyncio.sleep(14)
-            await fleet.start("cloud", "work", "cloud")
+    for number in range(1, 4):
+        while fleet.cloud.calls["openai"] < number:
+            await asyncio.sleep(0.1)
+        await fleet.end("cloud", kill=True)
+        await fleet.start("cloud", "work", "cloud")
     fleet.cloud.hangs.clear()
     await asyncio.sleep(25)
     poison.cancel()
