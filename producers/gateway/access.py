@@ -41,9 +41,7 @@ class Access:
             raise Refusal("no_key", _without_key(headers))
         key = self.keys.find(secret)
         if key is None:
-            raise Refusal(
-                "no_key", "this key is unknown here, or was revoked: `openfall keys list` names the known ones"
-            )
+            raise Refusal("no_key", _unknown(secret))
         return key
 
     def _check_origin(self, headers: Headers) -> None:
@@ -72,6 +70,13 @@ def presented_key(headers: Headers) -> str:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip()
+
+
+def _unknown(secret: str) -> str:
+    """The message for a key that is not known. It names what does not belong to a key, never the key."""
+    if PREFIX in secret and not secret.startswith(PREFIX):
+        return f"a key begins with `{PREFIX}`: send it without quotes, `Bearer` or other words before it"
+    return "this key is unknown here, or was revoked: `openfall keys list` names the known ones"
 
 
 def _without_key(headers: Headers) -> str:

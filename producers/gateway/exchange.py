@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -158,6 +159,7 @@ def read_flag(body: Mapping[str, Any], name: str, *, default: bool = False) -> b
 
 def _parse(packed: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises `Refusal`."""
+    packed = packed.removeprefix(BOM_UTF8)  # some editors of Windows write it into a file
     try:
         check_values(packed)
         body = orjson.loads(packed)

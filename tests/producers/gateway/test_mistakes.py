@@ -109,6 +109,10 @@ def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis
             assert "Authorization lacks the word `Bearer`" in await message(authorization=secret)
             misplaced = await message(**{"x-goog-api-key": secret})
             unknown = await message(authorization="Bearer of_wrong")
+            for sent in (f'Bearer "{secret}"', f"Bearer '{secret}'", f"Bearer Bearer {secret}", f"Bearer KEY={secret}"):
+                refused = await message(authorization=sent)
+                assert "a key begins with `of_`: send it without quotes" in refused
+                assert secret not in refused
         assert "it is in x-goog-api-key): send `Authorization: Bearer of_...`" in misplaced
         assert secret not in misplaced
         assert "`openfall keys list` names the known ones" in unknown

@@ -98,6 +98,16 @@ def test_a_body_in_another_encoding_is_refused_in_words(redis_url: str, tmp_path
     run(main)
 
 
+def test_a_body_with_a_byte_order_mark_is_read(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            marked = await gateway.http.post("/v1/chat/completions", content=b"\xef\xbb\xbf" + BODY)
+            alone = await gateway.http.post("/v1/chat/completions", content=b"\xef\xbb\xbf")
+        assert (marked.status_code, alone.status_code) == (200, 400)
+
+    run(main)
+
+
 def test_a_client_that_sends_https_is_named_in_the_log(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
