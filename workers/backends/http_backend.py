@@ -16,7 +16,7 @@ from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
-from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import LearnedOptions, demands_stream
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
@@ -139,7 +139,8 @@ class HttpBackend:
         return await self._http.check_alive(self.liveness_path, timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        return parse_names(await self._http.fetch_json(self._version + self.models_path, timeout_s), "data", "id")
+        names = parse_names(await self._http.fetch_json(self._version + self.models_path, timeout_s))
+        return names or malformed("its list of models is empty")  # of a gateway, or without a right to read it
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None

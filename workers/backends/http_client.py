@@ -16,6 +16,7 @@ from openfall.workers.backends.address import Address
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.decompression import Undecodable
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
@@ -105,6 +106,8 @@ class HttpClient:
             return _unsent(error)
         try:
             return await read(response)
+        except Undecodable as error:
+            return malformed(str(error))
         except aiohttp.ClientError:
             return malformed("the connection broke off within the answer")
         except AnswerTooLarge as error:

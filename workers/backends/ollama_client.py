@@ -119,7 +119,7 @@ class OllamaBackend(HttpBackend):
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """Every name that a request may use: `x:latest` is also `x`."""
-        names = parse_names(await self._http.fetch_json("/api/tags", timeout_s), "models", "name")
+        names = parse_names(await self._http.fetch_json("/api/tags", timeout_s))
         if isinstance(names, Failure):
             return names
         return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))

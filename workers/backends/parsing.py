@@ -21,6 +21,9 @@ from openfall.workers.backends.exact_json import ends_in_half, loads, loads_answ
 TEXT_PARTS = ("text", "output_text", "input_text")
 """The types of a part that is a written text."""
 
+_LISTS = {"data": ("id", "name", "model"), "models": ("name", "id", "model"), "result": ("name", "id")}
+"""Where a list of models has its entries, and by that where an entry has its name."""
+
 _OF_OBJECT = re.compile(rb'[{}"]')
 
 
@@ -86,14 +89,28 @@ def parse_gigabytes(value: Any) -> float | None:
     return float(value) if is_number and 0 <= value < inf else None
 
 
-def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:
-    """The names in a list of models, such as the `id` of each entry `under` `data`."""
+def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
+    """The names in a list of models, in the forms that servers use: `{"data": [{"id": ...}]}` (OpenAI), `{"models":
+    [{"name": ...}]}` (Ollama, Gemini), a bare list (Together), `result` (Cloudflare), names alone or as keys."""
     if isinstance(document, Failure):
         return document
-    entries = document.get(under) if isinstance(document, dict) else None
-    if not isinstance(entries, list):
+    fields = document if isinstance(document, dict) else {"data": document}
+    place = next((name for name in _LISTS if isinstance(fields.get(name), list | dict)), None)
+    if place is None:
         return malformed("the list of models has no models")
-    return tuple(entry[key] for entry in entries if isinstance(entry, dict) and isinstance(entry.get(key), str))
+    return tuple(name for entry in fields[place] for name in _names_of(entry, _LISTS[place]))
+
+
+def _names_of(entry: Any, keys: tuple[str, ...]) -> list[str]:
+    """The name of a model in a list, and the further names that a request may use."""
+    if isinstance(entry, str):
+        return [entry]
+    if not isinstance(entry, dict):
+        return []
+    name = next((name for key in keys if isinstance(name := entry.get(key), str)), None)
+    others = entry.get("aliases")
+    names = [name, *(others if isinstance(others, list) else ())]
+    return [name for name in names if isinstance(name, str)]
 
 
 def with_usage(outcome: Outcome, usage: Usage) -> Outcome:

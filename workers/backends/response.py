@@ -25,6 +25,7 @@ from openfall.workers.backends.answer_bounds import (
 )
 from openfall.workers.backends.base import OnPieces
 from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM, in_utf8
 from openfall.workers.backends.framing import Framing, looks_like_events
@@ -265,18 +266,22 @@ async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerato
     """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`. `AnswerTooLarge` past `limit` bytes."""
     size, parsed, loop_share = 0, 0.0, LoopShare()
     connection = response.connection and response.connection.protocol
+    decompressor = Decompressor(response.headers.get("content-encoding", ""))
     async for chunk in response.content.iter_any():
-        size += len(chunk)
+        loop_share.begin()
         if isinstance(connection, BoundedHandler):
-            loop_share.begin()
             loop_share.charge(connection.parsing_seconds - parsed)
             parsed = connection.parsing_seconds
+        for part in decompressor.feed(chunk):
+            loop_share.pause()
+            loop_share.begin()
             if loop_share.is_over():
                 await loop_share.rest()
-        if size > limit:
-            raise AnswerTooLarge(f"the answer is longer than {limit / 2**20:g} MiB")
-        if len(chunk) <= CHUNK_BYTES:
-            yield chunk
-            continue
-        for start in range(0, len(chunk), CHUNK_BYTES):
-            yield chunk[start : start + CHUNK_BYTES]
+            size += len(part)
+            if size > limit:
+                raise AnswerTooLarge(f"the answer is longer than {limit / 2**20:g} MiB")
+            for start in range(0, len(part), CHUNK_BYTES):
+                yield part[start : start + CHUNK_BYTES]
+            loop_share.begin()
+    for part in decompressor.end():
+        yield part

@@ -38,6 +38,7 @@ def _outcome(document: Any) -> Outcome:
     output = document.get("output") if isinstance(document, dict) else None
     if not isinstance(output, list):
         return malformed("the answer has no output")
+    document = {**document, "output": [_with_parts(item) for item in output]}
     if document.get("error") or document.get("status") == "failed":
         return _failure(document.get("error"))
     if document.get("status") not in _ENDED:
@@ -47,10 +48,20 @@ def _outcome(document: Any) -> Outcome:
         known = read_finish_reason(finish)
         if isinstance(known, Failure):
             return known
-    if _refusal(output) and not has_tool_call(document):
+    if _refusal(document["output"]) and not has_tool_call(document):
         refusal = Completion(text=answer_text(document), finish_reason=finish, body=document)
         return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer", refusal=refusal)
     return Completion(text=answer_text(document), finish_reason=finish, body=document)
+
+
+def _with_parts(item: Any) -> Any:
+    """An item whose content is a list of parts. Some servers send the text itself."""
+    content = item.get("content") if isinstance(item, dict) else None
+    return (
+        item | {"content": [{"type": "output_text", "text": content, "annotations": []}]}
+        if isinstance(content, str)
+        else item
+    )
 
 
 def _refusal(output: list[Any]) -> bool:
@@ -84,7 +95,7 @@ class ResponseAssembler(StreamAssembler):
             case {"type": "error", **error}:
                 self.failure = _failure(error)
             case {
-                "type": "response.completed" | "response.incomplete" | "response.failed",
+                "type": "response.completed" | "response.incomplete" | "response.failed" | "response.done",
                 "response": dict(response),
             }:
                 self._response, self.done = response, True

@@ -91,6 +91,7 @@ class Transport:
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # `decompression` looks at the bytes: some servers name what they did not do
             read_bufsize=READ_BUFFER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             trust_env=False,
@@ -181,8 +182,6 @@ def describe_error(error: aiohttp.ClientError | OSError) -> str:
 
 
 def _describe_http_error(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message.lower():
-        return "the answer is compressed in a way that openfall does not read; it asks for none"
     return f"the connection failed: the response is not valid HTTP ({type(error).__name__})"
 
 

@@ -72,7 +72,7 @@ def test_an_endpoint_with_its_own_error_or_no_response_is_not_alive(
 @both
 def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> None:
     result, server = request_at(protocol, answer(LISTED), lambda backend: backend.list_models(5))
-    assert result == ("claude-haiku-4-5", "gpt-5")
+    assert result == ("claude-haiku-4-5", "gpt-5", "odd")
     [get] = server.calls_received
     assert get.path.partition("?")[0] == "/v1/models"
     assert get.headers["authorization"] == "Bearer of-mine"
@@ -80,8 +80,27 @@ def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> Non
 
 @both
 @pytest.mark.parametrize(
+    "listed",
+    [
+        [{"id": "a"}, {"id": "b"}],
+        ["a", "b"],
+        {"models": [{"name": "a"}, {"model": "b"}]},
+        {"data": None, "models": ["a", "b"]},
+        {"data": [{"id": "a", "aliases": ["b", None]}, None, {"id": None}]},
+        {"data": {"a": {}, "b": {}}},
+        {"result": [{"id": "1", "name": "a"}, {"id": "b"}], "success": True},
+    ],
+)
+def test_a_list_of_models_is_read_in_the_forms_of_servers(protocol: Protocol, listed: Any) -> None:
+    result, _ = request_at(protocol, answer(listed), lambda backend: backend.list_models(5))
+    assert result == ("a", "b")
+
+
+@both
+@pytest.mark.parametrize(
     ("script", "meant"),
     [
+        (answer({"data": []}), E.MALFORMED),
         (answer({"error": {"message": "no", "code": "invalid_api_key"}}, 401), E.AUTH),
         (answer({"data": "none"}), E.MALFORMED),
         (answer(b"<html>"), E.MALFORMED),

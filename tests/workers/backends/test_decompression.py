@@ -1,0 +1,71 @@
+"""A body is read by its bytes, whatever compression its head names."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import orjson
+import pytest
+
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends.decompression import PART_BYTES, Decompressor, Undecodable
+from tests.faults import COMPLETION, raw
+from tests.workers.backends.openai_calls import ask
+
+WHOLE = orjson.dumps(COMPLETION)
+TEXT = COMPLETION["choices"][0]["message"]["content"]
+RAW_DEFLATE = zlib.compressobj(wbits=-15)
+DEFLATED = RAW_DEFLATE.compress(WHOLE) + RAW_DEFLATE.flush()
+EVENTS = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def decompressed(encoding: str, *chunks: bytes) -> bytes:
+    stream = Decompressor(encoding)
+    return b"".join([*(part for chunk in chunks for part in stream.feed(chunk)), *stream.end()])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "utf-8", "none", "identity", ""])
+def test_a_plain_body_is_read_whatever_compression_its_head_names(encoding: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n"
+    outcome = ask(raw(head.encode() + b"Connection: close\r\n\r\n" + WHOLE))
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.text == TEXT
+    assert decompressed(encoding, EVENTS) == EVENTS
+    assert decompressed(encoding, b"", b"{", b"}") == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(WHOLE)),
+        ("", gzip.compress(WHOLE)),
+        ("br", gzip.compress(WHOLE)),
+        ("gzip", gzip.compress(WHOLE[:9]) + gzip.compress(WHOLE[9:]) + b"\0\0"),
+        ("deflate", zlib.compress(WHOLE)),
+        ("deflate", DEFLATED),
+    ],
+)
+def test_a_compressed_body_is_decompressed_wherever_it_is_cut(encoding: str, body: bytes) -> None:
+    for step in (1, 2, 7, len(body)):
+        chunks = [body[start : start + step] for start in range(0, len(body), step)]
+        assert decompressed(encoding, *chunks) == WHOLE
+
+
+def test_a_bomb_is_decompressed_in_small_parts() -> None:
+    parts = Decompressor("gzip").feed(gzip.compress(bytes(2**22)))
+    assert max(map(len, parts)) <= PART_BYTES
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"), [("br", b"\x8b\x05\x80Hi\x03"), ("gzip", b"\x1f\x8bbroken bytes"), ("deflate", b"\x07\xff")]
+)
+def test_bytes_that_no_form_explains_are_malformed_with_the_reason(encoding: str, body: bytes) -> None:
+    with pytest.raises(Undecodable):
+        decompressed(encoding, body)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nConnection: close\r\n\r\n"
+    outcome = ask(raw(head.encode() + body))
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.MALFORMED
+    assert "compressed" in outcome.detail
