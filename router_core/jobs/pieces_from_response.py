@@ -26,6 +26,9 @@ Body = Mapping[str, Any]
 OPENAI_MESSAGE = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"})
 """The fields of OpenAI's messages that typed pieces can say."""
 
+_OPENAI_CALL = frozenset({"index", "id", "type", "function", "custom"})
+"""The fields of a call that typed pieces can say, and a custom call, which is carried whole."""
+
 OLLAMA_MESSAGE = frozenset({"role", "content", "thinking", "tool_calls"})
 
 
@@ -39,8 +42,20 @@ def _of_completion(body: Body) -> Iterator[Piece]:
         index, message = _number(choice.get("index"), place), _object(choice.get("message"))
         yield from _more_of_choice(index, choice, message)
         yield from _texts(index, message)
-        for call, function in enumerate(_functions(message)):
+        for call, (whole, function) in enumerate(_functions(message)):
             yield from _tool_call(index, call, *function)
+            if more := fields_beside_function(whole):
+                yield call_fields(index, call, more)
+
+
+def fields_beside_function(call: Body) -> dict[str, Any]:
+    """What a call of a function has that typed pieces cannot say: Gemini's `extra_content` must return to it."""
+    return {key: value for key, value in call.items() if key not in _OPENAI_CALL and value}
+
+
+def call_fields(choice: int, call: int, more: Body) -> RawEvent:
+    """More fields of a call, as one chunk of a stream."""
+    return RawEvent({"choices": [{"index": choice, "delta": {"tool_calls": [{"index": call, **more}]}}]})
 
 
 def _more_of_choice(index: int, choice: Body, message: Body) -> Iterator[Piece]:
@@ -104,7 +119,7 @@ def _of_chat(body: Body) -> Iterator[Piece]:
         yield ThinkingPiece(0, thinking)
     if text := _text(message, "content"):
         yield TextPiece(0, text)
-    for call, function in enumerate(_functions(message)):
+    for call, (_, function) in enumerate(_functions(message)):
         yield from _tool_call(0, call, *function)
 
 
@@ -163,11 +178,11 @@ _READERS: Mapping[Dialect, Callable[[Body], Iterator[Piece]]] = {
 }
 
 
-def _functions(message: Body) -> Iterator[tuple[str, str, Any]]:
-    """The id, the name and the arguments of the calls of functions."""
+def _functions(message: Body) -> Iterator[tuple[Body, tuple[str, str, Any]]]:
+    """The calls of functions, each with its id, its name and its arguments."""
     for call in _objects(message.get("tool_calls")):
         if function := _object(call.get("function")):
-            yield _text(call, "id"), _text(function, "name"), function.get("arguments")
+            yield call, (_text(call, "id"), _text(function, "name"), function.get("arguments"))
 
 
 def _tool_call(choice: int, call: int, call_id: str, name: str, arguments: Any) -> Iterator[Piece]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from openfall.router_core.jobs.pieces_from_response import call_fields, fields_beside_function
 from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
 from openfall.workers.backends.completion_shapes import with_function
 from openfall.workers.backends.exact_json import dumps, loads, whole_number
@@ -45,15 +46,20 @@ class ToolCallPieces:
             known_text, text = call["function"]["arguments"], arguments_text(function.get("arguments"))
             if text == known_text and is_complete(text):
                 text = ""  # some servers repeat the whole arguments
-            whole = text if known_text.strip() == "{}" and text.lstrip().startswith("{") else known_text + text
+            is_first = known_text.strip() == "{}" and text.lstrip().startswith("{") and place not in self._started
+            whole = text if is_first else known_text + text
             more = {"arguments": whole, "name": _joined(call["function"], function)}
             call["function"] |= {key: value for key, value in function.items() if value} | more
             yield from self._typed(place, call, text)
+        if more_fields := fields_beside_function(piece):  # the signature of a thought of Gemini's
+            if place not in self._started and call["function"]["name"]:
+                yield from self._whole(place)
+            yield call_fields(self._choice, place, more_fields)
 
     def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
         """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments."""
         whole = call["function"]["arguments"]
-        if whole.strip() == "{}":  # perhaps these are not its arguments yet
+        if whole.strip() == "{}" and place not in self._started:  # perhaps these are not its arguments yet
             return
         if place not in self._started:
             text = whole

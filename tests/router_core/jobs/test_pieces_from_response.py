@@ -43,6 +43,17 @@ def test_what_no_typed_piece_can_say_of_a_choice_is_one_event() -> None:
     assert pieces_of_answer(body, "openai") == (RawEvent(event), TextPiece(0, "Hai"))
 
 
+def test_a_field_beside_the_function_of_a_call_follows_the_call() -> None:
+    more = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    call = {"id": "c1", "type": "function", "function": {"name": "bow", "arguments": "{}"}, **more}
+    event = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **more}]}}]}
+    assert pieces_of_answer({"choices": [{"message": {"tool_calls": [call]}}]}, "openai") == (
+        ToolStart(0, 0, "c1", "bow"),
+        ToolArguments(0, 0, "{}"),
+        RawEvent(event),
+    )
+
+
 def test_a_message_has_its_blocks_with_signatures_and_the_borders_between_texts() -> None:
     blocks: list[dict[str, Any]] = [
         {"type": "thinking", "thinking": "hm", "signature": "sig"},

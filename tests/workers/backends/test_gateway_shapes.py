@@ -10,7 +10,8 @@ import pytest
 from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Completion, Outcome
-from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
+from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolArguments, ToolStart
 from openfall.workers.backends.anthropic_answer import parse_message
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.framing import SseFraming
@@ -179,6 +180,28 @@ def test_a_call_whose_arguments_stay_empty_is_written_at_its_end() -> None:
     outcome, received = streamed([{"index": 0, "id": "c1", "function": {"name": "g", "arguments": "{}"}}])
     assert calls_of(outcome) == [("g", {})]
     assert received == [ToolStart(0, 0, "c1", "g"), ToolArguments(0, 0, "{}")]
+
+
+@pytest.mark.parametrize("parts", [("{", "}"), ("", "{", "}"), ("{}",), ("{}", "")])
+def test_empty_arguments_in_any_pieces_reach_their_reader_whole(parts: tuple[str, ...]) -> None:
+    pieces = [[{"index": 0, "function": {"arguments": part}}] for part in parts]
+    outcome, received = streamed([{"index": 0, "id": "c", "function": {"name": "g"}}], *pieces)
+    assert calls_of(outcome) == [("g", {})]
+    assert "".join(piece.text for piece in received if isinstance(piece, ToolArguments)) == "{}"
+
+
+SIGNED = CALL | {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+
+
+def test_the_signature_of_a_call_of_geminis_reaches_its_reader() -> None:
+    event = RawEvent({"choices": [{"index": 0, "delta": {"tool_calls": [
+        {"index": 1, "extra_content": SIGNED["extra_content"]}]}}]})  # fmt: skip
+    outcome, received = streamed([{"index": 0, **CALL}], [{"index": 0, **SIGNED, "id": "c2"}])
+    assert received[-3:] == [ToolStart(0, 1, "c2", "f"), ToolArguments(0, 1, '{"a":1}'), event]
+    assert isinstance(outcome, Completion)
+    assert outcome.body["choices"][0]["message"]["tool_calls"][1]["extra_content"] == SIGNED["extra_content"]
+    message = {"role": "assistant", "content": None, "tool_calls": [CALL, SIGNED]}
+    assert pieces_of_answer({"choices": [{"index": 0, "message": message}]}, "openai")[-1] == event
 
 
 EVENTS = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("Hel", "lo")]
