@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 import aiohttp
@@ -14,6 +14,7 @@ from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_names
@@ -134,6 +135,10 @@ class HttpBackend:
     def plan_shares(self, response: aiohttp.ClientResponse) -> tuple[PlanShare, ...]:
         """What the response to a passed request says of the limits of a subscription."""
         return read_plan_shares(response.headers)
+
+    def body_of(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body of a passed response as it arrives, decompressed. Raises `aiohttp.ClientError`."""
+        return decompressed(response)
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         return await self._http.check_alive(self.liveness_path, timeout_s)

@@ -144,9 +144,7 @@ class _PassedResponse(StreamingResponse):
 
     def __init__(self, upstream: ClientResponse, backend: HttpBackend, secrets: tuple[bytes, ...]) -> None:
         headers = {name: upstream.headers[name] for name in RETURNED_HEADERS if name in upstream.headers}
-        from openfall.workers.backends.decompression import decompressed  # ADR 17: as in `_open`
-
-        parts = _without(decompressed(upstream), secrets)
+        parts = _without(backend.body_of(upstream), secrets)
         super().__init__(parts, upstream.status, {"x-accel-buffering": "no", **headers})
         self._upstream, self._backend = upstream, backend
 
