@@ -46,7 +46,7 @@ def money_sums(money: CallMoney) -> dict[str, int]:
 
 
 def encode_money(money: CallMoney) -> dict[str, Any]:
-    """The arguments of a call that few calls have: see ledger.lua and plan.lua."""
+    """The arguments of a call that few calls have: see ledger.lua and flat_plan.lua."""
     arguments: dict[str, Any] = {}
     if money.unexpected is not None:
         arguments |= {"instead_of": money.unexpected.model, "instead_why": money.unexpected.cause}
@@ -56,5 +56,5 @@ def encode_money(money: CallMoney) -> dict[str, Any]:
 
 
 def encode_plan(plan: PlanReport) -> dict[str, Any]:
-    """A call at a flat-rate backend as the scripts read it: see plan.lua."""
+    """A call at a flat-rate backend as the scripts read it: see flat_plan.lua."""
     return {**asdict(plan), "open_for": RETRY_SECONDS, "open_for_max": MAX_RETRY_SECONDS}

@@ -110,7 +110,7 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
     return bool(reply[0])
 
 
-async def book_passed_request(
+async def book_passthrough_request(
     link: RedisConnection, catalog: Catalog, backend: str, cost_nusd: int, owner: CallOwner
 ) -> OverBudget | None:
     """Book a request that passes to a backend beside the queue, at a price that is known before. Returns the budget
@@ -122,7 +122,7 @@ async def book_passed_request(
         "owner": encode_owner(owner),
         "entry": encode_entry(None, owner.producer, None, cost_nusd, {}),
     }
-    return read_over(read_text(await link.script("passed_request", arguments, pack_budgets(catalog))))
+    return read_over(read_text(await link.script("passthrough_request", arguments, pack_budgets(catalog))))
 
 
 def encode_owner(owner: CallOwner) -> dict[str, str]:

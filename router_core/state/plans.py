@@ -17,7 +17,7 @@ from openfall.router_core.state.decoding import read_moment, read_number, read_t
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 _SHARE = re.compile(r"(\d{1,9}) (\d{1,4}) (\d{1,15})", re.ASCII)
-"""What plan.lua writes of a window of the provider: its length (s), the used share (per mille), its reset (ms)."""
+"""What flat_plan.lua writes of a window of the provider: its length (s), the used share (per mille), its reset (ms)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

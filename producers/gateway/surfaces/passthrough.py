@@ -25,7 +25,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.external_calls import book_passed_request, first_credential
+from openfall.router_core.state.external_calls import book_passthrough_request, first_credential
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.plans import report_plan_shares
 
@@ -94,7 +94,7 @@ async def _book(exchange: Exchange, backend: str, cost_nusd: int) -> None:
     group = get_group(gateway.config.catalog, caller.group)
     owner = CallOwner(group=group.name if group else None, producer=caller.name)
     link = gateway.client.store.connection
-    over = await book_passed_request(link, gateway.config.catalog, backend, cost_nusd, owner)
+    over = await book_passthrough_request(link, gateway.config.catalog, backend, cost_nusd, owner)
     if over is not None:
         raise Refusal("budget", over.detail)
 

@@ -1,4 +1,4 @@
--- @include turns
+-- @include repair_turns
 -- @include lifecycle
 -- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `cancel_or_expire`
 -- or `move`. Causes:

@@ -12,7 +12,7 @@ from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, report_probe, reset_breaker
 from openfall.router_core.state.budget_book import audit_budgets, raise_budget
-from openfall.router_core.state.external_calls import ExternalCall, book_passed_request, report_external_call
+from openfall.router_core.state.external_calls import ExternalCall, book_passthrough_request, report_external_call
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.subscription import PROBE_BOUND
@@ -160,13 +160,13 @@ def test_a_request_that_passes_beside_the_queue_is_booked_before_it_is_sent_or_n
     async def story(f):
         owner = CallOwner(producer="bot")
         for _ in range(5):
-            assert await book_passed_request(f.link, CATALOG, "api", CALL, owner) is None
-        over = await book_passed_request(f.link, CATALOG, "api", CALL, owner)
+            assert await book_passthrough_request(f.link, CATALOG, "api", CALL, owner) is None
+        over = await book_passthrough_request(f.link, CATALOG, "api", CALL, owner)
         assert over is not None
         assert (over.name, over.cause) == ("house", OverCause.SPENT)
         assert await sums(f) == (5 * CALL, 0, 0)
         (row,) = await read_ledger(f.link, [ledger_day(f.clock.now)])
         assert (row.model, row.backend, row.calls, row.nusd) == ("-", "api", 5, 5 * CALL)
-        assert await book_passed_request(f.link, CATALOG, "flat", CALL, owner) is None, "no budget counts it"
+        assert await book_passthrough_request(f.link, CATALOG, "flat", CALL, owner) is None, "no budget counts it"
 
     fleet(story)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
-from openfall.router_core.state.external_calls import ExternalCall, book_passed_request, report_external_call
+from openfall.router_core.state.external_calls import ExternalCall, book_passthrough_request, report_external_call
 from openfall.router_core.state.histogram_buckets import INFINITE, JOB_BOUNDS, bucket, quantile
 from openfall.router_core.state.ledger import COST_BOUNDS, MAX_ROWS, OTHERS
 from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
@@ -180,7 +180,7 @@ def test_calls_beside_the_queue_count_for_their_callers_too(fleet):
     async def story(f):
         owner = CallOwner(task="chat", producer="bot")
         await report_external_call(f.link, CATALOG, ExternalCall(model="haiku", backend="api", owner=owner))
-        assert await book_passed_request(f.link, CATALOG, "api", 1_000_000, owner) is None
+        assert await book_passthrough_request(f.link, CATALOG, "api", 1_000_000, owner) is None
         assert [(row.name, row.calls) for row in await usage(f, UsageKey.PRODUCER)] == [("bot", 2)]
         assert {row.name: row.calls for row in await usage(f, UsageKey.ROLE)} == {"chat": 1, None: 1}
         rows = {row.name: row for row in await usage(f, UsageKey.MODEL)}
