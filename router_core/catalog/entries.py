@@ -33,8 +33,8 @@ from openfall.router_core.catalog.field_types import (
     Tokens,
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
-from openfall.router_core.catalog.order import Order as Order
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.policies import Order as Order
 from openfall.router_core.catalog.pools import POOL_DEFAULTS as POOL_DEFAULTS
 from openfall.router_core.catalog.pools import Billing as Billing
 from openfall.router_core.catalog.pools import Pool as Pool

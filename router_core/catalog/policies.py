@@ -20,6 +20,13 @@ from openfall.router_core.catalog.field_types import (
 from openfall.router_core.vocabulary import Urgency
 
 
+class Order(StrEnum):
+    """Whether a chain is tried as it is written, or ranked for each job by its urgency."""
+
+    AS_WRITTEN = "as_written"
+    BY_URGENCY = "by_urgency"
+
+
 class Cloud(StrEnum):
     """Whether jobs of an urgency may leave the local pools."""
 
