@@ -1,8 +1,8 @@
 """`make clients`: programs of other projects, against a gateway with a worker and a scripted provider.
 
-Each client has an environment of its own below `.clients`, made once with pip or uv, or with npm. A client that cannot
-be installed is skipped, in words. What installs gigabytes runs only by its name: `python -m tests.clients open-webui`.
-The exit status is 1 if a check failed, 2 if no client could be installed.
+Each client has an environment of its own below `.clients`, made once with pip or uv, or with npm; the JDK is that of
+this machine. A client that cannot be installed is skipped, in words. What installs gigabytes runs only by its name:
+`python -m tests.clients open-webui`. The exit status is 1 if a check failed, 2 if no client could be installed.
 """
 
 from __future__ import annotations

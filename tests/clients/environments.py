@@ -35,8 +35,8 @@ class Client:
 
     @property
     def command(self) -> tuple[str, ...]:
-        program = "node" if self.language == "javascript" else str(self.home / "venv" / "bin" / "python")
-        return (program, *self.arguments)
+        programs = {"javascript": "node", "java": "java", "python": str(self.home / "venv" / "bin" / "python")}
+        return (programs[self.language], *self.arguments)
 
 
 _PYTEST = (
@@ -94,6 +94,7 @@ CLIENTS = (
     Client("pydantic-ai", "python", ("pydantic-ai-slim[openai]==1.66.0",), ("pydantic_ai_client.py",)),
     Client("instructor", "python", ("instructor==1.17.0",), ("instructor_client.py",)),
     Client("llm", "python", ("llm==0.30", "httpx>=0.28,<0.29"), ("llm_client.py",)),
+    Client("jdk", "java", (), ("JdkClient.java",)),
     Client("schemathesis", "python", ("schemathesis==4.32.5",), _SCHEMATHESIS, "exit"),
 )
 
@@ -106,12 +107,16 @@ def prepare(client: Client) -> str:
     wanted = "\n".join(client.packages)
     if stamp.exists() and stamp.read_text() == wanted:
         return ""
-    steps = _npm(client) if client.language == "javascript" else _pip(client)
-    for step in steps:
+    steps = {"javascript": _npm, "java": _jdk, "python": _pip}[client.language]
+    for step in steps(client):
         if trouble := _execute(step, client.home):
             return trouble
     stamp.write_text(wanted)
     return ""
+
+
+def _jdk(_client: Client) -> list[list[str]]:
+    return [["java", "--version"]]
 
 
 def _npm(client: Client) -> list[list[str]]:
