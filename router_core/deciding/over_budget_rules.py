@@ -9,9 +9,6 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.vocabulary import BlockReason, ErrorClass
 
-NEVER_FITS = frozenset({OverCause.ABOVE_LIMIT, OverCause.UNPRICED})
-"""No wait lets such a call fit."""
-
 
 def is_over_budget(candidate: Candidate) -> bool:
     """Whether a budget keeps a model from being called."""
@@ -22,7 +19,8 @@ def refused_for_budget(chain: ChainState, now: float) -> Failure | None:
     """The failure of a job that a budget refuses. None: it goes on with a model that costs nothing, or it waits.
 
     The remedies of the budget (`then`) apply in their order. Another model counts while it may still answer, also
-    later. A wait is possible if the call can ever fit.
+    later. A call above the whole limit can wait too: a limit that was lowered may be raised again. No wait lets a call
+    of unknown price fit.
     """
     over, is_fallback = chain.over, chain.default_fallback
     if over is None or is_fallback:
@@ -32,14 +30,15 @@ def refused_for_budget(chain: ChainState, now: float) -> Failure | None:
     has_other = any(not is_over_budget(candidate) for candidate in chain.candidates(now))
     if over.cause is OverCause.RESERVED:
         return None
+    can_wait = over.cause is not OverCause.UNPRICED
     for remedy in then:
         if remedy is OverKind.LOCAL and has_other:
             return None
-        if remedy is OverKind.WAIT and over.cause not in NEVER_FITS:
+        if remedy is OverKind.WAIT and can_wait:
             return None
         if remedy is OverKind.REFUSE:
             break
     else:
-        if over.cause not in NEVER_FITS:
+        if can_wait:
             return None
     return Failure(error_class=ErrorClass.BUDGET, detail=over.detail)

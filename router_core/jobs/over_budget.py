@@ -11,7 +11,7 @@ class OverCause(StrEnum):
 
     SPENT = "spent"  # what is spent, or may have been billed, leaves too little
     RESERVED = "reserved"  # calls in flight have reserved the rest: it may fit when they end
-    ABOVE_LIMIT = "above_limit"  # it may cost more than the whole budget
+    ABOVE_LIMIT = "above_limit"  # it may cost more than the whole budget, as it is now
     UNPRICED = "unpriced"  # the price of its model is not known
 
 
@@ -43,7 +43,8 @@ class OverBudget:
                 return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
             case OverCause.ABOVE_LIMIT:
                 return (
-                    f"budget {self.budget}: one call may cost {bound}, and the whole budget is {limit}; set max_tokens"
+                    f"budget {self.budget}: one call may cost {bound}, and the whole budget is {limit}; "
+                    "set max_tokens, or raise the budget"
                 )
             case _:
                 used = f"{_usd(self.spent)} of {limit} are spent"

@@ -19,16 +19,14 @@ from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.errors import StoreFull, translate
+from openfall.router_core.state.errors import StoreFull, StoreRefused, translate
 from openfall.router_core.state.redis_pool import Demoted, PrimaryPool, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
 
 REPLY_TIMEOUT_SECONDS = 5.0
 """Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
-
 MAX_BATCH = 128
 """Commands in one batch. More brings nothing, and the first would wait for the last."""
-
 Clock = Callable[[], float]
 
 
@@ -44,10 +42,8 @@ _Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 
 
 def open_redis(server: RedisServer | str, block: float) -> aioredis.Redis:
-    """A separate client for blocking reads of up to `block` seconds; its socket timeout is longer.
-
-    Closing it closes its connections.
-    """
+    """A separate client for blocking reads of up to `block` seconds; its socket timeout is longer. It closes its own
+    connections."""
     timeout = block + REPLY_TIMEOUT_SECONDS
     return aioredis.Redis.from_pool(open_pool(server_at(server), socket_timeout=timeout, max_connections=2))
 
@@ -141,7 +137,12 @@ class RedisConnection:
             await asyncio.gather(*(self._load(scripts.load(name)) for name in names))
 
     async def _load(self, script: Script) -> None:
-        await self.command("FUNCTION", "LOAD", "REPLACE", script.library)
+        """Load a library. One that is there has the same text, since its name has the hash of it."""
+        try:
+            await self.command("FUNCTION", "LOAD", script.library)
+        except StoreRefused as error:
+            if "already exists" not in str(error):
+                raise
 
     async def close(self) -> None:
         await cancel_all(self._sender)

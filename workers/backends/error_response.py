@@ -18,7 +18,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
 from openfall.workers.backends.exact_json import loads, whole_number
 from openfall.workers.backends.redaction import redact
-from openfall.workers.backends.retry_after import limit_reset, plan_reset, retry_after, stated_wait
+from openfall.workers.backends.retry_after import limit_reset, plan_reset, retry_after, stated_reset, stated_wait
 from openfall.workers.backends.usage_limit_errors import find_limit
 
 MAX_DETAIL_LENGTH = 300
@@ -68,6 +68,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     wait = retry_after(headers)
     if wait is None and error_class in _LIMITS:
         wait = plan_reset(headers, error)
+        wait = stated_reset(message, headers.get("date", "")) if wait is None else wait
     if wait is None and error_class is ErrorClass.RATE_LIMITED:
         wait = limit_reset(headers)
     if wait is None and error_class in _PASSING:

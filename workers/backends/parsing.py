@@ -78,9 +78,14 @@ def append_text(text: Any, piece: str) -> str:
     return text + piece if isinstance(text, str) else piece
 
 
+MAX_CALL_TOKENS = 10**9
+"""A call has fewer: a larger number would fill every budget that counts the call."""
+
+
 def token_count(usage: Any, name: str) -> int | None:
-    """The number of tokens under that name; None if there is none."""
-    return whole_number(usage.get(name)) if isinstance(usage, dict) else None
+    """The number of tokens under that name; None if there is none. A number that no call can have is none."""
+    count = whole_number(usage.get(name)) if isinstance(usage, dict) else None
+    return count if count is None or count <= MAX_CALL_TOKENS else None
 
 
 def parse_gigabytes(value: Any) -> float | None:

@@ -34,6 +34,12 @@ _STATED = re.compile(
 )
 """How the words of an error state a wait: `try again in 1m2.5s`, `retry after 26 seconds`."""
 _SPELLED = {"sec": "s", "min": "m", "hou": "h", "hr": "h", "day": "d", "mil": "ms", "秒": "s", "分钟": "m"}
+_STATED_RESET = re.compile(
+    r"(?:\breset at|将在) ?(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?![\d.]*(?: ?UTC\b| ?GMT\b|Z|[+-]\d))", re.IGNORECASE
+)
+"""How GLM states when a limit of its plan resets: `Your limit will reset at 2026-12-01 12:00:00`."""
+_ZONES = ("+08:00", "+00:00")
+"""The zones of such a time, the one with the earlier moment first: the provider's own, and that of other servers."""
 _ANTHROPIC = "anthropic-ratelimit-"
 
 
@@ -118,6 +124,17 @@ def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
     )  # fmt: skip
     waits = (until_epoch(str(moment), headers.get("date", "")) for moment in moments)
     return next((wait for wait in waits if wait is not None), None)
+
+
+def stated_reset(message: str, date: str) -> float | None:
+    """Seconds from an HTTP date to the time without a zone at which the words of an error say that a limit resets.
+
+    It is the earliest future moment that it may be: a plan that is called too early is refused once more, and one that
+    is called too late is not used."""
+    if (match := _STATED_RESET.search(message)) is None:
+        return None
+    waits = (_until(f"{match[1]}T{match[2]}{zone}", date) for zone in _ZONES)
+    return next((wait for wait in waits if wait), None)
 
 
 def limit_reset(headers: Mapping[str, str]) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.stream_pieces import UsagePiece
 from openfall.router_core.jobs.token_usage import Usage
+from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.parsing import token_count
 
 
@@ -51,13 +52,17 @@ def usage_piece(usage: Usage) -> UsagePiece:
 
 
 def read_completion_usage(document: Mapping[str, Any]) -> Usage:
-    """What a `chat.completion` says that it used."""
+    """What a `chat.completion` says that it used.
+
+    More tokens of a cache than of the prompt: a gateway passes on the counts of Anthropic, which exclude the cache."""
     usage = completion_usage(document)
+    prompt, read, stored = prompt_tokens(usage), cached_tokens(usage), stored_tokens(usage)
+    in_cache = (read or 0) + (stored or 0)
     return Usage(
-        input_tokens=prompt_tokens(usage),
+        input_tokens=prompt if prompt is None or in_cache <= prompt else prompt + in_cache,
         output_tokens=completion_tokens(usage),
-        cache_read_tokens=cached_tokens(usage),
-        cache_write_tokens=stored_tokens(usage),
+        cache_read_tokens=read,
+        cache_write_tokens=stored,
         reasoning_tokens=token_count(_details(usage, "completion_tokens_details"), "reasoning_tokens"),
         web_searches=token_count(_details(usage, "server_tool_use"), "web_search_requests"),
         service_tier=_word(document.get("service_tier")),
@@ -130,7 +135,7 @@ def _charged(usage: Any) -> int | None:
         cost = cost.get("total_cost")
     if cost is None:
         cost = _details(usage, "estimated_cost")
-    if cost is None and (ticks := token_count(usage, "cost_in_usd_ticks")) is not None:
+    if cost is None and (ticks := whole_number(_details(usage, "cost_in_usd_ticks"))) is not None:
         cost = ticks / TICKS_PER_USD
     parts = [cost]
     if _details(usage, "is_byok") is True:

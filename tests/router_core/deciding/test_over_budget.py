@@ -51,13 +51,23 @@ def test_a_budget_of_one_model_leaves_the_others_free():
     assert step(OVER, by=budgeted(model="opus"), of=CLOUD) == Handoff("haiku", False, kind=Fallback.POLICY)
 
 
-@pytest.mark.parametrize("over", [ABOVE_LIMIT, UNPRICED])
 @pytest.mark.parametrize("then", [(), (WAIT,), (LOCAL,), (WAIT, REFUSE)])
-def test_a_call_that_can_never_fit_is_refused_with_its_remedy(over, then):
-    done = step(over, *then)
+def test_a_call_of_unknown_price_is_refused_with_its_remedy(then):
+    done = step(UNPRICED, *then)
     assert isinstance(done, Done)
-    assert done.outcome == Failure(error_class=ErrorClass.BUDGET, detail=over.detail)
-    assert "max_tokens" in over.detail or "usd_per_mtok" in over.detail
+    assert done.outcome == Failure(error_class=ErrorClass.BUDGET, detail=UNPRICED.detail)
+    assert "usd_per_mtok" in UNPRICED.detail
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2_499_999_999])
+@pytest.mark.parametrize(("then", "kind"), [((), Fall), ((WAIT,), Fall), ((LOCAL,), Fall), ((WAIT, REFUSE), Fall),
+                                            ((REFUSE,), Done), ((LOCAL, REFUSE), Done)])  # fmt: skip
+def test_a_call_above_a_limit_that_was_lowered_waits_as_the_budget_says_and_names_its_remedies(limit, then, kind):
+    over = replace(ABOVE_LIMIT, limit=limit)
+    outcome = step(over, *then)
+    assert isinstance(outcome, kind)
+    detail = outcome.detail if isinstance(outcome, Fall) else outcome.outcome.detail
+    assert "set max_tokens, or raise the budget" in detail
 
 
 def test_refuse_ends_the_job_and_local_before_it_does_not_while_a_local_model_may_answer():

@@ -45,6 +45,15 @@ USAGES: dict[str, tuple[dict[str, Any], Counts]] = {
     "numbers as texts": ({"prompt_tokens": "9", "completion_tokens": "4"}, (9, 4, None)),
     "values that are no numbers of tokens": ({"prompt_tokens": True, "completion_tokens": 4.5}, (None, None, None)),
     "texts that are no numbers": ({"prompt_tokens": "-9", "completion_tokens": "4" * 40}, (None, None, None)),
+    "more tokens than a call can have": ({"prompt_tokens": 1e300, "completion_tokens": 10**9 + 1}, (None, None, None)),
+    "more in the cache than in the prompt": (
+        {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 100}}, (109, 4, 100)
+    ),
+    "the counts of Anthropic in a completion": (
+        {"input_tokens": 9, "output_tokens": 4, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 20},
+        (129, 4, 100),
+    ),
+    "the whole prompt is in the cache": ({"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 9}, (9, 4, 9)),
     "the newer names": ({"input_tokens": 9, "output_tokens": 4, "total_tokens": 13}, (9, 4, None)),
     "nothing": ({}, (None, None, None)),
 }  # fmt: skip
@@ -142,13 +151,14 @@ def test_openrouter_states_what_it_charges_itself() -> None:
     [
         ({"cost": {"request_cost": 0.005, "total_cost": 0.305}}, 305_000_000),
         ({"cost_in_usd_ticks": 37_756_000}, 3_775_600),
+        ({"cost_in_usd_ticks": 25_000_000_000}, 2_500_000_000),
         ({"estimated_cost": 0.0000268}, 26_800),
         ({"cost": 0, "estimated_cost": 0.1}, 0),
         ({"cost": {"total": 0.305}}, None),
         ({"cost_in_usd_ticks": -1}, None),
         ({"estimated_cost": "0.1"}, None),
     ],
-    ids=["Perplexity", "xAI", "DeepInfra", "free", "no total", "below zero", "a text"],
+    ids=["Perplexity", "xAI", "xAI above a dollar", "DeepInfra", "free", "no total", "below zero", "a text"],
 )
 def test_other_providers_state_what_they_charge_in_their_own_fields(more: dict[str, Any], expected: int | None) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}

@@ -152,3 +152,21 @@ def test_other_refusals_that_name_a_model_or_a_limit_keep_their_meaning(
     status: int, message: str, error_class: E
 ) -> None:
     assert refuse(status, error(message)).error_class is error_class
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-30 12:00:00", 4 * 3600),
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-30 04:30:00", 4.5 * 3600),
+        ("已达到 5 小时的使用上限。您的限额将在 2026-11-30 12:00:00 重置。", 4 * 3600),
+        ("Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-02 08:00:00.", 2 * 86_400),
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-29 12:00:00", None),
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-13-40 99:00:00", None),
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-30 12:00:00+02:00", None),
+        ("Usage limit reached for 5 hour. Your limit will reset at noon", None),
+    ],
+    ids=["the provider's zone", "utc", "in chinese", "a week", "over", "no moment", "another zone", "words"],
+)
+def test_a_time_without_a_zone_is_the_earliest_moment_that_it_may_be(words: str, seconds: float | None) -> None:
+    assert refuse(429, error(words, "1308")).retry_after == seconds
