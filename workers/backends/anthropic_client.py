@@ -17,6 +17,9 @@ from openfall.workers.backends.transport import Transport
 
 PATH = "/messages"
 
+PREFIXES = {"openrouter.ai": "/api/v1"}
+"""Where the APIs begin that do not begin with `/v1`, by the end of their hosts."""
+
 VERSION = "2023-06-01"
 """The default `anthropic-version`. It is pinned, because a newer version removes parameters."""
 
@@ -44,7 +47,7 @@ class AnthropicBackend(HttpBackend):
     def __init__(
         self, url: str, key: str, transport: Transport, *, version: str | None = None, bearer_only: bool = False
     ) -> None:
-        address, version = parse_address(url, PATH), version or VERSION
+        address, version = parse_address(url, PATH, prefixes=PREFIXES), version or VERSION
         credentials = bearer(key) if bearer_only else _credentials(key, address)
         headers = {"anthropic-version": version, **credentials}
         super().__init__(address, address.version + PATH, headers, transport)

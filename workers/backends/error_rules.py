@@ -91,6 +91,7 @@ RULES: tuple[Rule, ...] = (
         _E.UNSUPPORTED, {404}, text=r"no endpoints found (that|with|matching)|no (available )?endpoints? .{0,40}support"
     ),
     _rule(_E.BAD_REQUEST, {404}, text=words.NOT_OF_A_MODEL),
+    _rule(_E.BAD_REQUEST, {403}, text=r"cachedcontent not found"),
     _rule(_E.NOT_INSTALLED, {403, 404, 410, None}, codes=words.NO_MODEL_CODES, text=words.NO_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {400, 422}, codes=words.NO_MODEL_CODES, text=words.NAMED_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {404}, _NOT_FOUND_CODES, r"^resource not found$"),  # Azure: another deployment, or version
@@ -113,14 +114,14 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NO_VRAM, {400}, text=r"failed to load model.{0,120}resources"),
     _rule(_E.OVERLOADED, {400}, text=r"^model is not loaded$"),  # llama-server with `?autoload=false`
     _rule(_E.OVERLOADED, {400, 403, 404, 422}, codes="overloaded_error engine_overloaded_error", text=words.BUSY_TEXT),
-    _rule(_E.UNSUPPORTED, {400, 404, 405, 422, 501, None}, codes=words.CANNOT_CODES, text=words.CANNOT_TEXT),
+    _rule(_E.UNSUPPORTED, {400, 404, 405, 412, 422, 501, None}, codes=words.CANNOT_CODES, text=words.CANNOT_TEXT),
     _rule(_E.AUTH, {403}, codes="permission_denied access_terminated_error account_deactivated", text=words.KEY_TEXT),
     _rule(_E.FORBIDDEN, {403}),
     # the server: DeepSeek writes `invalid_request_error` beside each of its errors
     _rule(_E.OVERLOADED, {500, 503}, codes="service_unavailable_error overloaded_error", text=words.BUSY_TEXT),
     _rule(
         _E.BAD_REQUEST,
-        {500, 502, 503},
+        {500, 502},
         "parse_error invalid_request_error badrequesterror invalid_argument",
         words.UNREADABLE_TEXT,
     ),

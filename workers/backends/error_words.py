@@ -35,7 +35,7 @@ RATE_TEXT = (
 )
 BUSY_TEXT = (
     r"(model|server|engine|system|service) is (currently |temporarily |too )?(overloaded|busy)|at capacity|负载已?饱和"
-    r"|\bmodel (has )?(crashed|unloaded)"
+    r"|\bmodel (has )?(crashed|unloaded)|over capacity|model is loading|error occurred in model serving"
     r"|degraded function"
 )
 TOO_LONG_CODES = (
@@ -52,6 +52,7 @@ TOO_LONG_TEXT = (
     r"|too large for model|reduce (the |your )?(length|size|number)|range of input length|max_new_tokens. must be <="
     r"|must have (less|fewer) than \d+ tokens|request too large|longer than the model"
     r"|(prompt|input) length \d+ is (greater|longer|larger) than|\b(max_seq|max_model|session)_len\b|\bmax_num_tokens\b"
+    r"|cannot truncate to \d|context overflow|\b(prompt|input) too long"
     r"|tokens?\b.{0,60} exceed (the )?max|the max input (characters|tokens)"
     r"|(输入|请求|消息|上下文|提示|prompt|token).{0,20}(过长|超长|超过|超出)|(トークン|入力|コンテキスト).{0,30}(超え|超過|長すぎ)"
     r"|(토큰|입력|컨텍스트).{0,30}초과|превыш.{0,40}(контекст|токен)|(контекст|токен|запрос).{0,40}превыш"
@@ -66,7 +67,8 @@ TOO_LONG_OF_A_SERVER = (
 FILTER_CODES = (
     "content_filter content_policy_violation moderation invalid_prompt data_inspection_failed datainspectionfailed"
     " responsibleaipolicyviolation content_filtered cyber_policy_violation prohibited_content inappropriate_content"
-    " sensitivecontentdetected inputtextsensitivecontentdetected outputtextsensitivecontentdetected 1301 1026 1027"
+    " sensitivecontentdetected sensitivecontentdetected.violation inputtextsensitivecontentdetected"
+    " outputtextsensitivecontentdetected 1301 1026 1027"
 )
 FILTER_TEXT = (
     r"content[ _-](filter|management polic|polic|moderation|violat|exists risk)|output blocked|flagged|moderation"
@@ -112,7 +114,8 @@ NOT_OF_A_MODEL = (
 )
 CANNOT_CODES = (
     "unsupported_value unsupported_parameter unsupported_model unsupportedparamserror not_supported_error"
-    " unsupported_operation notimplementederror operationnotsupported"
+    " unsupported_operation notimplementederror operationnotsupported unsupported_api_for_model"
+    " model_not_available_for_integrator"
 )
 CANNOT_TEXT = (
     r"(does|do|is|are|was|were)( not|n['’]t) (currently |yet )?(support|work with)"
@@ -122,6 +125,7 @@ CANNOT_TEXT = (
     r"|not (yet )?(available|enabled|allowed) (for|with|on|by) (this|the|that|your) (model|endpoint"
     r"|subscription|plan)"
     r"|(supports?|allows?) (at most|up to|a maximum)|is deprecated for this model|is too large: \d+"
+    r"|\bincompatible with\b|is not a (chat|supported) model|requires a newer version|not enabled for this"
     r"|roles must alternate|\bjinja\b|(chat|prompt) template|for this template|\bmmproj\b|multimodal"
 )
 CANNOT_TEXT_OF_A_SERVER = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.workers.backends import anthropic_client
 from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.ollama_client import CHAT_PATH, parse_ollama_address
 from openfall.workers.backends.openai_client import PATH, PREFIXES, credentials
@@ -123,3 +124,9 @@ def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> N
 )
 def test_the_host_decides_whether_a_url_is_loopback(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+@pytest.mark.parametrize("url", ["https://openrouter.ai", "https://openrouter.ai/api", "https://openrouter.ai/api/v1"])
+def test_openrouters_endpoint_of_anthropics_protocol_is_reached_by_its_host(url: str) -> None:
+    place = parse_address(url, "/messages", prefixes=anthropic_client.PREFIXES)
+    assert str(place.at(place.version + "/messages")) == "https://openrouter.ai/api/v1/messages"
