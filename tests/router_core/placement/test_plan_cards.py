@@ -179,9 +179,9 @@ def test_the_plan_says_why_a_model_waits():
     assert warm.reason == "b waits: a is kept warm for more urgent callers"
     both = [resident("a", last_used=used), resident("c", last_used=used)]
     assert plan([demand("big", BATCH, 0)], both, 100).reason == "big waits: a, c are kept warm for more urgent callers"
-    busy = [demand("a", INTERACTIVE, 99), demand("b", BACKGROUND, 50)]
+    busy = [demand("a", INTERACTIVE, 99), demand("b", BACKGROUND, 50), demand("d", BACKGROUND, 51)]
     text = "b waits for its share of the card: more urgent jobs have a"
-    assert plan(busy, [resident("a")], 100, 15).reason == text
+    assert plan(busy, [resident("a")], 100, 15, {**FACTS, "d": FACTS["b"]}).reason == text
 
 
 def test_the_plan_says_that_a_model_does_not_fit_beside_pinned_ones():

@@ -16,14 +16,17 @@ from openfall.router_core.placement.cards_view import (
     ResidentModel,
 )
 from openfall.router_core.placement.plan_cards import plan_cards
+from openfall.router_core.placement.starts import estimate_starts
 
 NOW = 10_000.0
 MODELS = ("a", "b", "c", "d", "e")
 moments = st.sampled_from([LONG_AGO, NOW - 5000, NOW - 400, NOW - 61, NOW - 20, NOW - 1, NOW])
+of_any_clock = moments | st.sampled_from([NOW + 1, NOW + 3600])
+"""Also moments of a clock that was set back."""
 urgencies = st.integers(0, BATCH)
 facts = st.builds(
     ModelFacts,
-    vram_gb=st.sampled_from([2.5, 5, 9, 18, 20]),
+    vram_gb=st.sampled_from([0.0, 2.5, 5, 9, 18, 20, 1e6]),
     load_seconds=st.sampled_from([4, 15, 35, 90]),
     slots=st.integers(1, 4),
     call_seconds=st.sampled_from([1, 8, 60]),
@@ -47,11 +50,11 @@ def residents(draw, model, switching):
     return ResidentModel(
         model,
         ready,
-        draw(moments),
-        tuple(draw(moments) for _ in range(3)),
+        draw(of_any_clock),
+        tuple(draw(of_any_clock) for _ in range(3)),
         tuple(draw(st.lists(calls, max_size=3))) if ready else (),
         draw(st.booleans()),
-        draw(moments),
+        draw(of_any_clock),
     )
 
 
@@ -66,7 +69,8 @@ def cards(draw, name, known):
     return Card(
         name, vram_gb, tuple(held), switching, max_models,
         {model: draw(moments) for model in MODELS}, {model: draw(moments) + 1 for model in MODELS},
-        tuple((at, 30.0) for at in draw(st.lists(moments, max_size=9))),
+        tuple((at, 30.0) for at in draw(st.lists(of_any_clock, max_size=9))),
+        draw(st.none() | st.frozensets(st.sampled_from(MODELS))), draw(st.sampled_from([1.0, 1.25])),
     )  # fmt: skip
 
 
@@ -85,7 +89,8 @@ def views(draw):
     known = {model: draw(facts) for model in MODELS}
     names = ("x", "y")[: draw(st.integers(1, 2))]
     waiting = draw(st.lists(demands(), max_size=8, unique_by=lambda demand: (demand.model, demand.urgency)))
-    return CardsView(known, tuple(waiting), tuple(draw(cards(name, known)) for name in names))
+    shares = draw(st.sampled_from([(0.0, 0.1, 0.05), (0.0, 0.0, 0.0), (0.5, 0.9, 0.9)]))
+    return CardsView(known, tuple(waiting), tuple(draw(cards(name, known)) for name in names), shares)
 
 
 @given(views())
@@ -109,6 +114,18 @@ def test_a_plan_fits_the_card_and_touches_no_model_in_use(view):
         after = [model for model in held if model not in plan.evict] + [plan.load]
         assert sum(view.facts[model].vram_gb for model in after) <= card.vram_gb + 1e-6
         assert len(after) <= card.max_models
+        if len(after) > 1:
+            beside_gb = sum(view.facts[model].vram_gb for model in after[:-1])
+            assert card.beside * view.facts[plan.load].vram_gb <= card.vram_gb - beside_gb + 1e-6
+        assert card.models is None or plan.load in card.models
+
+
+@given(views())
+def test_a_start_is_a_time_from_now_on_or_never(view):
+    starts = estimate_starts(view, NOW, (5, 30, 3600))
+    assert set(starts) == set(MODELS)
+    for by_urgency in starts.values():
+        assert all(start.seconds_from(NOW) >= 0 for start in by_urgency)
 
 
 @given(views(), st.permutations(range(8)))
