@@ -106,13 +106,14 @@ def parse_openai(body: bytes, headers: Mapping[str, str]) -> Outcome:
     document = parse_document(body, headers)
     if isinstance(document, Failure):
         return document
-    data = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
+    data = _entries(document)
+    if not data:
         return malformed("the answer has no embeddings")
-    places = [entry.get("index") for entry in data]
-    if sorted(place for place in places if isinstance(place, int)) == list(range(len(data))):
-        data = sorted(data, key=lambda entry: int(entry["index"]))
-    return _of_vectors([entry.get("embedding") for entry in data], document, prompt_tokens(document.get("usage")))
+    places = [_place(entry) for entry in data]
+    if sorted(places) == list(range(len(data))):
+        data = [data[places.index(place)] for place in range(len(data))]
+    fields = document if isinstance(document, dict) else {}
+    return _of_vectors([_vector(entry) for entry in data], fields, prompt_tokens(fields.get("usage")))
 
 
 def parse_ollama(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -120,10 +121,45 @@ def parse_ollama(body: bytes, headers: Mapping[str, str]) -> Outcome:
     document = parse_document(body, headers)
     if isinstance(document, Failure):
         return document
-    vectors = document.get("embeddings") if isinstance(document, dict) else None
-    if not isinstance(vectors, list) or not vectors:
+    vectors = _entries(document)
+    if not vectors or not isinstance(document, dict):
         return malformed("the answer has no embeddings")
-    return _of_vectors(vectors, document, token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"))
+    return _of_vectors(
+        [_vector(entry) for entry in vectors],
+        document,
+        token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
+    )
+
+
+def _entries(document: Any) -> list[Any]:
+    """The entries of an answer: below `data` (OpenAI), `embeddings` (Ollama, Cohere's `float`), in the `result` or the
+    `output` of a gateway, or a bare list (text-embeddings-inference, an older llama-server)."""
+    if isinstance(document, list):
+        return [document] if document and isinstance(document[0], int | float) else document
+    if not isinstance(document, dict):
+        return []
+    for name in ("data", "embeddings"):
+        value = document.get(name)
+        value = value.get("float") if isinstance(value, dict) else value
+        if isinstance(value, list):
+            return value
+    inner = next((inner for name in ("result", "output") if isinstance(inner := document.get(name), dict)), None)
+    if inner is not None and "result" not in inner and "output" not in inner:
+        return _entries(inner)
+    return [document] if "embedding" in document else []
+
+
+def _place(entry: Any) -> int:
+    """The number of an entry among the texts; -1: it has none."""
+    numbers = (entry.get(name) for name in ("index", "text_index")) if isinstance(entry, dict) else ()
+    return next((number for number in numbers if isinstance(number, int)), -1)
+
+
+def _vector(entry: Any) -> Any:
+    """The vector of an entry: the entry itself, its `embedding`, or the `values` of Google."""
+    for name in ("embedding", "values"):
+        entry = entry.get(name, entry) if isinstance(entry, dict) else entry
+    return entry
 
 
 def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int | None) -> Outcome:

@@ -127,3 +127,44 @@ def test_an_answer_of_embeddings_names_the_used_share_of_a_subscription_even_if_
             return watch.plan_shares
 
     assert run(main()) == (PlanShare(1, 18_000, 830, 18_000),)
+
+
+def of_google(*vectors: list[float]) -> list[dict[str, Any]]:
+    return [{"values": vector} for vector in vectors]
+
+
+FORMS = {
+    "data without numbers": {"data": [{"embedding": [0.5]}, {"embedding": [1.0]}]},
+    "data in another order": {"data": [{"embedding": [1.0], "index": 1}, {"embedding": [0.5], "index": 0}]},
+    "data of vectors": {"data": [[0.5], [1.0]]},
+    "text-embeddings-inference": [[0.5], [1.0]],
+    "an older llama-server": [{"index": 0, "embedding": [[0.5]]}, {"index": 1, "embedding": [[1.0]]}],
+    "Cohere": {"embeddings": {"float": [[0.5], [1.0]]}},
+    "Google": {"embeddings": of_google([0.5], [1.0])},
+    "Vertex": {"data": [{"embedding": values} for values in of_google([0.5], [1.0])]},
+    "Cloudflare": {"result": {"shape": [2, 1], "data": [[0.5], [1.0]]}, "success": True},
+    "DashScope": {
+        "output": {"embeddings": [{"text_index": 1, "embedding": [1.0]}, {"text_index": 0, "embedding": [0.5]}]}
+    },
+}
+
+
+@pytest.mark.parametrize("reply", FORMS.values(), ids=FORMS.keys())
+def test_embeddings_are_read_in_the_forms_of_servers(reply: object) -> None:
+    outcome, _ = run(embed("openai", reply, {"input": ["a", "b"]}))
+    assert isinstance(outcome, Completion), outcome
+    assert [unpack_vector(vector) for vector in packed_vectors(outcome.body)] == [[0.5], [1.0]]
+
+
+@pytest.mark.parametrize("reply", [[[0.5]], {"embedding": [0.5]}, [{"index": 0, "embedding": [[0.5]]}]])
+def test_the_embedding_of_a_single_text_needs_no_list(reply: object) -> None:
+    outcome, _ = run(embed("openai", reply, {"input": "a"}))
+    assert isinstance(outcome, Completion), outcome
+    assert [unpack_vector(vector) for vector in packed_vectors(outcome.body)] == [[0.5]]
+
+
+@pytest.mark.parametrize("reply", [{"result": {"result": {"data": [[1.0]]}}}, {"data": "x"}, 3, [], [{"vector": [1]}]])
+def test_an_answer_in_no_form_of_embeddings_is_malformed(reply: object) -> None:
+    outcome, _ = run(embed("openai", reply, {"input": "a"}))
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is ErrorClass.MALFORMED
