@@ -80,6 +80,18 @@ def test_no_text_has_a_word_that_another_word_replaced():
     assert not places, "\n".join(places)
 
 
+def test_no_test_has_a_replaced_word_in_its_name():
+    replaced = {word.replace("-", "_") for word in REPLACED}
+    names = [
+        f"{path}:{node.lineno}: {node.name}"
+        for path, nodes in modules("tests")
+        for node in nodes
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any(f"_{word}_" in f"{node.name}_" for word in replaced)
+    ]
+    assert not names, "\n".join(names)
+
+
 def test_text_reaches_a_terminal_only_through_the_module_that_escapes_it():
     places = [
         f"{path}:{line}: {name}"

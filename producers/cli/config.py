@@ -78,7 +78,7 @@ def env_example() -> None:
 
 
 @config.command()
-@click.option("--manifest", is_flag=True, help="That of the manifest of a sidecar.")
+@click.option("--manifest", is_flag=True, help="Print the schema of the manifest of a sidecar.")
 def schema(manifest: bool) -> None:
     """Print the JSON Schema of the file, for editors.
 

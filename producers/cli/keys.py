@@ -33,7 +33,7 @@ _RIGHTS = add_options(
         default="comment",
         help="How a stream stays open while nothing is written. `chunk`: for clients that read no comments.",
     ),
-    click.option("--webhook", metavar="URL", help="Where the ends of its batches and background Responses are posted."),
+    click.option("--webhook", metavar="URL", help="URL that receives the end of its batches and background Responses."),
     click.option(
         "--page", type=click.Choice(["read", "act"]), help="It opens the operator's page: to read, or to act as well."
     ),
@@ -92,7 +92,7 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
     print_line(f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`")
 
 
-@keys.command(short_help="End a key.")
+@keys.command(short_help="Revoke a key.")
 @click.argument("name")
 @common_options
 def revoke(name: str, config_path: Path | None, as_json: bool) -> None:

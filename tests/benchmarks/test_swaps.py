@@ -63,7 +63,7 @@ def test_a_night_loads_each_model_once_and_ends_near_the_bound():
     assert simulate(night(1, 300), OllamaRule(), 1).loads > 20
 
 
-def test_who_has_no_time_leaves_and_the_model_is_loaded_all_the_same():
+def test_a_job_without_time_leaves_and_its_model_is_loaded_all_the_same():
     jobs = flooded(1, REASON, batch=200)
     measured = simulate(jobs, CloudBehind(), 1, until=3600.0)
     assert measured.waits[INTERACTIVE].late == 0

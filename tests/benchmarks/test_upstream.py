@@ -105,7 +105,7 @@ def test_a_stream_has_a_role_the_words_a_finish_the_usage_and_an_end(delta: str)
     assert [c["choices"][0]["finish_reason"] for c in chunks] == [None] * (len(chunks) - 1) + ["stop"]
 
 
-def test_what_is_no_call_is_refused_in_the_words_of_the_protocol() -> None:
+def test_an_invalid_call_is_refused_in_the_words_of_the_protocol() -> None:
     with upstream() as connection:
         answers = [
             exchange(connection, "POST", CALLS, b"not json"),

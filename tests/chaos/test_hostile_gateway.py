@@ -25,7 +25,7 @@ def test_a_gateway_that_fails_one_thing_breaks_it(broken: dict[str, Any]) -> Non
     assert not is_kept(KEPT | broken)
 
 
-def test_on_a_busy_machine_the_time_of_a_gateway_that_nobody_attacks_counts() -> None:
+def test_on_a_busy_machine_the_time_of_a_gateway_without_an_attack_counts() -> None:
     assert is_kept(KEPT | {"slowest_seconds": 9.0, "calm_seconds": 4.0})
     assert not is_kept(KEPT | {"slowest_seconds": 9.0, "calm_seconds": 2.0})
 

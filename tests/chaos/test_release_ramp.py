@@ -14,7 +14,7 @@ def released(job: str, began: float, ended: float, *, end: str = "answered") -> 
     return [why, {"event": "done", "at": ended, "status": end}]
 
 
-def test_the_allowance_grows_by_one_for_each_answered_and_begins_anew_when_the_breaker_opens():
+def test_the_allowance_grows_by_one_for_each_answered_and_starts_again_when_the_breaker_opens():
     stories = {"a": released("a", 0, 10), "b": released("b", 10, 30), "c": released("c", 20, 40)}
     assert ramp("alpha", releases(stories), [], 1, 9).breaches == ()
     assert ramp("alpha", releases(stories), [15], 1, 9).breaches == ("c: 2 at once of 1 at 20",)

@@ -48,7 +48,7 @@ async def follow(client: AsyncOpenfall, job_id: str, upstream: HeldStream) -> li
     return texts
 
 
-def test_who_follows_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_url: str, tmp_path: Path) -> None:
+def test_a_follower_of_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         upstream = HeldStream()
         async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
@@ -60,7 +60,7 @@ def test_who_follows_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_u
     run(main)
 
 
-def test_who_follows_a_background_job_before_its_claim_switches_its_stream_on(redis_url: str, tmp_path: Path) -> None:
+def test_a_follower_of_a_background_job_before_its_claim_switches_its_stream_on(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         upstream = HeldStream()
         async with open_gateway(redis_url, tmp_path, upstream.script, pools=()) as idle:
@@ -73,7 +73,7 @@ def test_who_follows_a_background_job_before_its_claim_switches_its_stream_on(re
     run(main)
 
 
-def test_a_background_job_that_nobody_follows_is_not_streamed(redis_url: str, tmp_path: Path) -> None:
+def test_a_background_job_without_a_follower_is_not_streamed(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         upstream = HeldStream()
         upstream.released.set()

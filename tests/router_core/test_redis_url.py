@@ -35,7 +35,7 @@ def test_a_password_whose_characters_must_be_encoded_is_refused_with_the_remedy(
 @pytest.mark.parametrize(
     "url", ["", "cache:6379", "http://cache", "redis:cache", "redis://cache:0", "redis://cache:port"]
 )
-def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
+def test_a_text_that_is_no_address_is_refused_and_not_shown(url: str) -> None:
     assert find_fault(url) == NO_ADDRESS
     assert hide_credentials(url) == "…"
 

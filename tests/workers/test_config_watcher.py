@@ -233,7 +233,7 @@ def test_no_job_is_dropped_or_asked_twice_while_the_file_changes_again_and_again
     telling(story, answer(COMPLETION))
 
 
-def test_a_call_of_before_the_change_has_its_grace_when_the_process_is_told_to_stop_and_no_more(telling):
+def test_a_call_of_before_the_change_has_its_grace_when_the_process_is_to_stop_and_no_more(telling):
     async def story(own):
         async with own.client() as llm:
             flying = await llm.submit("Haruka waves", model="small")

@@ -203,7 +203,7 @@ CLOSING = {
 
 
 @pytest.mark.parametrize("at", CLOSING)
-def test_the_end_of_an_outage_is_told_once_though_the_degrade_worker_is_killed(on_stage, at):
+def test_the_end_of_an_outage_is_reported_once_though_the_degrade_worker_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
         await stage.worker("gpu")
         first = await stage.worker(gated=True)

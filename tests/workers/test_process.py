@@ -202,7 +202,7 @@ def test_a_burst_of_several_processes_answers_everything_and_ends(fleet):
     asyncio.run(story())
 
 
-def test_a_pool_that_serves_no_model_is_told_by_name():
+def test_a_pool_that_serves_no_model_is_named():
     catalog = Catalog(
         backends={name: Backend(url="http://127.0.0.1:9", pool="gpu") for name in ("here", "idle")},
         models={"small": ModelSpec(upstream="small", backends=("here",))},

@@ -258,7 +258,7 @@ def test_a_stream_says_what_its_card_does_and_when_the_job_could_start(
 
 
 @pytest.mark.parametrize("name", ["waiting_for_model", "model_switching"])
-def test_who_waits_at_the_gateway_or_the_command_line_is_shown_the_model_and_the_time(name: str) -> None:
+def test_a_caller_at_the_gateway_or_the_command_line_sees_the_model_and_the_time(name: str) -> None:
     event = {"event": name, "model": "large", "card": "tower", "eta_seconds": 12, "why": "b has it", "cursor": 3}
     assert describe_event(event) == "waits: b has it"
     chunk = ChatStream("job-1", "large", 0).progress(event)
@@ -268,6 +268,6 @@ def test_who_waits_at_the_gateway_or_the_command_line_is_shown_the_model_and_the
     }  # fmt: skip
 
 
-def test_a_job_that_is_put_back_is_told_so_in_words() -> None:
+def test_a_job_that_is_put_back_says_so_in_words() -> None:
     text = describe_event({"event": "put_back", "at": 1, "why": "beta is wanted by an interactive caller"})
     assert text == "its call was stopped: beta is wanted by an interactive caller; it waits again"

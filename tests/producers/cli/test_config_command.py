@@ -113,7 +113,7 @@ def test_a_broken_file_is_reported_with_its_name_and_a_remedy(openfall: Run, tmp
         assert "unexpected error" not in ran.stderr
 
 
-def test_what_is_no_file_is_reported_and_a_removed_current_directory_too(openfall: Run, tmp_path: Path) -> None:
+def test_a_path_without_a_file_and_a_removed_current_directory_are_reported(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("config", "check", "--config", ".")
     assert ran.returncode == 2
     assert ran.stdout.startswith(".: it is a directory. ")

@@ -98,7 +98,7 @@ def test_the_urgency_of_a_request_comes_from_the_first_that_names_one(redis_url:
     run(main)
 
 
-def test_a_gateway_with_a_key_lets_in_who_has_it_and_nobody_else(redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_with_a_key_refuses_every_caller_without_it(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
             key = ClientKey(name="discord", digest=digest_of("of_secret"), names=("chat",), group="night")

@@ -121,7 +121,7 @@ def test_a_refusal_before_the_first_piece_has_its_own_status(redis_url: str, tmp
     run(main)
 
 
-def test_a_stream_that_begins_anew_tells_the_caller_to_come_again(redis_url: str, tmp_path: Path) -> None:
+def test_a_stream_that_starts_again_asks_the_caller_to_repeat_the_request(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (cut_events(piece(content="A lan")), stall)
         async with open_gateway(redis_url, tmp_path, *scripts) as gateway:

@@ -109,7 +109,7 @@ def test_a_wrong_field_is_named_and_nothing_is_kept(redis_url: str, tmp_path: Pa
     run(main)
 
 
-def test_what_is_no_whole_form_with_one_file_is_refused_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
+def test_an_upload_without_one_whole_file_is_refused_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     multipart = {"content-type": "multipart/form-data; boundary=x"}
 

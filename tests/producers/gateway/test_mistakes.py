@@ -120,7 +120,7 @@ def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis
     run(main)
 
 
-def test_a_caller_is_told_within_seconds_that_no_worker_runs(
+def test_a_caller_learns_within_seconds_that_no_worker_runs(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("waiting", "event_stream"):

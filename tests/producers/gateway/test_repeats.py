@@ -128,7 +128,7 @@ def test_a_gateway_asks_nothing_about_its_own_callers(redis_url: str, tmp_path: 
     run(main)
 
 
-def test_a_repeated_stream_of_a_job_that_began_anew_has_the_answer_alone(redis_url: str, tmp_path: Path) -> None:
+def test_a_repeated_stream_of_a_job_that_started_again_has_the_answer_alone(redis_url: str, tmp_path: Path) -> None:
     again = asyncio.Event()
 
     async def second_attempt(writer: asyncio.StreamWriter) -> None:

@@ -176,7 +176,7 @@ def test_a_response_is_cancelled_by_its_id_and_twice_is_the_same(redis_url: str,
     run(main)
 
 
-def test_a_model_that_begins_anew_leaves_the_right_text(redis_url: str, tmp_path: Path) -> None:
+def test_a_model_that_starts_its_answer_again_leaves_the_right_text(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (cut_events(piece(content="Wrong ")), _stream("A lantern ", "festival."))
         async with (

@@ -137,7 +137,7 @@ def test_a_budget_without_room_for_the_next_call_is_spent(needed: int, spent: in
     assert (row.text, row.tone) == (text, "bad" if "spent" in text else "warn")
 
 
-def test_a_budget_without_money_is_used_up_and_one_for_ever_never_begins_anew() -> None:
+def test_a_budget_without_money_is_used_up_and_one_for_ever_never_resets() -> None:
     state = BudgetState(budget=Budget(name="none", usd=0, per="day"), window="ever", ends_at=1.0, limit=0)
     row = cost_section.BudgetRow(state)
     assert (row.percent, row.ends_at) == (100.0, None)

@@ -47,7 +47,7 @@ def test_a_calm_fleet_answers(calm: PageSnapshot) -> None:
     )
 
 
-def test_a_fleet_without_redis_answers_nobody(calm: PageSnapshot) -> None:
+def test_a_fleet_without_redis_answers_no_caller(calm: PageSnapshot) -> None:
     level, sentence, causes = health(replace(calm, redis_away_since=NOW - 9))
     assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer: Redis does not answer.")
     assert "start Redis again" in causes
@@ -130,7 +130,7 @@ def test_people_who_only_wait_too_long_are_not_called_unanswered(calm: PageSnaps
     assert sentence == "People wait too long for their answers."
 
 
-def test_a_fleet_whose_workers_are_all_quiet_answers_nobody_new(calm: PageSnapshot) -> None:
+def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSnapshot) -> None:
     status = replace(STATUS, queues=(replace(QUEUE, waiting=1),), workers=(replace(WORKER, quiet=True),))
     level, _, causes = health(replace(calm, status=status))
     assert level is FleetHealth.FAILING

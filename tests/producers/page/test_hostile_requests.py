@@ -84,7 +84,7 @@ def test_a_version_of_thousands_of_digits_is_no_version(gateway: PageGateway) ->
         assert response.status_code == 200
 
 
-def test_a_gateway_without_a_page_lets_nobody_sign_in(shared_server: Server, tmp_path: Path) -> None:
+def test_a_gateway_without_a_page_has_no_sign_in(shared_server: Server, tmp_path: Path) -> None:
     with page_gateway(shared_server.url, tmp_path, more="gateway: {page: none}") as closed, closed.browser() as browser:
         assert browser.get("/page/sign-in").status_code == 404
         assert browser.post("/page/sign-in", data={"key": new_secret()}).status_code == 404

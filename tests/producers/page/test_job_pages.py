@@ -54,7 +54,7 @@ def shown(page: str) -> list[str]:
         ("?since=1h&producer=stranger*", []),
     ],
 )
-def test_the_filters_of_the_list_stand_in_its_address(gateway: PageGateway, query: str, ids: list[str]) -> None:
+def test_the_address_of_the_list_has_its_filters(gateway: PageGateway, query: str, ids: list[str]) -> None:
     assert sorted(shown(gateway.page(f"/job{query}"))) == sorted(ids)
 
 

@@ -155,7 +155,7 @@ def test_a_proxy_that_names_no_client_and_speaks_http_1_0_is_not_this_machine(
     assert status_by_http_1_0(closed_gateway.running, "/metrics") == 401
 
 
-def test_with_keys_nobody_reads_without_a_sign_in(closed_gateway: ClosedGateway) -> None:
+def test_a_gateway_with_keys_shows_its_page_after_a_sign_in_only(closed_gateway: ClosedGateway) -> None:
     with closed_gateway.running.browser() as browser:
         page, stream = browser.get("/"), browser.get("/page/live?sections=health")
         wrong = browser.post("/page/sign-in", data={"key": "of_wrong"})
@@ -196,7 +196,7 @@ def test_the_audit_log_names_the_key_that_acted(closed_gateway: ClosedGateway) -
     assert "new weights" in page
 
 
-def test_who_signs_out_is_out(closed_gateway: ClosedGateway) -> None:
+def test_a_session_ends_with_the_sign_out(closed_gateway: ClosedGateway) -> None:
     with closed_gateway.browser("actor") as browser:
         cookie = browser.cookies["openfall_session"]
         browser.post("/page/sign-out", data={"token": token_of(browser.get("/").text)})

@@ -50,7 +50,7 @@ async def streamed(browser: httpx.AsyncClient, path: str) -> list[tuple[str, dic
     return shown
 
 
-def test_a_question_is_a_job_of_the_queue_whose_answer_is_streamed_to_who_asked(redis_url: str, tmp_path: Path) -> None:
+def test_a_question_is_a_job_whose_answer_is_streamed_to_the_visitor(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         script = events(piece(content="A lantern "), piece(content=HOSTILE), piece(finish="stop"))
         async with open_gateway(redis_url, tmp_path, script) as gateway, browser_of(gateway) as browser:

@@ -142,7 +142,7 @@ def test_the_tokens_of_a_batch_are_the_sum_in_the_form_of_openai() -> None:
     [(b"1,hello", True), (b"Hello there", True), ("\N{BYTE ORDER MARK}id;prompt".encode(), True), (b"", True),
      (b' {"custom_id": "1"', False), (b"[1,", False)],
 )  # fmt: skip
-def test_a_line_of_a_table_or_of_prose_is_told_apart_from_broken_json(row: bytes, is_helped: bool) -> None:
+def test_a_line_of_a_table_or_of_prose_is_distinguished_from_broken_json(row: bytes, is_helped: bool) -> None:
     problem = parse_batch_line(row, ("/v1/chat/completions",))
     assert isinstance(problem, LineProblem)
     assert ('Each line is an object: {"custom_id": "1", "body"' in problem.message) == is_helped

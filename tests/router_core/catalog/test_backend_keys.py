@@ -33,7 +33,7 @@ class TestKeys:
             pytest.param({"auth_token": "t", "api_key": "c"}, None, id="a token wins over a single key"),
         ],
     )
-    def test_several_keys_are_different_have_values_and_stand_in_one_place(self, keys, problem) -> None:
+    def test_several_keys_are_different_have_values_and_are_written_in_one_place(self, keys, problem) -> None:
         provider = {**BACKENDS["provider"].model_dump(), **keys}
         shown = [] if problem is None else [f"backends.provider.api_keys: {problem}"]
         assert problems_of(backends=BACKENDS | {"provider": provider}) == shown
@@ -48,7 +48,7 @@ def test_only_a_server_of_the_openai_protocol_takes_responses() -> None:
     assert problems_of(backends=BACKENDS | {"tower": openai}) == []
 
 
-def test_only_an_ollama_can_be_told_to_keep_its_models() -> None:
+def test_only_an_ollama_takes_an_order_to_keep_its_models() -> None:
     tower = BACKENDS["tower"].model_copy(update={"keep_in_memory": 60.0, "protocol": "openai"})
     assert problems_of(backends=BACKENDS | {"tower": tower}) == [
         "backends.tower.keep_in_memory: only an Ollama takes it: write protocol: ollama, or remove it"

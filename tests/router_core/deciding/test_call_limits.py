@@ -146,7 +146,7 @@ class TestTheReply:
         limits = call(requested(), at=NOW + 13).stream_limits
         assert limits.first_token == 2
 
-    def test_the_time_begins_anew_when_an_answer_or_a_load_has_made_progress(self):
+    def test_the_time_starts_again_when_an_answer_or_a_load_has_made_progress(self):
         stalled = tried("first", ended_at=NOW + 40, progressed_at=NOW + 35)
         assert call(requested(), [stalled], "second", at=NOW + 40).stream_limits.first_token == 5
 

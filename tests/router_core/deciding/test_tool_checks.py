@@ -127,10 +127,10 @@ def test_without_the_check_a_tool_call_passes_and_with_it_a_text_does() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"tools": None}, {"tools": ["?", {}, {"function": 3}, {"custom": {}}]}])
-def test_what_is_no_tool_offers_none(body: dict[str, Any]) -> None:
+def test_an_invalid_tool_offers_no_tool(body: dict[str, Any]) -> None:
     assert tool_schemas(body) == {}
 
 
-def test_what_is_no_call_counts_as_one_without_a_name() -> None:
+def test_an_invalid_call_counts_as_one_without_a_name() -> None:
     assert list(calls_of({"message": {"tool_calls": ["?"]}})) == [(None, {})]
     assert list(calls_of({"message": "?", "choices": "?", "content": "?"})) == []

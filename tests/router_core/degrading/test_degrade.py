@@ -218,7 +218,7 @@ class TestTheFallOfADefaultFallback:
     def test_a_poisoned_job_stays_poisoned_after_its_default_fallback(self):
         assert land(CATALOG, fallen=fell(POISONED, default_fallback="opus")) == kept(reason=POISONED, detail=WHY)
 
-    def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
+    def test_a_fault_that_only_the_default_fallback_finds_does_not_end_the_job(self):
         when = Conditions("opus", EVEN, FleetState(AWAY), default_fallback=True)
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)

@@ -10,7 +10,7 @@ OVER = OverBudget("house", NOW + 500, OverCause.SPENT, 5, 0, 0, 5, 1)
 BUDGETED = CATALOG.model_copy(update={"budgets": (Budget(name="house", usd=1),)})
 
 
-def test_a_job_that_fell_for_a_budget_returns_when_that_begins_anew():
+def test_a_job_that_fell_for_a_budget_returns_when_that_resets():
     held = land(CATALOG, of=job(CLOUD), fallen=fell(HoldReason.BUDGET, over=OVER))
     assert (held.reason, held.ready_at, held.models) == (HoldReason.BUDGET, OVER.until, CLOUD)
 

@@ -50,7 +50,7 @@ def test_a_model_whose_budget_is_spent_comes_behind_the_others_with_the_reason(u
     assert "paid moved back: budget house is spent" in plan.reason
 
 
-def test_a_job_with_time_waits_for_a_budget_that_begins_anew_within_its_start_within():
+def test_a_job_with_time_waits_for_a_budget_that_resets_within_its_start_within():
     soon = {"house": SpentBudget(101.0, "x")}
     assert routed(soon, Urgency.BACKGROUND).chain[0] == "paid"
     assert routed({"house": SPENT}, Urgency.BACKGROUND).chain[0] == ("paid" if SPENT.until < 100 + 120 else "both")

@@ -138,7 +138,7 @@ def test_every_end_of_a_lease_ends_its_reserve(fleet):
     fleet(story)
 
 
-def test_a_hand_off_ends_the_reserve_and_the_next_claim_reserves_anew(fleet):
+def test_a_hand_off_ends_the_reserve_and_the_next_claim_reserves_again(fleet):
     async def story(f):
         worker = await start(f, HOUSE)
         await submit(f, 1)

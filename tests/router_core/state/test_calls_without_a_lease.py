@@ -114,7 +114,7 @@ def test_a_probe_that_made_no_call_gives_its_reserve_back_and_so_does_a_breaker_
     fleet(story)
 
 
-def test_a_spent_budget_allows_no_probe_until_it_begins_anew(fleet):
+def test_a_spent_budget_allows_no_probe_until_it_resets(fleet):
     async def story(f):
         worker = await start(f, Budget(name="house", usd=0))
         assert await probes_of(f, worker) == []

@@ -43,7 +43,7 @@ def test_an_entry_of_the_day_before_is_not_shown_for_today(fleet):
     fleet(scenario)
 
 
-def test_an_entry_that_another_program_wrote_is_left_out_and_written_anew(fleet):
+def test_an_entry_that_another_program_wrote_is_left_out_and_written_again(fleet):
     async def scenario(f):
         f.clock.now = 600_000.0
         key = "of:card-memory:tower:minute"

@@ -150,7 +150,7 @@ def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
     fleet(story)
 
 
-def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fleet):
+def test_a_default_fallback_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fleet):
     async def story(f):
         await falls(f)
         await f.degrade(DefaultFallback("large", at_front=False, why="smol is away; its default fallback is large"))
@@ -273,7 +273,7 @@ def test_three_degrade_workers_that_claim_at_once_settle_each_fall_once(fleet):
     fleet(story)
 
 
-def test_a_hand_off_of_a_stand_in_goes_to_the_next_model_of_the_chain(fleet):
+def test_a_hand_off_of_a_default_fallback_goes_to_the_next_model_of_the_chain(fleet):
     async def story(f):
         await falls(f)
         await f.degrade(DefaultFallback("large", at_front=True, why="its default fallback is large"))

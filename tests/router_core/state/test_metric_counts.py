@@ -103,7 +103,7 @@ def test_what_open_fall_does_is_counted_by_urgency_reason_and_remedy(fleet):
     fleet(story)
 
 
-def test_a_replay_is_counted_by_who_asked_for_it(fleet):
+def test_a_replay_is_counted_by_its_origin(fleet):
     async def story(f):
         await f.accept()
         delivery = await f.claim(worker := await f.worker())

@@ -85,7 +85,7 @@ def test_a_key_of_another_type_is_set_aside_by_the_command_that_needs_it(fleet):
 
 
 @pytest.mark.parametrize("index", ["of:unfinished", "of:leases:box", "of:backends"])
-def test_an_index_that_was_damaged_is_written_anew_from_the_records(fleet, index):
+def test_an_index_that_was_damaged_is_written_again_from_the_records(fleet, index):
     async def story(f):
         await f.accept(JOB)
         worker = await f.worker()
@@ -143,7 +143,7 @@ def test_a_worker_that_was_killed_leaves_rqs_lists_when_rq_has_forgotten_it(flee
     fleet(story)
 
 
-def test_an_inbox_that_nobody_reads_ends_with_the_time_of_its_last_entry(fleet):
+def test_an_inbox_without_a_reader_ends_with_the_time_of_its_last_entry(fleet):
     async def story(f):
         worker = await f.worker()
         for job in (JOB, "job-00002"):
@@ -186,7 +186,7 @@ def test_a_lock_without_an_end_stops_no_task_of_the_fleet(fleet):
     fleet(story)
 
 
-def test_a_list_of_ended_jobs_that_was_damaged_is_written_anew_and_keeps_no_job_that_is_gone(fleet):
+def test_a_list_of_ended_jobs_that_was_damaged_is_written_again_and_keeps_no_job_that_is_gone(fleet):
     async def story(f):
         for job in (JOB, "job-00002"):
             await f.accept(job)

@@ -96,7 +96,7 @@ def test_reasoning_within_the_parts_of_a_stream_is_kept() -> None:
     assert (message["reasoning_content"], message["content"]) == ("Hm.", "A lantern!")
 
 
-def test_whoever_waits_for_an_answer_of_reasoning_alone_gets_a_text() -> None:
+def test_a_caller_gets_a_text_for_an_answer_of_reasoning_alone() -> None:
     outcome = answered(to_outcome(completion({"role": "assistant", "content": None, "reasoning_content": "It is 4."})))
     assert (outcome.text, answer_text(outcome.body)) == ("", "It is 4.")
 
@@ -268,7 +268,7 @@ def test_json_as_some_servers_write_it_is_read(odd: bytes) -> None:
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}"])
-def test_what_is_no_json_is_a_value_error(bad: bytes) -> None:
+def test_a_text_that_is_no_json_is_a_value_error(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         loads(bad)
 

@@ -66,7 +66,7 @@ def test_a_field_of_ollamas_alone_does_not_reach_a_server_of_openais_protocol() 
         ("openai", {"error": {"message": "boom"}}, {"input": "a"}, ErrorClass.OTHER, "boom"),
     ],
 )  # fmt: skip
-def test_what_is_no_vector_for_each_text_is_a_failure_that_says_so(
+def test_a_response_without_a_vector_for_each_text_is_a_failure_that_says_so(
     protocol: str, reply: object, body: dict[str, Any], error: ErrorClass, words: str
 ) -> None:
     outcome, _ = run(embed(protocol, reply, body))

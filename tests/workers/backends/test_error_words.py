@@ -261,7 +261,7 @@ def test_the_words_of_a_refusal_decide(status: int, body: Any, meant: E) -> None
 
 
 @pytest.mark.parametrize(("status", "body", "meant"), CASES)
-def test_a_refusal_of_one_request_is_charged_to_nobody_else(status: int, body: Any, meant: E) -> None:
+def test_a_refusal_of_one_request_is_charged_to_no_other(status: int, body: Any, meant: E) -> None:
     disposition = DISPOSITIONS[refusal(status, body).error_class]
     assert disposition.try_next_model
     if meant not in (E.AUTH, E.OUT_OF_CREDITS, E.RATE_LIMITED):

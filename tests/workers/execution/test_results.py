@@ -38,7 +38,7 @@ def test_an_answer_of_its_own_chain_is_an_answer():
     )
 
 
-def test_an_answer_of_a_stand_in_is_degraded_and_tells_why():
+def test_an_answer_of_a_default_fallback_is_degraded_and_says_why():
     result = stored(default_fallback(CALLS, Done(completion(body={"a": 1}))))
     assert (result.status, result.degraded_by, result.degraded_why) == (
         Status.DEGRADED, Remedy.DEFAULT_FALLBACK, "all are away"
@@ -53,19 +53,19 @@ def test_an_answer_of_a_stand_in_is_degraded_and_tells_why():
     assert result.selection_reason == "all are away; role ace"
 
 
-def test_a_stand_in_that_is_asked_before_anybody_else_is_a_fallback_too():
+def test_a_default_fallback_that_is_called_first_is_a_fallback_too():
     result = stored(default_fallback(CALLS[1:], Done(completion(body={"a": 1}))))
     assert (result.first_choice, result.fallback_used) == ("small", True)
 
 
-def test_a_stand_in_of_an_ensemble_tells_why_it_was_asked():
+def test_a_default_fallback_of_an_ensemble_says_why_it_was_called():
     answer = Answer("opus", "api", completion(body={"a": 1}))
     done = Done(answer.completion, answer=answer, why="opus: the only answer")
     result = stored(default_fallback(CALLS, done))
     assert (result.status, result.model, result.selection_reason) == (Status.DEGRADED, "opus", "all are away; role ace")
 
 
-def test_a_job_that_a_stand_in_fails_or_outlives_is_not_degraded():
+def test_a_job_that_a_default_fallback_fails_or_outlives_is_not_degraded():
     failed = Done(Failure(error_class=E.BAD_REQUEST, detail="what?"))
     result = stored(default_fallback(CALLS, failed))
     assert (result.status, result.error, result.degraded_by) == (Status.FAILED, E.BAD_REQUEST, None)
@@ -79,7 +79,7 @@ def test_a_reply_that_ends_a_job_is_its_result():
     assert (result.degraded_by, result.degraded_why, result.model) == (Remedy.CANNED_REPLY, "all are away", None)
 
 
-def test_a_job_that_fails_for_its_fall_tells_what_it_met_and_why_it_ended():
+def test_a_job_that_fails_for_its_fall_names_its_last_error_and_why_it_ended():
     failure = Failure(error_class=E.CONNECTION, detail="all are away")
     result = stored(degraded_result(JOB, CALLS[:1], Degraded(Remedy.FAIL, failure, "all are away"), NOW + 5))
     assert (result.status, result.error, result.detail, result.answered) == (

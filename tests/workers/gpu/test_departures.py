@@ -46,7 +46,7 @@ def test_a_model_that_is_not_to_blame_is_tried_again_at_once(content: EngineCont
     assert len(state.departures) == (0 if content.is_away else 1)
 
 
-def test_a_model_that_stays_in_memory_begins_anew() -> None:
+def test_a_model_that_stays_in_memory_starts_again() -> None:
     before = FailedLoad(NOW - 100, 40.0, "it crashed")
     state = loaded(NOW - STEADY_SECONDS + 1, before)
     adopt_content(state, "tower", LOADED, NOW)
@@ -55,7 +55,7 @@ def test_a_model_that_stays_in_memory_begins_anew() -> None:
     assert state.refused == {}
 
 
-def test_a_model_that_is_evicted_for_another_begins_anew() -> None:
+def test_a_model_that_is_evicted_for_another_starts_again() -> None:
     state = loaded(NOW - 10, FailedLoad(NOW - 20, 5.0, "it crashed"))
     apply_outcome(state, SwitchOutcome(Switch("", "tower", ("alpha",), NOW, "", 1.0), EMPTY, 0.0), NOW)
     assert state.refused == {}

@@ -73,7 +73,7 @@ def test_a_directory_to_which_others_may_write_is_refused_with_the_remedy(tmp_pa
         make_private(tmp_path / "data")
 
 
-def test_what_is_no_directory_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_path_that_is_no_directory_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     for path in (tmp_path / "data", tmp_path / "data" / "below"):
         with pytest.raises(LocalError, match=r"data.* is not a directory\. Move it away"):

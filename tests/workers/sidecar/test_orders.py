@@ -79,7 +79,7 @@ def test_an_order_that_cannot_be_read_names_the_fault(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_a_sidecar_with_a_token_answers_nobody_else(tmp_path: Path) -> None:
+def test_a_sidecar_with_a_token_refuses_every_caller_without_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_sidecar(tmp_path, SIZES, token="open sesame") as sidecar:
             assert (await sidecar.get("/models/status"))[0] == 401
