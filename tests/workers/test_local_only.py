@@ -166,8 +166,9 @@ def test_the_local_only_switch_stops_cloud_calls_and_moves_jobs_to_local_models(
             held = [record for record in ended.values() if record.state == "held"]
             assert {record.held_for for record in held} == {"local_only"}
             assert all("local-only switch is on" in record.hold_detail for record in held)
-            moved = next(job for n, job in enumerate(jobs) if chain_kind(n) == "both" and outcome(ended[job]) == "box")
-            assert "local-only switch is on" in (await fleet.moves(moved))[0]["why"]
+            moved = [job for n, job in enumerate(jobs) if chain_kind(n) == "both" and outcome(ended[job]) == "box"]
+            reasons = [(await fleet.moves(job))[0]["why"] for job in moved]  # on a busy machine some were late before
+            assert any("local-only switch is on" in reason for reason in reasons)
             # With the switch off again, a held job is answered by its own model.
             await set_local_only(fleet.link, False)
             assert outcome(await fleet.until(held[0].id, "done")) == "sky"
