@@ -104,6 +104,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def check_allowed(key: ClientKey, name: str) -> None:
+    """Raises `Refusal` if a key may not ask for a name."""
+    if key.names and name not in key.names:
+        allowed = ", ".join(key.names)
+        raise Refusal(
+            "not_allowed", f"the key {key.name!r} may not ask for {name!r}: it may ask for {allowed}", "model"
+        )
+
+
 def refuse_exposed(settings: GatewaySection, keys: KeyRing) -> str:
     """Why the gateway must not start: it would serve other machines without keys. Empty: it may."""
     exposed = [address for address in settings.listen if not is_loopback(address)]

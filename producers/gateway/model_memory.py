@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.requested_name import check_allowed, resolve_name
+from openfall.producers.gateway.requested_name import resolve_name
 from openfall.producers.operations.model_orders import order_model
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO

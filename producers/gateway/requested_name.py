@@ -10,7 +10,6 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.errors import MAX_NAME_CHARACTERS, AmbiguousName, UnknownName
 from openfall.router_core.routing.chain_selection import AUTO
-from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.vocabulary import Urgency
 
 _KIND = "role, task or model"
@@ -70,15 +69,6 @@ def _pattern_for(name: str) -> str:
     """A pattern that takes a name and those like it: `gpt-*` for `gpt-4o`, `llama3.2:*` for `llama3.2:3b`."""
     family = _FAMILY.match(name)
     return f"{family[0]}*" if family else f"{name[:40]}*" if len(name) > 40 else name
-
-
-def check_allowed(key: ClientKey, name: str) -> None:
-    """Raises `Refusal` if a key may not ask for a name."""
-    if key.names and name not in key.names:
-        allowed = ", ".join(key.names)
-        raise Refusal(
-            "not_allowed", f"the key {key.name!r} may not ask for {name!r}: it may ask for {allowed}", "model"
-        )
 
 
 def _by_pattern(aliases: Mapping[str, str], name: str) -> str | None:

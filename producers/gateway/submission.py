@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
+from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
-from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
+from openfall.producers.gateway.requested_name import resolve_name, split_urgency
 from openfall.producers.gateway.trace_context import read_traceparent
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry

@@ -19,7 +19,7 @@ from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
-from openfall.workers.backends.refused_options import LearnedOptions, demands_stream
+from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces
@@ -46,7 +46,7 @@ class HttpBackend:
 
     def __init__(self, address: Address, path: str, headers: Mapping[str, str], transport: Transport) -> None:
         self._path, self._version = path, address.version
-        self._learned = LearnedOptions(self.dialect)
+        self._learned = RefusedOptions(self.dialect)
         self._unstreamed_until: dict[str, float] = {}  # monotonic, by the provider's name of the model
         self._streamed_until: dict[str, float] = {}
         self._http = HttpClient(address, headers, transport)

@@ -62,7 +62,7 @@ def demands_stream(outcome: Outcome) -> bool:
     return _STREAM_ONLY.search(outcome.detail) is not None
 
 
-class LearnedOptions:
+class RefusedOptions:
     """What the models of one endpoint refuse, by the provider's names of the models."""
 
     def __init__(self, dialect: Dialect) -> None:

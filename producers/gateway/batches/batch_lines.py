@@ -12,11 +12,12 @@ from pydantic_core import from_json
 
 from openfall.config import LoadedConfig
 from openfall.producers.errors import ProducerError
+from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.batches.input_lines import InputLines
 from openfall.producers.gateway.batches.line_endpoints import line_endpoint
 from openfall.producers.gateway.batches.line_rows import Line, RowWriter, end_of
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
-from openfall.producers.gateway.requested_name import check_allowed, resolve_name
+from openfall.producers.gateway.requested_name import resolve_name
 from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.router_core.batching.batch_line import LineProblem, ParsedLine
 from openfall.router_core.batching.journal_row import JournalRow, LineEnd, job_id_of

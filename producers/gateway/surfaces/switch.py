@@ -10,13 +10,14 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from openfall.config.settings import engine_restarts
+from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.event_stream import HEADERS
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.model_memory import administer, first_model
-from openfall.producers.gateway.requested_name import check_allowed, resolve_name
+from openfall.producers.gateway.requested_name import resolve_name
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.fleet_status import fetch_status
