@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import SecretStr
@@ -115,10 +116,17 @@ def _read_name(node: Node) -> str | None:
 
 def _read_url(node: Node) -> str | None:
     value = _refuse_masked(node, read_text(node))
-    if value is None or "@" not in value.partition("?")[0]:
-        return value
-    node.report("an address must not carry a user or password", "Write the credential as api_key: of the backend.")
-    return None
+    if value is None:
+        return None
+    if "@" in value.partition("?")[0]:
+        node.report("an address must not carry a user or password", "Write the credential as api_key: of the backend.")
+        return None
+    try:
+        _ = urlsplit(value).port
+    except ValueError:
+        node.report("must be an address such as http://127.0.0.1:8080")
+        return None
+    return value
 
 
 def escape(text: str) -> str:

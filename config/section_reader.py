@@ -261,11 +261,14 @@ def _validate(top: Node, parts: Mapping[str, Any], settings: Settings) -> Catalo
         refuse_unpriced_requests(top, catalog, settings.gateway)
         return catalog
     except ValidationError as error:
-        causes = [fault.get("ctx", {}).get("error") for fault in error.errors(include_url=False, include_input=False)]
+        faults = error.errors(include_url=False, include_input=False)
+    causes = [fault.get("ctx", {}).get("error") for fault in faults]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:
         path = _written_path(problem.path, top.entries().get("open_fall"))
         message = problem.message + _line_of(top, problem.other_path)
         top.document.report(top.find(path).line, path, message, problem.remedy)
+    if not top.document.problems:  # none of ours: no error may be without words
+        top.document.report(0, "", faults[0]["msg"])
     return None
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
+from openfall.router_core.catalog.backend_keys import validate_keys
 from openfall.router_core.catalog.budget_validation import validate_budgets, validate_flex
 from openfall.router_core.catalog.card_checks import validate_cards
-from openfall.router_core.catalog.entries import Backend, Group, Role, UncheckedCatalog
+from openfall.router_core.catalog.entries import Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
 from openfall.router_core.catalog.time_limits import validate_time_limits
@@ -61,21 +62,8 @@ def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         if backend.responses and backend.protocol != "openai":
             remedy = "only a server of the openai protocol takes it: remove it"
             yield CatalogProblem(f"backends.{name}.responses", remedy)
-        yield from _keys(f"backends.{name}.api_keys", backend)
+        yield from validate_keys(name, backend)
         yield from _one_kind_of_engine(catalog, name) if backend.embedded else ()
-
-
-def _keys(path: str, backend: Backend) -> Iterator[CatalogProblem]:
-    if not backend.api_keys:
-        return
-    if backend.api_key.get_secret_value():
-        yield CatalogProblem(path, "there is an api_key too: write all keys in api_keys")
-    if backend.has_auth_token:
-        yield CatalogProblem(path, "there is an auth_token too, which would be sent in place of every key: remove one")
-    elif not backend.secrets:
-        yield CatalogProblem(path, "none of its keys has a value: set their variables, or remove api_keys")
-    if len(set(backend.secrets)) < len(backend.secrets):
-        yield CatalogProblem(path, "it lists a key twice: two variables may have the same value")
 
 
 def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:

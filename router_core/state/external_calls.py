@@ -53,7 +53,7 @@ async def start_external_call(
     capacity = backend_capacity(catalog, backend, model)
     arguments = {"model": model, "backend": capacity, "interactive": charge.interactive, "tokens": charge.tokens}
     reply = await link.script("external_start", arguments)
-    now, free_at, credential, epoch, key_epoch = (part.decode() for part in reply)
+    now, free_at, credential, epoch, key_epoch = map(read_text, reply)
     if free_at != "0":
         return CallStart(wait_seconds=max(0.001, (int(free_at) - int(now)) / 1000))
     charged = replace(charge, key=credential) if capacity.rates else None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.fleet_status import WorkerStatus, fetch_worker
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
@@ -22,7 +23,7 @@ async def fetch_workers(link: RedisConnection) -> list[WorkerStatus]:
     )
     now = int(time[0]) + int(time[1]) / 1e6
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
-    workers = await asyncio.gather(*(fetch_worker(link, key.decode(), alive, now) for key in sorted(names)))
+    workers = await asyncio.gather(*(fetch_worker(link, read_text(key), alive, now) for key in sorted(names)))
     return [worker for worker in workers if worker is not None]
 
 

@@ -160,14 +160,14 @@ class JobStore:
         verdict = reply[0]
         if verdict == b"awaited":
             raise EqualRequests(read_awaited_jobs(reply[1:]))
-        job_id = reply[1].decode()
+        job_id = read_text(reply[1])
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
             raise DeadlinePassed(f"the deadline {deadline} has passed: the server's clock says {now}")
         if verdict == b"full":
             raise QueueFull(terms.queue, int(reply[2]), terms.max_queued, int(reply[3]))
         if verdict == b"pressed":
-            raise MemoryPressure(reply[2].decode())
+            raise MemoryPressure(read_text(reply[2]))
         if verdict == b"conflict":
             raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
         receipt = Receipt(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")

@@ -186,4 +186,4 @@ class WorkerQueue:
             "expires_after_ms": int(expires_after_seconds * 1000),
             "rq_result_ttl_s": RQ_RESULT_TTL_SECONDS,
         }
-        return str((await self._link.script("adopt_rq_job", arguments))[0].decode())
+        return read_text((await self._link.script("adopt_rq_job", arguments))[0])

@@ -38,6 +38,7 @@ from tests.chaos import (
     torture,
     torture_plan,
 )
+from tests.chaos.garbage_keys import DAMAGES
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS
@@ -174,12 +175,16 @@ def hostilegateway_command(kinds: str | None, seconds: float, as_json: bool) -> 
 
 
 @main.command("garbage")
-@click.option("--damage", type=click.Choice(garbage.DAMAGES), help="Only this kind of damage.")
+@click.option("--damage", type=click.Choice(DAMAGES), help="Only this kind of damage.")
+@click.option(
+    "--every", default=1, show_default=True, type=click.IntRange(min=1), help="Only one damage in this number."
+)
+@click.option("--only", default="", help="Only keys whose name in docs/redis.md contains this.")
 @as_json
-def garbage_command(damage: str | None, as_json: bool) -> None:
-    """Another program overwrites a key of each kind in Redis; small jobs beside it are answered."""
-    damages = [damage] if damage else list(garbage.DAMAGES)
-    verdict = _run(lambda *run: garbage.run(damages, *run), 0, as_json, show_garbage)
+def garbage_command(damage: str | None, every: int, only: str, as_json: bool) -> None:
+    """Another program overwrites every documented key in Redis; everything beside it works."""
+    damages = [damage] if damage else list(DAMAGES)
+    verdict = _run(lambda *run: garbage.run(damages, every, only, *run), 0, as_json, show_garbage)
     sys.exit(0 if verdict["kept"] else 1)
 
 

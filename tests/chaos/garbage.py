@@ -1,7 +1,8 @@
-"""The scenario `garbage`: another program overwrites keys in Redis, one of each kind after another, under a light load.
+"""The scenario `garbage`: another program overwrites every key of docs/redis.md, one after another, under load.
 
-Two workers and the degrade worker run. After each damage small jobs must be answered, and no worker may end. In the
-end each job that was accepted before a damage, and none of whose own keys was overwritten, has its answer or is held.
+Workers of three pools, the degrade worker and a gateway run. After each damage everything must work for new requests:
+the APIs, the page, the commands, jobs of every kind. In the end no process has ended or logged an unexpected error, and
+each job that was accepted before a damage, and none of whose own keys was overwritten, has its answer or is held.
 """
 
 from __future__ import annotations
@@ -10,121 +11,191 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import redis
 
-from benchmarks.processes import started, wait_for
 from openfall import AsyncOpenfall, config
-from openfall.router_core.state.client_keys import ClientKey, add_key
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.maintenance import list_unreadable
-from tests.chaos.environment import Environment, environment, mock_upstream
+from tests.chaos.environment import environment
+from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, chat_body, sign_in, submit_batch
+from tests.chaos.garbage_fleet import GarbageFleet, fill, garbage_fleet, park, upstreams
+from tests.chaos.garbage_keys import (
+    NOT_DAMAGED,
+    PAGE,
+    TRANSIENT,
+    KeyPattern,
+    damage_key,
+    documented_keys,
+    sort_keys,
+)
 from tests.chaos.progress import Progress
 
-POOLS = ("gpu", "gpu", "degrade")
-DAMAGES = ("random bytes", "another type", "truncated", "empty")
-JOBS_AFTER_DAMAGE = 2
 EARLIER_JOBS = 3
 """Of each role, before the keys are damaged in one way."""
-WITNESS = "of:unreadable"
-"""The list of damages: the judge reads it, so it is not damaged."""
-ANSWER_TIMEOUT_SECONDS = 20.0
-DEAD_UPSTREAM = "http://127.0.0.1:9/v1"
-"""Its jobs fall and are held, so that the keys of holds exist."""
+IN_FLIGHT = 2
+"""Calls of the slow model that are always in flight, from the client and from the gateway."""
+BAD_WORDS = ("unexpected error", "internal error", "Traceback")
+FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented")
+"""Figures of a verdict that must be empty."""
+KEYS_OF_CALLERS, PAUSED_QUEUES = "of:client-keys", "of:paused"
+"""After their damage an operator makes the key of the drill, and pauses a queue, again: nothing else knows of them."""
+APPEARS_WITHIN = 60
+"""Looks, a tenth of a second apart, for a key that calls in flight have."""
 
 
-async def run(damages: Sequence[str], directory: Path, progress: Progress) -> dict[str, Any]:
-    """Damage a key of each kind in each of these ways; returns the verdict."""
-    with environment(directory, 8, [good := mock_upstream("good", 20.0, directory)]) as world, ExitStack() as stack:
-        world.write_config(_document(good.url))
-        workers = []
-        for number, pool in enumerate(POOLS):
-            log = directory / f"worker-{number}.log"
-            workers.append((stack.enter_context(started(world.worker_argv(pool), log)), log))
-        for child, log in workers:
-            await asyncio.to_thread(wait_for, lambda log=log: '"ready"' in log.read_text(), 60.0, "a worker", child)
-        async with AsyncOpenfall(config=config.load(world.config, environ={})) as client:
-            await add_key(client.store.connection, ClientKey(name="bot", digest="0" * 64, created_at=0.0))
-            rows, earlier = await _damage_all(damages, world, client, progress)
-            lost = await _lost(earlier, [row["key"] for row in rows], client)
-            unreadable = await list_unreadable(client.store.connection)
-        ended = [log.name for child, log in workers if child.popen.poll() is not None]
-    return judge(rows, len(earlier), lost, ended, len(unreadable))
+async def run(damages: Sequence[str], every: int, only: str, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Damage each key in each of these ways, or one in `every` of them; returns the verdict.
+
+    `only`: the keys of the tables whose names contain it."""
+    services = upstreams(directory)
+    with environment(directory, 16, services) as env:
+        async with garbage_fleet(env, {service.name: service for service in services}) as fleet:
+            settings = config.load(env.config, environ={})
+            async with (
+                AsyncOpenfall(config=settings) as client,
+                httpx.AsyncClient(base_url=fleet.gateway, timeout=TIMEOUT_SECONDS) as http,
+            ):
+                drill = GarbageDrill(fleet, Checks(fleet, client, http), progress, every, only)
+                with redis.Redis.from_url(env.server.url) as store:
+                    await drill.walk(damages, store)
+                lost = await drill.lost()
+            figures = {"processes_ended": fleet.ended, "lost": lost, **drill.figures()}
+    return judge(drill.rows, figures)
 
 
-def judge(
-    rows: Sequence[dict[str, Any]], earlier: int, lost: Sequence[str], ended: Sequence[str], unreadable: int
-) -> dict[str, Any]:
-    """The verdict. `lost`: the jobs of before the damages that have no answer and are not held."""
-    broken = [row for row in rows if row["answered"] < JOBS_AFTER_DAMAGE]
-    kept = not (broken or ended or lost) and unreadable > 0 and earlier > 0
-    figures = {"damages": len(rows), "unreadable_values": unreadable, "workers_ended": list(ended),
-               "earlier_jobs": earlier, "lost": list(lost)}  # fmt: skip
-    return {"kept": kept, "broken": broken, "figures": figures, "problems": []}
+def judge(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> dict[str, Any]:
+    """The verdict. A row is broken if something beside the damaged key did not work."""
+    broken = [row for row in rows if row["problems"]]
+    counted = (len(rows), figures["unreadable_values"], figures["earlier_jobs"])
+    kept = not broken and not any(figures[name] for name in FAULTS) and min(counted) > 0
+    return {"kept": kept, "broken": broken, "figures": {"damages": len(rows), **figures}, "problems": []}
 
 
-def _document(good: str) -> dict[str, Any]:
-    return {
-        "pools": {"gpu": {"local": True}},
-        "backends": {
-            "good": {"url": good, "pool": "gpu", "slots": 8},
-            "dead": {"url": DEAD_UPSTREAM, "pool": "gpu", "slots": 2},
-        },
-        "models": {
-            "good": {"upstream": "good", "backends": ["good"], "timeout": 10},
-            "dead": {"upstream": "dead", "backends": ["dead"], "timeout": 10},
-        },
-        "urgency": {"background": {"start_within": "3s"}},  # jobs of the dead model are held after that
-        "roles": {"good": {"chain": ["good"]}, "dead": {"chain": ["dead"]}},
-    }
+@dataclass
+class GarbageDrill:
+    """The walk over the keys."""
 
+    fleet: GarbageFleet
+    checks: Checks
+    progress: Progress
+    every: int
+    only: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    earlier: dict[str, str] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+    undocumented: set[str] = field(default_factory=set)
+    never_damaged: set[str] = field(default_factory=set)
+    log_sizes: dict[Path, int] = field(default_factory=dict)
+    patterns: list[KeyPattern] = field(default_factory=lambda: documented_keys(PAGE.read_text()))
 
-async def _damage_all(
-    damages: Sequence[str], world: Environment, client: AsyncOpenfall, progress: Progress
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """A row for each damage, and the jobs of before them with their roles."""
-    rows: list[dict[str, Any]] = []
-    earlier: dict[str, str] = {}
-    rng = random.Random(1)
-    with redis.Redis.from_url(world.server.url) as store:
-        for damage in damages:
-            for role in ("dead", "good"):
-                for number in range(EARLIER_JOBS):
-                    key = f"{damage} {role} {number}"
-                    receipt = await client.submit(key, role=role, idempotency_key=key, inbox="bot")
-                    earlier[receipt.id] = role
-            await asyncio.sleep(0.5)
-            for kind in sorted(_keys_by_kind(store)):
-                if not (keys := _keys_by_kind(store).get(kind)):
-                    continue
-                key = rng.choice(keys)
-                _replace(store, key, damage, rng)
-                results = await asyncio.gather(
-                    *(
-                        client.ask(f"{kind} {damage} {number}", role="good", timeout=ANSWER_TIMEOUT_SECONDS)
-                        for number in range(JOBS_AFTER_DAMAGE)
-                    ),
-                    return_exceptions=True,
-                )
-                answered = sum(not isinstance(result, BaseException) and result.answered for result in results)
-                rows.append({"key": key.decode(errors="replace"), "damage": damage, "answered": answered})
-            progress.log_line(f"{damage}: {len(rows)} keys damaged so far")
-    return rows, earlier
+    async def walk(self, damages: Sequence[str], store: redis.Redis) -> None:
+        """Damage every key in each way."""
+        await fill(self.fleet, self.checks.client)
+        await park(self.fleet)
+        await sign_in(self.checks)
+        await submit_batch(self.checks, "parked", "parked batch")
+        if problems := await self.checks.run():
+            raise AssertionError(f"before any damage: {problems}")
+        load = [asyncio.create_task(self._load(number)) for number in range(IN_FLIGHT)]
+        rng, turn = random.Random(1), 0
+        try:
+            for damage in damages:
+                await self._submit_earlier(damage)
+                for pattern in self.patterns:
+                    turn += self.only in pattern.name
+                    if pattern.name not in NOT_DAMAGED and self.only in pattern.name and turn % self.every == 0:
+                        await self._damage(pattern, damage, store, rng)
+        finally:
+            for task in load:
+                task.cancel()
+            await asyncio.gather(*load, return_exceptions=True)
 
+    async def _load(self, number: int) -> None:
+        """Keep a call of the slow model and one of an ensemble in flight."""
+        while True:
+            texts = [self.checks.text() for _ in range(3)]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await asyncio.gather(
+                        self.checks.client.ask(texts[0], role="slow"), self.checks.client.ask(texts[1], role="both"),
+                        self.checks.post("/v1/chat/completions", chat_body(texts[2], "slow")), return_exceptions=True,
+                    )  # fmt: skip
+            await asyncio.sleep(0.1 * (number + 1))
 
-async def _lost(earlier: dict[str, str], damaged: Sequence[str], client: AsyncOpenfall) -> list[str]:
-    """The earlier jobs that have no answer and are not held, but for those whose own keys were overwritten."""
-    judged = {job: role for job, role in earlier.items() if not any(job in key for key in damaged)}
-    states = await asyncio.gather(*(_last_state(job, role, client) for job, role in judged.items()))
-    return [f"{job} ({judged[job]}): {state}" for job, state in zip(judged, states, strict=True) if state]
+    async def _submit_earlier(self, damage: str) -> None:
+        for role in ("dead", "good"):
+            for number in range(EARLIER_JOBS):
+                key = f"{damage} {role} {number}"
+                receipt = await self.checks.client.submit(key, role=role, idempotency_key=key, inbox="bot")
+                self.earlier[receipt.id] = role
+        await asyncio.sleep(0.5)
+
+    async def _damage(self, pattern: KeyPattern, damage: str, store: redis.Redis, rng: random.Random) -> None:
+        if (key := await self._key_of(pattern, store, rng)) is None:
+            self.never_damaged.add(pattern.name)
+            return
+        damage_key(store, key, damage, rng)
+        if pattern.name == KEYS_OF_CALLERS:
+            await asyncio.to_thread(self.fleet.make_key)
+            await asyncio.sleep(2.5)  # gateways read the keys every two seconds
+            await sign_in(self.checks)
+        elif pattern.name == PAUSED_QUEUES:
+            await park(self.fleet)
+        problems = [*await self.checks.run(), *self._bad_log_lines()]
+        self.noted |= {value.what for value in await list_unreadable(self.checks.client.store.connection)}
+        row = {"pattern": pattern.name, "key": key.decode(errors="replace"), "damage": damage, "problems": problems}
+        self.rows.append(row)
+        self.progress.log_line(f"{len(self.rows)}: {row['key'][:60]} {damage} {problems or ''}")
+
+    async def _key_of(self, pattern: KeyPattern, store: redis.Redis, rng: random.Random) -> bytes | None:
+        """A key of this pattern. One that comes and goes is waited for, or its name is used without it."""
+        for _ in range(APPEARS_WITHIN):
+            keys = sort_keys(store.scan_iter(count=1000), self.patterns)
+            self.undocumented |= {key.decode(errors="replace") for key in keys.get("", [])}
+            if candidates := keys.get(pattern.name):
+                return rng.choice(candidates)
+            if pattern.name in TRANSIENT:
+                return TRANSIENT[pattern.name].encode()
+            await asyncio.sleep(0.1)
+        return None
+
+    def _bad_log_lines(self) -> list[str]:
+        """Lines of errors of openfall itself since the last look."""
+        bad = []
+        for child in self.fleet.children:
+            text = child.log.read_bytes()[self.log_sizes.get(child.log, 0) :]
+            self.log_sizes[child.log] = self.log_sizes.get(child.log, 0) + len(text)
+            lines = text.decode(errors="replace").splitlines()
+            bad += [f"{child.log.name}: {line[:600]}" for line in lines if any(word in line for word in BAD_WORDS)]
+        return bad
+
+    def figures(self) -> dict[str, Any]:
+        """What the judge needs beside the rows."""
+        silent = sorted({row["pattern"] for row in self.rows} - {
+            row["pattern"] for row in self.rows if any(row["key"] in what for what in self.noted)})  # fmt: skip
+        return {
+            "patterns": len({row["pattern"] for row in self.rows}), "earlier_jobs": len(self.earlier),
+            "unreadable_values": len(self.noted), "never_damaged": sorted(self.never_damaged),
+            "undocumented": sorted(self.undocumented), "not_noted": silent,
+        }  # fmt: skip
+
+    async def lost(self) -> list[str]:
+        """The earlier jobs that have no answer and are not held, but for those whose own keys were overwritten."""
+        damaged = [row["key"] for row in self.rows]
+        judged = {job: role for job, role in self.earlier.items() if not any(job in key for key in damaged)}
+        states = await asyncio.gather(*(_last_state(job, role, self.checks.client) for job, role in judged.items()))
+        return [f"{job} ({judged[job]}): {state}" for job, state in zip(judged, states, strict=True) if state]
 
 
 async def _last_state(job: str, role: str, client: AsyncOpenfall) -> str:
     """The state in which a job stays; empty: that which it should have."""
-    end, state = time.monotonic() + ANSWER_TIMEOUT_SECONDS, ""
+    end, state = time.monotonic() + TIMEOUT_SECONDS, ""
     while time.monotonic() < end:
         try:
             state = (await client.record(job)).state
@@ -134,24 +205,3 @@ async def _last_state(job: str, role: str, client: AsyncOpenfall) -> str:
             return ""
         await asyncio.sleep(0.5)
     return state
-
-
-def _keys_by_kind(store: redis.Redis) -> dict[str, list[bytes]]:
-    """The keys of Redis, by their first two parts."""
-    kinds: dict[str, list[bytes]] = {}
-    for key in sorted(store.scan_iter(count=1000)):
-        kinds.setdefault(":".join(key.decode(errors="replace").split(":")[:2]), []).append(key)
-    kinds.pop(WITNESS, None)
-    return kinds
-
-
-def _replace(store: redis.Redis, key: bytes, damage: str, rng: random.Random) -> None:
-    is_string = store.type(key) == b"string"
-    text = store.get(key) if is_string else b""
-    store.delete(key)
-    if damage == "another type" and is_string:
-        store.rpush(key, rng.randbytes(20))
-    elif damage == "truncated" and isinstance(text, bytes) and text:
-        store.set(key, text[: len(text) // 2])
-    else:
-        store.set(key, b"" if damage == "empty" else rng.randbytes(20))

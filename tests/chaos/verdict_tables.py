@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.table import WIDTH
@@ -123,12 +124,12 @@ def show_hostile_gateway(verdict: dict[str, Any]) -> None:
 
 
 def show_garbage(verdict: dict[str, Any]) -> None:
-    """What was damaged, and a row for each damage after which a job had no answer."""
-    table = _table("key", "damage", "answered", title="keys overwritten in Redis")
+    """What was damaged, and a row for each damage after which something else did not work."""
+    table = _table("key", "damage", "what did not work", title="keys overwritten in Redis")
     for row in verdict["broken"]:
-        table.add_row(row["key"], row["damage"], f"[red]{row['answered']}[/red]")
+        table.add_row(escape(row["key"]), row["damage"], escape("\n".join(row["problems"])))
     for name, figure in verdict["figures"].items():
-        table.add_row(name.replace("_", " "), "", str(figure))
+        table.add_row(name.replace("_", " "), "", escape(str(figure)))
     _console().print(table)
 
 

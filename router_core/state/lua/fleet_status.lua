@@ -7,14 +7,13 @@
 local paused, queues = redis.call('SMEMBERS', PAUSED), {}
 
 local function queue_names()
-  local prefix, backlogs, is_known, names = #RQ_QUEUE + 1, {}, {}, {}
-  for _, name in ipairs(redis.call('SMEMBERS', BACKLOGS)) do backlogs[name] = true end
+  local prefix, is_known, names = #RQ_QUEUE + 1, {}, {}
   local function add(queue)
     if not is_known[queue] then is_known[queue], names[#names + 1] = true, queue end
   end
   for _, name in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
     local queue = string.sub(name, prefix)
-    if not backlogs[name] and queue ~= DEGRADE then add(queue) end
+    if not string.find(queue, BACKLOG_MARK, 1, true) and queue ~= DEGRADE then add(queue) end
   end
   for _, queue in ipairs(paused) do add(queue) end
   return names

@@ -6,6 +6,10 @@
 local lock = LOCK .. 'pressure'
 if redis.call('PTTL', lock) > 0 then return '' end  -- without an end it is no lock
 redis.call('SET', lock, 1, 'PX', args.check_ms)
+if redis.call('PTTL', MEMORY_PRESSURE) == -1 then  -- a refusal that has no end is none of ours
+  redis.call('DEL', MEMORY_PRESSURE)
+  note_unreadable(MEMORY_PRESSURE, 'has no end')
+end
 local info = redis.pcall('INFO', 'memory')
 if type(info) ~= 'string' then return '' end
 local used = tonumber(string.match(info, 'used_memory:(%d+)'))

@@ -72,12 +72,12 @@ if reaped then
   count('late_accepted')
 end
 
--- How a failed attempt is shown in the job's events.
-local function failure()
+-- Why the job goes on after this attempt, for its events: the call failed, or it gave one answer of an ensemble.
+local function why_it_goes_on()
   if attempt == '' then return nil end
-  local failed = cjson.decode(attempt)
-  return failed.model .. '@' .. failed.backend .. ': ' .. (failed.error or 'no error') ..
-    (failed.detail and (' (' .. failed.detail .. ')') or '')
+  local made = cjson.decode(attempt)
+  return made.model .. '@' .. made.backend .. ': ' .. (made.error or 'answered, one of several') ..
+    (made.detail and (' (' .. made.detail .. ')') or '')
 end
 
 if args.metrics then metrics.add(args.metrics, now) end
@@ -103,11 +103,11 @@ if verb == 'done' then
   count_substitution(args.substitution, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
-  enqueue_with_event(id, args.queue, args.at_front, failure(), now)
+  enqueue_with_event(id, args.queue, args.at_front, why_it_goes_on(), now)
   end_release(id, job.released, answer ~= '')
   count('handed_off')
 elseif verb == 'later' then
-  deliver_later(id, args.queue, args.delay_ms, failure(), now)
+  deliver_later(id, args.queue, args.delay_ms, why_it_goes_on(), now)
   count('delayed')
 elseif verb == 'hold' then
   hold(id, args.hold, result, incident, now)

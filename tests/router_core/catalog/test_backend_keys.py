@@ -6,6 +6,8 @@ import pytest
 
 from tests.router_core.catalog.test_validation import BACKENDS, problems_of
 
+QUOTED = "quotes around it: remove them where its value stands (`docker --env-file` keeps quotes)"
+
 
 class TestKeys:
     @pytest.mark.parametrize(
@@ -36,6 +38,28 @@ class TestKeys:
     def test_several_keys_are_different_have_values_and_are_written_in_one_place(self, keys, problem) -> None:
         provider = {**BACKENDS["provider"].model_dump(), **keys}
         shown = [] if problem is None else [f"backends.provider.api_keys: {problem}"]
+        assert problems_of(backends=BACKENDS | {"provider": provider}) == shown
+
+    @pytest.mark.parametrize("field", ["api_key", "api_keys", "auth_token"])
+    @pytest.mark.parametrize(
+        ("key", "problem"),
+        [
+            pytest.param("sk-1\r\nx", "it has characters that no key has: copy it again", id="a line end"),
+            pytest.param("sk-1 2", "it has characters that no key has: copy it again", id="a blank"),
+            pytest.param(
+                "\u201csk-1\u201d", "it has characters that no key has: copy it again", id="quotes of an editor"
+            ),
+            pytest.param("sk-1\0", "it has characters that no key has: copy it again", id="NUL"),
+            pytest.param('"sk-1"', f"it has {QUOTED}", id="double quotes"),
+            pytest.param("'sk-1'", f"it has {QUOTED}", id="single quotes"),
+            pytest.param(" sk-1\n", None, id="white space around it"),
+            pytest.param("a\"b'c", None, id="quotes within it"),
+            pytest.param("  ", None, id="only blanks"),
+        ],
+    )
+    def test_a_key_that_was_not_copied_as_it_is_shown_is_refused_and_not_repeated(self, field, key, problem) -> None:
+        provider = {**BACKENDS["provider"].model_dump(), field: [key] if field == "api_keys" else key}
+        shown = [] if problem is None else [f"backends.provider.{field}: {problem}"]
         assert problems_of(backends=BACKENDS | {"provider": provider}) == shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from pydantic_core import to_json
@@ -18,6 +19,7 @@ from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CallSignal, HoldReason, Urgency
+from tests.router_core.state.conftest import call_report
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 ALL = tuple(Urgency)
@@ -106,6 +108,22 @@ def test_a_released_job_that_keeps_its_answer_and_goes_on_counts_as_answered(fle
         outcome = DeliveryOutcome(next_step=Handoff("large", at_front=False), to_queue=LARGE, answer=b"{}")
         await worker.settle(worker.settlement(await f.claim(worker), outcome))
         assert await let_go(f) == ["job-00002", "job-00003"], "the next job of an ensemble may follow"
+
+    fleet(story)
+
+
+def test_a_job_that_goes_on_after_one_answer_of_several_says_so(fleet):
+    async def story(f):
+        await f.accept("job-00001", queue=SMOL)
+        worker = await f.start_worker("carrier", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
+        delivery = await f.claim(worker)
+        outcome = DeliveryOutcome(
+            next_step=Handoff("large", at_front=False), to_queue=LARGE, answer=b"{}",
+            call=call_report(f.attempt(delivery), delivery),
+        )  # fmt: skip
+        await worker.settle(worker.settlement(delivery, outcome))
+        events = [json.loads(event) for event in f.store.lrange("of:events:job-00001", 0, -1)]
+        assert events[-1]["why"] == "smol@box: answered, one of several"
 
     fleet(story)
 

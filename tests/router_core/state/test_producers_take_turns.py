@@ -218,6 +218,20 @@ def test_rqs_tools_see_a_backlog_as_a_queue_and_can_empty_it(fleet):
     fleet(story)
 
 
+@pytest.mark.parametrize("value", [None, "garbage", "rq:queue:gpu.other.batch~x"])
+def test_a_backlog_is_no_queue_of_its_own_in_the_status_also_while_its_index_is_damaged(fleet, value):
+    async def story(f):
+        await f.worker(slots=1)
+        await f.enqueue(4, producer=NIGHT)
+        await f.enqueue(1, producer=BOT)
+        f.store.delete("of:backlogs")
+        if value is not None:
+            f.store.sadd("of:backlogs", value)
+        assert [queue.name for queue in (await fetch_status(f.link)).queues] == [QUEUE]
+
+    fleet(story)
+
+
 def test_a_producer_whose_turn_a_tool_removed_gets_another_from_the_sweep(fleet):
     async def story(f):
         worker = await f.worker(slots=1)

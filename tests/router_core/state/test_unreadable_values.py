@@ -13,6 +13,9 @@ from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.placement.use_by_hour import expected_minutes, hour_of_week, with_a_minute
 from openfall.router_core.state.budget_book import audit_budgets
+from openfall.router_core.state.errors import MemoryPressure
+from openfall.router_core.state.external_calls import ExternalCall, report_external_call, start_external_call
+from openfall.router_core.state.fleet_catalogs import fetch_workers
 from openfall.router_core.state.fleet_flags import check_memory, try_lock
 from openfall.router_core.state.fleet_status import paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
@@ -21,7 +24,7 @@ from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
 from openfall.router_core.state.model_use import fetch_use
 from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state import corruption
-from tests.router_core.state.damaged_fleet import JOBS, build, look, work
+from tests.router_core.state.damaged_fleet import CATALOG, JOBS, build, look, work
 
 JOB = "job-00001"
 OFFSETS, STEP = (range(13), 1) if os.environ.get("OPENFALL_EXPLORE") else (range(1), 4)
@@ -80,6 +83,49 @@ def test_a_key_of_another_type_is_set_aside_by_the_command_that_needs_it(fleet):
         assert (value.place, value.why) == ("of:paused", "is a string, not a set")
         f.store.delete("of:lock:audit")
         assert await audit(f.link) == [], "it is named once"
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe garbage", b"", b"Redis uses all of its memory"])
+def test_a_refusal_of_jobs_that_has_no_end_refuses_none_and_is_removed(fleet, text):
+    async def story(f):
+        f.store.set("of:memory-pressure", text)
+        await f.accept(JOB)
+        await check_memory(f.link, 0.9)
+        assert f.store.get("of:memory-pressure") is None
+        assert [value.why for value in await list_unreadable(f.link)] == ["has no end"]
+
+    fleet(story)
+
+
+def test_a_refusal_of_jobs_that_is_no_text_is_shown_with_what_can_be_read(fleet):
+    async def story(f):
+        f.store.set("of:memory-pressure", b"\xff full", px=60_000)
+        with pytest.raises(MemoryPressure, match="\ufffd full"):
+            await f.accept(JOB)
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"rq:worker:\xff", b"", b"of:jobs"])
+def test_a_worker_whose_name_cannot_be_read_is_left_out(fleet, name):
+    async def story(f):
+        await f.worker("wa")
+        f.store.sadd("rq:workers", name)
+        f.store.zadd("of:presence", {name: f.clock.now * 1000 + 60_000})
+        assert [worker.name for worker in await fetch_workers(f.link)] == ["wa"]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("epoch", [b"\xff\xfe", b"", b"9" * 40])
+def test_a_call_beside_the_queue_begins_whatever_the_epoch_of_a_breaker_is(fleet, epoch):
+    async def story(f):
+        f.store.hset("of:breaker:box/smol", "epoch", epoch)
+        assert (await start_external_call(f.link, CATALOG, "box", "smol")).wait_seconds == 0
+        f.store.hset("of:breaker:box/smol", "epoch", epoch)
+        await report_external_call(f.link, CATALOG, ExternalCall(model="smol", backend="box", seconds=0.1))
 
     fleet(story)
 

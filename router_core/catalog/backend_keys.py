@@ -1,0 +1,41 @@
+"""Checks of the keys of a backend. No message repeats one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import SecretStr
+
+from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.errors import CatalogProblem
+
+_QUOTES = ("'", '"')
+
+
+def validate_keys(name: str, backend: Backend) -> Iterator[CatalogProblem]:
+    """Problems of the keys of one backend."""
+    path = f"backends.{name}.api_keys"
+    yield from _unsendable(name, backend)
+    if not backend.api_keys:
+        return
+    if backend.api_key.get_secret_value():
+        yield CatalogProblem(path, "there is an api_key too: write all keys in api_keys")
+    if backend.has_auth_token:
+        yield CatalogProblem(path, "there is an auth_token too, which would be sent in place of every key: remove one")
+    elif not backend.secrets:
+        yield CatalogProblem(path, "none of its keys has a value: set their variables, or remove api_keys")
+    if len(set(backend.secrets)) < len(backend.secrets):
+        yield CatalogProblem(path, "it lists a key twice: two variables may have the same value")
+
+
+def _unsendable(name: str, backend: Backend) -> Iterator[CatalogProblem]:
+    """Keys that were not copied as their provider shows them. Blanks and line ends around a key do no harm."""
+    if not isinstance(backend.api_key, SecretStr):  # it was not validated: the problems of a file are collected
+        return
+    field = "auth_token" if backend.has_auth_token else "api_keys" if backend.api_keys else "api_key"
+    keys = [secret.strip() for secret in backend.secrets]
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+        yield CatalogProblem(f"backends.{name}.{field}", "it has characters that no key has: copy it again")
+    elif any(key[:1] in _QUOTES and key[:1] == key[-1:] for key in keys if key):
+        message = "it has quotes around it: remove them where its value stands (`docker --env-file` keeps quotes)"
+        yield CatalogProblem(f"backends.{name}.{field}", message)
