@@ -195,6 +195,12 @@ def job_of(role: str, **terms: object) -> Callable[[Checks], Awaitable[None]]:
     return check
 
 
+async def new_client(checks: Checks) -> None:
+    """A client that starts now looks at the server and at the fleet first."""
+    async with AsyncOpenfall(config=checks.fleet.environment.config) as client:
+        same((await client.ask(text := checks.text(), role="good", timeout=TIMEOUT_SECONDS)).text, answer_to(text))
+
+
 async def inbox(checks: Checks) -> None:
     receipt = await checks.client.submit(checks.text(), role="good", inbox=CLIENT_KEY)
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -215,6 +221,7 @@ def answer_to(text: str) -> str:
 CHECKS: Mapping[str, Callable[[Checks], Awaitable[None]]] = {
     "chat": chat, "stream": stream, "message": message, "response": response, "embeddings": vectors, "batch": batch,
     "file": stored_file, "page": page, "reads of the gateway": gets, "commands": commands, "inbox": inbox,
+    "new client": new_client,
     "job": job_of("good"), "job with a last answer": job_of("last"), "job of a flat plan": job_of("limited"),
     "job of a card": job_of("alpha", urgency="interactive"), "paid job": job_of("dear", urgency="interactive"),
 }  # fmt: skip

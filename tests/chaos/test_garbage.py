@@ -17,8 +17,8 @@ from tests.chaos import garbage
 from tests.chaos.chaos_support import ROOT, find_processes, run_environ
 from tests.chaos.garbage_keys import DAMAGES, NOT_DAMAGED, PAGE, TRANSIENT, damage_key, documented_keys, sort_keys
 
-EVERY = 37
-"""Of the damages, one in this number: about ten. `make garbage` makes all of them."""
+EVERY = 61
+"""Of the damages, one in this number. `make garbage` makes all of them."""
 
 
 def test_everything_beside_a_damaged_key_works_and_no_process_ends(short_directory: Path) -> None:
@@ -29,7 +29,7 @@ def test_everything_beside_a_damaged_key_works_and_no_process_ends(short_directo
     assert (verdict["broken"], verdict["problems"]) == ([], [])
     figures = verdict["figures"]
     assert [figures[name] for name in garbage.FAULTS] == [[], [], [], []]
-    assert figures["damages"] >= 8
+    assert figures["damages"] >= 5
     assert figures["unreadable_values"] >= 1
     assert verdict["kept"] is True
     assert find_processes(short_directory) == []

@@ -1,5 +1,6 @@
 -- @include unmet
 -- @include queue_turns
+-- @include pressure
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
@@ -54,8 +55,8 @@ if repeats then
 end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
-local pressure = redis.call('GET', MEMORY_PRESSURE)
-if pressure and redis.call('PTTL', MEMORY_PRESSURE) > 0 then return {'pressed', id, pressure} end
+local pressure = refusal()
+if pressure then return {'pressed', id, pressure} end
 local waiting = count_waiting(queue, args.producer)
 local position = next_position(queue, waiting)
 if args.max_queued > 0 and position > args.max_queued then

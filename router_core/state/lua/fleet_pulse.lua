@@ -1,3 +1,4 @@
+-- @include pressure
 -- What changes at once when something in the fleet goes wrong, or is well again: blocks and breakers, pauses, workers, held jobs.
 -- A program that shows the fleet reads the rest only when this has changed, or after a while. Changes nothing.
 -- Arguments: none
@@ -7,6 +8,6 @@ local paused = redis.call('SMEMBERS', PAUSED)
 table.sort(paused)
 for _, part in ipairs({table.concat(paused, ','), redis.call('LINDEX', BREAKER_HISTORY, 0) or '',
   redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
-  redis.call('ZCOUNT', PRESENCE, '(' .. now, '+inf'), redis.call('GET', MEMORY_PRESSURE) or '',
+  redis.call('ZCOUNT', PRESENCE, '(' .. now, '+inf'), refusal() or '',
   redis.call('EXISTS', RQ_SUSPENDED)}) do parts[#parts + 1] = part end
 return table.concat(parts, '\n')

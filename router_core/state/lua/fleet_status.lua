@@ -1,4 +1,5 @@
 -- @include depths
+-- @include pressure
 -- The fleet for people and monitors: queues, workers, totals. Changes nothing.
 -- Arguments: max_producers (jobs of a queue that are compared for the oldest; absent: no queue is read)
 -- Reply: {now (ms), {{queue, waiting, oldest accepted (ms; '': none), started, scheduled}...}, {paused queue...},
@@ -40,5 +41,5 @@ for _, key in ipairs(redis.call('SMEMBERS', RQ_WORKERS)) do
   end
 end
 
-return {ms(now), queues, paused, workers, redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
-  redis.call('EXISTS', RQ_SUSPENDED), redis.call('GET', MEMORY_PRESSURE) or '', redis.call('HGETALL', COUNTERS)}
+-- @include depths
+-- @include pressure

@@ -17,7 +17,7 @@ from openfall.router_core.state.errors import MemoryPressure
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call, start_external_call
 from openfall.router_core.state.fleet_catalogs import fetch_workers
 from openfall.router_core.state.fleet_flags import check_memory, try_lock
-from openfall.router_core.state.fleet_status import paused_queues
+from openfall.router_core.state.fleet_status import fetch_status, paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
 from openfall.router_core.state.keys import LOCK, UNFINISHED
 from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
@@ -92,6 +92,7 @@ def test_a_refusal_of_jobs_that_has_no_end_refuses_none_and_is_removed(fleet, te
     async def story(f):
         f.store.set("of:memory-pressure", text)
         await f.accept(JOB)
+        assert (await fetch_status(f.link)).memory_pressure is None
         await check_memory(f.link, 0.9)
         assert f.store.get("of:memory-pressure") is None
         assert [value.why for value in await list_unreadable(f.link)] == ["has no end"]
