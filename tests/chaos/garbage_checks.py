@@ -80,9 +80,9 @@ class Checks:
         return await self.request("POST", path, json=body)
 
 
-def same(found: object, wanted: object) -> None:
-    if found != wanted:
-        raise Problem(f"{found!r} in place of {wanted!r}"[:300])
+def same(actual: object, wanted: object) -> None:
+    if actual != wanted:
+        raise Problem(f"{actual!r} in place of {wanted!r}"[:300])
 
 
 async def chat(checks: Checks) -> None:

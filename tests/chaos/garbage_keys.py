@@ -66,8 +66,8 @@ def documented_keys(page: str) -> list[KeyPattern]:
     names: dict[str, None] = {}
     for line in page.splitlines():
         if line.startswith(("| `of:", "| `rq:")):
-            found = re.findall(r"`((?:of|rq):[^`]*)`", line.split("|")[1])
-            names |= {name + "{queue}" if name.endswith(":") else name: None for name in found}
+            cell = re.findall(r"`((?:of|rq):[^`]*)`", line.split("|")[1])
+            names |= {name + "{queue}" if name.endswith(":") else name: None for name in cell}
     return [KeyPattern(name) for name in names]
 
 

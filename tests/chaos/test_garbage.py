@@ -21,6 +21,7 @@ EVERY = 61
 """Of the damages, one in this number. `make garbage` makes all of them."""
 
 
+@pytest.mark.slow
 def test_everything_beside_a_damaged_key_works_and_no_process_ends(short_directory: Path) -> None:
     argv = [sys.executable, "-m", "tests.chaos", "garbage", "--json", "--every", str(EVERY)]
     run = subprocess.run(argv, cwd=ROOT, env=run_environ(short_directory), capture_output=True, text=True, check=False)

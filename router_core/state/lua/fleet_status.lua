@@ -41,5 +41,5 @@ for _, key in ipairs(redis.call('SMEMBERS', RQ_WORKERS)) do
   end
 end
 
--- @include depths
--- @include pressure
+return {ms(now), queues, paused, workers, redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
+  redis.call('EXISTS', RQ_SUSPENDED), refusal() or '', redis.call('HGETALL', COUNTERS)}
