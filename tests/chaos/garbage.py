@@ -148,7 +148,7 @@ class GarbageDrill:
         elif pattern.name == PAUSED_QUEUES:
             await park(self.fleet)
         problems = [*await self.checks.run(), *self._bad_log_lines()]
-        self.noted |= {value.what for value in await list_unreadable(self.checks.client.store.connection)}
+        self.noted |= {value.place for value in await list_unreadable(self.checks.client.store.connection)}
         row = {"pattern": pattern.name, "key": key.decode(errors="replace"), "damage": damage, "problems": problems}
         self.rows.append(row)
         self.progress.log_line(f"{len(self.rows)}: {row['key'][:60]} {damage} {problems or ''}")

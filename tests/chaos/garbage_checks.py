@@ -22,7 +22,7 @@ POLL_SECONDS = 0.1
 HEALTHY_CODES = (0, 8)
 """Exit codes of reading commands; 8: `status` has something to say."""
 READS = (
-    "status", "job list", "queues", "workers", "models", "cards", "cards --memory 2h", "breakers", "breakers --history",
+    "status", "job list", "queues", "workers", "models", "cards", "cards --memory", "breakers", "breakers --history",
     "held list", "audit", "spend", "usage", "stats", "budgets", "outbox", "top --once", "inbox bot", "batch list",
     "keys list", "local-only", "metrics", "resolve good --explain",
 )  # fmt: skip

@@ -23,7 +23,7 @@ NOT_DAMAGED: Mapping[str, str] = {
 """Why the drill leaves these keys as they are."""
 
 TRANSIENT: Mapping[str, str] = {
-    "of:attended": "of:attended",
+    "of:caller-leases": "of:caller-leases",
     "of:credits:{pool}": "of:credits:gpu",
     "of:held-later": "of:held-later",
     "of:job-counts-at:{day or month}": f"of:job-counts-at:{time.strftime('%Y-%m-%d', time.gmtime())}",
