@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.workers.backends.error_response import find_error
-from openfall.workers.backends.exact_json import loads, mend_text
+from openfall.workers.backends.exact_json import loads, mend_text, whole_number
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import MAX_CHOICES
 
@@ -103,7 +103,8 @@ def _has_malformed_number(documents: list[Any], theirs: Any, mine: Any) -> bool:
 
 
 def _is_malformed(number: Any) -> bool:
-    return not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MAX_CHOICES
+    read = whole_number(number)
+    return read is None or read >= MAX_CHOICES
 
 
 _OF_FAILURES: dict[str, Callable[[list[Any], Any, Any], bool]] = {

@@ -11,6 +11,7 @@ from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.error_response import words_in_place_of
+from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
     TEXT_PARTS,
@@ -99,8 +100,7 @@ def _refusal(details: Any) -> str:
 
 def _index(event: dict[str, Any]) -> int | None:
     """The index of an event; None: it has no valid one."""
-    index = event.get("index")
-    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+    return whole_number(event.get("index"))
 
 
 def _count_characters(piece: dict[str, Any]) -> int:

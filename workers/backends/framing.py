@@ -95,9 +95,9 @@ class SseFraming:
     def _add(self, line: bytes) -> Iterator[bytes]:
         if not line and self._data:
             yield self._end_event()
-        line = line.removeprefix(BOM)
+        line = line.lstrip(b"\0").removeprefix(BOM)  # null bytes keep a connection open
         field, _, value = line.partition(b":")
-        field = field.lower()
+        field = field.strip().lower()
         if field == b"data":
             value = value.removeprefix(b" ")
             yield from self._add_data(value.removeprefix(b"data:").lstrip(b" ") if value[:5] == b"data:" else value)

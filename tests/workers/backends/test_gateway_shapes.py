@@ -219,6 +219,8 @@ def joined(field: str, *events: Any, indent: int | None = None) -> bytes:
         joined("data", *EVENTS) + b'data: "[DONE]"\n\n',
         joined("data", *EVENTS) + b"[DONE]\n\n",
         joined("Data", *EVENTS, END),
+        joined(" data", *EVENTS, END),
+        b"\0\0" + joined("data", *EVENTS, END),
         joined("data", *EVENTS, END, indent=2),
         joined("data", EVENTS[0]) + b"\xef\xbb\xbf" + joined("data", EVENTS[1], END),
         joined("data", [EVENTS[0]], [EVENTS[1], END]),
