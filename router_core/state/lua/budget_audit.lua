@@ -44,7 +44,8 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf'))
   read_sums({row}, {key})
   if row.reserved ~= right then
     row.reserved = right
-    write_sums({row})
+    row.changed = true
+    write_reserves({read = {row}})
     count('budget_drift')
     corrected[#corrected + 1] = key
   end

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openfall.router_core.catalog.budget_windows import NEVER_ENDS, Period, earlier_windows, windows_from
 
@@ -62,3 +64,24 @@ def test_windows_like_a_window_are_the_same_weekday_the_weeks_or_the_months_befo
 def test_a_window_begins_where_the_one_before_ends() -> None:
     before, day = windows_from(Period.DAY, BERLIN, at("2026-03-28T12:00:00+01:00"), 2)
     assert day.starts_at == before.ends_at == at("2026-03-29T00:00:00+01:00")
+
+
+ZONES = (
+    "UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham", "Australia/Lord_Howe",
+    "America/Havana",
+    "America/Santiago", "Africa/Cairo", "Asia/Beirut", "America/Nuuk", "Pacific/Kiritimati", "Etc/GMT+12",
+)  # fmt: skip
+"""With offsets of half and three quarters of an hour, and zones whose clocks change at midnight, by half an hour or
+across a day."""
+
+
+@given(
+    st.sampled_from(ZONES), st.sampled_from([Period.DAY, Period.WEEK, Period.MONTH]), st.floats(1767225600, 1830297600)
+)
+def test_every_moment_is_in_one_window_of_every_zone(zone: str, period: Period, moment: float) -> None:
+    first, second, third = windows_from(period, ZoneInfo(zone), moment, 3)
+    assert first.starts_at <= moment < first.ends_at == second.starts_at
+    assert second.ends_at == third.starts_at
+    assert len({first.name, second.name, third.name}) == 3
+    assert windows_from(period, ZoneInfo(zone), first.ends_at, 1)[0].name == second.name
+    assert windows_from(period, ZoneInfo(zone), first.ends_at - 1, 1)[0].name == first.name

@@ -8,11 +8,12 @@
 -- '{nanodollars} {budget}...'.
 local RESERVED_RETRY_MS = 5000
 
--- A window whose sums are read with those of others. `read_by`: the book that has read them. `refused` is a text: few calls
--- change it.
-local function window_row(key, shown, name, begins, ends)
-  return {key = key, shown = shown, name = name, begins = begins, ends = ends, read_by = false, spent = 0, reserved = 0,
-    unconfirmed = 0, calls = 0, refused = '0', needed = 0, changed = false, is_new = false}
+-- A window whose sums are read with those of others. `read_by`: the book that has read them. `refusals`: the text of the last
+-- two, which few calls change.
+local no_refusals = '0 0'
+local function window_row(key, shown, name, budget, begins, ends)
+  return {key = key, shown = shown, name = name, budget = budget, begins = begins, ends = ends, read_by = false, spent = 0,
+    reserved = 0, unconfirmed = 0, calls = 0, refusals = no_refusals, changed = false, is_new = false}
 end
 
 -- A number of a text of digits.
@@ -26,29 +27,20 @@ local function read_sums(rows, keys)
   local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
   for i = 1, #rows do
     local row, text = rows[i], texts[i]
-    local spent, reserved, unconfirmed, calls, refused, needed
-    if text then
-      spent, reserved, unconfirmed, calls, refused, needed = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-    end
+    local spent, reserved, unconfirmed, calls, refusals
+    if text then spent, reserved, unconfirmed, calls, refusals = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+ %d+)$') end
     if spent then
-      row.spent, row.reserved, row.unconfirmed, row.calls = whole(spent), whole(reserved), whole(unconfirmed), whole(calls)
-      row.refused, row.needed, row.is_new = refused, needed == '0' and 0 or whole(needed), false
+      row.spent, row.reserved, row.unconfirmed, row.calls = spent + 0, reserved + 0, unconfirmed + 0, calls + 0
+      row.refusals, row.is_new = refusals, false
+      if row.spent + row.reserved + row.unconfirmed + row.calls >= MAX_NUMBER then
+        row.spent, row.reserved, row.unconfirmed, row.calls = whole(spent), whole(reserved), whole(unconfirmed), whole(calls)
+      end
     else
-      row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed, row.is_new = 0, 0, 0, 0, '0', 0, true
+      row.spent, row.reserved, row.unconfirmed, row.calls, row.refusals, row.is_new = 0, 0, 0, 0, no_refusals, true
       if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
     end
     row.changed = false
   end
-end
-
-local function write_sums(rows)
-  local entries = {}
-  for i = 1, #rows do
-    local row = rows[i]
-    entries[2 * i - 1] = row.key
-    entries[2 * i] = string.format('%d %d %d %d %s %d', row.spent, row.reserved, row.unconfirmed, row.calls, row.refused, row.needed)
-  end
-  redis.call('HSET', BUDGET_SUMS, unpack(entries))
 end
 
 local function budget_word(text)
@@ -111,7 +103,7 @@ local function current_row(known, name, budget, who, now)
   while n > 1 and now < budget.windows[n - 1][2] do n = n - 1 end
   local window, before = budget.windows[n], budget.windows[n - 1]
   local key = name .. ':' .. window[1] .. who
-  known.rows[key] = known.rows[key] or window_row(key, name .. who, name, before and before[2] or 0, window[2])
+  known.rows[key] = known.rows[key] or window_row(key, name .. who, name, budget, before and before[2] or 0, window[2])
   return known.rows[key]
 end
 
@@ -195,9 +187,10 @@ end
 -- `write_reserves` writes the sums, once for all calls of a script.
 local function reserve_call(book, terms, interactive, record)
   local plan, bound, over = read_plan(book, terms.budgets, record), call_bound(terms.price, record.bound), nil
-  for _, row in ipairs(plan.rows) do
-    local budget = book.budgets[row.name]
-    local limit, cause = interactive and budget.limit or budget.others_limit, nil
+  local rows = plan.rows
+  for i = 1, #rows do
+    local row, cause = rows[i], nil
+    local limit = interactive and row.budget.limit or row.budget.others_limit
     if not bound or row.spent + row.unconfirmed + row.reserved + bound > limit then
       limit = limit + raised_by(book, row.name)
       cause = over_cause(row, bound, limit)
@@ -209,9 +202,11 @@ local function reserve_call(book, terms, interactive, record)
     end
   end
   if over then return nil, over end
-  if not plan.rows[1] then return {} end
-  for _, row in ipairs(plan.rows) do
-    row.reserved, row.calls, row.needed, row.changed = row.reserved + bound, row.calls + 1, 0, true
+  if not rows[1] then return {} end
+  for i = 1, #rows do
+    local row = rows[i]
+    row.reserved, row.calls, row.changed = row.reserved + bound, row.calls + 1, true
+    if row.refusals ~= no_refusals then row.refusals = string.match(row.refusals, '^%d+') .. ' 0' end
   end
   return {'reserve', ms(bound) .. plan.reserve}
 end
@@ -219,19 +214,26 @@ end
 -- Count a call that did not fit.
 local function refuse_call(over)
   local row = over.row
-  row.refused, row.needed, row.changed = ms(whole(row.refused) + 1), over.needed, true
+  row.refusals = string.format('%d %d', whole(string.match(row.refusals, '^%d+')) + 1, over.needed)
+  row.changed = true
 end
 
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
+local entries = {}  -- one table for all scripts: a new one would grow with each entry
 local function write_reserves(book)
-  local rows = {}
-  for _, row in ipairs(book.read) do
-    if row.changed then rows[#rows + 1] = row end
-    if row.changed and row.is_new then redis.call('ZADD', BUDGETS, row.ends, row.key) end
+  local read, n = book.read, 0
+  for i = 1, #read do
+    local row = read[i]
+    if row.changed then
+      if row.is_new then redis.call('ZADD', BUDGETS, row.ends, row.key) end
+      entries[n + 1] = row.key
+      entries[n + 2] = string.format('%d %d %d %d %s', row.spent, row.reserved, row.unconfirmed, row.calls, row.refusals)
+      n = n + 2
+    end
     row.read_by = false
   end
-  if rows[1] then write_sums(rows) end
-  if book.read[1] then book.read = {} end
+  if n > 0 then redis.call('HSET', BUDGET_SUMS, unpack(entries, 1, n)) end
+  if read[1] then book.read = {} end
 end
 
 -- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none.
