@@ -163,27 +163,27 @@ def checked(fake_model: FakeModel, engine: str, *, warm: bool = False, **how: An
 
 def test_a_model_in_memory_gets_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, warm=True)
-    assert (health.ok, health.how, health.loaded, health.vram_share) == (True, "prompted", True, 1.0)
+    assert (health.ok, health.method, health.loaded, health.vram_share) == (True, "prompted", True, 1.0)
     assert health.latency > 0
     assert len(fake.memory.loads) == 1
 
 
 def test_a_model_that_is_not_in_memory_is_not_loaded_for_a_check(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine)
-    assert (health.ok, health.how, health.loaded) == (True, "alive", False)
+    assert (health.ok, health.method, health.loaded) == (True, "alive", False)
     assert fake.memory.loads == []
     assert not any(path == "/api/chat" for path, _ in fake.calls_received)
 
 
 def test_force_loads_the_model_and_sends_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, force=True)
-    assert (health.ok, health.how, health.loaded) == (True, "prompted", False)
+    assert (health.ok, health.method, health.loaded) == (True, "prompted", False)
     assert len(fake.memory.loads) == 1
 
 
 def test_a_busy_model_gets_no_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, busy=True)
-    assert (health.ok, health.how) == (True, "skipped")
+    assert (health.ok, health.method) == (True, "skipped")
     assert fake.calls_received == []
 
 
@@ -202,7 +202,7 @@ def test_a_model_that_breaks_while_in_memory_is_unhealthy(engine: str) -> None:
             return await check(backend, SPEC)
 
     health = run(work())
-    assert (health.ok, health.how) == (False, "prompted")
+    assert (health.ok, health.method) == (False, "prompted")
     assert health.failure is not None
     assert health.failure.error_class is E.OVERLOADED
 
@@ -213,7 +213,7 @@ def test_an_unreachable_endpoint_is_unhealthy_without_a_prompt() -> None:
             return await check(backend, SPEC)
 
     health = run(work())
-    assert (health.ok, health.how, health.loaded) == (False, "alive", None)
+    assert (health.ok, health.method, health.loaded) == (False, "alive", None)
     assert health.failure is not None
     assert health.failure.error_class is E.CONNECTION
 
@@ -229,5 +229,5 @@ def test_without_memory_information_the_price_decides(more: dict[str, bool], how
             return health, sum(b"messages" in call.body for call in server.calls_received)
 
     health, prompts_sent = run(work())
-    assert (health.ok, health.how, prompts_sent) == (True, how, prompts)
+    assert (health.ok, health.method, prompts_sent) == (True, how, prompts)
     assert health.loaded is None
