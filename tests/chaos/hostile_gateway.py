@@ -55,7 +55,11 @@ async def run(kinds: Sequence[str], seconds: float, directory: Path, progress: P
             for kind in kinds:
                 progress.log_line(f"{kind}: hostile clients, and small requests for {seconds:g} s")
                 rows.append(await _run_kind(kind, seconds, directory, world.config))
-    return {"kept": all(row["kept"] for row in rows), "rows": rows, "problems": []}
+    return {
+        "kept": all(row["kept"] for row in rows),
+        "rows": rows,
+        "problems": [error for row in rows for error in row["errors"]],
+    }
 
 
 async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) -> dict[str, Any]:
@@ -66,7 +70,7 @@ async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) ->
         memory = _peak_mb(child.popen.pid) if child.popen.poll() is None else 0
         attacking.cancel()
         await asyncio.gather(attacking, return_exceptions=True)
-    answered = [each for each in took if each is not None]
+    answered = [each for each in took if isinstance(each, float)]
     row = {
         "kind": kind,
         "alive": memory > 0,
@@ -74,7 +78,8 @@ async def _run_kind(kind: str, seconds: float, directory: Path, config: Path) ->
         "answered": len(answered),
         "requests": len(took),
         "slowest_seconds": round(max(answered, default=0.0), 3),
-        "calm_seconds": round(max((each for each in calm if each is not None), default=0.0), 3),
+        "calm_seconds": round(max((each for each in calm if isinstance(each, float)), default=0.0), 3),
+        "errors": sorted({each for each in took if isinstance(each, str)}),
     }
     return {**row, "kept": is_kept(row)}
 
@@ -101,18 +106,18 @@ def is_kept(row: dict[str, Any]) -> bool:
     )
 
 
-async def _ask_small(port: int, seconds: float) -> list[float | None]:
-    """How long each of some small requests took; None: it was not answered."""
+async def _ask_small(port: int, seconds: float) -> list[float | str]:
+    """How long each of some small requests took, or why it was not answered."""
     loop = asyncio.get_running_loop()
 
-    async def ask(http: httpx.AsyncClient, number: int) -> float | None:
+    async def ask(http: httpx.AsyncClient, number: int) -> float | str:
         began = loop.time()
         try:
             body = {**SAY, "messages": [{"role": "user", "content": f"small {number}"}]}
             response = await http.post("/v1/chat/completions", json=body)
-        except httpx.HTTPError:
-            return None
-        return loop.time() - began if response.status_code == 200 else None
+        except httpx.HTTPError as error:
+            return repr(error)
+        return loop.time() - began if response.status_code == 200 else f"{response.status_code} {response.text[:200]}"
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
         requests = []

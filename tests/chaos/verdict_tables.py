@@ -120,7 +120,10 @@ def show_hostile_gateway(verdict: dict[str, Any]) -> None:
             f"{row['calm_seconds']:.2f}",
             end,
         )
-    _console().print(table)
+    console = _console()
+    console.print(table)
+    for problem in verdict["problems"][:MAX_PROBLEMS]:
+        console.print(problem, style="red", markup=False, highlight=False)
 
 
 def show_garbage(verdict: dict[str, Any]) -> None:
