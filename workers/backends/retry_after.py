@@ -100,11 +100,12 @@ def _unit(name: str) -> float:
 
 
 def _read_wait(value: str, date: str) -> float | None:
-    """Seconds of a wait as a number, a duration, or a moment, which is read against `Date`; None for any other."""
+    """Seconds of a wait as a number, a duration, or a moment, which is read against `Date`; None for any other, and for
+    a moment that is past: it says nothing of the next one."""
     if _MOMENT.fullmatch(value):
-        return until_epoch(value, date)
+        return until_epoch(value, date) or None
     if _ISO.fullmatch(value):
-        return _until(value, date)
+        return _until(value, date) or None
     return float(value) if _SECONDS.fullmatch(value) else parse_duration(value)
 
 

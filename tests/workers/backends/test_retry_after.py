@@ -24,6 +24,8 @@ from openfall.workers.backends.retry_after import limit_reset, parse_duration, r
         ({"retry-after": "1m30s"}, 90.0),
         ({"retry-after": "1795255230", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
         ({"retry-after": "2026-11-21T10:00:30Z", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
+        ({"retry-after": "1795255100", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, None),
+        ({"retry-after": "2026-11-21T09:00:30Z", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, None),
         ({"x-ms-retry-after-ms": "5000"}, 5.0),
         ({"retry-after": "99999999999999"}, None),
         ({"retry-after": "soon"}, None),

@@ -94,7 +94,7 @@ def _assistant(content: Any, path: str, ids: CallIds) -> dict[str, Any]:
 
 
 def _call(block: Mapping[str, Any], path: str, ids: CallIds) -> dict[str, Any]:
-    arguments = mapping(block.get("input"), f"{path}.input")
+    arguments = mapping(block.get("input") or {}, f"{path}.input")
     call_id = string(block.get("id"), f"{path}.id")
     name = tool_name(string(block.get("name"), f"{path}.name"), "openai")
     return tool_call(ids.add_call(call_id, name), name, arguments, f"{path}.input")
@@ -127,6 +127,8 @@ def _parts(block: Mapping[str, Any], path: str) -> list[Part]:
                 case {"type": "content", "content": blocks}:
                     return _all_parts(blocks, f"{path}.source.content")
             return document_parts(block, path)
+        case "tool_reference":
+            return [{"type": "text", "text": string(block.get("tool_name"), f"{path}.tool_name")}]
         case "search_result":
             head = "\n".join(string(block.get(key), f"{path}.{key}") for key in ("title", "source"))
             return [{"type": "text", "text": head}, *_all_parts(block.get("content"), f"{path}.content")]

@@ -54,7 +54,7 @@ def _tools(body: Body) -> dict[str, Any]:
 
 def _tool(tool: Body, path: str) -> dict[str, Any]:
     tool_type = tool.get("type")
-    if tool_type not in (None, "custom"):
+    if tool_type not in (None, "custom", "function"):
         raise unknown("tools of the type", str(tool_type))
     function: dict[str, Any] = {"name": tool_name(string(tool.get("name"), f"{path}.name"), "openai")}
     if isinstance(description := tool.get("description"), str):

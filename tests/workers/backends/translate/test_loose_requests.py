@@ -212,3 +212,15 @@ def test_what_the_tools_of_anthropic_itself_did_is_left_out_for_others() -> None
     blocks = [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, results]
     turn = {"role": "assistant", "content": [*blocks, {"type": "text", "text": "Found."}]}
     assert request_for_openai.request({"messages": [HI, turn]})["messages"][1]["content"] == "Found."
+
+
+def test_a_call_without_an_input_and_a_reference_to_a_tool_are_read() -> None:
+    use = {"type": "tool_use", "id": "a", "name": "f", "input": None}
+    reference = {"type": "tool_reference", "tool_name": "g"}
+    given = [{"type": "tool_result", "tool_use_id": "a", "content": [reference]}]
+    turns = [HI, {"role": "assistant", "content": [use]}, {"role": "user", "content": given}]
+    tools = [{"type": "function", "name": "f", "input_schema": SCHEMA}]
+    sent = request_for_openai.request({"messages": turns, "tools": tools})
+    assert sent["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert sent["messages"][2]["content"] == "g"
+    assert sent["tools"] == [tool("f")]
