@@ -14,6 +14,9 @@ from typing import Any
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.translate.json_values import Body, text_field
 
+MAX_CHOICES = 128
+"""The most choices of an answer at OpenAI. The calls of further ones keep their ids."""
+
 _MAX_BASE_LENGTH = 32
 """Characters of a repeated id that its successor keeps: OpenAI allows 40."""
 
@@ -80,9 +83,21 @@ def with_unique_calls(body: Body, request: Body, dialect: Dialect) -> Body:
     """An answer in the dialect of its request, whose tool calls all have ids, and none of an earlier call. An answer
     whose ids are so stays as it is."""
     if dialect == "openai":
-        choices = [_with_ids(choice, ("message", "tool_calls"), request) for choice in _objects(body.get("choices"))]
-        return {**body, "choices": choices} if choices != body.get("choices") else body
+        given = body.get("choices")
+        choices = given if isinstance(given, list) else []
+        changed = [
+            _with_ids(choice, ("message", "tool_calls"), request)
+            if place < MAX_CHOICES and _has_calls(choice)
+            else choice
+            for place, choice in enumerate(choices)
+        ]
+        return {**body, "choices": changed} if any(map(_has_calls, choices[:MAX_CHOICES])) else body
     return _with_ids(body, ("content",), request) if dialect == "anthropic" else body
+
+
+def _has_calls(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    return isinstance(message, Mapping) and bool(message.get("tool_calls"))
 
 
 def _with_ids(value: Body, path: tuple[str, ...], request: Body) -> Body:
