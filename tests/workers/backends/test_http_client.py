@@ -91,8 +91,9 @@ def test_a_response_that_is_not_http_is_a_connection_failure_that_repeats_nothin
 
 
 def test_an_answer_that_cannot_be_decompressed_is_malformed() -> None:
-    outcome = ask(answer(COMPLETION, Content_Encoding="gzip"))
-    assert outcome == Failure(error_class=E.MALFORMED, detail="the connection broke off within the answer")
+    broken = gzip.compress(b" " * 64)[:12] + b"no deflated block"
+    outcome = ask(answer(broken, Content_Encoding="gzip"))
+    assert outcome == Failure(error_class=E.MALFORMED, detail="the compressed answer is damaged")
 
 
 def test_a_refusal_that_repeats_the_prompt_is_reported_without_it() -> None:
