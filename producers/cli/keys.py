@@ -66,25 +66,9 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 
     Gateways know it within 2 seconds.
     """
-    import time
-
-    from pydantic import ValidationError
-
     from openfall.producers.operations.key_admin import create_key
-    from openfall.router_core.state.client_keys import RESERVED_NAMES, ClientKey, digest_of, new_secret
 
-    secret = new_secret()
-    try:
-        key = ClientKey(name=name, digest=digest_of(secret), created_at=time.time(), **rights)
-    except ValidationError:
-        raise click.UsageError("the name of a key has 1 to 64 letters, digits, `_`, `.`, `@` or `-`") from None
-    if name in RESERVED_NAMES:
-        raise click.UsageError(f"{name!r} is the producer of callers without a key: choose another name")
-    if unknown := _unknown_names(config_path, key):
-        raise click.UsageError(f"--name {unknown}: there is no role, task or model of this name")
-    _check_webhook(config_path, key)
-    if not with_operator(config_path, lambda operator: create_key(operator, key)):
-        raise click.UsageError(f"there is a key {name!r} already: revoke it first, or choose another name")
+    secret, key = with_operator(config_path, lambda operator: create_key(operator, name, **rights))
     if as_json:
         show_json({**_row_json(key), "key": secret})
         return
@@ -126,20 +110,3 @@ def _rows(known: list[ClientKey]) -> Iterator[tuple[object, ...]]:
 
 def _row_json(key: ClientKey) -> dict[str, Any]:
     return key.model_dump(mode="json", exclude={"digest"})
-
-
-def _unknown_names(config_path: Path | None, key: ClientKey) -> str:
-    """The first name that the configuration does not know; empty: it knows all."""
-    from openfall.config import load
-
-    catalog = load(config_path).catalog
-    known = {*catalog.roles, *catalog.tasks, *catalog.models, "auto"}
-    return next((name for name in key.names if name not in known), "")
-
-
-def _check_webhook(config_path: Path | None, key: ClientKey) -> None:
-    """Raises `BadRequest` for a webhook that the configuration does not permit."""
-    from openfall.config import load
-    from openfall.producers.callbacks import callback_options
-
-    callback_options({"webhook": key.webhook}, load(config_path).settings)

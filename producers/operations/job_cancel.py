@@ -7,20 +7,9 @@ from collections.abc import Sequence
 
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.batches import cancel_batch
-from openfall.router_core.state.job_search import find_job
 
 CHUNK = 64
 """Jobs that are ended concurrently."""
-
-
-async def cancel_job(operator: Operator, typed_id: str) -> tuple[str, bool]:
-    """End a job by its id or the first letters of it. Returns the whole id, and False if it had ended before.
-
-    Raises `UnknownJob`."""
-    job_id = await find_job(operator.link, typed_id)
-    ended = await operator.llm.cancel(job_id)
-    await operator.note("job.cancel", job_id, "cancelled" if ended else "had ended before")
-    return job_id, ended
 
 
 async def cancel_jobs(operator: Operator, ids: Sequence[str], label: str) -> dict[str, bool]:

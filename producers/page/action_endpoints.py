@@ -44,7 +44,7 @@ def _action(exchange: Exchange) -> PageAction:
 async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the question before an action."""
     action = _action(exchange)
-    check_right(exchange, visitor)
+    check_right(exchange, visitor, needs_administrator=action.needs_administrator)
     query = exchange.request.query_params
     subject = query.get("subject", "")
     return html_page(
@@ -64,7 +64,7 @@ async def _act(exchange: Exchange, visitor: Visitor) -> Response:
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     action = _action(exchange)
-    check_right(exchange, visitor)
+    check_right(exchange, visitor, needs_administrator=action.needs_administrator)
     done = await action.run(Operator(exchange.gateway.client, visitor.name, "page"), form)
     if (live := exchange.gateway.live_page) is not None:
         await live.refresh()

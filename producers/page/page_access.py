@@ -134,8 +134,16 @@ def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:
     response.set_cookie(COOKIE, cookie, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)
 
 
-def check_right(exchange: Exchange, visitor: Visitor) -> None:
-    """Raises `Refusal` for a visitor who may only read."""
+def is_administrator(exchange: Exchange, visitor: Visitor) -> bool:
+    """Whether a visitor manages keys: with the key of an administrator, or at the machine of a gateway without keys."""
+    key = exchange.gateway.keys.by_digest.get(visitor.key_digest)
+    return visitor.may_act and (key.admin if visitor.is_signed_in and key else not visitor.is_signed_in)
+
+
+def check_right(exchange: Exchange, visitor: Visitor, *, needs_administrator: bool = False) -> None:
+    """Raises `Refusal` for a visitor who may only read; or who is no administrator, where one is needed."""
+    if needs_administrator and visitor.may_act and not is_administrator(exchange, visitor):
+        raise Refusal("not_allowed", f"the key {visitor.name} is no administrator's: only those manage keys")
     if visitor.may_act:
         return
     if exchange.gateway.settings.page is PageKind.READ:

@@ -11,7 +11,9 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
 from openfall.producers.operations.held_actions import HeldSelection, describe_returned, drop_jobs, replay_jobs
-from openfall.producers.operations.job_cancel import cancel_gateway_batch, cancel_job
+from openfall.producers.operations.job_cancel import cancel_gateway_batch
+from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
+from openfall.producers.operations.key_admin import revoke_key
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.model_orders import order_model
 from openfall.producers.operations.operator import Operator
@@ -44,6 +46,7 @@ class PageAction:
     explanation: str = ""
     fields: tuple[FormField, ...] = ()
     is_dangerous: bool = False
+    needs_administrator: bool = False
 
 
 REASON = FormField("reason", "Why (for the audit log)")
@@ -115,7 +118,9 @@ async def _drop(operator: Operator, form: Form) -> str:
 
 
 async def _cancel_job(operator: Operator, form: Form) -> str:
-    job_id, ended = await cancel_job(operator, _subject(form))
+    selection = JobSelection(ids=(_subject(form),))
+    (job_id,) = await find_jobs(operator, JobVerb.CANCEL, selection)
+    ended = (await act_on_jobs(operator, JobVerb.CANCEL, [job_id], selection))[job_id]
     return f"{job_id[:8]} is cancelled" if ended else f"{job_id[:8]} had ended already"
 
 
@@ -132,6 +137,12 @@ async def _raise_budget(operator: Operator, form: Form) -> str:
         raise Refusal("bad_request", f"{typed[:20]!r} is no number of US dollars: write 5 or 0.50", "usd") from None
     await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
     return f"The budget {name} has {format_usd(usd)} more for {lasts}. Held jobs that fit now return by themselves"
+
+
+async def _revoke_key(operator: Operator, form: Form) -> str:
+    name = _subject(form)
+    await revoke_key(operator, name)
+    return f"The key {name} is revoked"
 
 
 def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
@@ -196,8 +207,14 @@ ACTIONS: Mapping[str, PageAction] = {
         "Unload", _order_model("unload"), "Unload {subject}?",
         "It leaves the memory of its card when its calls have ended. A job that needs it loads it again.",
     ),
+    "check-model": PageAction("Check", _order_model("check")),
     "pin-model": PageAction("Pin", _order_model("pin")),
     "unpin-model": PageAction("Unpin", _order_model("unpin")),
+    "revoke-key": PageAction(
+        "Revoke", _revoke_key, "Revoke the key {subject}?",
+        "Gateways refuse it within 2 seconds, and who has signed in with it is out. Its accepted jobs go on.",
+        is_dangerous=True, needs_administrator=True,
+    ),
     "quiet-worker": PageAction("Quiet", _order("quiet")),
     "resume-worker": PageAction("Resume", _order("resume")),
     "stop-worker": PageAction(

@@ -44,6 +44,7 @@ LINKS: tuple[Link, ...] = (
     Link("/job", "Jobs"),
     Link("/batch", "Batches"),
     Link("/statistics", "Statistics"),
+    Link("/keys", "Keys"),
     Link("/try", "Try"),
     Link("/rq", "rq"),
     Link("/docs", "API"),

@@ -26,7 +26,7 @@ MAX_HELD = 25
 """Held jobs that the page shows: those held longest."""
 MAX_SUMMARIZED = 200
 """Held jobs whose reasons are counted: a part of a long list, as it is read each second."""
-HELD_SECONDS = 30.0
+HELD_SECONDS = 300.0
 """How long what was read of a held job is shown. Whether it is still held, and since when, is read each time."""
 MAX_AUDIT = 12
 """Lines of the audit log that the page shows."""

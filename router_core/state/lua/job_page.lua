@@ -38,7 +38,6 @@ for _, name in ipairs({'states', 'since', 'model', 'urgency', 'group', 'producer
 end
 
 local function is_wanted(id)
-  if not has_filter then return redis.call('HEXISTS', RECORD .. id, 'state') == 1 end
   local job = redis.call('HMGET', RECORD .. id, 'state', 'status', 'queue', 'fell_from', 'group', 'producer', 'accepted')
   local queue = job[3] == DEGRADE and job[4] or job[3] or ''
   return job[1] and (not args.states or args.states[job[1]] or args.states[job[2] or ''])
@@ -70,7 +69,8 @@ while true do
     passed = passed + 1
     if not args.id_text or string.find(id, args.id_text, 1, true) then
       read = read + 1
-      if is_wanted(id) then reply[#reply + 1] = {id, job_row(id, args.names, args.head_bytes)} end
+      local row = (not has_filter or is_wanted(id)) and job_row(id, args.names, args.head_bytes)
+      if row and row[1] ~= '' then reply[#reply + 1] = {id, row} end
     end
   end
   if #part < 2 * PART then

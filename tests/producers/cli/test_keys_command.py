@@ -49,7 +49,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_or_the_rule(openfall: Run) ->
     assert revoked.returncode == 2
     assert "Did you mean 'discord'?" in revoked.stderr
     assert "1 to 64 letters" in openfall("keys", "new", "a b").stderr
-    assert "there is no role" in openfall("keys", "new", "b", "--name", "nope").stderr
+    assert "unknown role, task or model 'nope'" in openfall("keys", "new", "b", "--name", "nope").stderr
 
 
 def test_without_keys_the_list_says_who_is_served(openfall: Run) -> None:

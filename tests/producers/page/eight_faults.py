@@ -27,6 +27,7 @@ import redis.asyncio
 from aiohttp import web
 
 from benchmarks.server import find_free_port
+from openfall.router_core.state import keys
 from tests.conftest import Server
 from tests.fakes.card_ollama import CardOllama, card_ollama
 from tests.faults import COMPLETION
@@ -183,11 +184,14 @@ async def _redis_memory(fleet: StagedFleet) -> None:
 async def _poisoned_job(fleet: StagedFleet) -> None:
     fleet.cloud.hangs.add("openai")
     poison = asyncio.create_task(fleet.ask("titles", "a picture that no worker survives"))
-    for number in range(1, 4):
-        while fleet.cloud.calls["openai"] < number:
-            await asyncio.sleep(0.1)
-        await fleet.end("cloud", kill=True)
-        await fleet.start("cloud", "work", "cloud")
+    killed = 0
+    async with redis.asyncio.Redis(unix_socket_path=str(fleet.server.socket)) as store:
+        while not await store.zcard(keys.RQ_DEFERRED + keys.DEGRADE):
+            if fleet.cloud.calls["openai"] > killed:
+                killed = fleet.cloud.calls["openai"]
+                await fleet.end("cloud", kill=True)
+                await fleet.start("cloud", "work", "cloud")
+            await asyncio.sleep(0.2)
     fleet.cloud.hangs.clear()
     await asyncio.sleep(25)
     poison.cancel()
