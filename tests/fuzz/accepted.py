@@ -54,7 +54,9 @@ def _repeats_a_name(documents: list[Any], theirs: Any, mine: Any) -> bool:
 
 
 def _has_half_character(documents: list[Any], theirs: Any, mine: Any) -> bool:
-    return mend_text(theirs.text) == mine.text and theirs.text != mine.text
+    calls = [tuple(map(mend_text, call)) for call in theirs.calls]
+    is_same = theirs.text == mine.text and list(theirs.calls) == list(mine.calls)
+    return mend_text(theirs.text) == mine.text and calls == [tuple(call) for call in mine.calls] and not is_same
 
 
 def _has_other_indexes(documents: list[Any], theirs: Any, mine: Any) -> bool:
