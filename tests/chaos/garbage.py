@@ -45,6 +45,8 @@ FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented")
 """Figures of a verdict that must be empty."""
 KEYS_OF_CALLERS, PAUSED_QUEUES = "of:client-keys", "of:paused"
 """After their damage an operator makes the key of the drill, and pauses a queue, again: nothing else knows of them."""
+PRESENCE, BEAT_SECONDS = "of:presence", 2.5
+"""Until their next beat no worker is known to be alive, and an interactive job may get its interim reply."""
 APPEARS_WITHIN = 60
 """Looks, a tenth of a second apart, for a key that calls in flight have."""
 
@@ -147,6 +149,8 @@ class GarbageDrill:
             await sign_in(self.checks)
         elif pattern.name == PAUSED_QUEUES:
             await park(self.fleet)
+        elif pattern.name == PRESENCE:
+            await asyncio.sleep(BEAT_SECONDS)
         problems = [*await self.checks.run(), *self._bad_log_lines()]
         self.noted |= {value.place for value in await list_unreadable(self.checks.client.store.connection)}
         row = {"pattern": pattern.name, "key": key.decode(errors="replace"), "damage": damage, "problems": problems}
