@@ -29,6 +29,7 @@ from openfall.router_core.jobs.json_bounds import (
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 MAX_NAME = 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -63,6 +64,10 @@ def _is_list_of_text(value: object) -> bool:
 
 TEXT = Kind(_is_text, "text")
 NAME = Kind(lambda value: _is_text(value) and len(value) <= MAX_NAME, f"text of at most {MAX_NAME} characters")
+GROUP = Kind(
+    lambda value: NAME.matches(value) and not _CONTROL.search(value),
+    f"text of at most {MAX_NAME} characters without control characters",
+)
 FLAG = Kind(lambda value: isinstance(value, bool), "True or False")
 COUNT = Kind(_is_count, "a whole number, 0 or more")
 SECONDS = Kind(_is_seconds, "a number of seconds, 0 or more")
@@ -98,7 +103,8 @@ REDIS_URL = Kind(
 )
 
 SUBMIT_OPTIONS: Mapping[str, Kind] = {
-    **dict.fromkeys(("kind", "role", "task", "model", "group", "dialect", "urgency"), NAME),
+    **dict.fromkeys(("kind", "role", "task", "model", "dialect", "urgency"), NAME),
+    "group": GROUP,
     **dict.fromkeys(("idempotency_key", "id"), TEXT),
     **dict.fromkeys(("local_only", "stream"), FLAG),
     "expires_in": DURATION,
@@ -110,7 +116,8 @@ SUBMIT_OPTIONS: Mapping[str, Kind] = {
     "wire_headers": OBJECT,
 }
 RESOLVE_OPTIONS: Mapping[str, Kind] = {
-    **dict.fromkeys(("target", "task", "model", "group", "urgency"), NAME),
+    **dict.fromkeys(("target", "task", "model", "urgency"), NAME),
+    "group": GROUP,
     "text": TEXT,
     "local_only": FLAG,
     "exclude": LIST_OF_TEXT,

@@ -46,6 +46,10 @@ _SIMILAR = 0.75
 """How similar a role is to a known one that was misspelt. Some chat templates have roles of their own."""
 _LONGEST_ROLE = 40
 
+MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
+"""OpenAI's limits of `metadata`: pairs, and the characters of a key and of a value. A Response repeats it in each event
+of its life."""
+
 _PROMPTS = {
     "messages": "chat completions (/v1/chat/completions) and of messages (/v1/messages)",
     "input": "Responses (/v1/responses)",
@@ -61,10 +65,34 @@ def check_shape(body: Mapping[str, Any], dialect: Dialect) -> None:
         value = body.get(name)
         if value is not None and not isinstance(value, _TYPES[shape]):
             raise BadRequest(f"`{name}` must be {shape}, not {describe(value)}")
+    if dialect in ("openai", "responses"):
+        check_metadata(body.get("metadata"))
     if dialect == "anthropic" and not isinstance(body.get("system"), str | list | None):
         raise BadRequest("`system` must be text, or a list of text blocks")
     for number, tool in enumerate(body.get("tools") or ()):
         _check_tool(f"tools[{number}]", tool, dialect)
+
+
+def check_metadata(metadata: object) -> None:
+    """Raises `BadRequest` for `metadata` that OpenAI refuses. None passes."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping):
+        raise BadRequest(f"`metadata` must be an object, not {describe(metadata)}")
+    if len(metadata) > MAX_METADATA:
+        raise BadRequest(f"`metadata` has {len(metadata):,} pairs, over the {MAX_METADATA} allowed")
+    for key, value in metadata.items():
+        length, name = len(str(key)), repr(str(key)[:MAX_METADATA_KEY])
+        if length > MAX_METADATA_KEY:
+            text = f"the key {name}... of `metadata` has {length:,} characters, over the {MAX_METADATA_KEY} allowed"
+            raise BadRequest(text)
+        if not isinstance(value, str):
+            raise BadRequest(f"`metadata` must have text under the key {name}, not {describe(value)}")
+        if len(value) > MAX_METADATA_VALUE:
+            text = (
+                f"`metadata` has {len(value):,} characters under the key {name}, over the {MAX_METADATA_VALUE} allowed"
+            )
+            raise BadRequest(text)
 
 
 def _check_tool(location: str, tool: object, dialect: Dialect) -> None:

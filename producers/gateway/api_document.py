@@ -36,6 +36,10 @@ JOB_HEADERS: Mapping[str, tuple[str, Schema]] = {
 
 _ANSWER_HEADERS = {
     "x-request-id": {"description": "The request, in the log of the gateway.", "schema": {"type": "string"}},
+    "idempotency-replayed": {
+        "description": "`true`: an earlier request with this `Idempotency-Key` has submitted the job.",
+        "schema": {"type": "string"},
+    },
     "x-openfall-job": {"description": "The job of the request.", "schema": {"type": "string"}},
 }
 _OPEN = ("bad_request", "unknown_url", "wrong_method", "other")
@@ -109,7 +113,7 @@ def _answer(endpoint: Endpoint) -> dict[str, Any]:
         kinds[endpoint.other_type] = {"schema": {"type": "string"}}
     if endpoint.may_stream:
         kinds[endpoint.stream_type] = {"schema": {"type": "string"}}
-    named = ("x-request-id", "x-openfall-job") if endpoint.submits else ("x-request-id",)
+    named = tuple(_ANSWER_HEADERS) if endpoint.submits else ("x-request-id",)
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in named}
     return {"description": "The answer, in the form of the API.", "headers": headers, "content": kinds}
 

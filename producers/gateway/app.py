@@ -178,6 +178,8 @@ class App:
         response.headers["x-request-id"] = response.headers["request-id"] = exchange.request_id
         if exchange.job_id is not None:
             response.headers["x-openfall-job"] = exchange.job_id
+        if exchange.is_replayed:
+            response.headers["idempotency-replayed"] = "true"
         origin = exchange.request.headers.get("origin", "")
         if origin and self.gateway.access.allows_origin(origin):
             response.headers["access-control-allow-origin"] = origin

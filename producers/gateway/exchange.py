@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from openfall.producers.arguments import GROUP, check
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
@@ -55,6 +56,8 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     job_id: str | None = None
     """For the access log and the headers of the response."""
+    is_replayed: bool = False
+    """An earlier request with the same `Idempotency-Key` has created what this response is about."""
     _body_bytes: int = 0
 
     async def body(self) -> dict[str, Any]:
@@ -126,6 +129,12 @@ class Exchange:
     def header(self, name: str) -> str | None:
         """The value of `X-Openfall-NAME`; None: it is absent or empty."""
         return self.request.headers.get(f"x-openfall-{name}", "").strip() or None
+
+    def group(self) -> str | None:
+        """The group of the request: that of its header, its path or its key. Raises `BadRequest`."""
+        group = self.header("group") or self.path.group or self.caller.group
+        check("group", group, GROUP)
+        return group
 
     def flag(self, name: str) -> bool:
         """Whether `X-Openfall-NAME` says yes. Raises `Refusal` for another word than yes and no."""

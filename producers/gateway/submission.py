@@ -78,13 +78,8 @@ async def submit(
     exchange: Exchange, body: Mapping[str, Any], dialect: Dialect, **terms_of_endpoint: Unpack[Terms]
 ) -> Accepted:
     """Put the request into the queue. Raises `Refusal`, and the errors of the queue that `error_table` knows."""
-    gateway, caller = exchange.gateway, exchange.caller
-    asked_for = body.get("model") or ""
-    if not isinstance(asked_for, str):
-        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model, or auto", "model")
-    name, of_name = split_urgency(asked_for)
-    target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
-    check_allowed(caller, target)
+    gateway = exchange.gateway
+    asked_for, target, of_name = check_model(exchange, body)
     options = {key: value for key, value in terms_of_endpoint.items() if key in _ENDPOINT_OPTIONS}
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
@@ -105,6 +100,7 @@ async def submit(
     terms = replace(terms, connected_caller=connected_caller, is_response=dialect == "responses")
     receipt = await _accept(exchange, job, terms)
     exchange.job_id = receipt.id
+    exchange.is_replayed = receipt.joined and bool(terms.idempotency_key)
     exchange.release_body()
     job = job.model_copy(update={"body": {}})  # a large one is not kept while its caller waits
     if stays and connected_caller is not None:
@@ -113,6 +109,18 @@ async def submit(
             await _deliver(exchange, receipt.id)
         return Accepted(receipt.id, asked_for or target, job, None, receipt.joined, shows_reply, job.stream)
     return Accepted(receipt.id, asked_for or target, job, connected_caller, receipt.joined, shows_reply)
+
+
+def check_model(exchange: Exchange, body: Mapping[str, Any]) -> tuple[str, str, Urgency | None]:
+    """The name in the field `model`, what it means, and the urgency in it. Raises `Refusal` for a name that is unknown
+    or that the key of the caller may not use, and `UnknownName`."""
+    asked_for = body.get("model") or ""
+    if not isinstance(asked_for, str):
+        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model, or auto", "model")
+    name, urgency = split_urgency(asked_for)
+    target = resolve_name(exchange.gateway.config.catalog, exchange.gateway.settings.aliases, name)
+    check_allowed(exchange.caller, target)
+    return asked_for, target, urgency
 
 
 def could_show_reply(job: CompletionJob) -> bool:
@@ -185,7 +193,7 @@ def _wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
     exchange.check_words()
     options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
-    options["group"] = exchange.header("group") or exchange.path.group or exchange.caller.group
+    options["group"] = exchange.group()
     options["local_only"] = exchange.flag("local-only")
     options["expires_in"] = exchange.header("within")
     options["reply_to"] = exchange.header("reply-to")

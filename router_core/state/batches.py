@@ -72,8 +72,8 @@ class Batch:
 COUNTS = ("succeeded", "errored", "cancelled", "expired")
 
 
-async def create_batch(link: RedisConnection, terms: BatchTerms) -> BatchTerms:
-    """Write down a batch. Returns the terms of the one that has this id, if there is one."""
+async def create_batch(link: RedisConnection, terms: BatchTerms) -> tuple[BatchTerms, bool]:
+    """Write down a batch. Returns the terms of the one that has this id, and whether it was there before."""
     arguments = {
         "id": terms.id,
         "form": terms.form,
@@ -82,7 +82,7 @@ async def create_batch(link: RedisConnection, terms: BatchTerms) -> BatchTerms:
         "keep_ms": LISTED_SECONDS * 1000,
     }
     reply = await link.script("batch_create", arguments, terms.model_dump_json())
-    return _terms(reply[1]) or terms
+    return _terms(reply[1]) or terms, not reply[0]
 
 
 async def fetch_batch(link: RedisConnection, batch_id: str) -> Batch | None:

@@ -108,6 +108,7 @@ def test_any_value_in_any_place_is_taken_or_refused_with_an_exported_error(loade
         ("x", {"role": 7}, "`role` must be text of at most 256 characters, not 7"),
         ("x", {"role": "x" * 9000}, "`role` must be text of at most 256 characters, not text of 9,000 characters"),
         ("x", {"local_only": "no"}, "`local_only` must be True or False, not text"),
+        ("x", {"group": "a\nb"}, "`group` must be text of at most 256 characters without control characters"),
         ("x", {"group": "\ud83d"}, "`group` must be text .* not text with half a character"),
         ("x", {"expires_in": timedelta(5)}, "`expires_in` must be seconds or text such as .* not timedelta"),
         ("x", {"expires_in": -5}, "not a duration: -5"),

@@ -32,6 +32,11 @@ NAMED = {"name": "wave", "parameters": {}}
         ("responses", "text", "json", "`text` must be an object, not text"),
         ("responses", "instructions", 3, "`instructions` must be text, not 3"),
         ("responses", "metadata", "x", "`metadata` must be an object, not text"),
+        ("responses", "metadata", {"k": 3}, "`metadata` must have text under the key 'k', not 3"),
+        ("responses", "metadata", {"k": None}, "`metadata` must have text under the key 'k', not None"),
+        ("responses", "metadata", {"night": "x" * 513}, "`metadata` has 513 characters under the key 'night', over"),
+        ("openai", "metadata", {"k" * 65: ""}, "the key 'k{64}'... of `metadata` has 65 characters, over the 64"),
+        ("openai", "metadata", {str(n): "" for n in range(17)}, "`metadata` has 17 pairs, over the 16 allowed"),
     ],
 )
 def test_a_field_of_another_shape_is_refused(dialect: Any, field: str, value: Any, words: str) -> None:
@@ -47,6 +52,9 @@ def test_a_field_of_another_shape_is_refused(dialect: Any, field: str, value: An
         ("openai", {"tools": [{"type": "custom", "custom": {"name": "shell"}}], "response_format": {"type": "text"}}),
         ("openai", {"tools": ({"type": "function", "function": NAMED},), "functions": [NAMED]}),
         ("openai", {"tools": None, "tool_choice": None, "stream_options": None}),
+        ("openai", {"metadata": {f"{n:>64}": "🏮" * 512 for n in range(16)}}),
+        ("responses", {"metadata": {"": ""}}),
+        ("anthropic", {"metadata": {"user_id": "x" * 600}}),
         ("ollama", {"tools": [{"function": NAMED}], "format": "json"}),
         ("anthropic", {"tools": [{"name": "wave", "input_schema": {}}, {"type": "web_search_20250305", "name": "x"}]}),
         ("anthropic", {"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}], "tool_choice": {"type": "any"}}),

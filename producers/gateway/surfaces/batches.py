@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from openfall.producers.batch.gateway_batch_status import explain_missing_runner
 from openfall.producers.callbacks import callback_options
+from openfall.producers.errors import BadRequest
 from openfall.producers.gateway.batches.batch_folder import take_input
 from openfall.producers.gateway.batches.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.error_table import Refusal
@@ -24,6 +25,7 @@ from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of
 from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, elsewhere, own_file
 from openfall.producers.request import parse_urgency
+from openfall.producers.request_shape import check_metadata
 from openfall.producers.submit import retry
 from openfall.router_core.batching.batch_status import ENDED, BatchStatus, window_seconds
 from openfall.router_core.jobs.envelope import sorted_deep
@@ -32,7 +34,6 @@ from openfall.router_core.state import batches
 from openfall.router_core.state.batches import Batch, BatchQuery, BatchTerms, Form
 from openfall.router_core.state.stored_files import StoredFile
 
-MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
 _MOMENTS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 
@@ -98,7 +99,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     key = exchange.request.headers.get("idempotency-key")
     known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)
     options: dict[str, Any] = {name: exchange.header(name) for name in ("role", "task")}
-    options["group"] = exchange.header("group") or exchange.path.group or caller.group
+    options["group"] = exchange.group()
     options["local_only"] = exchange.flag("local-only") or None
     options["urgency"] = parse_urgency(exchange.header("urgency"))
     options["wire_headers"] = pick_wire_headers(exchange.request.headers, form) or None
@@ -124,8 +125,9 @@ async def start_batch(exchange: Exchange, terms: BatchTerms) -> Batch:
     """Write down a batch whose input is on the disk, and wake the runner. Raises `Refusal`."""
     gateway = exchange.gateway
     link = gateway.client.store.connection
-    known = await retry(lambda: batches.create_batch(link, terms), gateway.client.retry_for)
+    known, exchange.is_replayed = await retry(lambda: batches.create_batch(link, terms), gateway.client.retry_for)
     if known.digest != terms.digest:
+        exchange.is_replayed = False
         raise Refusal("idempotency_conflict", "this Idempotency-Key belongs to a batch with other parameters")
     gateway.batch_runner.wake()
     batch = await batches.fetch_batch(link, terms.id)
@@ -200,15 +202,11 @@ async def _input_file(exchange: Exchange, file_id: object) -> StoredFile:
 
 def _metadata(metadata: object) -> dict[str, str] | None:
     """Raises `Refusal`."""
-    if metadata is None:
-        return None
-    texts = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    if not isinstance(metadata, dict) or not texts or len(metadata) > MAX_METADATA:
-        raise Refusal("bad_request", f"`metadata` must be an object of up to {MAX_METADATA} texts", "metadata")
-    if any(len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE for key, value in metadata.items()):
-        text = f"`metadata` has names of up to {MAX_METADATA_KEY} and texts of up to {MAX_METADATA_VALUE} characters"
-        raise Refusal("bad_request", text, "metadata")
-    return dict(metadata)
+    try:
+        check_metadata(metadata)
+    except BadRequest as error:
+        raise Refusal("bad_request", str(error), "metadata") from None
+    return dict(metadata) if isinstance(metadata, dict) else None
 
 
 def _output_seconds(expiry: object) -> int | None:

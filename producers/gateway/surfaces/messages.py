@@ -11,7 +11,7 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import FLAG, MESSAGES, TEXT, Endpoint, body_of
-from openfall.producers.gateway.submission import submit
+from openfall.producers.gateway.submission import check_model, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_messages
@@ -33,6 +33,7 @@ async def create(exchange: Exchange) -> Response:
 async def count_tokens(exchange: Exchange) -> Response:
     """Estimate the tokens of a request. No model is asked: agents send twenty of these at once."""
     body = await exchange.body()
+    check_model(exchange, body)
     check_messages(body.get("messages"), "anthropic")
     return json_response({"input_tokens": estimate_tokens(body)}, headers={"x-openfall-estimate": "true"})
 

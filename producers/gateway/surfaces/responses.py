@@ -23,7 +23,7 @@ from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of
-from openfall.producers.gateway.submission import Accepted, Terms, submit
+from openfall.producers.gateway.submission import Accepted, Terms, check_model, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_input
@@ -123,6 +123,7 @@ async def list_input_items(exchange: Exchange) -> Response:
 async def input_tokens(exchange: Exchange) -> Response:
     """Estimate the tokens of a request. No model is asked."""
     body = await exchange.body()
+    check_model(exchange, body)
     earlier = await _earlier(exchange, body.get("previous_response_id"))
     request = request_of(body, [*earlier.items, *earlier.reply])
     check_input(request.get("input"))

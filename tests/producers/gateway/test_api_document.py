@@ -49,7 +49,7 @@ def test_an_operation_has_its_parameters_headers_body_answers_and_errors() -> No
     assert "held" in chat["responses"]["503"]["description"]
     assert message["responses"]["529"]["content"]["application/json"]["schema"]["$ref"].endswith("AnthropicError")
     assert len(chat["parameters"]) == len(JOB_HEADERS)
-    assert "x-openfall-job" in chat["responses"]["200"]["headers"]
+    assert {"x-openfall-job", "idempotency-replayed"} <= set(chat["responses"]["200"]["headers"])
     for path, method in (("/v1/messages", "post"), ("/v1/responses/{id}", "get"), ("/v1/jobs/{id}/events", "get")):
         assert "text/event-stream" in paths[path][method]["responses"]["200"]["content"]
     named = [parameter["name"] for parameter in paths["/v1/responses/{id}"]["get"]["parameters"]]

@@ -161,7 +161,13 @@ def test_a_wrong_file_fails_after_the_creation_with_codes_and_lines(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("input_file_id", "file-0"), ("endpoint", "/v1/images"), ("completion_window", "8d"), ("metadata", {"a": 1})],
+    [
+        ("input_file_id", "file-0"),
+        ("endpoint", "/v1/images"),
+        ("completion_window", "8d"),
+        ("metadata", {"a": 1}),
+        ("metadata", {"k" * 65: ""}),
+    ],
 )
 def test_a_wrong_creation_is_a_400_that_names_its_field(redis_url: str, tmp_path: Path, field: str, value: Any) -> None:
     async def main() -> None:
@@ -228,6 +234,7 @@ def test_an_idempotency_key_creates_one_batch(redis_url: str, tmp_path: Path) ->
             ]
             assert [each.status_code for each in replies] == [200, 200, 422]
             assert replies[0].json()["id"] == replies[1].json()["id"]
+            assert [each.headers.get("idempotency-replayed") for each in replies] == [None, "true", None]
             assert len([each async for each in client.batches.list()]) == 1
 
     run(main)

@@ -70,6 +70,7 @@ def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url
             third = await gateway.chat()
         assert again.status_code == 200
         assert (again.headers["x-openfall-job"], again.headers["x-openfall-joined"]) == (job, "true")
+        assert "idempotency-replayed" not in again.headers  # it has no such key
         assert calls == 1
         assert third.headers["x-openfall-job"] != job
 
@@ -152,5 +153,7 @@ def test_a_job_with_an_idempotency_key_is_read_again_under_it(redis_url: str, tm
         assert first.headers["x-openfall-job"] == again.headers["x-openfall-job"]
         assert (first.json()["choices"], len(gateway.upstream.calls_received)) == (again.json()["choices"], 1)
         assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_conflict")
+        replayed = [each.headers.get("idempotency-replayed") for each in (first, again, other)]
+        assert replayed == [None, "true", None]
 
     run(main)

@@ -129,3 +129,17 @@ def test_a_name_behind_that_of_a_provider_is_proposed(tmp_path: Path) -> None:
     for name in ("openai/chat", "ollama/chat", "a/b/chat"):
         with pytest.raises(UnknownName, match=r"Did you mean 'chat'\?"):
             resolve_name(catalog, {}, name)
+
+
+def test_a_group_with_control_characters_is_a_400_wherever_it_stands(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            file = await gateway.http.post("/v1/files", files={"file": ("in.jsonl", b"{}")}, data={"purpose": "batch"})
+            batch = {"input_file_id": file.json()["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            for group in ("a%0Ab", "a%00", "%7F", "a%E2%80%A8b", "%C2%85"):
+                for path, body in (("chat/completions", {"model": "chat", **SAY}), ("batches", batch)):
+                    response = await gateway.http.post(f"/for/{group}/v1/{path}", json=body)
+                    error = response.json()["error"]
+                    assert (response.status_code, "control characters" in error["message"]) == (400, True), group
+
+    run(main)

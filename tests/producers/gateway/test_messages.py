@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anthropic
+import pytest
 
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import SAY, open_gateway, run
@@ -44,5 +45,21 @@ def test_the_tokens_of_a_request_are_estimated_without_a_job(redis_url: str, tmp
             )
         assert response.json() == {"input_tokens": 1700}
         assert response.headers["x-openfall-estimate"] == "true"
+
+    run(main)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/responses/input_tokens"])
+@pytest.mark.parametrize(("model", "status"), [("chta", 404), ("gpt-9", 404), (3, 400), ("auto", 200), ("tiny", 200)])
+def test_tokens_are_estimated_only_for_a_name_that_a_request_may_have(
+    redis_url: str, tmp_path: Path, path: str, model: str | int, status: int
+) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            response = await gateway.http.post(path, json={"model": model, "input": "x", **SAY})
+        assert response.status_code == status
+        if status == 404:
+            kind = "not_found_error" if "messages" in path else "invalid_request_error"
+            assert response.json()["error"]["type"] == kind
 
     run(main)
