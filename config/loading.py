@@ -13,8 +13,9 @@ import yaml
 from openfall.config import from_environment
 from openfall.config.env_file import FILE_NAME, EnvFile, read_env_file
 from openfall.config.errors import ConfigError, ConfigProblem
+from openfall.config.find_file import find_file
 from openfall.config.interpolation import variables_in
-from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, locate, shorten
+from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, shorten
 from openfall.config.section_reader import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
@@ -85,7 +86,7 @@ def load(
     credentials = read_credentials(own)
     process = {**credentials, **own}
     cwd = _current_directory() if cwd is None else cwd.absolute()
-    source = locate(path, process, cwd)
+    source = find_file(path, process, cwd)
     base = base_of(source, cwd)
     before = stamp(source, cwd)
     env_file = env_file_of(base, process, cwd)

@@ -22,8 +22,9 @@ from openfall.router_core.redis_preconditions import ServerTerms
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
-RESTARTS_SUFFIX = ".restarts"
 """In the data directory: the address of the embedded Redis, while it runs."""
+RESTARTS_SUFFIX = ".restarts"
+"""In the data directory: `ENGINE.restarts` counts how often an embedded engine was started again."""
 
 
 def _read_model(node: Node) -> str | None:

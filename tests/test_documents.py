@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.state import keys
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 

@@ -22,7 +22,7 @@ from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
 from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
 from openfall.workers.gpu.cards_of_pool import card_manager
-from openfall.workers.maintenance.flat_plans import FlatPlanWatch
+from openfall.workers.maintenance.flat_plan_notice import FlatPlanWatch
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.held_releaser import release_held_jobs
 from openfall.workers.maintenance.housekeeping import PeriodicTask

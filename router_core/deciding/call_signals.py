@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
-COOLDOWN_SECONDS = 5.0
-"""The cooldown after a 429 without a duration."""
-MAX_COOLDOWN_SECONDS = 3600.0
 INTERNAL_ERROR = 500
 """The HTTP status of a server that failed at a request. 502 to 504 are words about the server itself."""
 
@@ -33,13 +30,6 @@ def is_slow(error: ErrorClass | None) -> bool:
 def credential_signal(error: ErrorClass | None) -> CredentialSignal:
     """The signal for the key of the call."""
     return CredentialSignal.FINE if error is None else DISPOSITIONS[error].credential
-
-
-def cooldown(error: ErrorClass | None, retry_after: float | None) -> float:
-    """Seconds during which no worker calls the model; 0: no cooldown."""
-    if credential_signal(error) is not CredentialSignal.COOLDOWN:
-        return 0.0
-    return min(MAX_COOLDOWN_SECONDS, COOLDOWN_SECONDS if retry_after is None else retry_after)
 
 
 def breaker_signal(error: ErrorClass | None, seconds: float, slow_after: float | None, credential: str) -> CallSignal:

@@ -13,7 +13,7 @@ MESSAGE_TOKENS = 16
 """What providers add to a message, at most."""
 TOOLS_TOKENS = 1_024
 """What providers add to a request with tools, at most."""
-IMAGE_TOKENS = 6_000
+MAX_IMAGE_TOKENS = 6_000
 """The most that an image counts."""
 FILE_TOKENS = 200_000
 """What a document, a sound or a video counts, if its text is not in the request."""
@@ -55,9 +55,9 @@ def _tokens(value: Any) -> int:
     if isinstance(value, Mapping):
         kind = value.get("type")
         if kind in _IMAGE:
-            return IMAGE_TOKENS
+            return MAX_IMAGE_TOKENS
         own = FILE_TOKENS if kind in _FILES else 0
-        images = IMAGE_TOKENS * _length(value.get("images"))
+        images = MAX_IMAGE_TOKENS * _length(value.get("images"))
         parts = (len(str(key)) + 4 + _tokens(part) for key, part in value.items() if key != "images")
         return own + images + sum(parts)
     if isinstance(value, list | tuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import Candidate, ChainState
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.rank import ordinal
 from openfall.router_core.vocabulary import Fallback

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openfall.router_core.jobs.dispositions import DISPOSITIONS, Disposition
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS, Disposition
 from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass, LimitScope

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS
 from openfall.router_core.vocabulary import Urgency
 
 INTERACTIVE, BACKGROUND, BATCH = range(len(Urgency))
@@ -17,9 +18,9 @@ LONG_AGO = -NEVER
 class PlacementPolicy:
     """The numbers of the rule. A user sets none of them: `keep_warm`, `pinned` and the shares come with the view."""
 
-    window_seconds: float = 600.0
+    window_seconds: float = WINDOW_SECONDS
     """The period over which the loads of a card are added up."""
-    max_load_share: float = 1 / 3
+    max_load_share: float = MAX_LOAD_SHARE
     """The share of that period above which a card is thrashing."""
     keep_warm_seconds: float = 60.0
     """How long an idle model stays for interactive callers; longer if the loads of a swap there and back are."""

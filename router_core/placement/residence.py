@@ -16,6 +16,7 @@ from openfall.router_core.placement.cards_view import (
     PlacementPolicy,
     ResidentModel,
 )
+from openfall.router_core.placement.thrashing import is_thrashing
 
 IDLE_HALVES_SECONDS = 60.0
 """After this idle time it costs half as much to evict a model: it is less likely to be wanted again soon."""
@@ -78,9 +79,9 @@ class Residence:
     def is_thrashing(self, card: Card) -> bool:
         """Whether loads took more than their share of the card's recent time."""
         if card.name not in self.thrashing:
-            begin = self.now - self.policy.window_seconds
-            spent = sum(max(0.0, at + seconds - max(at, begin)) for at, seconds in card.recent_loads)
-            self.thrashing[card.name] = spent > self.policy.max_load_share * self.policy.window_seconds
+            self.thrashing[card.name] = is_thrashing(
+                card.recent_loads, self.now, self.policy.window_seconds, self.policy.max_load_share
+            )
         return self.thrashing[card.name]
 
     def eviction_cost(self, model: ResidentModel) -> float:

@@ -18,6 +18,12 @@ from openfall.router_core.vocabulary import Urgency
 
 SAMPLE_INTERVAL_SECONDS = 15.0
 """How often a worker tries: the first of a minute writes."""
+MINUTES_KEPT = 60
+"""The last hour has a row for each minute."""
+TEN_MINUTES_KEPT = 144
+"""The last day has a row for each ten minutes, with the highest values of these."""
+_KEEP_SECONDS = 90_000
+"""A day and an hour: the rows of a fleet that has stopped are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ async def sample_depths(link: RedisConnection, catalog: Catalog) -> bool:
         for urgency in Urgency:
             queues.setdefault((catalog.pool_of(alias), urgency), []).append(catalog.queue(alias, urgency))
     cells = [(pool, urgency, names) for (pool, urgency), names in queues.items()]
-    return bool(await link.script("sample_depths", {"cells": cells}))
+    rows = {"minutes": MINUTES_KEPT, "ten_minutes": TEN_MINUTES_KEPT, "keep_s": _KEEP_SECONDS}
+    return bool(await link.script("sample_depths", {"cells": cells, **rows}))
 
 
 async def fetch_depth_history(link: RedisConnection) -> DepthHistory:

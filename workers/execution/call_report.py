@@ -9,11 +9,11 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.call_signals import (
     breaker_signal,
-    cooldown,
     credential_signal,
     is_error_of_one_request,
     is_slow,
 )
+from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
-from openfall.router_core.deciding.call_signals import call_signal, cooldown, credential_signal
+from openfall.router_core.deciding.call_signals import call_signal, credential_signal
+from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
 from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome

@@ -1,10 +1,10 @@
 -- @include depths
 -- Write down, once a minute in the whole fleet, how many jobs wait and how long the oldest has waited: a row for each minute
 -- of an hour, and one for each ten minutes of a day with the highest of each.
--- Arguments: cells ({pool, urgency, queues}...)
+-- Arguments: cells ({pool, urgency, queues}...), minutes (rows kept of the hour), ten_minutes (rows kept of the day), keep_s
 -- Reply: 1, or 0 if this minute has its row
 -- A row is JSON: at (ms), held, and cells ({'POOL URGENCY': {jobs waiting, age of the oldest in ms}}), without empty ones.
-local MINUTES, TEN_MINUTES, MINUTE_MS, KEEP_S = 60, 144, 60000, 90000
+local MINUTE_MS = 60000
 
 local function last_of(key)
   local text = redis.call('LINDEX', key, 0)
@@ -19,7 +19,7 @@ if since_last == 0 then return 0 end
 local function add_row(key, row, limit)
   redis.call('LPUSH', key, cjson.encode(row))
   redis.call('LTRIM', key, 0, limit - 1)
-  redis.call('EXPIRE', key, KEEP_S)
+  redis.call('EXPIRE', key, args.keep_s)
 end
 
 local names, cells = {}, {}
@@ -36,7 +36,7 @@ for _, cell in ipairs(args.cells) do
   if waiting > 0 then cells[cell[1] .. ' ' .. cell[2]] = {waiting, oldest} end
 end
 local held = redis.call('ZCARD', RQ_DEFERRED .. DEGRADE)
-add_row(DEPTHS .. 'hour', {at = ms(now), held = held, cells = cells}, MINUTES)
+add_row(DEPTHS .. 'hour', {at = ms(now), held = held, cells = cells}, args.minutes)
 
 -- The highest values of the rows since the last one of the day.
 if math.floor(minute / 10) ~= math.floor(last_of(DEPTHS .. 'day') / MINUTE_MS / 10) then
@@ -53,6 +53,6 @@ if math.floor(minute / 10) ~= math.floor(last_of(DEPTHS .. 'day') / MINUTE_MS / 
       end
     end
   end
-  add_row(DEPTHS .. 'day', {at = ms(now), held = held, cells = highest}, TEN_MINUTES)
+  add_row(DEPTHS .. 'day', {at = ms(now), held = held, cells = highest}, args.ten_minutes)
 end
 return 1

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.deciding.call_signals import (
-    COOLDOWN_SECONDS,
-    MAX_COOLDOWN_SECONDS,
     breaker_signal,
     call_signal,
-    cooldown,
     credential_signal,
     is_error_of_one_request,
     is_slow,
 )
+from openfall.router_core.deciding.cooldown import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS, cooldown
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E

@@ -15,7 +15,7 @@ from openfall.router_core.catalog.budget_scope import (
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Pick, Prices, Role
 from openfall.router_core.catalog.prices import LongPromptPrices, TokenPrices
-from openfall.router_core.deciding.cost_bound import FILE_TOKENS, IMAGE_TOKENS, cost_bound
+from openfall.router_core.deciding.cost_bound import FILE_TOKENS, MAX_IMAGE_TOKENS, cost_bound
 from tests.router_core.decisions import CATALOG, job
 
 TEXT = "äö" * 50
@@ -39,9 +39,9 @@ def test_a_text_counts_its_bytes_and_a_little_more():
 
 def test_an_image_counts_the_most_that_a_provider_counts_and_not_its_bytes():
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
-    assert IMAGE_TOKENS < bound(request([part]))["read"] < IMAGE_TOKENS + 200
+    assert MAX_IMAGE_TOKENS < bound(request([part]))["read"] < MAX_IMAGE_TOKENS + 200
     ollama = {"messages": [{"role": "user", "content": "", "images": ["A" * 100_000]}]}
-    assert IMAGE_TOKENS < bound(ollama, dialect="ollama")["read"] < IMAGE_TOKENS + 200
+    assert MAX_IMAGE_TOKENS < bound(ollama, dialect="ollama")["read"] < MAX_IMAGE_TOKENS + 200
 
 
 def test_a_document_counts_as_much_as_one_can_have():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
 from openfall.router_core.vocabulary import BlockReason, CallSignal, CredentialSignal, ErrorClass, Fallback, Severity

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E

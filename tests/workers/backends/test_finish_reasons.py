@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.dispositions import DISPOSITIONS
+from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CallSignal
 from openfall.router_core.vocabulary import ErrorClass as E

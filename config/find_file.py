@@ -1,0 +1,49 @@
+"""Which configuration file is used, and the misspelt names of files that are refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from openfall.config.errors import ConfigError, ConfigProblem
+from openfall.config.paths import DEMO, ENVIRONMENT, FILE_NAME, SHIPPED, VARIABLE, home_of, resolve, shorten
+
+MISNAMED = ("openfall.yml", "Openfall.yaml", "openfall.yaml.txt", "openfall.json", "openfall.toml")
+"""Names that people give the file by mistake. They are refused where no `openfall.yaml` is: the demo would run."""
+
+
+def find_file(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """The configuration to use: the file that is named, else the nearest, else the user's, else the demo.
+
+    A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: the loader reports that. Raises
+    `ConfigError` for a file of the search with one of the `MISNAMED`.
+    """
+    name = str(path) if path is not None else environ.get(VARIABLE)
+    if name == str(ENVIRONMENT):
+        return ENVIRONMENT
+    if name:
+        file = resolve(name, cwd, environ)
+        return file.resolve() if file.resolve() in SHIPPED else file
+    for directory in _directories(environ, cwd):
+        if os.path.exists(directory / FILE_NAME):
+            return directory / FILE_NAME
+        _refuse_misnamed(directory, cwd)
+    return DEMO
+
+
+def _refuse_misnamed(directory: Path, cwd: Path) -> None:
+    for name in MISNAMED:
+        if os.path.isfile(directory / name):
+            file = shorten(directory / name, cwd)
+            remedy = f"Rename it to {FILE_NAME}, or name it with --config or ${VARIABLE}."
+            raise ConfigError([ConfigProblem(file, 0, "", "a file of this name is not read", remedy)])
+
+
+def _directories(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
+    for directory in (cwd, *cwd.parents):
+        yield directory
+        if os.path.exists(directory / ".git"):
+            break
+    if home := home_of(environ):
+        yield home / ".config" / "openfall"
