@@ -19,9 +19,9 @@ from rich.console import Console
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budget_scope import CallPrice
 from openfall.router_core.catalog.budgets import Budget
-from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import Rate, rates_for
 from openfall.router_core.jobs.job import CompletionJob

@@ -15,7 +15,8 @@ from openfall.config.gateway_settings import GatewaySection
 from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.budget_scope import backend_budgets
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"

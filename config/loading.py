@@ -21,7 +21,7 @@ from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
 from openfall.config.yaml_document import Document, parse
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""

@@ -13,7 +13,7 @@ from openfall.config.gateway_settings import address
 from openfall.config.scalars import FieldType, either, escape, read_scalar, read_text
 from openfall.config.settings import engine_model
 from openfall.config.yaml_document import NULL, Node
-from openfall.router_core.catalog.entries import Gigabytes
+from openfall.router_core.catalog.backend_entry import Gigabytes
 from openfall.router_core.catalog.field_types import CatalogEntry, Count, Seconds, Text
 
 EMBEDDED_COMMAND = "embedded"

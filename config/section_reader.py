@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from openfall.config.backend_urls import PUBLIC_URLS, check_embedded, refuse_provider
 from openfall.config.default_prices import add_prices, refuse_unpriced_requests
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
@@ -20,11 +20,14 @@ from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.service_environment import state_directory
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.config.yaml_document import TEXT, Names, Node
+from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Budget, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError
 from openfall.router_core.catalog.names import models_meant
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 from openfall.router_core.vocabulary import Urgency
 
@@ -32,22 +35,6 @@ M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Role)
 N = TypeVar("N", Group, Budget)
 Sections = Mapping[str, Node]
-
-PUBLIC_URLS: Mapping[str, str] = {
-    "anthropic": "https://api.anthropic.com",
-    "openai": "https://api.openai.com/v1",
-    "ollama": "http://127.0.0.1:11434",
-}
-"""The address of a backend that names its protocol and no address."""
-
-_PROVIDER_HOSTS = frozenset(
-    {"api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com", "ollama.com", "openrouter.ai"}
-)
-"""Hosts that are never the owner's own machine."""
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_NOT_EMBEDDED = "ollama"
-"""The protocol that the embedded engine does not have."""
 
 
 def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
@@ -123,9 +110,9 @@ def _read_backends(
         backend = section.backend()
         if "pool" in backend.model_fields_set:
             backends[name] = backend
-            _refuse_provider(node, backend, pools)
+            refuse_provider(node, backend, pools)
         if backend.embedded:
-            _check_embedded(node, backend)
+            check_embedded(node, backend)
             engine = section.engine or EngineSettings()
             engines[name] = engine.model_copy(update={"parallel": engine.parallel or backend.slots})
         elif "engine" in node.entries():
@@ -142,37 +129,6 @@ def _default_url(node: Node) -> dict[str, str]:
         return {}
     url = PUBLIC_URLS.get(keys_of(Backend)["protocol"].type.read(entries["protocol"]) or "")
     return {"url": url} if url is not None else {}
-
-
-def _refuse_provider(node: Node, backend: Backend, pools: Mapping[str, Pool]) -> None:
-    """Report a provider's own address in a local pool: local requests never leave."""
-    if "url" not in backend.model_fields_set or not pools[backend.pool].local:
-        return
-    try:
-        host = urlsplit(backend.url).hostname
-    except ValueError:
-        return
-    if host in _PROVIDER_HOSTS:
-        remedy = "Put it into a pool that is not local, or write the address of a machine of yours."
-        message = f"pool {quoted(backend.pool)} is local, but {host} is not a machine of yours"
-        node.entries().get("url", node).report(message, remedy)
-
-
-def _check_embedded(node: Node, backend: Backend) -> None:
-    """An embedded engine binds to its address, so that must be a port of this machine."""
-    if backend.protocol == _NOT_EMBEDDED:
-        message = f"an embedded engine does not support {_NOT_EMBEDDED}"
-        node.entries()["protocol"].report(message, "Write openai.")
-    if "url" not in backend.model_fields_set:
-        return
-    try:
-        parts = urlsplit(backend.url)
-        fits = parts.scheme == "http" and parts.hostname in _LOOPBACK and bool(parts.port)
-    except ValueError:
-        fits = False
-    if not fits:
-        message = "an embedded engine listens on this machine, and this address is not on it or names no port"
-        node.entries()["url"].report(message, "Write it as http://127.0.0.1:8391.")
 
 
 def _read_models(

@@ -10,7 +10,7 @@ from typing import Any
 
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.redis_connection import RedisConnection

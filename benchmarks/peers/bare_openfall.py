@@ -8,7 +8,7 @@ from benchmarks.peers.bare import announce, open_producer
 from benchmarks.peers.calls import TIMEOUT, drive
 from benchmarks.peers.command_line import PeerDriver, main
 from benchmarks.peers.parameters import Order, Parameters
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend

@@ -68,7 +68,7 @@ def plural(count: int, noun: str) -> str:
 
 def format_price(catalog: Catalog, model: str, backend: str) -> str:
     """The price of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
-    from openfall.router_core.catalog.entries import Billing
+    from openfall.router_core.catalog.pools import Billing
 
     billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
     if billing is not Billing.METERED:

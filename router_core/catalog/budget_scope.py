@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import ExactPrices, Prices, rate_for
 from openfall.router_core.vocabulary import JobKind
 

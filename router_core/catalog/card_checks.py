@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from openfall.router_core.catalog.entries import Backend, Loader, UncheckedCatalog
+from openfall.router_core.catalog.backend_entry import Backend, Loader
+from openfall.router_core.catalog.entries import UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem
 from openfall.router_core.catalog.names import same_model
 

@@ -7,15 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.answer_policy import CheckKind as CheckKind
-from openfall.router_core.catalog.answer_policy import Ensemble as Ensemble
-from openfall.router_core.catalog.answer_policy import Pick as Pick
-from openfall.router_core.catalog.backend_entry import Backend as Backend
-from openfall.router_core.catalog.backend_entry import Gigabytes as Gigabytes
-from openfall.router_core.catalog.backend_entry import Loader as Loader
-from openfall.router_core.catalog.backend_entry import Protocol as Protocol
-from openfall.router_core.catalog.budgets import Budget as Budget
-from openfall.router_core.catalog.budgets import SpendPolicy as SpendPolicy
+from openfall.router_core.catalog.answer_policy import CheckKind, Ensemble
+from openfall.router_core.catalog.backend_entry import Backend, Gigabytes
+from openfall.router_core.catalog.budgets import Budget, SpendPolicy
 from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
 from openfall.router_core.catalog.field_types import (
     BackendName,
@@ -33,13 +27,9 @@ from openfall.router_core.catalog.field_types import (
     Tokens,
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
-from openfall.router_core.catalog.policies import Order as Order
-from openfall.router_core.catalog.pools import POOL_DEFAULTS as POOL_DEFAULTS
-from openfall.router_core.catalog.pools import Billing as Billing
-from openfall.router_core.catalog.pools import Pool as Pool
-from openfall.router_core.catalog.prices import Prices as Prices
-from openfall.router_core.catalog.prices import Usd
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, Order, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
+from openfall.router_core.catalog.prices import Prices, Usd
 from openfall.router_core.vocabulary import JobKind, Urgency
 
 

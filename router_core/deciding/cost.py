@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices, rate_for
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.token_usage import Usage

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from openfall.router_core.catalog.answer_policy import Ensemble, Pick
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState, ready, reply_is_due

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.cost import usage_cost
 from openfall.router_core.jobs.token_usage import Usage

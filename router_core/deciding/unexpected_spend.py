@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.fleet_state import FleetState
 

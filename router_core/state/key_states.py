@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import Rate, rates_for
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.vocabulary import BlockReason

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TypedDict
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target
 from openfall.router_core.deciding.flat_plan import LOW_SHARE, PlanShare
 from openfall.router_core.state import keys

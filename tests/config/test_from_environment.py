@@ -9,7 +9,7 @@ import pytest
 from openfall import config
 from openfall.config import ConfigError, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from tests.config.config_texts import unmask
 
 OPENAI = {"OPENAI_API_KEY": "sk-0123456789-abcdefgh", "OPENAI_MODEL": "gpt-4.1"}

@@ -14,8 +14,9 @@ from openfall import config
 from openfall.config import LoadedConfig
 from openfall.config.default_prices import known_prices
 from openfall.config.paths import SHIPPED
+from openfall.router_core.catalog.answer_policy import CheckKind, Pick
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, CheckKind, Pick
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.vocabulary import Remedy, Urgency
 from tests.config.config_texts import unmask
 

@@ -11,8 +11,9 @@ from openfall.config import LoadedConfig, Settings
 from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import FleetView, JobRequest, SubmitOptions, prepare
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Group, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.envelope import pack_job, unpack_job
 from openfall.router_core.jobs.job import CompletionJob, ConsideredModel

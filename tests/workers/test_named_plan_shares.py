@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.money import read_money
 from openfall.router_core.state.plans import scarce_models
 from openfall.router_core.vocabulary import PLAN_LOW, Urgency

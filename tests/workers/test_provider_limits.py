@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import rates_for
 from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.vocabulary import Urgency

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.names import same_model
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure

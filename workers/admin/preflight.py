@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from openfall.router_core.catalog.backend_entry import Backend, Loader, Protocol
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Loader, ModelSpec, Protocol
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.names import same_model
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from openfall.router_core.catalog.entries import Loader
+from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base import LoadedModel

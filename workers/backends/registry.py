@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 from yarl import URL
 
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Protocol
 from openfall.workers.backends.anthropic_client import AnthropicBackend
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.http_backend import HttpBackend

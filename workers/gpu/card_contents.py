@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.cards import CardStore

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from openfall.router_core.catalog.entries import Loader, ModelSpec
+from openfall.router_core.catalog.backend_entry import Loader
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.workers.backends.base import CompletionBackend, LoadedModel
 

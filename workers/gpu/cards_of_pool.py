@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from openfall.router_core.catalog.entries import Loader
+from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.backend_reports import remember_health, remember_load_error
 from openfall.router_core.state.cards import CardStore

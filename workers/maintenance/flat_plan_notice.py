@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.incidents import FLAT_PLAN_QUIET_SECONDS, observe_incident

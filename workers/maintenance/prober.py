@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import call_signal, credential_signal
 from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost

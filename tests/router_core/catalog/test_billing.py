@@ -2,8 +2,9 @@
 
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Billing
+from openfall.router_core.catalog.pools import Billing
 
 
 def catalog(**backends):

@@ -3,8 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Pool
 
 
 def backend(**more):

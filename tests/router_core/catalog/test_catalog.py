@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Billing, ModelSpec, Pool, Role
+from openfall.router_core.catalog.entries import ModelSpec, Role
 from openfall.router_core.catalog.errors import CatalogError, CatalogProblem, UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.catalog.pools import POOL_DEFAULTS, Billing, Pool
 from openfall.router_core.vocabulary import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")

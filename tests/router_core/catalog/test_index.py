@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec, Prices
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.index import MAX_CATALOGS, model_index
+from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.prices import Prices
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2)
 SHED = Backend(url="http://127.0.0.1:8081", pool="gpu", slots=3)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.router_core.catalog.answer_policy import Ensemble
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec, Role
+from openfall.router_core.catalog.entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
 from openfall.router_core.deciding.call_limits import ASSUMED_LOAD_SECONDS

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import Billing, Prices
-from openfall.router_core.catalog.prices import LongPromptPrices, TokenPrices, rate_for
+from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices, rate_for
 from openfall.router_core.deciding.cost import REFUSED, call_cost, usage_cost
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.token_usage import Usage

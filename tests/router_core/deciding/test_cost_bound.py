@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.router_core.catalog.answer_policy import Ensemble, Pick
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budget_scope import (
     CallPrice,
     all_budgets,
@@ -13,8 +15,8 @@ from openfall.router_core.catalog.budget_scope import (
     is_counted,
 )
 from openfall.router_core.catalog.budgets import Budget
-from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Pick, Prices, Role
-from openfall.router_core.catalog.prices import LongPromptPrices, TokenPrices
+from openfall.router_core.catalog.entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 from openfall.router_core.deciding.cost_bound import FILE_TOKENS, MAX_IMAGE_TOKENS, cost_bound
 from tests.router_core.decisions import CATALOG, job
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import Ensemble, Pick
+from openfall.router_core.catalog.answer_policy import Ensemble, Pick
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.ensemble import (
     MAX_COMPARED_CHARS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec, Prices
-from openfall.router_core.catalog.prices import TokenPrices
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.prices import Prices, TokenPrices
 from openfall.router_core.deciding.cost import usage_cost
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.unexpected_spend import NOT_FREE, UnexpectedCall, unexpected_call

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Order, Prices, TaskType
+from openfall.router_core.catalog.entries import ModelSpec, TaskType
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
+from openfall.router_core.catalog.policies import Cloud, Order, UrgencyPolicy
+from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.routing.rank import Entry, RankContext, considered_model, rank
 from openfall.router_core.routing.requirements import Requirements

@@ -1,7 +1,9 @@
 """A job that goes to the cloud because a card does not hold its model says so."""
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Order, Role
+from openfall.router_core.catalog.entries import ModelSpec, Role
+from openfall.router_core.catalog.policies import Order
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import route

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.subscription import QueueSubscription, backends_for
 from openfall.router_core.vocabulary import CallSignal, Urgency

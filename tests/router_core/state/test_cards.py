@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.state.cards import CardStore, CardWrite
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 

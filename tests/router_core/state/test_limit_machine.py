@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import rates_for
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt

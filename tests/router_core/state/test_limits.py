@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import rates_for
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import httpx
 
-from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.base import CompletionBackend, Request
 from openfall.workers.backends.registry import open_backend

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.anthropic_client import MAX_TOKENS
 from openfall.workers.backends.base import Request

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Protocol
+from openfall.router_core.catalog.backend_entry import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request

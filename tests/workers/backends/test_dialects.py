@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import Request

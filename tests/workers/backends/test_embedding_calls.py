@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Billing
+from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.flat_plan import PlanShare

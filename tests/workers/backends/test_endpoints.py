@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import CompletionBackend

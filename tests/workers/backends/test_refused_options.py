@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.router_core.catalog.entries import Backend, ModelSpec, Protocol
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request

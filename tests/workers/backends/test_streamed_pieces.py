@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.stream_pieces import (

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.admin.preflight import is_listed

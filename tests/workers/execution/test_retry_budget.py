@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.execution.retry_budget import MIN_RETRIES_PER_SECOND, WINDOW_SECONDS, RetryBudget

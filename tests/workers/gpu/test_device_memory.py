@@ -12,7 +12,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.placement.cards_view import Card, CardsView, ModelFacts
 from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch

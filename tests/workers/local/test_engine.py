@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.base import Request

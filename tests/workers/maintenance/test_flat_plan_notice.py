@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import pytest
 import redis
 
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.breakers import reset_breaker
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot

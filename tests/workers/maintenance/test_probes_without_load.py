@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server import find_free_port
+from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers
