@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from openfall.router_core.catalog.backend_entry import Backend
@@ -90,6 +91,12 @@ class FleetSnapshot:
     """By backend the models (upstream names) in its memory, as far as it reported them lately."""
     health: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The last health check of each target that had one."""
+
+    @property
+    def sweep_digest(self) -> str:
+        """Equal for two snapshots whose sweeps examine the same jobs."""
+        queues = (self.stranded_queues, self.blocked_queues, sorted(self.unknown_queues))
+        return sha256(repr(queues).encode()).hexdigest()[:16]
 
     def fleet_state(self, urgency: Urgency) -> FleetState:
         """The fleet as a job of that urgency sees it: each urgency of a model has its own queue."""

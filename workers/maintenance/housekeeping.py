@@ -45,7 +45,7 @@ OUTDATED_INTERVAL_SECONDS = 0.5
 SPOOL_INTERVAL_SECONDS = 0.5
 CALLERS_INTERVAL_SECONDS = 1.0
 CLEAN_INTERVAL_SECONDS = 60.0
-"""Every worker does each task for the whole fleet; the scripts make it harmless to do one twice."""
+"""Every worker runs each task for the whole fleet; the scripts make it harmless to do one twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,12 @@ class Housekeeping:
             log.warning("taken over from a dead worker of %s: %s", queue, outcome, extra={"job": job_id})
 
     async def _sweep(self) -> None:
-        """Refresh the fleet, then look after the waiting jobs. A breaker that opens wakes this task early."""
+        """Refresh the fleet, then look after the waiting jobs, unless a worker that would examine the same queues has
+        just done it. A breaker that opens wakes this task early."""
         self.fleet_cache.breaker_opened.clear()
         snapshot = await self.fleet_cache.refresh()
+        if not await try_lock(self.link, f"sweep:{snapshot.sweep_digest}", SWEEP_INTERVAL_SECONDS * 0.7):
+            return
         clean = self.jitter() < SWEEP_INTERVAL_SECONDS / CLEAN_INTERVAL_SECONDS
         await Sweeper(self.link, self.fleet_cache.catalog).sweep(snapshot, clean=clean)
 
