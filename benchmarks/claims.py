@@ -33,8 +33,8 @@ from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection, pack_arguments
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)

@@ -20,8 +20,8 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection, pack_arguments
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 
 ONE_LIST, ONE, TWO, MANY = "without turns, one producer", "one producer", "two producers", "each job another producer"
 VARIANTS = (ONE_LIST, ONE, TWO, MANY)

@@ -14,7 +14,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.budget_book import examine_held_for_budgets
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import WorkerIdentity
+from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.registry import open_clients

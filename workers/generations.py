@@ -16,9 +16,9 @@ from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.rights import WORKER_SCRIPTS
-from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register, unregister
+from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask

@@ -14,7 +14,12 @@ from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.keys import DEGRADE
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity, backends_for
+from openfall.router_core.state.worker_subscription import (
+    BackendCapacity,
+    QueueSubscription,
+    WorkerIdentity,
+    backends_for,
+)
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends import health
 from openfall.workers.outbox.outbox_settings import OutboxSettings

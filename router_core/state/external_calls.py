@@ -21,7 +21,7 @@ from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.ledger import encode_entry, encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, limit_arguments, policy_arguments
-from openfall.router_core.state.subscription import backend_capacity
+from openfall.router_core.state.worker_subscription import backend_capacity
 from openfall.router_core.vocabulary import ErrorClass
 
 

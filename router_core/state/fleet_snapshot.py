@@ -26,7 +26,7 @@ from openfall.router_core.state.key_states import (
 from openfall.router_core.state.queue_states import QueueState, has_outage, is_stranded, read_queue
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import policy_arguments
-from openfall.router_core.state.subscription import backends_for
+from openfall.router_core.state.worker_subscription import backends_for
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
 

@@ -13,7 +13,7 @@ from openfall.router_core.state.decoding import carry_word, read_hold_reason, re
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.subscription import BackendCapacity
+from openfall.router_core.state.worker_subscription import BackendCapacity
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 BATCH_SIZE = 256

@@ -1,4 +1,4 @@
-"""The jobs that wait in a queue: how many, and at which position. `lua/lib/queue_turns.lua` writes them."""
+"""The jobs that wait in a queue: how many, and at which position. `lua/lib/producer_turns.lua` writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNSAFE = re.compile(rb"[^A-Za-z0-9@_.-]")
 
 
 def backlog_list(queue: str, producer: bytes) -> bytes:
-    """The list of a producer's jobs that wait for a turn in a queue: as `backlog_of` in queue_turns.lua names it."""
+    """The list of a producer's jobs that wait for a turn in a queue: as `backlog_of` in producer_turns.lua names it."""
     name = _UNSAFE.sub(lambda match: b"=%02X" % match[0][0], producer)
     return f"{keys.RQ_QUEUE}{queue}{keys.BACKLOG_MARK}".encode() + name
 

@@ -26,7 +26,7 @@ from openfall.router_core.state.settlement import (
     limit_arguments,
     policy_arguments,
 )
-from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, pack_subscription
+from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity, pack_subscription
 
 LEASE_SECONDS = 10.0
 """Seconds that a lease lasts without a beat."""

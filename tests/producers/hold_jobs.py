@@ -20,8 +20,8 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import HoldReason, Remedy
 
 SORRY = "No model can answer at the moment."

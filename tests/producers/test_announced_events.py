@@ -20,8 +20,8 @@ from openfall.router_core.state import job_events
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.job_events import Announcement, continue_from
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 
 EVENT = b'{"event":"delta","text":"x"}'
 ROW = {"event": "delta", "text": "x"}

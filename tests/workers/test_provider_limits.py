@@ -14,7 +14,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import rates_for
-from openfall.router_core.state.subscription import BackendCapacity
+from openfall.router_core.state.worker_subscription import BackendCapacity
 from openfall.router_core.vocabulary import Urgency
 from tests.faults import COMPLETION, answer
 

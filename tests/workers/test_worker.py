@@ -9,8 +9,8 @@ import redis
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import job_events, keys
 from openfall.router_core.state.errors import MemoryPressure, StoreUnreachable
-from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity
 from openfall.router_core.vocabulary import ErrorClass, Urgency
 from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall

@@ -11,7 +11,7 @@ from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import backend_capacity
+from openfall.router_core.state.worker_subscription import backend_capacity
 from openfall.router_core.vocabulary import Urgency
 
 log = logging.getLogger("openfall.releasing")

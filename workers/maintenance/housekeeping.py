@@ -17,7 +17,6 @@ from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, abandoned_jobs, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import (
     WorkerCommand,
@@ -26,6 +25,7 @@ from openfall.router_core.state.worker_registry import (
     report_quiet,
     report_shortage,
 )
+from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache

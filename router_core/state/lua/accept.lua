@@ -1,5 +1,5 @@
 -- @include unmet
--- @include queue_turns
+-- @include producer_turns
 -- @include pressure
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,

@@ -1,6 +1,6 @@
 -- @include breaker
 -- @include capacity
--- @include queue_turns
+-- @include producer_turns
 -- What the placement of models on a pool's cards depends on. Also makes the worker the manager of these cards, if no other
 -- worker is, or keeps it the manager. Each change of the manager has a new epoch, which fences its writes.
 -- Arguments: pool, worker, lease_ms, cards (names), backends ({name, card}...), models ({model, backends (names), queues}...)

@@ -1,4 +1,4 @@
--- @include queue_turns
+-- @include producer_turns
 -- @include metrics
 -- Write the state of a card. Only the manager of its cards may, and only over the state that it has read. A model of
 -- `idle` is about to be unloaded: if a call of it is in flight, nothing is written.

@@ -3,7 +3,7 @@
 -- @include breaker
 -- @include capacity
 -- @include drain_order
--- @include fair_share
+-- @include urgency_shares
 -- @include probes
 -- @include budget
 -- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
@@ -16,7 +16,7 @@
 -- Bodies: the subscription, which workers with the same queues share, JSON: lease_ms, update_after (jobs after which credits
 --   are updated), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end), pool, is_local,
 --   has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
---   slots, keys, reserved, rates, answer_tokens, card, model_slots, terms (0: no budget)}...}), terms ({budgets, price}...), shares ({urgency, share, first, last}: see fair_share.lua), places
+--   slots, keys, reserved, rates, answer_tokens, card, model_slots, terms (0: no budget)}...}), terms ({budgets, price}...), shares ({urgency, share, first, last}: see urgency_shares.lua), places
 --   by target
 --   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets ('' or JSON: see budget_book.py)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},

@@ -20,9 +20,9 @@ from openfall.router_core.state import job_events
 from openfall.router_core.state.card_memory import note_card_memory
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch, pack_card_state
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from tests.producers.cli.conftest import Run
 

@@ -17,8 +17,8 @@ from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import ErrorClass, ServedBy
 from tests.producers.cli.conftest import Run
 from tests.producers.hold_jobs import submit_held

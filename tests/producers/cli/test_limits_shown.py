@@ -11,9 +11,9 @@ import pytest
 from openfall import AsyncOpenfall, NoModel, Openfall
 from openfall.config import LoadedConfig, load
 from openfall.router_core.state.external_calls import start_external_call
-from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from tests.producers.cli.conftest import Run
 

@@ -8,7 +8,7 @@ from openfall.router_core.state.breakers import (
     list_breakers,
     report_probe,
 )
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal

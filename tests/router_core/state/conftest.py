@@ -21,9 +21,9 @@ from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import SettleReply, WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 QUEUE = "gpu.smol.background"

@@ -25,7 +25,7 @@ from openfall.router_core.state.maintenance import move, reap, sweep
 from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models, ledger_day
 from openfall.router_core.state.outbox import NoticeRate, admit_notice, claim_entries, mark_dead
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, backends_for
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, backends_for
 from openfall.router_core.vocabulary import CallSignal, ErrorClass, HoldReason, Urgency
 
 TOWER = Backend(url="http://127.0.0.1:2", pool="gpu", slots=8)

@@ -8,7 +8,7 @@ from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.subscription import QueueSubscription, backends_for
+from openfall.router_core.state.worker_subscription import QueueSubscription, backends_for
 from openfall.router_core.vocabulary import CallSignal, Urgency
 
 INTERACTIVE, BACKGROUND, BATCH = Urgency

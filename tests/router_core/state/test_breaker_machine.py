@@ -25,9 +25,9 @@ from openfall.router_core.state.claims import Delivery, Probe
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 from tests.router_core.state.reference_breaker import (
     CALLS,

@@ -17,7 +17,7 @@ from openfall.router_core.state.breakers import (
 )
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY, CallReport
-from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
+from openfall.router_core.state.worker_subscription import PROBE_GRACE_SECONDS
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from tests.router_core.state.breaker_steps import (
     AT_BOX,

@@ -10,7 +10,7 @@ from openfall.router_core.state.breakers import (
     force_breaker,
     list_breakers,
 )
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from tests.router_core.state.breaker_steps import (
     AT_BOX,
     BOX,

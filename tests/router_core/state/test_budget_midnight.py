@@ -14,7 +14,7 @@ from openfall.router_core.state.budget_book import BudgetBook, list_budgets
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.jobs import SubmitTerms
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import HoldReason, Urgency
 from tests.router_core.state.test_budgets import BOUND, CALL, QUEUE, claimed, ended, queues, start
 

@@ -19,7 +19,7 @@ from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 QUEUE, INTERACTIVE = "cloud.haiku.background", "cloud.haiku.interactive"

@@ -8,7 +8,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.state.cards import CardStore, CardWrite
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 
 CATALOG = Catalog(
     backends={"box": Backend(url="http://box", protocol="ollama", pool="gpu", slots=4, vram_gb=16)},

@@ -15,8 +15,8 @@ from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, fo
 from openfall.router_core.state.breakers import report_probe as report_probe
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, CallSignal
 from tests.router_core.state.conftest import Clock
 from tests.router_core.state.reference_fair_share import URGENCIES, Plain

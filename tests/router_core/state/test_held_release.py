@@ -17,7 +17,7 @@ from openfall.router_core.state.incidents import QUIET_SECONDS, close_incident, 
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CallSignal, HoldReason, Urgency
 from tests.router_core.state.conftest import call_report
 

@@ -24,9 +24,9 @@ from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, re
 from openfall.router_core.state.jobs import JobStore, SubmitTerms, end_job
 from openfall.router_core.state.maintenance import reap, sweep
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, HoldReason, Urgency
 from tests.router_core.state.job_invariants import JobInvariants
 from tests.router_core.state.reference_model import (

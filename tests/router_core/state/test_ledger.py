@@ -14,8 +14,8 @@ from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"

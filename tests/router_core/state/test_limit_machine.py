@@ -20,9 +20,9 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 from tests.router_core.state.script_machine import ScriptMachine, run_machine
 

@@ -12,7 +12,7 @@ from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 from tests.router_core.state.breaker_steps import POLICY
 

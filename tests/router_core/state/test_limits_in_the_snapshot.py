@@ -11,7 +11,7 @@ from openfall.router_core.routing.route import route
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call, start_external_call
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.subscription import QueueSubscription, backends_for
+from openfall.router_core.state.worker_subscription import QueueSubscription, backends_for
 from openfall.router_core.vocabulary import BlockReason, BreakerState, Urgency
 from tests.router_core.state.breaker_steps import POLICY
 

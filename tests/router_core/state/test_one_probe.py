@@ -25,7 +25,7 @@ from openfall.router_core.state.breakers import (
 )
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
+from openfall.router_core.state.worker_subscription import PROBE_GRACE_SECONDS
 from openfall.router_core.vocabulary import BreakerState, CallSignal
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ CLAIMERS = """
 import asyncio, json, os, sys
 from pathlib import Path
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.redis_connection import RedisConnection
 
 url, count, probe, clock, parent = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]), os.getpid()

@@ -11,7 +11,7 @@ from openfall.router_core.deciding.steps import Later
 from openfall.router_core.jobs.outcome import Attempt, Failure, RefusedLimit
 from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass, LimitScope
 
 DAY, WEEK = 86_400.0, 7 * 86_400

@@ -17,7 +17,7 @@ from openfall.router_core.state.breakers import ProbeResult, report_probe
 from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.plans import list_plans
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 QUEUE, WEEK = "cloud.qwen.background", 7 * 86400

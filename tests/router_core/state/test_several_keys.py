@@ -10,7 +10,7 @@ from openfall.router_core.state.breakers import (
 )
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call, start_external_call
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass, Urgency
 from tests.router_core.state.breaker_steps import NEUTRAL, SMOL
 from tests.router_core.state.snapshot_steps import CATALOG

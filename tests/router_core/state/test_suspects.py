@@ -7,8 +7,8 @@ import pytest
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import HoldReason
 
 JOB = "job-00001"

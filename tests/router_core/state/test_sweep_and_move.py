@@ -11,7 +11,7 @@ from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.maintenance import WaitingJob, move, reap, sweep
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, HoldReason
 
 JOB = "job-00001"

@@ -18,7 +18,7 @@ from openfall.router_core.state.ledger import COST_BOUNDS, MAX_ROWS, OTHERS
 from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.state.test_calls_without_a_lease import CATALOG
 

@@ -18,9 +18,9 @@ from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.incidents import QUIET_SECONDS, fetch_incident, open_incidents
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, Urgency
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
 

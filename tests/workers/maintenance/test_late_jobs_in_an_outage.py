@@ -15,9 +15,9 @@ from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, backends_for
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity, backends_for
 from openfall.router_core.vocabulary import BreakerState, Urgency
 from openfall.workers.maintenance.sweeper import Sweeper
 

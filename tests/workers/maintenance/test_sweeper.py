@@ -15,9 +15,9 @@ from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyP
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue
-from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, Urgency
 from tests.worker_harness import Fleet, Upstream, healthy_upstream, running_fleet
 

@@ -1,4 +1,4 @@
--- @include queue_turns
+-- @include producer_turns
 -- Jobs that nothing can serve: how they fall, how their hold and their release end, how their producer is notified.
 
 -- End the release of a held job for a model: others wait until it is known how it went. `answered`: release more of

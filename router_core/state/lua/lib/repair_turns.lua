@@ -1,4 +1,4 @@
--- @include queue_turns
+-- @include producer_turns
 -- Repairs turns and counts after a tool of rq removed jobs from a list or a backlog.
 
 -- Write a count of LISTED; none is written as 0.
