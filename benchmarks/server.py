@@ -24,8 +24,10 @@ SETTINGS = {
     "save": "",
     "maxmemory-policy": "noeviction",
     "stream-node-max-bytes": "1024",
+    "hash-max-listpack-entries": "64",
 }
-"""As the embedded server runs; the last one keeps a stream of one small entry from reserving 4 KB."""
+"""As the embedded server runs. `stream-node-max-bytes` keeps a stream of one small entry from reserving 4 KB. A packed
+hash of more entries is searched from its start."""
 
 START_TIMEOUT_S = 30.0
 """Seconds a server gets to answer its first PING."""

@@ -158,8 +158,8 @@ class Server:
             [
                 self.program, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-                "--stream-node-max-bytes", "1024", "--maxmemory", str(MAX_MEMORY_BYTES),
-                "--logfile", str(self.home / "valkey.log"), *self.options,
+                "--stream-node-max-bytes", "1024", "--hash-max-listpack-entries", "64",
+                "--maxmemory", str(MAX_MEMORY_BYTES), "--logfile", str(self.home / "valkey.log"), *self.options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -245,6 +245,7 @@ def test_its_valkey_starts_with_exactly_these_settings(home: Path) -> None:
                 "maxmemory-policy": "noeviction",
                 "maxmemory": str(64 * 2**20),
                 "stream-node-max-bytes": "1024",
+                "hash-max-listpack-entries": "64",
             }
             assert {name: client.config_get(name)[name] for name in wanted} == wanted
             with pytest.raises(redis.AuthenticationError):

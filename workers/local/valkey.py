@@ -149,6 +149,7 @@ def _configuration(home: Path, socket: Path) -> str:
         "maxmemory": str(_memory()),
         "maxmemory-policy": "noeviction",
         "stream-node-max-bytes": "1024",
+        "hash-max-listpack-entries": "64",
         "daemonize": "no",
         "always-show-logo": "no",
         "log-timestamp-format": "iso8601",
