@@ -23,7 +23,7 @@ RECHECK_SECONDS = {Urgency.INTERACTIVE: 1.0, Urgency.BACKGROUND: 5.0, Urgency.BA
 """How long after a sweep a late job is examined again."""
 MAX_HEAD_BYTES = 16384
 """No head of an envelope is longer."""
-BATCH_SIZE = 100
+JOBS_PER_SWEEP = 100
 LEFT_JOBS = 100
 LEFT_JOBS_AGAIN_MS = 5000
 AUDIT_INTERVAL_SECONDS = 1.0
@@ -112,14 +112,14 @@ def _unreadable_values(rows: Iterable[bytes]) -> list[UnreadableValue]:
 async def sweep(
     link: RedisConnection, stranded: Iterable[str] = (), blocked: Iterable[str] = (), *, clean: bool
 ) -> tuple[float, list[WaitingJob]]:
-    """Find jobs that wait in vain, also in the `stranded` and the `blocked` queues: the first `BATCH_SIZE` of each
-    stranded queue, and in all blocked queues together `BATCH_SIZE`, others each second. Returns the server's clock and
-    the jobs.
+    """Find jobs that wait in vain, also in the `stranded` and the `blocked` queues: the first `JOBS_PER_SWEEP` of each
+    stranded queue, and in all blocked queues together `JOBS_PER_SWEEP`, others each second. Returns the server's clock
+    and the jobs.
 
     `clean` also removes expired entries from rq's registries.
     """
     arguments = {
-        "limit": BATCH_SIZE,
+        "limit": JOBS_PER_SWEEP,
         "clean_registries": clean,
         "stranded_queues": list(stranded),
         "blocked_queues": list(blocked),

@@ -15,7 +15,7 @@ from openfall.router_core.state.depth_history import SAMPLE_INTERVAL_SECONDS, sa
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, abandoned_jobs, audit, reap
+from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, JOBS_PER_SWEEP, abandoned_jobs, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import (
@@ -153,13 +153,17 @@ class Housekeeping:
 
     async def _sweep(self) -> None:
         """Refresh the fleet, then look after the waiting jobs, unless a worker that would examine the same queues has
-        just done it. A breaker that opens wakes this task early."""
+        just done it. A round that found enough work for one more is followed by it at once. A breaker that opens wakes
+        this task early."""
         self.fleet_cache.breaker_opened.clear()
         snapshot = await self.fleet_cache.refresh()
         if not await try_lock(self.link, f"sweep:{snapshot.sweep_digest}", SWEEP_INTERVAL_SECONDS * 0.7):
             return
         clean = self.jitter() < SWEEP_INTERVAL_SECONDS / CLEAN_INTERVAL_SECONDS
-        await Sweeper(self.link, self.fleet_cache.catalog).sweep(snapshot, clean=clean)
+        sweeper = Sweeper(self.link, self.fleet_cache.catalog)
+        left = await sweeper.sweep(snapshot, clean=clean)
+        while left >= JOBS_PER_SWEEP:
+            left = await sweeper.sweep(await self.fleet_cache.refresh(), clean=False)
 
     async def _sample_depths(self) -> None:
         await sample_depths(self.link, self.fleet_cache.catalog)

@@ -41,26 +41,28 @@ class Sweeper:
     link: RedisConnection
     catalog: Catalog
 
-    async def sweep(self, snapshot: FleetSnapshot, *, clean: bool) -> None:
-        """Look after every job that waits in vain now. Two workers may sweep at once: each job is moved once."""
+    async def sweep(self, snapshot: FleetSnapshot, *, clean: bool) -> int:
+        """Look after the jobs that wait in vain now, and count those that left their queue. Two workers may sweep at
+        once: each job is moved once."""
         now, jobs = await find_waiting(self.link, snapshot.stranded_queues, snapshot.blocked_queues, clean=clean)
+        left = 0
         fleets = dict(snapshot.fleet_states)  # updated with each move, so that the jobs do not all go to one idle model
         for job in jobs:
             if job.cause == "late" and job.queue in snapshot.unknown_queues:
                 continue  # a worker with another configuration serves it
-            await self._look_after(job, fleets, now)
+            left += await self._look_after(job, fleets, now)
+        return left
 
-    async def _look_after(self, waiting: WaitingJob, fleets: dict[Urgency, FleetState], now: float) -> None:
+    async def _look_after(self, waiting: WaitingJob, fleets: dict[Urgency, FleetState], now: float) -> bool:
+        """Move the job, end it, or leave it: False."""
         if waiting.cause in _REMOVED:
-            await self._drop(waiting, _cancelled(waiting), "canceled")
-            return
+            return await self._drop(waiting, _cancelled(waiting), "canceled")
         try:
             job = unpack_job(waiting.head, waiting.deadline, waiting.accepted_at)
             attempts = unpack_attempts(waiting.attempts)
             answers, refusal = unpack_answers(waiting.answers)
         except UnreadableEnvelope as error:
-            await self._handle_unreadable(waiting, str(error), now)
-            return
+            return await self._handle_unreadable(waiting, str(error), now)
         current_model, fleet = self._current_model(waiting, job), fleets[job.urgency]
         conditions = Conditions(
             current_model,
@@ -76,14 +78,16 @@ class Sweeper:
             result = final_result(
                 job, self.catalog, attempts, step, now
             )  # a default fallback's answer is settled, never here
-            await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
-        elif isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
-            return  # a pause ends: a job that cannot go elsewhere falls only when it is late
-        elif step is not None:
-            unmet = leaves_unmet(self.catalog, fleet, current_model, step)
-            await self._move(waiting, job, step, unmet)
-            if isinstance(step, Handoff):
-                fleets.update({urgency: fleet.with_one_more_waiting(step.model) for urgency, fleet in fleets.items()})
+            return await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
+        if isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
+            return False  # a pause ends: a job that cannot go elsewhere falls only when it is late
+        if step is None:
+            return False
+        unmet = leaves_unmet(self.catalog, fleet, current_model, step)
+        moved = await self._move(waiting, job, step, unmet)
+        if isinstance(step, Handoff):
+            fleets.update({urgency: fleet.with_one_more_waiting(step.model) for urgency, fleet in fleets.items()})
+        return moved
 
     def _current_model(self, waiting: WaitingJob, job: CompletionJob) -> str:
         """The model in whose queue the job waits. If the queue belongs to no model any more, the queue itself. The
@@ -92,36 +96,41 @@ class Sweeper:
         known = model in self.catalog.models and self.catalog.queue(model, job.urgency) == waiting.queue
         return model if known else waiting.queue
 
-    async def _move(self, waiting: WaitingJob, job: CompletionJob, step: Step, unmet: Sequence[str]) -> None:
+    async def _move(self, waiting: WaitingJob, job: CompletionJob, step: Step, unmet: Sequence[str]) -> bool:
         if not isinstance(step, Handoff | Later | Fall):
             raise TypeError(f"{waiting.id}: a sweep cannot apply {type(step).__name__}")
         queue = "" if isinstance(step, Fall) else self.catalog.queue(step.model, job.urgency)
-        if await move(self.link, waiting, step, queue, unmet):
+        moved = await move(self.link, waiting, step, queue, unmet)
+        if moved:
             reason = step.detail if isinstance(step, Fall) else step.why
             then = describe_step(self.catalog, step)
             fields = {"job": waiting.id, "role": job.role, "queue": waiting.queue, "why": reason}
             log.warning("%s in %s; %s", waiting.cause, waiting.queue, then, extra=fields)
+        return moved
 
-    async def _handle_unreadable(self, waiting: WaitingJob, reason: str, now: float) -> None:
+    async def _handle_unreadable(self, waiting: WaitingJob, reason: str, now: float) -> bool:
         """A job of a newer openfall is held for its worker, but not past its deadline."""
         if now >= waiting.deadline:
-            await self._drop(waiting, _expired(waiting), "failed")
-        else:
-            await move(self.link, waiting, Fall(HoldReason.UNREADABLE, reason))
+            return await self._drop(waiting, _expired(waiting), "failed")
+        return await move(self.link, waiting, Fall(HoldReason.UNREADABLE, reason))
 
     async def _finish(
         self, waiting: WaitingJob, job: CompletionJob, result: Result, substitution: Substitution | None
-    ) -> None:
+    ) -> bool:
         rq_status = "finished" if result.answered else "failed"
         counts = count_end(job, result, substituted=substitution is not None)
-        if await self._end(waiting, result, rq_status, substitution, counts):
+        ended = await self._end(waiting, result, rq_status, substitution, counts)
+        if ended:
             DeliveryLog(self.catalog).write_end(job, result, substitution)
             trace_end(job, result)
+        return ended
 
-    async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
+    async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> bool:
         """End a job whose request was not read."""
-        if await self._end(waiting, result, rq_status):
+        ended = await self._end(waiting, result, rq_status)
+        if ended:
             log.warning("%s: %s", result.status, result.detail, extra={"job": waiting.id})
+        return ended
 
     async def _end(
         self,

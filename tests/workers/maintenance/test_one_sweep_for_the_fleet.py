@@ -43,8 +43,25 @@ def test_many_workers_sweep_once_until_the_turn_ends_or_other_queues_are_blocked
         catalog = bench.housekeeping.fleet_cache.catalog
         override = BreakerOverride(BreakerState.OPEN, "the fan is off")
         await force_breaker(bench.link, "box/small", override, catalog.breakers)
-        assert await sweep(bench) == 0  # it has examined the last 50
+        await sweep(bench)
+        assert await bench.link.command("LLEN", "rq:queue:gpu.small.interactive") == 0  # all have fallen, in one turn
         assert len(await locks(bench)) == 2
+        task.cancel()
+
+    working(story, *[stall] * 4, housekeeping=False)
+
+
+def test_one_turn_ends_all_jobs_past_their_deadline_however_many(
+    working: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_INTERVAL_SECONDS", 60.0)
+
+    async def story(bench: WorkerBench, task: asyncio.Task[None]) -> None:
+        for _ in range(250):
+            await bench.accept(terms={"expires_after_seconds": 0.001})
+        await bench.housekeeping.beat()
+        await sweep(bench)
+        assert await bench.link.command("ZCARD", keys.UNFINISHED) == 0
         task.cancel()
 
     working(story, *[stall] * 4, housekeeping=False)
