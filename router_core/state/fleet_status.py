@@ -89,13 +89,13 @@ class FleetStatus:
     suspended: bool
     memory_pressure: str | None
     counters: Mapping[str, int]
-    earlier: float | None = None
-    """The moment of the queues and of their ages, where an earlier reading of them was kept; None: `now`."""
+    queues_age_seconds: float = 0.0
+    """How old the reading of the queues is: the ages of their jobs are of that moment."""
 
     @property
     def queues_at(self) -> float:
-        """When the queues were read: their ages are of that moment."""
-        return self.now if self.earlier is None else self.earlier
+        """When the queues were read."""
+        return self.now - self.queues_age_seconds
 
     @property
     def waiting(self) -> int:
@@ -127,7 +127,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         suspended=bool(suspended),
         memory_pressure=read_text(pressed) or None,
         counters={name: read_number(value) for name, value in pairs(counters).items()},
-        earlier=known.queues_at if known else None,
+        queues_age_seconds=at - known.queues_at if known else 0.0,
     )
 
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -85,7 +87,10 @@ def openfall_process(start: Start, redis_url: str) -> Run:
 
 @pytest.fixture
 def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run:
-    """The same inside this process, which saves the start of Python. One command at a time."""
+    """The same inside this process, which saves the start of Python. One command at a time, for a minute at most."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError("the command does not end")
 
     def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
         out, err = _stream(), _stream()
@@ -94,7 +99,13 @@ def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run
             mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err, excepthook=sys.excepthook),
             contextlib.chdir(tmp_path),
         ):
-            code = run_command(args)
+            before = signal.signal(signal.SIGALRM, stop)
+            signal.alarm(60)
+            try:
+                code = run_command(args)
+            finally:
+                signal.alarm(0)
+                signal.signal(signal.SIGALRM, before)
         assert "Traceback" not in _text(err)
         return subprocess.CompletedProcess(args, code, _text(out), _text(err))
 

@@ -136,7 +136,7 @@ def test_an_unexpected_error_is_one_line_and_a_log(
 
 
 def test_a_refused_job_is_reported_with_the_remedy(openfall: Run, store: Any) -> None:
-    store.set("of:memory-pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
+    store.set("of:memory-pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)", ex=60)
     for refused in (openfall("ask", "x"), openfall("enqueue", stdin="x")):
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "openfall: Redis uses 9 MiB" in refused.stderr

@@ -45,7 +45,7 @@ def test_status_exits_with_3_when_redis_does_not_answer_and_says_so_as_json(open
 def test_a_job_that_waits_longer_than_max_wait_is_a_failure(openfall: Run, store: Any) -> None:
     openfall("queues", "pause", "gpu.tiny.background")
     job = json.loads(openfall("enqueue", "-", "-m", "tiny", "-u", "background", "--json", stdin="one").stdout)["id"]
-    store.hset(f"of:job:{job}", "accepted", 1)
+    store.zadd("of:jobs", {job: 1})
     assert openfall("status").returncode == 8
     assert openfall("status", "--max-wait", "10m").returncode == 4
     assert openfall("status", "--max-wait", "soon").returncode == 2
