@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.amounts import format_usd
-from openfall.producers.release_text import describe_release
+from openfall.producers.release_text import describe_release, fetch_blocks
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -49,7 +49,6 @@ async def fetch_story(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[
 
 async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
     from openfall.producers.resolve import explain_queue_block
-    from openfall.router_core.state.fleet_status import paused_queues
     from openfall.router_core.state.held_jobs import fetch_held
 
     if record.state in ("queued", "scheduled"):
@@ -58,7 +57,8 @@ async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
     jobs = await fetch_held(link, [record.id]) if record.state == "held" else []
     if not jobs:
         return ""
-    return describe_release(jobs[0], await llm.store.server_time(), llm.config.catalog, await paused_queues(link))
+    blocks = await fetch_blocks(link, llm.config.catalog)
+    return describe_release(jobs[0], await llm.store.server_time(), llm.config.catalog, blocks)
 
 
 def reasons(record: JobRecord) -> tuple[str, tuple[ConsideredModel, ...]]:

@@ -26,7 +26,7 @@ from openfall.producers.cli.options import common_options, config_option, with_c
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome
-from openfall.producers.release_text import configured_models, describe_release
+from openfall.producers.release_text import configured_models, describe_release, fetch_blocks
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -104,7 +104,6 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, str]:
     """The record of a job, the held job, the time, and what releases it."""
-    from openfall.router_core.state.fleet_status import paused_queues
     from openfall.router_core.state.held_jobs import fetch_held
     from openfall.router_core.state.job_search import find_held_job
 
@@ -113,7 +112,9 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | 
     job, now = next(iter(await fetch_held(llm.store.connection, [job_id])), None), await llm.store.server_time()
     if job is None:
         return record, None, now, ""
-    return record, job, now, describe_release(job, now, llm.config.catalog, await paused_queues(llm.store.connection))
+    catalog = llm.config.catalog
+    blocks = await fetch_blocks(llm.store.connection, catalog)
+    return record, job, now, describe_release(job, now, catalog, blocks)
 
 
 def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:

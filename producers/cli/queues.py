@@ -41,12 +41,13 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 
 @queues.command(short_help="Stop claims from a queue.")
 @click.argument("name")
+@click.option("--reason", default="", help="A note for other operators.")
 @common_options
-def pause(name: str, config_path: Path | None, as_json: bool) -> None:
+def pause(name: str, reason: str, config_path: Path | None, as_json: bool) -> None:
     """Stop claims from a queue, or from all that match a pattern. The queue still accepts jobs."""
     from openfall.producers.operations.queue_pause import pause_queues
 
-    changes = with_operator(config_path, lambda operator: pause_queues(operator, name))
+    changes = with_operator(config_path, lambda operator: pause_queues(operator, name, reason))
     _show_changes(changes, as_json, "is paused", "was paused already")
 
 

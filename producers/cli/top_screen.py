@@ -51,9 +51,10 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     yield plain(values["sentence"], STYLES[values["health"].value])
     for cause in values["causes"]:
         since = f", for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""
-        until = f"; {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
+        until = f", {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
+        advice = f" {cause.advice}{until}." if cause.advice else ""
         remedy = f" -> {cause.remedy}" if cause.remedy else ""
-        yield plain(f"- {cause.text}{since}{until}.{remedy}")
+        yield plain(f"- {cause.text}{since}.{advice}{remedy}")
 
 
 def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

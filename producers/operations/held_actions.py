@@ -15,7 +15,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import HeldFilter, HeldJob, drop_held, fetch_held, list_held, replay_held
 from openfall.router_core.state.job_search import find_held_job
-from openfall.router_core.vocabulary import HoldReason, Urgency
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urgency
 
 BATCH_SIZE = 64
 """Jobs that are replayed, dropped or read concurrently."""
@@ -36,7 +36,8 @@ def describe_returned(count: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldSelection:
-    """Ids or filters of held jobs. `ready`: those with a model that takes calls now."""
+    """Ids or filters of held jobs. `ready`: those that return by themselves, with a model that
+    takes calls now: a poisoned job is none of them."""
 
     ids: tuple[str, ...] = ()
     role: str | None = None
@@ -85,7 +86,9 @@ async def selected_jobs(
         return
     takes_calls = await _available_models(llm) if selection.ready else None
     async for job in list_held(llm.store.connection, await _held_filter(llm, selection)):
-        if takes_calls is None or takes_calls.intersection(await _models(llm, job)):
+        if takes_calls is None or (
+            job.reason in RELEASED_BY_ITSELF and takes_calls.intersection(await _models(llm, job))
+        ):
             yield job
 
 

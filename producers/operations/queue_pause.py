@@ -11,13 +11,13 @@ from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state import fleet_status
 
 
-async def pause_queues(operator: Operator, name: str) -> dict[str, bool]:
+async def pause_queues(operator: Operator, name: str, why: str = "") -> dict[str, bool]:
     """Stop claims from a queue, or from all that match a pattern; each with whether that changed it.
 
     Raises `UnknownName`."""
     matching = _matching(name, _all_queues(operator.catalog))
     changes = {queue: await fleet_status.pause_queue(operator.link, queue) for queue in matching}
-    await operator.note("queue.pause", name, _effect(changes))
+    await operator.note("queue.pause", name, _effect(changes), why)
     return changes
 
 
@@ -32,7 +32,11 @@ async def resume_queues(operator: Operator, name: str) -> dict[str, bool]:
 
 
 def _effect(changes: Mapping[str, bool]) -> str:
-    return f"{sum(changes.values())} of {len(changes)} queues changed"
+    """What of the queues has changed."""
+    changed = sum(changes.values())
+    if changed == len(changes):
+        return f"{changed} {'queue' if changed == 1 else 'queues'}"
+    return f"{changed} of {len(changes)} queues; the others were so already"
 
 
 def _all_queues(catalog: Catalog) -> list[str]:

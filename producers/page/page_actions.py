@@ -92,7 +92,7 @@ async def _turn_local_only_off(operator: Operator, _form: Form) -> str:
 
 
 async def _pause(operator: Operator, form: Form) -> str:
-    changes = await pause_queues(operator, _subject(form))
+    changes = await pause_queues(operator, _subject(form), form.get("reason", "").strip())
     return f"{len(changes)} queues are paused" if len(changes) != 1 else f"{next(iter(changes))} is paused"
 
 
@@ -186,6 +186,7 @@ ACTIONS: Mapping[str, PageAction] = {
     ),
     "pause": PageAction(
         "Pause", _pause, "Pause {subject}?", "No job is claimed from these queues. They accept jobs all the same.",
+        (REASON,),
     ),
     "resume": PageAction("Resume", _resume),
     "replay": PageAction("Replay", _replay),

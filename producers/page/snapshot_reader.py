@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from openfall.producers.operator_note import READ_ENTRIES
 from openfall.producers.outage import list_away, list_unhealthy
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
@@ -22,14 +23,10 @@ from openfall.router_core.state.incidents import open_incidents, recent_falls
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
 
-MAX_HELD = 25
-"""Held jobs that the page shows: those held longest."""
-MAX_SUMMARIZED = 200
-"""Held jobs whose reasons are counted: a part of a long list, as it is read each second."""
+MAX_HELD = 200
+"""Held jobs that are read: those held longest. A part of a long list, as it is read each second."""
 HELD_SECONDS = 300.0
 """How long what was read of a held job is shown. Whether it is still held, and since when, is read each time."""
-MAX_AUDIT = 12
-"""Lines of the audit log that the page shows."""
 MAX_FALLS = 200
 """Records of falls in which what was tried for them is looked up."""
 
@@ -71,7 +68,7 @@ class SnapshotReader:
                 self._read_status(queues_not_older), list_breakers(link), remembered_health(link), local_only(link)
             ),
             asyncio.gather(self._read_held(), recent_falls(link, MAX_FALLS), open_incidents(link)),
-            asyncio.gather(count_dead_letters(link), read_entries(link, MAX_AUDIT)),
+            asyncio.gather(count_dead_letters(link), read_entries(link, READ_ENTRIES)),
         )
         away = list(list_away(breakers, self.catalog))
         named = {(item.model, item.backends) for item in away}
@@ -81,10 +78,11 @@ class SnapshotReader:
             catalog=self.catalog,
             catalog_digest=self.digest,
             status=status,
+            redis_url=link.safe_url,
             breakers=tuple(breakers),
             away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),
             held=summarize_held(status.held, held),
-            held_jobs=tuple(held[:MAX_HELD]),
+            held_jobs=tuple(held),
             fallen=falls,
             incidents=incidents,
             local_only=switch or ("set in the configuration" if self.catalog.local_only else None),
@@ -102,7 +100,7 @@ class SnapshotReader:
 
     async def _read_held(self) -> list[HeldJob]:
         """The jobs that are held longest. The record of one that stays held is read again only now and then."""
-        since = await held_longest(self.link, MAX_SUMMARIZED)
+        since = await held_longest(self.link, MAX_HELD)
         if time.monotonic() - self._held_read_at > HELD_SECONDS:
             self._held.clear()
             self._held_read_at = time.monotonic()

@@ -20,6 +20,8 @@ NO_END = -1
 
 _LOCAL_ONLY = "local-only"
 """A field of the blocks, so that a claim reads it together with them."""
+NO_REASON = "an operator switched it on"
+"""Why no job leaves the local pools, where the operator gave no reason."""
 
 
 async def local_only(link: RedisConnection) -> str | None:
@@ -31,7 +33,7 @@ async def local_only(link: RedisConnection) -> str | None:
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:
     """Switch on: no claim hands a job to a pool that is not local. Switch off: claims do again."""
     if on:
-        await urgent_command(link, "HSET", keys.BLOCKED, _LOCAL_ONLY, why or "an operator switched it on")
+        await urgent_command(link, "HSET", keys.BLOCKED, _LOCAL_ONLY, why or NO_REASON)
     else:
         await link.command("HDEL", keys.BLOCKED, _LOCAL_ONLY)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from openfall.producers.page.page_snapshot import PageSnapshot
 
+MAX_LINES = 12
+
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    return {"entries": snapshot.audit}
+    return {"entries": snapshot.audit[:MAX_LINES]}

@@ -14,16 +14,38 @@ class FleetHealth(StrEnum):
     FAILING = "failing"
 
 
+SECTION_NAMES = {"open-fall": "held jobs", "cards": "models on cards", "switch": "local only"}
+"""The sections whose names differ from their ids."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `section` has the buttons for it;
-    `remedy` is what an operator does elsewhere. `is_wait`: people wait, and get their answers late."""
+    """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `until_text` and `until` stand behind
+    `advice`: what to do, or that nothing is to do.
+
+    `is_consequence`: another line says what it is a consequence of. `is_wait`: people wait, and get their answers
+    late. `section` shows more. `action` with its `subject` is the button that helps (see page_actions.py), under
+    `label`; `remedy` is the command that does it, or what an operator does elsewhere."""
 
     text: str
     health: FleetHealth = FleetHealth.IMPAIRED
+    is_consequence: bool = False
+    is_wait: bool = False
     since: float | None = None
+    advice: str = ""
     until: float | None = None
     until_text: str = ""
-    section: str = ""
     remedy: str = ""
-    is_wait: bool = False
+    action: str = ""
+    subject: str = ""
+    label: str = ""
+    section: str = ""
+
+    @property
+    def section_name(self) -> str:
+        return SECTION_NAMES.get(self.section, self.section)
+
+    @property
+    def order(self) -> tuple[bool, bool, bool]:
+        """Causes before consequences; then what stops answers before what delays them."""
+        return (self.is_consequence, self.health is not FleetHealth.FAILING, self.is_wait)

@@ -19,4 +19,5 @@ def failing_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
         if row.state is BreakerState.CLOSED and row.consecutive_failures >= MIN_FAILURES:
             name = display_name(snapshot.catalog, row.target)
             text = f"{name} failed its last {row.consecutive_failures} calls: {row.cause}"
-            yield Cause(text=text, section="breakers")
+            advice = "Nothing to do yet: after a few more failures its breaker opens, and jobs go to the next model"
+            yield Cause(text=text, advice=advice, section="breakers")

@@ -9,6 +9,7 @@ from openfall.producers.age import format_age
 from openfall.producers.fleet_problems import ProblemCode, list_problems, problems_of_catalogs
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.block_causes import SilentRoles, block_causes
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.failing_causes import failing_causes
 from openfall.producers.page.sections.model_calls import ModelCalls
@@ -29,8 +30,9 @@ MAX_LATENESS = 2.0
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     silent = dict(ModelCalls(snapshot).silent_roles())
     causes = [*_causes(snapshot, silent), *_of_silent_roles(silent, snapshot)]
-    causes.sort(key=lambda cause: (cause.health is not FleetHealth.FAILING, cause.is_wait))
-    health = causes[0].health if causes else FleetHealth.GOOD
+    causes.sort(key=lambda cause: cause.order)
+    is_failing = any(cause.health is FleetHealth.FAILING for cause in causes)
+    health = FleetHealth.FAILING if is_failing else FleetHealth.IMPAIRED if causes else FleetHealth.GOOD
     return {
         "health": health,
         "sentence": _sentence(health, causes, silent, snapshot),
@@ -72,7 +74,7 @@ def _role_names(names: Collection[str]) -> str:
     return f"The role {text} gets" if len(names) == 1 else f"The roles {text}{more} get"
 
 
-def _of_silent_roles(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> Iterator[Cause]:
+def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     """The roles of which no model takes calls; none, where another cause stops the whole fleet."""
     status = snapshot.status
     if snapshot.redis_away_since is not None or status.suspended or not any(row.alive for row in status.workers):
@@ -80,16 +82,17 @@ def _of_silent_roles(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnap
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
         text = f"No model of the role {name} takes calls ({models}): its jobs wait or are held"
-        yield Cause(text=text, health=FleetHealth.FAILING, section="queues")
+        yield Cause(text=text, health=FleetHealth.FAILING, is_consequence=True, section="queues")
 
 
-def _causes(snapshot: PageSnapshot, silent: Mapping[str, Mapping[str, str]]) -> Iterator[Cause]:
+def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
     if snapshot.redis_away_since is not None:
         yield Cause(
             text="No job is accepted, and none is called. Accepted jobs are on its disk and go on when it answers",
             health=FleetHealth.FAILING,
             since=snapshot.redis_away_since,
-            remedy="start Redis again; openfall preflight examines it",
+            advice="Start Redis again",
+            remedy="openfall preflight",
         )
         return
     pools = pools_without_worker(silent, snapshot)
@@ -100,17 +103,10 @@ def _causes(snapshot: PageSnapshot, silent: Mapping[str, Mapping[str, str]]) -> 
         is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
         if not is_known and (describe := CAUSES.get(problem.code)) is not None:
             yield describe(problem, snapshot)
-    yield from map(_of_target, snapshot.away)
+    yield from (_of_target(item, silent, snapshot) for item in snapshot.away)
     yield from failing_causes(snapshot)
-    yield from resource_causes(snapshot)
-    if snapshot.local_only is not None:
-        any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
-        yield Cause(
-            text=f"Local only: no job leaves the local pools ({snapshot.local_only})",
-            health=FleetHealth.IMPAIRED if any_local else FleetHealth.FAILING,
-            since=next((entry.at for entry in snapshot.audit if entry.action == "local_only.on"), None),
-            section="switch",
-        )
+    yield from resource_causes(silent, snapshot)
+    yield from block_causes(silent, snapshot)
 
 
 def _late(snapshot: PageSnapshot) -> Iterator[Cause]:
@@ -135,18 +131,27 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, re
         else FleetHealth.IMPAIRED
     )
     text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
-    return Cause(text=text, health=health, since=read_at - oldest, section="queues", is_wait=True)
+    return Cause(text=text, health=health, since=read_at - oldest, section="queues", is_wait=True, is_consequence=True)
 
 
-def _of_target(item: Away) -> Cause:
+def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
     if item.wait is Wait.COOLDOWN:
-        return Cause(text=f"{item.name} is rate limited", until=item.until, until_text="for", section="breakers")
+        text, advice = f"{item.name} is rate limited", "Nothing to do: it is called again"
+        return Cause(text=text, advice=advice, until=item.until, until_text="in", section="breakers")
     plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
-    until_text = "next probe in" if item.wait is Wait.PROBE else "called again in"
+    aliases = {alias for obstacles in silent.values() for alias, why in obstacles.items() if why == item.cause}
+    is_cause = any(item.concerns(alias, snapshot.catalog) for alias in aliases)
+    advice = "Nothing to do: its breaker closes by itself when a probe is answered"
+    if item.model is None:
+        advice = "Renew the key or its credit, then Probe now"
+    elif item.wait is Wait.CHECK:
+        advice = "Look at the backend: it is not called until a check succeeds"
     return Cause(
         text=f"{item.name} takes no calls: {item.cause}{plan}",
+        health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
         since=item.since,
+        advice=advice,
         until=item.until,
-        until_text=until_text,
+        until_text="next probe in" if item.wait is Wait.PROBE else "called again in",
         section="breakers",
     )

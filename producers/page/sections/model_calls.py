@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from openfall.producers.outage import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.dear_calls import DearCall, dear_calls
 from openfall.producers.page.sources import BUDGETS
+from openfall.producers.release_text import FleetBlocks, blocks_of
 from openfall.router_core.catalog.budget_scope import NO_OWNER, counts_owner, is_counted
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason, Urgency
 
-NO_WORKER = "no worker"
+NO_WORKER, PAUSED, LOCAL_ONLY = "no worker", "paused", "local only"
 
 
 @dataclass(frozen=True)
@@ -24,40 +26,43 @@ class ModelCalls:
     snapshot: PageSnapshot
 
     @cached_property
-    def _served(self) -> frozenset[str]:
-        """The queues from which a live worker claims."""
-        if self.snapshot.status.suspended:
-            return frozenset()
-        workers = (worker for worker in self.snapshot.status.workers if worker.takes_jobs)
-        return frozenset(queue for worker in workers for queue in worker.queues)
+    def blocks(self) -> FleetBlocks:
+        """What keeps jobs from whole queues."""
+        return blocks_of(self.snapshot.status, is_local_only=self.snapshot.local_only is not None)
 
     @cached_property
-    def _paused(self) -> frozenset[str]:
-        return frozenset(queue.name for queue in self.snapshot.status.queues if queue.paused)
-
-    @cached_property
-    def _spent(self) -> list[str]:
-        """The spent budgets that count the calls of every job."""
+    def _shared(self) -> Mapping[str, BudgetState]:
+        """The budgets that count the calls of every job."""
         states: Sequence[BudgetState] = self.snapshot.sources.get(BUDGETS.name, ())
-        spent = (state.budget for state in states if state.is_spent)
-        return [budget.name for budget in spent if budget.each is None and counts_owner(budget, NO_OWNER)]
+        return {
+            state.budget.name: state
+            for state in states
+            if state.budget.each is None and counts_owner(state.budget, NO_OWNER)
+        }
+
+    @cached_property
+    def dear_calls(self) -> Mapping[tuple[str | None, str], DearCall]:
+        """By role and model: the calls that do not fit now into a budget of every job."""
+        calls = ((job.role, call) for job in self.snapshot.held_jobs for call in dear_calls(job))
+        return {(role, call.model): call for role, call in calls if call.budget in self._shared}
 
     def obstacle(self, alias: str, urgency: Urgency) -> str:
         """What keeps jobs of an urgency from a model, in a few words; empty: nothing. A cooldown after a 429 is short,
         so it is none."""
         catalog = self.snapshot.catalog
         if self.snapshot.local_only is not None and not catalog.is_local(alias):
-            return "local only"
+            return LOCAL_ONLY
         queue = catalog.queue(alias, urgency)
-        if queue in self._paused:
-            return "paused"
-        if queue not in self._served:
+        if queue in self.blocks.paused:
+            return PAUSED
+        if queue not in self.blocks.served:
             return NO_WORKER
         away = [item for item in self.snapshot.away if item.wait is not Wait.COOLDOWN and item.concerns(alias, catalog)]
         left = set(catalog.models[alias].backends) - {backend for item in away for backend in item.backends}
         if not left:
             return away[0].cause
-        return next((f"budget {name} spent" for name in self._spent if is_counted(catalog, name, alias)), "")
+        spent = [name for name, state in self._shared.items() if state.is_spent]
+        return next((f"budget {name} spent" for name in spent if is_counted(catalog, name, alias)), "")
 
     def silent_roles(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Each role of whose chain no model takes calls, and the obstacle of each model."""
@@ -66,7 +71,10 @@ class ModelCalls:
             obstacles = {}
             for alias in role.chain:
                 is_away = role.local_only and not catalog.is_local(alias)
-                obstacles[alias] = "local only" if is_away else self.obstacle(alias, role.urgency or Urgency.BACKGROUND)
+                why = LOCAL_ONLY if is_away else self.obstacle(alias, role.urgency or Urgency.BACKGROUND)
+                if not why and (call := self.dear_calls.get((name, alias))) is not None:
+                    why = f"budget {call.budget} has too little left"
+                obstacles[alias] = why
             if all(obstacles.values()):
                 yield name, obstacles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,11 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.release_text import operator_act, release_condition
 from openfall.router_core.state.held_jobs import HeldJob
-from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass, HoldReason
 
+MAX_GROUPS, MAX_ROWS = 25, 25
+CAUSE_NAMES = {"no_worker": "no worker runs"}
+"""Causes of an incident that are no error of a call."""
 REMEDIES = {
     "default_fallback": "another model stood in",
     "last_answer": "the last good answer",
@@ -34,30 +37,61 @@ class HeldRow:
     release: str
     release_at: float | None = None
     release_text: str = ""
+    why_not: str = ""
+    """Why it is not replayed now: no model could be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldGroup:
+    """Held jobs that differ only in their ids and times: the first is shown, `rows` are some of `count`."""
+
+    rows: tuple[HeldRow, ...]
+    count: int
+
+    @property
+    def first(self) -> HeldRow:
+        return self.rows[0]
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    paused = frozenset(queue.name for queue in snapshot.status.queues if queue.paused)
-    rows = [_row(job, snapshot.fallen.get(job.id, {}), snapshot, paused) for job in snapshot.held_jobs]
+    calls = ModelCalls(snapshot)
+    rows = [_row(job, snapshot.fallen.get(job.id, {}), calls) for job in snapshot.held_jobs]
+    groups = _groups(rows)
     return {
         "incidents": snapshot.incidents,
-        "rows": rows,
+        "cause_names": {**{error.value: error.value.replace("_", " ") for error in ErrorClass}, **CAUSE_NAMES},
+        "groups": groups[:MAX_GROUPS],
+        "shown": sum(group.count for group in groups[:MAX_GROUPS]),
         "total": snapshot.held.total,
         "falling": snapshot.status.falling,
-        "why_not_ready": _why_not_ready(snapshot, paused),
+        "returns": any(job.reason in RELEASED_BY_ITSELF for job in snapshot.held_jobs)
+        or len(snapshot.held_jobs) < snapshot.held.total,
+        "why_not_ready": _why_not_ready(calls),
     }
 
 
-def _why_not_ready(snapshot: PageSnapshot, paused: Collection[str]) -> str:
+def _groups(rows: Sequence[HeldRow]) -> list[HeldGroup]:
+    """The rows in the order of their first job."""
+    alike: dict[tuple[object, ...], list[HeldRow]] = {}
+    for row in rows:
+        job = row.job
+        own = job.id if job.reason is HoldReason.POISONED else ""
+        key = (own, job.reason, job.role, job.urgency, row.shown, row.release, bool(row.why_not))
+        alike.setdefault(key, []).append(row)
+    return [HeldGroup(tuple(group[:MAX_ROWS]), len(group)) for group in alike.values()]
+
+
+def _why_not_ready(calls: ModelCalls) -> str:
     """Why none of the shown jobs could be called after a replay; empty: one could, or more are held than are shown."""
-    calls, jobs = ModelCalls(snapshot), snapshot.held_jobs
-    if len(jobs) < snapshot.held.total or any(map(calls.can_run, jobs)):
+    snapshot = calls.snapshot
+    jobs = [job for job in snapshot.held_jobs if job.reason in RELEASED_BY_ITSELF]
+    if len(snapshot.held_jobs) < snapshot.held.total or any(map(calls.can_run, jobs)):
         return ""
-    conditions = dict.fromkeys(filter(None, (release_condition(job, snapshot.catalog, paused) for job in jobs)))
-    return f"None can run: they return when {'; '.join(conditions)}."
+    conditions = dict.fromkeys(filter(None, (release_condition(job, snapshot.catalog, calls.blocks) for job in jobs)))
+    return f"None can run: they return when {'; '.join(conditions)}." if conditions else ""
 
 
-def _row(job: HeldJob, fall: Mapping[str, Any], snapshot: PageSnapshot, paused: Collection[str]) -> HeldRow:
+def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
     tried = tuple(
         f"{attempt.get('model', '?')} {attempt.get('cause') or attempt.get('error') or 'answered'}"
         for attempt in fall.get("tried", ())
@@ -65,10 +99,12 @@ def _row(job: HeldJob, fall: Mapping[str, Any], snapshot: PageSnapshot, paused: 
     )
     by = str(fall.get("by") or "")
     shown = REMEDIES.get(by, by)
-    condition = release_condition(job, snapshot.catalog, paused)
+    condition = release_condition(job, calls.snapshot.catalog, calls.blocks)
     if not condition:
         return HeldRow(job, tried, shown, f"An operator decides: {operator_act(job)}")
     release = f"Returns by itself when {condition}"
-    if job.ready_at <= snapshot.now:
-        return HeldRow(job, tried, shown, release)
-    return HeldRow(job, tried, shown, release, job.ready_at, "in" if job.reason is HoldReason.BUDGET else "not before")
+    why_not = "" if calls.can_run(job) else "It cannot run now."
+    if job.ready_at <= calls.snapshot.now:
+        return HeldRow(job, tried, shown, release, why_not=why_not)
+    text = "in" if job.reason is HoldReason.BUDGET else "in at least"
+    return HeldRow(job, tried, shown, release, job.ready_at, text, why_not)

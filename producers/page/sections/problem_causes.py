@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.producers.release_text import join_names
-from openfall.router_core.state.audit_log import AuditEntry
+from openfall.producers.page.sections.held_causes import of_held
+from openfall.producers.redis_cli import redis_cli
 from openfall.router_core.state.keys import pool_of
-from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
 def _jobs(problem: FleetProblem) -> str:
@@ -30,76 +29,60 @@ def _health_of(problem: FleetProblem) -> FleetHealth:
 def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     waits = f", and {_jobs(problem)} {_waits(problem)}" if problem.count else ""
     remedy = "openfall up, or openfall work POOL"
-    return Cause(text=f"No worker is alive{waits}", health=FleetHealth.FAILING, section="workers", remedy=remedy)
+    text, advice = f"No worker is alive{waits}", "Start one"
+    return Cause(text=text, health=FleetHealth.FAILING, advice=advice, remedy=remedy, section="workers")
 
 
 def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     text = f"No worker serves {problem.subject}, where {_jobs(problem)} {_waits(problem)}"
     remedy = f"openfall work {pool_of(str(problem.subject))}"
-    return Cause(text=text, health=_health_of(problem), section="workers", remedy=remedy)
+    return Cause(text=text, health=_health_of(problem), advice="Start one", remedy=remedy, section="workers")
 
 
 def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker: no caller hears anything"
-    return Cause(text=text, health=_health_of(problem), section="workers", remedy="openfall work degrade")
+    remedy = "openfall work degrade"
+    return Cause(text=text, health=_health_of(problem), advice="Start it", remedy=remedy, section="workers")
 
 
 def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    return Cause(text="Every worker is suspended", health=_health_of(problem), remedy="rq resume")
+    text, advice = "Every worker is suspended", "End it"
+    return Cause(text=text, health=_health_of(problem), advice=advice, remedy="rq resume")
 
 
 def _not_accepting(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    remedy = "give Redis more maxmemory" + (", or drop held jobs" if snapshot.held.total else "")
-    return Cause(text=f"New jobs are refused: {problem.detail}", health=_health_of(problem), remedy=remedy)
+    drop = ", or drop held jobs" if snapshot.held.total else ""
+    return Cause(
+        text=f"New jobs are refused: {problem.detail}",
+        health=_health_of(problem),
+        advice=(
+            "Callers get HTTP 503 and may try again; accepted jobs go on. Raise maxmemory, also in the configuration "
+            f"file of Redis{drop}"
+        ),
+        remedy=f"{redis_cli(snapshot.redis_url)} CONFIG SET maxmemory {_more_memory(problem.detail or '')}",
+    )
+
+
+def _more_memory(detail: str) -> str:
+    """Twice the `maxmemory` that a text names, as redis-cli reads it."""
+    match = re.search(r"its (\d+) MiB", detail)
+    return f"{2 * int(match[1])}mb" if match else "SIZE"
 
 
 def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    return Cause(text=f"The worker {problem.subject} {problem.detail}", section="workers")
-
-
-def _paused(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    text = f"{problem.subject} is paused, and {_jobs(problem)} {_waits(problem)} there"
-    entry = next((each for each in snapshot.audit if _pauses(each, str(problem.subject))), None)
-    if entry is None:
-        return Cause(text=text, section="queues")
-    return Cause(text=f"{text}; {entry.actor} paused it", since=entry.at, section="queues")
-
-
-def _pauses(entry: AuditEntry, queue: str) -> bool:
-    return entry.action == "queue.pause" and fnmatchcase(queue, entry.subject)
-
-
-def _held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    began = [incident.began_at for incident in snapshot.incidents if incident.reason == problem.subject]
-    reason = str(problem.subject).replace("_", " ")
-    ends, section = _release(str(problem.subject), snapshot)
-    text = f"{_jobs(problem)} held ({reason}); {ends}"
-    return Cause(text=text, since=min(began, default=None), section=section)
-
-
-def _release(reason: str, snapshot: PageSnapshot) -> tuple[str, str]:
-    """What releases jobs that are held for a reason, and the section of the page that has the button or the figures."""
-    if reason == HoldReason.PAUSED:
-        paused = sorted(queue.name for queue in snapshot.status.queues if queue.paused)
-        return f"released when {join_names(tuple(paused)) or 'their queue'} is resumed", "queues"
-    if reason == HoldReason.LOCAL_ONLY and snapshot.local_only is not None:
-        return "released when local only is switched off", "switch"
-    if reason == HoldReason.BUDGET:
-        return "released when the budget is raised or resets", "cost"
-    if reason in RELEASED_BY_ITSELF and snapshot.held.models:
-        return f"released by itself when {join_names(snapshot.held.models)} takes calls", "open-fall"
-    return "an operator decides", "open-fall"
+    text, advice = f"The worker {problem.subject} {problem.detail}", "It takes fewer calls until it has what it lacks"
+    return Cause(text=text, advice=advice, section="workers")
 
 
 def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     count = problem.count or 0
     text = f"{count:,} {'notification' if count == 1 else 'notifications'} failed for good"
-    return Cause(text=text, remedy="openfall outbox")
+    return Cause(text=text, advice="See why, and repair their receivers", remedy="openfall outbox")
 
 
 def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     text = f"The worker {problem.subject} reads another configuration than this gateway"
-    return Cause(text=text, section="workers", remedy="use one file on every machine")
+    return Cause(text=text, advice="Use one file on every machine", section="workers")
 
 
 CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
@@ -109,8 +92,7 @@ CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
     ProblemCode.NO_DEGRADE_WORKER: _no_degrade_worker,
     ProblemCode.SUSPENDED: _suspended,
     ProblemCode.NOT_ACCEPTING: _not_accepting,
-    ProblemCode.PAUSED: _paused,
-    ProblemCode.HELD: _held,
+    ProblemCode.HELD: of_held,
     ProblemCode.DEAD_LETTERS: _dead_letters,
     ProblemCode.OTHER_CATALOG: _other_catalog,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from openfall.producers.operator_note import describe_note, find_pause
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.producers.page.sections.depth_line import DepthLine, depth_line
 from openfall.router_core.state.depth_history import DepthHistory, DepthSample, fetch_depth_history
@@ -17,6 +18,7 @@ from openfall.router_core.vocabulary import Urgency
 HISTORY = Source("depths", lambda link, _catalog: fetch_depth_history(link), every_seconds=20.0)
 MAX_MODELS = 12
 """Models of a pool that the grid names: those that wait longest."""
+MAX_PAUSES = 12
 SOON_SHARE = 0.8
 """A job that has waited for this share of its target is nearly late."""
 
@@ -30,13 +32,14 @@ class Lateness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Some queues of one urgency. `oldest_at`: when their oldest waiting job was accepted. `paused` of `queues`."""
+    """Some queues of one urgency. `oldest_at`: when their oldest waiting job was accepted. `paused`: the names of
+    those of `queues` that are."""
 
     waiting: int = 0
     oldest_at: float | None = None
     started: int = 0
     scheduled: int = 0
-    paused: int = 0
+    paused: tuple[str, ...] = ()
     queues: int = 0
     lateness: Lateness = Lateness.EMPTY
 
@@ -55,8 +58,14 @@ class GridRow:
     lines: tuple[DepthLine | None, ...] = ()
 
     @property
-    def paused(self) -> int:
-        return sum(cell.paused for cell in self.cells)
+    def paused(self) -> tuple[str, ...]:
+        """The paused queues of the row."""
+        return tuple(name for cell in self.cells for name in cell.paused)
+
+    @property
+    def resumed(self) -> str:
+        """The queues that its button resumes, as an operator names them."""
+        return self.paused[0] if len(self.paused) == 1 else self.pattern
 
     @property
     def is_active(self) -> bool:
@@ -81,7 +90,19 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         for pool, queues in by_pool.items()
         if queues or catalog.models_of(pool)
     ]
-    return {"targets": targets, "rows": rows, "others": [queue for queue in others if queue.waiting or queue.started]}
+    return {
+        "targets": targets,
+        "rows": rows,
+        "others": [queue for queue in others if queue.waiting or queue.started],
+        "pauses": _pauses(snapshot),
+    }
+
+
+def _pauses(snapshot: PageSnapshot) -> list[tuple[str, str]]:
+    """The paused queues, each with who paused it, when and why."""
+    paused = [queue.name for queue in snapshot.status.queues if queue.paused]
+    notes = {name: describe_note(find_pause(snapshot.audit, name), snapshot.now) for name in paused[:MAX_PAUSES]}
+    return list(notes.items())
 
 
 def _pool(  # noqa: PLR0913 - a pool and its past
@@ -133,7 +154,7 @@ def _cell(queues: Sequence[QueueStatus], target: float, read_at: float) -> Cell:
         oldest_at=None if oldest is None else read_at - oldest,
         started=sum(queue.started for queue in queues),
         scheduled=sum(queue.scheduled for queue in queues),
-        paused=sum(queue.paused for queue in queues),
+        paused=tuple(queue.name for queue in queues if queue.paused),
         queues=len(queues),
         lateness=_lateness(oldest, target),
     )

@@ -37,7 +37,18 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
     names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
     is_everyone = len(quiet) == sum(worker.alive for worker in snapshot.status.workers) and snapshot.status.waiting > 0
     health = FleetHealth.FAILING if is_everyone else FleetHealth.IMPAIRED
-    yield Cause(text=f"An operator keeps {names} from further jobs", health=health, section="workers")
+    text = f"An operator keeps {names} from further jobs"
+    name = quiet[0].name if len(quiet) == 1 else ""
+    yield Cause(
+        text=text,
+        health=health,
+        advice="Resume to end it",
+        remedy=f"openfall workers resume {name or 'NAME'}",
+        action="resume-worker" if name else "",
+        subject=name,
+        label=f"Resume {name}",
+        section="workers",
+    )
 
 
 def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
@@ -49,7 +60,8 @@ def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
     is_quiet = any(_served(worker, pool) and worker.alive for worker in snapshot.status.workers)
     remedy = "openfall workers resume NAME" if is_quiet else f"openfall work {pool}"
     text = f"No worker serves the pool {pool}{jobs}{was}"
-    return Cause(text=text, health=FleetHealth.FAILING, section="workers", remedy=remedy)
+    advice = "Resume it" if is_quiet else f"Start one on the machine of the pool{f', {last.host}' if last else ''}"
+    return Cause(text=text, health=FleetHealth.FAILING, advice=advice, remedy=remedy, section="workers")
 
 
 def _served(worker: WorkerStatus, pool: str) -> bool:

@@ -114,7 +114,7 @@ def test_a_held_job_shows_its_reason_its_interim_reply_and_its_release(openfall:
     assert f"{job_id}  held for" in shown
     assert "why        no worker runs" in shown
     assert f"reply      canned reply\n           {SORRY}" in shown
-    assert "release    by itself, when tiny or other accepts calls again; expires" in shown
+    assert "release    by itself, when a worker of the pool gpu runs; expires" in shown
     record = json.loads(openfall("held", "show", job_id, "--json").stdout)
     assert record["released"].startswith("by itself")
     assert record["reply"]["text"] == SORRY
@@ -124,7 +124,7 @@ def test_a_held_job_shows_its_reason_its_interim_reply_and_its_release(openfall:
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
     shown = openfall("held", "show", job_id).stdout
-    assert f"release    openfall held replay {job_id}: read the log of that worker" in shown
+    assert f"release    openfall held replay {job_id}: read the end of the log of the last worker" in shown
     assert "reply      no reply" in shown
 
 
@@ -267,7 +267,7 @@ def test_job_why_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
         "interim reply: canned reply",
         "held",
     ]
-    assert "continues: by itself, when tiny or other accepts calls again" in lines[-1]
+    assert "continues: by itself, when a worker of the pool gpu runs" in lines[-1]
     shown = openfall("job", "show", job_id).stdout
     assert "held        outage: no worker runs" in shown
     assert "interim     canned reply" in shown

@@ -199,7 +199,7 @@ def test_job_why_of_a_held_job_has_its_reason_and_its_release(openfall: Run, loa
     (job_id,) = submit_held(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): no worker runs" in shown
-    assert "continues: by itself, when tiny or other accepts calls again" in shown
+    assert "continues: by itself, when a worker of the pool gpu runs" in shown
 
 
 def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from openfall.producers.page.sections import health_section
 from openfall.producers.page.sections.cause import FleetHealth
 from openfall.producers.page.sections.resource_causes import CARD_STATES
 from openfall.producers.page.sources import BUDGETS
+from openfall.producers.redis_cli import redis_cli
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
@@ -50,7 +52,7 @@ def test_a_calm_fleet_answers(calm: PageSnapshot) -> None:
 def test_a_fleet_without_redis_answers_no_caller(calm: PageSnapshot) -> None:
     level, sentence, causes = health(replace(calm, redis_away_since=NOW - 9))
     assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer: Redis does not answer.")
-    assert "start Redis again" in causes
+    assert causes.endswith("[openfall preflight]")
 
 
 def test_waiting_jobs_without_a_worker_are_a_failure_and_name_the_command(calm: PageSnapshot) -> None:
@@ -79,28 +81,14 @@ def test_a_model_that_takes_no_calls_is_named_with_its_cause(calm: PageSnapshot)
     assert "tiny@rack takes no calls: timeout [breakers]" in causes
 
 
-def test_held_jobs_and_the_switch_are_named(calm: PageSnapshot) -> None:
+def test_the_switch_is_named_before_the_held_jobs(calm: PageSnapshot) -> None:
     held = HeldSummary(3, 3, {HoldReason.OUTAGE: 3}, ("tiny",))
     _, sentence, causes = health(replace(calm, held=held, local_only="audit"))
     assert sentence == "People get answers, but some things need attention."
     assert causes == (
-        "3 jobs held (outage); released by itself when tiny takes calls [open-fall] | "
-        "Local only: no job leaves the local pools (audit) [switch]"
+        "Local only: no job leaves the local pools ('audit') [openfall local-only off] | "
+        "3 jobs held (outage) [open-fall]"
     )
-
-
-def test_jobs_that_are_held_for_a_pause_name_the_queue_to_resume(calm: PageSnapshot) -> None:
-    held = HeldSummary(5, 5, {HoldReason.PAUSED: 5}, ("tiny",))
-    status = replace(STATUS, queues=(replace(QUEUE, paused=True),))
-    causes = health(replace(calm, held=held, status=status))[2]
-    assert "5 jobs held (paused); released when gpu.tiny.interactive is resumed [queues]" in causes
-
-
-def test_jobs_that_are_held_for_the_switch_or_a_budget_name_what_releases_them(calm: PageSnapshot) -> None:
-    reasons = {HoldReason.LOCAL_ONLY: 2, HoldReason.BUDGET: 1}
-    causes = health(replace(calm, held=HeldSummary(3, 3, reasons, ("tiny",)), local_only="audit"))[2]
-    assert "2 jobs held (local only); released when local only is switched off [switch]" in causes
-    assert "1 job held (budget); released when the budget is raised or resets [cost]" in causes
 
 
 def test_a_switch_that_leaves_no_model_is_a_failure(calm: PageSnapshot) -> None:
@@ -113,15 +101,30 @@ def test_a_switch_that_leaves_no_model_is_a_failure(calm: PageSnapshot) -> None:
 def test_a_full_redis_says_that_no_job_is_accepted(calm: PageSnapshot) -> None:
     full = replace(calm, status=replace(STATUS, memory_pressure="92 % of maxmemory"))
     assert health(full)[1] == "No new job is accepted: Redis is nearly full."
-    assert health(full)[2] == "New jobs are refused: 92 % of maxmemory [give Redis more maxmemory]"
-    held = HeldSummary(1, 1, {HoldReason.OUTAGE: 1}, ("tiny",))
-    assert "[give Redis more maxmemory, or drop held jobs]" in health(replace(full, held=held))[2]
+    assert health(full)[2] == "New jobs are refused: 92 % of maxmemory [redis-cli -h PRIMARY CONFIG SET maxmemory SIZE]"
+    text = "Redis uses 57 MiB of its 64 MiB of memory (maxmemory)"
+    named = replace(full, redis_url="redis://10.0.0.7:6380/0", status=replace(STATUS, memory_pressure=text))
+    assert health(named)[2].endswith("[redis-cli -h 10.0.0.7 -p 6380 CONFIG SET maxmemory 128mb]")
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("redis://127.0.0.1", "redis-cli -h 127.0.0.1 -p 6379"),
+        ("rediss://ops:***@box:6390/2", "redis-cli -h box -p 6390 --tls --user ops --askpass"),
+        ("unix:///run/valkey.sock", "redis-cli -s /run/valkey.sock"),
+        ("the primary of Sentinel service of (a:26379)", "redis-cli -h PRIMARY"),
+        ("", "redis-cli -h PRIMARY"),
+    ],
+)
+def test_the_command_for_redis_has_its_address_and_no_password(url: str, command: str) -> None:
+    assert redis_cli(url) == command
 
 
 def test_a_held_job_of_its_own_fault_waits_for_an_operator_whatever_releases_others(calm: PageSnapshot) -> None:
     held = HeldSummary(2, 2, {HoldReason.OUTAGE: 1, HoldReason.POISONED: 1}, ("tiny",))
     causes = health(replace(calm, held=held))[2]
-    assert "1 job held (poisoned); an operator decides" in causes
+    assert "1 job held (poisoned) [open-fall]" in causes
 
 
 def test_people_who_only_wait_too_long_are_not_called_unanswered(calm: PageSnapshot) -> None:
@@ -134,7 +137,7 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSna
     status = replace(STATUS, queues=(replace(QUEUE, waiting=1),), workers=(replace(WORKER, quiet=True),))
     level, _, causes = health(replace(calm, status=status))
     assert level is FleetHealth.FAILING
-    assert "An operator keeps w from further jobs [workers]" in causes
+    assert "An operator keeps w from further jobs [openfall workers resume w]" in causes
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,7 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSna
         ({"memory_pressure": "92 % of maxmemory"}, "New jobs are refused: 92 % of maxmemory"),
         (
             {"queues": (replace(QUEUE, waiting=2, paused=True),)},
-            "gpu.tiny.interactive is paused, and 2 jobs wait there",
+            "The queue gpu.tiny.interactive is paused, and 2 jobs wait there",
         ),
         (
             {"queues": (replace(QUEUE, name="gpu.tiny.batch", waiting=2),)},
@@ -169,10 +172,13 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
         budget=budget, window="day", ends_at=NOW + 60, limit=5_000_000_000, spent=5_000_000_000, refused=3
     )
     causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
-    assert causes == "The budget cloud-day is spent ($5.00 of $5.00; 3 refused) [openfall budgets raise cloud-day USD]"
+    assert (
+        causes
+        == "The budget cloud-day is spent ($5.00 of $5.00; 3 calls refused) [openfall budgets raise cloud-day USD]"
+    )
     almost = replace(state, spent=4_990_000_000, needed=20_000_000)
     causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
-    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 refused)" in causes
+    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 calls refused)" in causes
     assert health(replace(calm, sources={BUDGETS.name: [replace(almost, needed=0)]}))[2] == ""
 
 
@@ -203,7 +209,8 @@ def test_a_card_whose_models_take_turns_names_the_model_with_the_most_urgent_job
         status=replace(STATUS, queues=queues), sources={CARD_STATES.name: {"rack": turns}},
     )  # fmt: skip
     causes = health(snapshot)[2]
-    assert "Jobs wait: 2 interactive for small; 40 batch for big [openfall models pin small]" in causes
+    assert "Jobs wait: 2 interactive for small; 40 batch for big. big (8 GB) and small (5 GB) do not fit" in causes
+    assert "do not fit together into its 10 GB [openfall models pin small]" in causes
 
 
 CHAINS = {"chat": ("tiny",), "coder": ("big", "tiny"), "cloudy": ("cloud",)}
@@ -289,10 +296,12 @@ def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> No
     switch = AuditEntry(actor="anna", via="page", action="local_only.on", subject="fleet", at=NOW - 30)
     status = replace(STATUS, queues=(replace(QUEUE, waiting=2, paused=True),))
     shown: Any = health_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
-    since = {cause.text.partition(";")[0]: cause.since for cause in shown["causes"]}
-    assert since["gpu.tiny.interactive is paused, and 2 jobs wait there"] == NOW - 60
-    assert since["Local only: no job leaves the local pools (audit)"] == NOW - 30
-    assert "mika paused it" in health(replace(calm, status=status, audit=(pause,)))[2]
+    since = {cause.text: cause.since for cause in shown["causes"] if not cause.is_consequence}
+    clocks = [f"{datetime.fromtimestamp(NOW - age).astimezone():%H:%M}" for age in (60, 30)]
+    assert since == {
+        f"The queue gpu.tiny.interactive is paused (mika, {clocks[0]}), and 2 jobs wait there": NOW - 60,
+        f"Local only: no job leaves the local pools (anna, {clocks[1]}: 'audit')": NOW - 30,
+    }
 
 
 def test_a_cooldown_after_a_429_silences_no_role(mixed: PageSnapshot) -> None:

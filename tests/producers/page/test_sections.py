@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ from openfall.producers.page.rendering import render, without_ages
 from openfall.producers.page.sections import breaker_section, open_fall_section, queue_section
 from openfall.producers.page.sections.depth_line import depth_line
 from openfall.producers.page.sections.queue_section import GridRow, Lateness
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.depth_history import Depth, DepthSample
 from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
 from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
-from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot, held_job, holding
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,31 @@ def test_a_pool_sums_its_models_and_names_those_with_jobs_the_latest_first(calm:
 
 def test_a_paused_queue_without_jobs_can_be_resumed_from_the_grid(calm: PageSnapshot) -> None:
     (pool,) = grid(calm, replace(QUEUE, paused=True))
-    assert [(model.pattern, model.paused) for model in pool.models] == [("gpu.tiny.*", 1)]
+    assert [(model.pattern, model.paused) for model in pool.models] == [("gpu.tiny.*", ("gpu.tiny.interactive",))]
+
+
+def test_the_grid_names_what_its_button_resumes_and_who_paused_it(calm: PageSnapshot) -> None:
+    pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", why="dust", at=NOW - 90_000)
+    names = ("gpu.tiny.interactive", "gpu.tiny.background")
+    first, second = (replace(QUEUE, name=name, paused=True) for name in names)
+    html = []
+    for queues in ((first, replace(second, paused=False)), (first, second)):
+        snapshot = replace(calm, status=replace(STATUS, queues=queues), audit=(pause,))
+        html.append(render("sections/queues.html", now=NOW, actions=ACTIONS, **queue_section.context(snapshot)))
+    assert ">Resume gpu.tiny.interactive</button>" in html[0]
+    assert ">Resume gpu.*</button>" in html[1]
+    assert f"gpu.tiny.interactive (mika, {moment(NOW - 90_000)}: &#39;dust&#39;)" in html[0]
+
+
+def moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def test_a_cell_says_how_many_of_its_queues_are_paused(calm: PageSnapshot) -> None:
+    queues = (replace(QUEUE, paused=True), replace(QUEUE, name="gpu.other.interactive"))
+    snapshot = replace(calm, status=replace(STATUS, queues=queues))
+    html = render("sections/queues.html", now=NOW, actions=ACTIONS, **queue_section.context(snapshot))
+    assert ">1 queue paused<" in html
 
 
 def test_a_queue_of_plain_rq_stands_beside_the_grid(calm: PageSnapshot) -> None:
@@ -99,14 +125,6 @@ def test_open_breakers_come_first_and_a_cooldown_of_one_key_has_no_override(calm
     assert shown["closed"] == []
 
 
-def held(reason: HoldReason, *models: str, **more: Any) -> HeldJob:
-    fields: dict[str, Any] = {
-        "id": "j", "role": "chat", "queue": "gpu.tiny.interactive", "why": "", "held_at": NOW, "deadline": NOW,
-        "ready_at": 0.0, "deliveries": 1, **more,
-    }  # fmt: skip
-    return HeldJob(reason=reason, release_models=models, **fields)
-
-
 def open_fall(snapshot: PageSnapshot, job: HeldJob, **more: Any) -> Any:
     fall = {"tried": [{"model": "tiny", "cause": "timeout"}, "garbage"], "by": "canned_reply"}
     total = HeldSummary(1, 1, {job.reason: 1})
@@ -119,49 +137,59 @@ PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
 @pytest.mark.parametrize(
     ("job", "change", "release"),
     [
-        (held(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny accepts calls again"),
-        (held(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
-        (held(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
-        (held(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
-        (held(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or resets"),
-        (held(HoldReason.OUTAGE, "gone"), {}, "An operator decides: replay it when gone is in the configuration again"),
-        (held(HoldReason.POISONED), {}, "An operator decides: read the log of that worker, which ends there, then"),
-        (held(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
-        (held(HoldReason.UNREADABLE), {}, "An operator decides: upgrade every worker, then replay it"),
+        (held_job(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny accepts calls again"),
+        (held_job(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
+        (held_job(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
+        (held_job(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
+        (held_job(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or resets"),
+        (
+            held_job(HoldReason.OUTAGE, "gone"),
+            {},
+            "An operator decides: replay it when gone is in the configuration again",
+        ),
+        (held_job(HoldReason.POISONED), {}, "An operator decides: read the end of the log of the last worker, then"),
+        (held_job(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
+        (held_job(HoldReason.UNREADABLE), {}, "An operator decides: upgrade every worker, then replay it"),
     ],
     ids=lambda value: str(value.reason) if isinstance(value, HeldJob) else "",
 )
 def test_a_held_job_says_what_was_tried_what_its_caller_got_and_what_releases_it(
     calm: PageSnapshot, job: HeldJob, change: dict[str, Any], release: str
 ) -> None:
-    (row,) = open_fall(calm, job, **change)["rows"]
+    (group,) = open_fall(calm, job, **change)["groups"]
+    row = group.first
     assert (row.tried, row.shown) == (("tiny timeout",), "a canned reply")
     assert row.release.startswith(release)
     assert row.release_at is None
 
 
 def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> None:
-    (row,) = open_fall(calm, held(HoldReason.BUDGET, "tiny", ready_at=NOW + 60))["rows"]
+    (group,) = open_fall(calm, held_job(HoldReason.BUDGET, "tiny", ready_at=NOW + 60))["groups"]
+    row = group.first
     assert (row.release_text, row.release_at) == ("in", NOW + 60)
-    (row,) = open_fall(calm, held(HoldReason.OUTAGE, "tiny", ready_at=NOW + 60))["rows"]
-    assert (row.release_text, row.release_at) == ("not before", NOW + 60)
+    (group,) = open_fall(calm, held_job(HoldReason.OUTAGE, "tiny", ready_at=NOW + 60))["groups"]
+    assert (group.first.release_text, group.first.release_at) == ("in at least", NOW + 60)
 
 
 @pytest.mark.parametrize(
     ("job", "change", "why"),
     [
-        (held(HoldReason.OUTAGE, "tiny"), {}, ""),
-        (held(HoldReason.POISONED), {}, ""),
-        (held(HoldReason.PAUSED, "tiny"), PAUSED, "None can run: they return when gpu.tiny.interactive is resumed."),
+        (held_job(HoldReason.OUTAGE, "tiny"), {}, ""),
+        (held_job(HoldReason.POISONED), {}, ""),
         (
-            held(HoldReason.BUDGET, "tiny", ready_at=NOW + 9),
+            held_job(HoldReason.PAUSED, "tiny"),
+            PAUSED,
+            "None can run: they return when gpu.tiny.interactive is resumed.",
+        ),
+        (
+            held_job(HoldReason.BUDGET, "tiny", ready_at=NOW + 9),
             {},
             "None can run: they return when its budget is raised or resets.",
         ),
         (
-            held(HoldReason.OUTAGE, "tiny"),
+            held_job(HoldReason.OUTAGE, "tiny"),
             {"status": replace(STATUS, workers=())},
-            "None can run: they return when tiny accepts calls again.",
+            "None can run: they return when a worker of the pool gpu runs.",
         ),
     ],
     ids=["can run", "an operator decides", "paused", "budget", "no worker"],
@@ -173,6 +201,39 @@ def test_replay_is_offered_for_all_only_when_one_can_run(
     assert shown["why_not_ready"] == why
     html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **shown)
     assert ("disabled>Replay all" in html) == bool(why)
+    assert ("Replay all" in html) == (job.reason is not HoldReason.POISONED)
+
+
+def test_held_jobs_that_differ_only_in_id_and_time_are_one_row_that_opens(calm: PageSnapshot) -> None:
+    alike = [held_job(HoldReason.OUTAGE, "tiny", id=f"job-{number}", held_at=NOW - number) for number in range(10)]
+    other = held_job(HoldReason.OUTAGE, "tiny", id="other", role="coder")
+    poisoned = [held_job(HoldReason.POISONED, id=f"poison-{number}") for number in range(2)]
+    shown: Any = open_fall_section.context(holding(calm, *alike, other, *poisoned))
+    assert [(group.count, group.first.job.id) for group in shown["groups"]] == [
+        (10, "job-0"), (1, "other"), (1, "poison-0"), (1, "poison-1"),
+    ]  # fmt: skip
+    html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **shown)
+    assert "<b>10 ×</b> chat/interactive" in html
+    assert html.count("<tr>") == 5
+    assert html.count('formaction="/page/act/replay" ') == 13, "each can still be replayed"
+
+
+@pytest.mark.parametrize(
+    ("job", "change", "can_replay"),
+    [
+        (held_job(HoldReason.OUTAGE, "tiny"), {}, True),
+        (held_job(HoldReason.POISONED), {}, True),
+        (held_job(HoldReason.PAUSED, "tiny"), PAUSED, False),
+        (held_job(HoldReason.OUTAGE, "tiny"), {"status": replace(STATUS, workers=())}, False),
+        (held_job(HoldReason.BUDGET, "tiny", ready_at=NOW + 9), {}, False),
+    ],
+)
+def test_a_row_is_replayed_only_when_a_model_could_be_called(
+    calm: PageSnapshot, job: HeldJob, change: dict[str, Any], can_replay: bool
+) -> None:
+    html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **open_fall(calm, job, **change))
+    assert ('formaction="/page/act/replay" ' in html) == can_replay
+    assert ("It cannot run now." in html) != can_replay
 
 
 def test_a_section_in_which_only_ages_differ_shows_the_same() -> None:

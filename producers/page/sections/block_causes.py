@@ -1,0 +1,79 @@
+"""What operators have switched: paused queues, and the switch that keeps jobs in the local pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from openfall.producers.operator_note import describe_note, describe_switch, find_pause, find_switch
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
+from openfall.router_core.state.audit_log import AuditEntry
+from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.router_core.vocabulary import HoldReason
+
+SilentRoles = Mapping[str, Mapping[str, str]]
+"""Each role that gets no answer, and what keeps calls from each model of its chain."""
+MAX_NAMED = 3
+
+
+def stops(obstacle: str, silent: SilentRoles) -> FleetHealth:
+    """FAILING if it keeps the calls of a role that gets no answer."""
+    is_cause = any(obstacle in obstacles.values() for obstacles in silent.values())
+    return FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED
+
+
+def block_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
+    yield from _pauses(silent, snapshot)
+    if snapshot.local_only is None:
+        return
+    note = describe_switch(snapshot.local_only, snapshot.audit, snapshot.now)
+    any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
+    entry = find_switch(snapshot.audit)
+    is_configured = snapshot.catalog.local_only
+    yield Cause(
+        text=f"Local only: no job leaves the local pools ({note})",
+        health=stops(LOCAL_ONLY, silent) if any_local else FleetHealth.FAILING,
+        since=None if entry is None else entry.at,
+        advice="Set privacy: {local_only: no} in the configuration to end it"
+        if is_configured
+        else "Switch it off to end it: held jobs return by themselves",
+        remedy="" if is_configured else "openfall local-only off",
+        action="" if is_configured else "local-only-off",
+        label="Switch off local only",
+        section="switch",
+    )
+
+
+def _pauses(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
+    """The paused queues whose jobs wait or are held, a line for each pause."""
+    matters = stops(PAUSED, silent) is FleetHealth.FAILING or HoldReason.PAUSED in snapshot.held.by_reason
+    by_entry: dict[AuditEntry | None, list[QueueStatus]] = {}
+    for queue in snapshot.status.queues:
+        if queue.paused and (queue.waiting or matters):
+            by_entry.setdefault(find_pause(snapshot.audit, queue.name), []).append(queue)
+    for entry, queues in by_entry.items():
+        yield _of_pause(entry, queues, stops(PAUSED, silent), snapshot)
+
+
+def _of_pause(
+    entry: AuditEntry | None, queues: Sequence[QueueStatus], health: FleetHealth, snapshot: PageSnapshot
+) -> Cause:
+    names = ", ".join(queue.name for queue in queues[:MAX_NAMED])
+    names += f" and {len(queues) - MAX_NAMED} more" if queues[MAX_NAMED:] else ""
+    note = describe_note(entry, snapshot.now)
+    text = f"The queue {names} is paused" if len(queues) == 1 else f"The queues {names} are paused"
+    waiting = sum(queue.waiting for queue in queues)
+    jobs = f", and {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'} there" if waiting else ""
+    subject = queues[0].name if len(queues) == 1 or entry is None else entry.subject
+    return Cause(
+        text=f"{text}{f' ({note})' if note else ''}{jobs}",
+        health=health,
+        since=None if entry is None else entry.at,
+        advice="Resume to end it: held jobs return by themselves",
+        remedy=f"openfall queues resume '{subject}'" if "*" in subject else f"openfall queues resume {subject}",
+        action="resume",
+        subject=subject,
+        label=f"Resume {subject}",
+        section="queues",
+    )

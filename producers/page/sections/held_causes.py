@@ -1,0 +1,65 @@
+"""Held jobs in the lines on top: of which roles, for which reason, and what returns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from openfall.producers.fleet_problems import FleetProblem
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.sections.model_calls import ModelCalls
+from openfall.producers.release_text import (
+    ACCEPTS_CALLS,
+    SWITCHED_OFF,
+    join_names,
+    operator_act,
+    release_condition,
+    return_by_themselves,
+)
+from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
+
+SECTIONS = {HoldReason.PAUSED: "queues", HoldReason.LOCAL_ONLY: "switch", HoldReason.BUDGET: "cost"}
+"""Where the button is that releases the jobs."""
+
+
+def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    """The jobs that are held for one reason."""
+    reason, count = HoldReason(str(problem.subject)), problem.count or 0
+    jobs = [job for job in snapshot.held_jobs if job.reason is reason]
+    condition = _condition(reason, jobs, snapshot)
+    began = [incident.began_at for incident in snapshot.incidents if incident.reason == reason]
+    is_open_fall = ACCEPTS_CALLS in condition or not condition
+    return Cause(
+        text=f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})",
+        is_consequence=bool(condition),
+        since=min(began, default=None),
+        advice=return_by_themselves(count, condition) if condition else f"An operator decides: {_act(reason, jobs)}",
+        section="open-fall" if is_open_fall else SECTIONS.get(reason, "open-fall"),
+    )
+
+
+def _roles(jobs: Sequence[HeldJob]) -> str:
+    names = tuple(sorted({job.role for job in jobs if job.role}))
+    return f" of {join_names(names, 'and')}" if names else ""
+
+
+def _act(reason: HoldReason, jobs: Sequence[HeldJob]) -> str:
+    return operator_act(jobs[0]) if jobs else "see its row" if reason is HoldReason.POISONED else "see their rows"
+
+
+def _condition(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> str:
+    """What releases them, to stand behind `when`. Empty: an operator."""
+    if reason not in RELEASED_BY_ITSELF:
+        return ""
+    blocks = ModelCalls(snapshot).blocks
+    conditions = dict.fromkeys(filter(None, (release_condition(job, snapshot.catalog, blocks) for job in jobs)))
+    if conditions or jobs:
+        return join_names(tuple(conditions))
+    if reason is HoldReason.PAUSED:
+        return f"{join_names(tuple(sorted(blocks.paused))) or 'their queue'} is resumed"
+    if reason is HoldReason.LOCAL_ONLY:
+        return SWITCHED_OFF
+    if reason is HoldReason.BUDGET:
+        return "the budget is raised or resets"
+    return f"{join_names(snapshot.held.models)} {ACCEPTS_CALLS}" if snapshot.held.models else ""

@@ -1,0 +1,166 @@
+"""The lines on top: causes before consequences, what to do about each, and what releases held jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from openfall.producers.outage import Away, Wait
+from openfall.producers.page.page_actions import ACTIONS
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.rendering import render
+from openfall.producers.page.sections import breaker_section, health_section
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sources import BUDGETS
+from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.state.audit_log import AuditEntry
+from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.vocabulary import HoldReason
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
+
+AWAY = Away(
+    model="tiny", backends=("rack",), since=NOW - 60, cause="timeout", until=NOW + 20, wait=Wait.PROBE, flat_plan=False
+)
+PAUSED = replace(STATUS, queues=(replace(QUEUE, paused=True),))
+OTHER_WORKER = replace(STATUS, workers=(replace(WORKER, queues=("degrade",)),))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
+    return calm_snapshot(tmp_path_factory.mktemp("lines"))
+
+
+def lines(snapshot: PageSnapshot) -> Sequence[Cause]:
+    shown: Any = health_section.context(snapshot)
+    causes: Sequence[Cause] = shown["causes"]
+    return causes
+
+
+def page_of(snapshot: PageSnapshot) -> str:
+    html = render("sections/health.html", now=NOW, actions=ACTIONS, **health_section.context(snapshot))
+    return " ".join(html.split())
+
+
+@pytest.mark.parametrize(
+    ("reason", "change", "first", "advice"),
+    [
+        (
+            HoldReason.OUTAGE,
+            {"away": (AWAY,)},
+            "tiny@rack takes no calls: timeout",
+            "Nothing to do: it returns by itself when tiny accepts calls again",
+        ),
+        (
+            HoldReason.OUTAGE,
+            {"status": OTHER_WORKER},
+            "No worker serves the pool gpu",
+            "It returns by itself when a worker of the pool gpu runs",
+        ),
+        (
+            HoldReason.PAUSED,
+            {"status": PAUSED},
+            "The queue gpu.tiny.interactive is paused",
+            "It returns by itself when gpu.tiny.interactive is resumed",
+        ),
+    ],
+    ids=["an open breaker", "no worker", "a paused queue"],
+)
+def test_a_cause_stands_before_its_consequences_and_each_says_what_releases_the_jobs(
+    calm: PageSnapshot, reason: HoldReason, change: dict[str, Any], first: str, advice: str
+) -> None:
+    cause, role, held = lines(holding(calm, held_job(reason, "tiny"), **change))
+    assert (cause.text, cause.health) == (first, FleetHealth.FAILING)
+    assert role.text.startswith("No model of the role chat takes calls")
+    assert (held.text, held.advice) == (f"1 job of chat held ({reason})", advice)
+
+
+def test_every_line_about_a_model_says_what_to_do(calm: PageSnapshot) -> None:
+    advice = {
+        (wait, model): lines(replace(calm, away=(replace(AWAY, wait=wait, model=model),)))[0].advice
+        for wait in Wait
+        for model in ("tiny", None)
+    }
+    assert advice[Wait.PROBE, "tiny"].startswith("Nothing to do: its breaker closes by itself")
+    assert advice[Wait.COOLDOWN, "tiny"].startswith("Nothing to do")
+    assert advice[Wait.CHECK, "tiny"].startswith("Look at the backend")
+    assert advice[Wait.PROBE, None] == "Renew the key or its credit, then Probe now"
+
+
+def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapshot) -> None:
+    assert '<a href="#breakers">Show breakers</a>' in page_of(replace(calm, away=(AWAY,)))
+    assert "when a probe is answered, next probe in <time" in page_of(replace(calm, away=(AWAY,)))
+    paused = page_of(replace(calm, status=PAUSED))
+    assert 'formaction="/page/act/resume" name="subject" value="gpu.tiny.interactive"' in paused
+    assert ">Resume gpu.tiny.interactive</button>" in paused
+    assert ">Switch off local only</button>" in page_of(replace(calm, local_only="guests"))
+    no_worker = page_of(replace(calm, status=OTHER_WORKER))
+    assert '<code class="remedy">openfall work gpu</code>' in no_worker
+
+
+def test_a_switch_in_the_configuration_has_no_button(calm: PageSnapshot) -> None:
+    catalog = calm.catalog.model_copy(update={"local_only": True})
+    (line,) = lines(replace(calm, catalog=catalog, local_only="set in the configuration"))
+    assert (line.action, line.advice) == ("", "Set privacy: {local_only: no} in the configuration to end it")
+
+
+def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(calm: PageSnapshot) -> None:
+    names = ("gpu.tiny.interactive", "gpu.tiny.background", "gpu.a.batch", "gpu.b.batch")
+    queues = tuple(replace(QUEUE, name=name, waiting=1, paused=True) for name in names)
+    worker = replace(WORKER, queues=names)
+    pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", why="dust", at=NOW - 90_000)
+    line = lines(replace(calm, status=replace(STATUS, queues=queues, workers=(worker,)), audit=(pause,)))[0]
+    assert line.text.startswith(f"The queues {', '.join(names[:3])} and 1 more are paused (mika, 20")
+    assert line.text.endswith(": 'dust'), and 4 jobs wait there")
+    assert (line.subject, line.remedy) == ("gpu.*", "openfall queues resume 'gpu.*'")
+
+
+def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
+    why = (
+        "no model of its chain can be called (tiny: budget studio: $0.02466 of $0.05 are spent, and this call may cost "
+        "$0.0303)"
+    )
+    budget = Budget.model_construct(name="studio")
+    state = BudgetState(
+        budget=budget, window="day", ends_at=NOW + 60, limit=50_000_000, spent=24_660_000, refused=1
+    )  # fmt: skip
+    snapshot = holding(calm, held_job(HoldReason.BUDGET, "tiny", why=why), sources={BUDGETS.name: [state]})
+    spent, role, held = lines(snapshot)
+    words = "has $0.025 of $0.05 left, and the next call of tiny may cost $0.0303; 1 call refused"
+    assert spent.text == f"The budget studio {words}"
+    assert (spent.health, spent.action, spent.subject) == (FleetHealth.FAILING, "raise-budget", "studio")
+    assert "(tiny: budget studio has too little left)" in role.text
+    assert held.text == "1 job of chat held (budget)"
+
+
+@pytest.mark.parametrize(
+    ("why", "is_named"),
+    [
+        ("(tiny: budget house:bots: $1 of $2 are spent, and this call may cost $3)", False),
+        ("(tiny: budget house: one call may cost $3, and the whole budget is $2)", True),
+        ("something else", False),
+        ("", False),
+    ],
+)
+def test_only_a_budget_of_every_job_keeps_a_whole_role_from_calls(calm: PageSnapshot, why: str, is_named: bool) -> None:
+    state = BudgetState(
+        budget=Budget.model_construct(name="house"), window="ever", ends_at=NOW, limit=2_000_000_000, spent=0
+    )  # fmt: skip
+    snapshot = holding(calm, held_job(HoldReason.BUDGET, "tiny", why=why), sources={BUDGETS.name: [state]})
+    assert any("role chat" in line.text for line in lines(snapshot)) == is_named
+
+
+def test_held_jobs_name_their_roles(calm: PageSnapshot) -> None:
+    roles = ("chat", "coder", "titles", "acts", "voices")
+    jobs = [held_job(HoldReason.POISONED, id=role, role=role) for role in roles]
+    assert lines(holding(calm, *jobs[:2]))[0].text == "2 jobs of chat and coder held (poisoned)"
+    assert lines(holding(calm, *jobs))[0].text == "5 jobs of acts, chat, coder and 2 more held (poisoned)"
+    assert lines(holding(calm, jobs[0]))[0].advice.startswith("An operator decides: read the end of the log")
+
+
+def test_closed_breakers_are_not_called_well(calm: PageSnapshot) -> None:
+    html = render("sections/breakers.html", now=NOW, actions=ACTIONS, **breaker_section.context(calm))
+    assert "No breaker is open" in html
+    assert "takes calls" not in html
