@@ -65,7 +65,7 @@ def check_shape(body: Mapping[str, Any], dialect: Dialect) -> None:
         value = body.get(name)
         if value is not None and not isinstance(value, _TYPES[shape]):
             raise BadRequest(f"`{name}` must be {shape}, not {describe(value)}")
-    if dialect in ("openai", "responses"):
+    if dialect == "responses":
         check_metadata(body.get("metadata"))
     if dialect == "anthropic" and not isinstance(body.get("system"), str | list | None):
         raise BadRequest("`system` must be text, or a list of text blocks")

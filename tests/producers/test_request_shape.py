@@ -35,8 +35,8 @@ NAMED = {"name": "wave", "parameters": {}}
         ("responses", "metadata", {"k": 3}, "`metadata` must have text under the key 'k', not 3"),
         ("responses", "metadata", {"k": None}, "`metadata` must have text under the key 'k', not None"),
         ("responses", "metadata", {"night": "x" * 513}, "`metadata` has 513 characters under the key 'night', over"),
-        ("openai", "metadata", {"k" * 65: ""}, "the key 'k{64}'... of `metadata` has 65 characters, over the 64"),
-        ("openai", "metadata", {str(n): "" for n in range(17)}, "`metadata` has 17 pairs, over the 16 allowed"),
+        ("responses", "metadata", {"k" * 65: ""}, "the key 'k{64}'... of `metadata` has 65 characters, over the 64"),
+        ("responses", "metadata", {str(n): "" for n in range(17)}, "`metadata` has 17 pairs, over the 16 allowed"),
     ],
 )
 def test_a_field_of_another_shape_is_refused(dialect: Any, field: str, value: Any, words: str) -> None:
@@ -52,7 +52,8 @@ def test_a_field_of_another_shape_is_refused(dialect: Any, field: str, value: An
         ("openai", {"tools": [{"type": "custom", "custom": {"name": "shell"}}], "response_format": {"type": "text"}}),
         ("openai", {"tools": ({"type": "function", "function": NAMED},), "functions": [NAMED]}),
         ("openai", {"tools": None, "tool_choice": None, "stream_options": None}),
-        ("openai", {"metadata": {f"{n:>64}": "🏮" * 512 for n in range(16)}}),
+        ("responses", {"metadata": {f"{n:>64}": "🏮" * 512 for n in range(16)}}),
+        ("openai", {"metadata": {"tags": ["night"], "run": 7}}),
         ("responses", {"metadata": {"": ""}}),
         ("anthropic", {"metadata": {"user_id": "x" * 600}}),
         ("ollama", {"tools": [{"function": NAMED}], "format": "json"}),
