@@ -16,4 +16,5 @@ def format_usd(usd: float | None) -> str:
 
 def format_cost(usd: float, unpriced: int) -> str:
     """The known cost, and the number of calls without a known price."""
-    return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
+    calls = f"{unpriced} {'call' if unpriced == 1 else 'calls'} of unknown cost"
+    return format_usd(usd) + (f" + {calls}" if unpriced else "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from openfall.producers.operator_note import READ_ENTRIES
 from openfall.producers.outage import list_away, list_unhealthy
+from openfall.producers.page.last_workers import LastWorkers
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.digest import catalog_digest
@@ -44,6 +45,7 @@ class SnapshotReader:
     digest: str = field(init=False)
     _values: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _status: FleetStatus | None = None
+    _last_workers: LastWorkers = field(default_factory=LastWorkers)
     _held: dict[tuple[str, float], HeldJob] = field(default_factory=dict)
     _queues_read_at: float = float("-inf")
     _held_read_at: float = float("-inf")
@@ -77,7 +79,7 @@ class SnapshotReader:
             now=status.now,
             catalog=self.catalog,
             catalog_digest=self.digest,
-            status=status,
+            status=replace(status, workers=self._last_workers.add_gone(status.workers, status.now)),
             redis_url=link.safe_url,
             breakers=tuple(breakers),
             away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),

@@ -62,12 +62,12 @@ def _of_pause(
     names = ", ".join(queue.name for queue in queues[:MAX_NAMED])
     names += f" and {len(queues) - MAX_NAMED} more" if queues[MAX_NAMED:] else ""
     note = describe_note(entry, snapshot.now)
-    text = f"The queue {names} is paused" if len(queues) == 1 else f"The queues {names} are paused"
     waiting = sum(queue.waiting for queue in queues)
-    jobs = f", and {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'} there" if waiting else ""
+    jobs = f", where {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}," if waiting else ""
+    text = f"The queue {names}{jobs} is paused" if len(queues) == 1 else f"The queues {names}{jobs} are paused"
     subject = queues[0].name if len(queues) == 1 or entry is None else entry.subject
     return Cause(
-        text=f"{text}{f' ({note})' if note else ''}{jobs}",
+        text=f"{text}{f' ({note})' if note else ''}",
         health=health,
         since=None if entry is None else entry.at,
         advice="Resume to end it: held jobs return by themselves",

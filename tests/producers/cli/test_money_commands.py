@@ -60,10 +60,13 @@ def test_spend_shows_the_known_cost_in_json_as_whole_nanodollars_and_counts_unkn
         "$1.00",
         "+",
         "1",
+        "call",
+        "of",
         "unknown",
+        "cost",
     ]
     assert rows["tiny"][-1] == "$0"
-    assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
+    assert rows["all"][-7:] == ["$1.00", "+", "1", "call", "of", "unknown", "cost"]
     entries = json.loads(openfall("spend", "--json").stdout)
     assert {(entry["model"], entry["group"], entry["calls"], entry["unpriced"]) for entry in entries} == {
         ("opus", "main", 2, 1),

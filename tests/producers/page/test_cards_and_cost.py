@@ -118,7 +118,7 @@ def test_a_budget_is_a_bar_of_what_is_used(gateway: PageGateway, spent: int, ton
     (row,) = values["budgets"]
     assert (row.tone, row.percent, row.percent + row.reserved_percent <= 100) == (tone, percent, True)
     assert (values["spent"], values["saved"], values["calls"]) == ("$1.00", "$2.00", 3)
-    assert "1 claim refused" in render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
+    assert "1 call refused" in render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSna
         ({"memory_pressure": "92 % of maxmemory"}, "New jobs are refused: 92 % of maxmemory"),
         (
             {"queues": (replace(QUEUE, waiting=2, paused=True),)},
-            "The queue gpu.tiny.interactive is paused, and 2 jobs wait there",
+            "The queue gpu.tiny.interactive, where 2 jobs wait, is paused",
         ),
         (
             {"queues": (replace(QUEUE, name="gpu.tiny.batch", waiting=2),)},
@@ -299,7 +299,7 @@ def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> No
     since = {cause.text: cause.since for cause in shown["causes"] if not cause.is_consequence}
     clocks = [f"{datetime.fromtimestamp(NOW - age).astimezone():%H:%M}" for age in (60, 30)]
     assert since == {
-        f"The queue gpu.tiny.interactive is paused (mika, {clocks[0]}), and 2 jobs wait there": NOW - 60,
+        f"The queue gpu.tiny.interactive, where 2 jobs wait, is paused (mika, {clocks[0]})": NOW - 60,
         f"Local only: no job leaves the local pools (anna, {clocks[1]}: 'audit')": NOW - 30,
     }
 

@@ -96,6 +96,8 @@ def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapsh
     assert 'formaction="/page/act/resume" name="subject" value="gpu.tiny.interactive"' in paused
     assert ">Resume gpu.tiny.interactive</button>" in paused
     assert ">Switch off local only</button>" in page_of(replace(calm, local_only="guests"))
+    assert "</span> <span>Resume to end it" in paused, "a space between the parts"
+    assert '</span> <a href="#queues">Show' in page_of(holding(calm, held_job(HoldReason.PAUSED, "tiny")))
     no_worker = page_of(replace(calm, status=OTHER_WORKER))
     assert '<code class="remedy">openfall work gpu</code>' in no_worker
 
@@ -112,8 +114,9 @@ def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(c
     worker = replace(WORKER, queues=names)
     pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", why="dust", at=NOW - 90_000)
     line = lines(replace(calm, status=replace(STATUS, queues=queues, workers=(worker,)), audit=(pause,)))[0]
-    assert line.text.startswith(f"The queues {', '.join(names[:3])} and 1 more are paused (mika, 20")
-    assert line.text.endswith(": 'dust'), and 4 jobs wait there")
+    paused = f"The queues {', '.join(names[:3])} and 1 more, where 4 jobs wait, are paused"
+    assert line.text.startswith(f"{paused} (mika, 20")
+    assert line.text.endswith(": 'dust')")
     assert (line.subject, line.remedy) == ("gpu.*", "openfall queues resume 'gpu.*'")
 
 
