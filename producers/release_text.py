@@ -67,6 +67,14 @@ def blocks_of(status: FleetStatus, *, is_local_only: bool) -> FleetBlocks:
     )
 
 
+def models_condition(models: tuple[str, ...], catalog: Catalog, blocks: FleetBlocks) -> str:
+    """When some models take jobs of any urgency again, to stand behind `when`. Empty: there is no model."""
+    ends = [blocks.end(model, urgency, catalog) for model in models for urgency in catalog.urgency]
+    if models and all(ends):
+        return join_names(tuple(dict.fromkeys(ends)))
+    return f"{join_names(models)} {ACCEPTS_CALLS}" if models else ""
+
+
 async def fetch_blocks(link: RedisConnection, catalog: Catalog) -> FleetBlocks:
     """What keeps jobs from whole queues now."""
     from openfall.router_core.state.fleet_flags import local_only

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from openfall.producers.age import format_time
 from openfall.producers.cli.render import plural
-from openfall.producers.release_text import join_names
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
@@ -30,8 +29,9 @@ def describe_reason(reason: HoldReason) -> str:
     }.get(reason, f"for {reason}")
 
 
-def describe_held(summary: HeldSummary) -> str:
-    """The part of the health sentence about held jobs: how many, why, what they wait for."""
+def describe_held(summary: HeldSummary, condition: str) -> str:
+    """The part of the health sentence about held jobs: how many, why, what they wait for. `condition`: when those
+    return that return by themselves."""
     from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     parts = [f"{number:,} {describe_reason(reason)}" for reason, number in summary.by_reason.items()]
@@ -41,10 +41,10 @@ def describe_held(summary: HeldSummary) -> str:
         first = "" if summary.examined >= summary.total else f"of the first {summary.examined:,} "
         text = f"{plural(summary.total, 'job')} held: {first}{', '.join(parts)}"
     conditions = []
-    if summary.models:
+    if condition:
         itself = "itself" if summary.total == 1 else "themselves"
-        conditions.append(f"back by {itself} when {join_names(summary.models)} accepts calls")
-    if not summary.models or any(reason not in RELEASED_BY_ITSELF for reason in summary.by_reason):
+        conditions.append(f"back by {itself} when {condition}")
+    if not condition or any(reason not in RELEASED_BY_ITSELF for reason in summary.by_reason):
         they = "some need" if conditions else "it needs" if summary.total == 1 else "they need"
         conditions.append(f"{they} an operator")
     return f"{text}, {', '.join(conditions)} (openfall held list)"

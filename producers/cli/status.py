@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,7 +20,7 @@ from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
-from openfall.producers.release_text import configured_models
+from openfall.producers.release_text import blocks_of, configured_models, models_condition
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -93,10 +92,23 @@ class _Status:
     findings: tuple[Finding, ...]
     catalogs: str
     """Which workers read another configuration; empty: none."""
-    quiet_by: Mapping[str, str]
-    """Who keeps each quiet worker from further jobs."""
     unreadable: list[UnreadableValue]
     """The last values in Redis that were set aside, newest first."""
+    notes: _Notes
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """`release`: when held jobs return by themselves. `pauses`: who paused each queue, when and why. `switch`: the same
+    of local only. `quiet_by`: who keeps each quiet worker from further jobs."""
+
+    release: str = ""
+    pauses: Mapping[str, str] = field(default_factory=dict)
+    switch: str = ""
+    quiet_by: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_NOTES = _Notes()
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -138,11 +150,28 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
             [*problems_of_server(findings), *problems, *problems_of_catalogs(status.workers, digest)],
             findings,
             describe_catalogs(status.workers, digest),
-            await fetch_quiet_by(llm.store.connection, status.workers),
             await list_unreadable(llm.store.connection),
+            await _fetch_notes(llm, status, held),
         )
 
     return with_client(config_path, fetch)
+
+
+async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus, held: HeldSummary) -> _Notes:
+    from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
+    from openfall.router_core.state.audit_log import read_entries
+    from openfall.router_core.state.fleet_flags import local_only
+
+    link, catalog = llm.store.connection, llm.config.catalog
+    audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
+    blocks = blocks_of(status, is_local_only=switch is not None or catalog.local_only)
+    paused = [queue.name for queue in status.queues if queue.paused]
+    return _Notes(
+        models_condition(held.models, catalog, blocks),
+        {name: describe_note(find_pause(audit, name), status.now) for name in paused},
+        "" if switch is None else describe_switch(switch, audit, status.now),
+        await fetch_quiet_by(link, status.workers),
+    )
 
 
 async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, str]:
@@ -161,13 +190,12 @@ async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, 
 
 
 def _sentence(status: _Status) -> str:
-    text = health(status.overview, status.held, status.dead_letters, status.away, status.quiet_by)
+    text = health(status.overview, status.held, status.dead_letters, status.away, status.notes)
     text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
     text += _describe_server(status.findings)
     text += f" Warning: {status.catalogs}." if status.catalogs else ""
-    return text + (
-        f" Local-only: no job leaves the local pools ({status.local_only_reason})." if status.local_only_reason else ""
-    )
+    note = status.notes.switch or status.local_only_reason
+    return text + (f" Local only: no job leaves the local pools ({note})." if note else "")
 
 
 def _describe_server(findings: Sequence[Finding]) -> str:
@@ -182,18 +210,19 @@ def health(
     held: HeldSummary,
     dead_letters: int,
     away: Sequence[Away] = (),
-    quiet_by: Mapping[str, str] = MappingProxyType({}),
+    notes: _Notes = NO_NOTES,
 ) -> str:
     """The one sentence: whether jobs get answers, and if not, why, and what to do."""
     from openfall.producers.outage import describe_away
 
-    text = _describe_work(status) + describe_quiet(status.workers, quiet_by)
+    text = _describe_work(status) + describe_quiet(status.workers, notes.quiet_by)
     scheduled = sum(queue.scheduled for queue in status.queues)
     text += f"; {plural(scheduled, 'job')} scheduled for a retry" if scheduled else ""
-    paused = [queue.name for queue in status.queues if queue.paused]
+    pauses = ((queue.name, notes.pauses.get(queue.name)) for queue in status.queues if queue.paused)
+    paused = [f"{name} ({note})" if note else name for name, note in pauses]
     text += f"; paused: {', '.join(paused)}" if paused else ""
     text += f"; {describe_away(away, status.now)}" if away else ""
-    text += f"; {describe_held(held)}" if held.total else ""
+    text += f"; {describe_held(held, notes.release)}" if held.total else ""
     text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
     unreadable = status.counters.get("unreadable", 0)
     text += (
@@ -242,7 +271,7 @@ def _json(status: _Status) -> dict[str, Any]:
         "scheduled": sum(queue.scheduled for queue in fleet_status.queues),
         "workers_alive": sum(worker.alive for worker in fleet_status.workers),
         "workers_ready": sum(worker.takes_jobs for worker in fleet_status.workers),
-        "quiet_by": status.quiet_by,
+        "quiet_by": status.notes.quiet_by,
         "unreadable": [asdict(value) for value in status.unreadable],
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,

@@ -11,6 +11,7 @@ from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
+from openfall.producers.release_text import configured_models, models_condition
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,9 +117,13 @@ def _bar(share: float, cells: int = 10) -> str:
 
 
 def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    from openfall.producers.page.sections.model_calls import ModelCalls
+
     if snapshot.held.total:
+        models = configured_models(snapshot.held.models, snapshot.catalog)
+        condition = models_condition(models, snapshot.catalog, ModelCalls(snapshot).blocks)
         yield _title("Open Fall")
-        yield plain(describe_held(snapshot.held), "yellow")
+        yield plain(describe_held(snapshot.held, condition), "yellow")
 
 
 def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

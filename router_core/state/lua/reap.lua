@@ -40,8 +40,8 @@ local function take_over(id, token, backend)
   if queue == DEGRADE then
     enqueue(id, queue, true, now)
   elseif crashes_alone >= args.condemn_after_alone then
-    fall(id, 'poisoned', 'the worker that ran it died ' .. crashes .. ' times, ' .. crashes_alone
-      .. ' times with no other job; the last was ' .. worker_and_host(job.worker), now)
+    fall(id, 'poisoned', crashes .. ' workers died while they ran it, ' .. crashes_alone
+      .. ' of them ran no other job; the last was ' .. worker_and_host(job.worker), now)
     outcome = 'fallen'
   elseif crashes >= args.suspect_after then
     schedule(id, queue, now)

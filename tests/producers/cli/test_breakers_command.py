@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -
     assert openfall("local-only").stdout == "local-only is off\n"
     ran = openfall("local-only", "on", "--reason", "the line is tapped")
     assert ran.stdout == "local-only is on: no job leaves the local pools (the line is tapped)\n"
-    assert "no job leaves the local pools (the line is tapped)" in openfall("status").stdout
+    shown = openfall("status").stdout
+    assert re.search(r"no job leaves the local pools \(\S+, \d\d:\d\d: 'the line is tapped'\)", shown), shown
     assert json.loads(openfall("status", "--json").stdout)["local_only"] == "the line is tapped"
     switch = json.loads(openfall("local-only", "--json").stdout)
     assert switch == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}

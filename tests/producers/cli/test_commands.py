@@ -155,7 +155,7 @@ def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[
 def test_a_queue_is_paused_and_resumed(openfall: Run) -> None:
     assert "is paused" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
     assert "was paused already" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
-    assert "paused: gpu.tiny.interactive" in openfall("status").stdout, "also where nothing waits"
+    assert "paused: gpu.tiny.interactive (" in openfall("status").stdout, "also where nothing waits; and who did it"
     openfall("enqueue", stdin="x")
     assert "paused: gpu.tiny.interactive" in openfall("status").stdout
     assert "is resumed" in openfall("queues", "resume", "gpu.tiny.interactive").stdout

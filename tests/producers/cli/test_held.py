@@ -159,7 +159,7 @@ def test_the_health_sentence_has_the_held_jobs_and_their_release(openfall: Run, 
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
     health = openfall("status").stdout.splitlines()[0]
     assert "3 jobs held: 2 for an outage, 1 as poisoned" in health
-    assert "back by themselves when tiny or other accepts calls, some need an operator (openfall held list)" in health
+    assert "back by themselves when a worker of the pool gpu runs, some need an operator (openfall held list)" in health
     status = json.loads(openfall("status", "--json").stdout)
     assert status["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
