@@ -50,6 +50,15 @@ def display_name(catalog: Catalog, target: str) -> str:
     return f"key:{','.join(at)}" if at else "key:(of no backend in this configuration)"
 
 
+def model_at_backend(name: str) -> str:
+    """A name of a breaker as jobs name the same: `haiku@anthropic` for `anthropic/haiku`; a key keeps its name."""
+    backend, slash, rest = name.partition("/")
+    if not slash or backend.startswith("key:"):
+        return name
+    model, space, key = rest.partition(" ")
+    return f"{model}@{backend}{space}{key}"
+
+
 def _key_names(catalog: Catalog, backend: str) -> Iterator[tuple[str, str]]:
     """Each key of a backend: the name that users type, without `key:`, and the name in Redis."""
     credentials = list(catalog.credentials(backend))
@@ -68,6 +77,9 @@ def find_target(catalog: Catalog, name: str) -> str:
         for key, credential in _key_names(catalog, backend):
             known[f"key:{key}"] = credential_target(credential)
             known[display_name(catalog, credential_target(credential))] = credential_target(credential)
+    known_as_of_jobs = {model_at_backend(each): target for each, target in known.items()}
+    if name in known_as_of_jobs:
+        return known_as_of_jobs[name]
     if name not in known:
         raise UnknownName("breaker", name, known)
     return known[name]

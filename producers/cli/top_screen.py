@@ -96,7 +96,7 @@ def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
         breaker = card.breaker
         until = f", next probe in {format_age(max(0.0, breaker.until - snapshot.now))}" if breaker.until else ""
         style = {"bad": "red", "warn": "yellow"}.get(card.css_class, "")
-        yield plain(f"{card.name}  {card.state}  {breaker.cause or breaker.why or ''}{until}", style)
+        yield plain(f"{card.title}  {card.state}  {breaker.cause or breaker.why or ''}{until}", style)
 
 
 def _cards(snapshot: PageSnapshot) -> Iterator[RenderableType]:

@@ -53,7 +53,7 @@ REASON = FormField("reason", "Why (for the audit log)")
 LASTS = FormField(
     "lasts", "For", (("10m", "10 minutes"), ("1h", "1 hour"), ("4h", "4 hours"), ("", "until it is reset"))
 )
-USD = FormField("usd", "US dollars more (0 ends an earlier raise)")
+USD = FormField("usd", "US dollars to add to its limit (0 ends an earlier raise)")
 UNTIL = FormField("lasts", "For", (("6h", "6 hours"), ("1d", "1 day"), ("7d", "7 days")))
 
 
@@ -181,7 +181,8 @@ ACTIONS: Mapping[str, PageAction] = {
     "local-only-off": PageAction("Switch off", _turn_local_only_off),
     "raise-budget": PageAction(
         "Raise", _raise_budget, "Raise the budget {subject}?",
-        "It counts from the next call on. Held jobs that wait for it and fit now return by themselves.",
+        "The amount is added to its limit for that time, from the next call on. It is enough when what is left and the "
+        "amount cover the next call. Held jobs that fit then return by themselves.",
         (USD, UNTIL, REASON),
     ),
     "pause": PageAction(

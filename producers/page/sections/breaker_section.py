@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.breaker_names import display_name
+from openfall.producers.breaker_names import display_name, model_at_backend
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.state.breakers import BreakerStatus
@@ -21,6 +21,10 @@ class BreakerCard:
 
     name: str
     breaker: BreakerStatus
+
+    @property
+    def title(self) -> str:
+        return model_at_backend(self.name)
 
     @property
     def state(self) -> str:
@@ -55,7 +59,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     return {
         "cards": shown[:MAX_CARDS],
         "more": max(0, len(shown) - MAX_CARDS),
-        "closed": [target for target in every if target not in targets],
+        "closed": [(target, model_at_backend(target)) for target in every if target not in targets],
     }
 
 

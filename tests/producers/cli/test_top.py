@@ -86,7 +86,7 @@ def drawn(snapshot: PageSnapshot, width: int, head: str = "") -> list[str]:
 def test_the_screen_has_every_part_at_any_width(snapshot: PageSnapshot, width: int) -> None:
     lines = drawn(snapshot, width, "openfall top   q: quit")
     text = " ".join(" ".join(lines).split())
-    for part in ("q: quit", "start late", "26s!", ">2", "Breakers", "rack/tiny", "card-0", "#####", "2 jobs held",
+    for part in ("q: quit", "start late", "26s!", ">2", "Breakers", "tiny@rack", "card-0", "#####", "2 jobs held",
                  "Cost today", "house", "8f21c6d0", "answered"):  # fmt: skip
         assert part in text
     assert max(map(len, lines)) <= width

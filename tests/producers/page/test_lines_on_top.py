@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openfall.producers.breaker_names import find_target, model_at_backend
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
@@ -161,6 +162,24 @@ def test_held_jobs_name_their_roles(calm: PageSnapshot) -> None:
     assert lines(holding(calm, *jobs[:2]))[0].text == "2 jobs of chat and coder held (poisoned)"
     assert lines(holding(calm, *jobs))[0].text == "5 jobs of acts, chat, coder and 2 more held (poisoned)"
     assert lines(holding(calm, jobs[0]))[0].advice.startswith("An operator decides: read the end of the log")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("anthropic/haiku", "haiku@anthropic"),
+        ("anthropic/haiku with key 2", "haiku@anthropic with key 2"),
+        ("key:anthropic", "key:anthropic"),
+        ("key:anthropic/2", "key:anthropic/2"),
+        ("key:(of no backend in this configuration)", "key:(of no backend in this configuration)"),
+    ],
+)
+def test_a_breaker_is_named_as_jobs_name_its_model(name: str, shown: str) -> None:
+    assert model_at_backend(name) == shown
+
+
+def test_an_operator_may_name_a_breaker_either_way(calm: PageSnapshot) -> None:
+    assert find_target(calm.catalog, "rack/tiny") == find_target(calm.catalog, "tiny@rack") == "rack/tiny"
 
 
 def test_closed_breakers_are_not_called_well(calm: PageSnapshot) -> None:

@@ -115,7 +115,7 @@ def breaker(target: str, **more: Any) -> BreakerStatus:
 
 def test_a_breaker_that_is_simply_closed_is_no_card(calm: PageSnapshot) -> None:
     shown: Any = breaker_section.context(replace(calm, breakers=(breaker("rack/tiny"),)))
-    assert (shown["cards"], shown["closed"]) == ([], ["rack/tiny"])
+    assert (shown["cards"], shown["closed"]) == ([], [("rack/tiny", "tiny@rack")])
 
 
 def test_open_breakers_come_first_and_a_cooldown_of_one_key_has_no_override(calm: PageSnapshot) -> None:

@@ -88,5 +88,5 @@ def test_a_model_that_fails_is_named_before_its_breaker_opens(
         target="rack/tiny", state=state, epoch=1, since=NOW, why="", open_count=0, consecutive_failures=failures,
         until=None, forced=None, forced_until=None, cooling_until=None, slow_starting=False, cause="timeout",
     )  # fmt: skip
-    line = f"rack/tiny failed its last {failures} calls: timeout [breakers]"
+    line = f"tiny@rack failed its last {failures} calls: timeout [breakers]"
     assert (line in causes(replace(calm, breakers=(row,)))) == is_named
