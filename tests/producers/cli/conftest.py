@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -85,12 +86,28 @@ def openfall_process(start: Start, redis_url: str) -> Run:
     return run
 
 
-@pytest.fixture
-def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run:
-    """The same inside this process, which saves the start of Python. One command at a time, for a minute at most."""
+@contextlib.contextmanager
+def _ends_within(seconds: int) -> Iterator[None]:
+    """Raises `TimeoutError` later. Only the main thread receives signals: in another one there is no limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError("the command does not end")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run:
+    """The same inside this process, which saves the start of Python. One command at a time, for a minute at most."""
 
     def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
         out, err = _stream(), _stream()
@@ -98,14 +115,9 @@ def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run
             mock.patch.dict(os.environ, {**environment, "REDIS_URL": url}, clear=True),
             mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err, excepthook=sys.excepthook),
             contextlib.chdir(tmp_path),
+            _ends_within(60),
         ):
-            before = signal.signal(signal.SIGALRM, stop)
-            signal.alarm(60)
-            try:
-                code = run_command(args)
-            finally:
-                signal.alarm(0)
-                signal.signal(signal.SIGALRM, before)
+            code = run_command(args)
         assert "Traceback" not in _text(err)
         return subprocess.CompletedProcess(args, code, _text(out), _text(err))
 
