@@ -8,7 +8,7 @@ from functools import cached_property
 
 from openfall.producers.outage import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.dear_calls import DearCall, dear_calls
+from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.release_text import FleetBlocks, blocks_of
 from openfall.router_core.catalog.budget_scope import NO_OWNER, counts_owner, is_counted
@@ -41,9 +41,9 @@ class ModelCalls:
         }
 
     @cached_property
-    def dear_calls(self) -> Mapping[tuple[str | None, str], DearCall]:
+    def calls_over_budget(self) -> Mapping[tuple[str | None, str], CallOverBudget]:
         """By role and model: the calls that do not fit now into a budget of every job."""
-        calls = ((job.role, call) for job in self.snapshot.held_jobs for call in dear_calls(job))
+        calls = ((job.role, call) for job in self.snapshot.held_jobs for call in calls_over_budget(job))
         return {(role, call.model): call for role, call in calls if call.budget in self._shared}
 
     def obstacle(self, alias: str, urgency: Urgency) -> str:
@@ -72,7 +72,7 @@ class ModelCalls:
             for alias in role.chain:
                 is_away = role.local_only and not catalog.is_local(alias)
                 why = LOCAL_ONLY if is_away else self.obstacle(alias, role.urgency or Urgency.BACKGROUND)
-                if not why and (call := self.dear_calls.get((name, alias))) is not None:
+                if not why and (call := self.calls_over_budget.get((name, alias))) is not None:
                     why = f"budget {call.budget} has too little left"
                 obstacles[alias] = why
             if all(obstacles.values()):

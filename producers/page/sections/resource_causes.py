@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from openfall.producers.amounts import format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.producers.page.sections.block_causes import SilentRoles, stops
+from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.producers.page.sections.dear_calls import DearCall, dear_calls
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.release_text import join_names
 from openfall.router_core.routing.spent_budgets import budget_key
@@ -31,7 +31,7 @@ CARD_STATES = Source("states of cards", fetch_managed_cards, every_seconds=5.0)
 def resource_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     """What a budget or a card lacks."""
     states: Sequence[BudgetState] = snapshot.sources.get(BUDGETS.name, ())
-    calls = {call.budget: call for job in snapshot.held_jobs for call in dear_calls(job)}
+    calls = {call.budget: call for job in snapshot.held_jobs for call in calls_over_budget(job)}
     for budget in states:
         call = calls.get(budget_key(budget.budget.name, budget.owner))
         if budget.is_spent or call:
@@ -94,7 +94,7 @@ def _waiting_on(card: str, snapshot: PageSnapshot) -> list[tuple[str, QueueStatu
     return [row for row in ranked if row[0] in on_card]
 
 
-def _of_budget(state: BudgetState, call: DearCall | None, silent: SilentRoles) -> Cause:
+def _of_budget(state: BudgetState, call: CallOverBudget | None, silent: SilentRoles) -> Cause:
     name, owner = state.budget.name, f" of {state.owner}" if state.owner else ""
     left, limit = format_usd(max(0, state.limit - state.used) / 1e9), format_usd(state.limit / 1e9)
     refused = f"; {state.refused:,} {'call' if state.refused == 1 else 'calls'} refused" if state.refused else ""

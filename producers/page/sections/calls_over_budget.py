@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
 
-_DEAR_CALL = re.compile(r"([^\s(]+): budget (\S+): [^;]*?\bcall may cost (\$[\d.]*\d)")
+_OVER_BUDGET = re.compile(r"([^\s(]+): budget (\S+): [^;]*?\bcall may cost (\$[\d.]*\d)")
 """The text of `OverBudget.detail` behind the name of a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class DearCall:
+class CallOverBudget:
     """A call of `model` may cost `usd`, more than the budget has left. `budget`: its name, and `:OWNER` where it is one
     for each."""
 
@@ -23,7 +23,7 @@ class DearCall:
     usd: str
 
 
-def dear_calls(job: HeldJob) -> Iterator[DearCall]:
+def calls_over_budget(job: HeldJob) -> Iterator[CallOverBudget]:
     """The calls for which a job is held. A job that is held now fits into none of these budgets now."""
     if job.reason is HoldReason.BUDGET:
-        yield from (DearCall(*match.groups()) for match in _DEAR_CALL.finditer(job.why))
+        yield from (CallOverBudget(*match.groups()) for match in _OVER_BUDGET.finditer(job.why))
