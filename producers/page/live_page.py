@@ -32,7 +32,7 @@ INTERVAL_SECONDS = 1.0
 """Between two looks at whether something has changed. A page that is opened shows nothing older."""
 FLEET_SECONDS = 5.0
 """Between two readings of a fleet in which nothing goes wrong."""
-MAX_QUEUE_SECONDS, QUEUES_PER_SECOND = 30.0, 10
+MAX_QUEUE_SECONDS, QUEUES_PER_SECOND = 40.0, 8
 """Between two readings of the queues: those in which jobs wait take two commands each. `FLEET_SECONDS` at least."""
 READ_SECONDS = 3.0
 """After this a reading counts as failed: Redis is away."""
@@ -152,7 +152,7 @@ class LivePage:
         return now - self._read_at >= FLEET_SECONDS
 
     def _queue_seconds(self) -> float:
-        """How old the queues may be: about 20 commands a second read them, whatever their number."""
+        """How old the queues may be: about 16 commands a second read them, whatever their number."""
         if self._snapshot is None or self._snapshot.redis_away_since is not None:
             return 0.0
         busy = sum(queue.waiting > 0 for queue in self._snapshot.status.queues)

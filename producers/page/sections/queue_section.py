@@ -73,11 +73,11 @@ class GridRow:
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    catalog = snapshot.catalog
+    catalog, status = snapshot.catalog, snapshot.status
     targets = {urgency: catalog.urgency[urgency].start_within for urgency in Urgency}
     by_pool: dict[str, list[QueueStatus]] = {pool: [] for pool in catalog.pools}
     others = []
-    for queue in snapshot.status.queues:
+    for queue in status.queues:
         pool = pool_of(queue.name)
         if queue.urgency is None or pool not in by_pool:
             others.append(queue)
@@ -86,7 +86,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     history: DepthHistory | None = snapshot.sources.get(HISTORY.name)
     samples = () if history is None else history.hour
     rows = [
-        _pool(pool, queues, targets, snapshot.status.queues_at, is_local=catalog.pools[pool].local, samples=samples)
+        _pool(pool, queues, targets, status.queues_at, is_local=catalog.pools[pool].local, samples=samples)
         for pool, queues in by_pool.items()
         if queues or catalog.models_of(pool)
     ]
@@ -95,6 +95,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         "rows": rows,
         "others": [queue for queue in others if queue.waiting or queue.started],
         "pauses": _pauses(snapshot),
+        "read_at": status.queues_at if status.queues_age_seconds > OLD_READING_SECONDS else None,
     }
 
 
@@ -166,3 +167,7 @@ def _lateness(oldest: float | None, target: float) -> Lateness:
     if oldest > target:
         return Lateness.LATE
     return Lateness.SOON if oldest > SOON_SHARE * target else Lateness.IN_TIME
+
+
+OLD_READING_SECONDS = 10.0
+"""After this the page says how old the reading of the queues is."""

@@ -101,7 +101,7 @@ def test_the_fleet_is_read_when_something_has_changed_and_otherwise_only_now_and
     assert asyncio.run(story()) == (0, 1)
 
 
-@pytest.mark.parametrize(("busy", "seconds"), [(0, 4.0), (1, 4.0), (39, 4.0), (150, 15.0), (300, 30.0), (3000, 30.0)])
+@pytest.mark.parametrize(("busy", "seconds"), [(0, 4.0), (1, 4.0), (32, 4.0), (150, 18.75), (300, 37.5), (3000, 40.0)])
 def test_the_more_queues_have_jobs_the_less_often_they_are_read_and_an_action_reads_them_at_once(
     tmp_path: Path, monkeypatch: Any, busy: int, seconds: float
 ) -> None:

@@ -83,6 +83,13 @@ def test_a_cell_says_how_many_of_its_queues_are_paused(calm: PageSnapshot) -> No
     assert ">1 queue paused<" in html
 
 
+@pytest.mark.parametrize(("age", "words"), [(0.0, False), (9.0, False), (38.0, True)])
+def test_the_grid_says_how_old_its_reading_is(calm: PageSnapshot, age: float, words: bool) -> None:
+    snapshot = replace(calm, status=replace(STATUS, queues_age_seconds=age))
+    html = render("sections/queues.html", now=NOW, actions=ACTIONS, **queue_section.context(snapshot))
+    assert (", read <" in html) is words
+
+
 def test_a_queue_of_plain_rq_stands_beside_the_grid(calm: PageSnapshot) -> None:
     shown: Any = queue_section.context(
         replace(calm, status=replace(STATUS, queues=(replace(QUEUE, name="emails", waiting=2),)))
