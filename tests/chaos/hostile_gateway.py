@@ -1,8 +1,8 @@
 """The scenario `hostilegateway`: one gateway process under each kind of hostile client, and small requests beside it.
 
 The gateway keeps its promise if it lives, its memory grows by no more than a bound, and every small request is answered
-in time. A calm gateway beside it, which nobody attacks, gets the same small requests: on a busy machine its slowest
-answer says what time is."""
+in time. A calm gateway beside it, without hostile clients, gets the same small requests. Its
+slowest answer shows how busy the machine is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.chaos.progress import Progress
 
 MAX_MEMORY_MB = 500
 MAX_ANSWER_SECONDS, MAX_TIMES_CALM = 3.0, 3.0
-"""A small request takes so long at most, or so many times as long as the slowest one at the calm gateway."""
+"""The limits of a small request: seconds, or a multiple of the slowest one at the calm gateway if that is longer."""
 SMALL_REQUESTS_A_SECOND = 10
 LARGE_BYTES = 32 * 2**20 - 4096
 SAY = {"model": "chat", "messages": [{"role": "user", "content": "small"}]}

@@ -23,7 +23,7 @@ _TEXT_STARTS = frozenset(b' \t\r\n{["<:-0123456789deirntfDEIRNTF\xef\xfe\xff')
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 HEAD_BYTES = 64
-"""The bytes that show whether a body is a text: so many compressed ones have a control character."""
+"""The first bytes show whether a body is text: a compressed body has a control character among this many."""
 
 _RAW, _ZLIB, _OF_GZIP = -zlib.MAX_WBITS, zlib.MAX_WBITS, zlib.MAX_WBITS + 16
 

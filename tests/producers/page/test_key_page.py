@@ -120,7 +120,7 @@ def test_a_key_that_cannot_be_is_refused_with_what_is_wrong(
 def test_a_revoked_key_ends_at_once_and_the_audit_log_has_who_did_it(gateway: PageGateway) -> None:
     with signed_in(gateway, "boss") as browser:
         assert press(browser, "revoke-key", "reader").status_code == 303
-        unknown = press(browser, "revoke-key", "nobody-has-this")
+        unknown = press(browser, "revoke-key", "no-such-key")
     assert stored(gateway, "reader") is None
     assert unknown.status_code in (400, 404)
     entries = [fields[b"entry"].decode() for _, fields in gateway.redis.xrevrange(keys.AUDIT_LOG)]
