@@ -11,6 +11,7 @@ from openfall.producers.page.sections.calls_over_budget import CallOverBudget, c
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.release_text import join_names
+from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS, is_thrashing
 from openfall.router_core.routing.spent_budgets import budget_key
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
@@ -19,10 +20,8 @@ from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.vocabulary import Urgency
 
-TURNS_SECONDS = 600.0
 MIN_TURNS = 4
-TURNS_SHARE = 0.25
-"""Loads that take more than this share of a card's time, and are at least `MIN_TURNS` of late, delay everybody."""
+"""Fewer loads of a thrashing card are no turns: one load may be as long."""
 MAX_NAMED = 3
 
 CARD_STATES = Source("states of cards", fetch_managed_cards, every_seconds=5.0)
@@ -38,8 +37,9 @@ def resource_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cau
             yield _of_budget(budget, call, silent)
     cards: Mapping[str, CardState] = snapshot.sources.get(CARD_STATES.name, {})
     for name, state in cards.items():
-        turns = [seconds for began_at, seconds in state.loads if snapshot.now - began_at <= TURNS_SECONDS]
-        if len(turns) >= MIN_TURNS and sum(turns) > TURNS_SHARE * TURNS_SECONDS:
+        turns = [seconds for began_at, seconds in state.loads if snapshot.now - began_at <= WINDOW_SECONDS]
+        thrashes = is_thrashing(state.loads, snapshot.now, WINDOW_SECONDS, MAX_LOAD_SHARE)
+        if len(turns) >= MIN_TURNS and thrashes:
             yield _of_turns(name, turns, snapshot)
 
 
