@@ -1,93 +1,107 @@
-"""`openfall outbox`: pending and failed notifications. It prints no URL, because a URL may contain a token."""
+"""`openfall outbox`: pending and failed notifications; tries them again at once, or drops them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
+from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.terminal import print_line, show_json, show_outcome
 
 if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.outbox import DeadLetter, PendingEntry
+    from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection
+    from openfall.producers.operations.operator import Operator
 
-PENDING_COLUMNS = ("of", "event", "tries", "next try", "last error")
-DEAD_COLUMNS = ("of", "event", "tries", "failed", "host", "reason")
+MIN_TYPED_LETTERS = 4
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @common_options
-def outbox(config_path: Path | None, as_json: bool) -> None:
-    """Show pending notifications (webhooks of jobs, notices of incidents), and those that failed for good."""
-    pending, dead_letters, now = with_client(config_path, _fetch)
-    if as_json:
-        show_json(
-            {
-                "waiting": [{**asdict(entry), **_entry_json(entry.entry)} for entry in pending],
-                "given_up": [{**asdict(entry), **_entry_json(entry.entry)} for entry in dead_letters],
-            }
-        )
+@click.pass_context
+def outbox(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """List pending notifications (webhooks of jobs, notices of incidents), and those that failed for good. `retry`
+    tries them at once, `drop` removes them."""
+    from openfall.producers.outbox_tables import fetch_outbox
+
+    if ctx.invoked_subcommand is not None:
         return
-    if pending:
-        show_table(PENDING_COLUMNS, _pending_rows(pending, now))
+    status = with_client(config_path, lambda llm: fetch_outbox(llm.store.connection))
+    if as_json:
+        show_json(status.values)
+        return
+    pending, failed = status.pending_table, status.failed_table
+    if pending.rows:
+        show_table(pending.columns, pending.rows)
     else:
-        print_line("no notification is pending")
-    if dead_letters:
+        print_line(pending.if_empty)
+    if failed.rows:
         print_line("failed for good, the newest first:")
-        show_table(DEAD_COLUMNS, _dead_rows(dead_letters, now))
+        show_table(failed.columns, failed.rows)
 
 
-async def _fetch(llm: AsyncOpenfall) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
-    from openfall.router_core.state import outbox
-
-    connection = llm.store.connection
-    return (
-        await outbox.list_pending(connection),
-        await outbox.list_dead_letters(connection),
-        await llm.store.server_time(),
-    )
+def _check_names(_ctx: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if len(name) < MIN_TYPED_LETTERS:
+            raise click.BadParameter(f"{name!r} is too short: type at least {MIN_TYPED_LETTERS} letters.")
+    return names
 
 
-def _entry_json(entry: str) -> dict[str, Any]:
-    """The job, batch or incident of an entry, its event, and its notifier (None: a webhook that its caller named)."""
-    from openfall.router_core.state.outbox import ActionEntry, BatchEntry, JobEntry, NoticeEntry, parse_entry
-
-    match parse_entry(entry):
-        case JobEntry(job_id, kind):
-            return {"of": f"job {job_id}", "kind": kind, "notifier": None}
-        case BatchEntry(batch_id):
-            return {"of": f"batch {batch_id}", "kind": "done", "notifier": None}
-        case NoticeEntry(notifier, incident, kind):
-            return {"of": f"incident {incident}", "kind": kind, "notifier": notifier}
-        case ActionEntry(notifier, action):
-            return {"of": f"action {action}", "kind": "done", "notifier": notifier}
-        case None:
-            return {"of": entry, "kind": None, "notifier": None}
+_selected = add_options(
+    click.argument("names", metavar="[ID|ENTRY]...", nargs=-1, callback=_check_names),
+    click.option("--failed", is_flag=True, help="All that failed for good."),
+    click.option("--waiting", is_flag=True, help="All that are pending."),
+    common_options,
+)
 
 
-def _entry_cells(entry: str) -> tuple[str, str]:
-    values = _entry_json(entry)
-    recipient = f", to {values['notifier']}" if values["notifier"] else ""
-    return values["of"], f"{values['kind'] or '-'}{recipient}"
+@outbox.command(short_help="Try notifications again at once.")
+@_selected
+def retry(config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Try notifications again at once. ID is that of their job, batch or incident, or its first letters; ENTRY is the
+    `entry` of --json. One that failed for good gets all of its tries again."""
+    _order("retry", "due now", config_path, as_json, options, lambda _: None)
 
 
-def _pending_rows(pending: Sequence[PendingEntry], now: float) -> Iterator[tuple[object, ...]]:
-    for entry in pending:
-        yield (
-            *_entry_cells(entry.entry),
-            entry.tries,
-            f"in {format_age(max(0.0, entry.due_at - now))}",
-            entry.why or "-",
-        )
+@outbox.command(short_help="Remove notifications: they are not sent.")
+@_selected
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> None:
+    """Remove notifications: their receivers do not get them. The results of jobs stay. This cannot be undone."""
+
+    def confirm(number: int) -> None:
+        if yes or not number:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"this would drop {plural(number, 'notification')}: add --yes")
+        click.confirm(f"Drop {plural(number, 'notification')}?", abort=True, err=True)
+
+    _order("drop", "dropped", config_path, as_json, options, confirm)
 
 
-def _dead_rows(dead_letters: Sequence[DeadLetter], now: float) -> Iterator[tuple[object, ...]]:
-    for entry in dead_letters:
-        yield *_entry_cells(entry.entry), entry.tries, f"{format_age(now - entry.at)} ago", entry.host or "-", entry.why
+def _order(  # noqa: PLR0913 - the options of two commands
+    verb: str, effect: str, config_path: Path | None, as_json: bool, options: Any, confirm: Callable[[int], None]
+) -> None:
+    from openfall.producers.operations.notification_orders import OutboxSelection
+
+    selection = OutboxSelection(**options)
+    if bool(selection.names) == (selection.failed or selection.waiting):
+        raise click.UsageError("name ids or entries, or --failed or --waiting; not both")
+    change = with_operator(config_path, lambda operator: _change(operator, verb, selection, confirm))
+    values = {"changed": change.changed, "selected": change.selected}
+    show_outcome(f"{change} notifications {effect}", values, as_json)
+
+
+async def _change(
+    operator: Operator, verb: str, selection: OutboxSelection, confirm: Callable[[int], None]
+) -> OutboxChange:
+    from openfall.producers.operations.notification_orders import find_entries, order_outbox
+    from openfall.router_core.state.outbox_orders import OutboxVerb
+
+    confirm(len(await find_entries(operator, selection)))
+    return await order_outbox(operator, OutboxVerb(verb), selection)

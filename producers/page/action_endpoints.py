@@ -54,6 +54,7 @@ async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
         name=exchange.request.path_params["action"],
         action=action,
         subject=subject,
+        command=action.command_line(subject),
         question=(action.question or f"{action.label} {{subject}}?").replace("{subject}", subject),
         back=own_path(query.get("back", "/")),
     )

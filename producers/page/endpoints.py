@@ -20,7 +20,7 @@ from openfall.producers.page import (
     statistics_page,
     try_page,
 )
-from openfall.producers.page.front_page import SECTIONS
+from openfall.producers.page.front_page import ALL_SECTIONS, OUTBOX_SECTIONS, SECTIONS
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.page_access import SignInNeeded, Visitor, may_still_read, visitor_of
 from openfall.producers.page.page_handler import for_people, html_page
@@ -39,12 +39,14 @@ def live_page(exchange: Exchange) -> LivePage:
     if gateway.live_page is None:
         store = gateway.client.store
         reader = SnapshotReader(store.connection, gateway.config.catalog, lambda: store.away_since)
-        gateway.live_page = LivePage(reader, SECTIONS, gateway.stopping)
+        gateway.live_page = LivePage(reader, ALL_SECTIONS, gateway.stopping)
     return gateway.live_page
 
 
-async def show_sections(exchange: Exchange, visitor: Visitor, sections: Sequence[Section], title: str) -> Response:
-    """A page of live sections."""
+async def show_sections(
+    exchange: Exchange, visitor: Visitor, sections: Sequence[Section], title: str, command: str
+) -> Response:
+    """A page of live sections. `command`: what shows the same on the command line."""
     live = live_page(exchange)
     fragments = await live.fragments([section.name for section in sections])
     snapshot = await live.snapshot()
@@ -53,6 +55,7 @@ async def show_sections(exchange: Exchange, visitor: Visitor, sections: Sequence
         visitor,
         "live.html",
         title=title,
+        command=command,
         now=snapshot.at,
         sections=sections,
         shown=list(zip(sections, fragments, strict=True)),
@@ -60,7 +63,11 @@ async def show_sections(exchange: Exchange, visitor: Visitor, sections: Sequence
 
 
 async def _show_front_page(exchange: Exchange, visitor: Visitor) -> Response:
-    return await show_sections(exchange, visitor, SECTIONS, "openfall · now")
+    return await show_sections(exchange, visitor, SECTIONS, "Now", "openfall top")
+
+
+async def _show_outbox(exchange: Exchange, visitor: Visitor) -> Response:
+    return await show_sections(exchange, visitor, OUTBOX_SECTIONS, "Outbox", "openfall outbox")
 
 
 _front_page = for_people(_show_front_page)
@@ -90,7 +97,7 @@ def _wanted(exchange: Exchange) -> tuple[list[str], dict[str, int]]:
     """The sections that a page shows, and the version of each that it has. Raises `Refusal`."""
     query = exchange.request.query_params
     names = [name for name in query.get("sections", "").split(",") if name]
-    known = {section.name for section in SECTIONS}
+    known = {section.name for section in ALL_SECTIONS}
     if not names or not known.issuperset(names):
         raise Refusal("bad_request", "`sections` must be names of sections of the page", "sections")
     versions = [
@@ -146,6 +153,7 @@ ENDPOINTS = (
         "POST", "/page/sign-in", action_endpoints.sign_in, "Open a session for a key.", public=True, media_type=_HTML
     ),
     Endpoint("POST", "/page/sign-out", action_endpoints.sign_out, "End a session.", public=True, media_type=_HTML),
+    Endpoint("GET", "/outbox", for_people(_show_outbox), "The page of the outbox.", public=True, media_type=_HTML),
     *job_pages.ENDPOINTS,
     *batch_page.ENDPOINTS,
     *key_pages.ENDPOINTS,

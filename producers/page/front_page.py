@@ -1,4 +1,4 @@
-"""What the front page shows, from the top."""
+"""What the live pages show, from the top."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from openfall.producers.page.sections import (
     job_section,
     local_only_section,
     open_fall_section,
+    outbox_section,
     queue_section,
     worker_section,
 )
-from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, PLANS, RECENT_JOBS
+from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, OUTBOX, PLANS, RECENT_JOBS
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context, health_section.SOURCES),
@@ -31,3 +32,12 @@ SECTIONS: tuple[Section, ...] = (
     Section("audit", audit_section.context, wide=False),
     Section("workers", worker_section.context),
 )
+"""The front page."""
+
+OUTBOX_SECTIONS: tuple[Section, ...] = (
+    Section("outbox-waiting", outbox_section.waiting_context, (OUTBOX,)),
+    Section("outbox-failed", outbox_section.failed_context, (OUTBOX,)),
+)
+"""The page of the outbox."""
+
+ALL_SECTIONS = (*SECTIONS, *OUTBOX_SECTIONS)

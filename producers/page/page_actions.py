@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +17,13 @@ from openfall.producers.operations.job_selection import JobSelection, JobVerb, a
 from openfall.producers.operations.key_admin import revoke_key
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.model_orders import order_model
+from openfall.producers.operations.notification_orders import OutboxSelection, order_outbox
 from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
 from openfall.producers.request import parse_duration
 from openfall.router_core.state.breakers import BreakerOverride
+from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
 
 Form = Mapping[str, str]
@@ -37,9 +40,11 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class PageAction:
-    """Something to press. `run` returns what happened, as a sentence. `question`: it is confirmed first, on a page of
-    its own; `{subject}` stands for what it concerns. Empty: it acts at once."""
+    """Something to press. `command`: what a person types behind `openfall` to do the same; `{subject}` stands for what
+    it concerns. `run` returns what happened, as a sentence. `question`: it is confirmed first, on a page of its own.
+    Empty: it acts at once."""
 
+    command: str
     label: str
     run: Callable[[Operator, Form], Awaitable[str]]
     question: str = ""
@@ -47,6 +52,10 @@ class PageAction:
     fields: tuple[FormField, ...] = ()
     is_dangerous: bool = False
     needs_administrator: bool = False
+
+    def command_line(self, subject: str) -> str:
+        """What a person types to do the same."""
+        return f"openfall {self.command.format(subject=shlex.quote(subject))}"
 
 
 REASON = FormField("reason", "Why (for the audit log)")
@@ -154,6 +163,18 @@ def _order_model(verb: str) -> Callable[[Operator, Form], Awaitable[str]]:
     return give
 
 
+def _order_outbox(
+    verb: OutboxVerb, selection: OutboxSelection | None = None
+) -> Callable[[Operator, Form], Awaitable[str]]:
+    """An order about the entry of a form, or about a selection."""
+
+    async def give(operator: Operator, form: Form) -> str:
+        change = await order_outbox(operator, verb, selection or OutboxSelection(names=(_subject(form),)))
+        return f"{change} notifications {'are due now' if verb is OutboxVerb.RETRY else 'are dropped'}"
+
+    return give
+
+
 def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
     async def give(operator: Operator, form: Form) -> str:
         name = _subject(form)
@@ -165,62 +186,78 @@ def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
 
 ACTIONS: Mapping[str, PageAction] = {
     "hold-open": PageAction(
-        "Hold open", _force(BreakerState.OPEN), "Hold {subject} open?",
+        "breakers force-open {subject} --for 10m", "Hold open", _force(BreakerState.OPEN), "Hold {subject} open?",
         "No job and no probe is sent there. Its jobs go to the next model of their chain.", (LASTS, REASON),
     ),
     "hold-closed": PageAction(
-        "Close now", _force(BreakerState.CLOSED), "Close {subject} now?",
+        "breakers force-closed {subject} --for 10m", "Close now", _force(BreakerState.CLOSED), "Close {subject} now?",
         "Every call goes through, even if calls fail.", (LASTS, REASON),
     ),
-    "reset-breaker": PageAction("Automatic", _reset_breaker),
+    "reset-breaker": PageAction("breakers reset {subject}", "Automatic", _reset_breaker),
     "local-only-on": PageAction(
-        "Switch on", _turn_local_only_on, "Keep every job in the local pools?",
+        "local-only on", "Switch on", _turn_local_only_on, "Keep every job in the local pools?",
         "It holds for queued jobs, fallbacks and replays too. Calls in flight end. Jobs that only a cloud model can "
         "answer are held until it is off.", (REASON,),
     ),
-    "local-only-off": PageAction("Switch off", _turn_local_only_off),
+    "local-only-off": PageAction("local-only off", "Switch off", _turn_local_only_off),
     "raise-budget": PageAction(
-        "Raise", _raise_budget, "Raise the budget {subject}?",
+        "budgets raise {subject} 5 --for 1d", "Raise", _raise_budget, "Raise the budget {subject}?",
         "The amount is added to its limit for that time, from the next call on. It is enough when what is left and the "
         "amount cover the next call. Held jobs that fit then return by themselves.",
         (USD, UNTIL, REASON),
     ),
     "pause": PageAction(
-        "Pause", _pause, "Pause {subject}?", "No job is claimed from these queues. They accept jobs all the same.",
-        (REASON,),
+        "queues pause {subject}", "Pause", _pause, "Pause {subject}?",
+        "No job is claimed from these queues. They accept jobs all the same.", (REASON,),
     ),
-    "resume": PageAction("Resume", _resume),
-    "replay": PageAction("Replay", _replay),
-    "replay-ready": PageAction("Replay all that can run", _replay_ready),
+    "resume": PageAction("queues resume {subject}", "Resume", _resume),
+    "replay": PageAction("held replay {subject}", "Replay", _replay),
+    "replay-ready": PageAction("held replay --ready", "Replay all that can run", _replay_ready),
     "drop": PageAction(
-        "Drop", _drop, "Drop the job {subject} for good?",
+        "held drop {subject}", "Drop", _drop, "Drop the job {subject} for good?",
         "It ends as cancelled, without an answer. Nothing brings it back.", is_dangerous=True,
     ),
     "cancel-job": PageAction(
-        "Cancel", _cancel_job, "Cancel the job {subject}?", "Its call is stopped, and its caller gets no answer.",
-        is_dangerous=True,
+        "job cancel {subject}", "Cancel", _cancel_job, "Cancel the job {subject}?",
+        "Its call is stopped, and its caller gets no answer.", is_dangerous=True,
     ),
     "cancel-batch": PageAction(
-        "Cancel", _cancel_batch, "Cancel the batch {subject}?", "Its lines without an answer end. Answers stay.",
-        is_dangerous=True,
+        "batch cancel {subject}", "Cancel", _cancel_batch, "Cancel the batch {subject}?",
+        "Its lines without an answer end. Answers stay.", is_dangerous=True,
     ),
-    "load-model": PageAction("Load", _order_model("load")),
+    "load-model": PageAction("models load {subject}", "Load", _order_model("load")),
     "unload-model": PageAction(
-        "Unload", _order_model("unload"), "Unload {subject}?",
+        "models unload {subject}", "Unload", _order_model("unload"), "Unload {subject}?",
         "It leaves the memory of its card when its calls have ended. A job that needs it loads it again.",
     ),
-    "check-model": PageAction("Check", _order_model("check")),
-    "pin-model": PageAction("Pin", _order_model("pin")),
-    "unpin-model": PageAction("Unpin", _order_model("unpin")),
+    "check-model": PageAction("models check {subject}", "Check", _order_model("check")),
+    "pin-model": PageAction("models pin {subject}", "Pin", _order_model("pin")),
+    "unpin-model": PageAction("models unpin {subject}", "Unpin", _order_model("unpin")),
+    "retry-notification": PageAction("outbox retry {subject}", "Try now", _order_outbox(OutboxVerb.RETRY)),
+    "retry-waiting-notifications": PageAction(
+        "outbox retry --waiting", "Try all now", _order_outbox(OutboxVerb.RETRY, OutboxSelection(waiting=True))
+    ),
+    "retry-failed-notifications": PageAction(
+        "outbox retry --failed", "Try all again", _order_outbox(OutboxVerb.RETRY, OutboxSelection(failed=True))
+    ),
+    "drop-notification": PageAction(
+        "outbox drop {subject}", "Drop", _order_outbox(OutboxVerb.DROP), "Drop the notification {subject}?",
+        "Its receiver does not get it. The result of a job stays.", is_dangerous=True,
+    ),
+    "drop-failed-notifications": PageAction(
+        "outbox drop --failed", "Drop all", _order_outbox(OutboxVerb.DROP, OutboxSelection(failed=True)),
+        "Drop every notification that failed for good?", "Their receivers do not get them. The results of jobs stay.",
+        is_dangerous=True,
+    ),
     "revoke-key": PageAction(
-        "Revoke", _revoke_key, "Revoke the key {subject}?",
+        "keys revoke {subject}", "Revoke", _revoke_key, "Revoke the key {subject}?",
         "Gateways refuse it within 2 seconds, and who has signed in with it is out. Its accepted jobs go on.",
         is_dangerous=True, needs_administrator=True,
     ),
-    "quiet-worker": PageAction("Quiet", _order("quiet")),
-    "resume-worker": PageAction("Resume", _order("resume")),
+    "quiet-worker": PageAction("workers quiet {subject}", "Quiet", _order("quiet")),
+    "resume-worker": PageAction("workers resume {subject}", "Resume", _order("resume")),
     "stop-worker": PageAction(
-        "Stop", _order("stop"), "Stop the worker {subject}?",
+        "workers stop {subject}", "Stop", _order("stop"), "Stop the worker {subject}?",
         "It claims nothing more, and ends when its calls have ended. Its supervisor may start it again.",
         is_dangerous=True,
     ),

@@ -43,6 +43,7 @@ LINKS: tuple[Link, ...] = (
     Link("/", "Now"),
     Link("/job", "Jobs"),
     Link("/batch", "Batches"),
+    Link("/outbox", "Outbox"),
     Link("/statistics", "Statistics"),
     Link("/keys", "Keys"),
     Link("/try", "Try"),

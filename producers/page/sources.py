@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from openfall.producers.batch.gateway_batch_status import ExplainedBatch, newest_gateway_batches
+from openfall.producers.outbox_tables import OutboxStatus, fetch_outbox
 from openfall.producers.page.page_snapshot import Source
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
@@ -19,6 +20,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 RECENT_JOBS_SHOWN = 12
 BATCHES_READ = 10
+PENDING_READ = 101
+"""Pending notifications: one more than the page shows."""
 
 
 class CardsNow(NamedTuple):
@@ -59,6 +62,10 @@ async def _batches(link: RedisConnection, _catalog: Catalog) -> list[ExplainedBa
     return await newest_gateway_batches(link, BATCHES_READ)
 
 
+async def _outbox(link: RedisConnection, _catalog: Catalog) -> OutboxStatus:
+    return await fetch_outbox(link, PENDING_READ)
+
+
 async def _now(link: RedisConnection) -> float:
     seconds, micros = await link.command("TIME")
     return int(seconds) + int(micros) / 1e6
@@ -70,3 +77,4 @@ BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
 BATCHES = Source("batches", _batches, every_seconds=5.0)
 LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)
+OUTBOX = Source("outbox", _outbox, every_seconds=5.0)

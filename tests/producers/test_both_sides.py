@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import shlex
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -14,23 +16,22 @@ from openfall.producers.page.page_actions import ACTIONS
 
 ROOM = Path(__file__).parents[2] / "producers"
 
+BY_ACTION = {
+    " ".join(takewhile(lambda word: word[0] not in "{-", action.command.split())): name
+    for name, action in ACTIONS.items()
+}
+"""The command that each action names beside its question."""
+
 ON_THE_PAGE = {
-    "job cancel": "cancel-job", "job replay": "replay", "job drop": "drop", "batch cancel": "cancel-batch",
-    "queues pause": "pause", "queues resume": "resume", "workers quiet": "quiet-worker",
-    "workers resume": "resume-worker", "workers stop": "stop-worker", "models load": "load-model",
-    "models unload": "unload-model", "models check": "check-model", "models pin": "pin-model",
-    "models unpin": "unpin-model", "breakers force-open": "hold-open", "breakers force-closed": "hold-closed",
-    "breakers reset": "reset-breaker", "local-only (on)": "local-only-on", "local-only (off)": "local-only-off",
-    "budgets raise": "raise-budget", "held replay": "replay", "held replay (--ready)": "replay-ready",
-    "held drop": "drop", "keys revoke": "revoke-key", "keys new": "POST /keys", "ask": "POST /try",
+    "job replay": "POST /page/jobs", "job drop": "POST /page/jobs", "keys new": "POST /keys", "ask": "POST /try",
     "job list": "GET /job", "job show": "GET /job/{id}", "job why": "GET /job/{id}", "job wait": "GET /job/{id}",
     "batch list": "GET /batch", "batch status": "GET /batch", "keys list": "GET /keys", "stats": "GET /statistics",
     "usage": "GET /statistics", "metrics": "GET /metrics", "status": "GET /", "top": "GET /", "queues": "GET /",
     "workers": "GET /", "models": "GET /", "cards": "GET /", "breakers": "GET /", "local-only": "GET /",
     "spend": "GET /", "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /",
-    "audit": "GET /",
+    "audit": "GET /", "outbox": "GET /outbox",
 }  # fmt: skip
-"""Each command, and the action or the address of the page that does the same."""
+"""Each other command, and the address of the page that does the same."""
 
 HERE_ONLY = {
     "init": "it writes files of this machine", "up": "it starts processes", "work": "it starts a process",
@@ -44,7 +45,6 @@ HERE_ONLY = {
     "resolve": "it asks about a request that is not sent; /try sends it, and /job/ID says why this model",
     "held export": "it writes prompts, which the page does not show",
     "inbox": "it shows answers, which the page does not show",
-    "outbox": "its remedies are in the configuration; the sentence on top names this command",
 }  # fmt: skip
 """Each command that has nothing like it on the page, and why."""
 
@@ -64,19 +64,34 @@ def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
 
 
 def test_every_command_is_on_the_page_or_says_why_not() -> None:
-    known = {name.partition(" (")[0] for name in (*ON_THE_PAGE, *HERE_ONLY)}
-    aliases = {"keys"}  # a group that lists
-    assert set(commands(openfall)) - aliases == known
-    assert not ON_THE_PAGE.keys() & HERE_ONLY
+    aliases = {"keys", "local-only on", "local-only off"}  # a group that lists; a command with a word behind it
+    assert set(commands(openfall)) | aliases == {*BY_ACTION, *ON_THE_PAGE, *HERE_ONLY} | aliases
+    assert not (BY_ACTION.keys() | ON_THE_PAGE.keys()) & HERE_ONLY.keys()
 
 
-def test_every_action_of_the_page_is_a_command() -> None:
-    assert {target for target in ON_THE_PAGE.values() if " " not in target} == set(ACTIONS)
+@pytest.mark.parametrize("name", ACTIONS)
+def test_the_command_beside_an_action_can_be_typed(name: str) -> None:
+    program, *words = shlex.split(ACTIONS[name].command_line("it's a name; rm -rf"))
+    assert program == "openfall"
+    command, context = typed(words)
+    assert command.params
+    values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else [value])]
+    assert ("it's a name; rm -rf" in values) is ("{subject}" in ACTIONS[name].command)
 
 
 def test_every_address_that_stands_for_a_command_exists() -> None:
     addresses = {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS} | {"GET /metrics"}
-    assert {target for target in ON_THE_PAGE.values() if " " in target} <= addresses
+    assert set(ON_THE_PAGE.values()) <= addresses
+
+
+def typed(words: list[str]) -> tuple[click.Command, click.Context]:
+    """The command that a line names, with its arguments. It is not run."""
+    command: click.Command = openfall
+    while isinstance(command, click.Group):
+        below = command.get_command(click.Context(command), words[0])
+        assert below is not None, words
+        command, words = below, words[1:]
+    return command, command.make_context("openfall", list(words))
 
 
 def imported(folder: Path) -> set[tuple[str, str]]:

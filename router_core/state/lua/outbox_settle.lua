@@ -14,14 +14,6 @@ local key = OUTBOX_ENTRY .. entry
 if redis.call('HGET', key, 'lease') ~= args.token then return 0 end
 local notifier, id, kind = parse_notice(entry)
 
--- Give back the turn of a notice that was not sent: the next incident need not wait for it.
-local function give_turn_back()
-  local turn = notifier and redis.call('HGET', key, 'turn')
-  if not turn then return end
-  write_turns(notifier, other_turns(notifier, turn, 0, now))
-  redis.call('HDEL', key, 'turn')
-end
-
 local function note_notified()
   local incident_key = INCIDENT .. id
   if redis.call('EXISTS', incident_key) == 0 then return end
@@ -46,7 +38,7 @@ local function count_delivery(outcome)
 end
 
 if verb == 'defer' or verb == 'retry' then
-  give_turn_back()
+  give_turn_back(key, notifier, now)
   if verb == 'retry' then
     redis.call('HINCRBY', key, 'tries', 1)
     redis.call('HSET', key, 'why', args.why)
@@ -56,7 +48,7 @@ if verb == 'defer' or verb == 'retry' then
   return 1
 end
 if verb == 'dead' then
-  give_turn_back()
+  give_turn_back(key, notifier, now)
   redis.call('LPUSH', DEAD_LETTERS, ARGV[3])
   redis.call('LTRIM', DEAD_LETTERS, 0, args.max_dead_letters - 1)
   redis.call('EXPIRE', DEAD_LETTERS, args.dead_letter_ttl_s)

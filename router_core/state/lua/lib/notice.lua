@@ -13,3 +13,11 @@ local function other_turns(notifier, own, since, now)
 end
 
 local function write_turns(notifier, turns) redis.call('HSET', NOTICE_RATE, notifier, table.concat(turns, ' ')) end
+
+-- Give back the turn of a notice that was not sent: the next incident need not wait for it.
+local function give_turn_back(key, notifier, now)
+  local turn = notifier and redis.call('HGET', key, 'turn')
+  if not turn then return end
+  write_turns(notifier, other_turns(notifier, turn, 0, now))
+  redis.call('HDEL', key, 'turn')
+end

@@ -1,0 +1,31 @@
+"""A table as the command line and the page both show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class JobLink:
+    """A cell that names a job: the page leads to it."""
+
+    text: str
+    job_id: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells: texts, numbers, links. `if_empty`: what stands in place of no row. `subjects`: what an action on
+    each row concerns; empty: nothing is done to single rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    if_empty: str
+    subjects: Sequence[str] = ()
+
+    def is_number(self, column: int) -> bool:
+        return any(isinstance(row[column], int) for row in self.rows)
