@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from openfall.router_core.deciding.flat_plan import MAX_PAUSE_SECONDS, PlanShare
-from openfall.workers.backends.retry_after import until_epoch
+from openfall.workers.backends.retry_after import until
 
 _CLAUDE = "anthropic-ratelimit-unified-"
 _CLAUDE_WINDOWS = (("5h", 18_000), ("7d", 604_800))
@@ -32,7 +32,7 @@ def _of_claude(headers: Mapping[str, str]) -> Iterator[PlanShare]:
         if headers.get(f"{name}-status", "").strip() == "rejected":
             share = 1.0
         if share is not None and share <= _MAX_SHARE:
-            wait = until_epoch(headers.get(f"{name}-reset", ""), headers.get("date", ""))
+            wait = until(headers.get(f"{name}-reset", ""), headers.get("date", ""))
             yield _share(number, length, share, wait)
 
 

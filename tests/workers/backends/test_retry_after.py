@@ -10,6 +10,8 @@ from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
+DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
+
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
@@ -27,6 +29,26 @@ from openfall.workers.backends.retry_after import limit_reset, parse_duration, r
         ({"retry-after": "1795255100", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, None),
         ({"retry-after": "2026-11-21T09:00:30Z", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, None),
         ({"x-ms-retry-after-ms": "5000"}, 5.0),
+        ({"retry-after": "3, 3"}, 3.0),
+        ({"retry-after": "5,10"}, 10.0),
+        ({"retry-after": "soon, 4"}, 4.0),
+        ({"retry-after": "3, 3", "retry-after-ms": "2500, 2500"}, 2.5),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT, Sat, 21 Nov 2026 10:00:40 GMT"} | DATE, 40.0),
+        ({"retry-after": "Sat Nov 21 10:00:30 2026"} | DATE, 30.0),
+        ({"retry-after": "Saturday, 21-Nov-26 10:00:30 GMT"} | DATE, 30.0),
+        ({"retry-after": "2026-11-21 10:00:30"} | DATE, 30.0),
+        ({"retry-after": "1795255230.5"} | DATE, 30.5),
+        ({"retry-after": "7 seconds"}, 7.0),
+        ({"retry-after": "1 minute 30 seconds"}, 90.0),
+        ({"retry-after": '"7"'}, 7.0),
+        ({"retry-after": "+7"}, 7.0),
+        ({"retry-after": "7."}, 7.0),
+        ({"retry-after": ".5"}, 0.5),
+        ({"x-retry-after": "7"}, 7.0),
+        ({"x-ratelimit-retry-after": "7"}, 7.0),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT"}, None),
+        ({"retry-after": "1e3"}, None),
+        ({"retry-after": ","}, None),
         ({"retry-after": "99999999999999"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
@@ -78,7 +100,9 @@ def test_google_sends_the_wait_in_the_body() -> None:
     assert classify(429, CIMultiDict(), orjson.dumps(body)).retry_after == 36.0
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("12ms", 0.012), ("6m0s", 360.0), ("7.66s", 7.66), ("1h2m", 3720.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("12ms", 0.012), ("6m0s", 360.0), ("7.66s", 7.66), ("1h2m", 3720.0), ("2 min", 120.0)]
+)
 def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
@@ -86,9 +110,6 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
 def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
     assert parse_duration(text) is None
-
-
-DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +122,13 @@ DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
         ({"ratelimit-reset": "12"}, 12.0),
         ({"x-ratelimit-reset": "1795255230000"} | DATE, 30.0),
         ({"x-ratelimit-reset-requests": "tomorrow"}, None),
+        ({"ratelimit-reset": "12, 30"}, 30.0),
+        ({"ratelimit-reset-tokens": "12"}, 12.0),
+        ({"ratelimit": "limit=100, remaining=0, reset=12"}, 12.0),
+        ({"ratelimit": '"default";r=0;t=12'}, 12.0),
+        ({"ratelimit": '"burst";r=5;t=2, "daily";r=0;t=120'}, 120.0),
+        ({"ratelimit": '"api";r=5;t=30'}, 30.0),
+        ({"ratelimit": "100"}, None),
     ],
 )
 def test_a_limit_renews_after_seconds_or_a_duration_or_at_a_moment(
@@ -145,6 +173,8 @@ def test_the_words_of_an_error_may_state_the_wait(message: str, seconds: float |
         ({"error": {"message": "x", "details": [{"retryDelay": {"seconds": "21", "nanos": 500000000}}]}}, 21.5),
         ({"error": {"message": "x", "details": [{"retryDelay": {"seconds": "soon"}}]}}, None),
         ({"error": {"message": "x", "retry_after": True}}, None),
+        ({"error": {"message": "x", "details": {"retry_after_ms": 1500}}}, 1.5),
+        ({"error": {"message": "x", "reset_after": 30}}, 30.0),
     ],
 )
 def test_a_field_of_an_error_may_state_the_wait(body: object, seconds: float | None) -> None:

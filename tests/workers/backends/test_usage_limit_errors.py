@@ -163,10 +163,25 @@ def test_other_refusals_that_name_a_model_or_a_limit_keep_their_meaning(
         ("Weekly/Monthly Limit Exhausted. Your limit will reset at 2026-12-02 08:00:00.", 2 * 86_400),
         ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-29 12:00:00", None),
         ("Usage limit reached for 5 hour. Your limit will reset at 2026-13-40 99:00:00", None),
-        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-30 12:00:00+02:00", None),
+        ("Usage limit reached for 5 hour. Your limit will reset at 2026-11-30 12:00:00+02:00", 10 * 3600),
+        ("Limit resets at: 2026-11-30 00:00:30 UTC", 30),
+        ("Quota exceeded. Please retry after 2026-11-30T00:00:30.500Z", 30.5),
         ("Usage limit reached for 5 hour. Your limit will reset at noon", None),
     ],
-    ids=["the provider's zone", "utc", "in chinese", "a week", "over", "no moment", "another zone", "words"],
+    ids=[
+        "the provider's zone",
+        "utc",
+        "in chinese",
+        "a week",
+        "over",
+        "no moment",
+        "another zone",
+        "utc by name",
+        "an RFC 3339 time",
+        "words",
+    ],
 )
-def test_a_time_without_a_zone_is_the_earliest_moment_that_it_may_be(words: str, seconds: float | None) -> None:
+def test_words_state_the_time_of_a_reset_and_without_a_zone_it_is_the_earliest_that_it_may_be(
+    words: str, seconds: float | None
+) -> None:
     assert refuse(429, error(words, "1308")).retry_after == seconds
