@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from openfall.router_core.deciding.cost import REFUSED
-from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, pack_vector, packed_vectors
+from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, packed_vectors
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
@@ -16,9 +16,8 @@ from openfall.workers.backends.answer_bounds import MAX_STREAM_MEMORY
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
-from openfall.workers.backends.parsing import malformed, parse_document, token_count
+from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
-from openfall.workers.backends.usage import prompt_tokens, read_completion_usage
 
 MAX_INPUTS = 64
 """Inputs of one request: with vectors of 4,096 numbers its answer is still within the bounds of one JSON text."""
@@ -99,89 +98,6 @@ def _after_billed(failure: Failure, billed: Usage) -> Failure:
     if not failure.never_sent and failure.error_class not in REFUSED:
         return failure
     return replace(failure, never_sent=False, usage=billed)
-
-
-def parse_openai(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 2xx of `/embeddings`, with packed vectors."""
-    document = parse_document(body, headers)
-    if isinstance(document, Failure):
-        return document
-    data = _entries(document)
-    if not data:
-        return malformed("the answer has no embeddings")
-    places = [_place(entry) for entry in data]
-    if sorted(places) == list(range(len(data))):
-        data = [data[places.index(place)] for place in range(len(data))]
-    fields = document if isinstance(document, dict) else {}
-    return _of_vectors([_vector(entry) for entry in data], fields, prompt_tokens(fields.get("usage")))
-
-
-def parse_ollama(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 200 of `/api/embed`."""
-    document = parse_document(body, headers)
-    if isinstance(document, Failure):
-        return document
-    vectors = _entries(document)
-    if not vectors or not isinstance(document, dict):
-        return malformed("the answer has no embeddings")
-    return _of_vectors(
-        [_vector(entry) for entry in vectors],
-        document,
-        token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
-    )
-
-
-def _entries(document: Any) -> list[Any]:
-    """The entries of an answer: below `data` (OpenAI), `embeddings` (Ollama, Cohere's `float`), in the `result` or the
-    `output` of a gateway, or a bare list (text-embeddings-inference, an older llama-server)."""
-    if isinstance(document, list):
-        return [document] if document and isinstance(document[0], int | float) else document
-    if not isinstance(document, dict):
-        return []
-    for name in ("data", "embeddings"):
-        value = document.get(name)
-        value = value.get("float") if isinstance(value, dict) else value
-        if isinstance(value, list):
-            return value
-    inner = next((inner for name in ("result", "output") if isinstance(inner := document.get(name), dict)), None)
-    if inner is not None and "result" not in inner and "output" not in inner:
-        return _entries(inner)
-    return [document] if "embedding" in document else []
-
-
-def _place(entry: Any) -> int:
-    """The number of an entry among the texts; -1: it has none."""
-    numbers = (entry.get(name) for name in ("index", "text_index")) if isinstance(entry, dict) else ()
-    return next((number for number in numbers if isinstance(number, int)), -1)
-
-
-def _vector(entry: Any) -> Any:
-    """The vector of an entry: the entry itself, its `embedding`, or the `values` of Google."""
-    for name in ("embedding", "values"):
-        entry = entry.get(name, entry) if isinstance(entry, dict) else entry
-    return entry
-
-
-def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int | None) -> Outcome:
-    packed: list[str] = []
-    for vector in vectors:
-        if isinstance(vector, list) and vector and isinstance(vector[0], list):
-            if len(vector) != 1:
-                return malformed("the answer has a vector for each token: start the server with a pooling (`mean`)")
-            vector = vector[0]
-        if isinstance(vector, str) and vector:
-            packed.append(vector)
-            continue
-        try:
-            packed.append(pack_vector(vector))
-        except (TypeError, OverflowError):
-            return malformed("a vector of the answer is not a list of numbers")
-        if not vector:
-            return malformed("a vector of the answer is empty")
-    model = document.get("model")
-    body = embeddings_body(packed, model if isinstance(model, str) else "", tokens)
-    usage = replace(read_completion_usage(document), input_tokens=tokens, output_tokens=0)
-    return Completion(text="", finish_reason="stop", usage=usage, body=body)
 
 
 def formatted(base: ResponseFormat, parse: Any) -> ResponseFormat:

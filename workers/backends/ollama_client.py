@@ -20,7 +20,8 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address, bearer, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request
-from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_ollama
+from openfall.workers.backends.embedding_answer import parse_ollama
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat

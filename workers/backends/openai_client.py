@@ -8,7 +8,8 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.address import Address, bearer, is_azure, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
-from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted, parse_openai
+from openfall.workers.backends.embedding_answer import parse_openai
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion

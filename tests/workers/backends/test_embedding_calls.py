@@ -58,7 +58,7 @@ def test_a_field_of_ollamas_alone_does_not_reach_a_server_of_openais_protocol() 
         ("ollama", {}, {"input": [1, 2]}, ErrorClass.UNSUPPORTED, "check_embedding_ctx_length=False"),
         ("ollama", {"embeddings": []}, {"input": "a"}, ErrorClass.MALFORMED, "has no embeddings"),
         ("openai", {"data": []}, {"input": "a"}, ErrorClass.MALFORMED, "has no embeddings"),
-        ("openai", {"data": [{"embedding": "AAAA"}] * 2}, {"input": "a"}, ErrorClass.MALFORMED, "2 vectors for 1"),
+        ("openai", {"data": [{"embedding": "AAAAPw=="}] * 2}, {"input": "a"}, ErrorClass.MALFORMED, "2 vectors for 1"),
         ("openai", {"data": [{"embedding": [[1], [2]]}]}, {"input": "a"}, ErrorClass.MALFORMED, "(`mean`)"),
         ("openai", {"data": [{"embedding": ["x"]}]}, {"input": "a"}, ErrorClass.MALFORMED, "not a list of numbers"),
         ("openai", {"data": [{"embedding": []}]}, {"input": "a"}, ErrorClass.MALFORMED, "is empty"),
@@ -144,6 +144,21 @@ FORMS = {
     "Google": {"embeddings": of_google([0.5], [1.0])},
     "Vertex": {"data": [{"embedding": values} for values in of_google([0.5], [1.0])]},
     "Cloudflare": {"result": {"shape": [2, 1], "data": [[0.5], [1.0]]}, "success": True},
+    "vectors as JSON texts": {"data": [{"embedding": "[0.5]"}, {"embedding": "[1.0]"}]},
+    "numbers as texts": {"data": [{"embedding": ["0.5"]}, {"embedding": ["1e0"]}]},
+    "base64 without padding": {"data": [{"embedding": "AAAAPw"}, {"embedding": "AACAPw"}]},
+    "base64 in lines": {"data": [{"embedding": "AAAA\nPw=="}, {"embedding": "AACA\r\nPw=="}]},
+    "base64 as a data url": {"data": [{"embedding": f"data:;base64,{text}"} for text in ("AAAAPw==", "AACAPw==")]},
+    "by type": {"embeddingsByType": {"float": [[0.5], [1.0]]}},
+    "by type within an entry": {"data": [{"embedding": {"base64": "AAAAPw=="}}, {"embedding": {"float": [1.0]}}]},
+    "Cohere in base64": {"embeddings": {"base64": ["AAAAPw==", "AACAPw=="]}},
+    "numbered from 1": {"data": [{"embedding": [1.0], "index": 2}, {"embedding": [0.5], "index": 1}]},
+    "numbered by texts": {"data": [{"embedding": [1.0], "index": "1"}, {"embedding": [0.5], "index": "0"}]},
+    "all with one number": {"data": [{"embedding": [0.5], "index": 0}, {"embedding": [1.0], "index": 0}]},
+    "in the data of a gateway": {"code": 0, "data": {"data": [{"embedding": [0.5]}, {"embedding": [1.0]}]}},
+    "in the response of a gateway": {"response": {"data": [{"embedding": [0.5]}, {"embedding": [1.0]}]}},
+    "vectors": {"vectors": [[0.5], [1.0]]},
+    "predictions": {"predictions": [{"embeddings": entry} for entry in of_google([0.5], [1.0])]},
     "DashScope": {
         "output": {"embeddings": [{"text_index": 1, "embedding": [1.0]}, {"text_index": 0, "embedding": [0.5]}]}
     },
@@ -155,6 +170,25 @@ def test_embeddings_are_read_in_the_forms_of_servers(reply: object) -> None:
     outcome, _ = run(embed("openai", reply, {"input": ["a", "b"]}))
     assert isinstance(outcome, Completion), outcome
     assert [unpack_vector(vector) for vector in packed_vectors(outcome.body)] == [[0.5], [1.0]]
+
+
+@pytest.mark.parametrize("text", ["0.5,1.0", "0.5 1", "5e-1, 1.0", "[0.5, 1.0]", ' ["0.5", "1"]', "AAAAPwAAgD8"])
+def test_a_vector_that_arrives_as_a_text_is_read(text: str) -> None:
+    outcome, _ = run(embed("ollama", {"embeddings": [text]}, {"input": "a"}))
+    assert isinstance(outcome, Completion), outcome
+    assert [unpack_vector(vector) for vector in packed_vectors(outcome.body)] == [[0.5, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "vector", ["!!!!", "AAAAAAA=", "[0.5, null]", "[0.5", "nan, nan", ["0.5", "nan"], ["0.5", None], "{}", "0,5;1"]
+)
+def test_a_text_that_is_no_vector_is_no_answer(vector: object) -> None:
+    outcome, _ = run(embed("openai", {"data": [{"embedding": vector}]}, {"input": "a"}))
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, outcome.detail) == (
+        ErrorClass.MALFORMED,
+        "a vector of the answer is not a list of numbers",
+    )
 
 
 @pytest.mark.parametrize("reply", [[[0.5]], {"embedding": [0.5]}, [{"index": 0, "embedding": [[0.5]]}]])
