@@ -11,18 +11,12 @@ from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import Piece, TextPiece
+from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
-from openfall.workers.backends.anthropic_client import AnthropicBackend
+from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.call_watch import CallWatch
-from openfall.workers.backends.ollama_client import OllamaBackend
-from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader
-from openfall.workers.backends.responses_client import ResponsesBackend
-
-BACKENDS = {
-    "openai": OpenAIBackend, "anthropic": AnthropicBackend, "ollama": OllamaBackend, "responses": ResponsesBackend
-}  # fmt: skip
 
 
 class _Content:
@@ -50,15 +44,13 @@ def cut(random: random.Random, body: bytes) -> list[bytes]:
 
 
 async def read(
-    dialect: str, parts: Sequence[bytes], content_type: str, *, status: int = 200, streamed: bool = False
+    dialect: Dialect, parts: Sequence[bytes], content_type: str, *, status: int = 200, streamed: bool = False
 ) -> tuple[Outcome, list[Piece]]:
     """The outcome and the pieces. A body too large is a failure, as the HTTP client makes of it."""
     pieces: list[Piece] = []
     headers = {"content-type": content_type} if content_type else {}
     response = cast("aiohttp.ClientResponse", _Response(status, headers, parts))
-    reader = AnswerReader(
-        BACKENDS[dialect].response_format, CallWatch(60), (lambda more: pieces.extend(more)) if streamed else None
-    )
+    reader = AnswerReader(FORMATS[dialect], CallWatch(60), (lambda more: pieces.extend(more)) if streamed else None)
     try:
         return await reader.read(response), pieces
     except AnswerTooLarge as error:

@@ -7,11 +7,8 @@ from typing import Any
 
 from openfall.router_core.catalog.capabilities import known_capabilities
 from openfall.workers.backends.address import Address, bearer, parse_address
-from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
-from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
-from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.thinking import fit_thinking, thinking_tokens, without_unsigned_thinking
 from openfall.workers.backends.transport import Transport
 
@@ -35,13 +32,6 @@ class AnthropicBackend(HttpBackend):
     """One endpoint. `url` is its base, `key` its key (empty: none). `bearer_only`: the key is a token."""
 
     dialect = "anthropic"
-    response_format = ResponseFormat(
-        dialect="anthropic",
-        stream_type="text/event-stream",
-        framing=SseFraming,
-        assembler=MessageAssembler,
-        parse=parse_message,
-    )
     models_path = "/models?limit=1000"
 
     def __init__(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.exact_json import dumps, loads
+from openfall.workers.backends.google_answer import with_choices
 
 _WRAPPERS = ("data", "result", "output", "response")
 """Where gateways (Cloudflare, DashScope's own API, one-api) have the completion."""
@@ -25,6 +26,7 @@ def unwrapped(document: Any) -> Any:
             return document
     if not isinstance(document, dict):
         return document
+    document = with_choices(document)
     inner = next((inner for name in _WRAPPERS if _has_choices(inner := document.get(name))), None)
     if inner is not None and not _has_choices(document):
         outer = {key: value for key, value in document.items() if key in ("id", "model", "created", "usage")}

@@ -13,11 +13,12 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import MAX_STREAM_MEMORY
+from openfall.workers.backends.answer_formats import AnswerFormat
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader, ResponseFormat
+from openfall.workers.backends.response import AnswerReader
 
 MAX_INPUTS = 64
 """Inputs of one request: with vectors of 4,096 numbers its answer is still within the bounds of one JSON text."""
@@ -30,7 +31,7 @@ class EmbeddingEndpoint(Protocol):
     """The form of embeddings in a protocol. `body` is for some of a job's inputs."""
 
     path: str
-    response_format: ResponseFormat
+    answer_format: AnswerFormat
     max_inputs: int
 
     def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any] | Failure: ...
@@ -81,7 +82,7 @@ class EmbeddingCalls:
         body = self._endpoint.body(request, inputs, packed=packed)
         if isinstance(body, Failure):
             return body
-        reader = AnswerReader(self._endpoint.response_format, watch)
+        reader = AnswerReader(self._endpoint.answer_format, watch)
         return await self._http.complete(self._endpoint.path, body, request, reader, {})
 
 
@@ -98,8 +99,3 @@ def _after_billed(failure: Failure, billed: Usage) -> Failure:
     if not failure.never_sent and failure.error_class not in REFUSED:
         return failure
     return replace(failure, never_sent=False, usage=billed)
-
-
-def formatted(base: ResponseFormat, parse: Any) -> ResponseFormat:
-    """The format of a protocol's embeddings: its own, with another reader of a whole answer."""
-    return replace(base, parse=parse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import aiohttp
@@ -12,6 +13,7 @@ from openfall.router_core.deciding.flat_plan import PlanShare
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
+from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.decompression import decompressed
@@ -20,7 +22,7 @@ from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
-from openfall.workers.backends.response import AnswerReader, ResponseFormat
+from openfall.workers.backends.response import AnswerReader
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces
 from openfall.workers.backends.transport import Transport
@@ -39,7 +41,6 @@ class HttpBackend:
     """
 
     dialect: ClassVar[Dialect]
-    response_format: ClassVar[ResponseFormat]
     liveness_path: ClassVar[str] = "/health"
     models_path: ClassVar[str] = "/models"
     """Below the version of the API."""
@@ -97,14 +98,15 @@ class HttpBackend:
             return body
         if watch.stream_refused:
             watch.allow_whole()
-        body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_pieces)
         headers = request.wire_headers if request.dialect == self.dialect else {}
-        outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
-        for _ in range(MAX_REPEATS):
+        for _ in range(1 + MAX_REPEATS):
+            body = self._learned.apply(body, request)
+            reader = AnswerReader(FORMATS[self.dialect], watch, on_pieces)
+            outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
             if not isinstance(outcome, Failure) or not self._learned.learn(body, request, outcome):
                 break
-            body = self._learned.apply(body, request)
-            outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
+        if (dialect := reader.wire.dialect) != self.dialect:
+            return translate_response(outcome, replace(request, body=body, dialect=self.dialect), dialect)
         return outcome
 
     async def embed(self, request: Request) -> Outcome:

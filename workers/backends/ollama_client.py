@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address, bearer, parse_address
+from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request
 from openfall.workers.backends.embedding_answer import parse_ollama
-from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted
-from openfall.workers.backends.framing import NdjsonFraming
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.http_backend import HttpBackend
-from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
 from openfall.workers.backends.other_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed, parse_names
-from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.transport import Transport
 
 CHAT_PATH = "/api/chat"
@@ -56,7 +55,7 @@ class OllamaEmbeddings:
 
     def __init__(self, keep_alive: Mapping[str, Any], *, on_card: bool) -> None:
         self._keep_alive, self._on_card = keep_alive, on_card
-        self.response_format = formatted(OllamaBackend.response_format, parse_ollama)
+        self.answer_format = replace(FORMATS["ollama"], parse=parse_ollama)
 
     def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any] | Failure:
         if not all(isinstance(value, str) for value in inputs):
@@ -79,13 +78,6 @@ class OllamaBackend(HttpBackend):
     """
 
     dialect = "ollama"
-    response_format = ResponseFormat(
-        dialect="ollama",
-        stream_type="application/x-ndjson",
-        framing=NdjsonFraming,
-        assembler=ChatAssembler,
-        parse=parse_chat,
-    )
     liveness_path = "/api/version"
 
     def __init__(

@@ -20,6 +20,7 @@ from openfall.workers.backends.completion_shapes import (
 from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
+from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
@@ -133,6 +134,7 @@ class CompletionAssembler(StreamAssembler):
         return super().add(event)
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
+        fields = fields if "choices" in fields else with_choices(fields)
         reported = completion_usage(fields)
         usage = merge_usage(self._head.get("usage"), reported)
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.address import Address, bearer, is_azure, parse_address
+from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.embedding_answer import parse_openai
-from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls, formatted
-from openfall.workers.backends.framing import SseFraming
+from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.http_backend import HttpBackend
-from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
-from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.responses_client import ResponsesBackend
 from openfall.workers.backends.transport import Transport
 
@@ -64,7 +63,7 @@ class OpenAIEmbeddings:
 
     def __init__(self, path: str, max_inputs: int) -> None:
         self.path, self.max_inputs = path, max_inputs
-        self.response_format = formatted(OpenAIBackend.response_format, parse_openai)
+        self.answer_format = replace(FORMATS["openai"], parse=parse_openai)
 
     def body(self, request: Request, inputs: Sequence[Any], *, packed: bool) -> dict[str, Any]:
         body = {key: value for key, value in request.body.items() if key not in OLLAMA_ONLY}
@@ -81,13 +80,6 @@ class OpenAIBackend(HttpBackend):
     as they are. `query`: of each call (`?autoload=false`)."""
 
     dialect = "openai"
-    response_format = ResponseFormat(
-        dialect="openai",
-        stream_type="text/event-stream",
-        framing=SseFraming,
-        assembler=CompletionAssembler,
-        parse=parse_completion,
-    )
 
     def __init__(self, url: str, key: str, transport: Transport, *, responses: bool = False, query: str = "") -> None:
         address = parse_address(url, PATH, prefixes=PREFIXES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +12,8 @@ import aiohttp
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
-from openfall.router_core.jobs.stream_pieces import text_of
-from openfall.router_core.vocabulary import Dialect, ErrorClass
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, text_of
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import (
     ANSWER_MEMORY,
     MAX_ANSWER_BYTES,
@@ -23,19 +23,22 @@ from openfall.workers.backends.answer_bounds import (
     KeptBytes,
     event_memory,
 )
+from openfall.workers.backends.answer_formats import AnswerFormat, format_instead, recognize
 from openfall.workers.backends.base import OnPieces
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM, in_utf8
-from openfall.workers.backends.framing import Framing, looks_like_events
+from openfall.workers.backends.framing import NdjsonFraming, SseFraming, looks_like_events
 from openfall.workers.backends.loop_share import LoopShare
-from openfall.workers.backends.parsing import StreamAssembler, parse_document
+from openfall.workers.backends.parsing import parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.transport import BoundedHandler
 from openfall.workers.backends.usage import usage_of
 
 EVENT_STREAM = "text/event-stream"
+LINES = "application/x-ndjson"
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 MIN_BEGINNING = 6
 """The bytes that show whether a body begins with an event: `event:` is the longest of these beginnings."""
 
@@ -51,20 +54,6 @@ _NAMES_STREAM = re.compile(rb"\bstream(?:ing|ed|_options)?\b")
 """How the refusal of a server that cannot stream a model names the parameter, in its text or in a path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseFormat:
-    """How a dialect's answers arrive: whole, or as a stream of the content type `stream_type`.
-
-    `parse` returns the outcome of a 200's whole body.
-    """
-
-    dialect: Dialect
-    stream_type: str
-    framing: Callable[[], Framing]
-    assembler: Callable[[], StreamAssembler]
-    parse: Callable[[bytes, Mapping[str, str]], Outcome]
-
-
 def is_success(response: aiohttp.ClientResponse) -> bool:
     """Whether the status is a 2xx: some servers answer a POST with a 201."""
     return 200 <= response.status < 300
@@ -72,9 +61,12 @@ def is_success(response: aiohttp.ClientResponse) -> bool:
 
 @dataclass(slots=True)
 class AnswerReader:
-    """Reads the answer of one call. `watch` counts what arrives, and `on_pieces` gets its pieces."""
+    """Reads the answer of one call. `watch` counts what arrives, and `on_pieces` gets its pieces.
 
-    wire: ResponseFormat
+    `wire` is the format of the endpoint. An answer in the format of another dialect replaces it.
+    """
+
+    wire: AnswerFormat
     watch: CallWatch
     on_pieces: OnPieces | None = None
     content_type: str = field(default="", init=False)
@@ -89,27 +81,37 @@ class AnswerReader:
         with ANSWER_MEMORY.reading() as kept:
             async with aclosing(_chunks(response, MAX_STREAM_BYTES)) as chunks:
                 head = await _read_beginning(chunks, kept)
-                if self._is_stream(response, head):
+                if self._is_stream(head):
                     return await self._read_stream(head, chunks, kept)
                 body, break_off = await _read_rest(head, chunks, kept)
             body = in_utf8(body, self.content_type)
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
+            if _is_malformed(outcome) and (other := format_instead(self.wire.dialect, body)):
+                outcome = self.read_as(other).parse(body, response.headers)
             if break_off is not None and _is_malformed(outcome):
                 raise break_off
             if _is_several(outcome, body):
-                streamed = await self._read_stream(body, _no_chunks(), kept)
+                streamed = await self._read_stream(_in_lines(body), _no_chunks(), kept)
                 return outcome if _is_malformed(streamed) and not self.watch.characters else streamed
         if self.on_pieces and isinstance(outcome, Completion):
             self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_of(outcome)))
         return outcome
 
-    def _is_stream(self, response: aiohttp.ClientResponse, head: bytes) -> bool:
+    def read_as(self, other: AnswerFormat) -> AnswerFormat:
+        """Read the answer as one of another dialect, whose events are not those of the endpoint."""
+        on_pieces, self.wire = self.on_pieces, other
+        if on_pieces is not None:
+            self.on_pieces = lambda pieces: on_pieces([piece for piece in pieces if not isinstance(piece, RawEvent)])
+        return other
+
+    def _is_stream(self, head: bytes) -> bool:
         """Whether the answer arrives in events. Its beginning says more than its content type: some servers and proxies
         send a stream as plain text, or a whole answer as a stream."""
-        declared = response.headers.get("content-type", "").startswith(self.wire.stream_type)
-        if self.wire.stream_type == EVENT_STREAM:
-            return looks_like_events(head) or (declared and head[:1] not in (b"{", b"[", b"<", b""))
-        return declared and (self.watch.needs_stream or self.on_pieces is not None)
+        if looks_like_events(head):
+            return True
+        if self.content_type.startswith(LINES):
+            return self.watch.needs_stream or self.on_pieces is not None
+        return self.content_type.startswith(EVENT_STREAM) and head[:1] not in (b"{", b"[", b"<", b"")
 
     async def _read_refusal(self, response: aiohttp.ClientResponse) -> Failure:
         body = await _read_part(response)
@@ -118,49 +120,44 @@ class AnswerReader:
 
     async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> Outcome:
         """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
-        answer, framing = self.wire.assembler(), self.wire.framing()
-        adding = _Adding(answer, kept, self.watch, self.on_pieces, self.content_type)
+        is_lines = head[:1] == b"[" or (self.wire.dialect == "ollama" and not looks_like_events(head))
+        adding, framing = _Adding(self, kept), NdjsonFraming() if is_lines else SseFraming()
         for start in range(0, len(head), CHUNK_BYTES):
             await adding.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
-                if answer.ended:
-                    return answer.outcome()
+                if adding.answer.ended:
+                    return adding.answer.outcome()
                 adding.note_waiting(framing.waiting_bytes)
                 await adding.add(framing.feed(chunk))
         except aiohttp.ClientError:
-            return answer.outcome()
+            return adding.answer.outcome()
         await adding.add(framing.end())
-        return answer.outcome()
+        return adding.answer.outcome()
 
 
 class _Adding:
     """Adds the events of one stream to its answer, at a fair loop_share."""
 
-    def __init__(
-        self,
-        answer: StreamAssembler,
-        kept: KeptBytes,
-        watch: CallWatch,
-        on_pieces: OnPieces | None,
-        content_type: str,
-    ) -> None:
-        self._content_type = content_type
-        self._answer, self._kept, self._watch, self._on_pieces = answer, kept, watch, on_pieces
+    def __init__(self, reader: AnswerReader, kept: KeptBytes) -> None:
+        self.answer = reader.wire.assembler()
+        self._reader, self._kept = reader, kept
+        self._is_recognized = False
         self._loop_share = LoopShare()
         self._characters = self._waiting = 0
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
-        answer, loop_share = self._answer, self._loop_share
+        reader, loop_share = self._reader, self._loop_share
         loop_share.begin()
         for event in events:
-            if answer.ended:
+            if self.answer.ended:
                 return
-            pieces = answer.add(in_utf8(event, self._content_type))
-            self._watch.count(answer.characters, text_of(pieces))
-            if pieces and self._on_pieces:
-                self._on_pieces(pieces)
+            pieces = self._add(in_utf8(event, reader.content_type))
+            answer = self.answer
+            reader.watch.count(answer.characters, text_of(pieces))
+            if pieces and reader.on_pieces:
+                reader.on_pieces(pieces)
             if memory := event_memory(event) + answer.characters - self._characters:
                 self._kept.take(memory, MAX_STREAM_MEMORY)
                 self._characters = answer.characters
@@ -169,6 +166,14 @@ class _Adding:
         loop_share.pause()
         if loop_share.is_over():
             await loop_share.rest()
+
+    def _add(self, event: bytes) -> list[Piece]:
+        """Add an event. The first one that shows its dialect decides how the answer is read."""
+        if not self._is_recognized:
+            self._is_recognized = recognize(event) is not None
+            if other := format_instead(self._reader.wire.dialect, event):
+                self.answer = self._reader.read_as(other).assembler()
+        return self.answer.add(event)
 
     def note_waiting(self, size: int) -> None:
         """So much of an event has arrived. Raises `AnswerTooLarge`."""
@@ -248,9 +253,14 @@ async def _read_rest(
 
 
 def _is_several(outcome: Outcome, body: bytes) -> bool:
-    """Whether a body that is no JSON may be lines of it: some servers stream without a request for it, and a proxy may
-    have removed the content type."""
-    return _is_malformed(outcome) and re.search(rb"[\r\n]", body.strip()) is not None
+    """Whether a body that is no answer may be lines of JSON, or a list: some servers stream without a request for it,
+    and a proxy may have removed the content type."""
+    return _is_malformed(outcome) and (body[:1] == b"[" or re.search(rb"[\r\n]", body.strip()) is not None)
+
+
+def _in_lines(body: bytes) -> bytes:
+    """A list is one event, however many lines it has."""
+    return body.translate(_ONE_LINE) if body[:1] == b"[" else body
 
 
 def _is_malformed(outcome: Outcome) -> bool:

@@ -11,10 +11,7 @@ from openfall.router_core.jobs.response_items import is_own
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, OnPieces, Request
-from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
-from openfall.workers.backends.response import ResponseFormat
-from openfall.workers.backends.response_answer import ResponseAssembler, parse_response
 from openfall.workers.backends.transport import Transport
 
 PATH = "/responses"
@@ -25,13 +22,6 @@ class ResponsesBackend(HttpBackend):
     """The Responses of one endpoint. It shares the `transport` of the chat completions there, which close it."""
 
     dialect = "responses"
-    response_format = ResponseFormat(
-        dialect="responses",
-        stream_type="text/event-stream",
-        framing=SseFraming,
-        assembler=ResponseAssembler,
-        parse=parse_response,
-    )
 
     def __init__(self, address: Address, credentials: Mapping[str, str], transport: Transport) -> None:
         super().__init__(address, address.version + PATH, credentials, transport)
