@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from calendar import monthrange
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from openfall.producers.amounts import format_cost
+from openfall.producers.table import MarkedCount, Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.statistics import JobStatistics, StatisticsKey, fetch_statistics, sum_statistics
 
+COLUMNS = ("requests", "answered", "fell back", "failed", "mean", "p95", "tokens in", "out", "cost")
 _IN_LEDGER = frozenset({StatisticsKey.MODEL, StatisticsKey.GROUP})
 """The ledger of calls knows models and groups, and no roles."""
 
@@ -38,6 +42,20 @@ async def fetch_table(link: RedisConnection, by: StatisticsKey, period: str) -> 
         total: LedgerEntry | None = ledger_total(calls) if calls else None
         rows.append(StatisticsRow(name, row, total.nusd if total else 0, total.unpriced if total else 0))
     return rows
+
+
+def statistics_table(rows: Iterable[StatisticsRow], by: StatisticsKey, period: str) -> Table:
+    """The rows as they are shown."""
+    return Table(columns=(by.value, *COLUMNS), rows=list(map(_cells, rows)), if_empty=f"no job ended in {period} (UTC)")
+
+
+def _cells(row: StatisticsRow) -> tuple[object, ...]:
+    jobs = row.jobs
+    counts = (jobs.requests, jobs.answered, MarkedCount(jobs.fell_back, "warn"), MarkedCount(jobs.failed, "bad"))
+    mean = "-" if jobs.mean_seconds is None else f"{jobs.mean_seconds:.1f}s"
+    p95 = "-" if jobs.p95_bound_seconds is None else f"≤{jobs.p95_bound_seconds:.1f}s"
+    cost = "-" if row.nusd is None else format_cost(row.nusd / 1e9, row.unpriced)
+    return row.name or "-", *counts, mean, p95, jobs.input_tokens, jobs.output_tokens, cost
 
 
 def _days(period: str) -> list[str]:

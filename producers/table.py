@@ -17,6 +17,17 @@ class JobLink:
         return self.text
 
 
+class MarkedCount(int):
+    """A number that the page marks unless it is 0. `tone`: `warn` or `bad`."""
+
+    tone: str
+
+    def __new__(cls, value: int, tone: str) -> MarkedCount:
+        count = super().__new__(cls, value)
+        count.tone = tone
+        return count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows of cells: texts, numbers, links. `if_empty`: what stands in place of no row. `subjects`: what an action on

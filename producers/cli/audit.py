@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.age import format_time
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.tables import show_rows
+from openfall.producers.cli.tables import show
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.audit_log import AuditEntry
-
-COLUMNS = ("when", "actor", "via", "action", "subject", "effect", "reason")
 
 
 @click.command(short_help="List what operators did.")
@@ -27,9 +24,10 @@ COLUMNS = ("when", "actor", "via", "action", "subject", "effect", "reason")
 @common_options
 def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
+    from openfall.producers.log_tables import audit_table
+
     entries = with_client(config_path, lambda llm: _fetch(llm, limit, since))
-    rows = ((format_time(e.at), e.actor, e.via, e.action, e.subject, e.effect, e.why or "-") for e in entries)
-    show_rows(COLUMNS, rows, [asdict(entry) for entry in entries], as_json, if_empty="the audit log is empty")
+    show(audit_table(entries), [asdict(entry) for entry in entries], as_json)
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age, format_time
 from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
-from openfall.producers.cli.tables import show_rows
+from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import show_outcome
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.catalog.catalog import Catalog
-    from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
     from openfall.router_core.vocabulary import BreakerState
-
-COLUMNS = ("breaker", "state", "since", "opened", "cause", "why")
 
 
 @click.group("breakers", invoke_without_command=True)
@@ -39,38 +33,23 @@ def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_jso
 
 async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
     from openfall.producers.breaker_names import display_name
-    from openfall.router_core.state import breakers as state
+    from openfall.producers.log_tables import breaker_table
+    from openfall.router_core.state.breakers import list_breakers
 
-    now = await llm.store.server_time()
-    rows = await state.list_breakers(llm.store.connection)
-    catalog = llm.config.catalog
+    catalog, now = llm.config.catalog, await llm.store.server_time()
+    rows = await list_breakers(llm.store.connection)
     values = [{"name": display_name(catalog, row.target), **asdict(row)} for row in rows]
-    if_empty = "every breaker is closed, and none was ever open"
-    show_rows(COLUMNS, _rows(catalog, rows, now), values, as_json, if_empty=if_empty)
+    show(breaker_table(rows, catalog, now), values, as_json)
 
 
 async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
     from openfall.producers.breaker_names import display_name
+    from openfall.producers.log_tables import breaker_history_table
     from openfall.router_core.state.breakers import breaker_history
 
-    changes: list[BreakerChange] = await breaker_history(llm.store.connection)
-    catalog = llm.config.catalog
+    catalog, changes = llm.config.catalog, await breaker_history(llm.store.connection)
     values = [{"name": display_name(catalog, change.target), **asdict(change)} for change in changes]
-    rows = (
-        (format_time(change.at), display_name(catalog, change.target), change.before, change.after, change.why)
-        for change in changes
-    )
-    columns = ("when", "breaker", "from", "to", "why")
-    show_rows(columns, rows, values, as_json, if_empty="no breaker has ever changed")
-
-
-def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
-    from openfall.producers.breaker_names import describe_breaker, display_name
-
-    for row in rows:
-        since = format_age(now - row.since) if row.since else "-"
-        name, cause = display_name(catalog, row.target), row.cause or "-"
-        yield name, describe_breaker(row, now), since, row.open_count, cause, row.why
+    show(breaker_history_table(changes, catalog), values, as_json)
 
 
 _override_options = add_options(

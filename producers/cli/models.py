@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,34 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.age import format_age
-from openfall.producers.amounts import format_cost
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_price
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.catalog.entries import ModelSpec
     from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus, OtherModel
-
-COLUMNS = (
-    "model",
-    "backend",
-    "pool",
-    "state",
-    "ctx",
-    "lacks",
-    "VRAM",
-    "price",
-    "waiting",
-    "calls",
-    "failed",
-    "mean",
-    "today",
-    "",
-)
 
 NOT_CONFIGURED = "not in the configuration"
 
@@ -57,6 +36,7 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
+    from openfall.producers.model_table import model_table
     from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models
 
     async def fetch(llm: AsyncOpenfall) -> tuple[LoadedConfig, list[ModelStatus], list[OtherModel]]:
@@ -67,42 +47,15 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json([*(_json(config, row) for row in rows), *(_other_json(config, other) for other in others)])
     else:
-        show_table(COLUMNS, (cells for row in rows for cells in _cells(config, row)))
+        shown = model_table(config.catalog, rows)
+        show_table(shown.columns, shown.rows)
         for other in others:
             echo(f"{other.upstream}@{other.backend}: {other.load_state}, {NOT_CONFIGURED}")
 
 
-def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
-    catalog, spec = config.catalog, config.catalog.models[row.model]
-    for number, at in enumerate(row.backends):
-        waiting = " ".join(f"{jobs} {urgency}" for urgency, jobs in row.waiting.items() if jobs) or "-"
-        yield (
-            "" if number else row.model,
-            at.backend,
-            catalog.pool_of(row.model),
-            at.load_state + ("" if at.state_seconds is None else f" for {format_age(at.state_seconds)}"),
-            spec.context,
-            _lacking(spec),
-            "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",
-            format_price(catalog, row.model, at.backend),
-            "" if number else waiting,
-            at.calls,
-            at.failed,
-            f"{at.seconds / at.calls:.1f}s" if at.calls else "-",
-            format_cost(at.usd, at.unpriced),
-            "; ".join(filter(None, (at.why, _slowness(at, spec.slow_after)))),
-        )
-
-
-def _slowness(at: ModelAtBackend, slow_after: float | None) -> str:
-    """How many of the recent calls were slow; empty: none."""
-    if not at.slow_calls or slow_after is None or at.latency is None:
-        return ""
-    calls = f"{at.slow_calls} of {at.recent_calls} recent calls took longer than {slow_after:g}s"
-    return f"slow: {calls}, {at.latency:.1f}s on average"
-
-
 def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
+    from openfall.producers.model_table import capabilities_of
+
     catalog, spec = config.catalog, config.catalog.models[row.model]
     return {
         "model": row.model,
@@ -113,7 +66,7 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "local": catalog.is_local(row.model),
         "ctx": spec.context,
         "vram_gb": spec.vram_gb,
-        "capabilities": _capabilities(spec),
+        "capabilities": capabilities_of(spec),
         "slow_after": spec.slow_after,
         "usd_per_mtok": spec.usd_per_mtok,
         "waiting": row.waiting,
@@ -133,17 +86,6 @@ def _other_json(config: LoadedConfig, other: OtherModel) -> dict[str, Any]:
         "local": config.catalog.pools[pool].local,
         "at": [{"state": other.load_state, "backend": other.backend}],
     }
-
-
-def _capabilities(spec: ModelSpec) -> dict[str, Any]:
-    """What a request to the model may have."""
-    flags = {name: getattr(spec, name) for name in ("tools", "json_schema", "images")}
-    return {**flags, **asdict(spec.capabilities)}
-
-
-def _lacking(spec: ModelSpec) -> str:
-    """What a request to the model must not have."""
-    return " ".join(name for name, value in _capabilities(spec).items() if value in (False, "none")) or "-"
 
 
 def _backend_json(config: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:

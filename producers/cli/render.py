@@ -12,7 +12,6 @@ from openfall.producers.amounts import format_usd
 from openfall.producers.cli.terminal import StatusLine, console, print_line
 
 if TYPE_CHECKING:
-    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
 
 SHOWN_ID_LETTERS = 8
@@ -64,20 +63,6 @@ def describe_failure(result: Result) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 job`, `3 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def format_price(catalog: Catalog, model: str, backend: str) -> str:
-    """The price of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
-    from openfall.router_core.catalog.pools import Billing
-
-    billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
-    if billing is not Billing.METERED:
-        return str(billing)
-    prices_text = (
-        "?" if candidate is None else f"{candidate:g}"
-        for candidate in (prices and prices.input, prices and prices.output)
-    )
-    return "+".join(prices_text)
 
 
 class WaitIndicator:

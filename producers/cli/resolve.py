@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from openfall.producers.age import format_age
+from openfall.producers.amounts import format_price
 from openfall.producers.cli.options import common_options, open_optional_client, route_options
-from openfall.producers.cli.render import format_price, plural
+from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json
 

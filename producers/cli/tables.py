@@ -10,6 +10,8 @@ from openfall.producers.cli.terminal import console, plain, print_line, show_jso
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from openfall.producers.table import Table
+
 _GAP = 2
 """Columns of the terminal between two columns of a table."""
 
@@ -24,6 +26,16 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narr
     ):
         names, cells = names[:narrow], cut
     out.print(table(names, cells, out.width))
+
+
+def show(shown: Table, values: Sequence[Any], as_json: bool, *, narrow: int | None = None) -> None:
+    """Print a table that the page shows too, or its `values` as JSON. Without rows it is a sentence."""
+    if as_json:
+        show_json(values)
+    elif shown.rows:
+        show_table(shown.columns, shown.rows, narrow=narrow)
+    else:
+        print_line(shown.if_empty)
 
 
 def show_rows(

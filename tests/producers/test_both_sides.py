@@ -26,10 +26,11 @@ ON_THE_PAGE = {
     "job replay": "POST /page/jobs", "job drop": "POST /page/jobs", "keys new": "POST /keys", "ask": "POST /try",
     "job list": "GET /job", "job show": "GET /job/{id}", "job why": "GET /job/{id}", "job wait": "GET /job/{id}",
     "batch list": "GET /batch", "batch status": "GET /batch", "keys list": "GET /keys", "stats": "GET /statistics",
-    "usage": "GET /statistics", "metrics": "GET /metrics", "status": "GET /", "top": "GET /", "queues": "GET /",
-    "workers": "GET /", "models": "GET /", "cards": "GET /", "breakers": "GET /", "local-only": "GET /",
-    "spend": "GET /", "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /",
-    "audit": "GET /", "outbox": "GET /outbox",
+    "usage": "GET /cost", "spend": "GET /cost", "metrics": "GET /metrics",
+    "status": "GET /", "top": "GET /", "queues": "GET /",
+    "workers": "GET /", "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /",
+    "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /",
+    "audit": "GET /audit", "outbox": "GET /outbox",
 }  # fmt: skip
 """Each other command, and the address of the page that does the same."""
 

@@ -80,6 +80,15 @@ LEDGER = {
 }
 
 
+def stage_outbox(store: redis.Redis) -> None:
+    """A webhook that is pending after two tries, and a notice that failed for good."""
+    now, entry = time.time(), "job:73f9c0a1b2c3d4e5f6071800:done"
+    store.zadd("of:outbox", {entry: int(now * 1000) + 1_500_000})
+    store.hset(f"of:outbox-entry:{entry}", mapping={"tries": 2, "why": "HTTP 503"})
+    failed = {"entry": "notice:discord:outage-1:began", "host": "discord", "why": "HTTP 404", "tries": 7, "at": now}
+    store.lpush("of:dead-letters", json.dumps(failed))
+
+
 def _load(store: redis.Redis, now: int) -> None:
     """Two models on the card of the tower, which a worker manages, and its memory over the last hours."""
     models = {

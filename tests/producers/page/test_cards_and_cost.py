@@ -148,9 +148,9 @@ def test_the_page_of_statistics_has_the_rows_of_a_day_and_of_a_month(gateway: Pa
     cells = {"chat interactive family tiny answered 1": 2, "chat interactive family %3Cb%3E fell_back 5": 1}
     gateway.redis.hset("of:job-counts", mapping={"since": since, **cells})
     day = gateway.page("/statistics?period=2026-11-21")
-    assert "<b>tiny</b>" in day
-    assert "<b>&lt;b&gt;</b>" in day
-    assert "<b>family</b>" in gateway.page("/statistics?by=group&period=2026-11")
+    assert "<div>tiny</div>" in day
+    assert "<div>&lt;b&gt;</div>" in day
+    assert "<div>family</div>" in gateway.page("/statistics?by=group&period=2026-11")
     assert "No job ended in 2026-10" in gateway.page("/statistics?by=none&period=2026-10")
 
 

@@ -19,7 +19,7 @@ from tests.conftest import Server
 from tests.faults import answer, events, piece
 from tests.producers.page.browser import chromium, sync_api
 from tests.producers.page.page_gateway import PageGateway, page_gateway
-from tests.producers.page.staged_fleet import CONFIG, stage
+from tests.producers.page.staged_fleet import CONFIG, stage, stage_outbox
 
 pytestmark = pytest.mark.browser
 expect = sync_api.expect
@@ -27,6 +27,12 @@ expect.set_options(timeout=20_000)
 
 SHOTS = os.environ.get("OPENFALL_SCREENSHOTS")
 """A folder: the screenshots of the documentation are written there."""
+
+
+PATHS = (
+    "/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try", "/batch",
+    "/outbox", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model", "/keys",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +147,33 @@ def test_everything_to_press_is_reached_by_the_tabulator_key_and_shows_its_focus
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageGateway, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    paths = ("/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try")
-    for path in paths:
+    stage_outbox(staged.redis)
+    for path in PATHS:
         with open_page(browser, staged.url + path, color_scheme=scheme) as page:
             violations = axe.Axe().run(page).response["violations"]
-        assert not violations, [(each["id"], [node["target"] for node in each["nodes"]]) for each in violations]
+        assert not violations, path + str(
+            [(each["id"], [node["target"] for node in each["nodes"]]) for each in violations]
+        )
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_window(browser: Any, staged: PageGateway, width: int) -> None:
-    with open_page(browser, staged.url, viewport={"width": width, "height": 800}) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    stage_outbox(staged.redis)
+    for path in PATHS:
+        with open_page(browser, staged.url + path, viewport={"width": width, "height": 800}) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_notification_is_tried_at_once_by_keyboard_and_its_row_is_renewed(browser: Any, staged: PageGateway) -> None:
+    stage_outbox(staged.redis)
+    with open_page(browser, staged.url + "/outbox") as page:
+        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("#outbox-waiting")).to_contain_text("in 25m")
+        page.locator("#outbox-failed").get_by_role("button", name=re.compile("Try all again")).focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#notice")).to_contain_text("1 of 1 notifications are due now")
+        expect(page.locator("#outbox-failed")).to_contain_text("No notification failed for good")
+        expect(page.locator("#outbox-waiting tbody tr")).to_have_count(2)
 
 
 def test_without_a_script_the_page_is_read_and_acts(browser: Any, staged: PageGateway) -> None:
