@@ -21,6 +21,7 @@ from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.log_output import ApplyToLog, add_log_options, configure_logging, report_end
+from openfall.workers.module_imports import no_garbage_collection
 from openfall.workers.service_manager import ServiceManager
 
 
@@ -61,9 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
-    from openfall.workers import process
-    from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
-    from openfall.workers.execution.job_traces import start_traces
+    with no_garbage_collection():
+        from openfall.workers import process
+        from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
+        from openfall.workers.execution.job_traces import start_traces
 
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:

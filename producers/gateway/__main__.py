@@ -16,11 +16,14 @@ from typing import Any
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, and return the exit code: 0; 2 a configuration or an address cannot be used; 3 Redis does not answer."""
-    from openfall import config
-    from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
-    from openfall.router_core.state.errors import StoreError
-    from openfall.workers.log_output import configure_logging, report_end
-    from openfall.workers.service_manager import ServiceManager
+    from openfall.workers.module_imports import no_garbage_collection
+
+    with no_garbage_collection():
+        from openfall import config
+        from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
+        from openfall.router_core.state.errors import StoreError
+        from openfall.workers.log_output import configure_logging, report_end
+        from openfall.workers.service_manager import ServiceManager
 
     options = _parser().parse_args(argv)
     configure = configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
