@@ -159,7 +159,7 @@ class AsyncOpenfall:
         seconds = None if timeout is None else parse_duration(timeout)
         prepared = await self._prepare_one(prompt, options)
         job = await self._accept(prepared)
-        switches = self.store.connection.switches
+        connections = self.store.connection.connections
         if seconds is None:
             now = await self._retry(self.store.server_time)
             seconds = max(0.0, job.deadline - now) + EXPIRY_GRACE_SECONDS
@@ -167,9 +167,9 @@ class AsyncOpenfall:
             try:
                 return await self.wait(job, seconds)
             except UnknownJob:
-                if switches == (switches := self.store.connection.switches):
+                if connections == (connections := self.store.connection.connections):
                     raise
-            await self._accept(prepared)  # the new primary had not received the job: the same id goes in again
+            await self._accept(prepared)  # a restart or a failover has lost the job: the same id goes in again
 
     async def embed(self, texts: Prompt, **options: Unpack[AskOptions]) -> Embeddings:
         """Submit texts for embeddings, and wait for their vectors as `ask` does. Raises `NoEmbeddings` too."""

@@ -20,7 +20,7 @@ from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import StoreFull, StoreRefused, translate
-from openfall.router_core.state.redis_pool import Demoted, PrimaryPool, display_address, open_pool, server_at
+from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
 
 REPLY_TIMEOUT_SECONDS = 5.0
@@ -64,7 +64,7 @@ class RedisConnection:
         self.round_trips = 0
         """Batches sent so far."""
         self.connections = 0
-        """Connections opened so far: a new one may lead to a server that was restarted with other settings."""
+        """Connections opened so far: a new one may lead to a server with other settings, or without its last writes."""
         self._clock = clock
         self._pool = open_pool(self.server, socket_timeout=self._reply_timeout())
         self._confirming: ConfirmingConnection | None = None
@@ -125,11 +125,6 @@ class RedisConnection:
             return await self._send_command(args)
         except redis_errors.RedisError as error:
             raise translate(error, self.safe_url) from error
-
-    @property
-    def switches(self) -> int:
-        """How many times Sentinel named another primary than before."""
-        return self._pool.switches if isinstance(self._pool, PrimaryPool) else 0
 
     async def load(self, *names: str) -> None:
         """Load scripts ahead of their first use, so that the first job is as fast as any."""

@@ -193,11 +193,6 @@ class PrimaryPool(aioredis.ConnectionPool):
             **options,
         )
 
-    @property
-    def switches(self) -> int:
-        """How many times the primary was another one than before."""
-        return self._sentinels.switches
-
     def _leave(self) -> None:
         for connection in (*self._available_connections, *self._in_use_connections):
             if isinstance(connection, _ToPrimary):

@@ -60,10 +60,7 @@ class Sentinels:
             for name in server.sentinels
         ]
         self._newest: _Answer | None = None
-        self._last: Address | None = None
         self._rejected: Address | None = None
-        self.switches = 0
-        """How many times the primary was another one than before."""
         self._watch: asyncio.Task[None] | None = None
 
     async def address(self) -> Address:
@@ -120,10 +117,7 @@ class Sentinels:
         newest = max(counts, key=lambda answer: (answer.address != self._rejected, counts[answer]))
         if self._newest is None or self._newest.epoch <= newest.epoch:
             self._newest = newest
-        newest = self._newest
-        self.switches += self._last not in (None, newest.address)
-        self._last = newest.address
-        return newest
+        return self._newest
 
     async def _ask_one(self, client: aioredis.Redis) -> _Answer:
         view: Any = await client.sentinel_master(self._service)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.sentinel import Sentinels
 from tests.router_core.state.test_rights import PAGE, rule
 from tests.sentinel_group import SERVICE, SentinelGroup
 
@@ -36,7 +38,11 @@ def test_the_documented_rules_let_a_worker_follow_the_sentinels_and_confirm_its_
             sentinels=group.server.sentinels, service=SERVICE, sentinel_username="openfall", sentinel_password=secret,
             username="openfall", password=secret, durability="fsync",
         )  # fmt: skip
-        async with RedisConnection(server) as link, asyncio.timeout(WAIT_SECONDS):
+        switched = asyncio.Event()
+        sentinels = Sentinels(server, {}, switched.set)
+        async with RedisConnection(server) as link, AsyncExitStack() as stack, asyncio.timeout(WAIT_SECONDS):
+            stack.push_async_callback(sentinels.close)
+            await sentinels.address()
             _, confirmation = await link.confirmed_script("inbox_heartbeat", HEARTBEAT)
             assert confirmation is not None
             assert confirmation.on_disk == 1
@@ -44,8 +50,7 @@ def test_the_documented_rules_let_a_worker_follow_the_sentinels_and_confirm_its_
             old = group.primary()
             group.kill(old)
             await asyncio.to_thread(group.wait_for_failover, old)
-            while not link.switches:  # by the subscription: no command is sent
-                await asyncio.sleep(0.02)
+            await switched.wait()
             assert await link.command("GET", "of:before") == b"1"
 
     with tempfile.TemporaryDirectory(prefix="of-") as home:
