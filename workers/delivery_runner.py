@@ -89,7 +89,7 @@ class DeliveryRunner:
             if running.settles:
                 running.settles = False
                 running.task.cancel("lease lost")
-                log.warning("lease lost; another worker has the job", extra={"job": job_id})
+                log.warning("lease lost: another worker has the job, or Redis has lost it", extra={"job": job_id})
 
     async def stop(self) -> None:
         """Cancel every delivery and put its job back."""

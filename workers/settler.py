@@ -17,6 +17,12 @@ from openfall.workers.spool import Spool
 
 log = logging.getLogger("openfall.worker")
 
+REFUSALS = {
+    "late": "another delivery or a cancellation was first",
+    "gone": "Redis does not know the job. It has lost its last writes, or the job was deleted",
+}
+"""Why a settlement is refused, by its outcome."""
+
 
 @dataclass(slots=True)
 class Settler:
@@ -46,10 +52,8 @@ class Settler:
             return
         if reply.opened_breaker:
             self.on_breaker_opened()
-        if reply.outcome in ("late", "gone"):
-            log.warning(
-                "settlement refused: another delivery or a cancellation was first", extra={"job": settlement.id}
-            )
+        if why := REFUSALS.get(reply.outcome):
+            log.warning("settlement refused: %s", why, extra={"job": settlement.id})
 
     async def adopt(self, rq_job: RqJob, expires_after_seconds: float) -> None:
         """Run the accepted job that a plain rq job names. A job that runs again expires after that time."""

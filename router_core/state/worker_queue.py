@@ -34,8 +34,14 @@ BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
-SILENCE = {"after_ms": 4000, "grace_ms": 5000, "caller_lease_ms": int(caller_leases.LEASE_SECONDS * 1000)}
-"""Milliseconds without any beat after which Redis counts as having been away, and graces for settles and gateways."""
+SILENCE = {
+    "after_ms": 4000,
+    "grace_ms": 5000,
+    "lease_ms": int(LEASE_SECONDS * 1000),
+    "caller_lease_ms": int(caller_leases.LEASE_SECONDS * 1000),
+}
+"""Milliseconds without any beat after which Redis counts as having been away; graces for settles and gateways; leases.
+A last beat that is as long ahead means that its clock was set back."""
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500
@@ -52,7 +58,8 @@ _CLAIM_TERMS = {
 
 @dataclass(frozen=True, slots=True)
 class SettleReply:
-    """The outcome of a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'.
+    """The outcome of a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'
+    (Redis does not know the job).
 
     `opened_breaker`: its call opened a breaker.
     """

@@ -149,7 +149,7 @@ class Housekeeping:
 
     async def _reap(self) -> None:
         for job_id, queue, outcome in await reap(self.link):
-            log.warning("taken over from a dead worker of %s: %s", queue, outcome, extra={"job": job_id})
+            log.warning("taken over: its lease in %s ended; %s", queue, outcome, extra={"job": job_id})
 
     async def _sweep(self) -> None:
         """Refresh the fleet, then look after the waiting jobs, unless a worker that would examine the same queues has

@@ -38,7 +38,17 @@ local function settled_with(word)
   return words
 end
 
-if not state then return {'gone', '', 0} end
+-- A refused settle was paid all the same.
+local function note_paid_call()
+  if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end
+  if call then add_to_ledger(call, now) end
+end
+
+if not state then  -- Redis has lost its last writes, or another program has deleted the job
+  count('settled_unknown')
+  note_paid_call()
+  return {'gone', '', 0}
+end
 if was_settled(token) then return {'again', state, 0} end
 if was_settled('!' .. token) then return {'late', state, 0} end
 -- The fence. An answer of a reaped delivery is accepted as long as no worker has claimed the job again. A claim of the
@@ -48,11 +58,8 @@ local reaped = verb == 'done' and (waits or job.fell_lease == token)
 if (job.lease ~= token and not (reaped and job.fell_lease == token)) or state == 'done' or (waits and not reaped) then
   count('late')
   redis.call('HSET', record, 'settled', settled_with('!' .. token))
-  if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end
-  if call then  -- it was paid all the same
-    add_to_ledger(call, now)
-    confirm_cost(id, token, call.cost_nusd)
-  end
+  note_paid_call()
+  if call then confirm_cost(id, token, call.cost_nusd) end
   return {'late', state, 0}
 end
 local opened = 0

@@ -6,11 +6,13 @@ import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import HoldReason
+from tests.router_core.state.test_ledger import day
 
 JOB = "job-00001"
 
@@ -204,13 +206,17 @@ def test_a_settle_that_arrives_twice_counts_once(fleet, next_):
     fleet(story)
 
 
-def test_a_settle_of_an_unknown_job_is_gone(fleet):
+@pytest.mark.parametrize(("next_", "calls"), [("answer", 1), (Handoff("large", True), 1), (None, 0)])
+def test_a_settle_of_an_unknown_job_is_counted_and_its_call_was_paid(fleet, next_, calls):
     async def story(f):
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
         f.store.delete("of:job:" + JOB)
-        assert await f.settle(worker, delivery) == "gone"
+        assert await f.settle(worker, delivery, next_) == "gone"
+        assert f.counter("settled_unknown") == 1
+        assert sum(row.calls for row in await read_ledger(f.link, [day(f)])) == calls
+        assert not f.store.exists("of:job:" + JOB)
 
     fleet(story)
 
