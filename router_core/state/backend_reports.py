@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_reports
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.urgent_write import urgent_command
 
 HEALTH_TTL_SECONDS = 30.0
 """Seconds for which a health check is valid."""
@@ -19,12 +20,12 @@ LOADED_TTL_SECONDS = 30.0
 
 async def remember_loaded(link: RedisConnection, backend: str, models: Iterable[str], now: float) -> None:
     """Write down which models (upstream names) a backend has in memory. `now` on the server's clock."""
-    await link.command("HSET", keys.LOADED, backend, to_json({"at": now, "models": sorted(models)}))
+    await urgent_command(link, "HSET", keys.LOADED, backend, to_json({"at": now, "models": sorted(models)}))
 
 
 async def remember_load_error(link: RedisConnection, target: str, detail: str, now: float) -> None:
     """Write down why a load failed. `now` on the server's clock."""
-    await link.command("HSET", keys.LOAD_ERRORS, target, to_json({"at": now, "detail": detail}))
+    await urgent_command(link, "HSET", keys.LOAD_ERRORS, target, to_json({"at": now, "detail": detail}))
 
 
 async def forget_load_errors(link: RedisConnection, targets: Iterable[str]) -> None:
@@ -40,7 +41,7 @@ async def remembered_load_errors(link: RedisConnection) -> dict[str, Mapping[str
 
 async def remember_other_models(link: RedisConnection, backend: str, models: Mapping[str, bool], now: float) -> None:
     """Write down the models of a backend that the catalog does not name, and whether each is in memory."""
-    await link.command("HSET", keys.OTHER_MODELS, backend, to_json({"at": now, "models": dict(models)}))
+    await urgent_command(link, "HSET", keys.OTHER_MODELS, backend, to_json({"at": now, "models": dict(models)}))
 
 
 async def remembered_other_models(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
@@ -52,7 +53,7 @@ async def remembered_other_models(link: RedisConnection) -> dict[str, Mapping[st
 async def remember_health(link: RedisConnection, target: str, check: Mapping[str, Any]) -> None:
     """Write down the result of a health check: `at` (server's clock), `ok`, `how`, `latency`, `detail`; of a
     failed one also `error` (its class) and `cause` (see `describe_cause`)."""
-    await link.command("HSET", keys.HEALTH, target, to_json(dict(check)))
+    await urgent_command(link, "HSET", keys.HEALTH, target, to_json(dict(check)))
 
 
 async def forget_health(link: RedisConnection, target: str) -> None:

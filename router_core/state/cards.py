@@ -19,6 +19,7 @@ from openfall.router_core.state.card_state import (
 )
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
 MANAGER_LEASE_SECONDS = 10.0
@@ -160,7 +161,7 @@ class CardStore:
 
     async def note_measured(self, target: str, measured: MeasuredModel) -> None:
         """Remember what was measured of a model at a backend."""
-        await self._link.command("HSET", keys.MODEL_FACTS, target, pack_measured(measured))
+        await urgent_command(self._link, "HSET", keys.MODEL_FACTS, target, pack_measured(measured))
 
     async def note_memory(self, card: str, models_gb: float, others_gb: float, total_gb: float) -> None:
         """Note how much memory of a card is in use now. `total_gb` 0: unknown."""
@@ -227,7 +228,7 @@ async def give_order(link: RedisConnection, card: str, verb: str, model: str) ->
     """Order the manager of a card to load, unload, pin or unpin a model."""
     seconds, micros = await link.command("TIME")
     moment = int(seconds) * 1000 + int(micros) // 1000
-    await link.command("HSET", keys.CARD_ORDERS + card, f"{verb} {model}", moment)
+    await urgent_command(link, "HSET", keys.CARD_ORDERS + card, f"{verb} {model}", moment)
 
 
 async def pending_order(link: RedisConnection, card: str, verb: str, model: str) -> bool:

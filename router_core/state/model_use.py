@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from openfall.router_core.placement.use_by_hour import HourOfUse
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.urgent_write import urgent_command
 
 TTL_SECONDS = 60 * 86_400
 """The use of a model is forgotten after two months without a call."""
@@ -25,7 +26,7 @@ async def fetch_use(link: RedisConnection, models: Iterable[str]) -> dict[str, U
 
 async def write_use(link: RedisConnection, model: str, hour: int, use: HourOfUse) -> None:
     """Write the use of a model in one hour of the week."""
-    await link.command("HSET", keys.MODEL_USE + model, str(hour), f"{use.minutes:.3f} {use.week}")
+    await urgent_command(link, "HSET", keys.MODEL_USE + model, str(hour), f"{use.minutes:.3f} {use.week}")
     await link.command("EXPIRE", keys.MODEL_USE + model, TTL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Small writes that Redis takes also when its memory is full: what operators do then must work."""
+"""Small writes that Redis takes also when its memory is full: what operators do, and workers report, must work then."""
 
 from __future__ import annotations
 

@@ -42,18 +42,18 @@ async def register(link: RedisConnection, identity: WorkerIdentity) -> None:
         keys.QUIET_FIELD: "",
     }
     key = keys.RQ_WORKER + identity.name
-    await link.command("HSET", key, *(part for pair in fields.items() for part in pair))
+    await urgent_command(link, "HSET", key, *(part for pair in fields.items() for part in pair))
     await link.command("EXPIRE", key, RQ_WORKER_TTL_SECONDS)
-    await link.command("SADD", keys.RQ_WORKERS, key)
+    await urgent_command(link, "SADD", keys.RQ_WORKERS, key)
     for queue in identity.queues:
-        await link.command("SADD", keys.RQ_WORKERS_OF + queue, key)
-    await link.command("SADD", keys.BACKENDS, *identity.backends)
-    await link.command("SADD", keys.RQ_QUEUES, *(keys.RQ_QUEUE + queue for queue in identity.queues))
+        await urgent_command(link, "SADD", keys.RQ_WORKERS_OF + queue, key)
+    await urgent_command(link, "SADD", keys.BACKENDS, *identity.backends)
+    await urgent_command(link, "SADD", keys.RQ_QUEUES, *(keys.RQ_QUEUE + queue for queue in identity.queues))
 
 
 async def report_shortage(link: RedisConnection, identity: WorkerIdentity, shortage: str) -> None:
     """What the process of this worker lacks, for `openfall status`; empty: nothing."""
-    await link.command("HSET", keys.RQ_WORKER + identity.name, keys.SHORTAGE_FIELD, shortage)
+    await urgent_command(link, "HSET", keys.RQ_WORKER + identity.name, keys.SHORTAGE_FIELD, shortage)
 
 
 async def unregister(link: RedisConnection, identity: WorkerIdentity) -> None:
@@ -62,7 +62,7 @@ async def unregister(link: RedisConnection, identity: WorkerIdentity) -> None:
     await link.command("SREM", keys.RQ_WORKERS, key)
     for queue in identity.queues:
         await link.command("SREM", keys.RQ_WORKERS_OF + queue, key)
-    await link.command("HSET", key, "death", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    await urgent_command(link, "HSET", key, "death", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     await link.command("EXPIRE", key, 60)
     await link.command("ZREM", keys.PRESENCE, identity.name)
 

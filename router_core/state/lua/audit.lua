@@ -1,5 +1,6 @@
 -- @include lifecycle
 -- @include hold
+-- @include lock
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more
 -- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, and from JOBS the
@@ -8,9 +9,7 @@
 --   of JOBS that are examined each second)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
-local lock = LOCK .. 'audit'
-if redis.call('PTTL', lock) > 0 then return {} end  -- without an end it is no lock
-redis.call('SET', lock, 1, 'PX', args.check_ms)
+if not take_lock('audit', args.check_ms) then return {} end
 
 -- Whether a moment in an index is missing or so late that it cannot be right.
 local function is_lost(score, latest) return not score or number(score, latest + 1) > latest end

@@ -1,11 +1,11 @@
 -- @include budget
+-- @include lock
 -- Compare what budgets have reserved with the reserves of the calls in flight, which are the truth, and correct it. Once for
 -- the whole fleet. A difference is an error of openfall, or damage from outside: it is counted.
 -- Arguments: check_ms (how long one audit is good)
 -- Reply: the budgets that were corrected
-local lock, BUDGET_KEPT_MS, MAX_REMOVED = LOCK .. 'budget-audit', 100 * 86400000, 1000
-if redis.call('PTTL', lock) > 0 then return {} end  -- without an end it is no lock
-redis.call('SET', lock, 1, 'PX', args.check_ms)
+local BUDGET_KEPT_MS, MAX_REMOVED = 100 * 86400000, 1000
+if not take_lock('budget-audit', args.check_ms) then return {} end
 
 -- Whether the lease of a probe is over for as long as an audit is good. A claim ends what a lost probe has reserved when it
 -- hands out the next one: none does for a target that no catalog names any more.
