@@ -1,10 +1,12 @@
+-- @include clock_set_back
 -- Silence: no worker has beaten for `silence.after_ms`. Then Redis was away, not the workers: none could beat. Every
 -- lease and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So
 -- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it. A gateway
 -- gets `silence.caller_lease_ms` to say which callers still wait.
 local function end_silence(silence, now)
-  local last = math.min(now, number(redis.call('GET', LAST_BEAT), now))
+  local last = number(redis.call('GET', LAST_BEAT), now)
   redis.call('SET', LAST_BEAT, ms(now))
+  if last - now > silence.after_ms then set_clock_back(last - now, silence, now) end
   if now - last <= silence.after_ms then return false end
   local keys = {PRESENCE}
   for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do keys[#keys + 1] = LEASES .. backend end
