@@ -23,7 +23,7 @@ from openfall import AsyncOpenfall, config
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.maintenance import list_unreadable
 from tests.chaos.environment import environment
-from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, chat_body, sign_in, submit_batch
+from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, Problem, chat_body, sign_in, submit_batch
 from tests.chaos.garbage_fleet import GarbageFleet, fill, garbage_fleet, park, upstreams
 from tests.chaos.garbage_keys import (
     NOT_DAMAGED,
@@ -45,8 +45,8 @@ FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented")
 """Figures of a verdict that must be empty."""
 KEYS_OF_CALLERS, PAUSED_QUEUES = "of:client-keys", "of:paused"
 """After their damage an operator makes the key of the drill, and pauses a queue, again: nothing else knows of them."""
-PRESENCE, BEAT_SECONDS = "of:presence", 2.5
-"""Until their next beat no worker is known to be alive, and an interactive job may get its interim reply."""
+WORKERS_SECONDS = 15.0
+"""Within this time every worker has beaten again, and gateways have read the keys of their callers again."""
 APPEARS_WITHIN = 60
 """Looks, a tenth of a second apart, for a key that calls in flight have."""
 
@@ -94,6 +94,7 @@ class GarbageDrill:
     undocumented: set[str] = field(default_factory=set)
     never_damaged: set[str] = field(default_factory=set)
     log_sizes: dict[Path, int] = field(default_factory=dict)
+    workers: set[str] = field(default_factory=set)
     patterns: list[KeyPattern] = field(default_factory=lambda: documented_keys(PAGE.read_text()))
 
     async def walk(self, damages: Sequence[str], store: redis.Redis) -> None:
@@ -104,6 +105,7 @@ class GarbageDrill:
         await submit_batch(self.checks, "parked", "parked batch")
         if problems := await self.checks.run():
             raise AssertionError(f"before any damage: {problems}")
+        self.workers = _known_workers(store)
         load = [asyncio.create_task(self._load(number)) for number in range(IN_FLIGHT)]
         rng, turn = random.Random(1), 0
         try:
@@ -145,17 +147,34 @@ class GarbageDrill:
         damage_key(store, key, damage, rng)
         if pattern.name == KEYS_OF_CALLERS:
             await asyncio.to_thread(self.fleet.make_key)
-            await asyncio.sleep(2.5)  # gateways read the keys every two seconds
-            await sign_in(self.checks)
+            await self._sign_in()
         elif pattern.name == PAUSED_QUEUES:
             await park(self.fleet)
-        elif pattern.name == PRESENCE:
-            await asyncio.sleep(BEAT_SECONDS)
-        problems = [*await self.checks.run(), *self._bad_log_lines()]
+        problems = [*await self._wait_for_workers(store), *await self.checks.run(), *self._bad_log_lines()]
         self.noted |= {value.place for value in await list_unreadable(self.checks.client.store.connection)}
         row = {"pattern": pattern.name, "key": key.decode(errors="replace"), "damage": damage, "problems": problems}
         self.rows.append(row)
         self.progress.log_line(f"{len(self.rows)}: {row['key'][:60]} {damage} {problems or ''}")
+
+    async def _wait_for_workers(self, store: redis.Redis) -> list[str]:
+        """Until their next beat no worker may be known to be alive, and interactive jobs may get an interim reply."""
+        end = time.monotonic() + WORKERS_SECONDS
+        while missing := self.workers - _known_workers(store):
+            if time.monotonic() > end:
+                return [f"{len(missing)} workers are not registered again"]
+            await asyncio.sleep(0.1)
+        return []
+
+    async def _sign_in(self) -> None:
+        """Sign in with a new key, which gateways read within some seconds."""
+        end = time.monotonic() + WORKERS_SECONDS
+        while True:
+            try:
+                return await sign_in(self.checks)
+            except Problem:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def _key_of(self, pattern: KeyPattern, store: redis.Redis, rng: random.Random) -> bytes | None:
         """A key of this pattern. One that comes and goes is waited for, or its name is used without it."""
@@ -195,6 +214,18 @@ class GarbageDrill:
         judged = {job: role for job, role in self.earlier.items() if not any(job in key for key in damaged)}
         states = await asyncio.gather(*(_last_state(job, role, self.checks.client) for job, role in judged.items()))
         return [f"{job} ({judged[job]}): {state}" for job, state in zip(judged, states, strict=True) if state]
+
+
+def _known_workers(store: redis.Redis) -> set[str]:
+    """The workers that are registered and alive; none while one of these keys is of another type."""
+    try:
+        names = {name.decode(errors="replace").removeprefix("rq:worker:") for name in store.smembers("rq:workers")}
+        alive = {
+            name.decode(errors="replace") for name in store.zrangebyscore("of:presence", 1000 * store.time()[0], "+inf")
+        }
+        return {name for name in names & alive if store.hexists(f"rq:worker:{name}", "queues")}
+    except redis.ResponseError:
+        return set()
 
 
 async def _last_state(job: str, role: str, client: AsyncOpenfall) -> str:
