@@ -5,6 +5,8 @@ A body of the protocol stays as it is. Any other shape is read as the client of 
 
 from __future__ import annotations
 
+import re
+from ast import literal_eval
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +16,13 @@ from openfall.workers.backends.google_answer import with_choices
 _WRAPPERS = ("data", "result", "output", "response")
 """Where gateways (Cloudflare, DashScope's own API, one-api) have the completion."""
 
-_OF_A_FUNCTION = ("name", "arguments")
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
+"""Where servers have the arguments of a call, which Llama and Cohere name `parameters`."""
+_OF_A_FUNCTION = ("name", *_ARGUMENTS)
+
+_FENCE = re.compile(r"\s*```\w*\s*(\{.*\})\s*```\s*", re.DOTALL)
+_MAX_LITERAL = 64 * 2**10
+"""The longest text that is read as Python."""
 
 
 def unwrapped(document: Any) -> Any:
@@ -55,6 +63,8 @@ def formed_message(message: Any) -> Any:
     formed = {"role": "assistant"} | {key: value for key, value in message.items() if key != "role" or value}
     formed["content"] = formed_content(message.get("content"))
     calls = message.get("tool_calls")
+    if isinstance(call := message.get("function_call"), dict):
+        formed["function_call"] = formed_function(call)
     if calls:
         formed["tool_calls"] = [formed_call(call) for call in calls_of(calls) if isinstance(call, dict)]
     return formed
@@ -73,7 +83,12 @@ def formed_content(content: Any) -> Any:
 
 
 def calls_of(calls: Any) -> list[Any]:
-    """The list of tool calls. Some servers send the only one without a list."""
+    """The list of tool calls. Some servers send the only one without a list, or the JSON of the list."""
+    if isinstance(calls, str):
+        try:
+            calls = loads(calls)
+        except ValueError:
+            return []
     return [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []
 
 
@@ -83,8 +98,18 @@ def formed_call(call: dict[str, Any]) -> dict[str, Any]:
     function = formed.get("function")
     if not isinstance(function, dict):
         return formed
-    formed = {**formed, "type": formed.get("type") or "function"}
-    return {**formed, "function": {**function, "arguments": formed_arguments(function.get("arguments"))}}
+    return {**formed, "type": formed.get("type") or "function", "function": formed_function(function)}
+
+
+def formed_function(function: dict[str, Any]) -> dict[str, Any]:
+    """The function of a call with the text of its arguments."""
+    arguments = formed_arguments(arguments_of(function))
+    return {**{key: value for key, value in function.items() if key not in _ARGUMENTS}, "arguments": arguments}
+
+
+def arguments_of(function: Mapping[str, Any]) -> Any:
+    """The arguments of a function, or of a piece of it, under the names that servers use."""
+    return next((value for key in _ARGUMENTS if (value := function.get(key)) not in (None, "")), None)
 
 
 def with_function(call: dict[str, Any]) -> dict[str, Any]:
@@ -96,13 +121,32 @@ def with_function(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def formed_arguments(value: Any) -> str:
-    """The text of the arguments of a whole call. Some servers send the object itself, or the text twice encoded."""
+    """The text of the arguments of a whole call. Some servers send the object itself, the text twice encoded, in a
+    fence, behind an empty object, or as Python writes a dict. Arguments that are none are empty ones."""
     if not isinstance(value, str):
         return dumps(value).decode() if isinstance(value, dict) and value else "{}"
-    if value.startswith('"'):
-        try:
-            inner = loads(value)
-        except ValueError:
-            return value
-        return inner if isinstance(inner, str) and inner.lstrip().startswith("{") else value
-    return value
+    text = value.strip()
+    if text in ("", "null"):
+        return "{}"
+    if match := _FENCE.fullmatch(text):
+        text = match[1]
+    if text.startswith("{}") and len(text) > len("{}"):
+        return formed_arguments(text.removeprefix("{}"))
+    try:
+        inner = loads(text)
+    except ValueError:
+        return _of_python(text) or value
+    if isinstance(inner, str):
+        return inner if inner.lstrip().startswith("{") else value
+    return value if text == value.strip() else text
+
+
+def _of_python(text: str) -> str | None:
+    """The JSON of a dict as Python writes it; None: the text is none."""
+    if len(text) > _MAX_LITERAL or not text.startswith("{"):
+        return None
+    try:
+        inner = literal_eval(text)
+        return dumps(inner).decode() if isinstance(inner, dict) else None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None

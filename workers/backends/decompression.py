@@ -47,11 +47,13 @@ def _is_text(head: bytes) -> bool:
 class Decompressor:
     """The bytes of one body, decompressed as its beginning demands."""
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, *, is_inner: bool = False) -> None:
         self._encoding = encoding.strip().lower()
         self._head = b""
         self._is_begun = self._is_member_over = False
         self._bits: int | None = None
+        self._inner = None if is_inner else Decompressor("", is_inner=True)
+        """Decompresses what is still compressed: two servers have compressed the body, one after the other."""
         self._stream: zlib._Decompress | None = None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -65,7 +67,8 @@ class Decompressor:
             yield chunk
             return
         try:
-            yield from self._inflate(chunk, self._bits)
+            for part in self._inflate(chunk, self._bits):
+                yield from [part] if self._inner is None else self._inner.feed(part)
         except zlib.error:
             raise Undecodable("the compressed answer is damaged") from None
 
@@ -73,6 +76,8 @@ class Decompressor:
         """What is left at the end: a body of one byte."""
         if not self._is_begun and self._head:
             yield self._begin()
+        if self._inner is not None:
+            yield from self._inner.end()
 
     def _begin(self) -> bytes:
         head, self._head, self._is_begun = self._head, b"", True

@@ -6,7 +6,6 @@ characters (`"\\ud83d"` alone), byte-order marks, NaN, and bytes that are not UT
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from typing import Any
@@ -31,7 +30,6 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 """The character sets of texts that are not Unicode."""
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DIGITS = bytes(ord("0" if chr(byte).isascii() and chr(byte).isdigit() else " ") for byte in range(256))
 _MANY_DIGITS = b"0" * 19
 _LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
@@ -136,9 +134,9 @@ def ends_in_half(text: str) -> bool:
 
 
 def _decode(raw: bytes) -> str:
-    if raw[:2] in _UTF_16:
-        return raw.decode("utf-16", "replace")
+    """A text of JSON in any encoding of Unicode: it begins with ASCII, so its null bytes show the encoding."""
+    encoding = json.detect_encoding(raw)
     try:
-        return raw.decode("utf-8", "surrogatepass")
+        return raw.decode(encoding, "surrogatepass")
     except UnicodeDecodeError:
-        return raw.decode("utf-8", "replace")
+        return raw.decode(encoding, "replace")

@@ -18,21 +18,28 @@ _SUCCESSES: Mapping[str, str] = {
     "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "compaction": "stop",
     "eos": "stop",
     "eos_token": "stop", "stop_token": "stop", "end": "stop", "complete": "stop", "completed": "stop", "done": "stop",
+    "normal": "stop", "finish": "stop", "finished": "stop", "endoftext": "stop", "end_of_text": "stop", "word": "stop",
+    "eos_found": "stop", "stop_string": "stop", "stop_string_found": "stop", "stop_word": "stop",
+    "stop_sequence_reached": "stop",
     "length": "length", "max_tokens": "length", "max_output_tokens": "length", "max_completion_tokens": "length",
     "max_length": "length", "model_length": "length", "token_limit": "length",
+    "max_new_tokens": "length", "maximum_tokens": "length", "max_output": "length", "limit": "length",
+    "max_predicted_tokens_reached": "length",
     "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "function_call",
 }  # fmt: skip
-"""OpenAI's reason by the reasons of the servers that imitate it, of Anthropic, Gemini, Cohere and TGI."""
+"""OpenAI's reason by the reasons of the servers that imitate it, of Anthropic, Gemini, Cohere, TGI, Baidu, Titan, AI21,
+Aleph Alpha, LM Studio and llama.cpp."""
 
 _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
     ErrorClass.CONTENT_FILTER: (
         "content_filter content_filtered safety image_safety recitation prohibited_content blocklist spii sensitive"
         " refusal guardrail_intervened moderation censored language image_recitation image_prohibited_content"
-        " error_toxic model_armor risk_control",
+        " error_toxic model_armor risk_control blacklist",
         "the provider's filter stopped the answer",
     ),
     ErrorClass.CONTEXT_OVERFLOW: (
-        "model_context_window_exceeded context_window_exceeded context_length_exceeded error_limit",
+        "model_context_window_exceeded context_window_exceeded context_length_exceeded context_length_reached"
+        " error_limit",
         "the answer ran into the end of the context",
     ),
     ErrorClass.INVALID_OUTPUT: (

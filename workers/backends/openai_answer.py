@@ -35,6 +35,7 @@ from openfall.workers.backends.usage import completion_usage, merge_usage, read_
 _DONE = b"[DONE]"
 MAX_CHOICES = 1000
 """A number above this is no number of a choice."""
+_CALLED = ("tool_calls", "function_call")
 _LABELS = frozenset({"type", "id", "role"})
 _OF_AN_ANSWER = ("content", "refusal", "function_call", "reasoning_content", "reasoning", "audio")
 _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
@@ -69,6 +70,8 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     text, calls = content_text(message.get("content")), message.get("tool_calls") or message.get("function_call")
     if (message.get("refusal") or _is_refused(message.get("content"))) and not text and not calls:
         return _refused(document, choice, message, finish)
+    if finish in _CALLED and not text and not calls:
+        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail="the answer ended in a tool call, and has none")
     choice |= {"message": message, "finish_reason": finish}
     _number(choices)
     return Completion(text=text, finish_reason=finish, body=document)
@@ -189,10 +192,20 @@ def _count_characters(delta: dict[str, Any]) -> int:
 
 
 def _rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
-    """What a whole message adds to the pieces before it. Some servers end a stream with one, or send nothing else."""
+    """What a message adds to the pieces before it. Some servers end a stream with the whole message, or send nothing
+    else; some send the message so far in each piece, and some each piece as a message."""
     if not isinstance(message, dict):
         return {}
-    return {key: value for key, value in message.items() if not known.get(key)}
+    return {key: rest for key, value in message.items() if (rest := _rest_of(known.get(key), value))}
+
+
+def _rest_of(known: Any, value: Any) -> Any:
+    """What a value adds to the one before it."""
+    if not known:
+        return value
+    if not isinstance(known, str) or not isinstance(value, str) or value.strip() in known:
+        return None
+    return value.removeprefix(known)
 
 
 def _text_pieces(index: int, delta: dict[str, Any]) -> Iterator[Piece]:

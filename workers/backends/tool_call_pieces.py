@@ -7,7 +7,7 @@ from typing import Any
 
 from openfall.router_core.jobs.pieces_from_response import call_fields, fields_beside_function
 from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
-from openfall.workers.backends.completion_shapes import with_function
+from openfall.workers.backends.completion_shapes import arguments_of, with_function
 from openfall.workers.backends.exact_json import dumps, loads, whole_number
 
 
@@ -43,7 +43,7 @@ class ToolCallPieces:
         known = {"index", "function"} | ({"id"} if call["id"] else set())
         call |= {key: value for key, value in piece.items() if key not in known and value}
         if isinstance(function, dict):
-            known_text, text = call["function"]["arguments"], arguments_text(function.get("arguments"))
+            known_text, text = call["function"]["arguments"], arguments_text(arguments_of(function))
             if text == known_text and is_complete(text):
                 text = ""  # some servers repeat the whole arguments
             is_first = known_text.strip() == "{}" and text.lstrip().startswith("{") and place not in self._started
@@ -71,8 +71,12 @@ class ToolCallPieces:
 
     def end(self) -> list[Piece]:
         """The starts of the calls without arguments, at the end of the message."""
-        named = (place for place, call in enumerate(self.calls) if call["function"]["name"])
-        return [piece for place in named if place not in self._started for piece in self._whole(place)]
+        pieces: list[Piece] = []
+        for place, call in enumerate(self.calls):
+            if call["function"]["name"] and place not in self._started:
+                call["function"]["arguments"] = call["function"]["arguments"] or "{}"
+                pieces += self._whole(place)
+        return pieces
 
     def _whole(self, place: int) -> list[Piece]:
         start, text = self._start(place), self.calls[place]["function"]["arguments"]
@@ -111,7 +115,7 @@ def _joined(known: dict[str, Any], piece: dict[str, Any]) -> str:
 
 def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:
     """Whether a piece under the index of a call is another call: it names a function, and has another id; or it has no
-    id, while the arguments of the call are complete.
+    id or the same one, while the arguments of the call are complete.
 
     Some servers invent an id for each piece of one call. Such a piece names no function.
     """
@@ -119,9 +123,14 @@ def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:
     function = value if isinstance(value, dict) else {}
     if not _named(piece):
         return False
-    if piece.get("id") and call["id"]:
-        return bool(piece["id"] != call["id"])
-    return bool(function.get("arguments")) and is_complete(call["function"]["arguments"])
+    known, more = call["function"], arguments_text(arguments_of(function))
+    if has_ids := bool(piece.get("id") and call["id"]):
+        if piece["id"] != call["id"]:
+            return True
+        if more == known["arguments"] or known["arguments"].strip() == "{}":
+            return False  # some servers repeat the whole call
+    is_other = bool(more) or (not has_ids and function["name"] != known["name"])
+    return is_other and is_complete(known["arguments"])
 
 
 def _named(piece: dict[str, Any]) -> bool:

@@ -43,6 +43,8 @@ def test_a_plain_body_is_read_whatever_compression_its_head_names(encoding: str)
         ("", gzip.compress(WHOLE)),
         ("br", gzip.compress(WHOLE)),
         ("gzip", gzip.compress(WHOLE[:9]) + gzip.compress(WHOLE[9:]) + b"\0\0"),
+        ("gzip, gzip", gzip.compress(gzip.compress(WHOLE))),
+        ("gzip", gzip.compress(gzip.compress(WHOLE))),
         ("deflate", zlib.compress(WHOLE)),
         ("deflate", DEFLATED),
     ],
@@ -53,9 +55,16 @@ def test_a_compressed_body_is_decompressed_wherever_it_is_cut(encoding: str, bod
         assert decompressed(encoding, *chunks) == WHOLE
 
 
+def test_a_body_that_was_compressed_three_times_is_not_decompressed_to_its_end() -> None:
+    twice = gzip.compress(gzip.compress(WHOLE))
+    assert decompressed("gzip", gzip.compress(twice)) == gzip.compress(WHOLE)
+    assert decompressed("gzip", gzip.compress(b"{")) == b"{"
+
+
 def test_a_bomb_is_decompressed_in_small_parts() -> None:
-    parts = Decompressor("gzip").feed(gzip.compress(bytes(2**22)))
-    assert max(map(len, parts)) <= PART_BYTES
+    bomb = gzip.compress(bytes(2**22))
+    for body in (bomb, gzip.compress(bomb)):
+        assert max(map(len, Decompressor("gzip").feed(body))) <= PART_BYTES
 
 
 @pytest.mark.parametrize(

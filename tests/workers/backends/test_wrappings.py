@@ -41,6 +41,8 @@ WRAPPINGS = {
     "a whole answer after blanks": sent(b" \n" * 40 + WHOLE, "application/json"),
     "a whole answer under a 202": answer(COMPLETION, 202),
     "a whole answer in UTF-16": sent(WHOLE.decode().encode("utf-16"), "application/json"),
+    "a whole answer in UTF-16 without a mark": sent(WHOLE.decode().encode("utf-16-le"), "application/json"),
+    "a whole answer in UTF-32": sent(WHOLE.decode().encode("utf-32-be"), "application/json; charset=utf-32"),
     "a whole answer with a null byte behind it": sent(WHOLE + b"\0", "application/json"),
     "a whole answer with a brace behind it": sent(WHOLE + b"\n}", "application/json"),
     "a whole answer with a comment behind it": sent(WHOLE + b"<!-- cached -->", "application/json"),
@@ -59,6 +61,22 @@ WRAPPINGS = {
         b"HTTP/1.1 200 OK\r\nContent-Security-Policy: " + b"a" * 20_000 + b"\r\nConnection: close\r\n\r\n" + WHOLE
     ),
     "a stream with a double mark": sent((EVENTS + DONE).replace(b"data: ", b"data: data: "), "text/event-stream"),
+    "a stream of messages": sent(
+        b"".join(
+            b'data: {"choices":[{"message":{"content":"%b"}}]}\n\n' % part.encode() for part in (TEXT[:5], TEXT[5:])
+        )
+        + DONE,
+        "text/event-stream",
+    ),
+    "a stream of messages, each with all of the text so far": sent(
+        b"".join(b'data: {"choices":[{"message":{"content":"%b"}}]}\n\n' % part.encode() for part in (TEXT[:5], TEXT))
+        + DONE,
+        "text/event-stream",
+    ),
+    "a stream that ends with the whole message": sent(
+        EVENTS + b"data: " + WHOLE + b"\n\n" + DONE,
+        "text/event-stream",
+    ),
     "lines of JSON": sent(b"\n".join(orjson.dumps(event) for event in PIECES) + b"\n", "application/x-ndjson"),
 }
 
