@@ -11,16 +11,23 @@
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 if not take_lock('audit', args.check_ms) then return {} end
 
--- Whether a moment in an index is missing or so late that it cannot be right.
-local function is_lost(score, latest) return not score or number(score, latest + 1) > latest end
+-- Enter a job in an index. Every script writes a record and its indexes together, so one that lacks a job was damaged.
+-- `latest`: a moment after this cannot be right either.
+local lacked = {}
+local function restore(key, score, member, latest)
+  local current = redis.call('ZSCORE', key, member)
+  if current and (not latest or number(current, latest + 1) <= latest) then return end
+  redis.call('ZADD', key, score, member)
+  if not current then lacked[key] = (lacked[key] or 0) + 1 end
+end
 
 local function restore_held(id, job)
-  if not redis.call('ZSCORE', RQ_DEFERRED .. DEGRADE, id) then redis.call('ZADD', RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id) end
+  restore(RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)
   if not job.held_by or job.held_by == '' or redis.call('ZSCORE', HELD_LATER, id) then return end
   for model in string.gmatch(job.held_by, '[^,]+') do
     if redis.call('ZSCORE', HELD .. model, id) then return end
   end
-  redis.call('ZADD', HELD_LATER, tonumber(job.ready_at) or now, id)
+  restore(HELD_LATER, tonumber(job.ready_at) or now, id)
 end
 
 local function restore_started(id, job, queue)
@@ -29,17 +36,13 @@ local function restore_started(id, job, queue)
     enqueue_with_event(id, queue, true, 'its lease cannot be read', now)
     return
   end
-  local member = id .. ':' .. job.lease
   redis.call('SADD', BACKENDS, job.backend)
-  if is_lost(redis.call('ZSCORE', LEASES .. job.backend, member), now + MAX_WAIT_MS) then
-    redis.call('ZADD', LEASES .. job.backend, now + args.lease_ms, member)  -- its worker renews it, or it is taken over
-  end
+  -- Its worker renews it, or it is taken over.
+  restore(LEASES .. job.backend, now + args.lease_ms, id .. ':' .. job.lease, now + MAX_WAIT_MS)
 end
 
 local function restore_scheduled(id, pool)
-  local due = redis.call('ZSCORE', SCHEDULED .. pool, id)
-  if redis.call('ZSCORE', SUSPECTS .. pool, id) then return end
-  if is_lost(due, now + MAX_WAIT_MS) then redis.call('ZADD', SCHEDULED .. pool, now, id) end
+  if not redis.call('ZSCORE', SUSPECTS .. pool, id) then restore(SCHEDULED .. pool, now, id, now + MAX_WAIT_MS) end
 end
 
 local function restore_backlog(queue, producer)
@@ -50,7 +53,7 @@ end
 local ENDS = {'failed', 'expired', 'cancelled', 'degraded'}  -- what JOBS_ENDED lists
 local function restore_ended(id, job)
   for _, status in ipairs(ENDS) do
-    if job.status == status then redis.call('ZADD', JOBS_ENDED .. status, 'NX', job.accepted or now, id) end
+    if job.status == status then restore(JOBS_ENDED .. status, job.accepted or now, id) end
   end
 end
 
@@ -59,7 +62,7 @@ local function examine(id)
   local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state',
     'reserve', 'accepted', 'status')
   local state, queue = job.state, queue_of(id, job)
-  if job.accepted then redis.call('ZADD', JOBS, 'NX', job.accepted, id) end
+  if job.accepted then restore(JOBS, job.accepted, id) end
   if state == 'done' then return restore_ended(id, job) end
   if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall
     if not state and redis.call('EXISTS', PROMPT .. id) == 0 then return end
@@ -71,7 +74,7 @@ local function examine(id)
     redis.call('HSET', RECORD .. id, 'odd_state', state)
     note_unreadable(RECORD .. id, 'has a state that this openfall does not know: ' .. state)
   end
-  if is_lost(redis.call('ZSCORE', UNFINISHED, id), tonumber(job.deadline) or now) then redis.call('ZADD', UNFINISHED, now, id) end
+  restore(UNFINISHED, now, id, tonumber(job.deadline) or now)
   if state == 'held' then
     restore_held(id, job)
   elseif state == 'started' then
@@ -128,6 +131,7 @@ if cursor == '0' then redis.call('HSET', AUDIT, 'began', unreadable) end
 local keys = unreadable ~= number(row[3], 0) and args.keys_after_damage or args.keys
 local page = redis.call('SCAN', cursor, 'MATCH', RECORD .. '*', 'COUNT', keys)
 for _, key in ipairs(page[2]) do examine(string.sub(key, #RECORD + 1)) end
+for key, n in pairs(lacked) do note_unreadable(key, 'lacked ' .. n .. ' of its jobs: they are in it again') end
 redis.call('HSET', AUDIT, 'cursor', page[1])
 if page[1] == '0' then redis.call('HSET', AUDIT, 'clean', number(row[2], 0)) end
 

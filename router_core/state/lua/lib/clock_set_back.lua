@@ -23,7 +23,7 @@ local function move_breakers_back(by)
     if blocked[i] ~= 'local-only' then redis.call('HSET', BLOCKED, blocked[i], moved_back(blocked[i + 1], by)) end
   end
   for _, target in ipairs(redis.call('SMEMBERS', BREAKERS)) do
-    for _, field in ipairs({'until', 'forced'}) do
+    for _, field in ipairs({'since', 'away_since', 'until', 'forced'}) do
       local text = redis.call('HGET', BREAKER .. target, field)
       if text then redis.call('HSET', BREAKER .. target, field, moved_back(text, by)) end
     end

@@ -1,0 +1,70 @@
+"""The audit says which index lacked jobs. It says nothing of a fleet whose keys no other program has written."""
+
+from __future__ import annotations
+
+import pytest
+
+from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
+from tests.router_core.state import job_states
+from tests.router_core.state.damaged_fleet import build, work
+
+
+async def whole_audit(f):
+    """Audits until every record has been examined; the notes."""
+    notes = []
+    for _ in range(3):
+        f.store.delete("of:lock:audit")
+        notes += [(value.place, value.why) for value in await audit(f.link)]
+    return notes
+
+
+@pytest.mark.parametrize(("reach", "_status", "_registry", "_queue"), job_states.STATES)
+@pytest.mark.parametrize("seconds", [0, 700])
+def test_a_job_in_any_state_is_in_every_index_also_after_its_deadline(
+    fleet, reach, _status, _registry, _queue, seconds
+):
+    async def story(f):
+        await reach(f)
+        f.clock.now += seconds
+        await sweep(f.link, clean=True)
+        assert await whole_audit(f) == []
+
+    fleet(story)
+
+
+def test_a_fleet_that_works_has_no_note(fleet):
+    async def story(f):
+        members = await build(f)
+        assert await whole_audit(f) == []
+        await work(f, *members)
+        assert await whole_audit(f) == []
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "garbage"])
+@pytest.mark.parametrize(
+    ("reach", "index", "restored"),
+    [
+        (job_states.queued, "of:unfinished", "of:unfinished"),
+        (job_states.queued, "of:jobs", "of:jobs"),
+        (job_states.started, "of:leases:box", "of:leases:box"),
+        (job_states.scheduled, "of:scheduled:gpu", "of:scheduled:gpu"),
+        (job_states.held, "rq:deferred:degrade", "rq:deferred:degrade"),
+        (job_states.held, "of:held:smol", "of:held-later"),
+        (job_states.failed, "of:jobs:failed", "of:jobs:failed"),
+        (job_states.cancelled, "of:jobs:cancelled", "of:jobs:cancelled"),
+    ],
+)
+def test_an_index_that_lacked_a_job_is_named(fleet, reach, index, restored, damage):
+    async def story(f):
+        await reach(f)
+        ((_, score),) = f.store.zrange(index, 0, -1, withscores=True)
+        f.store.delete(index)
+        if damage == "garbage":
+            f.store.zadd(index, {"\ufffd x": score})
+        notes = await whole_audit(f)
+        assert (restored, "lacked 1 of its jobs: they are in it again") in notes
+        assert len(await list_unreadable(f.link)) == len(notes)
+
+    fleet(story)
