@@ -16,7 +16,7 @@ from openfall.config import LoadedConfig, literals
 from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
-from openfall.producers.estimates import add_estimates
+from openfall.producers.limit_terms import add_limit_terms
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
@@ -157,7 +157,7 @@ def prepare(
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
     terms = _terms(config, routed, options, size)
-    return job, add_estimates(terms, job, config.catalog, needs.tokens)
+    return job, add_limit_terms(terms, job, config.catalog, needs.tokens)
 
 
 def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,11 +26,12 @@ URLS = ("/v1/chat/completions", "/chat/completions")
 EXPORT_URLS = {"openai": URLS[0], "anthropic": "/v1/messages", "ollama": "/api/chat", "responses": "/v1/responses"}
 SERVICE_TIERS: Mapping[str, Urgency] = {
     "priority": Urgency.INTERACTIVE,
+    "fast": Urgency.INTERACTIVE,
+    "ultrafast": Urgency.INTERACTIVE,
     "default": Urgency.BACKGROUND,
     "flex": Urgency.BATCH,
 }
-"""OpenAI's names for urgencies. A line's own `urgency`, our extension beside `body`, wins over them. Without both a
-line is `batch`, whatever the urgency of its role: a file of thousands must not go before people who wait."""
+"""OpenAI's names for urgencies. `auto`, `scale` and Anthropic's `standard_only` say nothing about it."""
 
 DROPPED = ("service_tier", "stream", "stream_options")
 """Fields of a body that mean nothing in a batch."""
@@ -60,6 +62,13 @@ def read_rows(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:
                 f"{name} line {number} is longer than {MAX_LINE_BYTES >> 20} MiB: is it the right file?"
             )
         yield row
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """An unbuffered file has no rest that a later close tries to write again."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 REFUSED = "batch_req_line_"
@@ -126,12 +135,18 @@ def parse_line(number: int, row: bytes) -> BatchLine | InvalidLine:
         return InvalidLine(number, str(error), line.custom_id)
 
 
+def tier_urgency(body: Mapping[str, Any]) -> Urgency | None:
+    """The urgency that the `service_tier` of a body means; None: it says nothing."""
+    tier = body.get("service_tier")
+    return SERVICE_TIERS.get(tier) if isinstance(tier, str) else None
+
+
 def _request_of(line: ParsedLine) -> JobRequest:
+    """A line's own `urgency`, our extension beside `body`, wins over its tier. Without both it is `batch`, whatever the
+    urgency of its role: a file of thousands must not go before people who wait."""
     body = line.body
     check_messages(body.get("messages"))
-    tier = body.get("service_tier")
-    tier_urgency = SERVICE_TIERS.get(tier if isinstance(tier, str) else "", Urgency.BATCH)
-    urgency = line.fields.get("urgency") or tier_urgency
+    urgency = line.fields.get("urgency") or tier_urgency(body) or Urgency.BATCH
     return JobRequest({key: value for key, value in body.items() if key not in DROPPED}, SubmitOptions(urgency=urgency))
 
 

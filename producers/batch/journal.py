@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from openfall.producers.batch.files import REFUSED, check_regular, json_line, read_rows
+from openfall.producers.batch.files import REFUSED, check_regular, json_line, read_rows, write_all
 from openfall.producers.errors import BatchFileError, OutputWriteError
 
 
@@ -96,7 +96,7 @@ class Journal:
         if not rows:
             return
         try:
-            _write_all(self._file, b"".join(map(json_line, rows)))
+            write_all(self._file, b"".join(map(json_line, rows)))
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputWriteError(
@@ -134,7 +134,7 @@ class Journal:
             last = file.read(1) if size else b""
         self._file.truncate(size)
         if last not in (b"", b"\n"):
-            _write_all(self._file, b"\n")
+            write_all(self._file, b"\n")
 
     def _lock(self) -> None:
         try:
@@ -146,13 +146,6 @@ class Journal:
 def _is_one_of(row: Mapping[str, Any], answered: Collection[str], failed: Collection[str]) -> bool:
     """Whether a row is one of the answers or of the failures. Two lines can have the same custom id."""
     return row["custom_id"] in (answered if row["error"] is None else failed)
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    """An unbuffered file has no rest that a later close tries to write again."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def is_written(path: Path) -> bool:

@@ -13,29 +13,25 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from openfall.producers.gateway import path_hints
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
-from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.request_headers import IndexedRequest
-from openfall.producers.gateway.request_path import RequestPath, normalize_path
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.request_path import RequestPath, normalize_path, unknown_path, wrong_method
+from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.producers.gateway.surface import Surface, surface_of
 from openfall.producers.gateway.surfaces import (
     batches,
-    chat,
-    completions,
+    chat_completions,
     echo,
     embeddings,
     files,
-    health,
     inboxes,
     jobs,
     message_batches,
     messages,
-    metrics,
     models,
+    monitoring,
     ollama,
     ollama_models,
     openapi,
@@ -50,25 +46,9 @@ from openfall.router_core.state.errors import StoreError
 log = logging.getLogger("openfall.gateway")
 
 _APIS = (
-    chat,
-    completions,
-    embeddings,
-    responses,
-    messages,
-    message_batches,
-    models,
-    ollama,
-    ollama_models,
-    files,
-    batches,
-    jobs,
-    inboxes,
-    echo,
-    health,
-    metrics,
-    switch,
-    page,
-)
+    chat_completions, embeddings, responses, messages, message_batches, models, ollama, ollama_models, files, batches,
+    jobs, inboxes, echo, monitoring, switch, page,
+)  # fmt: skip
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 
 _UNKNOWN = ClientKey(name="-", digest="")
@@ -161,9 +141,9 @@ class App:
             if match is Match.PARTIAL:
                 other_methods.add(endpoint.method)
         if other_methods:
-            message = path_hints.wrong_method(request.method, path.path, host, other_methods)
+            message = wrong_method(request.method, path.path, host, other_methods)
             raise Refusal("wrong_method", message, extra={"allow": ", ".join(sorted(other_methods))})
-        raise Refusal("unknown_url", path_hints.unknown_path(request.method, path.path, host))
+        raise Refusal("unknown_url", unknown_path(request.method, path.path, host))
 
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""

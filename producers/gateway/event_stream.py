@@ -213,12 +213,12 @@ class EventStream(Response):
 
     async def _is_held(self) -> bool:
         """Whether the job is held now: one that was joined may have been released since."""
-        return await is_held(self._exchange.gateway.client.store.connection, self._accepted.id)
+        return await is_held(self._exchange.link, self._accepted.id)
 
     async def _skip_void_pieces(self) -> None:
         """Pass over the pieces of earlier attempts of a job that was joined, if the API has no form for a restart."""
         if self._accepted.joined and not self._encoder.carries_failures:
-            events = await read_events(self._exchange.gateway.client.store.connection, self._accepted.id)
+            events = await read_events(self._exchange.link, self._accepted.id)
             resets = (cursor for cursor, event in enumerate(events, 1) if event["event"] == "reset")
             self._void_until = max(resets, default=0)
 

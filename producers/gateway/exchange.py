@@ -24,6 +24,8 @@ from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 
 if TYPE_CHECKING:
     from openfall.producers.gateway.gateway import Gateway
+    from openfall.router_core.catalog.catalog import Catalog
+    from openfall.router_core.state.redis_connection import RedisConnection
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -59,6 +61,14 @@ class Exchange:
     is_replayed: bool = False
     """An earlier request with the same `Idempotency-Key` has created what this response is about."""
     _body_bytes: int = 0
+
+    @property
+    def link(self) -> RedisConnection:
+        return self.gateway.client.store.connection
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.gateway.config.catalog
 
     async def body(self) -> dict[str, Any]:
         """The JSON object of the body. Raises `Refusal`."""

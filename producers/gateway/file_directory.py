@@ -95,12 +95,6 @@ def open_private(path: Path, flags: int) -> FileIO:
     return FileIO(os.open(path, flags, 0o600), "rb" if flags & 3 == os.O_RDONLY else "wb")
 
 
-def write_all(file: FileIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
 def sync_directory(path: Path) -> None:
     """Keep the names in a directory through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,8 +1,9 @@
-"""Numbers in a query: the size of a page, and the place from which a list or a stream goes on."""
+"""Lists in pages: the size, the order and the place in a query, and the body of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from openfall.producers.gateway.error_table import Refusal
 
@@ -18,3 +19,17 @@ def read_number(name: str, text: str, least: int, most: int = 10**9) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or not least <= int(text) <= most:
         raise Refusal("bad_request", f"`{name}` must be a number from {least} to {most}", name)
     return int(text)
+
+
+def newest_first(query: Mapping[str, str]) -> bool:
+    """The `order` of a query. Raises `Refusal`."""
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise Refusal("bad_request", "`order` must be asc or desc", "order")
+    return order == "desc"
+
+
+def page_body(entries: Sequence[Mapping[str, Any]], has_more: bool) -> dict[str, Any]:
+    """The body of a page, as OpenAI and Anthropic have it."""
+    ends = {"first_id": entries[0]["id"] if entries else None, "last_id": entries[-1]["id"] if entries else None}
+    return {"object": "list", "data": entries, "has_more": has_more, **ends}

@@ -1,4 +1,4 @@
-"""The one table of routes, made of the endpoints of every API. Errors, OpenAPI and access rights follow from it."""
+"""What the table of routes is made of: the endpoints of every API. Errors, OpenAPI and access rights follow from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
@@ -46,6 +47,10 @@ class Endpoint:
     @property
     def limited(self) -> bool:
         return self.body is not None or self.form is not None
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
 
 
 def body_of(*required: str, **fields: Mapping[str, Any]) -> dict[str, Any]:

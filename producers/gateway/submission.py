@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
+from openfall.producers.batch.files import tier_urgency
 from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
-from openfall.producers.gateway.trace_context import read_traceparent
 from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
@@ -22,17 +23,11 @@ from openfall.router_core.state.caller_leases import LINGER_SECONDS, ConnectedCa
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
 
-_SERVICE_TIERS: Mapping[str, Urgency] = {
-    "priority": Urgency.INTERACTIVE,
-    "fast": Urgency.INTERACTIVE,
-    "ultrafast": Urgency.INTERACTIVE,
-    "default": Urgency.BACKGROUND,
-    "flex": Urgency.BATCH,
-}
-"""The urgency of OpenAI's `service_tier`. `auto`, `scale` and Anthropic's `standard_only` say nothing about it."""
-
 VECTORS_KEPT_SECONDS = 120.0
 """How long embeddings stay whose caller waits for them: they are large, and only a repeat of the request reads them."""
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""The W3C's Trace Context: the spans of a job belong to the trace of its caller."""
 
 _HEADER_OPTIONS = ("role", "task", "inbox", "webhook")
 _ENDPOINT_OPTIONS = ("id", "kind", "task", "expires_in", "webhook")
@@ -89,7 +84,7 @@ async def submit(
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
     )
-    if traceparent := read_traceparent(exchange.request.headers):
+    if _TRACEPARENT.fullmatch(traceparent := exchange.request.headers.get("traceparent", "").strip()):
         job = job.model_copy(update={"traceparent": traceparent})
     stays = bool(terms_of_endpoint.get("stays"))
     connected_caller = _caller_of(gateway.callers.gateway_id, job, terms, stays=stays)
@@ -118,7 +113,7 @@ def check_model(exchange: Exchange, body: Mapping[str, Any]) -> tuple[str, str, 
     if not isinstance(asked_for, str):
         raise Refusal("bad_request", "`model` must be text: the name of a role, task or model, or auto", "model")
     name, urgency = split_urgency(asked_for)
-    target = resolve_name(exchange.gateway.config.catalog, exchange.gateway.settings.aliases, name)
+    target = resolve_name(exchange.catalog, exchange.gateway.settings.aliases, name)
     check_allowed(exchange.caller, target)
     return asked_for, target, urgency
 
@@ -210,14 +205,9 @@ def _urgency(
     words = (
         exchange.header("urgency"),
         of_endpoint,
-        _tier(body),
+        tier_urgency(body),
         of_name,
         exchange.path.urgency,
         exchange.caller.urgency,
     )
     return parse_urgency(next((word for word in words if word), None))
-
-
-def _tier(body: Mapping[str, Any]) -> Urgency | None:
-    tier = body.get("service_tier")
-    return _SERVICE_TIERS.get(tier) if isinstance(tier, str) else None

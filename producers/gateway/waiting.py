@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.submission import Accepted
-from openfall.producers.gateway.wait_limit import wait_limit
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state import keys
@@ -22,6 +22,10 @@ from openfall.router_core.state.errors import StoreError, UnknownJob
 
 NO_WORKER_SECONDS = 5.0
 """A caller who waits for longer learns whether a worker runs."""
+MARGIN_SECONDS = 2.0
+"""The answer must leave the gateway before the client gives up."""
+_DECLARED = ("x-stainless-read-timeout", "x-stainless-timeout")
+"""Headers in which the SDKs of OpenAI and Anthropic state their own time limit, in seconds."""
 
 
 async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
@@ -66,8 +70,9 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
 
 
 async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
+    limit = wait_limit(exchange.request.headers, exchange.header("wait"), exchange.gateway.settings.wait_at_most)
     try:
-        return await exchange.gateway.client.wait(accepted.id, _wait_limit(exchange), accept_interim=True)
+        return await exchange.gateway.client.wait(accepted.id, limit, accept_interim=True)
     except UnknownJob as error:
         raise lost_job(accepted) or error from None
 
@@ -136,14 +141,14 @@ async def _describe_wait(exchange: Exchange, job_id: str) -> str:
     return f"{text}. It waits: {why}" if why else text
 
 
-def _wait_limit(exchange: Exchange) -> float:
-    """Seconds for which the request is held open."""
-    wanted = exchange.header("wait")
-    return wait_limit(
-        exchange.request.headers,
-        None if wanted is None else parse_duration(wanted),
-        exchange.gateway.settings.wait_at_most,
-    )
+def wait_limit(headers: Mapping[str, str], wanted: str | None, wait_at_most: float) -> float:
+    """Seconds: the shortest of what the caller wants, what its client declares, and what the gateway allows."""
+    limits = [wait_at_most] if wanted is None else [wait_at_most, parse_duration(wanted)]
+    for declared in (headers.get(name, "") for name in _DECLARED):
+        with suppress(ValueError):
+            if 0 < (seconds := float(declared)) < float("inf"):
+                limits.append(max(1.0, seconds - MARGIN_SECONDS))
+    return min(limits)
 
 
 def lost_job(accepted: Accepted) -> Refusal | None:
@@ -168,7 +173,7 @@ def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
     word = exchange.header("degraded")
     if word is not None:
         return word == "reply"
-    role = exchange.gateway.config.catalog.roles.get(job.role or "")
+    role = exchange.catalog.roles.get(job.role or "")
     return exchange.caller.canned_reply or bool(role is not None and role.canned_reply)
 
 

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.routes import json_response
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import (
     COOKIE,
@@ -113,7 +113,7 @@ async def sign_in(exchange: Exchange) -> Response:
 async def _sign_out(exchange: Exchange, visitor: Visitor) -> Response:
     """End a session."""
     check_form(exchange, visitor, await read_form(exchange))
-    await end_session(exchange.gateway.client.store.connection, visitor.cookie)
+    await end_session(exchange.link, visitor.cookie)
     response = RedirectResponse(SIGN_IN, 303, HEADERS)
     response.delete_cookie(COOKIE)
     return response

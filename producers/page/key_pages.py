@@ -30,7 +30,7 @@ async def _show_keys(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 async def _key_page(exchange: Exchange, visitor: Visitor, typed: Mapping[str, str], problem: str) -> Response:
-    ring = await fetch_keys(exchange.gateway.client.store.connection)
+    ring = await fetch_keys(exchange.link)
     return html_page(
         exchange,
         visitor,

@@ -89,7 +89,7 @@ async def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
         return not visitor.is_signed_in and not keys
     try:
         async with asyncio.timeout(SESSION_CHECK_SECONDS):
-            return await session_key(exchange.gateway.client.store.connection, visitor.cookie, keys) is not None
+            return await session_key(exchange.link, visitor.cookie, keys) is not None
     except (StoreError, NoRedis, TimeoutError):
         return True
 

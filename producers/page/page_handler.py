@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.routes import json_response
 from openfall.producers.page.page_access import SignInNeeded, Visitor, set_cookie, visitor_of
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.rendering import render

@@ -73,7 +73,7 @@ def _path(exchange: Exchange) -> str:
 
 def _dashboard(exchange: Exchange) -> Flask:
     """The dashboard of this process of the gateway. Raises `ImportError`."""
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     if id(link) not in _apps:
         _apps.clear()
         _apps[id(link)] = build_dashboard(connect_dashboard(link.server))

@@ -41,7 +41,7 @@ async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 def _form_page(exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str) -> Response:
-    catalog, names = exchange.gateway.config.catalog, _key_of(exchange, visitor).names
+    catalog, names = exchange.catalog, _key_of(exchange, visitor).names
     targets = [name for name in (*catalog.roles, *catalog.tasks, *catalog.models) if not names or name in names]
     return html_page(
         exchange,
@@ -97,7 +97,7 @@ async def _show_answer(exchange: Exchange, visitor: Visitor) -> Response:
     """Show what becomes of a question."""
     record = await _own_record(exchange, visitor)
     shown = record.result or record.interim_reply
-    jobs = await fetch_jobs(exchange.gateway.client.store.connection, [record.id])
+    jobs = await fetch_jobs(exchange.link, [record.id])
     return html_page(
         exchange,
         visitor,

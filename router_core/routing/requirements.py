@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.jobs.embeddings import inputs_of
+from openfall.router_core.jobs.prompt_tokens import media_tokens, text_tokens
 from openfall.router_core.jobs.request_body import (
     Body,
     all_text,
@@ -49,7 +50,7 @@ def requirements_for(body: Body, dialect: Dialect, kind: JobKind = JobKind.COMPL
     tokens_at_least = count_words(texts)
     return Requirements(
         tokens_at_least=tokens_at_least,
-        tokens=max(tokens_at_least, estimate_tokens(texts)),
+        tokens=max(tokens_at_least, text_tokens(texts) + media_tokens(body)),
         tools=has_tools(body),
         json_schema=wants_schema(body),
         images=has_images(body),
@@ -64,15 +65,9 @@ def _of_embeddings(body: Body) -> Requirements:
     counts = [len(value) for value in inputs if isinstance(value, list)]
     return Requirements(
         tokens_at_least=max([*counts, *(count_words([text]) for text in texts)], default=0),
-        tokens=sum(counts) + max(count_words(texts), estimate_tokens(texts)),
+        tokens=sum(counts) + max(count_words(texts), text_tokens(texts)),
         kind=JobKind.EMBEDDING,
     )
-
-
-def estimate_tokens(texts: Iterable[str]) -> int:
-    """About how many tokens texts have: a quarter of their bytes. Providers give this rule of thumb for English; for
-    Japanese it is near the truth too, because a character has three bytes. Images count nothing."""
-    return sum(len(text) if text.isascii() else len(text.encode(errors="replace")) for text in texts) // 4
 
 
 def count_words(texts: Iterable[str]) -> int:

@@ -10,10 +10,8 @@ from typing import Any, get_args
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.producers.gateway.conversation import listed_items, output_as_input, request_of
-from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
-from openfall.producers.gateway.encoders.chat_stream import ChatStream
-from openfall.producers.gateway.encoders.message import message
-from openfall.producers.gateway.encoders.message_stream import MessageStream
+from openfall.producers.gateway.encoders.chat_completion import ChatStream, completion, text_completion
+from openfall.producers.gateway.encoders.message import MessageStream, message
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal

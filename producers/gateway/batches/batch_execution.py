@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from openfall.producers.gateway.batches.batch_folder import InputMissing, batch_folder, input_path
+from openfall.producers.gateway.batches.batch_input import InputLines, InputMissing, batch_folder, input_path, validate
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
-from openfall.producers.gateway.batches.input_lines import InputLines, validate
 from openfall.producers.gateway.batches.line_endpoints import line_urls
 from openfall.producers.gateway.batches.line_submission import LineSubmitter
 from openfall.producers.gateway.batches.result_files import write_results

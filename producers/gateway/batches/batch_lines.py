@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from openfall.config import LoadedConfig
 from openfall.producers.errors import ProducerError
 from openfall.producers.gateway.access import check_allowed
-from openfall.producers.gateway.batches.input_lines import InputLines
+from openfall.producers.gateway.batches.batch_input import InputLines
 from openfall.producers.gateway.batches.line_endpoints import line_endpoint
 from openfall.producers.gateway.batches.line_rows import Line, RowWriter, end_of
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from openfall.producers.batch.files import DROPPED
+from openfall.producers.gateway.answer import WholeAnswer
 from openfall.producers.gateway.conversation import request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
 from openfall.producers.gateway.encoders.embedding_list import embedding_list
@@ -15,7 +17,7 @@ from openfall.producers.gateway.encoders.message import message
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.receipt import receipt_of
-from openfall.producers.gateway.surfaces.completions import chat_body
+from openfall.producers.gateway.surfaces.chat_completions import chat_body
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import Dialect, JobKind
 
@@ -24,38 +26,32 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LineEndpoint:
-    """`request` makes the body of a job, and raises `Refusal` or `BadRequest`. `answer` makes the body of a response
-    from a result, the name that the line asked for, and the body of the line."""
+    """`request` makes the body of a job, and raises `Refusal` or `BadRequest`. `whole_for` gives what makes the body of
+    a response for the body of a line."""
 
     dialect: Dialect
     request: Callable[[Body], Body]
-    answer: Callable[[Result, str, Body], Body]
+    whole_for: Callable[[Body], WholeAnswer]
     kind: JobKind = JobKind.COMPLETION
 
     def job_body(self, body: Body) -> dict[str, Any]:
         """The body of the job of a line, without what means nothing in a batch."""
         return {key: value for key, value in self.request(body).items() if key not in DROPPED}
 
-
-def _completion(result: Result, asked_for: str, _: Body) -> Body:
-    return completion(result, asked_for, receipt_of(result))
-
-
-def _text_completion(result: Result, asked_for: str, _: Body) -> Body:
-    return text_completion(result, asked_for, receipt_of(result))
+    def answer(self, result: Result, asked_for: str, body: Body) -> Body:
+        """The body of the response to a line with this body."""
+        return self.whole_for(body)(result, asked_for, receipt_of(result))
 
 
-def _message(result: Result, asked_for: str, _: Body) -> Body:
-    return message(result, asked_for, receipt_of(result))
+def _embeddings(body: Body) -> WholeAnswer:
+    return partial(embedding_list, packed=body.get("encoding_format") == "base64")
 
 
-def _embeddings(result: Result, asked_for: str, body: Body) -> Body:
-    return embedding_list(result, asked_for, receipt_of(result), packed=body.get("encoding_format") == "base64")
+def _response(body: Body) -> WholeAnswer:
+    def response(result: Result, asked_for: str, receipt: dict[str, Any]) -> Body:
+        return ResponseHead(result.id, asked_for, int(time.time()), echo_of(body)).ended(result, receipt)
 
-
-def _response(result: Result, asked_for: str, body: Body) -> Body:
-    head = ResponseHead(result.id, asked_for, int(time.time()), echo_of(body))
-    return head.ended(result, receipt_of(result))
+    return response
 
 
 def _response_request(body: Body) -> Body:
@@ -67,13 +63,13 @@ def _response_request(body: Body) -> Body:
 
 
 LINE_ENDPOINTS: Mapping[str, LineEndpoint] = {
-    "/v1/chat/completions": LineEndpoint("openai", dict, _completion),
+    "/v1/chat/completions": LineEndpoint("openai", dict, lambda _: completion),
     "/v1/responses": LineEndpoint("responses", _response_request, _response),
-    "/v1/completions": LineEndpoint("openai", chat_body, _text_completion),
+    "/v1/completions": LineEndpoint("openai", chat_body, lambda _: text_completion),
     "/v1/embeddings": LineEndpoint("openai", dict, _embeddings, JobKind.EMBEDDING),
 }
 MESSAGES = "/v1/messages"
-MESSAGE_ENDPOINT = LineEndpoint("anthropic", dict, _message)
+MESSAGE_ENDPOINT = LineEndpoint("anthropic", dict, lambda _: message)
 
 
 def line_endpoint(url: str) -> LineEndpoint:

@@ -15,15 +15,14 @@ from starlette.responses import Response
 from openfall.producers.batch.gateway_batch_status import explain_missing_runner
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
-from openfall.producers.gateway.batches.batch_folder import take_input
+from openfall.producers.gateway.batches.batch_input import take_input
 from openfall.producers.gateway.batches.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.paging import page_limit
-from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of
-from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, elsewhere, own_file
+from openfall.producers.gateway.paging import page_body, page_limit
+from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of, json_response
+from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, local_path, own_file
 from openfall.producers.request import parse_urgency
 from openfall.producers.request_shape import check_metadata
 from openfall.producers.submit import retry
@@ -58,7 +57,7 @@ async def create(exchange: Exchange) -> Response:
         input_file_id=file.id,
         output_seconds=_output_seconds(body.get("output_expires_after")),
     )
-    if await batches.fetch_batch(exchange.gateway.client.store.connection, terms.id) is None:
+    if await batches.fetch_batch(exchange.link, terms.id) is None:
         with disk_errors():
             directory = exchange.gateway.directory
             await asyncio.to_thread(take_input, directory.path, terms.id, directory.data(file.id))
@@ -68,14 +67,12 @@ async def create(exchange: Exchange) -> Response:
 async def list_batches(exchange: Exchange) -> Response:
     """List the batches of the key, the newest first."""
     page, has_more = await batch_page(exchange, "openai", exchange.request.query_params.get("after", ""))
-    data = [batch_object(batch) for batch in page]
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return json_response({"object": "list", "data": data, **ends, "has_more": has_more})
+    return json_response(page_body([batch_object(batch) for batch in page], has_more))
 
 
 async def retrieve(exchange: Exchange) -> Response:
     """Describe a batch."""
-    batch, link = await own_batch(exchange, "openai"), exchange.gateway.client.store.connection
+    batch, link = await own_batch(exchange, "openai"), exchange.link
     described = batch_object(batch)
     described["openfall"]["why"] = batch.why or await explain_missing_runner(link, batch) or None
     return json_response(described)
@@ -84,7 +81,7 @@ async def retrieve(exchange: Exchange) -> Response:
 async def cancel(exchange: Exchange) -> Response:
     """End a batch. What was answered stays."""
     batch = await own_batch(exchange, "openai")
-    before = await batches.cancel_batch(exchange.gateway.client.store.connection, batch.terms.id)
+    before = await batches.cancel_batch(exchange.link, batch.terms.id)
     if before in ENDED - {BatchStatus.CANCELLED} or before == BatchStatus.FINALIZING:
         raise Refusal("bad_request", f"the batch is {before} already: only one that is not can be cancelled")
     exchange.gateway.batch_runner.wake()
@@ -139,7 +136,7 @@ async def start_batch(exchange: Exchange, terms: BatchTerms) -> Batch:
 async def own_batch(exchange: Exchange, form: Form) -> Batch:
     """The batch in the path. One of another key does not exist. Raises `Refusal`."""
     batch_id, caller = exchange.request.path_params["id"], exchange.caller
-    batch = await batches.fetch_batch(exchange.gateway.client.store.connection, batch_id)
+    batch = await batches.fetch_batch(exchange.link, batch_id)
     if batch is None or batch.terms.form != form or (batch.terms.producer != caller.name and not caller.admin):
         raise Refusal("not_found", f"no batch {batch_id[:64]}: it was never created here, was deleted, or has expired")
     return batch
@@ -149,7 +146,7 @@ async def batch_page(exchange: Exchange, form: Form, after: str, before: str = "
     """A page of the batches of the key, and whether there are more. Raises `Refusal`."""
     limit = page_limit(exchange.request.query_params, 20, 1000 if form == "anthropic" else 100)
     producer = "" if exchange.caller.admin else exchange.caller.name
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     page = await batches.list_batches(link, BatchQuery(form, producer, limit, after, before))
     if page is None:
         raise Refusal("bad_request", "the cursor names no batch of this key", "after")
@@ -194,9 +191,7 @@ async def _input_file(exchange: Exchange, file_id: object) -> StoredFile:
     if file.bytes > most:
         text = f"the file has {file.bytes:,} bytes, over the {most:,} of `gateway: {{max_batch_file: ...}}`"
         raise Refusal("bad_request", text, "input_file_id")
-    directory = exchange.gateway.directory
-    if not await asyncio.to_thread(lambda: file.directory == directory.id and directory.data(file.id).is_file()):
-        raise elsewhere(file)
+    await local_path(exchange, file)
     return file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from starlette.responses import Response
@@ -11,9 +10,8 @@ from starlette.responses import Response
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.model_memory import administer
-from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
+from openfall.producers.gateway.model_memory import administer, start_load
+from openfall.producers.gateway.routes import TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.jobs import own_record
 from openfall.producers.request import parse_duration, parse_urgency
@@ -40,9 +38,6 @@ _STATES = {
     LoadState.UNKNOWN: "unloaded",
 }
 """The four words of Echo's own manager."""
-
-_loads: set[asyncio.Task[Any]] = set()
-"""Loads that go on after their response."""
 
 
 async def query(exchange: Exchange) -> Response:
@@ -113,8 +108,7 @@ async def job(exchange: Exchange) -> Response:
 
 async def status(exchange: Exchange) -> Response:
     """Describe models, breakers and queues."""
-    client = exchange.gateway.client
-    link, catalog = client.store.connection, client.config.catalog
+    link, catalog = exchange.link, exchange.catalog
     models, breakers, fleet, local_only = await asyncio.gather(
         fetch_model_status(link, catalog), list_breakers(link), fetch_status(link), fleet_flags.local_only(link)
     )
@@ -160,9 +154,8 @@ def _circuit(catalog: Catalog, breaker: BreakerStatus) -> dict[str, Any]:
 
 async def models(exchange: Exchange) -> Response:
     """List the models, what each can do, and the chains of the tasks."""
-    client = exchange.gateway.client
-    catalog = client.config.catalog
-    states = {model.model: model for model in await fetch_model_status(client.store.connection, catalog)}
+    catalog = exchange.catalog
+    states = {model.model: model for model in await fetch_model_status(exchange.link, catalog)}
     rows = [
         {
             "id": spec.upstream,
@@ -185,14 +178,10 @@ async def models(exchange: Exchange) -> Response:
 async def health(exchange: Exchange) -> Response:
     """Check the health of a model. It loads nothing, unless `force_check` is set."""
     body = await exchange.body()
-    reports = await _administer(exchange, "check", body, force=body.get("force_check") is True)
+    alias = _named_model(exchange, body)
+    reports = await administer(exchange, "check", alias, force=body.get("force_check") is True)
     report = next((each for each in reports if each["ok"]), reports[0])
-    alias = report["model"]
-    row = next(
-        model
-        for model in await fetch_model_status(exchange.gateway.client.store.connection, exchange.gateway.config.catalog)
-        if model.model == alias
-    )
+    row = await _status_of(exchange, alias)
     return json_response(
         {
             "model_name": body["model_name"],
@@ -209,39 +198,27 @@ async def health(exchange: Exchange) -> Response:
 async def preload(exchange: Exchange) -> Response:
     """Load a model into memory. The response comes at once; the load goes on."""
     body = await exchange.body()
-    catalog = exchange.gateway.config.catalog
-    alias = _named_model(catalog, body)
-    rows = await fetch_model_status(exchange.gateway.client.store.connection, catalog)
-    row = next(model for model in rows if model.model == alias)
+    alias = _named_model(exchange, body)
+    row = await _status_of(exchange, alias)
     if any(_STATES[at.load_state] == "loaded" for at in row.backends):
         return json_response({"model_name": body["model_name"], "status": "loaded", "estimated_s": 0})
-    _keep(_administer(exchange, "load", body))
-    estimate = catalog.models[alias].load_time
+    start_load(administer(exchange, "load", alias))
+    estimate = exchange.catalog.models[alias].load_time
     return json_response({"model_name": body["model_name"], "status": "loading", "estimated_s": estimate}, 202)
 
 
-def _keep(work: Coroutine[Any, Any, Any]) -> None:
-    task = asyncio.create_task(work, name="preload")
-    _loads.add(task)
-    task.add_done_callback(_loads.discard)
+async def _status_of(exchange: Exchange, alias: str) -> ModelStatus:
+    return next(row for row in await fetch_model_status(exchange.link, exchange.catalog) if row.model == alias)
 
 
-def _named_model(catalog: Catalog, body: dict[str, Any]) -> str:
+def _named_model(exchange: Exchange, body: dict[str, Any]) -> str:
     name = body.get("model_name")
     if not isinstance(name, str) or not name:
         raise Refusal("bad_request", "`model_name` must be text: the name of a model", "model_name")
     try:
-        return catalog.find_model(name)
+        return exchange.catalog.find_model(name)
     except UnknownName as error:
         raise Refusal("unknown_model", str(error), "model_name") from None
-
-
-async def _administer(
-    exchange: Exchange, verb: str, body: dict[str, Any], *, force: bool = False
-) -> list[dict[str, Any]]:
-    """Load or check a model at each of its backends. Raises `Refusal`."""
-    alias = _named_model(exchange.gateway.config.catalog, body)
-    return await administer(exchange, verb, alias, force=force)
 
 
 _NAME = body_of("model_name", model_name=TEXT)

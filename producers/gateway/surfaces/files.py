@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from openfall.producers.gateway.batches.result_files import BATCH_OUTPUT
+from openfall.producers.gateway.batches.result_files import BATCH_OUTPUT, sorted_rows
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.paging import page_limit, read_number
-from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema
-from openfall.producers.gateway.sorted_rows import sorted_rows
+from openfall.producers.gateway.paging import newest_first, page_body, page_limit, read_number
+from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema, json_response
 from openfall.producers.gateway.upload import Upload, receive
 from openfall.producers.submit import retry
 from openfall.router_core.state import stored_files
@@ -56,23 +55,19 @@ async def upload(exchange: Exchange) -> Response:
 async def list_files(exchange: Exchange) -> Response:
     """List the files of the key."""
     query, caller = exchange.request.query_params, exchange.caller
-    order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise Refusal("bad_request", "`order` must be asc or desc", "order")
     wanted = FileQuery(
         producer="" if caller.admin else caller.name,
         limit=page_limit(query, MAX_LISTED, MAX_LISTED),
         now=time.time(),
         after=query.get("after", ""),
-        newest_first=order == "desc",
+        newest_first=newest_first(query),
         purpose=query.get("purpose", ""),
     )
-    page = await stored_files.list_files(exchange.gateway.client.store.connection, wanted)
+    page = await stored_files.list_files(exchange.link, wanted)
     if page is None:
         raise Refusal("bad_request", "`after` names no file of this key", "after")
     files, has_more = page
-    ends = {"first_id": files[0].id if files else None, "last_id": files[-1].id if files else None}
-    return json_response({"object": "list", "data": [*map(file_object, files)], **ends, "has_more": has_more})
+    return json_response(page_body([*map(file_object, files)], has_more))
 
 
 async def retrieve(exchange: Exchange) -> Response:
@@ -83,11 +78,7 @@ async def retrieve(exchange: Exchange) -> Response:
 async def content(exchange: Exchange) -> Response:
     """Send the data of a file; with `order=input` the rows of a batch in the order of its lines."""
     file = await own_file(exchange, exchange.request.path_params["id"])
-    with disk_errors():
-        path = exchange.gateway.directory.data(file.id)
-        is_here = await asyncio.to_thread(lambda: file.directory == exchange.gateway.directory.id and path.is_file())
-    if not is_here:
-        raise elsewhere(file)
+    path = await local_path(exchange, file)
     if file.purpose == BATCH_OUTPUT and exchange.request.query_params.get("order") == "input":
         return StreamingResponse(sorted_rows(path), media_type="application/octet-stream")
     return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
@@ -96,7 +87,7 @@ async def content(exchange: Exchange) -> Response:
 async def delete(exchange: Exchange) -> Response:
     """Delete a file. A batch that reads it goes on."""
     file = await own_file(exchange, exchange.request.path_params["id"])
-    await stored_files.delete_file(exchange.gateway.client.store.connection, file)
+    await stored_files.delete_file(exchange.link, file)
     with disk_errors():
         await asyncio.to_thread(exchange.gateway.directory.remove, file.id)
     return json_response({"id": file.id, "object": "file", "deleted": True})
@@ -104,16 +95,21 @@ async def delete(exchange: Exchange) -> Response:
 
 async def own_file(exchange: Exchange, file_id: str) -> StoredFile:
     """A file of this key. One of another key does not exist. Raises `Refusal`."""
-    file = await stored_files.fetch_file(exchange.gateway.client.store.connection, file_id)
+    file = await stored_files.fetch_file(exchange.link, file_id)
     caller = exchange.caller
     if file is None or file.is_over(time.time()) or (file.producer != caller.name and not caller.admin):
         raise Refusal("not_found", f"no file {file_id[:64]}: it was never uploaded here, was deleted, or has expired")
     return file
 
 
-def elsewhere(file: StoredFile) -> Refusal:
-    """The refusal for a file whose data this gateway does not have."""
-    return Refusal(
+async def local_path(exchange: Exchange, file: StoredFile) -> Path:
+    """Where the data of a file is on this host. Raises `Refusal` if this gateway does not have it."""
+    directory = exchange.gateway.directory
+    path = directory.data(file.id)
+    with disk_errors():
+        if await asyncio.to_thread(lambda: file.directory == directory.id and path.is_file()):
+            return path
+    raise Refusal(
         "elsewhere",
         f"the data of {file.id} is not in the directory of this gateway: ask the gateway that took it, or let the "
         "gateways share one directory (`gateway: {files: ...}`)",

@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
-from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.paging import page_limit
-from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.waiting import caller_left
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
@@ -44,7 +43,7 @@ async def acknowledge_entries(exchange: Exchange) -> Response:
     named = (await exchange.body()).get("entries")
     if not isinstance(named, list) or not all(isinstance(entry, str) and is_entry_id(entry) for entry in named):
         raise Refusal("bad_request", "`entries` must be a list of the ids of entries", "entries")
-    link, name = exchange.gateway.client.store.connection, exchange.request.path_params["name"]
+    link, name = exchange.link, exchange.request.path_params["name"]
     entries = await asyncio.gather(*(get_entry(link, name, entry) for entry in named))
     own = [entry for entry in entries if entry is not None and await _is_own(exchange, entry)]
     done = await asyncio.gather(*(acknowledge(link, name, entry) for entry in own))
@@ -53,7 +52,7 @@ async def acknowledge_entries(exchange: Exchange) -> Response:
 
 async def _read(exchange: Exchange, name: str, after: str, limit: int, until: float) -> list[InboxEntry]:
     """The first entries of the key, one more than `limit`. Raises `CallerLeft`."""
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     entries: list[InboxEntry] = []
     async with RedisConnection(link.server) as waiting:
         while True:

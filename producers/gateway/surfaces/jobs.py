@@ -14,9 +14,8 @@ from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import HEADERS, KEEPALIVE_SECONDS
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.paging import page_limit, read_number
-from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, json_response
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import recent_jobs
@@ -44,7 +43,7 @@ async def cancel_job(exchange: Exchange) -> Response:
 async def replay_job(exchange: Exchange) -> Response:
     """Put a held job back into its queue. Any other job stays as it is."""
     record = await own_record(exchange)
-    await replay_held(exchange.gateway.client.store.connection, record.id)
+    await replay_held(exchange.link, record.id)
     return json_response(_described(await own_record(exchange)))
 
 
@@ -66,7 +65,7 @@ async def list_jobs(exchange: Exchange) -> Response:
         id_text=query.get("id"),
         since=_moment(query.get("since")),
     )
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     try:
         page = await recent_jobs.list_jobs(link, wanted, limit, before=query.get("before"))
     except ValueError as error:

@@ -12,18 +12,17 @@ from typing import Any
 
 from starlette.responses import FileResponse, Response
 
-from openfall.producers.gateway.batches.batch_folder import take_input
+from openfall.producers.gateway.batches.batch_input import take_input, validate
 from openfall.producers.gateway.batches.batch_lines import LineCheck
 from openfall.producers.gateway.batches.inline_requests import write_requests
-from openfall.producers.gateway.batches.input_lines import validate
 from openfall.producers.gateway.batches.line_endpoints import MESSAGES, line_urls
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id, open_private
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of
+from openfall.producers.gateway.paging import page_body
+from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of, json_response
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
-from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, elsewhere
+from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, local_path
 from openfall.producers.gateway.upload import receive_body
 from openfall.router_core.batching.batch_line import LineProblem, ParsedLine
 from openfall.router_core.batching.batch_status import ENDED, BatchStatus
@@ -66,9 +65,7 @@ async def list_batches(exchange: Exchange) -> Response:
     """List the message batches of the key, the newest first."""
     query = exchange.request.query_params
     page, has_more = await batch_page(exchange, "anthropic", query.get("after_id", ""), query.get("before_id", ""))
-    data = [message_batch(exchange, batch) for batch in page]
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return json_response({"data": data, "has_more": has_more, **ends})
+    return json_response(page_body([message_batch(exchange, batch) for batch in page], has_more))
 
 
 async def retrieve(exchange: Exchange) -> Response:
@@ -79,7 +76,7 @@ async def retrieve(exchange: Exchange) -> Response:
 async def cancel(exchange: Exchange) -> Response:
     """End a message batch. What was answered stays."""
     batch = await own_batch(exchange, "anthropic")
-    before = await batches.cancel_batch(exchange.gateway.client.store.connection, batch.terms.id)
+    before = await batches.cancel_batch(exchange.link, batch.terms.id)
     if before in ENDED:
         raise Refusal("bad_request", "the batch has ended already")
     exchange.gateway.batch_runner.wake()
@@ -91,7 +88,7 @@ async def delete(exchange: Exchange) -> Response:
     batch = await own_batch(exchange, "anthropic")
     if batch.status not in ENDED:
         raise Refusal("bad_request", "the batch has not ended: cancel it first")
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     file = await fetch_file(link, batch.output_file_id or "")
     if file is not None:
         await delete_file(link, file)
@@ -105,16 +102,10 @@ async def results(exchange: Exchange) -> Response:
     batch = await own_batch(exchange, "anthropic")
     if batch.status not in ENDED:
         raise Refusal("not_found", "the batch has no results yet: wait until its processing_status is ended")
-    file = await fetch_file(exchange.gateway.client.store.connection, batch.output_file_id or "")
+    file = await fetch_file(exchange.link, batch.output_file_id or "")
     if file is None:
         raise Refusal("not_found", "the results of the batch are gone: they are kept for 30 days")
-    path = exchange.gateway.directory.data(file.id)
-    with disk_errors():
-        directory = exchange.gateway.directory
-        is_here = await asyncio.to_thread(lambda: file.directory == directory.id and path.is_file())
-    if not is_here:
-        raise elsewhere(file)
-    return FileResponse(path, media_type="application/x-jsonl", filename=file.filename)
+    return FileResponse(await local_path(exchange, file), media_type="application/x-jsonl", filename=file.filename)
 
 
 def message_batch(exchange: Exchange, batch: Batch) -> dict[str, Any]:

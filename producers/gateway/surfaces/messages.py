@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from openfall.producers.gateway.encoders.message import message
-from openfall.producers.gateway.encoders.message_stream import MessageStream
-from openfall.producers.gateway.event_stream import EventStream
+from openfall.producers.gateway.answer import answer
+from openfall.producers.gateway.encoders.message import MessageStream, message
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import FLAG, MESSAGES, TEXT, Endpoint, body_of
+from openfall.producers.gateway.routes import FLAG, MESSAGES, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.submission import check_model, submit
-from openfall.producers.gateway.token_estimate import estimate_tokens
-from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_messages
+from openfall.router_core.jobs.prompt_tokens import estimate_tokens
 
 
 async def create(exchange: Exchange) -> Response:
     """Answer a message."""
     body = await exchange.body()
     accepted = await submit(exchange, body, "anthropic")
-    if accepted.streams:
-        encoder = MessageStream(accepted.id, accepted.asked_for, estimate_tokens(body))
-        return await EventStream(exchange, accepted, encoder).open()
+    prompt_tokens = estimate_tokens(body) if accepted.streams else 0
     del body  # a large one is not kept while its caller waits
-    result = await wait_for_answer(exchange, accepted)
-    headers = receipt_headers(result, joined=accepted.joined)
-    return json_response(message(result, accepted.asked_for, receipt_of(result)), headers=headers)
+    return await answer(exchange, accepted, MessageStream(accepted.id, accepted.asked_for, prompt_tokens), message)
 
 
 async def count_tokens(exchange: Exchange) -> Response:

@@ -12,9 +12,9 @@ from typing import Any
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.paging import page_body
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.vocabulary import JobKind
@@ -23,16 +23,14 @@ from openfall.router_core.vocabulary import JobKind
 async def list_models(exchange: Exchange) -> Response:
     """List every role, task and model."""
     names = exchange.caller.names
-    known = entries(exchange.gateway.config.catalog)
+    known = entries(exchange.catalog)
     data = [_for_caller(exchange, entry) for entry in known if not names or entry["id"] in names]
-    ids = [entry["id"] for entry in data]
-    ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-    return json_response({"object": "list", "data": data, "has_more": False, **ends})
+    return json_response(page_body(data, has_more=False))
 
 
 async def get_model(exchange: Exchange) -> Response:
     """Describe one of them."""
-    catalog = exchange.gateway.config.catalog
+    catalog = exchange.catalog
     named = exchange.request.path_params["name"]
     name = resolve_name(catalog, exchange.gateway.settings.aliases, split_urgency(named)[0])
     known = {entry["id"]: entry for entry in entries(catalog)}

@@ -9,15 +9,14 @@ from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.gateway.answer import answer
 from openfall.producers.gateway.encoders.embedding_list import embedding_list
 from openfall.producers.gateway.encoders.ollama_chat import NDJSON, OllamaAnswer, line
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.model_memory import set_in_memory
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.embeddings import vectors_response
 from openfall.producers.gateway.waiting import wait_for_answer
@@ -63,11 +62,7 @@ async def generate(exchange: Exchange) -> Response:
 async def _answer(exchange: Exchange, body: dict[str, Any], *, generates: bool) -> Response:
     accepted = await submit(exchange, body, "ollama")
     encoder = OllamaAnswer(accepted.asked_for, _now(), generates)
-    if accepted.streams:
-        return await EventStream(exchange, accepted, encoder).open()
-    result = await wait_for_answer(exchange, accepted)
-    headers = receipt_headers(result, joined=accepted.joined)
-    return json_response(encoder.whole(result, receipt_of(result)), headers=headers)
+    return await answer(exchange, accepted, encoder, lambda result, _, receipt: encoder.whole(result, receipt))
 
 
 def _without_nothing(body: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +81,7 @@ def _without_nothing(body: dict[str, Any]) -> dict[str, Any]:
 async def _move(exchange: Exchange, body: Mapping[str, Any], *, generates: bool) -> Response:
     """Load the model that a request names, or unload it for a `keep_alive` of 0."""
     unload = body.get("keep_alive") in (0, "0", "0s", "0m")
-    await set_in_memory(exchange, body.get("model"), loaded=not unload)
+    await set_in_memory(exchange, body, loaded=not unload)
     text = {"response": ""} if generates else {"message": {"role": "assistant", "content": ""}}
     done = {"done": True, "done_reason": "unload" if unload else "load"}
     whole = {"model": body.get("model"), "created_at": _now(), **text, **done}
@@ -97,7 +92,7 @@ async def embed(exchange: Exchange) -> Response:
     """Turn texts into vectors."""
     body = await exchange.body()
     if not body.get("input"):
-        await set_in_memory(exchange, body.get("model"), loaded=True)
+        await set_in_memory(exchange, body, loaded=True)
         return json_response({"model": body.get("model"), "embeddings": []})
     result, vectors = await _vectors(exchange, body, body["input"])
     counts = {"total_duration": round(result.took * 1e9), "load_duration": 0}

@@ -13,10 +13,8 @@ from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.encoders.ollama_chat import NDJSON, line
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.model_memory import first_model
-from openfall.producers.gateway.requested_name import resolve_name
-from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
+from openfall.producers.gateway.model_memory import first_model, requested_name
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.surfaces.models import entries
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.catalog.entries import ModelSpec
@@ -62,11 +60,7 @@ async def ps(exchange: Exchange) -> Response:
 async def show(exchange: Exchange) -> Response:
     """Describe a role, a task or a model."""
     body = await exchange.body()
-    named = body.get("model") or body.get("name")
-    catalog = exchange.gateway.config.catalog
-    if not isinstance(named, str):
-        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
-    name = resolve_name(catalog, exchange.gateway.settings.aliases, named)
+    name, catalog = requested_name(exchange, body, "model", "name"), exchange.catalog
     known = {entry["id"]: entry for entry in entries(catalog)}
     entry, spec = known.get(name), catalog.models[first_model(catalog, name)]
     info = {
@@ -87,10 +81,7 @@ async def version(_exchange: Exchange) -> Response:
 async def pull(exchange: Exchange) -> Response:
     """Report that a known model is there. Nothing is downloaded."""
     body = await exchange.body()
-    named = body.get("model") or body.get("name")
-    if not isinstance(named, str):
-        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
-    resolve_name(exchange.gateway.config.catalog, exchange.gateway.settings.aliases, named)
+    requested_name(exchange, body, "model", "name")
     if body.get("stream") is False:
         return json_response({"status": "success"})
     steps = ("pulling manifest", "verifying sha256 digest", "success")
@@ -104,7 +95,7 @@ async def refuse(_exchange: Exchange) -> Response:
 
 def _visible(exchange: Exchange) -> Iterator[tuple[str, ModelSpec]]:
     """The names that a caller may ask for, each with its first model."""
-    catalog, names = exchange.gateway.config.catalog, exchange.caller.names
+    catalog, names = exchange.catalog, exchange.caller.names
     for entry in entries(catalog):
         if not names or entry["id"] in names:
             yield entry["id"], catalog.models[entry["openfall"]["chain"][0]]

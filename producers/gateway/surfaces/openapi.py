@@ -10,8 +10,7 @@ from starlette.responses import Response
 from openfall.producers.gateway.api_document import api_document
 from openfall.producers.gateway.api_page import CONTENT_SECURITY_POLICY, api_page
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.producers.gateway.surfaces.passthrough import endpoints_of
 
 

@@ -63,7 +63,7 @@ async def _pass(exchange: Exchange) -> Response:
     if settings.usd_per_request:
         await _book(exchange, settings.backend, nanodollars(settings.usd_per_request))
     payload = await exchange.read_bytes()
-    await try_redis(exchange.gateway.client.store.connection.command("HINCRBY", keys.COUNTERS, COUNTER, 1))
+    await try_redis(exchange.link.command("HINCRBY", keys.COUNTERS, COUNTER, 1))
     path = next(path for path in settings.paths if normalize_path(path).path == exchange.path.path)
     backend, secrets = _open(exchange, settings.backend)
     try:
@@ -80,10 +80,10 @@ async def _check(exchange: Exchange, name: str) -> None:
     """Whether the caller may, and the request may leave. Raises `Refusal`."""
     if exchange.caller.names:
         raise Refusal("not_allowed", "this key is for certain models only, and a passed path may reach any")
-    catalog = exchange.gateway.config.catalog
+    catalog = exchange.catalog
     if catalog.pools[catalog.backends[name].pool].local:
         return
-    is_switched_on = await local_only(exchange.gateway.client.store.connection) is not None
+    is_switched_on = await local_only(exchange.link) is not None
     if catalog.local_only or exchange.flag("local-only") or is_switched_on:
         raise Refusal("local_only", f"requests must stay on local machines, and {name} is not one")
 
@@ -104,7 +104,7 @@ def _open(exchange: Exchange, name: str) -> tuple[HttpBackend, tuple[bytes, ...]
     from openfall.workers.backends.registry import open_backend  # ADR 17: worker code only where it is needed
     from openfall.workers.backends.transport import Transport
 
-    spec = exchange.gateway.config.catalog.backends[name]
+    spec = exchange.catalog.backends[name]
     return open_backend(spec, Transport(keep_alive=False)), tuple(secret.encode() for secret in spec.secrets)
 
 
@@ -134,7 +134,7 @@ async def _send(exchange: Exchange, backend: HttpBackend, path: str, payload: by
 
 async def _note_plan_shares(exchange: Exchange, name: str, shares: Sequence[PlanShare]) -> None:
     """Note what the response says of the limits of a subscription, which pays for the backend."""
-    catalog, link = exchange.gateway.config.catalog, exchange.gateway.client.store.connection
+    catalog, link = exchange.catalog, exchange.link
     called = name, "", first_credential(catalog, name)
     await try_redis(report_plan_shares(link, catalog, called, shares))
 

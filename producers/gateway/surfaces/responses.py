@@ -13,22 +13,21 @@ from typing import Any
 from starlette.responses import Response
 
 from openfall.producers.client_store import try_redis
+from openfall.producers.gateway.answer import answer
 from openfall.producers.gateway.conversation import input_items, listed_items, output_as_input, request_of
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange, read_flag
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.paging import page_limit, read_number
-from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of
+from openfall.producers.gateway.paging import newest_first, page_body, page_limit, read_number
+from openfall.producers.gateway.receipt import receipt_of
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of, json_response
 from openfall.producers.gateway.submission import Accepted, Terms, check_model, submit
-from openfall.producers.gateway.token_estimate import estimate_tokens
-from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.prompt import check_input
 from openfall.producers.request import new_job_id
 from openfall.producers.submit import UNCERTAIN
+from openfall.router_core.jobs.prompt_tokens import estimate_tokens
 from openfall.router_core.jobs.response_status import response_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
@@ -67,15 +66,10 @@ async def create(exchange: Exchange) -> Response:
     head = ResponseHead(accepted.id, accepted.asked_for, head.created_at, head.echo)
     if accepted.joined:
         head = await _stored_head(exchange, accepted.id) or head  # every gateway gives one Response alike
-    if accepted.streams:
-        return await EventStream(exchange, accepted, ResponseStream(head)).open()
-    if background:
+    if background and not accepted.streams:
         return json_response(head.response("queued"))
-    del body, request  # large ones are not kept while their caller waits
-    result = await wait_for_answer(exchange, accepted)
-    return json_response(
-        head.ended(result, receipt_of(result)), headers=receipt_headers(result, joined=accepted.joined)
-    )
+    del body, request, earlier  # large ones are not kept while their caller waits
+    return await answer(exchange, accepted, ResponseStream(head), lambda result, _, given: head.ended(result, given))
 
 
 async def retrieve(exchange: Exchange) -> Response:
@@ -99,7 +93,7 @@ async def cancel(exchange: Exchange) -> Response:
 async def delete(exchange: Exchange) -> Response:
     """Forget a Response. A job that runs goes on to its end."""
     head, record = await _own_response(exchange)
-    await delete_response(exchange.gateway.client.store.connection, record.id)
+    await delete_response(exchange.link, record.id)
     return json_response({"id": response_id(head.job_id), "object": "response", "deleted": True})
 
 
@@ -107,17 +101,13 @@ async def list_input_items(exchange: Exchange) -> Response:
     """List the items of a request, the newest first unless `order` is `asc`."""
     _, record = await _own_response(exchange)
     query, items = exchange.request.query_params, listed_items(record.id, await _stored_input(exchange, record.id))
-    limit, order, after = page_limit(query, 20, MAX_LISTED), query.get("order", "desc"), query.get("after")
-    if order not in ("asc", "desc"):
-        raise Refusal("bad_request", "`order` must be asc or desc", "order")
-    items = items if order == "asc" else items[::-1]
+    limit, after = page_limit(query, 20, MAX_LISTED), query.get("after")
+    items = items[::-1] if newest_first(query) else items
     places = [place for place, item in enumerate(items, 1) if item["id"] == after]
     if after and not places:
         raise Refusal("bad_request", "`after` must be the id of an item of this Response", "after")
     rest = items[places[0] :] if places else items
-    page = rest[:limit]
-    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-    return json_response({"object": "list", "data": page, "has_more": len(rest) > len(page), **ends})
+    return json_response(page_body(rest[:limit], has_more=len(rest) > limit))
 
 
 async def input_tokens(exchange: Exchange) -> Response:
@@ -142,7 +132,7 @@ def _background_terms(exchange: Exchange, body: Mapping[str, Any]) -> Terms:
 
 async def _submit_stored(exchange: Exchange, request: Mapping[str, Any], terms: Terms) -> Accepted:
     """Submit a request that was stored. Nothing stays of one that is refused, or joins the job of another."""
-    link, own = exchange.gateway.client.store.connection, terms["id"]
+    link, own = exchange.link, terms["id"]
     try:
         accepted = await submit(exchange, request, "responses", **terms)
     except UNCERTAIN:  # it may have been accepted
@@ -168,7 +158,7 @@ async def _store(exchange: Exchange, head: ResponseHead, body: Mapping[str, Any]
     longest = max(policy.expires_after for policy in config.catalog.urgency.values())
     keep_seconds = longest + config.catalog.open_fall.hold_for + config.settings.retention.results
     items = [*earlier.reply, *input_items(body.get("input"))]
-    link = exchange.gateway.client.store.connection
+    link = exchange.link
     try:
         await store_response(link, head.job_id, stored, items, keep_seconds, previous=earlier.job_id)
     except UnreadConversation as error:
@@ -177,7 +167,7 @@ async def _store(exchange: Exchange, head: ResponseHead, body: Mapping[str, Any]
 
 async def _stored_head(exchange: Exchange, job_id: str) -> ResponseHead | None:
     """What the Response of an earlier request repeats. None: it was not stored."""
-    stored = await fetch_response(exchange.gateway.client.store.connection, job_id)
+    stored = await fetch_response(exchange.link, job_id)
     return None if stored is None else ResponseHead(job_id, stored.asked_for, stored.created_at, stored.echo)
 
 
@@ -217,7 +207,7 @@ async def _stored_input(exchange: Exchange, job_id: str) -> list[Any]:
     """The items of the conversation up to the request of a Response. Raises `Refusal`."""
     try:
         max_bytes = exchange.gateway.settings.max_body
-        return await fetch_input(exchange.gateway.client.store.connection, job_id, max_bytes)
+        return await fetch_input(exchange.link, job_id, max_bytes)
     except UnreadConversation as error:
         raise _unread(exchange, error, f"response {response_id(job_id)}") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
@@ -15,11 +14,8 @@ from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.event_stream import HEADERS
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.json_response import json_response
-from openfall.producers.gateway.model_memory import administer, first_model
-from openfall.producers.gateway.requested_name import resolve_name
-from openfall.producers.gateway.routes import TEXT, Endpoint, body_of
-from openfall.router_core.catalog.catalog import Catalog
+from openfall.producers.gateway.model_memory import first_model, move_model, requested_name, start_load
+from openfall.producers.gateway.routes import TEXT, Endpoint, body_of, json_response
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.model_status import ModelStatus, fetch_model_status, seconds_loading
 from openfall.router_core.vocabulary import LoadState, Urgency
@@ -29,16 +25,11 @@ SWITCH_SECONDS = 120.0
 EVENT_SECONDS = 1.0
 _IN_MEMORY = (LoadState.IN_USE, LoadState.READY)
 
-_switches: set[asyncio.Task[Any]] = set()
-"""Loads that go on after their response."""
-
 
 async def status(exchange: Exchange) -> Response:
     """Describe which local model is in memory, whether it is being switched, and who waits."""
-    client = exchange.gateway.client
-    link, catalog = client.store.connection, client.config.catalog
-    rows, fleet = await asyncio.gather(fetch_model_status(link, catalog), fetch_status(link))
-    local = [row for row in rows if catalog.is_local(row.model)]
+    link, catalog = exchange.link, exchange.catalog
+    local, fleet = await asyncio.gather(_local_rows(exchange), fetch_status(link))
     active, loading = _in_memory(local), _loading(local)
     elapsed = None if loading is None else await seconds_loading(link, catalog, loading)
     own = {catalog.queue(row.model, urgency) for row in local for urgency in Urgency}
@@ -54,7 +45,7 @@ async def status(exchange: Exchange) -> Response:
             "most": catalog.urgency[Urgency.INTERACTIVE].max_queued or None,
             "oldest_s": max(oldest, default=None),
         },
-        "restarts": await asyncio.to_thread(engine_restarts, client.config.settings),
+        "restarts": await asyncio.to_thread(engine_restarts, exchange.gateway.config.settings),
         "backend": _backend(local, active),
     })  # fmt: skip
 
@@ -62,21 +53,14 @@ async def status(exchange: Exchange) -> Response:
 async def switch(exchange: Exchange) -> Response:
     """Load a model, and wait until it is ready, for at most 120 s. With `Accept: text/event-stream`: in events."""
     body = await exchange.body()
-    named = next((body[key] for key in ("model", "profile", "name") if body.get(key)), None)
-    if not isinstance(named, str):
-        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
-    gateway = exchange.gateway
-    catalog = gateway.config.catalog
-    name = resolve_name(catalog, gateway.settings.aliases, named)
+    name = requested_name(exchange, body, "model", "profile", "name")
     check_allowed(exchange.caller, name)
-    alias = first_model(catalog, name)
-    rows = await _local_rows(exchange, catalog)
+    alias = first_model(exchange.catalog, name)
+    rows = await _local_rows(exchange)
     loading = _loading(rows)
     if loading not in (None, alias):
         raise Refusal("switching", f"{loading} is being loaded: send the request again when it is ready")
-    loaded = asyncio.create_task(_load(exchange, alias), name="switch")
-    _switches.add(loaded)
-    loaded.add_done_callback(_switches.discard)
+    loaded = start_load(_load(exchange, alias))
     if "text/event-stream" in exchange.request.headers.get("accept", ""):
         events = _events(exchange, loaded, alias, _in_memory(rows))
         return StreamingResponse(events, headers=HEADERS, media_type="text/event-stream")
@@ -90,11 +74,8 @@ async def _load(exchange: Exchange, alias: str) -> float:
     Another process may load it already: then it is waited for.
     """
     started = time.monotonic()
-    reports = await administer(exchange, "load", alias)
-    if not any(report["ok"] for report in reports):
-        raise Refusal(str(reports[0].get("error") or "other"), f"{alias}: {reports[0]['message']}")
-    catalog = exchange.gateway.config.catalog
-    while _loading(await _local_rows(exchange, catalog)) == alias:  # noqa: ASYNC110 - another process loads it
+    await move_model(exchange, "load", alias, is_audited=True)
+    while _loading(await _local_rows(exchange)) == alias:  # noqa: ASYNC110 - another process loads it
         await asyncio.sleep(EVENT_SECONDS)
     return time.monotonic() - started
 
@@ -124,9 +105,9 @@ async def _events(
         yield sse.named("failed", refusal.body(exchange.surface, exchange.request_id))
 
 
-async def _local_rows(exchange: Exchange, catalog: Catalog) -> list[ModelStatus]:
-    rows = await fetch_model_status(exchange.gateway.client.store.connection, catalog)
-    return [row for row in rows if catalog.is_local(row.model)]
+async def _local_rows(exchange: Exchange) -> list[ModelStatus]:
+    rows = await fetch_model_status(exchange.link, exchange.catalog)
+    return [row for row in rows if exchange.catalog.is_local(row.model)]
 
 
 def _in_memory(rows: Sequence[ModelStatus]) -> str | None:

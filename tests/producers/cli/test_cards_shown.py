@@ -14,7 +14,7 @@ import redis
 
 from openfall.producers.card_wait import WaitingForCard, describe_card_wait
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.gateway.encoders.chat_stream import ChatStream
+from openfall.producers.gateway.encoders.chat_completion import ChatStream
 from openfall.producers.job_event_text import describe_event
 from openfall.router_core.state import job_events
 from openfall.router_core.state.card_memory import note_card_memory

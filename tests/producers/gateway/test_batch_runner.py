@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openfall.producers.gateway.batches import batch_execution, line_submission
-from openfall.producers.gateway.batches.batch_folder import batch_folder
+from openfall.producers.gateway.batches.batch_input import batch_folder
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.line_rows import Line, RowWriter
 from openfall.producers.gateway.file_cleanup import examine_folders

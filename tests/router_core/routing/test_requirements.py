@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.jobs.prompt_tokens import IMAGE_TOKENS
 from openfall.router_core.routing.requirements import (
     Requirements,
     count_words,
@@ -31,12 +32,12 @@ def test_the_needs_of_a_body_are_read_in_its_dialect() -> None:
         "temperature": 1,
     }
     assert requirements_for(body, "anthropic") == Requirements(
-        tokens_at_least=6, tokens=6, tools=True, json_schema=True, images=True, sampling=("temperature",)
+        tokens_at_least=6, tokens=6 + IMAGE_TOKENS, tools=True, json_schema=True, images=True, sampling=("temperature",)
     )
 
 
 def test_a_plain_prompt_needs_nothing_but_room() -> None:
-    assert requirements_for(prompt("three words here"), "openai") == Requirements(tokens_at_least=3, tokens=4)
+    assert requirements_for(prompt("three words here"), "openai") == Requirements(tokens_at_least=3, tokens=5)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,9 @@ def test_a_word_counts_as_one_token_at_least(text: str, tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"), [("a b c", 3), ("", 0), ("長い文章には空白がない", 8), ("x" * 9999, 2499), ("a\ud800" * 8, 4)]
+    ("text", "tokens"), [("a b c", 3), ("", 0), ("長い文章には空白がない", 9), ("x" * 9999, 2857), ("a\ud800" * 8, 9)]
 )
-def test_about_a_quarter_of_the_bytes_counts_for_limits_of_tokens(text: str, tokens: int) -> None:
+def test_limits_of_tokens_have_the_estimate_that_callers_get(text: str, tokens: int) -> None:
     assert requirements_for(prompt(text), "openai").tokens == tokens
 
 

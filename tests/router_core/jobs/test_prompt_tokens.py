@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.token_estimate import BYTES_PER_TOKEN, IMAGE_TOKENS, estimate_tokens
+from openfall.router_core.jobs.prompt_tokens import BYTES_PER_TOKEN, IMAGE_TOKENS, estimate_tokens
 
 TEXT = "a" * 3500
 PDF = "A" * 200_000

@@ -1,4 +1,7 @@
-"""`/metrics`: what Prometheus reads. One gateway exports the whole fleet, since the counts are in Redis."""
+"""What monitors read: whether requests are accepted, and the metrics of the fleet for Prometheus.
+
+One gateway exports the whole fleet, since the counts are in Redis.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,17 @@ from starlette.responses import Response
 from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import Endpoint, json_response
+from openfall.producers.gateway.waiting import count_workers
 from openfall.producers.page.page_access import has_foreign_origin, is_local
+
+
+async def health(exchange: Exchange) -> Response:
+    """Report whether Redis answers, and how many workers live. 503: no request is accepted now."""
+    workers = await count_workers(exchange.gateway.client.store)
+    answers = workers is not None
+    body = {"status": "ok" if answers else "redis unreachable", "redis": answers, "workers": workers or 0}
+    return json_response(body, 200 if answers else 503)
 
 
 async def metrics(exchange: Exchange) -> Response:
@@ -39,5 +51,6 @@ def _check_reader(exchange: Exchange) -> None:
 
 
 ENDPOINTS = (
+    Endpoint("GET", "/health", health, "Report whether requests are accepted.", public=True),
     Endpoint("GET", "/metrics", metrics, "Report metrics for Prometheus.", public=True, media_type="text/plain"),
 )

@@ -1,14 +1,18 @@
-"""An estimate of a prompt's tokens. Pure: it needs no model, so it is never queued."""
+"""The one estimate of a prompt's tokens, for a caller who counts and for limits of tokens a minute. It needs no model.
+
+What fits into a context follows from a lower bound (`routing.requirements`), and what a budget reserves from an upper
+bound (`deciding.cost_bound`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.request_body import all_text
+from openfall.router_core.jobs.request_body import Body, all_text
 
 BYTES_PER_TOKEN = 3.5
-"""Of UTF-8. English has about 4 bytes a token, code and JSON fewer."""
+"""Of UTF-8. English has about 4 bytes a token, code and JSON fewer; a character of Japanese has three bytes."""
 IMAGE_TOKENS = 1600
 """The most that Anthropic counts for an image (https://docs.claude.com/en/docs/build-with-claude/vision)."""
 FILE_CHARACTERS_PER_TOKEN = 20
@@ -16,16 +20,25 @@ FILE_CHARACTERS_PER_TOKEN = 20
 (https://docs.claude.com/en/docs/build-with-claude/pdf-support), and about 50 kB."""
 
 
-def estimate_tokens(body: Mapping[str, Any]) -> int:
+def estimate_tokens(body: Body) -> int:
     """The tokens of the system prompt, the messages and the tools of a request; at least 1."""
-    size = sum(len(text.encode(errors="surrogatepass")) for text in all_text(body))
-    return max(1, round(size / BYTES_PER_TOKEN) + _media_tokens([body.get("messages"), body.get("input")]))
+    return max(1, text_tokens(all_text(body)) + media_tokens(body))
 
 
-def _media_tokens(value: Any) -> int:
-    """The tokens of images and files in the messages, in the results of tools too."""
+def text_tokens(texts: Iterable[str]) -> int:
+    """About how many tokens texts have."""
+    size = sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
+    return round(size / BYTES_PER_TOKEN)
+
+
+def media_tokens(body: Body) -> int:
+    """About how many tokens the images and files of a request have, those in the results of tools too."""
+    return _of_media([body.get("messages"), body.get("input")])
+
+
+def _of_media(value: Any) -> int:
     if isinstance(value, list):
-        return sum(map(_media_tokens, value))
+        return sum(map(_of_media, value))
     if not isinstance(value, Mapping):
         return 0
     match value.get("type"):
@@ -36,7 +49,7 @@ def _media_tokens(value: Any) -> int:
             return _file_tokens(source.get("data")) if source.get("type") == "base64" else 0
         case "file" | "input_file":
             return _file_tokens(_object(value.get("file", value)).get("file_data"))
-    return _media_tokens(value.get("content"))
+    return _of_media(value.get("content"))
 
 
 def _file_tokens(data: Any) -> int:

@@ -1,4 +1,4 @@
-"""What limits and budgets count of a job, by an estimate or a bound, when it is submitted."""
+"""The terms of a job for limits and budgets: the estimated tokens of its call, and an upper bound of its use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openfall.router_core.jobs.request_body import max_tokens
 from openfall.router_core.state.jobs import SubmitTerms
 
 
-def add_estimates(terms: SubmitTerms, job: CompletionJob, catalog: Catalog, tokens: int) -> SubmitTerms:
+def add_limit_terms(terms: SubmitTerms, job: CompletionJob, catalog: Catalog, tokens: int) -> SubmitTerms:
     """The terms with what limits and budgets count of the job, where there are any."""
     if any(backend.tokens_per_minute is not None for backend in catalog.backends.values()):
         terms = replace(terms, prompt_tokens=tokens, answer_tokens=max_tokens(job.body, job.dialect))

@@ -1,8 +1,11 @@
-"""The input of a batch: validated once, then read line by line by index. All of it blocks: call it in a thread."""
+"""The input of a batch: kept in its folder, validated once, then read line by line by index. It blocks: call it in a
+thread."""
 
 from __future__ import annotations
 
 import codecs
+import os
+import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +15,7 @@ from typing import Any
 
 from openfall.producers.batch.files import read_rows
 from openfall.producers.errors import BatchFileError
+from openfall.producers.gateway.file_directory import sync_directory
 from openfall.router_core.batching.batch_line import DUPLICATE, LineProblem, ParsedLine, parse_batch_line
 
 MAX_PROBLEMS = 100
@@ -19,6 +23,40 @@ _DIGEST_BYTES = 12
 _MAX_MESSAGE = 500
 
 Check = Callable[[ParsedLine], LineProblem | None]
+
+
+class InputMissing(Exception):
+    """The input of a batch is gone from the disk."""
+
+
+def batch_folder(directory: Path, batch_id: str) -> Path:
+    return directory / "batches" / batch_id
+
+
+def input_path(folder: Path) -> Path:
+    """The lines of a batch. Raises `InputMissing`."""
+    path = folder / "input.jsonl"
+    if not path.is_file():
+        raise InputMissing(f"{path} is gone: create the batch again")
+    return path
+
+
+def take_input(directory: Path, batch_id: str, source: Path) -> None:
+    """Keep the input of a batch, also when its file is deleted. Idempotent. Raises `OSError`."""
+    folder = batch_folder(directory, batch_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "input.jsonl"
+    if not path.exists():
+        part = folder / "input.part"
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source, part)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, part)
+            part.chmod(0o600)
+        os.replace(part, path)
+    for each in (folder, folder.parent, directory):
+        sync_directory(each)
 
 
 @dataclass(slots=True)
