@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from openfall.producers.cli.exit_codes import result_code
 from openfall.producers.cli.held_text import interim_lines
 from openfall.producers.cli.render import describe_failure, receipt
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
 
 
-def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, streamed: str = "") -> int:
+def show_answer(result: Result, *, strict: bool = False, streamed: str = "") -> int:
     """Print a result, and return the exit code. `streamed` is the text that is on the screen already."""
-    if as_json:
+    if wants_json():
         show_json(result.as_json())
     elif result.answered:
         _print(result.text, streamed)

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ import click
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
-from openfall.producers.cli.terminal import echo, print_line, raw_option
+from openfall.producers.cli.terminal import echo, print_line, raw_option, wants_json
 from openfall.producers.job_event_text import describe_event, is_news
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class _Mode:
 
     stream: bool
     wait: str | None
-    as_json: bool
     strict: bool
     job_id: str = ""
     keys_named: bool = False
@@ -49,7 +47,7 @@ class _Mode:
 @raw_option
 @click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
 @common_options
-def ask(text: str, config_path: Path | None, **options: Any) -> None:
+def ask(text: str, **options: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 
     If no model can answer an interactive job now, prints the interim reply and exits; the job continues. The same if a
@@ -57,16 +55,16 @@ def ask(text: str, config_path: Path | None, **options: Any) -> None:
     """
     stream = options.pop("stream")
     mode = _Mode(
-        stream=(sys.stdout.isatty() if stream is None else stream) and not options["as_json"],
-        **{name: options.pop(name) for name in ("wait", "as_json", "strict")},
+        stream=(sys.stdout.isatty() if stream is None else stream) and not wants_json(),
+        **{name: options.pop(name) for name in ("wait", "strict")},
     )
     submit = submit_options(options)
     submit["stream"] = mode.stream
     try:
-        result = asyncio.run(_ask(read_text(text), submit, config_path, mode))
+        result = asyncio.run(_ask(read_text(text), submit, mode))
     except KeyboardInterrupt:
         _interrupted(mode.job_id)
-    code = show_answer(result, as_json=mode.as_json, strict=mode.strict, streamed="".join(mode.written))
+    code = show_answer(result, strict=mode.strict, streamed="".join(mode.written))
     raise click.exceptions.Exit(code)
 
 
@@ -76,12 +74,12 @@ def _interrupted(job_id: str) -> None:
     raise click.exceptions.Exit(130)
 
 
-async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mode: _Mode) -> Result:
+async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
     from openfall.producers.errors import StillQueued
     from openfall.producers.request import parse_duration
 
     timeout = None if mode.wait is None else parse_duration(mode.wait)
-    async with open_client(config_path) as llm:
+    async with open_client() as llm:
         job = await llm.submit(prompt, **options)
         mode.job_id = job.id
         try:

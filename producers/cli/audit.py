@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     "--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="Show at most N actions."
 )
 @common_options
-def audit(since: str | None, limit: int, config_path: Path | None, as_json: bool) -> None:
+def audit(since: str | None, limit: int) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
     from openfall.producers.log_tables import audit_table
 
-    entries = with_client(config_path, lambda llm: _fetch(llm, limit, since))
-    show(audit_table(entries), [asdict(entry) for entry in entries], as_json)
+    entries = with_client(lambda llm: _fetch(llm, limit, since))
+    show(audit_table(entries), [asdict(entry) for entry in entries])
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:

@@ -13,10 +13,10 @@ import click
 
 from openfall.producers.amounts import format_cost
 from openfall.producers.cli.batch_status import cancel_batch, list_batches, show_status
-from openfall.producers.cli.options import common_options, open_client, route_options
+from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.render import plural
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.terminal import print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.plan import BatchPlan, BatchTally
@@ -47,7 +47,7 @@ for command in (list_batches, show_status, cancel_batch):
 @click.option("--retry-edited", is_flag=True, help="Run lines again whose prompt has changed since they were answered.")
 @click.option("--dry-run", is_flag=True, help="Check every line, submit nothing.")
 @common_options
-def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **options: Any) -> None:
+def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
     """Answer every request of IN. Each answer is one line in OUT.
 
     Run the same command again to continue: it skips the answers in OUT and joins running jobs. The options for role,
@@ -59,11 +59,11 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
     lines = _check_files(source, out)
     if dry_run:
-        code = asyncio.run(_dry_run(plan, out, config_path, as_json))
+        code = asyncio.run(_dry_run(plan, out))
         raise click.exceptions.Exit(code)
     run = _Run(plan, out, min(lines, plan.limit or lines))
     try:
-        tally = asyncio.run(run.run(config_path))
+        tally = asyncio.run(run.run())
     except KeyboardInterrupt:
         run.describe_rest()
         raise click.exceptions.Exit(130) from None
@@ -71,7 +71,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
         if run.batch_run is not None:
             run.describe_rest()
         raise
-    raise click.exceptions.Exit(_report(tally, source, out, as_json))
+    raise click.exceptions.Exit(_report(tally, source, out))
 
 
 def _check_files(source: Path, out: Path) -> int:
@@ -95,17 +95,17 @@ def _check_files(source: Path, out: Path) -> int:
     return lines
 
 
-async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json: bool) -> int:
+async def _dry_run(plan: BatchPlan, out: Path) -> int:
     """Check the lines against the configuration, without Redis."""
     from openfall.producers.batch.journal import read_journal
     from openfall.producers.batch.run import BatchRun
     from openfall.producers.client import AsyncOpenfall
 
-    batch_run = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_journal(out))
+    batch_run = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path()), plan, read_journal(out))
     batch_run.on_notice = _notice_printer()
     batch_run.check_options()
     tally = batch_run.check()
-    if as_json:
+    if wants_json():
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
     print_line(
@@ -124,13 +124,13 @@ class _Run:
     lines: int
     batch_run: BatchRun | None = None
 
-    async def run(self, config_path: Path | None) -> BatchTally:
+    async def run(self) -> BatchTally:
         """Answer the lines."""
         from openfall.producers.batch.journal import Journal, JournalState
         from openfall.producers.batch.plan_file import save_plan
         from openfall.producers.batch.run import BatchRun, reopen
 
-        async with open_client(config_path) as llm:
+        async with open_client() as llm:
             BatchRun(llm, self.plan, JournalState()).check_options()  # before OUT is made or changed
             with Journal(self.out) as journal:
                 self.batch_run = BatchRun(llm, self.plan, reopen(journal, self.plan))
@@ -182,8 +182,8 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
     return on_notice
 
 
-def _report(tally: BatchTally, source: Path, out: Path, as_json: bool) -> int:
-    if as_json:
+def _report(tally: BatchTally, source: Path, out: Path) -> int:
+    if wants_json():
         show_json(_tally_json(tally))
     print_line(f"{tally.outcome}: {out}")
     if tally.answered:

@@ -15,10 +15,10 @@ from openfall.producers.cli.gateway_batches import (
     is_gateway_batch,
     list_gateway_batches,
 )
-from openfall.producers.cli.options import common_options, open_client, with_client, with_operator
+from openfall.producers.cli.options import common_options, config_path, open_client, with_client, with_operator
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_rows
-from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome
+from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
@@ -42,36 +42,36 @@ NO_BATCH = (
 @click.command("status", short_help="Show the progress of a batch.")
 @click.argument("name", metavar="OUT|NAME|ID")
 @common_options
-def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
+def show_status(name: str) -> None:
     """Show the progress of a batch, and why its lines wait. OUT is its output file, NAME its name, ID that
     of a batch of the HTTP gateway."""
-    values = _status(name, config_path)
-    if as_json:
+    values = _status(name)
+    if wants_json():
         show_json(values)
         return
     for key, value in zip(pad_all(values), values.values(), strict=True):
         echo(f"{key}  {value}")
 
 
-def _status(name: str, config_path: Path | None) -> dict[str, Any]:
+def _status(name: str) -> dict[str, Any]:
     from openfall.producers.batch.journal import read_journal
 
     if is_gateway_batch(name):
-        return with_client(config_path, lambda llm: gateway_batch_values(llm, name))
-    saved = _find(name, config_path)
+        return with_client(lambda llm: gateway_batch_values(llm, name))
+    saved = _find(name)
     if saved.plan is None:
         return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
-    values = with_client(config_path, lambda llm: _fetch(llm, saved))
+    values = with_client(lambda llm: _fetch(llm, saved))
     names = {None: NOT_SUBMITTED, "done": "uncollected"}
     states = values.pop("states")
     return {**values, **{names.get(state, state): count for state, count in states.items()}}
 
 
-def _find(name: str, config_path: Path | None) -> SavedBatch:
+def _find(name: str) -> SavedBatch:
     from openfall.config import load
     from openfall.producers.batch.plan_file import find_batch
 
-    return find_batch(load(config_path).settings.data_dir, Path(name))
+    return find_batch(load(config_path()).settings.data_dir, Path(name))
 
 
 async def _fetch(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
@@ -104,18 +104,18 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 
 @click.command("list", short_help="List the batches of this machine.")
 @common_options
-def list_batches(config_path: Path | None, as_json: bool) -> None:
+def list_batches() -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
     the last one first."""
-    batches = asyncio.run(_list(config_path))
+    batches = asyncio.run(_list())
     rows = ([batch[name] for name in COLUMNS] for batch in batches)
-    show_rows([name.replace("_", " ") for name in COLUMNS], rows, batches, as_json, if_empty=NO_BATCH)
+    show_rows([name.replace("_", " ") for name in COLUMNS], rows, batches, if_empty=NO_BATCH)
 
 
-async def _list(config_path: Path | None) -> list[dict[str, Any]]:
+async def _list() -> list[dict[str, Any]]:
     from openfall.producers.batch import plan_file
 
-    async with open_client(config_path) as llm:
+    async with open_client() as llm:
         saved = list(plan_file.list_batches(llm.config.settings.data_dir))
         own = [await _summarize(llm, batch) for batch in saved]
         return own + await list_gateway_batches(llm)
@@ -141,7 +141,7 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
 @click.command("cancel", short_help="End the jobs of a batch that have no answer yet.")
 @click.argument("name", metavar="OUT|NAME|ID")
 @common_options
-def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
+def cancel_batch(name: str) -> None:
     """End the jobs of a batch that have no answer yet. Answers stay. OUT is its output file, NAME its name, ID that of
     a batch of the HTTP gateway.
 
@@ -150,15 +150,15 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
     from openfall.producers.batch.journal import is_written
 
     if is_gateway_batch(name):
-        _cancel_at_gateway(name, config_path, as_json)
+        _cancel_at_gateway(name)
         return
-    saved = _find(name, config_path)
+    saved = _find(name)
     if saved.plan is None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
     is_active = is_written(saved.out)  # before: a run without any further job ends at once
-    cancelled, ended = with_operator(config_path, lambda operator: asyncio.shield(_cancel(operator, saved)))
+    cancelled, ended = with_operator(lambda operator: asyncio.shield(_cancel(operator, saved)))
     values = {"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended}
-    show_outcome(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended", values, as_json)
+    show_outcome(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended", values)
     if is_active:
         print_line(
             f"a run of this batch was active. It writes the results into {saved.out}, and may submit more lines: "
@@ -166,15 +166,15 @@ def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
         )
 
 
-def _cancel_at_gateway(batch_id: str, config_path: Path | None, as_json: bool) -> None:
-    values = with_operator(config_path, lambda operator: cancel_at_gateway(operator, batch_id))
-    if as_json:
+def _cancel_at_gateway(batch_id: str) -> None:
+    values = with_operator(lambda operator: cancel_at_gateway(operator, batch_id))
+    if wants_json():
         show_json(values)
     elif values["before"] == values["status"]:
         echo(f"{batch_id} is {values['status']}: nothing has changed")
     else:
         echo(f"{batch_id} is {values['status']}: its runner ends the lines that have no answer")
-    if "why" in values and not as_json:
+    if "why" in values and not wants_json():
         print_line(values["why"])
 
 

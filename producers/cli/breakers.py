@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
+from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import show_outcome
 
@@ -17,21 +16,18 @@ if TYPE_CHECKING:
     from openfall.router_core.vocabulary import BreakerState
 
 
-@click.group("breakers", invoke_without_command=True)
+@listing_group
 @click.option("--history", is_flag=True, help="List the last state changes, newest first.")
 @common_options
-@click.pass_context
-def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_json: bool) -> None:
+def breakers(history: bool) -> None:
     """List breakers. A breaker is BACKEND/MODEL, or key:BACKEND for the key of a backend, key:BACKEND/2 for its second.
 
     Only breakers with a recorded failure or override are listed. Every other breaker is closed.
     """
-    if ctx.invoked_subcommand is None:
-        show = _show_history if history else _show_breakers
-        with_client(config_path, lambda llm: show(llm, as_json))
+    with_client(_show_history if history else _show_breakers)
 
 
-async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
+async def _show_breakers(llm: AsyncOpenfall) -> None:
     from openfall.producers.breaker_names import display_name
     from openfall.producers.log_tables import breaker_table
     from openfall.router_core.state.breakers import list_breakers
@@ -39,17 +35,17 @@ async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
     catalog, now = llm.config.catalog, await llm.store.server_time()
     rows = await list_breakers(llm.store.connection)
     values = [{"name": display_name(catalog, row.target), **asdict(row)} for row in rows]
-    show(breaker_table(rows, catalog, now), values, as_json)
+    show(breaker_table(rows, catalog, now), values)
 
 
-async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
+async def _show_history(llm: AsyncOpenfall) -> None:
     from openfall.producers.breaker_names import display_name
     from openfall.producers.log_tables import breaker_history_table
     from openfall.router_core.state.breakers import breaker_history
 
     catalog, changes = llm.config.catalog, await breaker_history(llm.store.connection)
     values = [{"name": display_name(catalog, change.target), **asdict(change)} for change in changes]
-    show(breaker_history_table(changes, catalog), values, as_json)
+    show(breaker_history_table(changes, catalog), values)
 
 
 _override_options = add_options(
@@ -82,24 +78,24 @@ def force_closed(name: str, **override: Any) -> None:
 @breakers.command(short_help="End an override.")
 @click.argument("name")
 @common_options
-def reset(name: str, config_path: Path | None, as_json: bool) -> None:
+def reset(name: str) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
     from openfall.producers.operations.breaker_override import reset_breaker
 
-    state = with_operator(config_path, lambda operator: reset_breaker(operator, name))
-    _show_state(name, state, as_json, ", and works automatically again")
+    state = with_operator(lambda operator: reset_breaker(operator, name))
+    _show_state(name, state, ", and works automatically again")
 
 
-def _force(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+def _force(name: str, **override: Any) -> None:
     from openfall.producers.operations.breaker_override import force_breaker
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.breakers import BreakerOverride
 
     lasts = override.pop("lasts")
     order = BreakerOverride(**override, seconds=parse_duration(lasts) if lasts else None)
-    forced = with_operator(config_path, lambda operator: force_breaker(operator, name, order))
-    _show_state(name, forced, as_json, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
+    forced = with_operator(lambda operator: force_breaker(operator, name, order))
+    _show_state(name, forced, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
 
 
-def _show_state(name: str, state: BreakerState, as_json: bool, effect: str) -> None:
-    show_outcome(f"{name} is {str(state).replace('_', ' ')}{effect}", {"name": name, "state": state}, as_json)
+def _show_state(name: str, state: BreakerState, effect: str) -> None:
+    show_outcome(f"{name} is {str(state).replace('_', ' ')}{effect}", {"name": name, "state": state})

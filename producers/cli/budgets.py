@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.age import format_time
 from openfall.producers.amounts import format_usd
-from openfall.producers.cli.options import common_options, with_client, with_operator
+from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.terminal import print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -38,10 +37,9 @@ COLUMNS = (
 PLAN_COLUMNS = ("subscription", "key", "window", "calls", "used up by", "used", "resets at")
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
+@listing_group
 @common_options
-def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def budgets() -> None:
     """List the budgets of the configuration in their present windows.
 
     `reserved` is held for calls in flight; `unconfirmed` may or may not have been billed. `forecast` is the
@@ -50,10 +48,8 @@ def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None
     the used share as the provider names it, else by the calls. --json
     has integers of nanodollars; an entry with `window_seconds` is one of a subscription.
     """
-    if ctx.invoked_subcommand is not None:
-        return
-    report = with_client(config_path, _fetch)
-    if as_json:
+    report = with_client(_fetch)
+    if wants_json():
         show_json([*map(_as_json, report.budgets), *map(asdict, report.plans)])
         return
     if not report.budgets and not report.plans:
@@ -69,12 +65,12 @@ def budgets(ctx: click.Context, config_path: Path | None, as_json: bool) -> None
 @click.argument("usd", type=click.FloatRange(min=0))
 @click.option("--for", "duration", default="1d", show_default=True, help="How long: 90s, 5m, 2h, 1d.")
 @common_options
-def raise_(name: str, usd: float, duration: str, config_path: Path | None, as_json: bool) -> None:
+def raise_(name: str, usd: float, duration: str) -> None:
     """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""
     from openfall.producers.operations.budget_raise import raise_budget
 
-    until = with_operator(config_path, lambda operator: raise_budget(operator, name, usd, duration))
-    if as_json:
+    until = with_operator(lambda operator: raise_budget(operator, name, usd, duration))
+    if wants_json():
         show_json({"budget": name, "raised_nusd": round(usd * 1e9), "until": until})
     else:
         print_line(f"budget {name}: {format_usd(usd)} more until {format_time(until)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +32,7 @@ NO_CARD = "no backend has vram_gb: openfall loads and evicts no models"
     "--since", metavar="DURATION", help="With --memory: within this time, 2h or 30d. A year is kept.  [default: 1d]"
 )
 @common_options
-def cards(memory: bool, since: str | None, config_path: Path | None, as_json: bool) -> None:
+def cards(memory: bool, since: str | None) -> None:
     """List the graphics cards: the models in memory, waiting jobs, what loads or leaves and why, and the worker that
     decides about them. With `--memory`: how much of their memory was in use, by the minute for a day, else by the
     hour."""
@@ -52,12 +51,12 @@ def cards(memory: bool, since: str | None, config_path: Path | None, as_json: bo
         now = await llm.store.server_time()
         return rows, await fetch_card_memory(llm.store.connection, [row.card for row in rows], seconds, now)
 
-    rows, uses_of = with_client(config_path, fetch)
+    rows, uses_of = with_client(fetch)
     columns, cells = COLUMNS, [_cells(row) for row in rows]
     if memory:
         columns, cells = MEMORY_COLUMNS, [_use_cells(card, use) for card, uses in uses_of.items() for use in uses]
     if_empty = NO_MEMORY if rows else NO_CARD
-    show_rows(columns, cells, [_json(row, uses_of.get(row.card)) for row in rows], as_json, if_empty=if_empty)
+    show_rows(columns, cells, [_json(row, uses_of.get(row.card)) for row in rows], if_empty=if_empty)
 
 
 def _json(row: CardStatus, memory: Sequence[MemoryUse] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from openfall.producers.cli import INTERRUPTED, exit_codes, standard_streams
-from openfall.producers.cli.options import global_options
+from openfall.producers.cli.options import common_options
 
 COMMANDS = {
     "init": "Write an openfall.yaml that fits this machine.",
@@ -69,7 +69,7 @@ class Commands(click.Group):
         module = name.replace("-", "_")
         command: click.Command = getattr(import_module(f"openfall.producers.cli.{module}"), module)
         if isinstance(command, click.Group) and not any(option.name == "config_path" for option in command.params):
-            global_options(command)
+            common_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -87,7 +87,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="openfall", message="%(version)s")
-@global_options
+@common_options
 def openfall() -> None:
     """A durable queue between the people who need completions and the models that write them."""
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
 from openfall import config as configuration
 from openfall.config import ConfigProblem
-from openfall.producers.cli.options import common_options
-from openfall.producers.cli.terminal import echo, show_json
+from openfall.producers.cli.options import common_options, config_path
+from openfall.producers.cli.terminal import echo, show_json, wants_json
 
 
 @click.group()
@@ -23,22 +22,22 @@ def config() -> None:
 
 @config.command(short_help="Check a configuration.")
 @common_options
-def check(config_path: Path | None, as_json: bool) -> int:
+def check() -> int:
     """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one, or no model.
 
     Of a valid configuration: where the value of each of its variables comes from, and warnings.
     """
     try:
-        loaded = configuration.load(config_path)
+        loaded = configuration.load(config_path())
         if loaded.missing:
             raise configuration.ConfigError(loaded.missing)
     except configuration.ConfigError as error:
-        if as_json:
+        if wants_json():
             show_json({"source": None, "valid": False, "problems": _problems(error.problems)})
         else:
             echo(str(error))
         return 2
-    if as_json:
+    if wants_json():
         warnings = _problems(loaded.warnings)
         show_json({"source": str(loaded.source), "valid": True, "variables": loaded.origins, "warnings": warnings})
         return 0
@@ -56,10 +55,10 @@ def _problems(problems: Sequence[ConfigProblem]) -> list[dict[str, Any]]:
 
 @config.command()
 @common_options
-def show(config_path: Path | None, as_json: bool) -> None:
+def show() -> None:
     """Print the effective configuration, and where its variables come from. Secrets are masked."""
-    loaded = configuration.load(config_path)
-    if as_json:
+    loaded = configuration.load(config_path())
+    if wants_json():
         in_force = configuration.in_force(loaded)
         show_json({"source": str(loaded.source), "configuration": in_force, "variables": loaded.origins})
         return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openfall.producers.cli.options import common_options, read_text, route_options, submit_options, with_client
 from openfall.producers.cli.render import receipt
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h.")
 @click.option("--wait", metavar="DURATION", help="Maximum wait. Then exits with 7; the job continues.")
 @common_options
-def embed(texts: tuple[str, ...], config_path: Path | None, as_json: bool, **options: Any) -> None:
+def embed(texts: tuple[str, ...], **options: Any) -> None:
     """Print the vector of each text: a line of JSON for each, in their order. - takes each line of standard input for a
     text.
 
@@ -33,8 +32,8 @@ def embed(texts: tuple[str, ...], config_path: Path | None, as_json: bool, **opt
     lines = [line for text in texts for line in _lines(text)]
     if not lines:
         raise click.UsageError("there is no text: standard input is empty")
-    embeddings = with_client(config_path, lambda llm: _embed(llm, lines, options))
-    if as_json:
+    embeddings = with_client(lambda llm: _embed(llm, lines, options))
+    if wants_json():
         show_json({**embeddings.result.as_json(), "vectors": embeddings.vectors, "text": ""})
         return
     for vector in embeddings.vectors:

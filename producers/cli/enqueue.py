@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.render import plural
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.files import BatchLine, InvalidLine
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @job_options
 @click.option("--jsonl", is_flag=True, help="FILE has one request per line (implied by a name that ends in .jsonl).")
 @common_options
-def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, **options: Any) -> None:
+def enqueue(source: str, jsonl: bool, **options: Any) -> None:
     """Submit jobs and print their ids.
 
     FILE holds one prompt, or with --jsonl one request per line in the format of OpenAI Batch. Without FILE the prompt
@@ -34,11 +33,11 @@ def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, *
     submit = submit_options(options)
     text = read_file(source)
     if jsonl or source.endswith(".jsonl"):
-        code = with_client(config_path, lambda llm: _enqueue_lines(llm, text, submit, as_json))
+        code = with_client(lambda llm: _enqueue_lines(llm, text, submit))
         raise click.exceptions.Exit(code)
     if _looks_like_jsonl(text):
         raise click.UsageError("this looks like JSONL: add --jsonl")
-    _show_accepted(with_client(config_path, lambda llm: llm.submit(text, **submit)), as_json)
+    _show_accepted(with_client(lambda llm: llm.submit(text, **submit)))
 
 
 def _looks_like_jsonl(text: str) -> bool:
@@ -53,7 +52,7 @@ def _looks_like_jsonl(text: str) -> bool:
     return isinstance(value, dict) and "custom_id" in value and "body" in value
 
 
-async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions, as_json: bool) -> int:
+async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
     from openfall.producers.batch.files import InvalidLine, read_lines
     from openfall.producers.request import JobRequest
 
@@ -63,12 +62,10 @@ async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions, 
     requests = [JobRequest(line.request.prompt, {**line.request.options, **overrides}) for line in lines]  # type: ignore[typeddict-item]
     answers = await llm.submit_many(requests)
     refused = [line for line in rows if isinstance(line, InvalidLine)]
-    return _show_lines(lines, answers, refused, as_json)
+    return _show_lines(lines, answers, refused)
 
 
-def _show_lines(
-    lines: list[BatchLine], answers: list[Receipt | SubmitError], invalid: list[InvalidLine], as_json: bool
-) -> int:
+def _show_lines(lines: list[BatchLine], answers: list[Receipt | SubmitError], invalid: list[InvalidLine]) -> int:
     from openfall.router_core.state.jobs import Receipt
 
     for row in invalid:
@@ -76,7 +73,7 @@ def _show_lines(
     total, failed = len(lines) + len(invalid), len(invalid)
     for line, answer in zip(lines, answers, strict=True):
         if isinstance(answer, Receipt):
-            _show_accepted(answer, as_json, line.custom_id)
+            _show_accepted(answer, line.custom_id)
         else:
             failed += 1
             print_line(f"line {line.number}: {answer}")
@@ -87,8 +84,8 @@ def _show_lines(
     return 5 if failed else 0
 
 
-def _show_accepted(job: Receipt, as_json: bool, custom_id: str | None = None) -> None:
-    if not as_json:
+def _show_accepted(job: Receipt, custom_id: str | None = None) -> None:
+    if not wants_json():
         echo(job.id)
         return
     values = {"id": job.id, "position": job.position, "deadline": job.deadline, "joined": job.joined}

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -25,7 +24,7 @@ from openfall.producers.cli.job import describe_attempt, id_argument, record_jso
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome
+from openfall.producers.cli.terminal import confirm, echo, print_line, raw_option, show_json, show_outcome, wants_json
 from openfall.producers.release_text import configured_models, describe_release, fetch_blocks
 
 if TYPE_CHECKING:
@@ -49,10 +48,10 @@ def held() -> None:
 @held.command("list", short_help="List held jobs.")
 @filter_options
 @common_options
-def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def list_held(**options: Any) -> None:
     """List held jobs, the longest held first: why each is held, its deadline, which models release it."""
-    jobs, now, catalog = with_client(config_path, lambda llm: _list(llm, any_selection(options)))
-    if as_json:
+    jobs, now, catalog = with_client(lambda llm: _list(llm, any_selection(options)))
+    if wants_json():
         show_json([asdict(job) for job in jobs])
         return
     if not jobs:
@@ -91,12 +90,12 @@ async def _list(llm: AsyncOpenfall, selection: HeldSelection) -> tuple[list[Held
 @id_argument
 @raw_option
 @common_options
-def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
+def show(job_id: str) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
-    record, job, now, release = with_client(config_path, lambda llm: _fetch(llm, job_id))
+    record, job, now, release = with_client(lambda llm: _fetch(llm, job_id))
     if job is None:
         raise click.UsageError(f"{record.id} is not held, it is {record.state}: openfall job why {record.id}")
-    if as_json:
+    if wants_json():
         show_json({**record_json(record), "released": release})
     else:
         echo("\n".join([*_describe(record, job, now), f"release    {release}"]))
@@ -138,7 +137,7 @@ def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:
 @selection_options
 @click.option("--ready", is_flag=True, help="Only jobs with a model that accepts calls now.")
 @common_options
-def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def replay(**options: Any) -> None:
     """Return held jobs to their queues. Crashes and attempts count from zero.
 
     The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
@@ -146,8 +145,8 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
     from openfall.producers.operations.held_actions import describe_returned
 
     selection = named_selection(options)
-    states = with_operator(config_path, lambda operator: _replay(operator, selection))
-    if as_json:
+    states = with_operator(lambda operator: _replay(operator, selection))
+    if wants_json():
         show_json([{"id": id_, "state": state} for id_, state in states.items()])
     elif selection.ids:
         for id_, state in states.items():
@@ -167,19 +166,13 @@ async def _replay(operator: Operator, selection: HeldSelection) -> dict[str, str
 @selection_options
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @common_options
-def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> None:
+def drop(yes: bool, **options: Any) -> None:
     """End held jobs without an answer, as cancelled. This cannot be undone."""
     selection = named_selection(options)
     if not yes:
-        _confirm(len(with_client(config_path, lambda llm: _list(llm, selection))[0]))
-    dropped = with_operator(config_path, lambda operator: _drop(operator, selection))
-    show_outcome(f"{plural(len(dropped), 'job')} dropped", {"dropped": dropped}, as_json)
-
-
-def _confirm(number: int) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"this would drop {plural(number, 'job')} for good: add --yes")
-    click.confirm(f"Drop {plural(number, 'job')} for good?", abort=True, err=True)
+        confirm("drop", f"{plural(len(with_client(lambda llm: _list(llm, selection))[0]), 'job')} for good")
+    dropped = with_operator(lambda operator: _drop(operator, selection))
+    show_outcome(f"{plural(len(dropped), 'job')} dropped", {"dropped": dropped})
 
 
 async def _drop(operator: Operator, selection: HeldSelection) -> list[str]:
@@ -193,7 +186,7 @@ async def _drop(operator: Operator, selection: HeldSelection) -> list[str]:
 @selection_options
 @click.option("-o", "--output", metavar="FILE", default="-", help="Output file. Default: standard output.")
 @config_option
-def export(config_path: Path | None, output: str, **options: Any) -> None:
+def export(output: str, **options: Any) -> None:
     """Write held jobs as a batch file (OpenAI Batch JSONL), PROMPTS INCLUDED.
 
     The id of a job is its custom_id. The jobs stay held: drop them when they are answered elsewhere. Without ids or
@@ -202,7 +195,7 @@ def export(config_path: Path | None, output: str, **options: Any) -> None:
     selection = any_selection(options)
     try:
         with _open_output(output) as file:
-            count, foreign = with_client(config_path, lambda llm: _export(llm, selection, file))
+            count, foreign = with_client(lambda llm: _export(llm, selection, file))
     except OSError as error:
         if output == "-":
             raise
@@ -242,18 +235,18 @@ async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes
 @held.command(short_help="Print the last falls.")
 @click.option("--since", metavar="DURATION", help="Only falls within this time: 30m, 2h, 1d.")
 @common_options
-def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
+def log(since: str | None) -> None:
     """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""
-    with_client(config_path, lambda llm: _log(llm, since, as_json))
+    with_client(lambda llm: _log(llm, since))
 
 
-async def _log(llm: AsyncOpenfall, since: str | None, as_json: bool) -> None:
+async def _log(llm: AsyncOpenfall, since: str | None) -> None:
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.incidents import read_falls
 
     start = None if since is None else await llm.store.server_time() - parse_duration(since)
     async for fall in read_falls(llm.store.connection, start):
-        if as_json:
+        if wants_json():
             show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
         else:
             echo(describe_fall(fall))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,7 @@ import click
 from openfall.producers.age import format_time
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import describe_failure, receipt, short_id
-from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -28,7 +27,7 @@ POLL_INTERVAL_SECONDS = 0.5
 @click.option("--ack", is_flag=True, help="Acknowledge each result: no other reader gets it.")
 @raw_option
 @common_options
-def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json: bool) -> None:
+def inbox(name: str, follow: bool, ack: bool) -> None:
     """Show the unacknowledged results in an inbox, oldest first.
 
     Without --ack the results stay for the programs that read the inbox. With --ack this command is one more reader: it
@@ -37,22 +36,22 @@ def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json:
     from openfall.producers.callbacks import check_inbox_name
 
     read = _acknowledge if ack else _peek
-    with_client(config_path, lambda llm: read(llm, check_inbox_name(name), follow, as_json))
+    with_client(lambda llm: read(llm, check_inbox_name(name), follow))
 
 
-async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> None:
+async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool) -> None:
     from openfall.producers.inbox_delivery import read_inbox
     from openfall.router_core.state.inbox import InboxReader
 
     reader = InboxReader(llm.store.connection, name, f"shell:{llm.producer}")
     async with aclosing(read_inbox(reader, llm.store.connection, name, follow=follow)) as deliveries:
         async for delivery in deliveries:
-            _show(delivery.result, delivery.created_at, delivery.reply_to, as_json)
+            _show(delivery.result, delivery.created_at, delivery.reply_to)
             sys.stdout.flush()  # acknowledge only what was written
             await delivery.ack()
 
 
-async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> None:
+async def _peek(llm: AsyncOpenfall, name: str, follow: bool) -> None:
     from pydantic_core import from_json
 
     from openfall.router_core.state.inbox import peek
@@ -60,7 +59,7 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> N
     after = ""
     while True:
         async for entry in peek(llm.store.connection, name, after):
-            _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
+            _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None)
             after = entry.entry_id
         if not follow:
             if not after:
@@ -70,10 +69,10 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> N
         await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
+def _show(result: Result, at: float, reply_to: Any) -> None:
     from openfall.router_core.jobs.answer_reason import describe_reply
 
-    if as_json:
+    if wants_json():
         show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return
     to = "" if reply_to is None else f"  to {reply_to}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,7 @@ from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator
-from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -36,10 +35,10 @@ id_argument = click.argument("job_id", metavar="ID", callback=check_id)
 @id_argument
 @raw_option
 @common_options
-def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
+def show(job_id: str) -> None:
     """Show the state of a job and its attempts."""
-    record, _, block_reason = with_client(config_path, lambda llm: _fetch(llm, job_id))
-    if as_json:
+    record, _, block_reason = with_client(lambda llm: _fetch(llm, job_id))
+    if wants_json():
         show_json(record_json(record))
     else:
         echo("\n".join(_describe(record, block_reason)))
@@ -90,12 +89,12 @@ def describe_attempt(attempt: Attempt) -> str:
 @id_argument
 @raw_option
 @common_options
-def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
+def why(job_id: str) -> None:
     """Explain a job: the models considered, then every event in order."""
     from openfall.producers.cli import timeline
 
-    story = with_client(config_path, lambda llm: _fetch(llm, job_id))
-    if as_json:
+    story = with_client(lambda llm: _fetch(llm, job_id))
+    if wants_json():
         show_json(timeline.as_json(*story))
     else:
         echo("\n".join(timeline.timeline_lines(*story)))
@@ -115,7 +114,7 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[
 @click.option("--accept-interim", is_flag=True, help="Return the interim reply of a held job.")
 @raw_option
 @common_options
-def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path | None, as_json: bool) -> None:
+def wait(job_id: str, wait: str | None, accept_interim: bool) -> None:
     """Wait for a job and print its answer. For a held job, wait for its final answer."""
     from openfall.producers.cli.answer_text import show_answer
     from openfall.router_core.state.job_search import find_job
@@ -126,8 +125,8 @@ def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path 
             return await llm.wait(whole_id, wait, accept_interim=accept_interim)
 
     try:
-        result = with_client(config_path, action)
+        result = with_client(action)
     except KeyboardInterrupt:
         print_line(f"\njob {job_id} continues")
         raise click.exceptions.Exit(130) from None
-    raise click.exceptions.Exit(show_answer(result, as_json=as_json))
+    raise click.exceptions.Exit(show_answer(result))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +10,7 @@ import click
 from openfall.producers.cli.job_list import check_names, filter_options
 from openfall.producers.cli.options import add_options, check_id, common_options, with_operator
 from openfall.producers.cli.render import plural
-from openfall.producers.cli.terminal import echo, show_json
+from openfall.producers.cli.terminal import confirm, echo, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.job_selection import JobSelection
@@ -29,32 +26,32 @@ _selected = add_options(
 
 @click.command(short_help="Cancel jobs that have no answer yet.")
 @_selected
-def cancel(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def cancel(**options: Any) -> None:
     """Cancel jobs that have no answer yet: those of the ids, or all that match the filters."""
-    _act("cancel", config_path, as_json, options)
+    _act("cancel", options)
 
 
 @click.command(short_help="Return held jobs to their queues.")
 @_selected
-def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def replay(**options: Any) -> None:
     """Return held jobs to their queues: those of the ids, or all that match the filters."""
-    _act("replay", config_path, as_json, options)
+    _act("replay", options)
 
 
 @click.command(short_help="End held jobs without an answer.")
 @_selected
-def drop(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def drop(**options: Any) -> None:
     """End held jobs without an answer: those of the ids, or all that match the filters. This cannot be undone."""
-    _act("drop", config_path, as_json, options)
+    _act("drop", options)
 
 
-def _act(verb: str, config_path: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+def _act(verb: str, options: dict[str, Any]) -> None:
     ids, yes = options.pop("ids"), options.pop("yes")
     filters = {name: value for name, value in options.items() if value}
     if bool(ids) == bool(filters):
         raise click.UsageError("name job ids, or filters such as --role, --state and --since; not both")
-    changed = with_operator(config_path, lambda operator: _change(operator, verb, ids, options, _confirm(verb, yes)))
-    if as_json:
+    changed = with_operator(lambda operator: _change(operator, verb, ids, options, yes))
+    if wants_json():
         show_json([{"id": id_, "changed": is_changed} for id_, is_changed in changed.items()])
         return
     for id_ in ids and changed:
@@ -75,20 +72,8 @@ def _effect(verb: str) -> str:
     return JobVerb(verb).effect
 
 
-def _confirm(verb: str, yes: bool) -> Callable[[int], None]:
-    def confirm(number: int) -> None:
-        """Jobs that a filter selects are changed after a question. Raises `UsageError`."""
-        if yes or verb == "replay":
-            return
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"this would {verb} {plural(number, 'job')}: add --yes")
-        click.confirm(f"{verb.capitalize()} {plural(number, 'job')}?", abort=True, err=True)
-
-    return confirm
-
-
 async def _change(
-    operator: Operator, name: str, ids: tuple[str, ...], options: dict[str, Any], confirm: Callable[[int], None]
+    operator: Operator, name: str, ids: tuple[str, ...], options: dict[str, Any], yes: bool
 ) -> dict[str, bool]:
     from openfall.producers.operations.job_selection import JobVerb, act_on_jobs, find_jobs
 
@@ -97,8 +82,8 @@ async def _change(
     matches = await find_jobs(operator, verb, selection)
     if not ids and not matches:
         check_names(operator.llm, options)
-    if not ids and matches:
-        confirm(len(matches))
+    if matches and not (ids or yes or verb is JobVerb.REPLAY):
+        confirm(name, plural(len(matches), "job"))
     return await asyncio.shield(act_on_jobs(operator, verb, matches, selection)) if matches else {}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ from openfall.producers.amounts import format_usd
 from openfall.producers.cli.options import add_options, check_id, common_options, with_client
 from openfall.producers.cli.render import plural, short_id
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import print_line, show_json
+from openfall.producers.cli.terminal import print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -50,10 +49,10 @@ filter_options = add_options(
 @click.option("--before", metavar="ID", callback=check_id, help="Only jobs accepted before this job: the next page.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most N jobs.")
 @common_options
-def list_jobs(config_path: Path | None, as_json: bool, limit: int, before: str | None, **options: Any) -> None:
+def list_jobs(limit: int, before: str | None, **options: Any) -> None:
     """List the jobs that Redis keeps, the newest first: those without a result, and ended ones until they expire."""
-    page, now = with_client(config_path, lambda llm: _fetch(llm, limit, before, **options))
-    if as_json:
+    page, now = with_client(lambda llm: _fetch(llm, limit, before, **options))
+    if wants_json():
         show_json([asdict(job) for job in page.jobs])
         return
     if not page.jobs:

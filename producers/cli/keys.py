@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openfall.producers.age import format_time
-from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
+from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome
+from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.router_core.state.client_keys import ClientKey
@@ -41,35 +40,33 @@ _RIGHTS = add_options(
 )
 
 
-@click.group(invoke_without_command=True)
+@listing_group
 @common_options
-@click.pass_context
-def keys(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def keys() -> None:
     """List the keys of the HTTP gateway. `new NAME` creates one, `revoke NAME` ends one."""
-    if ctx.invoked_subcommand is None:
-        _list(config_path, as_json)
+    _list()
 
 
 @keys.command("list", short_help="List the keys.")
 @common_options
-def list_keys(config_path: Path | None, as_json: bool) -> None:
+def list_keys() -> None:
     """List the keys, and what each may do."""
-    _list(config_path, as_json)
+    _list()
 
 
 @keys.command(short_help="Create a key, and print it once.")
 @click.argument("name")
 @_RIGHTS
 @common_options
-def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> None:
+def new(name: str, **rights: Any) -> None:
     """Create a key and print it once: only its SHA-256 is kept. NAME is the producer of its jobs.
 
     Gateways know it within 2 seconds.
     """
     from openfall.producers.operations.key_admin import create_key
 
-    secret, key = with_operator(config_path, lambda operator: create_key(operator, name, **rights))
-    if as_json:
+    secret, key = with_operator(lambda operator: create_key(operator, name, **rights))
+    if wants_json():
         show_json({**_row_json(key), "key": secret})
         return
     echo(secret)
@@ -79,20 +76,20 @@ def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> No
 @keys.command(short_help="Revoke a key.")
 @click.argument("name")
 @common_options
-def revoke(name: str, config_path: Path | None, as_json: bool) -> None:
+def revoke(name: str) -> None:
     """End a key. Gateways refuse it within 2 seconds; its accepted jobs go on."""
     from openfall.producers.operations.key_admin import revoke_key
 
-    with_operator(config_path, lambda operator: revoke_key(operator, name))
-    show_outcome(f"the key {name!r} is revoked", {"name": name, "revoked": True}, as_json)
+    with_operator(lambda operator: revoke_key(operator, name))
+    show_outcome(f"the key {name!r} is revoked", {"name": name, "revoked": True})
 
 
-def _list(config_path: Path | None, as_json: bool) -> None:
+def _list() -> None:
     from openfall.router_core.state.client_keys import fetch_keys
 
-    ring = with_client(config_path, lambda llm: fetch_keys(llm.store.connection))
+    ring = with_client(lambda llm: fetch_keys(llm.store.connection))
     known = sorted(ring.by_digest.values(), key=lambda key: key.name)
-    if as_json:
+    if wants_json():
         show_json([_row_json(key) for key in known])
     elif known:
         show_table(COLUMNS, _rows(known))

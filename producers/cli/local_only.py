@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, with_operator
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.operator import Operator
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("value", metavar="[on|off]", type=click.Choice(["on", "off"]), required=False)
 @click.option("--reason", default="", help="A note for other operators.")
 @common_options
-def local_only(value: str | None, reason: str, config_path: Path | None, as_json: bool) -> None:
+def local_only(value: str | None, reason: str) -> None:
     """Keep every job in the local pools, or allow cloud pools again. Without an argument, show the switch.
 
     The switch applies to queued jobs, fallbacks and replays too. Running calls finish.
@@ -31,12 +30,12 @@ def local_only(value: str | None, reason: str, config_path: Path | None, as_json
             await set_local_only(operator, value == "on", reason)
         return await fleet_flags.local_only(operator.link), operator.catalog.local_only
 
-    why, configured = with_operator(config_path, switch)
-    if as_json:
+    why, configured = with_operator(switch)
+    if wants_json():
         show_json({"local_only": why is not None or configured, "reason": why, "by_configuration": configured})
     elif why is not None:
         echo(f"local-only is on: no job leaves the local pools ({why})")
     else:
         echo("local-only is off")
-    if configured and not as_json:
+    if configured and not wants_json():
         print_line("the configuration sets it too (privacy: local_only) and overrides this switch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @click.command()
 @config_option
 @click.option("--openmetrics", is_flag=True, help="Use the format of OpenMetrics.")
-def metrics(config_path: Path | None, openmetrics: bool) -> None:
+def metrics(openmetrics: bool) -> None:
     """Print the metrics of the fleet, as `/metrics` of the HTTP gateway reports them to Prometheus."""
     from openfall.producers.metrics.exposition import expose
     from openfall.producers.metrics.metrics_reader import read_metrics
@@ -29,5 +28,5 @@ def metrics(config_path: Path | None, openmetrics: bool) -> None:
         reading = await read_metrics(llm.store.connection, catalog)
         return expose(reading, catalog, OPENMETRICS if openmetrics else "").body
 
-    for line in with_client(config_path, read).decode().splitlines():
+    for line in with_client(read).decode().splitlines():
         echo(line)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openfall.producers.age import format_age
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.options import common_options, config_path, listing_group, with_client
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import echo, show_json
+from openfall.producers.cli.terminal import echo, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
@@ -24,18 +23,15 @@ NOT_CONFIGURED = "not in the configuration"
 _backend_option = click.option("--backend", metavar="NAME", help="Only at this backend. Default: at all of the model.")
 
 
-@click.group(invoke_without_command=True)
+@listing_group
 @common_options
-@click.pass_context
-def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def models() -> None:
     """List models: state, waiting jobs, calls and cost of today (UTC).
 
     A state is not_loaded, loading, ready, in_use, closing (it leaves its card), error, or unknown
     without a recent report. Models that an Ollama has
     and the configuration does not name follow at the end.
     """
-    if ctx.invoked_subcommand is not None:
-        return
     from openfall.producers.model_table import model_table
     from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models
 
@@ -43,8 +39,8 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
         link, catalog = llm.store.connection, llm.config.catalog
         return llm.config, await fetch_model_status(link, catalog), await fetch_other_models(link, catalog)
 
-    config, rows, others = with_client(config_path, fetch)
-    if as_json:
+    config, rows, others = with_client(fetch)
+    if wants_json():
         show_json([*(_json(config, row) for row in rows), *(_other_json(config, other) for other in others)])
     else:
         shown = model_table(config.catalog, rows)
@@ -144,9 +140,7 @@ def check(name: str, **options: Any) -> None:
     _admin("check", name, **options)
 
 
-def _admin(  # noqa: PLR0913 - the options of five commands
-    verb: str, name: str, *, config_path: Path | None, as_json: bool, backend: str | None, force: bool = False
-) -> None:
+def _admin(verb: str, name: str, *, backend: str | None, force: bool = False) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
     from openfall.config import NoRedis, load, redis_server
     from openfall.producers.operations.model_orders import order_model
@@ -154,7 +148,7 @@ def _admin(  # noqa: PLR0913 - the options of five commands
     from openfall.workers.admin.model_admin import try_connect
 
     async def main() -> bool:
-        config = load(config_path)
+        config = load(config_path())
         try:
             server = redis_server(config.settings)
         except NoRedis:
@@ -167,7 +161,7 @@ def _admin(  # noqa: PLR0913 - the options of five commands
                 config, connection, verb, name, actor=actor, via="cli", backend=backend, force=force
             ):
                 all_ok &= result["ok"]
-                show_json(result) if as_json else echo(_sentence(result))
+                show_json(result) if wants_json() else echo(_sentence(result))
         finally:
             if connection is not None:
                 await connection.close()

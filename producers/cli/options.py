@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,31 +24,57 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def _shared(ctx: click.Context, parameter: click.Parameter, value: T) -> T:
-    """The value of an option that may stand before a command, behind it, or behind its group."""
-    name = f"openfall.{parameter.name}"
+def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """A decorator that adds options in this order."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def listing_group(list_all: Callable[..., None]) -> click.Group:
+    """A group that runs this command unless one of its own is named."""
+
+    @wraps(list_all)
+    def callback(**options: Any) -> None:
+        if click.get_current_context().invoked_subcommand is None:
+            list_all(**options)
+
+    return click.group(invoke_without_command=True)(callback)
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Keep an option that may stand before a command, behind it, or behind its group."""
     if value:
-        ctx.meta[name] = value
-    shared: T = ctx.meta.get(name, value)
-    return shared
+        ctx.meta[f"openfall.{parameter.name}"] = value
 
 
-def _config_option(*, expose: bool = True) -> Callable[[F], F]:
-    return click.option(
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        callback=_shared,
-        expose_value=expose,
-        help="Configuration file. Default: the nearest openfall.yaml.",
-    )
+config_option = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), callback=_remember, expose_value=False,
+    help="Configuration file. Default: the nearest openfall.yaml.",
+)  # fmt: skip
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_remember, expose_value=False, help="Print JSON."
+)
+common_options = add_options(config_option, json_option)
+"""Of every command. `config_path` and `wants_json` tell their values."""
 
 
-def _json_option(*, expose: bool = True) -> Callable[[F], F]:
-    return click.option("--json", "as_json", is_flag=True, callback=_shared, expose_value=expose, help="Print JSON.")
+def config_path() -> Path | None:
+    """The `--config` of this command."""
+    path: Path | None = click.get_current_context().meta.get("openfall.config_path")
+    return path
 
 
-config_option = _config_option()
+def process_arguments(log_format: str | None = None) -> list[str]:
+    """The arguments of a process that this command starts, or becomes."""
+    config = ["--config", str(path)] if (path := config_path()) else []
+    return config + (["--log-format", log_format] if log_format else [])
+
+
 log_format_option = click.option(
     "--log-format", type=click.Choice(["human", "json"]), help="Format of the log. Default: `logs: {format: ...}`."
 )
@@ -92,25 +119,10 @@ def check_id(_ctx: click.Context, _parameter: click.Parameter, typed: str | tupl
     return typed
 
 
-def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """A decorator that adds options in this order."""
-
-    def add(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
 def route_options(*names: str) -> Callable[[F], F]:
     """Add options that select a model."""
     return add_options(*(_ROUTE_OPTIONS[name] for name in names))
 
-
-common_options = add_options(config_option, _json_option())
-global_options = add_options(_config_option(expose=False), _json_option(expose=False))
-"""Of `openfall` itself, and of its groups: they hold for every command below."""
 
 job_options = add_options(*_ROUTE_OPTIONS.values(), *_JOB_OPTIONS)
 """The options of a job: its chain, its limits, where its result goes."""
@@ -140,17 +152,17 @@ def _json_or_text(text: str) -> Any:
 
 
 @asynccontextmanager
-async def open_client(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
+async def open_client() -> AsyncIterator[AsyncOpenfall]:
     """Open a client and ping Redis. A wrong address fails at once; the client retries a later outage."""
     from openfall.producers.client import AsyncOpenfall
 
-    async with AsyncOpenfall(config=config_path) as llm:
+    async with AsyncOpenfall(config=config_path()) as llm:
         await llm.store.ping()
         yield llm
 
 
 @asynccontextmanager
-async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
+async def open_optional_client() -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
     """Load the configuration and open a client. The client is None if Redis does not answer."""
     import asyncio
 
@@ -158,7 +170,7 @@ async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.errors import StoreError
 
-    config = load(config_path)
+    config = load(config_path())
     async with AsyncOpenfall(config=config) as llm:
         try:
             async with asyncio.timeout(OPTIONAL_REDIS_TIMEOUT_SECONDS):
@@ -169,22 +181,22 @@ async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[
         yield config, llm
 
 
-def with_client(config_path: Path | None, action: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
+def with_client(action: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
     """Open a client, run an action with it, and return its result."""
     import asyncio
 
     async def main() -> T:
-        async with open_client(config_path) as llm:
+        async with open_client() as llm:
             return await action(llm)
 
     return asyncio.run(main())
 
 
-def with_operator(config_path: Path | None, action: Callable[[Operator], Awaitable[T]]) -> T:
+def with_operator(action: Callable[[Operator], Awaitable[T]]) -> T:
     """Run an action of an operator, which leaves a line in the audit log."""
     from openfall.producers.operations.operator import Operator
 
-    return with_client(config_path, lambda llm: action(Operator(llm, llm.producer, "cli")))
+    return with_client(lambda llm: action(Operator(llm, llm.producer, "cli")))
 
 
 def read_text(text: str) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, with_client, with_operator
+from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import print_line, show_json, show_outcome
+from openfall.producers.cli.terminal import confirm, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection
@@ -21,18 +19,15 @@ if TYPE_CHECKING:
 MIN_TYPED_LETTERS = 4
 
 
-@click.group(invoke_without_command=True)
+@listing_group
 @common_options
-@click.pass_context
-def outbox(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def outbox() -> None:
     """List pending notifications (webhooks of jobs, notices of incidents), and those that failed for good. `retry`
     tries them at once, `drop` removes them."""
     from openfall.producers.outbox_tables import fetch_outbox
 
-    if ctx.invoked_subcommand is not None:
-        return
-    status = with_client(config_path, lambda llm: fetch_outbox(llm.store.connection))
-    if as_json:
+    status = with_client(lambda llm: fetch_outbox(llm.store.connection))
+    if wants_json():
         show_json(status.values)
         return
     pending, failed = status.pending_table, status.failed_table
@@ -62,46 +57,41 @@ _selected = add_options(
 
 @outbox.command(short_help="Try notifications again at once.")
 @_selected
-def retry(config_path: Path | None, as_json: bool, **options: Any) -> None:
+def retry(**options: Any) -> None:
     """Try notifications again at once. ID is that of their job, batch or incident, or its first letters; ENTRY is the
     `entry` of --json. One that failed for good gets all of its tries again."""
-    _order("retry", "due now", config_path, as_json, options, lambda _: None)
+    _order("retry", "due now", options, lambda _: None)
 
 
 @outbox.command(short_help="Remove notifications: they are not sent.")
 @_selected
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> None:
+def drop(yes: bool, **options: Any) -> None:
     """Remove notifications: their receivers do not get them. The results of jobs stay. This cannot be undone."""
 
-    def confirm(number: int) -> None:
-        if yes or not number:
-            return
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"this would drop {plural(number, 'notification')}: add --yes")
-        click.confirm(f"Drop {plural(number, 'notification')}?", abort=True, err=True)
+    def check(number: int) -> None:
+        if number and not yes:
+            confirm("drop", plural(number, "notification"))
 
-    _order("drop", "dropped", config_path, as_json, options, confirm)
+    _order("drop", "dropped", options, check)
 
 
-def _order(  # noqa: PLR0913 - the options of two commands
-    verb: str, effect: str, config_path: Path | None, as_json: bool, options: Any, confirm: Callable[[int], None]
-) -> None:
+def _order(verb: str, effect: str, options: Any, check: Callable[[int], None]) -> None:
     from openfall.producers.operations.notification_orders import OutboxSelection
 
     selection = OutboxSelection(**options)
     if bool(selection.names) == (selection.failed or selection.waiting):
         raise click.UsageError("name ids or entries, or --failed or --waiting; not both")
-    change = with_operator(config_path, lambda operator: _change(operator, verb, selection, confirm))
+    change = with_operator(lambda operator: _change(operator, verb, selection, check))
     values = {"changed": change.changed, "selected": change.selected}
-    show_outcome(f"{change} notifications {effect}", values, as_json)
+    show_outcome(f"{change} notifications {effect}", values)
 
 
 async def _change(
-    operator: Operator, verb: str, selection: OutboxSelection, confirm: Callable[[int], None]
+    operator: Operator, verb: str, selection: OutboxSelection, check: Callable[[int], None]
 ) -> OutboxChange:
     from openfall.producers.operations.notification_orders import find_entries, order_outbox
     from openfall.router_core.state.outbox_orders import OutboxVerb
 
-    confirm(len(await find_entries(operator, selection)))
+    check(len(await find_entries(operator, selection)))
     return await order_outbox(operator, OutboxVerb(verb), selection)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from openfall.config import ConfigError, LoadedConfig, NoRedis, load, missing_keys, redact_key, redis_server
+from openfall.config import (
+    ConfigError,
+    ConfigProblem,
+    LoadedConfig,
+    NoRedis,
+    load,
+    missing_keys,
+    redact_key,
+    redis_server,
+)
 from openfall.producers.breaker_names import describe_breaker, display_name
-from openfall.producers.cli.options import common_options
+from openfall.producers.cli.options import common_options, config_path
 from openfall.producers.cli.render import plural
-from openfall.producers.cli.terminal import echo, echo_marked, show_json
+from openfall.producers.cli.terminal import echo, echo_marked, show_json, wants_json
 from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
@@ -36,35 +44,35 @@ _MARKS: dict[CheckState, tuple[str, str]] = {"ok": ("✓", "green"), "warning": 
 @click.command(short_help="Check everything that the configuration names.")
 @click.option("--offline", is_flag=True, help="Check only the configuration and its keys.")
 @common_options
-def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
+def preflight(offline: bool) -> None:
     """Check everything that the configuration names, and print a remedy for each failure.
 
     Checks the configuration, its keys, Redis, workers, breakers, every endpoint and every model. It loads no model and
     makes no call that costs money. Exits with 4 if a check fails.
     """
-    results = asyncio.run(_run_checks(config_path, offline, as_json))
-    if not as_json:
+    results = asyncio.run(_run_checks(offline))
+    if not wants_json():
         echo(_summary(results))
     failed = any(result.state == "failure" for result in results)
     raise click.exceptions.Exit(CHECK_FAILED if failed else 0)
 
 
-async def _run_checks(config_path: Path | None, offline: bool, as_json: bool) -> list[CheckResult]:
+async def _run_checks(offline: bool) -> list[CheckResult]:
     results: list[CheckResult] = []
 
     def report(result: CheckResult) -> None:
         results.append(result)
-        show_json(asdict(result)) if as_json else _show(result)
+        show_json(asdict(result)) if wants_json() else _show(result)
 
     async def report_each(checks: AsyncIterator[CheckResult]) -> None:
         async for result in checks:
             report(result)
 
     try:
-        config = load(config_path)
+        config = load(config_path())
     except ConfigError as error:
-        for problem in _config_problems(error):
-            report(problem)
+        for problem in error.problems:
+            report(_of_problem(problem, problem.path, "failure"))
         return results
     for result in _check_config(config):
         report(result)
@@ -88,29 +96,18 @@ def _summary(results: Sequence[CheckResult]) -> str:
     return f"{summary}, {plural(warnings, 'warning')}." if warnings else f"{summary}."
 
 
-def _config_problems(error: ConfigError) -> Iterator[CheckResult]:
-    for problem in error.problems:
-        message = str(problem).removesuffix(problem.remedy).rstrip()
-        yield CheckResult(
-            check="configuration", subject=problem.path, state="failure", message=message, remedy=problem.remedy
-        )
+def _of_problem(problem: ConfigProblem, subject: object, state: CheckState) -> CheckResult:
+    message = str(problem).removesuffix(problem.remedy).rstrip()
+    return CheckResult("configuration", str(subject), state, message, problem.remedy)
 
 
 def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
     catalog = config.catalog
     entries = (("backend", catalog.backends), ("model", catalog.models), ("role", catalog.roles))
     message = f"{config.source}: {', '.join(plural(len(names), kind) for kind, names in entries)}"
-    yield CheckResult(check="configuration", subject=str(config.source), state="ok", message=message)
-    for warning in config.warnings:
-        words = str(warning).removesuffix(warning.remedy).rstrip()
-        yield CheckResult(
-            check="configuration", subject=str(warning.file), state="warning", message=words, remedy=warning.remedy
-        )
-    for problem in config.missing:
-        words = str(problem).removesuffix(problem.remedy).rstrip()
-        yield CheckResult(
-            check="configuration", subject=str(problem.file), state="failure", message=words, remedy=problem.remedy
-        )
+    yield CheckResult("configuration", str(config.source), "ok", message)
+    yield from (_of_problem(warning, warning.file, "warning") for warning in config.warnings)
+    yield from (_of_problem(problem, problem.file, "failure") for problem in config.missing)
     for name in catalog.backends:
         yield from _check_key(config, name)
     for alias, spec in catalog.models.items():
@@ -119,9 +116,7 @@ def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
             if card is not None and spec.vram_gb is not None and spec.vram_gb > card:
                 message = f"{alias} needs {spec.vram_gb:g} GB, the card of {name} has {card:g}"
                 remedy = "It will not load, or will run partly on the CPU: choose a smaller quantization."
-                yield CheckResult(
-                    check="memory", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
-                )
+                yield CheckResult("memory", f"{alias}@{name}", "warning", message, remedy)
 
 
 def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
@@ -133,9 +128,9 @@ def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
     if keys:
         count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
         message = f"{name} has {count} ({', '.join(map(redact_key, keys))})"
-        yield CheckResult(check="key", subject=name, state="ok", message=message)
+        yield CheckResult("key", name, "ok", message)
     elif problem := dict(missing_keys(config)).get(name):
-        yield CheckResult(check="key", subject=name, state="failure", message=problem.message, remedy=problem.remedy)
+        yield CheckResult("key", name, "failure", problem.message, problem.remedy)
 
 
 async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
@@ -144,41 +139,34 @@ async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
         server = redis_server(config.settings)
     except NoRedis as error:
         message, _, remedy = str(error).partition(". ")
-        yield CheckResult(check="redis", subject="redis", state="failure", message=message, remedy=remedy)
+        yield CheckResult("redis", "redis", "failure", message, remedy)
         return
     async with RedisConnection(server) as connection:
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await connection.command("PING")
                 message = f"Redis answers at {connection.safe_url}"
-                yield CheckResult(check="redis", subject="redis", state="ok", message=message)
+                yield CheckResult("redis", "redis", "ok", message)
                 for check in (_check_server, _check_workers, _check_breakers):
                     for result in await check(config, connection):
                         yield result
         except (StoreError, TimeoutError) as error:
             timeout = f"Redis does not answer at {connection.safe_url} within {REDIS_TIMEOUT_SECONDS:g} s"
             remedy = "Start it, or set REDIS_URL."
-            yield CheckResult(
-                check="redis", subject="redis", state="failure", message=str(error) or timeout, remedy=remedy
-            )
+            yield CheckResult("redis", "redis", "failure", str(error) or timeout, remedy)
 
 
 async def _check_server(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
     """The preconditions of Redis. An accepted risk is a warning."""
     findings = await fetch_findings(connection, config.settings.server_terms)
     if not findings:
-        message = "Redis is set up to keep every accepted job"
-        return [CheckResult(check="redis", subject="server", state="ok", message=message)]
-    return [
-        CheckResult(
-            check="redis",
-            subject=finding.name,
-            state="failure" if finding.is_fatal else "warning",
-            message=f"accepted risk: {finding.message}" if finding.accepted else finding.message,
-            remedy="" if finding.accepted else finding.remedy,
-        )
-        for finding in findings
-    ]
+        return [CheckResult("redis", "server", "ok", "Redis is set up to keep every accepted job")]
+    results = []
+    for finding in findings:
+        state: CheckState = "failure" if finding.is_fatal else "warning"
+        message = f"accepted risk: {finding.message}" if finding.accepted else finding.message
+        results.append(CheckResult("redis", finding.name, state, message, "" if finding.accepted else finding.remedy))
+    return results
 
 
 async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
@@ -191,16 +179,14 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             continue
         if count := sum(pool in pools for pools in served):
             message = f"{plural(count, 'worker')} of pool {pool}"
-            results.append(CheckResult(check="workers", subject=pool, state="ok", message=message))
+            results.append(CheckResult("workers", pool, "ok", message))
         else:
             remedy = f"openfall work {pool}, or openfall up for everything on this machine."
             message = f"no worker of pool {pool}: its models get no calls"
-            results.append(CheckResult(check="workers", subject=pool, state="failure", message=message, remedy=remedy))
+            results.append(CheckResult("workers", pool, "failure", message, remedy))
     if difference:
         message, _, remedy = difference.partition(". ")
-        results.append(
-            CheckResult(check="workers", subject="catalog", state="warning", message=message, remedy=f"{remedy}.")
-        )
+        results.append(CheckResult("workers", "catalog", "warning", message, f"{remedy}."))
     return results
 
 
@@ -217,13 +203,11 @@ async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> 
         remedy = f"It closes when a health prompt succeeds. To try it now: openfall breakers reset {name}"
         if row.forced:
             remedy = f"openfall breakers reset {name}, when it may get calls again."
-        results.append(CheckResult(check="breakers", subject=name, state="warning", message=message, remedy=remedy))
+        results.append(CheckResult("breakers", name, "warning", message, remedy))
     if not results:
-        results.append(CheckResult(check="breakers", subject="breakers", state="ok", message="no breaker is open"))
+        results.append(CheckResult("breakers", "breakers", "ok", "no breaker is open"))
     if reason is not None:
         message = f"local-only is on: no job leaves the local pools ({reason})"
         remedy = "openfall local-only off"
-        results.append(
-            CheckResult(check="local-only", subject="fleet", state="warning", message=message, remedy=remedy)
-        )
+        results.append(CheckResult("local-only", "fleet", "warning", message, remedy))
     return results

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.age import format_age
-from openfall.producers.cli.options import common_options, with_client, with_operator
+from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import echo, show_json
+from openfall.producers.cli.terminal import echo, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.router_core.state.fleet_status import QueueStatus
@@ -20,20 +19,17 @@ if TYPE_CHECKING:
 COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
 
 
-@click.group(invoke_without_command=True)
+@listing_group
 @common_options
-@click.pass_context
-def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def queues() -> None:
     """List the queues. `pause NAME` stops workers from claiming its jobs, `resume NAME` ends that.
 
     NAME may be a pattern: 'gpu.*', '*.batch'.
     """
     from openfall.router_core.state.fleet_status import fetch_status
 
-    if ctx.invoked_subcommand is not None:
-        return
-    status = with_client(config_path, lambda llm: fetch_status(llm.store.connection))
-    if as_json:
+    status = with_client(lambda llm: fetch_status(llm.store.connection))
+    if wants_json():
         show_json([asdict(queue) for queue in status.queues])
     else:
         show_table(COLUMNS, queue_rows(status.queues))
@@ -43,27 +39,27 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--reason", default="", help="A note for other operators.")
 @common_options
-def pause(name: str, reason: str, config_path: Path | None, as_json: bool) -> None:
+def pause(name: str, reason: str) -> None:
     """Stop claims from a queue, or from all that match a pattern. The queue still accepts jobs."""
     from openfall.producers.operations.queue_pause import pause_queues
 
-    changes = with_operator(config_path, lambda operator: pause_queues(operator, name, reason))
-    _show_changes(changes, as_json, "is paused", "was paused already")
+    changes = with_operator(lambda operator: pause_queues(operator, name, reason))
+    _show_changes(changes, "is paused", "was paused already")
 
 
 @queues.command(short_help="Allow claims again.")
 @click.argument("name")
 @common_options
-def resume(name: str, config_path: Path | None, as_json: bool) -> None:
+def resume(name: str) -> None:
     """Allow claims from a paused queue again, or from all that match a pattern."""
     from openfall.producers.operations.queue_pause import resume_queues
 
-    changes = with_operator(config_path, lambda operator: resume_queues(operator, name))
-    _show_changes(changes, as_json, "is resumed", "was not paused")
+    changes = with_operator(lambda operator: resume_queues(operator, name))
+    _show_changes(changes, "is resumed", "was not paused")
 
 
-def _show_changes(changes: dict[str, bool], as_json: bool, done: str, unchanged: str) -> None:
-    if as_json:
+def _show_changes(changes: dict[str, bool], done: str, unchanged: str) -> None:
+    if wants_json():
         show_json([{"queue": queue, "changed": changed} for queue, changed in changes.items()])
         return
     for queue, changed in changes.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -14,7 +13,7 @@ from openfall.producers.amounts import format_price
 from openfall.producers.cli.options import common_options, open_optional_client, route_options
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import echo, print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
@@ -41,15 +40,15 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
 @click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its state and reason.")
 @common_options
-def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: Any) -> None:
+def resolve(explain: bool, **options: Any) -> None:
     """Show which model would answer, and why. Calls no model and submits no job.
 
     ROLE is a role, a task type or a model. If no model can answer, prints the reason for each and exits with 1.
     """
-    config, resolution = asyncio.run(_resolve(config_path, options))
+    config, resolution = asyncio.run(_resolve(options))
     if resolution.snapshot is None:
         print_line("the state of the fleet is unknown (Redis does not answer): only the configuration decides")
-    if as_json:
+    if wants_json():
         show_json(_json(config, resolution))
         return
     if not explain:
@@ -61,12 +60,12 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: A
     show_table(COLUMNS, _rows(config, resolution))
 
 
-async def _resolve(config_path: Path | None, options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
+async def _resolve(options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
     from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
     from openfall.producers.runtime import route_request
 
-    async with open_optional_client(config_path) as (config, llm):
+    async with open_optional_client() as (config, llm):
         snapshot = None if llm is None else await fetch_fleet(llm.store.connection, config.catalog)
     return config, resolve(
         config.catalog, route_request(None, cast("ResolveOptions", options)), snapshot, exclude=options["exclude"]

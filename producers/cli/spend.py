@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
-from openfall.producers.cli.terminal import print_line
+from openfall.producers.cli.terminal import print_line, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -35,7 +34,7 @@ days_option = click.option(
 @click.option("--saved", is_flag=True, help="Show what calls saved against live prices.")
 @click.option("--unexpected", is_flag=True, help="Show metered calls in place of models that cost nothing.")
 @common_options
-def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as_json: bool) -> None:
+def spend(days: int, saved: bool, unexpected: bool) -> None:
     """Show calls and their cost, by model, backend and group.
 
     A call without a known price counts as unknown, never as 0. `as fallback` counts the answers in place of the first
@@ -49,17 +48,17 @@ def spend(days: int, saved: bool, unexpected: bool, config_path: Path | None, as
     if saved and unexpected:
         raise click.UsageError("--saved and --unexpected are two tables: give one of them")
     if saved:
-        _show_saved(*with_client(config_path, lambda llm: _fetch_report(llm, days)), as_json)
+        _show_saved(*with_client(lambda llm: _fetch_report(llm, days)))
     elif unexpected:
-        _show_unexpected(with_client(config_path, lambda llm: _fetch_report(llm, days))[0], as_json)
+        _show_unexpected(with_client(lambda llm: _fetch_report(llm, days))[0])
     else:
-        _show_spend(with_client(config_path, lambda llm: _fetch_report(llm, days))[0], as_json)
+        _show_spend(with_client(lambda llm: _fetch_report(llm, days))[0])
 
 
-def _show_spend(report: MoneyReport, as_json: bool) -> None:
+def _show_spend(report: MoneyReport) -> None:
     from openfall.producers.money_tables import spend_table
 
-    show(spend_table(report.entries), [_without_buckets(entry) for entry in report.entries], as_json)
+    show(spend_table(report.entries), [_without_buckets(entry) for entry in report.entries])
 
 
 def _without_buckets(entry: LedgerEntry) -> dict[str, object]:
@@ -73,17 +72,17 @@ async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Cat
     return await read_money(llm.store.connection, catalog, await llm.store.server_time(), days), catalog
 
 
-def _show_saved(report: MoneyReport, catalog: Catalog, as_json: bool) -> None:
+def _show_saved(report: MoneyReport, catalog: Catalog) -> None:
     from openfall.producers.money_tables import savings_table
     from openfall.router_core.state.savings_rows import savings_rows
 
     rows = savings_rows(report.entries, catalog)
-    show(savings_table(rows), [asdict(row) for row in rows], as_json)
-    if rows and not as_json:
+    show(savings_table(rows), [asdict(row) for row in rows])
+    if rows and not wants_json():
         print_line("estimated: tokens as the model that answered counted them")
 
 
-def _show_unexpected(report: MoneyReport, as_json: bool) -> None:
+def _show_unexpected(report: MoneyReport) -> None:
     from openfall.producers.money_tables import unexpected_table
 
-    show(unexpected_table(report.unexpected), [asdict(row) for day in report.unexpected for row in day.rows], as_json)
+    show(unexpected_table(report.unexpected), [asdict(row) for day in report.unexpected for row in day.rows])

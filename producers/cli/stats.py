@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +24,7 @@ NARROW_COLUMNS = 6
 @click.option("--day", help="A day such as 2026-11-21 (UTC). Default: today.")
 @click.option("--month", help="A month such as 2026-11 (UTC).")
 @common_options
-def stats(by: str, day: str | None, month: str | None, config_path: Path | None, as_json: bool) -> None:
+def stats(by: str, day: str | None, month: str | None) -> None:
     """Show the jobs that ended in a day or a month, by model, role, group or urgency.
 
     `fell back` counts the answered jobs whose answer came from another model than their first choice; `failed` those
@@ -36,9 +35,9 @@ def stats(by: str, day: str | None, month: str | None, config_path: Path | None,
 
     if day and month:
         raise click.UsageError("name a day or a month, not both")
-    period, rows = with_client(config_path, lambda llm: _fetch(llm, by, day or month))
+    period, rows = with_client(lambda llm: _fetch(llm, by, day or month))
     shown = statistics_table(rows, StatisticsKey(by), period)
-    show(shown, [_json(row) for row in rows], as_json, narrow=NARROW_COLUMNS)
+    show(shown, [_json(row) for row in rows], narrow=NARROW_COLUMNS)
 
 
 async def _fetch(llm: AsyncOpenfall, by: str, period: str | None) -> tuple[str, list[StatisticsRow]]:

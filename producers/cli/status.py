@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -18,7 +17,7 @@ from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table, table
-from openfall.producers.cli.terminal import console, echo, plain, show_json
+from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
 from openfall.producers.release_text import blocks_of, configured_models, models_condition
 
@@ -40,7 +39,7 @@ REFRESH_INTERVAL_SECONDS = 2.0
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
 @click.option("--max-wait", metavar="DURATION", help="Report a failure if a job waits longer: 90s, 5m, 2h.")
 @common_options
-def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json: bool) -> int:
+def status(watch: bool, max_wait: str | None) -> int:
     """Show the health of the fleet in one sentence, and every queue.
 
     For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
@@ -50,10 +49,10 @@ def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json:
 
     limit = parse_duration(max_wait) if max_wait else None
     if watch:
-        _watch(config_path, as_json, limit)
-    status = _status(config_path, limit)
+        _watch(limit)
+    status = _status(limit)
     code = HEALTH_CODES[worst(status.problems)]
-    if as_json:
+    if wants_json():
         show_json(_json(status))
         return code
     echo(_sentence(status))
@@ -62,17 +61,17 @@ def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json:
     return code
 
 
-def _watch(config_path: Path | None, as_json: bool, max_wait_seconds: float | None) -> NoReturn:
+def _watch(max_wait_seconds: float | None) -> NoReturn:
     from rich.live import Live
 
-    if as_json or not sys.stdout.isatty():
+    if wants_json() or not sys.stdout.isatty():
         while True:
-            status = _status(config_path, max_wait_seconds)
-            show_json(_json(status)) if as_json else echo(_sentence(status))
-            time.sleep(REFRESH_INTERVAL_SECONDS if as_json else 5 * REFRESH_INTERVAL_SECONDS)
+            status = _status(max_wait_seconds)
+            show_json(_json(status)) if wants_json() else echo(_sentence(status))
+            time.sleep(REFRESH_INTERVAL_SECONDS if wants_json() else 5 * REFRESH_INTERVAL_SECONDS)
     with Live(console=console(), auto_refresh=False) as live:
         while True:
-            live.update(_screen(_status(config_path, max_wait_seconds)), refresh=True)
+            live.update(_screen(_status(max_wait_seconds)), refresh=True)
             time.sleep(REFRESH_INTERVAL_SECONDS)
 
 
@@ -118,7 +117,7 @@ def _screen(status: _Status) -> RenderableType:
     return Group(plain(_sentence(status)), rows, "Ctrl-C stops this view only.")
 
 
-def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status:
+def _status(max_wait_seconds: float | None) -> _Status:
     from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
     from openfall.producers.outage import fetch_away
     from openfall.router_core.catalog.digest import catalog_digest
@@ -154,7 +153,7 @@ def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status
             await _fetch_notes(llm, status, held),
         )
 
-    return with_client(config_path, fetch)
+    return with_client(fetch)
 
 
 async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus, held: HeldSummary) -> _Notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.terminal import console, plain, print_line, show_json
+from openfall.producers.cli.terminal import console, plain, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,9 +28,9 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narr
     out.print(table(names, cells, out.width))
 
 
-def show(shown: Table, values: Sequence[Any], as_json: bool, *, narrow: int | None = None) -> None:
+def show(shown: Table, values: Sequence[Any], *, narrow: int | None = None) -> None:
     """Print a table that the page shows too, or its `values` as JSON. Without rows it is a sentence."""
-    if as_json:
+    if wants_json():
         show_json(values)
     elif shown.rows:
         show_table(shown.columns, shown.rows, narrow=narrow)
@@ -38,11 +38,9 @@ def show(shown: Table, values: Sequence[Any], as_json: bool, *, narrow: int | No
         print_line(shown.if_empty)
 
 
-def show_rows(
-    columns: Iterable[str], rows: Iterable[Iterable[object]], values: Sequence[Any], as_json: bool, if_empty: str
-) -> None:
+def show_rows(columns: Iterable[str], rows: Iterable[Iterable[object]], values: Sequence[Any], if_empty: str) -> None:
     """Print a list: its `values` as JSON, or its `rows` as a table. Without values, the table is a sentence."""
-    if as_json:
+    if wants_json():
         show_json(values)
     elif values:
         show_table(columns, rows)

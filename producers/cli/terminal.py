@@ -50,8 +50,17 @@ def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
 
 
 def _raw_wanted() -> bool:
+    return _has_option(_RAW)
+
+
+def wants_json() -> bool:
+    """Whether this command has `--json`."""
+    return _has_option("openfall.as_json")
+
+
+def _has_option(name: str) -> bool:
     context = click.get_current_context(silent=True)
-    return bool(context is not None and context.meta.get(_RAW))
+    return bool(context is not None and context.meta.get(name))
 
 
 def print_line(text: str) -> None:
@@ -66,6 +75,13 @@ def echo_marked(mark: str, colour: str, text: str) -> None:
     echo(f" {text}")
 
 
+def confirm(verb: str, what: str) -> None:
+    """Ask before something that cannot be undone. Raises `UsageError` without a terminal to ask at."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this would {verb} {what}: add --yes")
+    click.confirm(f"{verb.capitalize()} {what}?", abort=True, err=True)
+
+
 def show_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -76,9 +92,9 @@ def show_json(value: Any) -> None:
         show_json_line(json.dumps(to_jsonable_python(value), separators=(",", ":")))
 
 
-def show_outcome(text: str, values: Any, as_json: bool) -> None:
+def show_outcome(text: str, values: Any) -> None:
     """Print what a command did, as text or as JSON."""
-    if as_json:
+    if wants_json():
         show_json(values)
     else:
         echo(text)

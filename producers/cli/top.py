@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,11 +27,11 @@ PAUSED_HELP = "q: quit   p: go on   (paused)"
 @click.command()
 @click.option("--once", is_flag=True, help="Print the screen once. Default without a terminal.")
 @config_option
-def top(once: bool, config_path: Path | None) -> None:
+def top(once: bool) -> None:
     """Show the health of the fleet, its queues, breakers, cards, budgets and last jobs, renewed every second."""
 
     async def main() -> None:
-        async with open_client(config_path) as llm:
+        async with open_client() as llm:
             if once or not sys.stdout.isatty():
                 out = console()
                 out.print(screen(await _reader(llm).read(_sources()), out.width))

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, log_format_option
-from openfall.producers.cli.terminal import StatusLine, console, plain, show_json_line
+from openfall.producers.cli.options import common_options, log_format_option, process_arguments
+from openfall.producers.cli.terminal import StatusLine, console, plain, show_json_line, wants_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,35 +31,24 @@ _FAILURES = {"exited", "restart_failed", "gave_up"}
 @click.command(short_help="Start everything on this machine: Redis, engines, workers.")
 @log_format_option
 @common_options
-def up(config_path: Path | None, as_json: bool, log_format: str | None) -> None:
+def up(log_format: str | None) -> None:
     """Start everything on this machine: Redis, engines, workers. Ctrl-C stops everything in order.
 
     Data is kept in .openfall/, or in the directory that the configuration names.
     """
-    config_args = () if config_path is None else ("--config", str(config_path))
-    log_args = () if log_format is None else ("--log-format", log_format)
+    # --parent: the supervisor stops when this process is killed.
+    command = [sys.executable, "-m", "openfall.workers", "up", "--quiet", "--parent", str(os.getpid())]
     supervisor = subprocess.Popen(
-        # --parent: the supervisor stops when this process is killed.
-        [
-            sys.executable,
-            "-m",
-            "openfall.workers",
-            "up",
-            "--quiet",
-            "--parent",
-            str(os.getpid()),
-            *config_args,
-            *log_args,
-        ],
+        [*command, *process_arguments(log_format)],
         stdout=subprocess.PIPE,
-        stderr=None if as_json else subprocess.PIPE,
+        stderr=None if wants_json() else subprocess.PIPE,
         text=True,
         encoding="utf-8",
         process_group=0,  # a Ctrl-C of the terminal reaches this process only, which forwards it once
     )
     _forward_signals(supervisor)
     if supervisor.stdout is not None:
-        if as_json:
+        if wants_json():
             for line in supervisor.stdout:
                 show_json_line(line)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +22,7 @@ KEYS = ("model", "backend", "group", "role", "producer", "day", "month")
 @click.option("--by", type=click.Choice(KEYS), default="model", show_default=True, help="Group rows by this.")
 @days_option
 @common_options
-def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
+def usage(by: str, days: int) -> None:
     """Show calls, tokens and their cost, by model, backend, group, role, producer, day or month.
 
     Every attempt counts as a call, and so do health prompts of openfall itself (`probes` in --json). `fell back` and
@@ -41,5 +40,5 @@ def usage(by: str, days: int, config_path: Path | None, as_json: bool) -> None:
         link = llm.store.connection
         return await fetch_usage(link, last_days(await llm.store.server_time(), days), UsageKey(by))
 
-    rows = with_client(config_path, fetch)
-    show(usage_table(rows, UsageKey(by)), [asdict(row) for row in rows], as_json)
+    rows = with_client(fetch)
+    show(usage_table(rows, UsageKey(by)), [asdict(row) for row in rows])

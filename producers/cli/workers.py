@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.age import format_age
-from openfall.producers.cli.options import common_options, with_client, with_operator
+from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import print_line, show_json, show_outcome
+from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -26,16 +25,10 @@ AUDIT_LINES = 500
 COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues", "catalog")
 
 
-@click.group(invoke_without_command=True)
+@listing_group
 @common_options
-@click.pass_context
-def workers(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+def workers() -> None:
     """List the workers. `quiet NAME` keeps one from further jobs, `resume NAME` ends that, `stop NAME` stops it."""
-    if ctx.invoked_subcommand is None:
-        _list(config_path, as_json)
-
-
-def _list(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.catalog.digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_status import fetch_status
@@ -44,8 +37,8 @@ def _list(config_path: Path | None, as_json: bool) -> None:
         status = await fetch_status(llm.store.connection)
         return status, describe_catalogs(status.workers, catalog_digest(llm.config.catalog))
 
-    status, difference = with_client(config_path, fetch)
-    if as_json:
+    status, difference = with_client(fetch)
+    if wants_json():
         show_json([asdict(worker) for worker in status.workers])
     elif not status.workers:
         print_line(f"no worker: {START_WORKER}")
@@ -72,25 +65,25 @@ def _list(config_path: Path | None, as_json: bool) -> None:
 @workers.command(short_help="Stop a worker.")
 @click.argument("name")
 @common_options
-def stop(name: str, config_path: Path | None, as_json: bool) -> None:
+def stop(name: str) -> None:
     """Stop a worker: it claims nothing more, and lets its calls end. `openfall up` or systemd may start it again."""
-    _order(name, "stop", config_path, as_json)
+    _order(name, "stop")
 
 
 @workers.command(short_help="Keep a worker from further jobs.")
 @click.argument("name")
 @common_options
-def quiet(name: str, config_path: Path | None, as_json: bool) -> None:
+def quiet(name: str) -> None:
     """Keep a worker from claiming further jobs. Its calls go on, and it stays alive. A restart ends that."""
-    _order(name, "quiet", config_path, as_json)
+    _order(name, "quiet")
 
 
 @workers.command(short_help="Let a worker claim jobs again.")
 @click.argument("name")
 @common_options
-def resume(name: str, config_path: Path | None, as_json: bool) -> None:
+def resume(name: str) -> None:
     """Let a quiet worker claim jobs again."""
-    _order(name, "resume", config_path, as_json)
+    _order(name, "resume")
 
 
 async def fetch_quiet_by(link: RedisConnection, workers: Sequence[WorkerStatus]) -> dict[str, str]:
@@ -111,9 +104,9 @@ def describe_quiet(workers: Sequence[WorkerStatus], quiet_by: Mapping[str, str])
     return f"; {len(quiet)} quiet ({'; '.join(names)}{more}; openfall workers resume NAME)" if quiet else ""
 
 
-def _order(name: str, order: WorkerOrder, config_path: Path | None, as_json: bool) -> None:
+def _order(name: str, order: WorkerOrder) -> None:
     from openfall.producers.operations.worker_orders import EFFECTS, order_worker
 
-    is_delivered = with_operator(config_path, lambda operator: order_worker(operator, name, order))
+    is_delivered = with_operator(lambda operator: order_worker(operator, name, order))
     text = f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone"
-    show_outcome(text, {"worker": name, "order": order, "delivered": is_delivered}, as_json)
+    show_outcome(text, {"worker": name, "order": order, "delivered": is_delivered})

@@ -27,17 +27,18 @@ def expose(reading: MetricsReading | None, catalog: Catalog, accept: str = "") -
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
-    from openfall.producers.metrics.families import gauge
+    from openfall.producers.metrics.families import event_counters, single
     from openfall.producers.metrics.machine_metrics import MachineMetrics
     from openfall.producers.metrics.people_metrics import PeopleMetrics
 
     class FleetCollector(Collector):
         def collect(self) -> Iterable[Metric]:
-            yield gauge("openfall_up", UP_TEXT, (), [((), float(reading is not None))])
+            yield single("openfall_up", UP_TEXT, reading is not None)
             if reading is not None:
                 labels = label_sets(catalog)
                 yield from PeopleMetrics(reading, catalog, labels).collect()
                 yield from MachineMetrics(reading, labels).collect()
+                yield from event_counters(reading.counts, labels)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(FleetCollector())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -10,6 +10,9 @@ from prometheus_client.metrics_core import (
     HistogramMetricFamily,
     Metric,
 )
+
+from openfall.producers.metrics.label_sets import LabelSets
+from openfall.router_core.state.metric_counts import MetricCounts
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 
@@ -19,6 +22,11 @@ def gauge(name: str, text: str, labels: Sequence[str] = (), rows: Rows = ()) -> 
     for values, amount in rows:
         family.add_metric(values, amount)
     return family
+
+
+def single(name: str, text: str, value: float) -> Metric:
+    """A gauge without labels."""
+    return gauge(name, text, (), [((), float(value))])
 
 
 def counter(name: str, text: str, labels: Sequence[str] = (), rows: Rows = ()) -> Metric:
@@ -50,3 +58,30 @@ def histogram(name: str, text: str, labels: Sequence[str], bounds: Sequence[floa
             cumulative.append((bound, float(below)))
         family.add_metric(values, cumulative, sum_value=seconds)
     return family
+
+
+COUNTERS = {
+    "fallback": ("openfall_fallbacks_total", "Jobs that went to another model, and why.", ("from", "to", "cause")),
+    "degraded": (
+        "openfall_degraded_total", "What Open Fall did for jobs that no model could serve.",
+        ("urgency", "reason", "remedy"),
+    ),
+    "replayed": ("openfall_replayed_total", "Held jobs that were queued again, and by what.", ("by",)),
+    "breaker": (
+        "openfall_breaker_transitions_total", "Changes of breakers, by the new state. Without a backend: of keys.",
+        ("backend", "model", "state"),
+    ),
+    "swap": ("openfall_model_swaps_total", "Switches of a card that load a model.", ("card", "model")),
+    "notification": (
+        "openfall_notifications_total", "Notices and webhooks: delivered, failed tries, given up (dead).",
+        ("notifier", "outcome"),
+    ),
+}  # fmt: skip
+"""By the family of counts: name, text and labels."""
+
+
+def event_counters(counts: MetricCounts, sets: LabelSets) -> Iterator[Metric]:
+    """The counters whose counts Redis keeps as they are exported."""
+    for family, (name, text, labels) in COUNTERS.items():
+        rows = [(sets.fold(labels, at), cells.get("n", 0)) for at, cells in counts[family].items()]
+        yield counter(name, text, labels, rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
-from openfall.producers.metrics.families import counter, gauge
+from openfall.producers.metrics.families import counter, gauge, single
 from openfall.producers.metrics.label_sets import LabelSets
 from openfall.producers.metrics.metrics_reader import ENDED, MetricsReading
 from openfall.router_core.state.fleet_status import QueueStatus
@@ -39,7 +39,6 @@ class MachineMetrics:
         yield from self._workers()
         yield from self._breakers()
         yield from self._cards()
-        yield from self._notifications()
         yield from self._server()
         yield from self._rq()
 
@@ -102,13 +101,7 @@ class MachineMetrics:
             at = self.labels.fold(("backend", "model"), (backend, model.partition("#")[0]))
             states[at] = max(states.get(at, 0.0), state)
         yield gauge("openfall_breaker_state", "0: closed, 1: half open, 2: open.", ("backend", "model"), states.items())
-        yield gauge("openfall_parked_keys", "Keys of providers that are not used.", (), [((), parked)])
-        labels = ("backend", "model", "state")
-        yield counter(
-            "openfall_breaker_transitions_total", "Changes of breakers, by the new state. Without a backend: of keys.",
-            labels,
-            [(self.labels.fold(labels, at), cells.get("n", 0)) for at, cells in self.reading.counts["breaker"].items()],
-        )  # fmt: skip
+        yield single("openfall_parked_keys", "Keys of providers that are not used.", parked)
 
     def _cards(self) -> Iterator[Metric]:
         memory: list[tuple[tuple[str, ...], float]] = []
@@ -127,40 +120,20 @@ class MachineMetrics:
         )
         managed = [((card.card,), float(card.manager is not None)) for card in self.reading.cards]
         yield gauge("openfall_card_managed", "1: a worker decides about the card.", ("card",), managed)
-        labels = ("card", "model")
-        yield counter(
-            "openfall_model_swaps_total", "Switches of a card that load a model.", labels,
-            [(self.labels.fold(labels, at), cells.get("n", 0)) for at, cells in self.reading.counts["swap"].items()],
-        )  # fmt: skip
-
-    def _notifications(self) -> Iterator[Metric]:
-        labels = ("notifier", "outcome")
-        rows = self.reading.counts["notification"].items()
-        yield counter(
-            "openfall_notifications_total", "Notices and webhooks: delivered, failed tries, given up (dead).", labels,
-            [(self.labels.fold(labels, at), cells.get("n", 0)) for at, cells in rows],
-        )  # fmt: skip
-        yield gauge("openfall_outbox_entries", "Webhooks and notices to deliver.", (), [((), self.reading.outbox)])
-        dead = self.reading.dead_letters
-        yield gauge("openfall_dead_letters", "Webhooks and notices that were given up.", (), [((), dead)])
 
     def _server(self) -> Iterator[Metric]:
         status, server = self.reading.status, self.reading.server
+        yield single("openfall_outbox_entries", "Webhooks and notices to deliver.", self.reading.outbox)
+        yield single("openfall_dead_letters", "Webhooks and notices that were given up.", self.reading.dead_letters)
         for name, text, field in (
             ("openfall_redis_memory_used_bytes", "Memory that Redis uses.", "used_memory"),
             ("openfall_redis_memory_max_bytes", "Its maxmemory. 0: no limit.", "maxmemory"),
         ):
             yield gauge(name, text, (), [((), server[field])] if server else [])
-        for name, text, flag in (
-            (
-                "openfall_accepting_jobs",
-                "0: no job is accepted, as Redis runs out of memory.",
-                not status.memory_pressure,
-            ),
-            ("openfall_suspended", "1: `rq suspend` is on.", status.suspended),
-            ("openfall_local_only", "1: the local-only switch is on.", self.reading.local_only),
-        ):
-            yield gauge(name, text, (), [((), float(flag))])
+        accepting = "0: no job is accepted, as Redis runs out of memory."
+        yield single("openfall_accepting_jobs", accepting, not status.memory_pressure)
+        yield single("openfall_suspended", "1: `rq suspend` is on.", status.suspended)
+        yield single("openfall_local_only", "1: the local-only switch is on.", self.reading.local_only)
 
     def _rq(self) -> Iterator[Metric]:
         """The metrics of rq-exporter, by its names. Queues and workers are named as rq's tools name them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
-from openfall.producers.metrics.families import counter, gauge, histogram
+from openfall.producers.metrics.families import counter, gauge, histogram, single
 from openfall.producers.metrics.label_sets import LabelSets
 from openfall.producers.metrics.metrics_reader import MetricsReading
 from openfall.router_core.catalog.catalog import Catalog
@@ -82,25 +82,8 @@ class PeopleMetrics:
         ]
         return histogram(*name, labels, bounds, [(at, times.buckets, times.seconds) for at, times in rows])
 
-    def _counted(self, family: str, name: str, text: str, labels: tuple[str, ...]) -> Metric:
-        rows = self.reading.counts[family].items()
-        return counter(name, text, labels, [(self.labels.fold(labels, at), cells.get("n", 0)) for at, cells in rows])
-
     def _open_fall(self) -> Iterator[Metric]:
         status, incidents = self.reading.status, self.reading.incidents
-        yield self._counted(
-            "fallback", "openfall_fallbacks_total", "Jobs that went to another model, and why.", ("from", "to", "cause")
-        )
-        yield self._counted(
-            "degraded", "openfall_degraded_total", "What Open Fall did for jobs that no model could serve.",
-            ("urgency", "reason", "remedy"),
-        )  # fmt: skip
-        yield self._counted(
-            "replayed",
-            "openfall_replayed_total",
-            "Held jobs that were queued again, and by what.",
-            ("by",),
-        )
         held: dict[tuple[str, ...], float] = {}
         for incident in incidents:
             reason = self.labels.fold(("reason",), (incident.reason,))
@@ -110,7 +93,7 @@ class PeopleMetrics:
         yield gauge(
             "openfall_held_jobs", "Jobs that are held, by the reason of an incident.", ("reason",), held.items()
         )
-        yield gauge("openfall_falling_jobs", "Jobs that wait for the degrade worker.", (), [((), status.falling)])
+        yield single("openfall_falling_jobs", "Jobs that wait for the degrade worker.", status.falling)
         rows = {self.labels.fold(("reason",), (each.reason,)): each.began_at for each in incidents}
         yield gauge(
             "openfall_incident_began_timestamp_seconds", "When an open incident began.", ("reason",), rows.items()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from openfall.workers.local.child import Child
 from openfall.workers.local.errors import LocalError
 
 Report = Callable[[dict[str, Any]], None]
 """Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
-
-MAX_CRASHES, CRASH_WINDOW_S = 3, 60.0
-"""An engine that crashes more often within this time is not started again."""
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
 
@@ -30,7 +28,7 @@ class Started:
     stop: Callable[[asyncio.Event], Awaitable[object]]
 
 
-class Service(Protocol):
+class Service(ABC):
     """A service that a restarter keeps running.
 
     After an exit status in `final` it is not started again. `crashes` is the number of ends within `crash_window_s`
@@ -39,15 +37,15 @@ class Service(Protocol):
     """
 
     what: str
-    notice: str
-    final: frozenset[int]
-    crashes: int | None
-    crash_window_s: float
-    optional: bool
+    notice = ""
+    final = frozenset[int]()
+    crashes: int | None = None
+    crash_window_s = 60.0
+    optional = False
 
+    @abstractmethod
     async def start(self, report: Report) -> Started:
         """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""
-        ...
 
 
 class Restarter:

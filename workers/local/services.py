@@ -14,10 +14,12 @@ from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
 from openfall.workers.local.pidfile import write_private
-from openfall.workers.local.restarter import CRASH_WINDOW_S, MAX_CRASHES, Report, Started
+from openfall.workers.local.restarter import Report, Service, Started
 from openfall.workers.local.valkey import Valkey, start_valkey
 
 _USAGE_ERROR = 2
+MAX_CRASHES = 3
+"""An engine that crashes more often within a minute is not started again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +42,10 @@ FIRST_REWRITE_S, REWRITE_INTERVAL_S = 60.0, 6 * 3600.0
 """When Valkey rewrites its append-only file. Otherwise that keeps the prompts of answered jobs until it has doubled."""
 
 
-class ValkeyService:
+class ValkeyService(Service):
     """Valkey. It is restarted always, since nothing works without it. Its URL goes into `environment` as REDIS_URL."""
 
     what = "valkey"
-    notice = ""
-    optional = False
-    final = frozenset[int]()
-    crashes: int | None = None
-    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, data: Path, environment: dict[str, str], first_rewrite_s: float = FIRST_REWRITE_S) -> None:
         self.data, self.environment, self.first_rewrite_s = data, environment, first_rewrite_s
@@ -76,13 +73,10 @@ class ValkeyService:
             await asyncio.sleep(REWRITE_INTERVAL_S)
 
 
-class EngineService:
+class EngineService(Service):
     """An engine. It is restarted after a crash, up to three times a minute: a breaker keeps jobs away from it."""
 
-    optional = False
-    final = frozenset[int]()
-    crashes: int | None = MAX_CRASHES
-    crash_window_s = CRASH_WINDOW_S
+    crashes = MAX_CRASHES
 
     def __init__(self, spec: EngineSpec, data: Path) -> None:
         self.spec, self.data = spec, data
@@ -101,13 +95,10 @@ OUTPUT_TIMEOUT_S = 1.0
 """For the output that a worker wrote before its end. A process that it has started may keep the output open longer."""
 
 
-class WorkerService:
+class WorkerService(Service):
     """A worker. It is restarted after any crash, but not after exit status 0 or 2 (it refused its command line)."""
 
-    notice = ""
     final = frozenset({0, _USAGE_ERROR})
-    crashes: int | None = None
-    crash_window_s = CRASH_WINDOW_S
 
     def __init__(self, spec: WorkerSpec, number: int, data: Path, environment: Mapping[str, str], grace: float) -> None:
         self.spec, self.environment, self.grace = spec, environment, grace

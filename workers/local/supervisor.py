@@ -22,8 +22,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.local.restarter import Report, Restarter, Service
 from openfall.workers.local.services import EngineService, ValkeyService, WorkerService, WorkerSpec
-from openfall.workers.stop_signals import stop_signals
+from openfall.workers.stop_signals import handle_stop_signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +60,6 @@ class _Signals:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_now: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def receive(self) -> None:
-        (self.stop_now if self.stop.is_set() else self.stop).set()
-
 
 async def run(plan: SupervisorPlan, report: Report) -> int:
     """Run the plan until a signal, or until all of its services have ended by themselves.
@@ -82,22 +79,9 @@ async def run(plan: SupervisorPlan, report: Report) -> int:
         except OSError:
             signals.stop.set()
 
-    with only_one(data / "up.lock", "openfall up") if plan.exclusive else nullcontext(), _signals_caught(signals):
+    handle_stop_signals(signals.stop.set, signals.stop_now.set)
+    with only_one(data / "up.lock", "openfall up") if plan.exclusive else nullcontext():
         return await _run(_tiers(plan, data, emit), signals, emit)
-
-
-@contextmanager
-def _signals_caught(signals: _Signals) -> Iterator[None]:
-    """A closed terminal stops the fleet in order: otherwise SIGHUP ends the supervisor, and all services with it."""
-    loop = asyncio.get_running_loop()
-    numbers = stop_signals()
-    for number in numbers:
-        loop.add_signal_handler(number, signals.receive)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _tiers(

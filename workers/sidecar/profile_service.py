@@ -15,7 +15,7 @@ from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import describe_port_holder, get, port_released
 from openfall.workers.local.pidfile import write_record
-from openfall.workers.local.restarter import Report, Started
+from openfall.workers.local.restarter import Report, Service, Started
 from openfall.workers.sidecar.engine_command import engine_command
 
 READINESS_INTERVAL_SECONDS = 0.5
@@ -43,18 +43,15 @@ class LoadError(LocalError):
         self.code = code
 
 
-class ProfileService:
+class ProfileService(Service):
     """A service for a `Restarter`: `llama-server`, or another program, with the flags of a profile."""
 
-    notice = ""
-    optional = False
-    final = frozenset[int]()
     crash_window_s = CRASH_WINDOW_SECONDS
 
     def __init__(self, manifest: Manifest, name: str) -> None:
         self.manifest, self.name = manifest, name
         self.what = f"profile-{_UNSAFE.sub('_', name)}"
-        self.crashes: int | None = manifest.sections.restarts
+        self.crashes = manifest.sections.restarts
         self.log = manifest.data_dir / "log" / f"{self.what}.log"
 
     @property

@@ -20,7 +20,7 @@ from openfall.workers.sidecar.proxy import Upstream
 from openfall.workers.sidecar.sidecar_api import SidecarApi
 from openfall.workers.sidecar.sidecar_errors import SidecarError
 from openfall.workers.sidecar.switcher import Switcher
-from openfall.workers.stop_signals import stop_signals
+from openfall.workers.stop_signals import handle_stop_signals
 
 log = logging.getLogger("openfall.sidecar")
 
@@ -36,9 +36,7 @@ async def serve(manifest: Manifest, manager: ServiceManager) -> None:
     """Serve until a signal; then stop every server. Raises `CannotServe`, `LocalError`."""
     make_private(manifest.data_dir)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in stop_signals():
-        loop.add_signal_handler(number, stop.set)
+    handle_stop_signals(stop.set, stop.set)
     with only_one(manifest.data_dir / "sidecar.lock", "openfall sidecar"):
         await _stop_leftovers(manifest)
         async with running(manifest) as (switcher, url):

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from openfall.workers.local.child import spawn
-from openfall.workers.local.restarter import CRASH_WINDOW_S, Report, Restarter, Started
+from openfall.workers.local.restarter import Report, Restarter, Service, Started
 
 
-class Crashing:
+class Crashing(Service):
     """A service that ends with status 7 as soon as it has started."""
 
-    what, notice, final = "engine-demo", "", frozenset[int]()
-    crashes: int | None = 3
-    crash_window_s = CRASH_WINDOW_S
+    what = "engine-demo"
+    crashes = 3
 
     def __init__(self, log: Path) -> None:
         self.log = log
