@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -101,13 +101,10 @@ class _Notes:
     """`release`: when held jobs return by themselves. `pauses`: who paused each queue, when and why. `switch`: the same
     of local only. `quiet_by`: who keeps each quiet worker from further jobs."""
 
-    release: str = ""
-    pauses: Mapping[str, str] = field(default_factory=dict)
-    switch: str = ""
-    quiet_by: Mapping[str, str] = field(default_factory=dict)
-
-
-NO_NOTES = _Notes()
+    release: str
+    pauses: Mapping[str, str]
+    switch: str
+    quiet_by: Mapping[str, str]
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -189,45 +186,35 @@ async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, 
 
 
 def _sentence(status: _Status) -> str:
-    text = health(status.overview, status.held, status.dead_letters, status.away, status.notes)
+    """Whether jobs get answers, and if not, why, and what to do."""
+    text = f"{'; '.join(filter(None, _state_of_jobs(status)))}."
+    text += f" No job is accepted: {status.overview.memory_pressure}." if status.overview.memory_pressure else ""
     text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
-    text += _describe_server(status.findings)
+    text += "".join(f" No job is accepted: {finding}" for finding in status.findings if finding.is_fatal)
+    accepted = ", ".join(finding.name for finding in status.findings if finding.accepted)
+    text += f" Accepted risks: {accepted}." if accepted else ""
     text += f" Warning: {status.catalogs}." if status.catalogs else ""
     note = status.notes.switch or status.local_only_reason
     return text + (f" Local only: no job leaves the local pools ({note})." if note else "")
 
 
-def _describe_server(findings: Sequence[Finding]) -> str:
-    """Why no job is accepted, and the risks that are accepted. `preflight` shows the warnings too."""
-    text = "".join(f" No job is accepted: {finding}" for finding in findings if finding.is_fatal)
-    accepted = ", ".join(finding.name for finding in findings if finding.accepted)
-    return text + (f" Accepted risks: {accepted}." if accepted else "")
-
-
-def health(
-    status: FleetStatus,
-    held: HeldSummary,
-    dead_letters: int,
-    away: Sequence[Away] = (),
-    notes: _Notes = NO_NOTES,
-) -> str:
-    """The one sentence: whether jobs get answers, and if not, why, and what to do."""
+def _state_of_jobs(status: _Status) -> Iterator[str]:
+    """What keeps jobs from an answer, the most important first. An empty text says nothing."""
     from openfall.producers.outage import describe_away
 
-    text = _describe_work(status) + describe_quiet(status.workers, notes.quiet_by)
-    scheduled = sum(queue.scheduled for queue in status.queues)
-    text += f"; {plural(scheduled, 'job')} scheduled for a retry" if scheduled else ""
-    pauses = ((queue.name, notes.pauses.get(queue.name)) for queue in status.queues if queue.paused)
-    paused = [f"{name} ({note})" if note else name for name, note in pauses]
-    text += f"; paused: {', '.join(paused)}" if paused else ""
-    text += f"; {describe_away(away, status.now)}" if away else ""
-    text += f"; {describe_held(held, notes.release)}" if held.total else ""
-    text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
-    unreadable = status.counters.get("unreadable", 0)
-    text += (
-        f"; {plural(unreadable, 'value')} in Redis could not be read (status --json lists them)" if unreadable else ""
-    )
-    return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
+    overview, notes = status.overview, status.notes
+    yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
+    if scheduled := sum(queue.scheduled for queue in overview.queues):
+        yield f"{plural(scheduled, 'job')} scheduled for a retry"
+    pauses = ((queue.name, notes.pauses.get(queue.name)) for queue in overview.queues if queue.paused)
+    if paused := [f"{name} ({note})" if note else name for name, note in pauses]:
+        yield f"paused: {', '.join(paused)}"
+    yield describe_away(status.away, overview.now) if status.away else ""
+    yield describe_held(status.held, notes.release) if status.held.total else ""
+    if status.dead_letters:
+        yield f"{plural(status.dead_letters, 'notification')} failed for good (openfall outbox)"
+    if unreadable := overview.counters.get("unreadable", 0):
+        yield f"{plural(unreadable, 'value')} in Redis could not be read (status --json lists them)"
 
 
 def _describe_work(status: FleetStatus) -> str:

@@ -14,7 +14,7 @@ from openfall.router_core.state.delivery_counts import count_move
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import move_arguments
-from openfall.router_core.state.worker_queue import LEASE_SECONDS, SILENCE
+from openfall.router_core.state.worker_queue import FLEET_SILENCE, LEASE_SECONDS
 from openfall.router_core.vocabulary import Urgency
 
 WORKER_RETENTION_SECONDS = 600.0
@@ -64,7 +64,7 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
         "suspect_after": SUSPECT_AFTER,
         "condemn_after_alone": CONDEMN_AFTER_ALONE,
         "worker_retention_ms": int(WORKER_RETENTION_SECONDS * 1000),
-        "silence": SILENCE,
+        "silence": FLEET_SILENCE,
     }
     reply = await link.script("reap", arguments)
     return [(read_text(row[0]), read_text(row[1]), read_text(row[2])) for row in reply[1:]]
@@ -72,7 +72,7 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
 
 async def abandoned_jobs(link: RedisConnection) -> list[str]:
     """Unfinished jobs whose callers have left for good. Each is offered again, in case its worker dies first."""
-    arguments = {"limit": LEFT_JOBS, "again_ms": LEFT_JOBS_AGAIN_MS, "silence": SILENCE}
+    arguments = {"limit": LEFT_JOBS, "again_ms": LEFT_JOBS_AGAIN_MS, "silence": FLEET_SILENCE}
     return [read_text(job_id) for job_id in await link.script("abandoned_jobs", arguments)]
 
 

@@ -34,14 +34,14 @@ BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
-SILENCE = {
+FLEET_SILENCE = {
     "after_ms": 4000,
     "grace_ms": 5000,
     "lease_ms": int(LEASE_SECONDS * 1000),
     "caller_lease_ms": int(caller_leases.LEASE_SECONDS * 1000),
 }
-"""Milliseconds without any beat after which Redis counts as having been away; graces for settles and gateways; leases.
-A last beat that is as long ahead means that its clock was set back."""
+"""Milliseconds without a beat of any worker after which Redis counts as having been away; graces for settles and
+gateways; leases. A last beat that is as long ahead means that its clock was set back."""
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500
@@ -172,7 +172,7 @@ class WorkerQueue:
             "rq_ttl_s": RQ_WORKER_TTL_SECONDS,
             "answered": answered,
             "failed": failed,
-            "silence": SILENCE,
+            "silence": FLEET_SILENCE,
             "deliveries": [(delivery.id, delivery.token, delivery.backend) for delivery in in_flight],
         }
         reply = await self._link.script("beat", arguments)
