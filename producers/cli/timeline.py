@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from openfall.producers.cli.terminal import pad_all
 from openfall.producers.job_story import moments, next_step, reasons
-
-if TYPE_CHECKING:
-    from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.job_records import JobRecord
 
 
 def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason: str = "") -> Iterator[str]:
@@ -37,8 +37,6 @@ def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason
 
 
 def _by(result: Result) -> str:
-    from openfall.router_core.jobs.answer_reason import describe_reply
-
     if result.degraded:
         return f": {describe_reply(result)}"
     return f" by {result.model}@{result.backend}" if result.answered else ""
@@ -46,8 +44,6 @@ def _by(result: Result) -> str:
 
 def as_json(record: JobRecord, events: list[dict[str, Any]], block_reason: str = "") -> dict[str, Any]:
     """The same as data; times in seconds after acceptance."""
-    from dataclasses import asdict
-
     why, considered = reasons(record)
     result = record.result
     return {

@@ -12,7 +12,6 @@ import click
 
 from openfall.producers.cli.options import config_option, open_client
 from openfall.producers.cli.terminal import console
-from openfall.producers.cli.top_screen import screen
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -29,6 +28,8 @@ PAUSED_HELP = "q: quit   p: go on   (paused)"
 @config_option
 def top(once: bool) -> None:
     """Show the health of the fleet, its queues, breakers, cards, budgets and last jobs, renewed every second."""
+
+    from openfall.producers.cli.top_screen import screen
 
     async def main() -> None:
         async with open_client() as llm:
@@ -55,6 +56,8 @@ def _sources() -> tuple[Source, ...]:
 
 async def _watch(llm: AsyncOpenfall) -> None:
     from rich.live import Live
+
+    from openfall.producers.cli.top_screen import screen
 
     reader, out, paused = _reader(llm), console(), False
     snapshot: PageSnapshot | None = None

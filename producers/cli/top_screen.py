@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Group, RenderableType
 
 from openfall.producers.age import format_age
 from openfall.producers.amounts import format_cost, format_usd
@@ -11,13 +13,12 @@ from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections import breaker_section, health_section, queue_section
+from openfall.producers.page.sections.job_section import job_rows
+from openfall.producers.page.sections.model_calls import ModelCalls
+from openfall.producers.page.sections.queue_section import Cell, GridRow
 from openfall.producers.release_text import configured_models, models_condition
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from openfall.producers.page.page_snapshot import PageSnapshot
-    from openfall.producers.page.sections.queue_section import Cell, GridRow
 
 STYLES = {"good": "bold green", "impaired": "bold yellow", "failing": "bold white on red"}
 MAX_MODELS, MAX_BREAKERS, MAX_BUDGETS = 6, 6, 6
@@ -26,8 +27,6 @@ NARROW_JOB_COLUMNS = 4
 
 def screen(snapshot: PageSnapshot, width: int, head: str = "") -> RenderableType:
     """Everything, the most urgent first: a terminal that is too low for it cuts the end off."""
-    from rich.console import Group
-
     parts = [
         *([plain(head, "dim")] if head else []),
         *_health(snapshot),
@@ -46,8 +45,6 @@ def _title(text: str) -> RenderableType:
 
 
 def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
-    from openfall.producers.page.sections import health_section
-
     values = health_section.context(snapshot)
     yield plain(values["sentence"], STYLES[values["health"].value])
     for cause in values["causes"]:
@@ -59,8 +56,6 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
 
 
 def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
-    from openfall.producers.page.sections import queue_section
-
     values = queue_section.context(snapshot)
     heads = [f"{urgency.value} <{format_age(target)}" for urgency, target in values["targets"].items()]
     rows = [(line.name, *(_cell(cell, snapshot.now) for cell in line.cells)) for line in _grid_lines(values["rows"])]
@@ -87,8 +82,6 @@ def _cell(cell: Cell, now: float) -> str:
 
 
 def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
-    from openfall.producers.page.sections import breaker_section
-
     values = breaker_section.context(snapshot)
     cards = values["cards"][:MAX_BREAKERS]
     yield _title(f"Breakers: {len(values['closed'])} closed")
@@ -111,14 +104,12 @@ def _cards(snapshot: PageSnapshot) -> Iterator[RenderableType]:
         yield plain(f"{card.card}  {_bar(used / total if total else 0)} {used:.1f}/{total:g} GB  {models}")
 
 
-def _bar(share: float, cells: int = 10) -> str:
-    full = round(min(1.0, max(0.0, share)) * cells)
-    return "#" * full + "-" * (cells - full)
+def _bar(share: float) -> str:
+    full = round(min(1.0, max(0.0, share)) * 10)
+    return "#" * full + "-" * (10 - full)
 
 
 def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
-    from openfall.producers.page.sections.model_calls import ModelCalls
-
     if snapshot.held.total:
         models = configured_models(snapshot.held.models, snapshot.catalog)
         condition = models_condition(models, snapshot.catalog, ModelCalls(snapshot).blocks)
@@ -144,8 +135,6 @@ def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
 
 
 def _jobs(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
-    from openfall.producers.page.sections.job_section import job_rows
-
     jobs = snapshot.sources["jobs"].jobs
     if not jobs:
         return

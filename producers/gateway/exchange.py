@@ -146,13 +146,13 @@ class Exchange:
         check("group", group, GROUP)
         return group
 
-    def flag(self, name: str) -> bool:
-        """Whether `X-Openfall-NAME` says yes. Raises `Refusal` for another word than yes and no."""
-        text = self.header(name)
+    def local_only(self) -> bool:
+        """Whether `X-Openfall-Local-Only` says yes. Raises `Refusal` for another word than yes and no."""
+        text = self.header("local-only")
         if text is None:
             return False
         if text.lower() not in _FLAGS:
-            raise Refusal("bad_request", f"X-Openfall-{name.title()} must be yes or no, not {text[:40]!r}")
+            raise Refusal("bad_request", f"X-Openfall-Local-Only must be yes or no, not {text[:40]!r}")
         return _FLAGS[text.lower()]
 
     def check_words(self) -> None:

@@ -189,7 +189,7 @@ def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
     exchange.check_words()
     options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
     options["group"] = exchange.group()
-    options["local_only"] = exchange.flag("local-only")
+    options["local_only"] = exchange.local_only()
     options["expires_in"] = exchange.header("within")
     options["reply_to"] = exchange.header("reply-to")
     options["idempotency_key"] = exchange.request.headers.get("idempotency-key") or None

@@ -5,27 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.router_core.degrading.degrade import FallContext
 from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.keys import model_of
-from openfall.router_core.vocabulary import HoldReason
-
-
-@dataclass(frozen=True, slots=True)
-class FallInfo:
-    """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `default_fallback` is the
-    model outside its chain to which it was handed, or empty. `has_deadline`: its caller set one. `over`: the budget
-    that its call did not fit into."""
-
-    reason: HoldReason
-    detail: str
-    at: float
-    falls: int
-    strikes: int
-    default_fallback: str
-    has_deadline: bool = False
-    over: OverBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +39,7 @@ class Delivery:
     charged_tokens: int | None
     answers: tuple[bytes, ...]
     server_now: float
-    fall: FallInfo | None = None
+    fall: FallContext | None = None
     """Only for a job that is delivered because it fell: to the degrade worker, or to a default fallback."""
     replied: bool = False
     """Its caller has had a reply of Open Fall, or a result, before."""
@@ -135,11 +119,12 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
     )  # fmt: skip
 
 
-def _fall_info(row: Any) -> FallInfo | None:
+def _fall_info(row: Any) -> FallContext | None:
     if not row:
         return None
     reason, why, at, falls, strikes, default_fallback, has_deadline, over = row
-    return FallInfo(
-        read_hold_reason(reason), read_text(why), read_moment(at), read_number(falls), read_number(strikes),
-        read_text(default_fallback), bool(has_deadline), read_over(read_text(over)),
+    return FallContext(
+        reason=read_hold_reason(reason), detail=read_text(why), at=read_moment(at), falls=read_number(falls),
+        strikes=read_number(strikes), default_fallback=read_text(default_fallback) or None,
+        has_deadline=bool(has_deadline), over=read_over(read_text(over)),
     )  # fmt: skip

@@ -27,7 +27,7 @@ _NANO = 1e-9
 _HEAD = ("calls", "ms", "in", "out", "nusd", "unpriced", "longest", "dearest")
 """The first numbers of a row, in their order; the sums that follow have names in it."""
 _ROW = re.compile(rb" ".join([rb"(\d+)"] * len(_HEAD)) + rb"(.*)", re.DOTALL)
-_SUMS = {
+SUMS = {
     "calls": "calls",
     "failed": "failed",
     "probes": "probes",
@@ -123,7 +123,7 @@ _Sums = TypeVar("_Sums", bound=CallSums)
 
 def ledger_total(entries: Sequence[_Sums]) -> _Sums:
     """The sums of at least one entry; what they are for is that of the first."""
-    sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in (*_SUMS, "seconds")}
+    sums: dict[str, Any] = {name: sum(getattr(entry, name) for entry in entries) for name in (*SUMS, "seconds")}
     for name in ("seconds_buckets", "cost_buckets"):
         sums[name] = tuple(map(sum, zip(*(getattr(entry, name) for entry in entries), strict=True)))
     for name in ("longest_seconds", "dearest_nusd"):
@@ -215,7 +215,7 @@ def _fields(rows: Sequence[_SumsOfRow]) -> dict[str, Any]:
         return sum(row.get(name, 0) for row in rows)
 
     return {
-        **{name: total(counter) for name, counter in _SUMS.items()},
+        **{name: total(counter) for name, counter in SUMS.items()},
         "seconds": total("ms") / 1000,
         "longest_seconds": max(row.get("longest", 0) for row in rows) / 1000,
         "dearest_nusd": max(row.get("dearest", 0) for row in rows),

@@ -9,6 +9,7 @@ from enum import StrEnum
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, quantile
 from openfall.router_core.state.ledger import (
     COST_BOUNDS,
+    SUMS,
     CallerEntry,
     CallerKind,
     CallSums,
@@ -65,23 +66,6 @@ class UsageRow:
     p95_nusd: int | None
 
 
-_COPIED = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "nusd",
-    "unpriced",
-    "unconfirmed_nusd",
-    "saved_nusd",
-    "cache_saved_nusd",
-    "as_fallback",
-    "left_home",
-)
-"""Sums of the ledger that a row has as they are."""
-
-
 async def fetch_usage(link: RedisConnection, days: Iterable[str], by: UsageKey) -> list[UsageRow]:
     """The usage of some days (UTC): see `usage_rows`."""
     if by in (UsageKey.ROLE, UsageKey.PRODUCER):
@@ -106,16 +90,13 @@ def usage_rows(entries: Iterable[LedgerEntry] | Iterable[CallerEntry], by: Usage
 
 
 def _row(name: str | None, total: CallSums) -> UsageRow:
-    sums = {name: getattr(total, name) for name in _COPIED}
+    sums = {name: getattr(total, name) for name in SUMS}
     times = (total.seconds_buckets, JOB_BOUNDS, total.longest_seconds)
     costs = (total.cost_buckets, COST_BOUNDS, float(total.dearest_nusd))
     p50, p95, cost50, cost95 = (quantile(*values, share) for values in (times, costs) for share in (0.5, 0.95))
     return UsageRow(
         name=name,
-        calls=total.calls,
         answered=max(0, total.calls - total.failed),
-        failed=total.failed,
-        probes=total.probes,
         mean_seconds=round(total.seconds / total.calls, 3) if total.calls else None,
         p50_seconds=None if p50 is None else round(p50, 3),
         p95_seconds=None if p95 is None else round(p95, 3),

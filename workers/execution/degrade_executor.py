@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic_core import to_json
 
@@ -32,7 +32,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
-from openfall.router_core.state.claims import Delivery, FallInfo
+from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnPieces
@@ -81,12 +81,8 @@ class DegradeExecutor:
             _, refusal = unpack_answers(delivery.answers)
         except UnreadableEnvelope as error:
             return self._hold_unreadable(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
-        context = FallContext(
-            reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
-            strikes=fall.strikes, default_fallback=fall.default_fallback or None,
-            remembered=await self._last_answer(job), has_deadline=fall.has_deadline,
-            replied=delivery.replied, over=fall.over,
-        )  # fmt: skip
+        remembered = await self._last_answer(job)
+        context = replace(fall, attempts=attempts, remembered=remembered, replied=delivery.replied)
         fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
         action = degrade(job, self.catalog, context, fleet, now)
         record = fall_record(job, context, action, fleet, now)
@@ -152,7 +148,7 @@ class DegradeExecutor:
         return to_json({**record, "notify": list(self.notify)})
 
 
-def _require_fall(delivery: Delivery) -> FallInfo:
+def _require_fall(delivery: Delivery) -> FallContext:
     if delivery.fall is None:
         raise ValueError(f"{delivery.id}: in the degrade queue without a record of its fall")
     return delivery.fall

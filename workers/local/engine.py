@@ -21,6 +21,8 @@ from openfall.workers.local.pidfile import claim_record, make_private, read_reco
 
 _POLL_INTERVAL_S = 0.1
 _GRACE_S = 5.0
+_START_TIMEOUT_S = 120.0
+"""It covers loading the model."""
 PORT_RELEASE_S = 3.0
 """An engine of ours that has just ended may hold its port for this long: its threads end after it does."""
 
@@ -75,20 +77,17 @@ class EngineSpec:
         return [*argv, "--embeddings"] if self.embeds else argv
 
 
-async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0) -> LocalServer:
-    """A ready engine: started, or adopted if this very one already serves the port. `LocalError` if there is none.
-
-    `timeout_s` covers loading the model.
-    """
+async def start_engine(spec: EngineSpec, data: Path) -> LocalServer:
+    """A ready engine: started, or adopted if this very one already serves the port. `LocalError` if there is none."""
     data = make_private(data)
     path = data / f"{spec.label}.pid"
     options = _options(spec)
-    async with one_at_a_time(data / f"{spec.label}.lock", timeout_s):
+    async with one_at_a_time(data / f"{spec.label}.lock", _START_TIMEOUT_S):
         child = await _running(spec, data, options)
         adopted = child is not None
         child = child or await _spawn(spec, data, options)
         async with nullcontext() if adopted else child.stopped_on_failure(_GRACE_S):
-            await _ready(spec, child, time.monotonic() + timeout_s)
+            await _ready(spec, child, time.monotonic() + _START_TIMEOUT_S)
             ours = claim_record(path, child.identity, options)
     url = f"http://127.0.0.1:{spec.port}"
     return LocalServer(url=url, child=child, adopted=adopted, ours=ours, grace=_GRACE_S, files=(path,))

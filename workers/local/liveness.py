@@ -79,12 +79,12 @@ async def get(port: int, path: str) -> tuple[int, bytes] | None:
     return (int(status_line[1]), body) if len(status_line) > 1 and status_line[1].isdigit() else None
 
 
-def port_taken(port: int, host: str = "127.0.0.1") -> bool:
+def port_taken(port: int) -> bool:
     """Whether a process listens on that port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind((host, port))
+            trial.bind(("127.0.0.1", port))
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False

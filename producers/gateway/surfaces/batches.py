@@ -97,7 +97,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)
     options: dict[str, Any] = {name: exchange.header(name) for name in ("role", "task")}
     options["group"] = exchange.group()
-    options["local_only"] = exchange.flag("local-only") or None
+    options["local_only"] = exchange.local_only() or None
     options["urgency"] = parse_urgency(exchange.header("urgency"))
     options["wire_headers"] = pick_wire_headers(exchange.request.headers, form) or None
     webhook = exchange.header("webhook") or caller.webhook

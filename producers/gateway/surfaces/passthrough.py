@@ -84,7 +84,7 @@ async def _check(exchange: Exchange, name: str) -> None:
     if catalog.pools[catalog.backends[name].pool].local:
         return
     is_switched_on = await local_only(exchange.link) is not None
-    if catalog.local_only or exchange.flag("local-only") or is_switched_on:
+    if catalog.local_only or exchange.local_only() or is_switched_on:
         raise Refusal("local_only", f"requests must stay on local machines, and {name} is not one")
 
 
