@@ -33,8 +33,8 @@ MAX_NAMES = 4
 
 CheckState = Literal["ok", "warning", "failure"]
 
-_VARIANT = re.compile(r"(?<=.)[:@][\w./-]+$")
-"""What OpenRouter and Hugging Face take behind any name: `:nitro`, `:online`, `:groq`, `@preset/mail`."""
+_VARIANT = re.compile(r"(?<=.)[:@#][\w./-]+$")
+"""What OpenRouter, Hugging Face and Fireworks take behind any name: `:nitro`, `:groq`, `@preset/x`, `#accounts/x`."""
 
 _PRESET = "@preset/"
 """The beginning of a name of the owner's own at OpenRouter, which it does not list."""
@@ -183,6 +183,13 @@ def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: An
         message = f"{name} has {', '.join(sorted(configured))}"
         yield CheckResult("models", name, "ok", message)
     for alias, spec in missing.items():
+        if (near := _find_near(spec.upstream, names, protocol)) and props is None:
+            message = f"{name} lists {near}: {spec.upstream} is the same but for its case or its organization"
+            remedy = (
+                f"Try it: openfall ask -m {alias} x. If it is refused, write {near} as the upstream of models.{alias}."
+            )
+            yield CheckResult("models", f"{alias}@{name}", "warning", message, remedy)
+            continue
         message = f"{name} has no {spec.upstream}; it has {_list_similar(spec.upstream, names)}"
         state: CheckState = "warning"
         if props is not None:
@@ -225,6 +232,18 @@ def is_listed(names: tuple[str, ...], upstream: str, protocol: Protocol) -> bool
     return not listed.isdisjoint((plain, plain + _LATEST, plain.removesuffix(_LATEST))) or any(
         _DATED.sub("", name) == undated for name in listed
     )
+
+
+def _find_near(upstream: str, names: tuple[str, ...], protocol: Protocol) -> str | None:
+    """The listed name that is the same but for its case or its organization, which some servers take and some do not;
+    None: there is none."""
+    near = (name for name in names if _bare(name) == _bare(upstream))
+    return None if protocol == "ollama" else next(near, None)
+
+
+def _bare(name: str) -> str:
+    """A name without its organization and its variant, in one case."""
+    return _VARIANT.sub("", name.strip()).rpartition("/")[2].casefold()
 
 
 def _list_similar(upstream: str, names: tuple[str, ...]) -> str:

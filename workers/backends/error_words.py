@@ -24,10 +24,12 @@ CREDIT_TEXT = (
     r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
     r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
     r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
+    r"|no credits? (left|remaining)|exceeded your .{0,30}\bcredits|spend(ing)? limit (reached|exceeded)"
+    r"|requires? (a )?payment|add a payment method"
 )
 RATE_CODES = (
     "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
-    " rate_limited 1002 1039 1041"
+    " rate_limited request_limit_exceeded 1002 1039 1041"
 )
 RATE_TEXT = (
     r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
@@ -54,6 +56,7 @@ TOO_LONG_TEXT = (
     r"|(prompt|input) length \d+ is (greater|longer|larger) than|\b(max_seq|max_model|session)_len\b|\bmax_num_tokens\b"
     r"|cannot truncate to \d|context overflow|\b(prompt|input) too long"
     r"|tokens?\b.{0,60} exceed (the )?max|the max input (characters|tokens)"
+    r"|tokens? .{0,40}\bexceeds? the limit|\bexceeds? n_ctx\b|conversation (is|was) too long"
     r"|(输入|请求|消息|上下文|提示|prompt|token).{0,20}(过长|超长|超过|超出)|(トークン|入力|コンテキスト).{0,30}(超え|超過|長すぎ)"
     r"|(토큰|입력|컨텍스트).{0,30}초과|превыш.{0,40}(контекст|токен)|(контекст|токен|запрос).{0,40}превыш"
     r"|(dépass|trop long).{0,60}(contexte|jetons|tokens)|(eingabe|anfrage|kontext|prompt).{0,60}(zu lang|überschreit)"
@@ -76,7 +79,7 @@ FILTER_TEXT = (
     r"|safety (system|filter|check|reason|setting|polic)|safety_check|violat\w+ .{0,60}(polic|guideline|terms)"
     r"|不安全或敏感|敏感(内容|信息|词)|(内容|输入|输出|涉嫌)违规"
     r"|(blocked|stopped) by .{0,30}guardrail|guardrail (checks|intervened)"
-    r"|内容安全|contentpolicyviolation|\bnsfw\b"
+    r"|内容安全|contentpolicyviolation|\bnsfw\b|data_inspection_failed|prohibited[ _]content"
 )
 NO_MODEL_CODES = (
     "model_not_found model_not_found_error model_decommissioned model_deprecated model_retired deploymentnotfound"
@@ -91,13 +94,15 @@ NO_MODEL_TEXT = (
     r"|no endpoints found|requires a subscription|cloud is disabled|remote model is unavailable"
     rf"|(\bthis model( version)?|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached( its)?)"
     rf" (now )?({ENDED})"
-    r"|\bmodel is not (available|active)|not found the model|real modelID for|no router for requested model"
+    r"|\bmodel\b.{0,80} is not (available|active|loaded)|(cannot|can't|could not) find (the )?model|invalid model name"
+    r"|not found the model|real modelID for|no router for requested model"
+    r"|\bno models? (is |are )?loaded"
     r"|function '[^']+': not found|\bendpoint does not exist|模型.{0,10}(不存在|已下线|已下架|未找到)"
 )
 NAMED_MODEL_TEXT = (
     r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
     r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )|model identifier is invalid"
-    r"|模型.{0,10}(不存在|已下线|已下架|未找到)"
+    r"|模型.{0,10}(不存在|已下线|已下架|未找到)|\bno models? (is |are )?loaded"
     rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({ENDED})"
 )
 """A 400 opens the breaker of the model only if it names the model: other things of a request may not exist either."""

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.producers.cli.conftest import Run
 from tests.producers.cli.endpoints import beside, endpoint
@@ -66,6 +68,35 @@ def test_a_missing_model_has_the_nearest_name_and_the_remedy(
         assert "gpt@api" not in ran.stdout
         assert "✗ no worker of pool gpu" in ran.stdout
         assert ran.stdout.splitlines()[-1].startswith("3 of ")
+
+    beside(story, openfall)
+
+
+@pytest.mark.parametrize(
+    ("listed", "upstream", "finding"),
+    [
+        ("Qwen/Qwen3-8B", "qwen/qwen3-8b", "warning"),
+        ("deepseek-ai/DeepSeek-V3.1", "deepseek-v3.1", "warning"),
+        ("glm-4.6", "zai/GLM-4.6:free", "warning"),
+        ("accounts/fireworks/models/x", "accounts/fireworks/models/x#accounts/me", "ok"),
+        ("qwen3-8b", "qwen3-14b", "failure"),
+        ("models/gemini-2.5-flash", "gemini-2.5-flash", "ok"),
+    ],
+)
+def test_a_name_of_another_case_or_organization_is_a_warning(
+    openfall: Run, environment: dict[str, str], tmp_path: Path, listed: str, upstream: str, finding: str
+) -> None:
+    async def story(run: Any) -> None:
+        async with endpoint([listed], key="") as api:
+            config = configured(tmp_path, TINY.replace("tiny-1", json.dumps(upstream)), API=api)
+            ran = await run("preflight", "--config", config, "--json")
+        state = "ok" if finding == "ok" else by_check(ran)["models", "tiny@rack"]["state"]
+        assert state == finding
+        if finding == "ok":
+            assert by_check(ran)["models", "rack"]["state"] == "ok"
+        if finding == "warning":
+            message = by_check(ran)["models", "tiny@rack"]["message"]
+            assert message == f"rack lists {listed}: {upstream} is the same but for its case or its organization"
 
     beside(story, openfall)
 

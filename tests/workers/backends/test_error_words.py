@@ -248,6 +248,30 @@ MEANT = {
     E.OUT_OF_CREDITS: NO_MONEY, E.AUTH: WRONG_KEY, E.FORBIDDEN: NOT_ALLOWED, E.INVALID_OUTPUT: OWN_OUTPUT,
     E.BAD_REQUEST: CALLERS_OWN, E.RATE_LIMITED: LIMITED, E.OVERLOADED: BUSY,
 }  # fmt: skip
+IN_FURTHER_WORDS = {
+    E.OUT_OF_CREDITS: (
+        (403, "This request requires payment. Please add a payment method"), (400, "Monthly spending limit reached"),
+        (400, "You have no credits left."),
+        (429, "You have exceeded your monthly included credits."),
+    ),
+    E.RATE_LIMITED: ((400, "Exceeded workspace rate limit exceeded"), (500, "Error code: 429 - slow down")),
+    E.CONTEXT_OVERFLOW: (
+        (400, "The total number of tokens (9000) exceeds the limit of 8192"), (400, "tokens in prompt exceeds n_ctx"),
+        (422, "Conversation is too long"),
+    ),
+    E.CONTENT_FILTER: (
+        (400, "data_inspection_failed"), (400, "Sorry, I can't process prohibited content"),
+        (400, "Blocked by Google's filter: PROHIBITED_CONTENT"),
+    ),
+    E.NOT_INSTALLED: (
+        (404, "invalid model name"), (404, "Model x is not available"), (404, "Cannot find model x"),
+        (404, "Model 'x' is not loaded"), (400, "No models loaded. Please load a model in the developer page"),
+    ),
+}  # fmt: skip
+MEANT = {
+    meant: cases | {f"{status} {words}": (status, error(words)) for status, words in IN_FURTHER_WORDS.get(meant, ())}
+    for meant, cases in MEANT.items()
+}
 CASES = [
     pytest.param(status, body, meant, id=f"{meant}: {name}")
     for meant, cases in MEANT.items()
