@@ -1,4 +1,4 @@
-"""Amounts of money for people."""
+"""Amounts for people: money, prices, counts."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def format_price(catalog: Catalog, model: str, backend: str) -> str:
         for candidate in (prices and prices.input, prices and prices.output)
     )
     return "+".join(prices_text)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -28,6 +28,17 @@ class MarkedCount(int):
         return count
 
 
+class MarkedText(str):
+    """A word that the page marks. `tone`: `good`, `warn` or `bad`."""
+
+    tone: str
+
+    def __new__(cls, value: str, tone: str) -> MarkedText:
+        text = super().__new__(cls, value)
+        text.tone = tone
+        return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows of cells: texts, numbers, links. `if_empty`: what stands in place of no row. `subjects`: what an action on

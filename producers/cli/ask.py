@@ -113,7 +113,7 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
 
 async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
     """Name the keys that kept a job from its answer, once: a wait does not help, and their owner corrects them."""
-    from openfall.producers.cli.refused_keys import explain_refused_keys
+    from openfall.producers.refused_keys import explain_refused_keys
     from openfall.router_core.state.errors import StoreError
 
     if mode.keys_named:

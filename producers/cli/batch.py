@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.amounts import format_cost
+from openfall.producers.amounts import format_cost, plural
 from openfall.producers.cli.batch_status import cancel_batch, list_batches, show_status
 from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
-from openfall.producers.cli.render import plural
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
 
 if TYPE_CHECKING:

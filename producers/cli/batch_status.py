@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.amounts import plural
 from openfall.producers.cli.gateway_batches import (
     cancel_at_gateway,
     gateway_batch_values,
@@ -16,7 +17,6 @@ from openfall.producers.cli.gateway_batches import (
     list_gateway_batches,
 )
 from openfall.producers.cli.options import common_options, config_path, open_client, with_client, with_operator
-from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_rows
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
 

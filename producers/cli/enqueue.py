@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.amounts import plural
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
-from openfall.producers.cli.render import plural
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from openfall.producers.age import format_age, format_time
+from openfall.producers.amounts import plural
 from openfall.producers.cli.held_selection import (
     any_selection,
     filter_options,
@@ -22,7 +23,6 @@ from openfall.producers.cli.held_selection import (
 from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
-from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import confirm, echo, print_line, raw_option, show_json, show_outcome, wants_json
 from openfall.producers.release_text import configured_models, describe_release, fetch_blocks

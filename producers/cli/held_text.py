@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.age import format_time
-from openfall.producers.cli.render import plural
+from openfall.producers.amounts import plural
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result

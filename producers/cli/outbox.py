@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.amounts import plural
 from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
-from openfall.producers.cli.render import plural
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import confirm, print_line, show_json, show_outcome, wants_json
 

@@ -60,11 +60,6 @@ def describe_failure(result: Result) -> str:
     return f"job {result.id} {result.status}{cause}: {result.detail or 'no detail'}"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 class WaitIndicator:
     """Shows what a command waits for: a status line in a terminal, else a line when it changes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -21,6 +22,7 @@ from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_form, check_right
 from openfall.producers.page.page_handler import HEADERS, back_with_notice, for_people, html_page, read_fields
 from openfall.producers.page.sections.job_section import job_rows
+from openfall.producers.refused_keys import explain_refused_keys
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.job_records import JobRecord
@@ -102,6 +104,7 @@ async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
     record, events, waits_for = await fetch_story(llm, job_id)
     why, considered = reasons(record)
     listed = await fetch_jobs(llm.store.connection, [job_id])
+    is_answered = record.result is not None and record.result.answered
     return html_page(
         exchange,
         visitor,
@@ -114,6 +117,7 @@ async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
         moments=moments(record, events),
         next_step=next_step(record) if record.result is None else "",
         waits_for=waits_for,
+        refused_keys=[] if is_answered else await explain_refused_keys(llm, job_id),
         cost=format_usd(record.result.cost_usd) if record.result else "–",
         prompt=_prompt(record) if exchange.gateway.config.settings.privacy.keep_prompts else None,
     )
@@ -147,7 +151,14 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     return html_page(
         exchange, visitor, "selected_jobs.html",
         verb=verb.value, rows=job_rows(jobs), number=number, matching=matching, now=await llm.store.server_time(),
+        command=_command(verb, QueryParams(matching), ids),
     )  # fmt: skip
+
+
+def _command(verb: JobVerb, filters: QueryParams, ids: Sequence[str]) -> str:
+    """The command that does the same to the jobs of filters, or of ids."""
+    options = [word for name, value in filters.multi_items() if value for word in (f"--{name}", value)]
+    return shlex.join(["openfall", "job", verb.value, *(options or ids)])
 
 
 async def _matching(exchange: Exchange, query: QueryParams) -> JobSelection:

@@ -47,6 +47,7 @@ LINKS: tuple[Link, ...] = (
     Link("/model", "Models"),
     Link("/statistics", "Statistics"),
     Link("/cost", "Cost"),
+    Link("/preflight", "Checks"),
     Link("/keys", "Keys"),
     Link("/try", "Try"),
     Link("/rq", "rq"),

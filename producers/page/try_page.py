@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shlex
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from openfall.producers.client_store import fetch_fleet
 from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.gateway.submission import Terms, submit
+from openfall.producers.gateway.submission import Terms, check_model, submit
 from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.page.page_access import Visitor, check_form, check_right, may_still_read
 from openfall.producers.page.page_handler import HEADERS, for_people, html_page, read_form
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.request import parse_urgency
+from openfall.producers.resolution_table import describe_route, resolution_table
+from openfall.producers.resolve import Resolution, resolve
+from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
+from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.state.client_keys import OF_THE_PAGE, ClientKey
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.recent_jobs import fetch_jobs
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import JobKind, Urgency
 
 MAX_QUESTION = 20_000
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
@@ -40,7 +47,9 @@ async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
     return _form_page(exchange, visitor, {}, "")
 
 
-def _form_page(exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str) -> Response:
+def _form_page(
+    exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str, resolution: Resolution | None = None
+) -> Response:
     catalog, names = exchange.catalog, _key_of(exchange, visitor).names
     targets = [name for name in (*catalog.roles, *catalog.tasks, *catalog.models) if not names or name in names]
     return html_page(
@@ -53,7 +62,51 @@ def _form_page(exchange: Exchange, visitor: Visitor, typed: dict[str, str], prob
         typed=typed,
         problem=problem,
         max_question=MAX_QUESTION,
+        resolution=resolution,
+        summary=describe_route(resolution) if resolution else "",
+        table=resolution_table(catalog, resolution) if resolution else None,
+        command=_resolve_command(exchange, typed, resolution) if resolution else "",
     )
+
+
+def _resolve_command(exchange: Exchange, typed: Mapping[str, str], resolution: Resolution) -> str:
+    """The command that resolves the same. It has no question: its words chose a task."""
+    route, target, group = resolution.route, typed.get("target") or AUTO, exchange.caller.group
+    named = ["-t", route.task] if target == AUTO and route.task else [target]
+    return shlex.join(
+        ["openfall", "resolve", *named, "-u", route.urgency, *(["-g", group] if group else []), "--explain"]
+    )
+
+
+async def _show_route(exchange: Exchange, visitor: Visitor) -> Response:
+    """Show which model a question would get, and why. Nothing is submitted."""
+    form = await read_form(exchange)
+    check_form(exchange, visitor, form)
+    exchange.caller = _key_of(exchange, visitor)
+    try:
+        return _form_page(exchange, visitor, form, "", await _resolve(exchange, form))
+    except Exception as error:
+        refusal = refusal_of_error(error)
+        if refusal is None:
+            raise
+        return _form_page(exchange, visitor, form, refusal.message)
+
+
+async def _resolve(exchange: Exchange, form: Mapping[str, str]) -> Resolution:
+    """Raises `NoModel`, and what `submit` raises for a name that is unknown or not allowed."""
+    catalog, caller = exchange.catalog, exchange.caller
+    body = {"messages": [{"role": "user", "content": form.get("question", "").strip()}]}
+    _, target, _ = check_model(exchange, {"model": form.get("target") or AUTO})
+    request = RouteRequest(
+        target=target,
+        group=caller.group,
+        urgency=parse_urgency(form.get("urgency") or caller.urgency),
+        default_urgency=Urgency.INTERACTIVE,
+        needs=requirements_for(body, "openai", JobKind.COMPLETION),
+        texts=tuple(user_texts(body)),
+        producer=caller.name,
+    )
+    return resolve(catalog, request, await fetch_fleet(exchange.gateway.client.store.connection, catalog))
 
 
 async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
@@ -81,7 +134,8 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
             raise
         return _form_page(exchange, visitor, form, refusal.message)
     exchange.gateway.callers.answer(accepted.id)
-    return RedirectResponse(f"/try/{quote(accepted.id, safe='')}", 303, HEADERS)
+    page = "job" if form.get("then") == "enqueue" else "try"
+    return RedirectResponse(f"/{page}/{quote(accepted.id, safe='')}", 303, HEADERS)
 
 
 async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:
@@ -151,6 +205,10 @@ _HTML = "text/html"
 ENDPOINTS = (
     Endpoint("GET", "/try", for_people(_show_form), "The page that asks one question.", public=True, media_type=_HTML),
     Endpoint("POST", "/try", for_people(_ask_question), "Ask a question at the page.", public=True, media_type=_HTML),
+    Endpoint(
+        "POST", "/try/route", for_people(_show_route), "Show which model a question would get, and why.",
+        public=True, media_type=_HTML,
+    ),
     Endpoint("GET", "/try/{id}", for_people(_show_answer), "The answer to a question.", public=True, media_type=_HTML),
     Endpoint(
         "GET", "/try/{id}/events", stream_answer, "Stream what happens to a question.",

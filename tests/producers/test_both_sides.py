@@ -24,26 +24,23 @@ BY_ACTION = {
 
 ON_THE_PAGE = {
     "job replay": "POST /page/jobs", "job drop": "POST /page/jobs", "keys new": "POST /keys", "ask": "POST /try",
-    "job list": "GET /job", "job show": "GET /job/{id}", "job why": "GET /job/{id}", "job wait": "GET /job/{id}",
-    "batch list": "GET /batch", "batch status": "GET /batch", "keys list": "GET /keys", "stats": "GET /statistics",
-    "usage": "GET /cost", "spend": "GET /cost", "metrics": "GET /metrics",
-    "status": "GET /", "top": "GET /", "queues": "GET /",
-    "workers": "GET /", "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /",
-    "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /",
-    "audit": "GET /audit", "outbox": "GET /outbox",
+    "enqueue": "POST /try", "resolve": "POST /try/route", "job list": "GET /job", "job show": "GET /job/{id}",
+    "job why": "GET /job/{id}", "job wait": "GET /job/{id}", "batch list": "GET /batch", "batch status": "GET /batch",
+    "keys list": "GET /keys", "stats": "GET /statistics", "usage": "GET /cost", "spend": "GET /cost",
+    "metrics": "GET /metrics", "status": "GET /", "top": "GET /", "queues": "GET /", "workers": "GET /",
+    "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /", "budgets": "GET /",
+    "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /", "audit": "GET /audit",
+    "outbox": "GET /outbox", "preflight": "GET /preflight", "config check": "GET /preflight",
+    "config show": "GET /config",
 }  # fmt: skip
 """Each other command, and the address of the page that does the same."""
 
 HERE_ONLY = {
     "init": "it writes files of this machine", "up": "it starts processes", "work": "it starts a process",
     "serve": "it starts a process", "sidecar": "it starts processes",
-    "preflight": "it examines the machine on which it runs: its file, its variables, its ways to the backends",
-    "config check": "it reads a file of this machine", "config show": "it reads a file of this machine",
     "config schema": "it is for editors", "config env-example": "it is for the file of a machine",
     "batch run": "its lines and its answers are files of this machine; a batch of the gateway is on the page",
-    "enqueue": "it is for programs: a person asks one question at a time",
     "embed": "it is for programs: no person reads vectors",
-    "resolve": "it asks about a request that is not sent; /try sends it, and /job/ID says why this model",
     "held export": "it writes prompts, which the page does not show",
     "inbox": "it shows answers, which the page does not show",
 }  # fmt: skip

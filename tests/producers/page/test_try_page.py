@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from openfall.router_core.state.client_keys import ClientKey, PageRight, add_key, digest_of, new_secret
 from tests.faults import COMPLETION, answer, events, piece, stall
@@ -121,5 +122,64 @@ def test_an_answer_is_shown_to_the_key_that_asked_and_its_limits_hold(redis_url:
         assert "<option>scene</option>" not in refused.text
         assert [own.status_code, other.status_code, reader.status_code] == [200, 403, 403]
         assert "may only read" in form.text
+
+    run(main)
+
+
+async def press(browser: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
+    """Send the form of the page to one of its buttons."""
+    (token,) = set(re.findall(r'name="token" value="([^"]+)"', (await browser.get("/try")).text))
+    return await browser.post(path, data={"question": "", "token": token, **form})
+
+
+@pytest.mark.parametrize(
+    ("form", "lines"),
+    [
+        ({"target": "chat"}, ["tiny at rack would answer", "resolve chat -u interactive --explain"]),
+        ({"target": "scene", "urgency": "batch"}, ["other at rack would answer", "resolve scene -u batch --explain"]),
+        ({"target": "auto", "question": "Haruka waves"}, ["would answer", "resolve auto -u interactive --explain"]),
+        ({"target": "chatt"}, ["Did you mean", "unknown"]),
+        ({"target": "chat", "urgency": "now"}, ["unknown urgency"]),
+    ],
+    ids=["a role", "a role and an urgency", "no name", "an unknown name", "an unknown urgency"],
+)
+def test_the_model_of_a_question_is_shown_with_its_reason_and_nothing_is_submitted(
+    redis_url: str, tmp_path: Path, form: dict[str, str], lines: list[str]
+) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, browser_of(gateway) as browser:
+            page = await press(browser, "/try/route", **form)
+            accepted = await gateway.link.command("EXISTS", "of:jobs")
+        assert [line for line in lines if line not in page.text] == []
+        assert accepted == 0
+
+    run(main)
+
+
+def test_a_reader_sees_which_model_would_answer_within_the_limits_of_the_key(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, browser_of(gateway) as carl:
+            secret = await new_key(gateway, "carl", PageRight.READ)
+            await carl.post("/page/sign-in", data={"key": secret})
+            foreign = await carl.post("/try/route", data={"target": "chat", "question": "x"})
+            shown, refused = [await press(carl, "/try/route", target=target) for target in ("chat", "scene")]
+            submitted = await press(carl, "/try", target="chat", question="x")
+        assert foreign.status_code == 403
+        assert "would answer" in shown.text
+        assert "may not ask for" in refused.text
+        assert submitted.status_code == 403
+
+    run(main)
+
+
+def test_an_enqueued_question_leads_to_its_job_without_waiting(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway, browser_of(gateway) as browser:
+            path = (await ask(browser, then="enqueue")).headers["location"]
+            page = await browser.get(path)
+            record = await gateway.instance.client.record(path.removeprefix("/job/"))
+        assert path.startswith("/job/")
+        assert page.status_code == 200
+        assert record.state == "queued"
 
     run(main)
