@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.card_wait import card_wait_event, needs_card
+from openfall.producers.card_wait_reason import card_wait_event, needs_card
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore, try_redis
 from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.catalog.catalog import Catalog

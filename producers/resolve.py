@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from openfall.producers.card_wait import explain_card_wait
+from openfall.producers.card_wait_reason import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.producers.outage import describe_away, fetch_away

@@ -21,8 +21,8 @@ from openfall.producers.cli.tables import show_rows
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
-    from openfall.producers.batch.journal import JournalState
-    from openfall.producers.batch.plan_file import SavedBatch
+    from openfall.producers.batch_files.journal import JournalState
+    from openfall.producers.batch_files.plan_file import SavedBatch
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.operations.operator import Operator
 
@@ -54,7 +54,7 @@ def show_status(name: str) -> None:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from openfall.producers.batch.journal import read_journal
+    from openfall.producers.batch_files.journal import read_journal
 
     if is_gateway_batch(name):
         return with_client(lambda llm: gateway_batch_values(llm, name))
@@ -69,17 +69,17 @@ def _status(name: str) -> dict[str, Any]:
 
 def _find(name: str) -> SavedBatch:
     from openfall.config import load
-    from openfall.producers.batch.plan_file import find_batch
+    from openfall.producers.batch_files.plan_file import find_batch
 
     return find_batch(load(config_path()).settings.data_dir, Path(name))
 
 
 async def _fetch(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     """The progress of a batch. `why` is left out if nothing is known to keep its lines from an answer."""
-    from openfall.producers.batch.files import REFUSED
-    from openfall.producers.batch.journal import read_journal
-    from openfall.producers.batch.run import BatchRun
-    from openfall.producers.batch.waiting_reason import explain_waiting
+    from openfall.producers.batch_files.files import REFUSED
+    from openfall.producers.batch_files.journal import read_journal
+    from openfall.producers.batch_files.run import BatchRun
+    from openfall.producers.waiting_reason import explain_waiting
 
     assert saved.plan is not None
     journal_state = read_journal(saved.out)
@@ -113,7 +113,7 @@ def list_batches() -> None:
 
 
 async def _list() -> list[dict[str, Any]]:
-    from openfall.producers.batch import plan_file
+    from openfall.producers.batch_files import plan_file
 
     async with open_client() as llm:
         saved = list(plan_file.list_batches(llm.config.settings.data_dir))
@@ -147,7 +147,7 @@ def cancel_batch(name: str) -> None:
 
     `batch run --retry-failed` submits the cancelled lines again.
     """
-    from openfall.producers.batch.journal import is_written
+    from openfall.producers.batch_files.journal import is_written
 
     if is_gateway_batch(name):
         _cancel_at_gateway(name)
@@ -180,8 +180,8 @@ def _cancel_at_gateway(batch_id: str) -> None:
 
 async def _cancel(operator: Operator, saved: SavedBatch) -> tuple[int, int]:
     """How many jobs were cancelled, and how many had ended before."""
-    from openfall.producers.batch.journal import read_journal
-    from openfall.producers.batch.run import BatchRun
+    from openfall.producers.batch_files.journal import read_journal
+    from openfall.producers.batch_files.run import BatchRun
     from openfall.router_core.state.errors import UnknownJob
 
     assert saved.plan is not None

@@ -12,7 +12,7 @@ from openfall.producers.cli.options import common_options, job_options, read_fil
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
-    from openfall.producers.batch.files import BatchLine, InvalidLine
+    from openfall.producers.batch_files.files import BatchLine, InvalidLine
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.request import SubmitOptions
     from openfall.producers.submit import SubmitError
@@ -53,7 +53,7 @@ def _looks_like_jsonl(text: str) -> bool:
 
 
 async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
-    from openfall.producers.batch.files import InvalidLine, read_lines
+    from openfall.producers.batch_files.files import InvalidLine, read_lines
     from openfall.producers.request import JobRequest
 
     rows = list(read_lines(io.BytesIO(text.encode())))

@@ -21,14 +21,14 @@ def is_gateway_batch(name: str) -> bool:
 
 async def list_gateway_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
     """The newest batches of every key, as rows of `batch list`."""
-    from openfall.producers.batch.gateway_batch_status import newest_gateway_batches
+    from openfall.producers.gateway_batch_status import newest_gateway_batches
 
     return [_row(batch, why) for batch, why in await newest_gateway_batches(llm.store.connection, MAX_LISTED)]
 
 
 async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
     """A batch as `batch status` shows it."""
-    from openfall.producers.batch.gateway_batch_status import explain_batch
+    from openfall.producers.gateway_batch_status import explain_batch
 
     batch = await _fetch(llm, batch_id)
     failed = {name: count for name, count in batch.counts.items() if name != "succeeded" and count}
@@ -51,7 +51,7 @@ async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, A
 
 async def cancel_at_gateway(operator: Operator, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. Returns its status before and now, and why no runner ends it."""
-    from openfall.producers.batch.gateway_batch_status import explain_missing_runner
+    from openfall.producers.gateway_batch_status import explain_missing_runner
     from openfall.producers.operations.job_cancel import cancel_gateway_batch
 
     await _fetch(operator.llm, batch_id)

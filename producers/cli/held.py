@@ -213,7 +213,7 @@ def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
 
 
 async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes]) -> tuple[int, int]:
-    from openfall.producers.batch.files import json_line, request_line
+    from openfall.producers.batch_files.files import json_line, request_line
     from openfall.producers.operations.held_actions import apply_to_each, selected_jobs
 
     foreign = 0

@@ -7,12 +7,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.gateway.caller_wait import wait_for_answer
 from openfall.producers.gateway.event_stream import EventStream, StreamEncoder
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import json_response
 from openfall.producers.gateway.submission import Accepted
-from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.router_core.jobs.result import Result
 
 WholeAnswer = Callable[[Result, str, dict[str, Any]], Mapping[str, Any]]

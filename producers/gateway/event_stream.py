@@ -13,12 +13,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
-from openfall.producers.gateway.event_reader import Event, EventReader, Interrupted
-from openfall.producers.gateway.exchange import CallerLeft, Exchange
-from openfall.producers.gateway.receipt import receipt_of
-from openfall.producers.gateway.submission import Accepted
-from openfall.producers.gateway.waiting import (
+from openfall.producers.gateway.caller_wait import (
     NO_WORKER_SECONDS,
     Visit,
     caller_left,
@@ -29,6 +24,11 @@ from openfall.producers.gateway.waiting import (
     refusal_without_workers,
     start_visit,
 )
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
+from openfall.producers.gateway.event_reader import Event, EventReader, Interrupted
+from openfall.producers.gateway.exchange import CallerLeft, Exchange
+from openfall.producers.gateway.receipt import receipt_of
+from openfall.producers.gateway.submission import Accepted
 from openfall.producers.job_stream import follow, interim_reply
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import Piece

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from openfall.producers.gateway.file_directory import FileDirectory
-from openfall.router_core.batching.batch_status import ENDED
+from openfall.router_core.batch_rules.batch_status import ENDED
 from openfall.router_core.state.batches import LISTED_SECONDS, fetch_batch, reopen_batch
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection

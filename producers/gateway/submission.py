@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
-from openfall.producers.batch.files import tier_urgency
+from openfall.producers.batch_files.files import tier_urgency
 from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag

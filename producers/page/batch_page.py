@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from openfall.producers.batch.gateway_batch_status import newest_gateway_batches
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway_batch_status import newest_gateway_batches
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.sections.batch_section import batch_rows

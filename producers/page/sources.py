@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from openfall.producers.batch.gateway_batch_status import ExplainedBatch, newest_gateway_batches
+from openfall.producers.gateway_batch_status import ExplainedBatch, newest_gateway_batches
 from openfall.producers.outbox_tables import OutboxStatus, fetch_outbox
 from openfall.producers.page.page_snapshot import Source
 from openfall.router_core.catalog.budget_scope import all_budgets

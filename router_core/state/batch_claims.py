@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.batching.batch_status import BatchStatus
+from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state.batches import KEEP_SECONDS
 from openfall.router_core.state.decoding import carry_word, read_moment, read_text
 from openfall.router_core.state.redis_connection import RedisConnection

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from openfall.router_core.batching.batch_status import CANCELLABLE, BatchStatus
+from openfall.router_core.batch_rules.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import carry_word, read_json, read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from openfall.router_core.deciding.flat_plan import MAX_RETRY_SECONDS, RETRY_SECONDS, PlanReport
+from openfall.router_core.deciding.plan_report import MAX_RETRY_SECONDS, RETRY_SECONDS, PlanReport
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage

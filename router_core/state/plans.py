@@ -11,7 +11,7 @@ from typing import TypedDict
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target
-from openfall.router_core.deciding.flat_plan import LOW_SHARE, PlanShare
+from openfall.router_core.deciding.plan_report import LOW_SHARE, PlanShare
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs

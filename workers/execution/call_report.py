@@ -15,7 +15,7 @@ from openfall.router_core.deciding.call_signals import (
 )
 from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
-from openfall.router_core.deciding.flat_plan import PlanReport, plan_report
+from openfall.router_core.deciding.plan_report import PlanReport, plan_report
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
 from openfall.router_core.deciding.unexpected_spend import unexpected_call

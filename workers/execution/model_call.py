@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import accepts_refusals
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
-from openfall.router_core.deciding.flat_plan import PlanShare
+from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.deciding.steps import Call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
-from openfall.router_core.deciding.flat_plan import LOW_SHARE
+from openfall.router_core.deciding.plan_report import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, observe_incident
 from openfall.router_core.state.money import MoneyReport, read_money

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec
 
-from openfall.router_core.batching.batch_status import ENDED
+from openfall.router_core.batch_rules.batch_status import ENDED
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import outbox
 from openfall.router_core.state.audit_log import read_entry

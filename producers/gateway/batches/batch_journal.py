@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
-from openfall.producers.batch.files import MAX_LINE_BYTES, write_all
+from openfall.producers.batch_files.files import MAX_LINE_BYTES, write_all
 from openfall.producers.gateway.file_directory import open_private, sync_directory
-from openfall.router_core.batching.journal_row import JournalRow, LineEnd, read_journal_row
-from openfall.router_core.batching.line_tokens import LineTokens
+from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, read_journal_row
+from openfall.router_core.batch_rules.line_tokens import LineTokens
 
 _NAME = re.compile(r"journal\.(\d+)(\.part)?")
 _COPY_BYTES = 2**20

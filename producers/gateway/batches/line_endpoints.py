@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from openfall.producers.batch.files import DROPPED
+from openfall.producers.batch_files.files import DROPPED
 from openfall.producers.gateway.answer import WholeAnswer
 from openfall.producers.gateway.conversation import request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion

@@ -12,7 +12,6 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from openfall.producers.batch.gateway_batch_status import explain_missing_runner
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
 from openfall.producers.gateway.batches.batch_input import take_input
@@ -23,10 +22,11 @@ from openfall.producers.gateway.file_directory import disk_errors
 from openfall.producers.gateway.paging import page_body, page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, local_path, own_file
+from openfall.producers.gateway_batch_status import explain_missing_runner
 from openfall.producers.request import parse_urgency
 from openfall.producers.request_shape import check_metadata
 from openfall.producers.submit import retry
-from openfall.router_core.batching.batch_status import ENDED, BatchStatus, window_seconds
+from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus, window_seconds
 from openfall.router_core.jobs.envelope import sorted_deep
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state import batches

@@ -7,12 +7,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from openfall.producers.gateway.caller_wait import wait_for_answer
 from openfall.producers.gateway.encoders.embedding_list import as_json_parts, embedding_list
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import Endpoint, body_of
 from openfall.producers.gateway.submission import submit
-from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.router_core.vocabulary import JobKind
 
 ENTRIES_AT_ONCE = 32

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.responses import Response
 
+from openfall.producers.gateway.caller_wait import caller_left
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of, json_response
-from openfall.producers.gateway.waiting import caller_left
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state.cancellation import cancel_all

@@ -24,8 +24,8 @@ from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, bod
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
 from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, local_path
 from openfall.producers.gateway.upload import receive_body
-from openfall.router_core.batching.batch_line import LineProblem, ParsedLine
-from openfall.router_core.batching.batch_status import ENDED, BatchStatus
+from openfall.router_core.batch_rules.batch_line import LineProblem, ParsedLine
+from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
 from openfall.router_core.state import batches
 from openfall.router_core.state.batches import Batch, BatchTerms
 from openfall.router_core.state.stored_files import delete_file, fetch_file

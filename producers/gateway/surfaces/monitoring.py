@@ -10,10 +10,10 @@ import asyncio
 from starlette.responses import Response
 
 from openfall.producers.client_store import try_redis
+from openfall.producers.gateway.caller_wait import count_workers
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint, json_response
-from openfall.producers.gateway.waiting import count_workers
 from openfall.producers.page.page_access import has_foreign_origin, is_local
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from openfall.producers.gateway.answer import answer
+from openfall.producers.gateway.caller_wait import wait_for_answer
 from openfall.producers.gateway.encoders.embedding_list import embedding_list
 from openfall.producers.gateway.encoders.ollama_chat import NDJSON, OllamaAnswer, line
 from openfall.producers.gateway.error_table import Refusal
@@ -19,7 +20,6 @@ from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.embeddings import vectors_response
-from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import GENERATE_ONLY, JobKind
 

@@ -13,14 +13,14 @@ from starlette.types import Receive, Scope, Send
 
 from openfall.config.gateway_settings import PassthroughSection
 from openfall.producers.client_store import try_redis
+from openfall.producers.gateway.caller_wait import caller_left
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.request_path import normalize_path
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.gateway.waiting import caller_left
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.prices import nanodollars
-from openfall.router_core.deciding.flat_plan import PlanShare
+from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys

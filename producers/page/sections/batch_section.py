@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.batch.gateway_batch_status import ExplainedBatch
+from openfall.producers.gateway_batch_status import ExplainedBatch
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.router_core.batching.batch_status import CANCELLABLE, ENDED, BatchStatus
+from openfall.router_core.batch_rules.batch_status import CANCELLABLE, ENDED, BatchStatus
 from openfall.router_core.state.batches import Batch
 
 FRONT_ROWS = 5

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from openfall.producers.card_wait import WaitingForCard, describe_card_wait
+from openfall.producers.card_wait_reason import WaitingForCard, describe_card_wait
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.encoders.chat_completion import ChatStream
 from openfall.producers.job_event_text import describe_event

@@ -7,8 +7,8 @@ import json
 
 from redis import Redis
 
-from openfall.producers.batch.gateway_batch_status import explain_missing_runner
-from openfall.router_core.batching.batch_status import BatchStatus
+from openfall.producers.gateway_batch_status import explain_missing_runner
+from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import claim_batches
 from openfall.router_core.state.batches import BatchTerms, create_batch, fetch_batch

@@ -11,7 +11,7 @@ import pytest
 
 from openfall.config import LoadedConfig
 from openfall.producers.age import format_time
-from openfall.producers.batch.files import answer_row
+from openfall.producers.batch_files.files import answer_row
 from openfall.producers.cli import render
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.render import WaitIndicator, receipt

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
-from openfall.router_core.batching.journal_row import JournalRow, LineEnd
-from openfall.router_core.batching.line_tokens import LineTokens
+from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd
+from openfall.router_core.batch_rules.line_tokens import LineTokens
 from tests.producers.gateway.full_disk import full_disk
 
 LINES = 10

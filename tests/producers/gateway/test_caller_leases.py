@@ -112,7 +112,7 @@ def test_two_callers_with_the_same_request_get_a_job_each(redis_url: str, tmp_pa
 
 
 def test_an_interactive_job_ends_when_no_repeat_comes(redis_url: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("openfall.producers.gateway.waiting.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("openfall.producers.gateway.caller_wait.LINGER_SECONDS", 0.2)
 
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, stall) as gateway:

@@ -11,7 +11,7 @@ import pytest
 
 from openfall.producers.page.sections import batch_section
 from openfall.producers.page.sections.batch_section import BatchRow
-from openfall.router_core.batching.batch_status import BatchStatus
+from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state.batches import Batch, BatchTerms, create_batch
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server

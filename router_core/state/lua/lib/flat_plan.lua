@@ -37,7 +37,7 @@ local function note_plan_shares(key, shares, now)
   if shares[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
 end
 
--- Count a call of a key. `plan`: see flat_plan.py. Returns whether its key is used up, until when (ms) it is parked (nil:
+-- Count a call of a key. `plan`: see plan_report.py. Returns whether its key is used up, until when (ms) it is parked (nil:
 -- nothing is known), and for how long (ms) the model waits (0: it does not).
 local function count_plan_call(target, model, plan, now)
   local key, parked_until, pause_ms = PLAN .. target, nil, 0

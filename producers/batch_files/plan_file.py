@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic_core import from_json, to_json
 
-from openfall.producers.batch.plan import BatchPlan
+from openfall.producers.batch_files.plan import BatchPlan
 from openfall.producers.errors import BatchFileError
 
 

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from openfall.producers.errors import BadRequest, BatchFileError
 from openfall.producers.prompt import check_messages
 from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.batching.batch_line import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
+from openfall.router_core.batch_rules.batch_line import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.printable import escape_json

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from openfall.router_core.batching.journal_row import LineEnd
+from openfall.router_core.batch_rules.journal_row import LineEnd
 
 HOUR_SECONDS = 3600
 MAX_WINDOW_SECONDS = 7 * 24 * HOUR_SECONDS

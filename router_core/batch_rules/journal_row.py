@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openfall.router_core.batching.line_tokens import LineTokens
+from openfall.router_core.batch_rules.line_tokens import LineTokens
 
 _ROW = re.compile(rb"(\d{1,9}) ([secx]) (-|\d{1,15},\d{1,15},\d{1,15},\d{1,15}) (\{[^\x00-\x1f]*\})\n")
 _JOB_ID = re.compile(r"([0-9a-f]{16})-(\d{1,9})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from openfall.router_core.batching.batch_status import ENDED
+from openfall.router_core.batch_rules.batch_status import ENDED
 from openfall.router_core.state import keys
 from openfall.router_core.state.batches import Batch, BatchQuery, list_batches
 from openfall.router_core.state.redis_connection import RedisConnection
