@@ -26,6 +26,38 @@ class WaitingForCard:
     waiting: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class CardLoad:
+    """A model that waits for a card. `starts`: when a job of each urgency could start, in epoch seconds, where its
+    manager expects it."""
+
+    card: str
+    starts: Mapping[Urgency, float]
+
+
+def pending_loads(cards: Mapping[str, CardState], catalog: Catalog, now: float) -> dict[str, CardLoad]:
+    """The models that need a card and are in the memory of none, each with the card that could load it first. `cards`:
+    those that a worker manages."""
+    loads = {}
+    for alias, spec in catalog.models.items():
+        own = {card: cards[card] for card in map(catalog.card_of, spec.backends) if card is not None and card in cards}
+        if not needs_card(catalog, alias) or not own or any(_takes_calls(state, alias, now) for state in own.values()):
+            continue
+        starts = {card: _starts(state, alias, now) for card, state in own.items()}
+        first = min(starts, key=lambda card: min(starts[card].values(), default=FOREVER))
+        loads[alias] = CardLoad(first, starts[first])
+    return loads
+
+
+def _takes_calls(state: CardState, alias: str, now: float) -> bool:
+    return state_on_card(state, alias, now, in_use=False).load_state is LoadState.READY
+
+
+def _starts(state: CardState, alias: str, now: float) -> dict[Urgency, float]:
+    seconds = state.starts_in(alias, now) or ()
+    return {urgency: now + each for urgency, each in zip(Urgency, seconds, strict=False) if each < FOREVER}
+
+
 def describe_card_wait(job: WaitingForCard, card: str, state: CardState, now: float) -> str:
     """Why no job of a model is called at a card now, and when one could be. Empty: the model takes calls."""
     alias = job.alias
@@ -48,7 +80,8 @@ def describe_card_wait(job: WaitingForCard, card: str, state: CardState, now: fl
             return f"{alias} is not loaded: {at.why}; card {card} tries it again in {seconds:.0f} s"
         case _:
             reason = f" ({state.reason})" if state.reason else ""
-            return f"{alias} is not loaded; card {card} {_content(state, job.waiting)}{reason}{_start(job, state, now)}"
+            content = describe_content(state, job.waiting)
+            return f"{alias} is not loaded; card {card} {content}{reason}{_start(job, state, now)}"
 
 
 def _start(job: WaitingForCard, state: CardState, now: float) -> str:
@@ -65,7 +98,8 @@ def _start(job: WaitingForCard, state: CardState, now: float) -> str:
     return f"; the job could start in about {format_age(seconds)}"
 
 
-def _content(state: CardState, waiting: Mapping[str, int]) -> str:
+def describe_content(state: CardState, waiting: Mapping[str, int]) -> str:
+    """What a card has in memory or loads, to stand behind its name. `waiting`: jobs for the models in memory."""
     if state.switch is not None and state.switch.load:
         return f"is loading {state.switch.load}"
     if not state.models:

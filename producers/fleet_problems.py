@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from openfall.producers.outage import Away, Wait
+from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.redis_preconditions import Finding
 from openfall.router_core.state.fleet_catalogs import has_other_catalog
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.vocabulary import HoldReason
 
 
 class ProblemSeverity(StrEnum):
@@ -49,6 +51,30 @@ class FleetProblem:
     subject: str | None = None
     count: int | None = None
     detail: str | None = None
+
+    @property
+    def runbook(self) -> RunbookSection:
+        """The section of the runbook that says what helps."""
+        if self.code is ProblemCode.HELD:
+            return HELD_SECTIONS.get(HoldReason(str(self.subject)), RunbookSection.HELD)
+        return _RUNBOOK[self.code]
+
+
+_RUNBOOK: Mapping[ProblemCode, RunbookSection] = {
+    ProblemCode.NO_WORKER: RunbookSection.NO_WORKER,
+    ProblemCode.NOT_SERVED: RunbookSection.NO_WORKER,
+    ProblemCode.NO_DEGRADE_WORKER: RunbookSection.NO_WORKER,
+    ProblemCode.WORKER_SHORT: RunbookSection.WORKER_SHORT,
+    ProblemCode.SUSPENDED: RunbookSection.SUSPENDED,
+    ProblemCode.NOT_ACCEPTING: RunbookSection.REDIS_MEMORY,
+    ProblemCode.UNSUITABLE_REDIS: RunbookSection.REDIS_UNSUITABLE,
+    ProblemCode.OTHER_CATALOG: RunbookSection.OTHER_CONFIGURATION,
+    ProblemCode.OVERDUE: RunbookSection.LATE,
+    ProblemCode.PAUSED: RunbookSection.QUEUE_PAUSED,
+    ProblemCode.BREAKER_OPEN: RunbookSection.BREAKER_OPEN,
+    ProblemCode.UNHEALTHY: RunbookSection.BREAKER_OPEN,
+    ProblemCode.DEAD_LETTERS: RunbookSection.NOTIFIER_FAILS,
+}
 
 
 def list_problems(

@@ -92,10 +92,14 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         if name in _SKIPPED_EVENTS:
             continue
         tone = "warn" if name in _FALLS else ""
-        yield Moment(
-            at, _ACCEPTED if first else _MOVE, _describe(event, record, first), str(event.get("why") or ""), tone
-        )
+        yield Moment(at, _ACCEPTED if first else _MOVE, _describe(event, record, first), _why(event), tone)
         first = False
+
+
+def _why(event: Mapping[str, Any]) -> str:
+    """Why a job has moved; after the death of its worker also where the log of that worker is."""
+    why, log = str(event.get("why") or ""), event.get("log")
+    return f"{why}: {event.get('worker')}, its log: {log}" if log else why
 
 
 def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -123,6 +123,15 @@ def _place(target: str, catalog: Catalog) -> tuple[str | None, tuple[str, ...]]:
     return model, (backend,) if known else ()
 
 
+def models_away(away: Sequence[Away], catalog: Catalog) -> frozenset[str]:
+    """The models that take no calls at any of their backends."""
+    return frozenset(
+        alias
+        for alias, spec in catalog.models.items()
+        if set(spec.backends) <= {name for item in away if item.concerns(alias, catalog) for name in item.backends}
+    )
+
+
 def describe_away(away: Sequence[Away], now: float) -> str:
     """`no calls to llama-8b@tower for 3m (connection; next probe in 40s)`: a part of a sentence; empty: all is well.
 

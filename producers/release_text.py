@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from openfall.producers.age import format_age, format_time
 
 if TYPE_CHECKING:
+    from openfall.producers.card_wait import CardLoad
+    from openfall.producers.outage import Away
     from openfall.router_core.catalog.catalog import Catalog
+    from openfall.router_core.state.card_state import CardState
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldJob
     from openfall.router_core.state.redis_connection import RedisConnection
@@ -17,7 +21,17 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
-SWITCHED_OFF, ACCEPTS_CALLS = "local only is switched off", "accepts calls again"
+ACCEPTS_CALLS, HAS_ROOM = "accepts calls again", "has a free slot"
+
+
+class Condition(NamedTuple):
+    """What must be so before a held job returns: `change` is a verb of `subject`."""
+
+    subject: str
+    change: str
+
+
+SWITCHED_OFF = Condition("local only", "is switched off")
 
 
 def join_names(names: tuple[str, ...], conjunction: str = "or") -> str:
@@ -27,10 +41,18 @@ def join_names(names: tuple[str, ...], conjunction: str = "or") -> str:
     return f" {conjunction} ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))
 
 
+def describe_conditions(conditions: Iterable[Condition]) -> str:
+    """The conditions, to stand behind `when`. Subjects of one change are named together."""
+    subjects: dict[str, dict[str, None]] = {}
+    for condition in conditions:
+        subjects.setdefault(condition.change, {})[condition.subject] = None
+    return join_names(tuple(f"{join_names(tuple(names))} {change}" for change, names in subjects.items()))
+
+
 def return_by_themselves(count: int, condition: str) -> str:
     """What an operator expects of held jobs that return `when` a condition is met."""
     they = "it returns by itself" if count == 1 else "they return by themselves"
-    nothing = f"Nothing to do: {they}" if condition.endswith(ACCEPTS_CALLS) else they.capitalize()
+    nothing = f"Nothing to do: {they}" if condition.endswith((ACCEPTS_CALLS, HAS_ROOM)) else they.capitalize()
     return f"{nothing} when {condition}"
 
 
@@ -39,76 +61,118 @@ def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, .
     return tuple(model for model in models if model in catalog.models)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetBlocks:
-    """What keeps jobs from whole queues: a pause, no worker, the switch. `served`: the queues from which a live worker
-    claims."""
+    """What keeps jobs from models: a pause, no worker, the switch, an outage, a card that holds other models. `served`:
+    the queues from which a live worker claims. `away`: the models that take no calls anywhere. `loads`: those that wait
+    for their card, with the card."""
 
-    paused: frozenset[str] = frozenset()
-    served: frozenset[str] = frozenset()
-    is_local_only: bool = False
+    paused: frozenset[str]
+    served: frozenset[str]
+    is_local_only: bool
+    away: frozenset[str]
+    loads: Mapping[str, CardLoad]
 
-    def end(self, alias: str, urgency: Urgency, catalog: Catalog) -> str:
-        """What ends the block of a model, to stand behind `when`. Empty: nothing blocks it."""
+    def queue_block(self, alias: str, urgency: Urgency, catalog: Catalog) -> Condition | None:
+        """What ends the block of the queue of a model. None: nothing blocks it."""
         queue = catalog.queue(alias, urgency)
         if self.is_local_only and not catalog.is_local(alias):
             return SWITCHED_OFF
         if queue in self.paused:
-            return f"{queue} is resumed"
-        return "" if queue in self.served else f"a worker of the pool {catalog.pool_of(alias)} runs"
+            return Condition(queue, "is resumed")
+        return None if queue in self.served else Condition(f"a worker of the pool {catalog.pool_of(alias)}", "runs")
+
+    def return_of(self, alias: str) -> Condition:
+        """When a model whose queue nothing blocks is called for a held job."""
+        if alias in self.away:
+            return Condition(alias, ACCEPTS_CALLS)
+        load = self.loads.get(alias)
+        return Condition(alias, HAS_ROOM if load is None else f"is loaded on card {load.card}")
 
 
-def blocks_of(status: FleetStatus, *, is_local_only: bool) -> FleetBlocks:
+def blocks_of(
+    status: FleetStatus, away: Sequence[Away], cards: Mapping[str, CardState], catalog: Catalog, *, is_local_only: bool
+) -> FleetBlocks:
+    from openfall.producers.card_wait import pending_loads
+    from openfall.producers.outage import models_away
+
     workers = () if status.suspended else (worker for worker in status.workers if worker.takes_jobs)
     return FleetBlocks(
-        frozenset(queue.name for queue in status.queues if queue.paused),
-        frozenset(queue for worker in workers for queue in worker.queues),
-        is_local_only,
+        paused=frozenset(queue.name for queue in status.queues if queue.paused),
+        served=frozenset(queue for worker in workers for queue in worker.queues),
+        is_local_only=is_local_only,
+        away=models_away(away, catalog),
+        loads=pending_loads(cards, catalog, status.now),
     )
 
 
 def models_condition(models: tuple[str, ...], catalog: Catalog, blocks: FleetBlocks) -> str:
     """When some models take jobs of any urgency again, to stand behind `when`. Empty: there is no model."""
-    ends = [blocks.end(model, urgency, catalog) for model in models for urgency in catalog.urgency]
-    if models and all(ends):
-        return join_names(tuple(dict.fromkeys(ends)))
-    return f"{join_names(models)} {ACCEPTS_CALLS}" if models else ""
+    ends = [blocks.queue_block(model, urgency, catalog) for model in models for urgency in catalog.urgency]
+    if all(ends):
+        return describe_conditions(filter(None, ends))
+    return describe_conditions(map(blocks.return_of, models))
 
 
 async def fetch_blocks(link: RedisConnection, catalog: Catalog) -> FleetBlocks:
-    """What keeps jobs from whole queues now."""
+    """What keeps jobs from models now."""
+    from openfall.producers.outage import fetch_away
+    from openfall.router_core.state.card_status import fetch_managed_cards
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
 
-    status, switch = await asyncio.gather(fetch_status(link), local_only(link))
-    return blocks_of(status, is_local_only=switch is not None or catalog.local_only)
+    status, switch, away, cards = await asyncio.gather(
+        fetch_status(link), local_only(link), fetch_away(link, catalog), fetch_managed_cards(link, catalog)
+    )
+    return blocks_of(status, away, cards, catalog, is_local_only=switch is not None or catalog.local_only)
 
 
 def release_condition(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> str:
     """When a held job returns by itself, to stand behind `when`. Empty: only an operator returns it."""
+    return describe_conditions(release_conditions(job, catalog, blocks))
+
+
+def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> list[Condition]:
+    """What returns a held job, each by itself. Empty: only an operator returns it."""
     from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
     models = configured_models(job.release_models, catalog)
     if job.reason not in RELEASED_BY_ITSELF or not models:
-        return ""
+        return []
     if job.reason is HoldReason.BUDGET:
-        return "its budget is raised or resets"
-    ends = {model: blocks.end(model, job.urgency, catalog) for model in models}
-    free = tuple(model for model, end in ends.items() if not end)
-    conditions = [end for end in ends.values() if end]
-    if free:
-        own = {HoldReason.LOCAL_ONLY: SWITCHED_OFF, HoldReason.PAUSED: f"{join_names(free)} is resumed"}
-        conditions = [own.get(job.reason, f"{join_names(free)} {ACCEPTS_CALLS}")]
-    return join_names(tuple(dict.fromkeys(conditions)))
+        return [Condition("its budget", "is raised or resets")]
+    ends = {model: blocks.queue_block(model, job.urgency, catalog) for model in models}
+    free = [model for model, end in ends.items() if end is None]
+    if not free:
+        return [end for end in ends.values() if end is not None]
+    if job.reason is HoldReason.LOCAL_ONLY:
+        return [SWITCHED_OFF]
+    if job.reason is HoldReason.PAUSED:
+        return [Condition(model, "is resumed") for model in free]
+    return [blocks.return_of(model) for model in free]
+
+
+def expected_return(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> float | None:
+    """When the card of a held job should have its model, in epoch seconds. None: it waits for no card, or for something
+    else too."""
+    from openfall.router_core.vocabulary import HoldReason
+
+    models = configured_models(job.release_models, catalog)
+    is_blocked = any(blocks.queue_block(model, job.urgency, catalog) or model in blocks.away for model in models)
+    if job.reason is not HoldReason.OUTAGE or is_blocked:
+        return None
+    starts = (blocks.loads[model].starts.get(job.urgency) for model in models if model in blocks.loads)
+    return min(filter(None, starts), default=None)
 
 
 def operator_act(job: HeldJob) -> str:
     """What an operator does about a held job that does not return by itself."""
     from openfall.router_core.vocabulary import HoldReason
 
+    log = f" ({job.crash_log})" if job.crash_log else ""
     acts = {
         HoldReason.OWN_FAULT: "correct the request or the checks of its role, then replay or drop it",
-        HoldReason.POISONED: "read the end of the log of the last worker, then replay it once or drop it",
+        HoldReason.POISONED: f"read the end of the log of the last worker{log}, then replay it once or drop it",
         HoldReason.UNREADABLE: "upgrade every worker, then replay it",
     }
     if act := acts.get(job.reason):
@@ -122,5 +186,7 @@ def describe_release(job: HeldJob, now: float, catalog: Catalog, blocks: FleetBl
     until = f"; expires {format_time(job.deadline)}"
     if condition := release_condition(job, catalog, blocks):
         later = f", not before {format_age(job.ready_at - now)} from now" if job.ready_at > now else ""
+        start = expected_return(job, catalog, blocks)
+        later += f", in about {format_age(max(0.0, start - now))}" if start is not None else ""
         return f"by itself, when {condition}{later}{until}"
     return f"openfall held replay {job.id}: {operator_act(job)}{until}"

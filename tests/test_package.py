@@ -28,6 +28,7 @@ DATA_FILES = (
     "*.js",
     "*.svg",
     "*.service",
+    "*.md",
     "*.sysusers",
 )
 
@@ -100,6 +101,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (*ROOMS, "openfall"):
         ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(TREE / folder, home / "tree" / folder, symlinks=True, ignore=ignore)
+    (home / "tree/docs").mkdir()
+    shutil.copy(TREE / "docs/runbook.md", home / "tree/docs")  # producers/runbook.md leads to it
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(TREE / file, home / "tree")
     with tarfile.open(_build("sdist", home / "tree")) as sdist:

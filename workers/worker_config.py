@@ -22,6 +22,7 @@ from openfall.router_core.state.worker_subscription import (
 )
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends import health
+from openfall.workers.log_place import log_place
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import WorkerSettings
@@ -64,11 +65,13 @@ def identify(config: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscript
         at = f" at backend {config.backend!r}" if config.backend else ""
         raise NothingToServe(f"pool {config.pool!r} has no model{at}: add one under `models:` whose backend is in it")
     backends = tuple(dict.fromkeys(capacity.name for queue in queues for capacity in queue.backends))
-    name = f"of-{config.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+    host = socket.gethostname()
+    name = f"of-{config.pool}-{host[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
     # The degrade worker calls no model, so nothing leaves the local pools through it.
     local = config.pool == DEGRADE or config.catalog.pools[config.pool].local
     names, digest = tuple(queue.queue for queue in queues), catalog_digest(config.catalog)
-    return WorkerIdentity(name, config.pool, names, backends, local=local, catalog=digest), queues
+    log = log_place(os.environ, host)
+    return WorkerIdentity(name, config.pool, names, backends, local=local, catalog=digest, log=log), queues
 
 
 def _subscribe_degrade(config: WorkerConfig) -> QueueSubscription:

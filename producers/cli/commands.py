@@ -27,6 +27,7 @@ COMMANDS = {
     "batch": "Run a file of requests (OpenAI Batch JSONL).",
     "status": "Show the health of the fleet, and every queue.",
     "top": "Show the fleet at a glance, renewed every second.",
+    "runbook": "Print what a cause means, and what to do.",
     "queues": "List queues; pause and resume them.",
     "workers": "List workers; stop one, or keep it from further jobs.",
     "models": "List models and their states; load, unload, check.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -147,20 +147,22 @@ def _status(max_wait_seconds: float | None) -> _Status:
             findings,
             describe_catalogs(status.workers, digest),
             await list_unreadable(llm.store.connection),
-            await _fetch_notes(llm, status, held),
+            await _fetch_notes(llm, status, held, away),
         )
 
     return with_client(fetch)
 
 
-async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus, held: HeldSummary) -> _Notes:
+async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus, held: HeldSummary, away: Sequence[Away]) -> _Notes:
     from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
     from openfall.router_core.state.audit_log import read_entries
+    from openfall.router_core.state.card_status import fetch_managed_cards
     from openfall.router_core.state.fleet_flags import local_only
 
     link, catalog = llm.store.connection, llm.config.catalog
     audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
-    blocks = blocks_of(status, is_local_only=switch is not None or catalog.local_only)
+    cards, is_local_only = await fetch_managed_cards(link, catalog), switch is not None or catalog.local_only
+    blocks = blocks_of(status, away, cards, catalog, is_local_only=is_local_only)
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
         models_condition(held.models, catalog, blocks),
@@ -195,7 +197,17 @@ def _sentence(status: _Status) -> str:
     text += f" Accepted risks: {accepted}." if accepted else ""
     text += f" Warning: {status.catalogs}." if status.catalogs else ""
     note = status.notes.switch or status.local_only_reason
-    return text + (f" Local only: no job leaves the local pools ({note})." if note else "")
+    text += f" Local only: no job leaves the local pools ({note})." if note else ""
+    return text + _describe_runbook(status)
+
+
+def _describe_runbook(status: _Status) -> str:
+    """The sections of the runbook that say what helps."""
+    from openfall.producers.runbook import RunbookSection
+
+    switch = [RunbookSection.LOCAL_ONLY] if status.local_only_reason else []
+    headings = dict.fromkeys([*(problem.runbook for problem in status.problems), *switch])
+    return f" Runbook (openfall runbook HEADING): {'; '.join(headings)}." if headings else ""
 
 
 def _state_of_jobs(status: _Status) -> Iterator[str]:
@@ -249,7 +261,7 @@ def _json(status: _Status) -> dict[str, Any]:
     return {
         "health": "ok" if severity is None else severity,
         "exit_code": HEALTH_CODES[severity],
-        "problems": [asdict(problem) for problem in status.problems],
+        "problems": [{**asdict(problem), "runbook": problem.runbook} for problem in status.problems],
         "summary": _sentence(status),
         "waiting": fleet_status.waiting,
         "oldest_seconds": _oldest(fleet_status),

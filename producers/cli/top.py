@@ -50,8 +50,9 @@ def _reader(llm: AsyncOpenfall) -> SnapshotReader:
 
 def _sources() -> tuple[Source, ...]:
     from openfall.producers.page import sources
+    from openfall.producers.page.sections import health_section
 
-    return sources.RECENT_JOBS, sources.BUDGETS, sources.CARDS, sources.LEDGER_TODAY
+    return *health_section.SOURCES, sources.RECENT_JOBS, sources.CARDS, sources.LEDGER_TODAY, sources.PLANS
 
 
 async def _watch(llm: AsyncOpenfall) -> None:

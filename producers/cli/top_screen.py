@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 
 from openfall.producers.age import format_age
-from openfall.producers.amounts import format_cost, format_usd
 from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import breaker_section, health_section, queue_section
+from openfall.producers.page.sections import breaker_section, cost_section, health_section, queue_section
+from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.queue_section import Cell, GridRow
@@ -52,7 +51,7 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
         until = f", {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
         advice = f" {cause.advice}{until}." if cause.advice else ""
         remedy = f" -> {cause.remedy}" if cause.remedy else ""
-        yield plain(f"- {cause.text}{since}.{advice}{remedy}")
+        yield plain(f"- {cause.text}{since}.{advice}{remedy} [{cause.runbook}]")
 
 
 def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
@@ -118,20 +117,18 @@ def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
 
 
 def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
-    entries = snapshot.sources.get("ledger") or ()
-    spent, unpriced = sum(entry.nusd for entry in entries) / 1e9, sum(entry.unpriced for entry in entries)
-    yield _title(f"Cost today {format_cost(spent, unpriced)}")
-    budgets: Sequence[Any] = (snapshot.sources.get("budgets") or ())[:MAX_BUDGETS]
-    rows = [
-        (
-            f"{state.budget.name}{f' ({state.owner})' if state.owner else ''}",
-            _bar(state.used / state.limit if state.limit else 1),
-            f"{format_usd(state.used / 1e9)} of {format_usd(state.limit / 1e9)}",
-        )
-        for state in budgets
-    ]
+    values = cost_section.context(snapshot)
+    yield _title(f"Cost today {values['spent']}")
+    rows = [_budget_line(row, row.ends_at, row.state.refused, snapshot.now) for row in values["budgets"][:MAX_BUDGETS]]
+    rows += [_budget_line(row, row.state.resets_at, 0, snapshot.now) for row in values["plans"][:MAX_BUDGETS]]
     if rows:
-        yield table(("budget", "", "used"), rows, width)
+        yield table(("budget or plan", "", "used", "resets"), rows, width)
+
+
+def _budget_line(row: BudgetRow | PlanRow, ends_at: float | None, refused: int, now: float) -> tuple[str, ...]:
+    calls = f", {refused:,} {'call' if refused == 1 else 'calls'} refused" if refused else ""
+    resets = "never" if ends_at is None else f"in {format_age(max(0.0, ends_at - now))}"
+    return row.name, _bar(row.percent / 100), row.text + calls, resets
 
 
 def _jobs(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

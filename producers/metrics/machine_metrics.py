@@ -21,7 +21,7 @@ KEY_TARGET = "key:"
 """The breakers of keys are counted together: the digest of a key is no label."""
 EVENTS = (
     "confirmations", "crashes", "delayed", "handed_off", "late", "late_accepted", "moved", "passed_through", "put_back",
-    "reserve_exceeded", "settled_unknown", "strayed", "taken_over", "unreadable", "unreadable_jobs",
+    "refused_memory", "reserve_exceeded", "settled_unknown", "strayed", "taken_over", "unreadable", "unreadable_jobs",
 )  # fmt: skip
 """The totals of `of:counters` that are shown."""
 BYTES_PER_GB = 10**9

@@ -19,6 +19,7 @@ from openfall.producers.page import (
     memory_page,
     preflight_page,
     rq_pages,
+    runbook_page,
     statistics_page,
     try_page,
 )
@@ -163,6 +164,7 @@ ENDPOINTS = (
     *memory_page.ENDPOINTS,
     *preflight_page.ENDPOINTS,
     *rq_pages.ENDPOINTS,
+    *runbook_page.ENDPOINTS,
     *statistics_page.ENDPOINTS,
     *try_page.ENDPOINTS,
     Endpoint(

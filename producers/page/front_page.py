@@ -17,7 +17,16 @@ from openfall.producers.page.sections import (
     queue_section,
     worker_section,
 )
-from openfall.producers.page.sources import BATCHES, BUDGETS, CARDS, LEDGER_TODAY, OUTBOX, PLANS, RECENT_JOBS
+from openfall.producers.page.sources import (
+    BATCHES,
+    BUDGETS,
+    CARD_STATES,
+    CARDS,
+    LEDGER_TODAY,
+    OUTBOX,
+    PLANS,
+    RECENT_JOBS,
+)
 
 SECTIONS: tuple[Section, ...] = (
     Section("health", health_section.context, health_section.SOURCES),
@@ -25,7 +34,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("breakers", breaker_section.context),
     Section("cards", card_section.context, (CARDS,), wide=False),
     Section("cost", cost_section.context, (BUDGETS, PLANS, LEDGER_TODAY), wide=False),
-    Section("open-fall", open_fall_section.context),
+    Section("open-fall", open_fall_section.context, (CARD_STATES,)),
     Section("batches", batch_section.context, (BATCHES,)),
     Section("jobs", job_section.context, (RECENT_JOBS,)),
     Section("switch", local_only_section.context, wide=False),

@@ -51,6 +51,7 @@ LINKS: tuple[Link, ...] = (
     Link("/keys", "Keys"),
     Link("/try", "Try"),
     Link("/rq", "rq"),
+    Link("/runbook", "Runbook"),
     Link("/docs", "API"),
 )
 """The pages that the head of each page names."""

@@ -11,7 +11,7 @@ from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch_card_memory
-from openfall.router_core.state.card_status import CardStatus, fetch_card_status
+from openfall.router_core.state.card_status import CardStatus, fetch_card_status, fetch_managed_cards
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.plans import PlanState, list_plans
@@ -74,6 +74,7 @@ async def _now(link: RedisConnection) -> float:
 RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=5.0)
 PLANS = Source("plans", _plans, every_seconds=10.0)
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
+CARD_STATES = Source("states of cards", fetch_managed_cards, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
 BATCHES = Source("batches", _batches, every_seconds=5.0)
 LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)

@@ -74,6 +74,15 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryRefusals:
+    """Jobs are refused for want of memory, `since` a moment in epoch seconds. `refused`: how many were."""
+
+    since: float
+    maxmemory_bytes: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatus:
     """The fleet at `now`, on the server's clock. `counters` are totals since the store was empty. `falling`: jobs that
     wait for the degrade worker.
@@ -91,6 +100,8 @@ class FleetStatus:
     counters: Mapping[str, int]
     queues_age_seconds: float = 0.0
     """How old the reading of the queues is: the ages of their jobs are of that moment."""
+    memory_refusals: MemoryRefusals | None = None
+    """None: jobs are accepted, or nothing is known of their refusals."""
 
     @property
     def queues_at(self) -> float:
@@ -112,12 +123,13 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     """Fetch the status, in one round trip. `known`: an earlier one, whose queues are not read again, only whether they
     are paused."""
     reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
-    now, queues, paused_names, workers, falling, held, suspended, pressed, counters = reply
+    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals = reply
     at, paused = read_moment(now), frozenset(map(read_text, paused_names))
     if known is None:
         rows = tuple(sorted((_queue(row, at, paused) for row in queues), key=lambda queue: queue.name))
     else:
         rows = tuple(replace(queue, paused=queue.name in paused) for queue in known.queues)
+    totals = {name: read_number(value) for name, value in pairs(counters).items()}
     return FleetStatus(
         now=at,
         queues=rows,
@@ -126,9 +138,19 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         held=held,
         suspended=bool(suspended),
         memory_pressure=read_text(pressed) or None,
-        counters={name: read_number(value) for name, value in pairs(counters).items()},
+        counters=totals,
         queues_age_seconds=at - known.queues_at if known else 0.0,
+        memory_refusals=_refusals(read_text(refusals), totals),
     )
+
+
+def _refusals(text: str, counters: Mapping[str, int]) -> MemoryRefusals | None:
+    """What Redis has of the refusals that last."""
+    words = text.split()
+    if len(words) != 3:
+        return None
+    since, maxmemory, before = (read_number(word.encode()) for word in words)
+    return MemoryRefusals(since / 1000, maxmemory, max(0, counters.get("refused_memory", 0) - before))
 
 
 async def fetch_pulse(link: RedisConnection) -> bytes:

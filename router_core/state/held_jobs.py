@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
+from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import carry_word, read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
@@ -32,6 +34,8 @@ _FIELDS = (
     "held_by",
     "ready_at",
     "deliveries",
+    "crash_log",
+    "fell_over",
 )
 
 
@@ -40,7 +44,8 @@ class HeldJob:
     """A job that nothing could serve. Times are epoch seconds on the server's clock.
 
     The return of one of `release_models` releases it, but not before `ready_at` (0: at once). Without such models it
-    waits for a person. It fell from `queue`."""
+    waits for a person. It fell from `queue`. `crash_log`: where the log is of the last worker that died while it ran
+    the job; empty: unknown. `over`: the budget into which its call did not fit."""
 
     id: str
     role: str | None
@@ -52,6 +57,8 @@ class HeldJob:
     release_models: tuple[str, ...]
     ready_at: float
     deliveries: int
+    crash_log: str = ""
+    over: OverBudget | None = None
 
     @property
     def urgency(self) -> Urgency:
@@ -139,6 +146,8 @@ def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
         release_models=tuple(filter(None, read_text(fields["held_by"]).split(","))),
         ready_at=read_moment(fields["ready_at"]),
         deliveries=read_number(fields["deliveries"]),
+        crash_log=read_text(fields["crash_log"]),
+        over=read_over(read_text(fields["fell_over"])),
     )
 
 

@@ -30,11 +30,13 @@ from openfall.router_core.state.errors import (
     MemoryPressure,
     NotConfirmed,
     QueueFull,
+    StoreFull,
     UnknownJob,
 )
 from openfall.router_core.state.job_records import JobRecord, read_record, read_result
 from openfall.router_core.state.ledger import encode_substitution
-from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.redis_connection import Confirmation, RedisConnection, pairs
+from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.state.waiting_jobs import fetch_position
 from openfall.router_core.vocabulary import ErrorClass, Urgency
 
@@ -156,7 +158,7 @@ class JobStore:
         else:
             packed, arguments = pack_job(job), _accept_arguments(job, terms)
         bodies = packed, rq_data, terms.reply_to
-        reply, confirmation = await self._link.confirmed_script("accept", arguments, *bodies)
+        reply, confirmation = await self._send(arguments, *bodies)
         verdict = reply[0]
         if verdict == b"awaited":
             raise EqualRequests(read_awaited_jobs(reply[1:]))
@@ -175,6 +177,14 @@ class JobStore:
         if confirmation is not None and confirmation < (1, server.confirm_replicas):
             raise NotConfirmed(receipt.id, confirmation, server.confirm_replicas, server.confirm_timeout)
         return receipt
+
+    async def _send(self, arguments: dict[str, Any], *bodies: Any) -> tuple[Any, Confirmation | None]:
+        """Run the script that accepts a job. Where Redis has no memory left it does not run, and counts nothing."""
+        try:
+            return await self._link.confirmed_script("accept", arguments, *bodies)
+        except StoreFull:
+            await urgent_command(self._link, "HINCRBY", keys.COUNTERS, "refused_memory", 1)
+            raise
 
     async def accept_many(self, jobs: Iterable[tuple[CompletionJob, SubmitTerms]]) -> list[Receipt | BaseException]:
         """Accept in bulk: each is written or refused on its own, in the order given."""

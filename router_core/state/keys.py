@@ -27,6 +27,7 @@ RQ_WORKERS_OF = "rq:workers:"
 RQ_PUBSUB = "rq:pubsub:"
 CATALOG_FIELD = "of_catalog"  # of an rq worker's hash: the digest of its catalog. rq ignores it
 SHORTAGE_FIELD = "of_shortage"  # of the same hash: what its process lacks
+LOG_FIELD = "of_log"  # of the same hash: where its log is, for people
 QUIET_FIELD = "of_quiet"  # of the same hash: not empty while an operator keeps it from claiming jobs
 
 # Ours.
@@ -85,6 +86,7 @@ DEAD_LETTERS = "of:dead-letters"  # list, bounded: entries whose last try failed
 NOTICE_RATE = "of:notice-rate"  # hash: notifier -> times of its new incidents (ms); {notifier}:unmentioned: a count
 CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see urgency_shares.lua)
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
+MEMORY_PRESSURE_SINCE = "of:memory-pressure-since"  # string with a TTL: ms, maxmemory, jobs refused before
 CALLER_LEASES = "of:caller-leases"  # zset: a job that ends with its caller -> until when the caller has a lease (ms)
 GATEWAYS = "of:gateways"  # zset: process of the HTTP gateway -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins

@@ -39,6 +39,7 @@ async def register(link: RedisConnection, identity: WorkerIdentity) -> None:
         "python_version": platform.python_version(),
         "state": "idle",
         keys.CATALOG_FIELD: identity.catalog,
+        keys.LOG_FIELD: identity.log,
         keys.QUIET_FIELD: "",
     }
     key = keys.RQ_WORKER + identity.name

@@ -59,7 +59,7 @@ class QueueSubscription:
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
     """A worker: its name in rq, its pool, its queues, its backends. `local`: its pool never leaves its owner's
-    machines. `catalog`: the digest of its catalog."""
+    machines. `catalog`: the digest of its catalog. `log`: where its log is, for people; empty: unknown."""
 
     name: str
     pool: str
@@ -67,6 +67,7 @@ class WorkerIdentity:
     backends: tuple[str, ...]
     local: bool = True
     catalog: str = ""
+    log: str = ""
 
 
 def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[BackendCapacity]:

@@ -30,6 +30,7 @@ TRANSIENT: Mapping[str, str] = {
     "of:load-errors": "of:load-errors",
     "of:limits:{backend}": "of:limits:limited",
     "of:memory-pressure": "of:memory-pressure",
+    "of:memory-pressure-since": "of:memory-pressure-since",
     "of:released:{model}": "of:released:dead",
     "of:release-window": "of:release-window",
     "of:rq-jobs": "of:rq-jobs",

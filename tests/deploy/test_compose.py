@@ -206,6 +206,7 @@ def test_the_image_gets_every_package_that_is_installed() -> None:
     assert len(rooms) == 4
     assert {"openfall", *rooms} <= let_in
     assert {project["readme"], *project["license-files"], "constraints.txt"} <= let_in
+    assert {str(os.path.relpath(link.resolve(), ROOT)) for link in (ROOT / "producers").glob("*.md")} <= let_in
 
 
 def start(home: Path, password: str, *more: str) -> subprocess.Popen[bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from openfall.workers.local.die_with_parent import die_with_parent
 from openfall.workers.local.log_file import LogFile
 from openfall.workers.local.process_id import ProcessId, identify
+from openfall.workers.log_place import LOG_VARIABLE
 
 _POLL_INTERVAL_S = 0.2
 """For a process that is not our own child."""
@@ -133,7 +134,7 @@ async def spawn(
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE if events else STDOUT,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **(environment or {}), LOG_VARIABLE: str(log)},
         start_new_session=True,
         umask=0o077,
     )

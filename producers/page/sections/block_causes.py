@@ -8,6 +8,7 @@ from openfall.producers.operator_note import describe_note, describe_switch, fin
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
+from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.vocabulary import HoldReason
@@ -42,6 +43,7 @@ def block_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]
         action="" if is_configured else "local-only-off",
         label="Switch off local only",
         section="switch",
+        runbook=RunbookSection.LOCAL_ONLY,
     )
 
 
@@ -76,4 +78,5 @@ def _of_pause(
         subject=subject,
         label=f"Resume {subject}",
         section="queues",
+        runbook=RunbookSection.QUEUE_PAUSED,
     )

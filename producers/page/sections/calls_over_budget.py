@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from openfall.producers.amounts import format_usd
+from openfall.router_core.catalog.budget_scope import is_counted
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
-
-_OVER_BUDGET = re.compile(r"([^\s(]+): budget (\S+): [^;]*?\bcall may cost (\$[\d.]*\d)")
-"""The text of `OverBudget.detail` behind the name of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,11 @@ class CallOverBudget:
     usd: str
 
 
-def calls_over_budget(job: HeldJob) -> Iterator[CallOverBudget]:
+def calls_over_budget(job: HeldJob, catalog: Catalog) -> Iterator[CallOverBudget]:
     """The calls for which a job is held. A job that is held now fits into none of these budgets now."""
-    if job.reason is HoldReason.BUDGET:
-        yield from (CallOverBudget(*match.groups()) for match in _OVER_BUDGET.finditer(job.why))
+    over = job.over
+    if job.reason is not HoldReason.BUDGET or over is None or over.cause is OverCause.UNPRICED:
+        return
+    for model in job.release_models:
+        if model in catalog.models and is_counted(catalog, over.name, model):
+            yield CallOverBudget(model, over.budget, format_usd(over.bound / 1e9))

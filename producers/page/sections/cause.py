@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openfall.producers.runbook import RunbookSection
+
 
 class FleetHealth(StrEnum):
     """GOOD: people get answers. IMPAIRED: they do, and something needs attention. FAILING: some or all get none."""
@@ -25,9 +27,10 @@ class Cause:
 
     `is_consequence`: another line says what it is a consequence of. `is_wait`: people wait, and get their answers
     late. `section` shows more. `action` with its `subject` is the button that helps (see page_actions.py), under
-    `label`; `remedy` is the command that does it, or what an operator does elsewhere."""
+    `label`; `remedy` is the command that does it, or what an operator does elsewhere. `runbook` says all of it."""
 
     text: str
+    runbook: RunbookSection
     health: FleetHealth = FleetHealth.IMPAIRED
     is_consequence: bool = False
     is_wait: bool = False

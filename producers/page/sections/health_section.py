@@ -7,16 +7,17 @@ from typing import Any
 
 from openfall.producers.age import format_age
 from openfall.producers.fleet_problems import ProblemCode, list_problems, problems_of_catalogs
-from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.block_causes import SilentRoles, block_causes
+from openfall.producers.page.sections.budget_causes import budget_causes
+from openfall.producers.page.sections.card_causes import card_causes
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.producers.page.sections.failing_causes import failing_causes
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.problem_causes import CAUSES
-from openfall.producers.page.sections.resource_causes import CARD_STATES, resource_causes
+from openfall.producers.page.sections.target_causes import target_causes
 from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
-from openfall.producers.page.sources import BUDGETS
+from openfall.producers.page.sources import BUDGETS, CARD_STATES
+from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.state.keys import pool_of
 from openfall.router_core.vocabulary import Urgency
@@ -82,7 +83,13 @@ def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Ca
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
         text = f"No model of the role {name} takes calls ({models}): its jobs wait or are held"
-        yield Cause(text=text, health=FleetHealth.FAILING, is_consequence=True, section="queues")
+        yield Cause(
+            text=text,
+            health=FleetHealth.FAILING,
+            is_consequence=True,
+            section="queues",
+            runbook=RunbookSection.SILENT_ROLE,
+        )
 
 
 def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
@@ -93,6 +100,7 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
             since=snapshot.redis_away_since,
             advice="Start Redis again",
             remedy="openfall preflight",
+            runbook=RunbookSection.REDIS_AWAY,
         )
         return
     pools = pools_without_worker(silent, snapshot)
@@ -103,9 +111,9 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
         is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
         if not is_known and (describe := CAUSES.get(problem.code)) is not None:
             yield describe(problem, snapshot)
-    yield from (_of_target(item, silent, snapshot) for item in snapshot.away)
-    yield from failing_causes(snapshot)
-    yield from resource_causes(silent, snapshot)
+    yield from target_causes(silent, snapshot)
+    yield from budget_causes(silent, snapshot)
+    yield from card_causes(snapshot)
     yield from block_causes(silent, snapshot)
 
 
@@ -131,27 +139,12 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, re
         else FleetHealth.IMPAIRED
     )
     text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
-    return Cause(text=text, health=health, since=read_at - oldest, section="queues", is_wait=True, is_consequence=True)
-
-
-def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
-    if item.wait is Wait.COOLDOWN:
-        text, advice = f"{item.name} is rate limited", "Nothing to do: it is called again"
-        return Cause(text=text, advice=advice, until=item.until, until_text="in", section="breakers")
-    plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
-    aliases = {alias for obstacles in silent.values() for alias, why in obstacles.items() if why == item.cause}
-    is_cause = any(item.concerns(alias, snapshot.catalog) for alias in aliases)
-    advice = "Nothing to do: its breaker closes by itself when a probe is answered"
-    if item.model is None:
-        advice = "Renew the key or its credit, then Probe now"
-    elif item.wait is Wait.CHECK:
-        advice = "Look at the backend: it is not called until a check succeeds"
     return Cause(
-        text=f"{item.name} takes no calls: {item.cause}{plan}",
-        health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
-        since=item.since,
-        advice=advice,
-        until=item.until,
-        until_text="next probe in" if item.wait is Wait.PROBE else "called again in",
-        section="breakers",
+        text=text,
+        health=health,
+        since=read_at - oldest,
+        section="queues",
+        is_wait=True,
+        is_consequence=True,
+        runbook=RunbookSection.LATE,
     )

@@ -11,11 +11,14 @@ from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.release_text import (
     ACCEPTS_CALLS,
     SWITCHED_OFF,
+    describe_conditions,
+    expected_return,
     join_names,
     operator_act,
-    release_condition,
+    release_conditions,
     return_by_themselves,
 )
+from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
@@ -35,7 +38,10 @@ def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
         is_consequence=bool(condition),
         since=min(began, default=None),
         advice=return_by_themselves(count, condition) if condition else f"An operator decides: {_act(reason, jobs)}",
+        until=_expected(jobs, snapshot),
+        until_text="in about",
         section="open-fall" if is_open_fall else SECTIONS.get(reason, "open-fall"),
+        runbook=HELD_SECTIONS.get(reason, RunbookSection.HELD),
     )
 
 
@@ -53,13 +59,21 @@ def _condition(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapsh
     if reason not in RELEASED_BY_ITSELF:
         return ""
     blocks = ModelCalls(snapshot).blocks
-    conditions = dict.fromkeys(filter(None, (release_condition(job, snapshot.catalog, blocks) for job in jobs)))
+    conditions = [each for job in jobs for each in release_conditions(job, snapshot.catalog, blocks)]
     if conditions or jobs:
-        return join_names(tuple(conditions))
+        return describe_conditions(conditions)
     if reason is HoldReason.PAUSED:
         return f"{join_names(tuple(sorted(blocks.paused))) or 'their queue'} is resumed"
     if reason is HoldReason.LOCAL_ONLY:
-        return SWITCHED_OFF
+        return describe_conditions([SWITCHED_OFF])
     if reason is HoldReason.BUDGET:
         return "the budget is raised or resets"
     return f"{join_names(snapshot.held.models)} {ACCEPTS_CALLS}" if snapshot.held.models else ""
+
+
+def _expected(jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> float | None:
+    """When the first of them could return, if all of them wait for a card."""
+    blocks = ModelCalls(snapshot).blocks
+    starts = [expected_return(job, snapshot.catalog, blocks) for job in jobs]
+    known = [start for start in starts if start is not None]
+    return min(known) if known and len(known) == len(starts) else None

@@ -9,10 +9,11 @@ from functools import cached_property
 from openfall.producers.outage import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
-from openfall.producers.page.sources import BUDGETS
+from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.release_text import FleetBlocks, blocks_of
 from openfall.router_core.catalog.budget_scope import NO_OWNER, counts_owner, is_counted
 from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason, Urgency
 
@@ -27,8 +28,11 @@ class ModelCalls:
 
     @cached_property
     def blocks(self) -> FleetBlocks:
-        """What keeps jobs from whole queues."""
-        return blocks_of(self.snapshot.status, is_local_only=self.snapshot.local_only is not None)
+        """What keeps jobs from models."""
+        snapshot = self.snapshot
+        cards: Mapping[str, CardState] = snapshot.sources.get(CARD_STATES.name, {})
+        is_local_only = snapshot.local_only is not None
+        return blocks_of(snapshot.status, snapshot.away, cards, snapshot.catalog, is_local_only=is_local_only)
 
     @cached_property
     def _shared(self) -> Mapping[str, BudgetState]:
@@ -43,7 +47,11 @@ class ModelCalls:
     @cached_property
     def calls_over_budget(self) -> Mapping[tuple[str | None, str], CallOverBudget]:
         """By role and model: the calls that do not fit now into a budget of every job."""
-        calls = ((job.role, call) for job in self.snapshot.held_jobs for call in calls_over_budget(job))
+        calls = (
+            (job.role, call)
+            for job in self.snapshot.held_jobs
+            for call in calls_over_budget(job, self.snapshot.catalog)
+        )
         return {(role, call.model): call for role, call in calls if call.budget in self._shared}
 
     def obstacle(self, alias: str, urgency: Urgency) -> str:

@@ -8,7 +8,13 @@ from typing import Any
 
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.model_calls import ModelCalls
-from openfall.producers.release_text import operator_act, release_condition
+from openfall.producers.release_text import (
+    describe_conditions,
+    expected_return,
+    operator_act,
+    release_condition,
+    release_conditions,
+)
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass, HoldReason
 
@@ -87,8 +93,8 @@ def _why_not_ready(calls: ModelCalls) -> str:
     jobs = [job for job in snapshot.held_jobs if job.reason in RELEASED_BY_ITSELF]
     if len(snapshot.held_jobs) < snapshot.held.total or any(map(calls.can_run, jobs)):
         return ""
-    conditions = dict.fromkeys(filter(None, (release_condition(job, snapshot.catalog, calls.blocks) for job in jobs)))
-    return f"None can run: they return when {'; '.join(conditions)}." if conditions else ""
+    conditions = [each for job in jobs for each in release_conditions(job, snapshot.catalog, calls.blocks)]
+    return f"None can run: they return when {describe_conditions(conditions)}." if conditions else ""
 
 
 def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
@@ -105,6 +111,7 @@ def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
     release = f"Returns by itself when {condition}"
     why_not = "" if calls.can_run(job) else "It cannot run now."
     if job.ready_at <= calls.snapshot.now:
-        return HeldRow(job, tried, shown, release, why_not=why_not)
+        start = expected_return(job, calls.snapshot.catalog, calls.blocks)
+        return HeldRow(job, tried, shown, release, start, "in about", why_not)
     text = "in" if job.reason is HoldReason.BUDGET else "in at least"
     return HeldRow(job, tried, shown, release, job.ready_at, text, why_not)

@@ -8,6 +8,7 @@ from openfall.producers.age import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.model_calls import NO_WORKER
+from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.keys import pool_of
 
@@ -48,6 +49,7 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
         subject=name,
         label=f"Resume {name}",
         section="workers",
+        runbook=RunbookSection.WORKER_QUIET,
     )
 
 
@@ -61,7 +63,14 @@ def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
     remedy = "openfall workers resume NAME" if is_quiet else f"openfall work {pool}"
     text = f"No worker serves the pool {pool}{jobs}{was}"
     advice = "Resume it" if is_quiet else f"Start one on the machine of the pool{f', {last.host}' if last else ''}"
-    return Cause(text=text, health=FleetHealth.FAILING, advice=advice, remedy=remedy, section="workers")
+    return Cause(
+        text=text,
+        health=FleetHealth.FAILING,
+        advice=advice,
+        remedy=remedy,
+        section="workers",
+        runbook=RunbookSection.NO_WORKER,
+    )
 
 
 def _served(worker: WorkerStatus, pool: str) -> bool:

@@ -56,7 +56,10 @@ end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
 local pressure = refusal()
-if pressure then return {'pressed', id, pressure} end
+if pressure then
+  count('refused_memory')
+  return {'pressed', id, pressure}
+end
 local waiting = count_waiting(queue, args.producer)
 local position = next_position(queue, waiting)
 if args.max_queued > 0 and position > args.max_queued then

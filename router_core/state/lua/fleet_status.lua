@@ -4,7 +4,7 @@
 -- Arguments: max_producers (jobs of a queue that are compared for the oldest; absent: no queue is read)
 -- Reply: {now (ms), {{queue, waiting, oldest accepted (ms; '': none), started, scheduled}...}, {paused queue...},
 --   {{worker, alive (1 or 0), its hash...}...}, jobs that fall, held jobs, suspended (1 or 0), why no job is accepted
---   ('': they are), counters}
+--   ('': they are), counters, since when (ms), maxmemory (bytes) and the jobs refused before it ('': unknown)}
 local paused, queues = redis.call('SMEMBERS', PAUSED), {}
 
 local function queue_names()
@@ -42,4 +42,5 @@ for _, key in ipairs(redis.call('SMEMBERS', RQ_WORKERS)) do
 end
 
 return {ms(now), queues, paused, workers, redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
-  redis.call('EXISTS', RQ_SUSPENDED), refusal() or '', redis.call('HGETALL', COUNTERS)}
+  redis.call('EXISTS', RQ_SUSPENDED), refusal() or '', redis.call('HGETALL', COUNTERS),
+  refusal() and redis.call('GET', MEMORY_PRESSURE_SINCE) or ''}

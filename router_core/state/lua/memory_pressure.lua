@@ -15,10 +15,13 @@ if type(info) ~= 'string' then return '' end
 local used = tonumber(string.match(info, 'used_memory:(%d+)'))
 local max = tonumber(string.match(info, '[\r\n]maxmemory:(%d+)'))
 if max == 0 or used <= max * args.max_share then
-  redis.call('DEL', MEMORY_PRESSURE)
+  redis.call('DEL', MEMORY_PRESSURE, MEMORY_PRESSURE_SINCE)
   return ''
 end
 local why = string.format('Redis uses %.0f MiB of its %.0f MiB of memory (maxmemory)', used / 2 ^ 20, max / 2 ^ 20)
 local reported = redis.call('EXISTS', MEMORY_PRESSURE) == 1
 redis.call('SET', MEMORY_PRESSURE, why, 'PX', args.pressure_ms)
+local since, before = string.match(redis.call('GET', MEMORY_PRESSURE_SINCE) or '', '^(%d+) %d+ (%d+)$')
+if not since then since, before = ms(now), number(redis.call('HGET', COUNTERS, 'refused_memory'), 0) end
+redis.call('SET', MEMORY_PRESSURE_SINCE, string.format('%s %.0f %d', since, max, before), 'PX', args.pressure_ms)
 return reported and '' or why

@@ -11,10 +11,7 @@
 local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end
 
-local function worker_and_host(worker)
-  local host = redis.call('HGET', RQ_WORKER .. (worker or ''), 'hostname')
-  return (worker or 'unknown') .. (host and ' on ' .. host or '')
-end
+local function worker_and_host(worker, host) return (worker or 'unknown') .. (host and ' on ' .. host or '') end
 
 local function take_over(id, token, backend)
   local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes', 'crashes_alone', 'alone', 'deadline',
@@ -28,6 +25,11 @@ local function take_over(id, token, backend)
   end_lease(id, token, queue, backend, keys_to_delete, now, job.reserve, nil)
   redis.call('DEL', unpack(keys_to_delete))
   local alive = number(redis.call('ZSCORE', PRESENCE, job.worker or ''), 0) > now
+  local dead = {}
+  if not alive then
+    local row = redis.call('HMGET', RQ_WORKER .. (job.worker or ''), 'hostname', LOG_FIELD)
+    dead = {host = row[1] or nil, log = row[2] ~= '' and row[2] or nil}
+  end
   local crashes, crashes_alone = tonumber(job.crashes) or 0, tonumber(job.crashes_alone) or 0
   examine_if_overdue(id, job.deadline, now)
   count('taken_over')
@@ -35,13 +37,14 @@ local function take_over(id, token, backend)
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)
     if job.alone then crashes_alone = redis.call('HINCRBY', RECORD .. id, 'crashes_alone', 1) end
     count('crashes')
+    redis.call('HSET', RECORD .. id, 'crash_log', dead.log or '')
   end
   local outcome = 'queued'
   if queue == DEGRADE then
     enqueue(id, queue, true, now)
   elseif crashes_alone >= args.condemn_after_alone then
     fall(id, 'poisoned', crashes .. ' workers died while they ran it, ' .. crashes_alone
-      .. ' of them ran no other job; the last was ' .. worker_and_host(job.worker), now)
+      .. ' of them ran no other job; the last was ' .. worker_and_host(job.worker, dead.host), now)
     outcome = 'fallen'
   elseif crashes >= args.suspect_after then
     schedule(id, queue, now)
@@ -53,7 +56,7 @@ local function take_over(id, token, backend)
   end
   if outcome ~= 'fallen' then
     add_event(id, cjson.encode({event = 'queued', at = now, queue = queue, position = 1,
-      why = alive and 'its lease ended' or 'its worker died', worker = job.worker, crashes = crashes}))
+      why = alive and 'its lease ended' or 'its worker died', worker = job.worker, log = not alive and dead.log or nil, crashes = crashes}))
   end
   reply[#reply + 1] = {id, queue, outcome}
 end

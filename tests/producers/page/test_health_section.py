@@ -14,13 +14,13 @@ from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import health_section
 from openfall.producers.page.sections.cause import FleetHealth
-from openfall.producers.page.sections.resource_causes import CARD_STATES
-from openfall.producers.page.sources import BUDGETS
+from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.redis_cli import redis_cli
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.fleet_status import MemoryRefusals
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.vocabulary import HoldReason, Urgency
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
@@ -103,7 +103,9 @@ def test_a_full_redis_says_that_no_job_is_accepted(calm: PageSnapshot) -> None:
     assert health(full)[1] == "No new job is accepted: Redis is nearly full."
     assert health(full)[2] == "New jobs are refused: 92 % of maxmemory [redis-cli -h PRIMARY CONFIG SET maxmemory SIZE]"
     text = "Redis uses 57 MiB of its 64 MiB of memory (maxmemory)"
-    named = replace(full, redis_url="redis://10.0.0.7:6380/0", status=replace(STATUS, memory_pressure=text))
+    refusals = MemoryRefusals(NOW - 60, 64 * 2**20, 3)
+    status = replace(STATUS, memory_pressure=text, memory_refusals=refusals)
+    named = replace(full, redis_url="redis://10.0.0.7:6380/0", status=status)
     assert health(named)[2].endswith("[redis-cli -h 10.0.0.7 -p 6380 CONFIG SET maxmemory 128mb]")
 
 

@@ -17,6 +17,9 @@ from openfall.producers.page.sections import breaker_section, health_section
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import BUDGETS
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.vocabulary import HoldReason
@@ -121,18 +124,29 @@ def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(c
     assert (line.subject, line.remedy) == ("gpu.*", "openfall queues resume 'gpu.*'")
 
 
-def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
-    why = (
-        "no model of its chain can be called (tiny: budget studio: $0.02466 of $0.05 are spent, and this call may cost "
-        "$0.0303)"
+def over_budget(calm: PageSnapshot, over: OverBudget | None, limit: int, **sums: int) -> PageSnapshot:
+    """A job of a metered model is held for a budget that counts it."""
+    name = "studio" if over is None else over.name
+    budget = Budget(name=name, usd=1, per="day")
+    models = {"tiny": calm.catalog.models["tiny"].model_copy(update={"usd_per_mtok": Prices(input=1, output=5)})}
+    backends = {"rack": calm.catalog.backends["rack"].model_copy(update={"billing": Billing.METERED})}
+    pools = {"gpu": calm.catalog.pools["gpu"].model_copy(update={"local": False})}
+    counted = {"budgets": (budget,), "models": models, "backends": backends, "pools": pools}
+    state = BudgetState(budget=budget, window="day", ends_at=NOW + 60, limit=limit, **sums)
+    held = held_job(HoldReason.BUDGET, "tiny", over=over)
+    return holding(
+        replace(calm, catalog=calm.catalog.model_copy(update=counted)), held, sources={BUDGETS.name: [state]}
     )
-    budget = Budget.model_construct(name="studio")
-    state = BudgetState(
-        budget=budget, window="day", ends_at=NOW + 60, limit=50_000_000, spent=24_660_000, refused=1
-    )  # fmt: skip
-    snapshot = holding(calm, held_job(HoldReason.BUDGET, "tiny", why=why), sources={BUDGETS.name: [state]})
+
+
+def over(budget: str, cause: OverCause) -> OverBudget:
+    return OverBudget(budget, NOW + 60, cause, 24_660_000, 0, 0, 50_000_000, 30_300_000)
+
+
+def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
+    snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, refused=1)
     spent, role, held = lines(snapshot)
-    words = "has $0.025 of $0.05 left, and the next call of tiny may cost $0.0303; 1 call refused"
+    words = "has $0.025 of $0.05 left, and the next call of tiny may cost $0.03; 1 call refused"
     assert spent.text == f"The budget studio {words}"
     assert (spent.health, spent.action, spent.subject) == (FleetHealth.FAILING, "raise-budget", "studio")
     assert "(tiny: budget studio has too little left)" in role.text
@@ -140,19 +154,19 @@ def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_nam
 
 
 @pytest.mark.parametrize(
-    ("why", "is_named"),
+    ("over", "is_named"),
     [
-        ("(tiny: budget house:bots: $1 of $2 are spent, and this call may cost $3)", False),
-        ("(tiny: budget house: one call may cost $3, and the whole budget is $2)", True),
-        ("something else", False),
-        ("", False),
+        (over("house:bots", OverCause.SPENT), False),
+        (over("house", OverCause.ABOVE_LIMIT), True),
+        (over("house", OverCause.RESERVED), True),
+        (over("house", OverCause.UNPRICED), False),
+        (None, False),
     ],
 )
-def test_only_a_budget_of_every_job_keeps_a_whole_role_from_calls(calm: PageSnapshot, why: str, is_named: bool) -> None:
-    state = BudgetState(
-        budget=Budget.model_construct(name="house"), window="ever", ends_at=NOW, limit=2_000_000_000, spent=0
-    )  # fmt: skip
-    snapshot = holding(calm, held_job(HoldReason.BUDGET, "tiny", why=why), sources={BUDGETS.name: [state]})
+def test_only_a_budget_of_every_job_keeps_a_whole_role_from_calls(
+    calm: PageSnapshot, over: OverBudget | None, is_named: bool
+) -> None:
+    snapshot = over_budget(calm, over, 50_000_000)
     assert any("role chat" in line.text for line in lines(snapshot)) == is_named
 
 

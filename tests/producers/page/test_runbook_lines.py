@@ -10,27 +10,31 @@ from typing import Any
 
 import pytest
 
+from openfall.config import load
+from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import health_section
-from openfall.producers.page.sections.resource_causes import CARD_STATES
-from openfall.producers.page.sources import BUDGETS
+from openfall.producers.page.sources import BUDGETS, CARD_STATES
+from openfall.producers.runbook import RunbookSection, read_sections
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
-from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
 from openfall.router_core.vocabulary import BreakerState, HoldReason
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
+from tests.producers.page.test_lines_on_top import over, over_budget
 
-RUNBOOK = (Path(__file__).resolve().parents[3] / "docs" / "runbook.md").read_text("utf-8")
-TABLE = RUNBOOK.partition("what the page shows")[2].partition("## Incidents")[0]
+SECTIONS = read_sections()
 
 
-def sentences() -> Iterator[str]:
-    """The sentences of the first column."""
-    for row in TABLE.splitlines():
-        if row.startswith("| *"):
-            yield from re.findall(r"\*([^*]+)\*", row.split("|")[1])
+def sentences() -> Iterator[tuple[str, str]]:
+    """The sentences of the page, in the first line of a section, with its heading."""
+    for heading, text in SECTIONS.items():
+        first = text.partition("\n")[0]
+        if re.match(r"\*[^*]", first):
+            yield from ((heading, sentence) for sentence in re.findall(r"\*([^*]+)\*", first))
 
 
 def pattern(sentence: str) -> re.Pattern[str]:
@@ -71,10 +75,30 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
         yield holding(calm, held_job(reason, "tiny"))
     budget = BudgetState(budget=Budget.model_construct(name="house"), window="day", ends_at=NOW, limit=5, spent=5)
     yield replace(calm, sources={BUDGETS.name: [budget]})
-    why = "(tiny: budget house: $1 of $2 are spent, and this call may cost $3)"
-    yield holding(calm, held_job(HoldReason.BUDGET, "tiny", why=why), sources={BUDGETS.name: [budget]})
+    yield over_budget(calm, over("house", OverCause.SPENT), 50_000_000)
     yield replace(calm, sources={CARD_STATES.name: {"rack": CardState(loads=[(NOW, 50.0)] * 5)}})
     yield replace(calm, breakers=(failing(),))
+
+
+def waiting_for_a_card(home: Path) -> Iterator[PageSnapshot]:
+    """A model whose jobs are late, and its card: it has another model, is too small for it, could not load it."""
+    file = home / "openfall.yaml"
+    file.write_text(
+        "redis: redis://127.0.0.1:1\npools: {gpu: {local: yes}}\n"
+        "backends: {rack: {protocol: ollama, url: 'http://127.0.0.1:9', pool: gpu, vram_gb: 24}}\n"
+        "models: {tiny: {upstream: t, backends: [rack], vram_gb: 6}, big: {upstream: b, backends: [rack]}}\n"
+        "roles: {chat: {chain: [tiny], urgency: interactive}}\n"
+    )
+    status = replace(STATUS, queues=(replace(QUEUE, waiting=1, oldest_seconds=26.0),))
+    late = PageSnapshot(now=NOW, catalog=load(file).catalog, catalog_digest="", status=status)
+    states = (
+        CardState(models={"big": ModelOnCard("rack", NOW)}),
+        CardState(switch=Switch("tiny", "rack", (), NOW, "", 20.0)),
+        CardState(too_large={"tiny": (6.0, 4.0)}),
+        CardState(refused={"tiny": FailedLoad(NOW + 60, 60.0, "out of memory")}),
+    )
+    for state in states:
+        yield replace(late, sources={CARD_STATES.name: {"rack": state}})
 
 
 def failing() -> BreakerStatus:
@@ -86,21 +110,40 @@ def failing() -> BreakerStatus:
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def lines(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    """Each line that the page shows on top, with the section that it names."""
     calm = calm_snapshot(tmp_path_factory.mktemp("runbook"))
-    shown: list[Any] = [health_section.context(each) for each in snapshots(calm)]
+    on_cards = waiting_for_a_card(tmp_path_factory.mktemp("cards"))
+    shown: list[Any] = [health_section.context(each) for each in (*snapshots(calm), *on_cards)]
     stopped: Any = health_section.context(replace(calm, redis_away_since=NOW))
-    return {cause.text for each in shown for cause in each["causes"]} | {stopped["sentence"]}
+    causes = [cause for each in (*shown, stopped) for cause in each["causes"]]
+    return {(cause.runbook.value, cause.text) for cause in causes} | {("Redis is away", stopped["sentence"])}
 
 
-def test_each_line_of_the_page_has_a_row_of_the_runbook(lines: set[str]) -> None:
-    patterns = [pattern(sentence) for sentence in sentences()]
-    missing = [line for line in sorted(lines) if not any(each.match(line) for each in patterns)]
+def test_each_line_of_the_page_stands_in_the_section_that_it_names(lines: set[tuple[str, str]]) -> None:
+    patterns = [(heading, pattern(sentence)) for heading, sentence in sentences()]
+    missing = [
+        (heading, line)
+        for heading, line in sorted(lines)
+        if not any(heading == of and each.match(line) for of, each in patterns)
+    ]
     assert not missing
 
 
-def test_each_sentence_of_the_runbook_is_one_of_the_page(lines: set[str]) -> None:
-    patterns = {sentence: pattern(sentence) for sentence in sentences()}
+def test_each_sentence_of_the_runbook_is_one_of_the_page(lines: set[tuple[str, str]]) -> None:
+    patterns = {sentence: pattern(sentence) for _, sentence in sentences()}
     assert len(patterns) > 20
-    unknown = [sentence for sentence, each in patterns.items() if not any(map(each.match, lines))]
+    unknown = [sentence for sentence, each in patterns.items() if not any(each.match(line) for _, line in lines)]
     assert not unknown
+
+
+@pytest.mark.parametrize("section", RunbookSection)
+def test_the_runbook_has_each_section_that_a_cause_names(section: RunbookSection) -> None:
+    assert "**Do**" in SECTIONS[section] or "A consequence" in SECTIONS[section]
+
+
+@pytest.mark.parametrize("code", ProblemCode)
+def test_each_problem_of_the_status_names_a_section(code: ProblemCode) -> None:
+    for reason in HoldReason if code is ProblemCode.HELD else (None,):
+        problem = FleetProblem(code=code, severity=ProblemSeverity.WARNING, subject=reason)
+        assert problem.runbook in SECTIONS

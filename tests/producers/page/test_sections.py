@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render, without_ages
@@ -138,13 +139,19 @@ def open_fall(snapshot: PageSnapshot, job: HeldJob, **more: Any) -> Any:
     return open_fall_section.context(replace(snapshot, held_jobs=(job,), fallen={"j": fall}, held=total, **more))
 
 
+AWAY = {
+    "away": (
+        Away(model="tiny", backends=("rack",), since=NOW, cause="timeout", until=NOW, wait=Wait.PROBE, flat_plan=False),
+    )
+}
 PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
 
 
 @pytest.mark.parametrize(
     ("job", "change", "release"),
     [
-        (held_job(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny accepts calls again"),
+        (held_job(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny has a free slot"),
+        (held_job(HoldReason.OUTAGE, "tiny"), AWAY, "Returns by itself when tiny accepts calls again"),
         (held_job(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
         (held_job(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
         (held_job(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
@@ -155,6 +162,11 @@ PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
             "An operator decides: replay it when gone is in the configuration again",
         ),
         (held_job(HoldReason.POISONED), {}, "An operator decides: read the end of the log of the last worker, then"),
+        (
+            held_job(HoldReason.POISONED, crash_log="/log/w.log"),
+            {},
+            "An operator decides: read the end of the log of the last worker (/log/w.log), then replay it once",
+        ),
         (held_job(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
         (held_job(HoldReason.UNREADABLE), {}, "An operator decides: upgrade every worker, then replay it"),
     ],

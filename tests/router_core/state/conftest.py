@@ -62,6 +62,8 @@ class Fleet:
         self.job_store = JobStore(link)
         self.queue = QUEUE
         self.numbers = count(1)
+        self.log = ""
+        """Where the logs of the workers are that it registers."""
 
     def job(self, job_id: str = "job-00001", **more: Any) -> CompletionJob:
         body = more.pop("body", {"messages": [{"role": "user", "content": SECRET}]})
@@ -79,7 +81,7 @@ class Fleet:
         self, name: str = "worker-a", slots: int = 4, queues: tuple[str, ...] = (QUEUE,), backend: str = "box"
     ) -> WorkerQueue:
         """A registered worker of pool gpu that has beaten once."""
-        await register(self.link, WorkerIdentity(name, "gpu", queues, (backend,)))
+        await register(self.link, WorkerIdentity(name, "gpu", queues, (backend,), log=self.log))
         drained = [QueueSubscription(queue, (BackendCapacity(backend, slots),)) for queue in queues]
         worker = WorkerQueue(self.link, WorkerIdentity(name, "gpu", queues, (backend,)), drained)
         await worker.beat([])

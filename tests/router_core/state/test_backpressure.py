@@ -10,6 +10,7 @@ from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import MemoryPressure, QueueFull, StoreFull
 from openfall.router_core.state.fleet_flags import MEMORY_PRESSURE_TTL_SECONDS, check_memory
+from openfall.router_core.state.fleet_status import MemoryRefusals, fetch_status
 
 JOB = "job-00001"
 
@@ -196,5 +197,61 @@ def test_a_refusal_ends_by_itself_when_no_worker_checks(fleet):
         memory_of(f, 0.9)
         await check_memory(f.link, 0.85)
         assert 0 < f.store.pttl("of:memory-pressure") <= MEMORY_PRESSURE_TTL_SECONDS * 1000
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+@pytest.mark.parametrize("used_share", [0.9, 1.1], ids=["openfall refuses", "Redis itself refuses"])
+def test_the_status_knows_since_when_jobs_are_refused_and_how_many_were(fleet, used_share):
+    async def story(f):
+        f.store.hincrby(keys.COUNTERS, "refused_memory", 7)  # of an earlier time
+        memory_of(f, used_share)
+        assert await check_memory(f.link, 0.85)
+        begun = (await fetch_status(f.link)).memory_refusals
+        f.store.delete("of:lock:pressure")
+        await check_memory(f.link, 0.85)
+        for number in range(3):
+            with pytest.raises((MemoryPressure, StoreFull)):
+                await f.accept(f"job-3{number:04}")
+        status = await fetch_status(f.link)
+        maxmemory = int(f.store.config_get("maxmemory")["maxmemory"])
+        assert status.memory_refusals == MemoryRefusals(begun.since, maxmemory, 3)
+        assert begun.refused == 0
+        assert begun.since <= status.now
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_refusals_after_a_free_time_are_counted_from_zero(fleet):
+    async def story(f):
+        memory_of(f, 0.9)
+        await check_memory(f.link, 0.85)
+        with pytest.raises(MemoryPressure):
+            await f.accept(JOB)
+        memory_of(f, 0.5)
+        f.store.delete("of:lock:pressure")
+        await check_memory(f.link, 0.85)
+        assert (await fetch_status(f.link)).memory_refusals is None
+        memory_of(f, 0.9)
+        f.store.delete("of:lock:pressure")
+        assert await check_memory(f.link, 0.85)
+        assert (await fetch_status(f.link)).memory_refusals.refused == 0
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+@pytest.mark.parametrize("text", [b"\xff", b"yesterday", b"1 2", b"1 2 3 4"])
+def test_refusals_that_cannot_be_read_are_unknown_and_are_counted_from_zero(fleet, text):
+    async def story(f):
+        memory_of(f, 0.9)
+        await check_memory(f.link, 0.85)
+        f.store.set("of:memory-pressure-since", text, px=5000)
+        assert (await fetch_status(f.link)).memory_refusals is None
+        f.store.delete("of:lock:pressure")
+        await check_memory(f.link, 0.85)
+        assert (await fetch_status(f.link)).memory_refusals.refused == 0
 
     fleet(story)

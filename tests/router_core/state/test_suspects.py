@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.state.held_jobs import fetch_held
+from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
@@ -39,6 +41,42 @@ def test_the_third_crash_alone_holds_a_job_as_poisoned(fleet):
         assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert (f.rq_field(JOB, "status"), f.rq_field(JOB, "origin")) == ("deferred", "degrade")
         assert record.job is not None
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    "log", ["", "/var/log/worker-gpu-1.log", "journalctl --unit w.service _PID=7", "docker logs b0x"]
+)
+def test_a_poisoned_job_names_the_log_of_the_last_worker_that_died(fleet, log):
+    async def story(f):
+        await f.accept()
+        for name in ("first", "second", "third", "fourth", "fifth"):
+            f.log = log if name == "fifth" else f"/of/{name}"
+            await _crash(f, name)
+        await f.degrade()
+        (job,) = await fetch_held(f.link, [JOB])
+        assert (job.reason, job.crash_log) == (HoldReason.POISONED, log)
+        queued = [event for event in await read_events(f.link, JOB) if "why" in event]
+        assert [(event["worker"], event["log"]) for event in queued[:2]] == [
+            ("first", "/of/first"),
+            ("second", "/of/second"),
+        ]
+
+    fleet(story)
+
+
+def test_a_lease_that_ended_while_its_worker_lives_names_no_log(fleet):
+    async def story(f):
+        await f.accept()
+        f.log = "/of/first"
+        worker = await f.worker("first")
+        await worker.claim(1, 0)
+        await f.pass_time(LEASE_SECONDS + 1)
+        await worker.beat([])
+        await reap(f.link)
+        moved = [event for event in await read_events(f.link, JOB) if "why" in event]
+        assert [("log" in event, event["why"]) for event in moved] == [(False, "its lease ended")]
 
     fleet(story)
 

@@ -1,0 +1,126 @@
+"""Graphics cards whose models take turns, and models that wait for their card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from openfall.producers.card_wait import describe_content
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.sections.model_calls import ModelCalls
+from openfall.producers.page.sources import CARD_STATES
+from openfall.producers.release_text import join_names
+from openfall.producers.runbook import RunbookSection
+from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS, is_thrashing
+from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_status import state_on_card
+from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.router_core.state.keys import model_of
+from openfall.router_core.vocabulary import LoadState, Urgency
+
+MIN_TURNS = 4
+"""Fewer loads of a thrashing card are no turns: one load may be as long."""
+MAX_NAMED = 3
+
+
+def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
+    """The cards that keep jobs waiting. Of a card whose models take turns only that is said."""
+    cards: Mapping[str, CardState] = snapshot.sources.get(CARD_STATES.name, {})
+    in_turns = set()
+    for name, state in cards.items():
+        turns = [seconds for began_at, seconds in state.loads if snapshot.now - began_at <= WINDOW_SECONDS]
+        if len(turns) >= MIN_TURNS and is_thrashing(state.loads, snapshot.now, WINDOW_SECONDS, MAX_LOAD_SHARE):
+            in_turns.add(name)
+            yield _of_turns(name, turns, snapshot)
+    loads = ModelCalls(snapshot).blocks.loads
+    for alias, queue in _late_queues(snapshot).items():
+        if alias in loads and loads[alias].card not in in_turns and queue.urgency is not None:
+            card = loads[alias].card
+            yield _of_wait(alias, card, cards[card], loads[alias].starts.get(queue.urgency), snapshot)
+
+
+def _late_queues(snapshot: PageSnapshot) -> dict[str, QueueStatus]:
+    """The models with jobs that wait for longer than their target, each with its most urgent such queue."""
+    late: dict[str, QueueStatus] = {}
+    for queue in sorted(snapshot.status.queues, key=_rank):
+        policy = snapshot.catalog.urgency.get(queue.urgency) if queue.urgency is not None else None
+        if policy is not None and (queue.oldest_seconds or 0.0) > policy.start_within:
+            late.setdefault(model_of(queue.name), queue)
+    return late
+
+
+def _of_wait(alias: str, card: str, state: CardState, start: float | None, snapshot: PageSnapshot) -> Cause:
+    """A model that is not in the memory of its card."""
+    at = state_on_card(state, alias, snapshot.now, in_use=False)
+    section, runbook = "cards", RunbookSection.CARD_WAIT
+    if at.load_state is LoadState.ERROR:
+        text, advice = f"The card {card} could not load {alias}: {at.why}", "It is tried again"
+        until = state.refused[alias].until
+        return Cause(text=text, advice=advice, until=until, until_text="in", section=section, runbook=runbook)
+    if alias in state.too_large:
+        needed_gb, free_gb = state.too_large[alias]
+        text = f"{alias} waits for the card {card}: it needs {needed_gb:.1f} GB, and others leave {free_gb:.1f} GB"
+        advice = "Unload or unpin what is in its memory, or end the programs beside openfall that use it"
+        return Cause(text=text, advice=advice, section=section, runbook=runbook)
+    waiting = {model: queue.waiting for model, queue in _waiting_on(card, snapshot)}
+    loads_it = at.load_state is LoadState.LOADING
+    content = "is loading it" if loads_it else describe_content(state, waiting)
+    advice = "Nothing is broken: its jobs start when it is loaded"
+    text = f"{alias} waits for the card {card}, which {content}"
+    until_text = "in about"
+    return Cause(text=text, advice=advice, until=start, until_text=until_text, section=section, runbook=runbook)
+
+
+def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Cause:
+    loads = f"loaded models {len(turns)} times in 10 minutes, {sum(turns):.0f} s in all"
+    waiting = _waiting_on(card, snapshot)
+    waits = "; ".join(f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED])
+    text = f"The card {card} {loads}: they take turns" + (f". Jobs wait: {waits}" if waits else "")
+    sizes = {alias: snapshot.catalog.models[alias].vram_gb or 0.0 for alias in _models_on(card, snapshot)}
+    matters = waiting[0][0] if waiting else ""
+    return Cause(
+        text=text + _misfit(card, sizes, snapshot),
+        advice=f"Pin {matters or 'the model that matters'}: {_others(matters, sizes)} then wait until it is unpinned",
+        remedy=f"openfall models pin {matters or 'MODEL'}",
+        action="pin-model" if matters else "",
+        subject=matters,
+        label=f"Pin {matters}",
+        section="cards",
+        runbook=RunbookSection.CARD_SWAPS,
+    )
+
+
+def _others(pinned: str, sizes: Mapping[str, float]) -> str:
+    """The models that do not fit beside a pinned one."""
+    others = tuple(alias for alias in sizes if alias != pinned)
+    return f"jobs for {join_names(others, 'and')}" if pinned and others else "jobs for the others"
+
+
+def _misfit(card: str, sizes: Mapping[str, float], snapshot: PageSnapshot) -> str:
+    """That the models of a card do not fit together."""
+    total = sum(snapshot.catalog.backends[at].vram_gb or 0.0 for at in _backends_on(card, snapshot)[:1])
+    if not total or sum(sizes.values()) <= total:
+        return ""
+    listed = " and ".join(f"{alias} ({gb:g} GB)" for alias, gb in list(sizes.items())[:MAX_NAMED])
+    return f". {listed} do not fit together into its {total:g} GB"
+
+
+def _backends_on(card: str, snapshot: PageSnapshot) -> list[str]:
+    return [name for name in snapshot.catalog.backends if snapshot.catalog.card_of(name) == card]
+
+
+def _models_on(card: str, snapshot: PageSnapshot) -> list[str]:
+    at = set(_backends_on(card, snapshot))
+    return [alias for alias, spec in snapshot.catalog.models.items() if not at.isdisjoint(spec.backends)]
+
+
+def _waiting_on(card: str, snapshot: PageSnapshot) -> list[tuple[str, QueueStatus]]:
+    """The models of a card with their queues in which jobs wait: the most urgent first, then the longest wait."""
+    on_card = _models_on(card, snapshot)
+    ranked = sorted((queue for queue in snapshot.status.queues if queue.urgency and queue.waiting), key=_rank)
+    rows = ((model_of(queue.name), queue) for queue in ranked)
+    return [row for row in rows if row[0] in on_card]
+
+
+def _rank(queue: QueueStatus) -> tuple[int, float]:
+    return [*Urgency, None].index(queue.urgency), -(queue.oldest_seconds or 0.0)

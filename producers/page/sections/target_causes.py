@@ -1,0 +1,63 @@
+"""Models and keys that take no calls, or fail them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from openfall.producers.breaker_names import display_name, model_at_backend
+from openfall.producers.outage import Away, Wait
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.block_causes import SilentRoles
+from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.runbook import RunbookSection
+from openfall.router_core.vocabulary import BreakerState
+
+MIN_FAILURES = 3
+"""In a row: fewer are no reason to look."""
+
+
+def target_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
+    """What keeps calls from models at backends."""
+    yield from (_of_target(item, silent, snapshot) for item in snapshot.away)
+    yield from _failing(snapshot)
+
+
+def _failing(snapshot: PageSnapshot) -> Iterator[Cause]:
+    """The closed breakers whose last calls failed: their jobs wait for a retry, or go to the next model."""
+    for row in snapshot.breakers:
+        if row.state is BreakerState.CLOSED and row.consecutive_failures >= MIN_FAILURES:
+            name = model_at_backend(display_name(snapshot.catalog, row.target))
+            text = f"{name} failed its last {row.consecutive_failures} calls: {row.cause}"
+            advice = "Nothing to do yet: after a few more failures its breaker opens, and jobs go to the next model"
+            yield Cause(text=text, advice=advice, section="breakers", runbook=RunbookSection.CALLS_FAIL)
+
+
+def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
+    if item.wait is Wait.COOLDOWN:
+        text, advice = f"{item.name} is rate limited", "Nothing to do: it is called again"
+        return Cause(
+            text=text,
+            advice=advice,
+            until=item.until,
+            until_text="in",
+            section="breakers",
+            runbook=RunbookSection.RATE_LIMITED,
+        )
+    plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
+    aliases = {alias for obstacles in silent.values() for alias, why in obstacles.items() if why == item.cause}
+    is_cause = any(item.concerns(alias, snapshot.catalog) for alias in aliases)
+    advice = "Nothing to do: its breaker closes by itself when a probe is answered"
+    if item.model is None:
+        advice = "Renew the key or its credit, then Probe now"
+    elif item.wait is Wait.CHECK:
+        advice = "Look at the backend: it is not called until a check succeeds"
+    return Cause(
+        text=f"{item.name} takes no calls: {item.cause}{plan}",
+        health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
+        since=item.since,
+        advice=advice,
+        until=item.until,
+        until_text="next probe in" if item.wait is Wait.PROBE else "called again in",
+        section="breakers",
+        runbook=RunbookSection.KEY_REFUSED if item.model is None else RunbookSection.BREAKER_OPEN,
+    )
