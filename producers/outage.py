@@ -14,7 +14,7 @@ from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import BreakerState
+from openfall.router_core.vocabulary import BreakerState, ErrorClass
 
 MAX_NAMES = 3
 """Targets that a sentence names; the rest are counted."""
@@ -32,7 +32,8 @@ class Wait(StrEnum):
 class Away:
     """What takes no calls: a model at a backend, or (`model` None) the key of some backends. Moments in epoch seconds.
 
-    `cause` is in a few words. `until`: what `wait` says happens then; None: unknown.
+    `cause` is in a few words; `error` is its class, None where no call failed. `until`: what `wait` says happens then;
+    None: unknown.
     `flat_plan`: its backends are subscriptions.
     """
 
@@ -43,6 +44,7 @@ class Away:
     until: float | None
     wait: Wait
     flat_plan: bool
+    error: ErrorClass | None = None
 
     @property
     def name(self) -> str:
@@ -78,6 +80,7 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
             backends=backends,
             since=row.away_since if is_open else None,
             cause=row.cause or row.why if is_open else "rate limited",
+            error=row.error if is_open else None,
             until=row.until if is_open else row.cooling_until,
             wait=Wait.PROBE if is_open else Wait.COOLDOWN,
             flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),

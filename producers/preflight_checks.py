@@ -26,7 +26,7 @@ from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.digest import catalog_digest
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.fleet_catalogs import describe_catalogs
+from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -188,7 +188,7 @@ async def _check_server(config: LoadedConfig, connection: RedisConnection) -> li
 
 async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
     status, catalog = await fetch_status(connection), config.catalog
-    difference = describe_catalogs(status.workers, catalog_digest(catalog))
+    difference = catalog_difference(status.workers, catalog_digest(catalog))
     served = [{name.partition(".")[0] for name in worker.queues} for worker in status.workers if worker.alive]
     results = []
     for pool in catalog.pools:
@@ -202,8 +202,7 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             message = f"no worker of pool {pool}: its models get no calls"
             results.append(CheckResult("workers", pool, "failure", message, remedy))
     if difference:
-        message, _, remedy = difference.partition(". ")
-        results.append(CheckResult("workers", "catalog", "warning", message, f"{remedy}."))
+        results.append(CheckResult("workers", "catalog", "warning", difference, f"{CATALOG_REMEDY}."))
     return results
 
 

@@ -24,7 +24,7 @@ async def explain_refused_keys(llm: AsyncOpenfall, job_id: str) -> list[str]:
 
 def _by_breakers(away: Iterable[Away]) -> Mapping[str, str]:
     """The backends whose key is parked because it is wrong, and the cause."""
-    keys = [item for item in away if item.model is None and item.cause.split(" ")[0] == ErrorClass.AUTH]
+    keys = [item for item in away if item.model is None and item.error is ErrorClass.AUTH]
     return {name: item.cause for item in keys for name in item.backends}
 
 

@@ -30,6 +30,11 @@ class Condition(NamedTuple):
     subject: str
     change: str
 
+    @property
+    def needs_nothing(self) -> bool:
+        """Whether it comes about without an operator."""
+        return self.change in (ACCEPTS_CALLS, HAS_ROOM)
+
 
 SWITCHED_OFF = Condition("local only", "is switched off")
 
@@ -49,11 +54,11 @@ def describe_conditions(conditions: Iterable[Condition]) -> str:
     return join_names(tuple(f"{join_names(tuple(names))} {change}" for change, names in subjects.items()))
 
 
-def return_by_themselves(count: int, condition: str) -> str:
-    """What an operator expects of held jobs that return `when` a condition is met."""
+def return_by_themselves(count: int, conditions: Sequence[Condition]) -> str:
+    """What an operator expects of held jobs that return when conditions are met."""
     they = "it returns by itself" if count == 1 else "they return by themselves"
-    nothing = f"Nothing to do: {they}" if condition.endswith((ACCEPTS_CALLS, HAS_ROOM)) else they.capitalize()
-    return f"{nothing} when {condition}"
+    needs_nothing = all(condition.needs_nothing for condition in conditions)
+    return f"{f'Nothing to do: {they}' if needs_nothing else they.capitalize()} when {describe_conditions(conditions)}"
 
 
 def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:

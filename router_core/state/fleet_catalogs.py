@@ -32,7 +32,18 @@ def has_other_catalog(worker: WorkerStatus, own_digest: str) -> bool:
     return worker.alive and worker.catalog not in ("", own_digest)
 
 
+CATALOG_REMEDY = (
+    "Use one file and one version of openfall on every machine; `openfall config show` prints what is in force"
+)
+
+
 def describe_catalogs(workers: Iterable[WorkerStatus], own_digest: str) -> str:
+    """Which live workers read another configuration than this process, and the remedy, in words; empty: none."""
+    difference = catalog_difference(workers, own_digest)
+    return f"{difference}. {CATALOG_REMEDY}" if difference else ""
+
+
+def catalog_difference(workers: Iterable[WorkerStatus], own_digest: str) -> str:
     """Which live workers read another configuration than this process, in words; empty: none."""
     others: dict[str, list[str]] = {}
     for worker in workers:
@@ -41,10 +52,7 @@ def describe_catalogs(workers: Iterable[WorkerStatus], own_digest: str) -> str:
     if not others:
         return ""
     parts = "; ".join(f"{digest}: {_list_names(names)}" for digest, names in sorted(others.items()))
-    return (
-        f"workers read another configuration than this file ({own_digest}): {parts}. "
-        "Use one file and one version of openfall on every machine; `openfall config show` prints what is in force"
-    )
+    return f"workers read another configuration than this file ({own_digest}): {parts}"
 
 
 def _list_names(names: list[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from openfall.producers.card_wait import describe_content
+from openfall.producers.card_wait import CardLoad, describe_content
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause
 from openfall.producers.page.sections.model_calls import ModelCalls
@@ -35,8 +36,7 @@ def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
     loads = ModelCalls(snapshot).blocks.loads
     for alias, queue in _late_queues(snapshot).items():
         if alias in loads and loads[alias].card not in in_turns and queue.urgency is not None:
-            card = loads[alias].card
-            yield _of_wait(alias, card, cards[card], loads[alias].starts.get(queue.urgency), snapshot)
+            yield _of_wait(alias, queue.urgency, loads[alias], cards[loads[alias].card], snapshot)
 
 
 def _late_queues(snapshot: PageSnapshot) -> dict[str, QueueStatus]:
@@ -49,9 +49,9 @@ def _late_queues(snapshot: PageSnapshot) -> dict[str, QueueStatus]:
     return late
 
 
-def _of_wait(alias: str, card: str, state: CardState, start: float | None, snapshot: PageSnapshot) -> Cause:
+def _of_wait(alias: str, urgency: Urgency, load: CardLoad, state: CardState, snapshot: PageSnapshot) -> Cause:
     """A model that is not in the memory of its card."""
-    at = state_on_card(state, alias, snapshot.now, in_use=False)
+    at, card = state_on_card(state, alias, snapshot.now, in_use=False), load.card
     section, runbook = "cards", RunbookSection.CARD_WAIT
     if at.load_state is LoadState.ERROR:
         text, advice = f"The card {card} could not load {alias}: {at.why}", "It is tried again"
@@ -62,20 +62,29 @@ def _of_wait(alias: str, card: str, state: CardState, start: float | None, snaps
         text = f"{alias} waits for the card {card}: it needs {needed_gb:.1f} GB, and others leave {free_gb:.1f} GB"
         advice = "Unload or unpin what is in its memory, or end the programs beside openfall that use it"
         return Cause(text=text, advice=advice, section=section, runbook=runbook)
-    waiting = {model: queue.waiting for model, queue in _waiting_on(card, snapshot)}
+    waiting = Counter[str]()
+    levels = list(Urgency)[: list(Urgency).index(urgency) + 1]
+    for model, queue in _waiting_on(card, snapshot):
+        waiting[model] += queue.waiting if queue.urgency in levels else 0
     loads_it = at.load_state is LoadState.LOADING
     content = "is loading it" if loads_it else describe_content(state, waiting)
     advice = "Nothing is broken: its jobs start when it is loaded"
     text = f"{alias} waits for the card {card}, which {content}"
     until_text = "in about"
-    return Cause(text=text, advice=advice, until=start, until_text=until_text, section=section, runbook=runbook)
+    return Cause(
+        text=text,
+        advice=advice,
+        until=load.starts.get(urgency),
+        until_text=until_text,
+        section=section,
+        runbook=runbook,
+    )
 
 
 def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Cause:
     loads = f"loaded models {len(turns)} times in 10 minutes, {sum(turns):.0f} s in all"
     waiting = _waiting_on(card, snapshot)
-    waits = "; ".join(f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED])
-    text = f"The card {card} {loads}: they take turns" + (f". Jobs wait: {waits}" if waits else "")
+    text = f"The card {card} {loads}: they take turns{_waits(waiting)}"
     sizes = {alias: snapshot.catalog.models[alias].vram_gb or 0.0 for alias in _models_on(card, snapshot)}
     matters = waiting[0][0] if waiting else ""
     return Cause(
@@ -88,6 +97,15 @@ def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Caus
         section="cards",
         runbook=RunbookSection.CARD_SWAPS,
     )
+
+
+def _waits(waiting: Sequence[tuple[str, QueueStatus]]) -> str:
+    """How many jobs wait for the models of a card, in all and for each."""
+    total = sum(queue.waiting for _, queue in waiting)
+    parts = [f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED]]
+    rest = sum(queue.waiting for _, queue in waiting[MAX_NAMED:])
+    parts += [f"{rest:,} more"] if rest else []
+    return f". {total:,} {'job waits' if total == 1 else 'jobs wait'}: {', '.join(parts)}" if total else ""
 
 
 def _others(pinned: str, sizes: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.memory_line import HEIGHT, WIDTH, MemoryLine, memory_line
 from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse
 from openfall.router_core.state.card_status import CardStatus, ModelShown
+from openfall.router_core.state.keys import model_of
 from openfall.router_core.vocabulary import LoadState
 
 TONES = {
@@ -31,14 +33,15 @@ class MemoryBar:
 
 @dataclass(frozen=True, slots=True)
 class CardRow:
-    """`line`: the memory over time; None: not known. `loadable`: models of the card that are not in its memory, each
-    with its waiting jobs."""
+    """`line`: the memory over time; None: not known. `waiting`: the jobs that wait for each model of the card.
+    `loadable`: those that are not in its memory, each with its waiting jobs."""
 
     card: CardStatus
     total_gb: float
     used_gb: float
     bars: tuple[MemoryBar, ...]
     line: MemoryLine | None
+    waiting: Mapping[str, int]
     loadable: tuple[tuple[str, int], ...]
 
     @property
@@ -52,8 +55,12 @@ class CardRow:
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     cards, memory, span_seconds = snapshot.sources.get("cards", ((), {}, DAY_SECONDS))
+    waiting = Counter[str]()  # of the same reading as the grid of queues
+    for queue in snapshot.status.queues:
+        waiting[model_of(queue.name)] += queue.waiting
+    lines = {card.card: line_of(card, memory.get(card.card, ()), span_seconds, snapshot.now) for card in cards}
     return {
-        "rows": [_row(card, line_of(card, memory.get(card.card, ()), span_seconds, snapshot.now)) for card in cards],
+        "rows": [_row(card, lines[card.card], waiting) for card in cards],
         "width": WIDTH,
         "height": HEIGHT,
     }
@@ -64,16 +71,18 @@ def line_of(card: CardStatus, memory: Sequence[MemoryUse], span_seconds: float, 
     return memory_line(memory, card.total_gb or card.vram_gb, span_seconds, now)
 
 
-def _row(card: CardStatus, line: MemoryLine | None) -> CardRow:
+def _row(card: CardStatus, line: MemoryLine | None, waiting: Mapping[str, int]) -> CardRow:
     total = card.total_gb or card.vram_gb
     resident = {model.model for model in card.models}
-    loadable = sorted((item for item in card.waiting.items() if item[0] not in resident), key=lambda item: -item[1])
+    own = {model: waiting[model] for model in card.waiting}
+    loadable = sorted((item for item in own.items() if item[0] not in resident), key=lambda item: -item[1])
     return CardRow(
         card=card,
         total_gb=total,
         used_gb=sum(model.gb for model in card.models) + card.foreign_gb,
         bars=_bars(card, total),
         line=line,
+        waiting=own,
         loadable=tuple(loadable),
     )
 

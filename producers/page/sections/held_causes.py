@@ -11,7 +11,7 @@ from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.release_text import (
     ACCEPTS_CALLS,
     SWITCHED_OFF,
-    describe_conditions,
+    Condition,
     expected_return,
     join_names,
     operator_act,
@@ -30,14 +30,14 @@ def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     """The jobs that are held for one reason."""
     reason, count = HoldReason(str(problem.subject)), problem.count or 0
     jobs = [job for job in snapshot.held_jobs if job.reason is reason]
-    condition = _condition(reason, jobs, snapshot)
+    conditions = _conditions(reason, jobs, snapshot)
     began = [incident.began_at for incident in snapshot.incidents if incident.reason == reason]
-    is_open_fall = ACCEPTS_CALLS in condition or not condition
+    is_open_fall = any(condition.needs_nothing for condition in conditions) or not conditions
     return Cause(
         text=f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})",
-        is_consequence=bool(condition),
+        is_consequence=bool(conditions),
         since=min(began, default=None),
-        advice=return_by_themselves(count, condition) if condition else f"An operator decides: {_act(reason, jobs)}",
+        advice=return_by_themselves(count, conditions) if conditions else f"An operator decides: {_act(reason, jobs)}",
         until=_expected(jobs, snapshot),
         until_text="in about",
         section="open-fall" if is_open_fall else SECTIONS.get(reason, "open-fall"),
@@ -54,21 +54,21 @@ def _act(reason: HoldReason, jobs: Sequence[HeldJob]) -> str:
     return operator_act(jobs[0]) if jobs else "see its row" if reason is HoldReason.POISONED else "see their rows"
 
 
-def _condition(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> str:
-    """What releases them, to stand behind `when`. Empty: an operator."""
+def _conditions(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> list[Condition]:
+    """What releases them, each by itself. Empty: an operator."""
     if reason not in RELEASED_BY_ITSELF:
-        return ""
+        return []
     blocks = ModelCalls(snapshot).blocks
     conditions = [each for job in jobs for each in release_conditions(job, snapshot.catalog, blocks)]
     if conditions or jobs:
-        return describe_conditions(conditions)
+        return conditions
     if reason is HoldReason.PAUSED:
-        return f"{join_names(tuple(sorted(blocks.paused))) or 'their queue'} is resumed"
+        return [Condition(name, "is resumed") for name in sorted(blocks.paused) or ("their queue",)]
     if reason is HoldReason.LOCAL_ONLY:
-        return describe_conditions([SWITCHED_OFF])
+        return [SWITCHED_OFF]
     if reason is HoldReason.BUDGET:
-        return "the budget is raised or resets"
-    return f"{join_names(snapshot.held.models)} {ACCEPTS_CALLS}" if snapshot.held.models else ""
+        return [Condition("the budget", "is raised or resets")]
+    return [Condition(model, ACCEPTS_CALLS) for model in snapshot.held.models]
 
 
 def _expected(jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> float | None:

@@ -17,7 +17,7 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_status import CardStatus, ModelShown
-from openfall.router_core.state.fleet_status import FleetStatus
+from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.plans import PlanState
 from openfall.router_core.vocabulary import LoadState
@@ -35,8 +35,16 @@ def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def snapshot(gateway: PageGateway, **sources: Any) -> PageSnapshot:
+    """Of a fleet whose queues have the jobs that wait for the models of the cards."""
     catalog: Catalog = gateway.instance.config.catalog
-    status = FleetStatus(NOW, (), (), 0, 0, False, None, {})
+    rows = sources["cards"].cards if "cards" in sources else ()
+    queues = tuple(
+        QueueStatus(f"gpu.{model}.{urgency}", number, None, 0, 0, False)
+        for card in rows
+        for model, count in card.waiting.items()
+        for urgency, number in (("batch", count // 2), ("background", count - count // 2))
+    )
+    status = FleetStatus(NOW, queues, (), 0, 0, False, None, {})
     return PageSnapshot(now=NOW, catalog=catalog, catalog_digest="", status=status, sources=sources)
 
 

@@ -211,7 +211,7 @@ def test_a_card_whose_models_take_turns_names_the_model_with_the_most_urgent_job
         status=replace(STATUS, queues=queues), sources={CARD_STATES.name: {"rack": turns}},
     )  # fmt: skip
     causes = health(snapshot)[2]
-    assert "Jobs wait: 2 interactive for small; 40 batch for big. big (8 GB) and small (5 GB) do not fit" in causes
+    assert "42 jobs wait: 2 interactive for small, 40 batch for big. big (8 GB) and small (5 GB) do not fit" in causes
     assert "do not fit together into its 10 GB [openfall models pin small]" in causes
 
 
