@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from openfall.producers.age import format_age, format_time
 
 if TYPE_CHECKING:
-    from openfall.producers.card_wait import CardLoad
+    from openfall.producers.card_wait_reason import CardLoad
     from openfall.producers.outage import Away
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.card_state import CardState
@@ -98,7 +98,7 @@ class FleetBlocks:
 def blocks_of(
     status: FleetStatus, away: Sequence[Away], cards: Mapping[str, CardState], catalog: Catalog, *, is_local_only: bool
 ) -> FleetBlocks:
-    from openfall.producers.card_wait import pending_loads
+    from openfall.producers.card_wait_reason import pending_loads
     from openfall.producers.outage import models_away
 
     workers = () if status.suspended else (worker for worker in status.workers if worker.takes_jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from openfall.producers.card_wait import CardLoad, describe_content
+from openfall.producers.card_wait_reason import CardLoad, describe_content
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause
 from openfall.producers.page.sections.model_calls import ModelCalls
