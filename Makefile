@@ -41,7 +41,6 @@ check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage
 	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run '$(BIN)/ruff format .'"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
-	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/python -m compileall -q router_core config producers workers benchmarks # hundreds of tests start processes
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=

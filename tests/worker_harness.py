@@ -119,13 +119,14 @@ async def running_fleet(
                 spool=home / "spool",
                 **more,
             )
-            await stack.enter_async_context(_running_worker(config))
+            await stack.enter_async_context(running_worker(config))
         link = await stack.enter_async_context(RedisConnection(redis_url))
         yield Fleet(link, JobStore(link), catalog)
 
 
 @asynccontextmanager
-async def _running_worker(config: WorkerConfig) -> AsyncIterator[None]:
+async def running_worker(config: WorkerConfig) -> AsyncIterator[None]:
+    """A worker that is ready, until the end of the block."""
     generation = Generation(config)
     task = asyncio.create_task(generation.work())
     ready = asyncio.create_task(generation.ready.wait())

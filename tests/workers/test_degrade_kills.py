@@ -64,7 +64,7 @@ FALLING = {
 @pytest.mark.parametrize("at", FALLING)
 def test_a_job_is_held_once_though_the_degrade_worker_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
-        first = await stage.worker(gated=True)
+        first = await stage.process()
         stage.gate.close_at(*FALLING[at])
         await stage.fallen(FIRST)
         await stage.at_the_gate()
@@ -111,7 +111,7 @@ def test_a_webhook_gets_one_id_for_an_outage_though_the_dispatcher_is_killed(on_
 
 async def _posted(stage: Stage, at: str, notifier: str) -> None:
     """An outage that the successor of a killed worker reports."""
-    first = await stage.worker(gated=True)
+    first = await stage.process()
     stage.gate.close_at(*POSTING[at])
     await stage.fallen(FIRST)
     await stage.at_the_gate()
@@ -131,7 +131,7 @@ async def _notified(stage: Stage, notifier: str) -> bool:
 def test_a_webhook_that_did_not_answer_a_killed_dispatcher_gets_the_same_id_again(on_stage):
     async def story(stage: Stage) -> None:
         stage.mute = True
-        first = await stage.worker()
+        first = await stage.process(gated=False)
         await stage.fallen(FIRST)
 
         async def posted() -> bool:
@@ -159,7 +159,7 @@ RELEASING = {
 def test_a_held_job_is_released_once_though_the_degrade_worker_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
         await stage.worker("gpu")
-        first = await stage.worker(gated=True)
+        first = await stage.process()
         await stage.fallen(FIRST)
         await stage.until(lambda: stage.is_held(FIRST))
         stage.gate.close_at(*RELEASING[at])
@@ -206,7 +206,7 @@ CLOSING = {
 def test_the_end_of_an_outage_is_reported_once_though_the_degrade_worker_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
         await stage.worker("gpu")
-        first = await stage.worker(gated=True)
+        first = await stage.process()
         await stage.fallen(FIRST)
         await stage.until(lambda: _notified(stage, "discord"))
         await JobStore(stage.link).cancel(FIRST)

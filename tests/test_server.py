@@ -1,0 +1,37 @@
+"""The Valkey servers of the tests end with the process that started them, however it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from openfall.workers.local.process_id import identify
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SERVER = """
+import sys
+from pathlib import Path
+from tests.conftest import Server
+print(Server(Path(sys.argv[1])).start().process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
+def test_a_server_ends_when_the_process_of_the_tests_is_killed() -> None:
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        command = [sys.executable, "-c", START_SERVER, home]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tests:
+            assert tests.stdout is not None
+            server = identify(int(tests.stdout.readline()))
+            assert server is not None
+            tests.kill()
+        deadline = time.monotonic() + 60
+        while server.alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not server.alive()
