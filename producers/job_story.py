@@ -83,7 +83,7 @@ def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
 
 
 def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) -> Iterator[Moment]:
-    first = True
+    first, fall = True, ""
     for event in events:
         at = event["at"] / 1000 - started_at if "at" in event else 0.0
         name = event["event"]
@@ -92,8 +92,8 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         if name in _SKIPPED_EVENTS:
             continue
         tone = "warn" if name in _FALLS else ""
-        yield Moment(at, _ACCEPTED if first else _MOVE, _describe(event, record, first), _why(event), tone)
-        first = False
+        yield Moment(at, _ACCEPTED if first else _MOVE, _describe(event, record, first, fall), _why(event), tone)
+        first, fall = False, event["detail"] if name in _FALLS else ""
 
 
 def _why(event: Mapping[str, Any]) -> str:
@@ -106,7 +106,8 @@ def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(event for event in reversed(events) if event["event"] == name)
 
 
-def _describe(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
+def _describe(event: Mapping[str, Any], record: JobRecord, first: bool, fall: str) -> str:
+    """What happened. `fall`: why the job fell, as the event before this one says."""
     match event["event"]:
         case "queued" if first:
             return f"submitted by {record.producer}, number {event['position']} in {event['queue']}"
@@ -116,15 +117,15 @@ def _describe(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
             wait = (event["due"] - event["at"]) / 1000
             return f"scheduled for {event['queue']}, due in {wait:.1f}s"
         case "fallen" | "degraded" | "held":
-            return _fallen(event)
+            return _fallen(event, fall)
         case "reset":
             return "restarted: the streamed text is discarded"
         case other:
             return str(other)
 
 
-def _fallen(event: Mapping[str, Any]) -> str:
-    """A step of Open Fall for a job that no model can serve."""
+def _fallen(event: Mapping[str, Any], fall: str) -> str:
+    """A step of Open Fall for a job that no model can serve. Its reason is not repeated."""
     name, by = event["event"], event.get("by")
     if name == "degraded" and by == "default_fallback":
         return f"handed to a fallback model: {event['detail']}"
@@ -133,7 +134,7 @@ def _fallen(event: Mapping[str, Any]) -> str:
         "held": "held",
         "degraded": f"interim reply: {str(by).replace('_', ' ')}" if by else "no interim reply",
     }
-    return f"{texts[name]} ({event['reason']}): {event['detail']}"
+    return texts[name] if event["detail"] == fall else f"{texts[name]} ({event['reason']}): {event['detail']}"
 
 
 def _attempts(record: JobRecord, events: list[dict[str, Any]], started_at: float) -> Iterator[Moment]:
@@ -175,6 +176,8 @@ def _known(tokens: int | None) -> str:
 
 def next_step(record: JobRecord) -> str:
     """What the job waits for or does now."""
+    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
+
     match record.state:
         case "queued":
             return f"waits in {record.queue}"
@@ -182,5 +185,7 @@ def next_step(record: JobRecord) -> str:
             return f"waits for its time, then in {record.queue}"
         case "started":
             return f"{record.worker} has called {record.backend}, no answer so far"
+        case "held" if record.held_for not in RELEASED_BY_ITSELF:
+            return "needs an operator"
         case _:
             return "continues"

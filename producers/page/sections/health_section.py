@@ -12,7 +12,7 @@ from openfall.producers.page.sections.block_causes import SilentRoles, block_cau
 from openfall.producers.page.sections.budget_causes import budget_causes
 from openfall.producers.page.sections.card_causes import card_causes
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.producers.page.sections.model_calls import ModelCalls
+from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
 from openfall.producers.page.sections.problem_causes import CAUSES
 from openfall.producers.page.sections.target_causes import target_causes
 from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
@@ -82,7 +82,9 @@ def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Ca
         return
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
-        text = f"No model of the role {name} takes calls ({models}): its jobs wait or are held"
+        is_refused = all(why == LOCAL_ONLY for why in obstacles.values())
+        then = "new requests are refused (HTTP 403)" if is_refused else "its jobs wait or are held"
+        text = f"No model of the role {name} takes calls ({models}): {then}"
         yield Cause(
             text=text,
             health=FleetHealth.FAILING,
