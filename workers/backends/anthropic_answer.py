@@ -11,7 +11,7 @@ from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.error_response import words_in_place_of
-from openfall.workers.backends.exact_json import whole_number
+from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
     TEXT_PARTS,
@@ -27,6 +27,9 @@ from openfall.workers.backends.usage import merge_usage, read_message_usage, usa
 
 _REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "compaction"})
 
+_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json",
+           "signature_delta": "signature"}  # fmt: skip
+"""By a delta's type, its field."""
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the kind of the block that its text extends, and the field of it."""
 
@@ -60,6 +63,8 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
             return stop
         text, whole = "".join(map(_text, content)), document | {"content": content}
         return replace(stop, refusal=Completion(text=text, finish_reason="refusal", body=whole))
+    if stop == "tool_use" and not any(_text(block) or _is_call(block) for block in content):
+        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail="the answer ended in a tool call, and has none")
     document = document | {"content": content, "stop_reason": stop}
     return Completion(text="".join(map(_text, content)), finish_reason=stop, body=document)
 
@@ -74,6 +79,11 @@ def _block(part: Any) -> Any:
         value = json_object(part["input"])
         return part if value is None else {**part, "input": value}
     return part
+
+
+def _is_call(block: Any) -> bool:
+    """Whether a block is the call of a tool, the provider's own tools included."""
+    return isinstance(block, dict) and str(block.get("type")).endswith("tool_use")
 
 
 def _stop_reason(document: dict[str, Any], content: list[Any], *, ended: bool) -> str | Failure:
@@ -96,6 +106,13 @@ def _refusal(details: Any) -> str:
     category = details.get("category") if isinstance(details, dict) else None
     suffix = f" ({category})" if isinstance(category, str) and category.isidentifier() else ""
     return f"the provider's filter stopped the answer{suffix}"
+
+
+def _formed_delta(delta: dict[str, Any]) -> dict[str, Any]:
+    """A delta with its type, which some servers leave out, and with the text of an input that arrives as an object."""
+    kind = delta.get("type") or next((kind for kind, name in _FIELDS.items() if name in delta), None)
+    value = delta.get("partial_json")
+    return {**delta, "type": kind} | ({"partial_json": dumps(value).decode()} if isinstance(value, dict) else {})
 
 
 def _index(event: dict[str, Any]) -> int | None:
@@ -136,6 +153,7 @@ class MessageAssembler(StreamAssembler):
             case {"type": "content_block_start", "content_block": dict(block)}:
                 return self._begin(fields, block)
             case {"type": "content_block_delta", "delta": dict(delta)}:
+                fields["delta"] = delta = _formed_delta(delta)
                 place, pieces = self._find(fields, delta)
                 self._extend(place, delta)
                 return [*pieces, *self._pieces.extend_block(fields, place)]
@@ -156,7 +174,8 @@ class MessageAssembler(StreamAssembler):
                 detail = "the input of a tool is not a JSON object"
                 return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=detail)
             self._blocks[place]["input"] = arguments or {}
-        return to_outcome(self._mended({**self._message, "content": self._blocks}), ended=self.done)
+        content = self._blocks or self._message.get("content") or []
+        return to_outcome(self._mended({**self._message, "content": content}), ended=self.done)
 
     def _begin(self, event: dict[str, Any], block: dict[str, Any]) -> list[Piece]:
         """A block begins, under any index."""

@@ -31,7 +31,11 @@ def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
     document = parse_document(body, headers)
     if isinstance(document, Failure):
         return _as_server_error(document)
-    return to_outcome(as_chat(document) if isinstance(document, dict) else document)
+    if not isinstance(document, dict):
+        return to_outcome(document)
+    if isinstance(document.get("message"), dict):
+        document = {"done": True} | document  # a whole message is done, unless its server says that it is not
+    return to_outcome(as_chat(document))
 
 
 def to_outcome(document: Any) -> Outcome:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
+from openfall.workers.backends.completion_shapes import formed_arguments
 from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
@@ -77,9 +78,9 @@ def json_text(value: Any, path: str) -> str:
 
 
 def json_object(text: str) -> dict[str, Any] | None:
-    """The object in a JSON text; None if it is not an object. An empty text is an empty object."""
+    """The object in the text of the arguments of a call; None if it is none. An empty text is an empty object."""
     try:
-        value = loads(text or "{}")
+        value = loads(formed_arguments(text))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

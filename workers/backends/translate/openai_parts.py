@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from openfall.workers.backends.completion_shapes import formed_arguments
 from openfall.workers.backends.translate.json_values import (
     Body,
     json_object,
@@ -107,8 +106,8 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
         raise unknown("tool calls of the type", str(call_type))
     function = mapping(call.get("function"), f"{path}.function")
     given = function.get("arguments") or ""
-    text = given if isinstance(given, Mapping) else formed_arguments(string(given, f"{path}.function.arguments"))
-    arguments = dict(text) if isinstance(text, Mapping) else {} if text.strip() == "null" else json_object(text)
+    text = given if isinstance(given, Mapping) else string(given, f"{path}.function.arguments")
+    arguments = dict(text) if isinstance(text, Mapping) else json_object(text)
     if arguments is None:
         raise Untranslatable("a tool call whose arguments are not a JSON object")
     return (
