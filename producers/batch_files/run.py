@@ -122,6 +122,10 @@ class BatchRun:
 
     async def job_states(self) -> dict[str, str | None]:
         """The jobs of the lines without an answer, and their states. None: Redis does not know the job."""
+        jobs = await asyncio.to_thread(self._job_ids)
+        return await fetch_states(self._client.store.connection, jobs)
+
+    def _job_ids(self) -> list[str]:
         jobs = []
         for line in self._lines():
             prepared = self._prepare(line)
@@ -129,7 +133,7 @@ class BatchRun:
                 self._refuse(prepared)
             else:
                 jobs.append(prepared[0].id)
-        return await fetch_states(self._client.store.connection, jobs)
+        return jobs
 
     async def _submit(self, journal: Journal) -> None:
         lines = self._lines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,12 +10,6 @@ if TYPE_CHECKING:
     from openfall.router_core.state.batches import Batch
 
 MAX_LISTED = 100
-_ID = re.compile(r"(batch|msgbatch)_[0-9a-f]{16}")
-
-
-def is_gateway_batch(name: str) -> bool:
-    """Whether this is the id of a batch of the gateway."""
-    return _ID.fullmatch(name) is not None
 
 
 async def list_gateway_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
@@ -52,7 +45,7 @@ async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, A
 async def cancel_at_gateway(operator: Operator, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. Returns its status before and now, and why no runner ends it."""
     from openfall.producers.gateway_batch_status import explain_missing_runner
-    from openfall.producers.operations.job_cancel import cancel_gateway_batch
+    from openfall.producers.operations.batch_cancel import cancel_gateway_batch
 
     await _fetch(operator.llm, batch_id)
     before = await cancel_gateway_batch(operator, batch_id)

@@ -17,8 +17,8 @@ from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_cleanup import keep_files_tidy
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
-from openfall.producers.page.latest_checks import LatestChecks
 from openfall.producers.page.live_page import LivePage
+from openfall.producers.page.shared_readings import SharedReadings
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
@@ -43,7 +43,7 @@ class Gateway:
     batch_runner: BatchRunner = field(init=False, repr=False)
     live_page: LivePage | None = None
     """The reader of the operator's page, once a page was opened."""
-    latest_checks: LatestChecks = field(default_factory=LatestChecks, repr=False)
+    shared_readings: SharedReadings = field(default_factory=SharedReadings, repr=False)
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Ends jobs, and batches of the HTTP gateway, for an operator."""
+"""Ends jobs for an operator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 from openfall.producers.operations.operator import Operator
-from openfall.router_core.state.batches import cancel_batch
 
 CHUNK = 64
 """Jobs that are ended concurrently."""
@@ -20,10 +19,3 @@ async def cancel_jobs(operator: Operator, ids: Sequence[str], label: str) -> dic
         ended |= zip(part, await asyncio.gather(*map(operator.llm.cancel, part)), strict=True)
     await operator.note("job.cancel", label, f"{sum(ended.values())} of {len(ids)} cancelled")
     return ended
-
-
-async def cancel_gateway_batch(operator: Operator, batch_id: str) -> str:
-    """End the lines of a batch of the HTTP gateway that have no answer. Returns its status before."""
-    before = await cancel_batch(operator.link, batch_id)
-    await operator.note("batch.cancel", batch_id, f"it was {before}")
-    return str(before)

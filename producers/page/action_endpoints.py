@@ -67,6 +67,7 @@ async def _act(exchange: Exchange, visitor: Visitor) -> Response:
     action = _action(exchange)
     check_right(exchange, visitor, needs_administrator=action.needs_administrator)
     done = await action.run(Operator(exchange.gateway.client, visitor.name, "page"), form)
+    exchange.gateway.shared_readings.forget()
     if (live := exchange.gateway.live_page) is not None:
         await live.refresh()
     if wants_json(exchange):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 from starlette.responses import Response
 
+from openfall.producers.batch_files.run_status import batch_table, list_runs
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway_batch_status import newest_gateway_batches
@@ -12,15 +15,19 @@ from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.sections.batch_section import batch_rows
 
 ROWS = 100
+RUNS, RUNS_SECONDS = 10, 10.0
+"""Batches of `openfall batch run` that are shown, and how old that reading may be: it reads their files."""
 
 
 async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
     """List the batches, the newest first."""
     llm = exchange.gateway.client
     rows = batch_rows(await newest_gateway_batches(llm.store.connection, ROWS))
+    runs = await exchange.gateway.shared_readings.fetch("runs", RUNS_SECONDS, lambda: list_runs(llm, RUNS))
     return html_page(
         exchange, visitor, "batches.html",
         rows=rows, is_open=any(not row.has_ended for row in rows), now=await llm.store.server_time(),
+        runs=batch_table(runs, "no batch was run there with this configuration"), host=socket.gethostname(),
     )  # fmt: skip
 
 

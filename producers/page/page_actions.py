@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from openfall.producers.amounts import format_usd
+from openfall.producers.batch_files.plan_file import list_batches
 from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.operations.batch_cancel import cancel_gateway_batch, cancel_run, is_gateway_batch
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
 from openfall.producers.operations.held_actions import HeldSelection, describe_returned, drop_jobs, replay_jobs
-from openfall.producers.operations.job_cancel import cancel_gateway_batch
 from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
 from openfall.producers.operations.key_admin import revoke_key
 from openfall.producers.operations.local_only_switch import set_local_only
@@ -22,6 +24,7 @@ from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
 from openfall.producers.request import parse_duration
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
@@ -134,8 +137,15 @@ async def _cancel_job(operator: Operator, form: Form) -> str:
 
 
 async def _cancel_batch(operator: Operator, form: Form) -> str:
-    batch_id = _subject(form)
-    return f"{batch_id} is being cancelled; it was {await cancel_gateway_batch(operator, batch_id)}"
+    name = _subject(form)
+    if is_gateway_batch(name):
+        return f"{name} is being cancelled; it was {await cancel_gateway_batch(operator, name)}"
+    runs = await asyncio.to_thread(lambda: list(list_batches(operator.llm.config.settings.data_dir)))
+    named = {saved.plan.name: saved for saved in runs if saved.plan}  # a name from outside is no path
+    if name not in named:
+        raise UnknownName("batch", name, named)
+    cancelled, ended = await cancel_run(operator, named[name])
+    return f"{cancelled:,} jobs of {name} are cancelled; {ended:,} had ended"
 
 
 async def _raise_budget(operator: Operator, form: Form) -> str:

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from openfall.config import dump
+from openfall.config import LoadedConfig, dump
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.table_page import ShownTable, table_page
 
+if TYPE_CHECKING:
+    from openfall.producers.preflight_checks import CheckReport
+
+FRESH_SECONDS = 5.0
+"""Results that are not older are shown again: reloads of the page send a backend no further requests."""
 NOTE = (
     "Checked by this gateway, with its file, its variables and its ways to the backends. On the machine of a worker, "
     "the command checks those of that machine. No check loads a model or costs money."
 )
 
 
+async def _check(config: LoadedConfig) -> CheckReport:
+    from openfall.producers.preflight_checks import CheckReport, check_files, run_checks  # not at each start
+
+    changed = await asyncio.to_thread(lambda: list(check_files(config)))
+    return CheckReport([*changed, *[result async for result in run_checks(config)]])
+
+
 async def _show_checks(exchange: Exchange, visitor: Visitor) -> Response:
     """Check what the configuration names."""
-    report = await exchange.gateway.latest_checks.fetch(exchange.gateway.config)
+    config = exchange.gateway.config
+    report = await exchange.gateway.shared_readings.fetch("preflight", FRESH_SECONDS, lambda: _check(config))
     about = f"{report.summary} On {socket.gethostname()}"
     shown = [ShownTable(report.table, note=NOTE)]
     return table_page(exchange, visitor, "Preflight", shown, command="openfall preflight", about=about)

@@ -39,7 +39,7 @@ HERE_ONLY = {
     "init": "it writes files of this machine", "up": "it starts processes", "work": "it starts a process",
     "serve": "it starts a process", "sidecar": "it starts processes",
     "config schema": "it is for editors", "config env-example": "it is for the file of a machine",
-    "batch run": "its lines and its answers are files of this machine; a batch of the gateway is on the page",
+    "batch run": "its lines and its answers are files of this machine; its progress is on the page",
     "embed": "it is for programs: no person reads vectors",
     "held export": "it writes prompts, which the page does not show",
     "inbox": "it shows answers, which the page does not show",

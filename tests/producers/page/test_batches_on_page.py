@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openfall.producers.batch_files.journal import Journal
+from openfall.producers.batch_files.plan import BatchPlan
+from openfall.producers.batch_files.plan_file import save_plan
+from openfall.producers.batch_files.run import BatchRun, reopen
 from openfall.producers.page.sections import batch_section
 from openfall.producers.page.sections.batch_section import BatchRow
 from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state.batches import Batch, BatchTerms, create_batch
+from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
@@ -99,3 +106,52 @@ def test_the_front_page_shows_the_batches_that_go_on_before_those_that_have_ende
     values = batch_section.context(snapshot)
     assert [each.has_ended for each in values["rows"]] == [False, True, True, True, True]
     assert values["more"] == 2
+
+
+async def submit(gateway: PageGateway, home: Path) -> None:
+    """A run of a batch of three lines, one of which is invalid, that ends as soon as it has submitted the others."""
+    llm, source, out = gateway.instance.client, home / "panels.jsonl", home / "panels-out.jsonl"
+    request = {"body": {"model": "chat", "messages": [{"role": "user", "content": "Haruka waves"}]}}
+    lines = [{"custom_id": f"line-{number}", **request} for number in range(2)] + [{"custom_id": "line-2"}]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plan = BatchPlan(source=source, name="panels")
+    with Journal(out) as journal:
+        save_plan(llm.config.settings.data_dir, plan, out)
+        run = BatchRun(llm, plan, reopen(journal, plan))
+        running = asyncio.create_task(run.run(journal))
+        while run.in_queue < 2:
+            await asyncio.sleep(0.01)
+        await cancel_all(running)
+
+
+def test_a_batch_of_this_machine_is_shown_with_what_keeps_it_and_is_cancelled_by_its_name(
+    gateway: PageGateway, tmp_path: Path
+) -> None:
+    assert "No batch was run there with this configuration." in gateway.page("/batch")
+    asyncio.run_coroutine_threadsafe(submit(gateway, tmp_path), gateway.loop).result(60)
+    gateway.instance.shared_readings.forget()
+    page = gateway.page("/batch")
+    assert re.findall(r'data-label="(\w[\w ]*)"[^>]*><div>(\d+)</div>', page) == [
+        ("lines", "3"), ("answered", "0"), ("failed", "1"), ("waiting", "2"), ("uncollected", "0"),
+        ("not submitted", "0"),
+    ]  # fmt: skip
+    assert "no live worker" in page
+    with gateway.browser() as browser:
+        question = browser.get("/page/ask/cancel-batch?subject=panels&back=/batch")
+        assert "openfall batch cancel panels</code>" in question.text
+        (token,) = set(re.findall(r'name="token" value="([^"]+)"', question.text))
+        form = {"token": token, "subject": "panels", "back": "/batch"}
+        browser.post("/page/act/cancel-batch", data=form)
+        after = browser.get("/batch").text
+    assert "2 jobs of panels are cancelled; 0 had ended" in after
+    assert '<td data-label="uncollected" class="number"><div>2</div></td>' in after
+
+
+@pytest.mark.parametrize("name", ["nothing", "/etc/passwd", "../panels", ""])
+def test_a_name_that_is_no_batch_is_refused_and_is_never_a_path(gateway: PageGateway, name: str) -> None:
+    with gateway.browser() as browser:
+        question = browser.get("/page/ask/cancel-batch?subject=x")
+        (token,) = set(re.findall(r'name="token" value="([^"]+)"', question.text))
+        answer = browser.post("/page/act/cancel-batch", data={"token": token, "subject": name})
+    assert answer.status_code in (400, 404)
+    assert "unknown batch" in answer.text or "does not say what it concerns" in answer.text

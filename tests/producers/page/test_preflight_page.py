@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from openfall.producers.page.shared_readings import SharedReadings
+from openfall.router_core.state import keys
 from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
 
@@ -39,7 +41,7 @@ def unchecked(gateway: PageGateway) -> Iterator[Path]:
     """The file of the gateway, which has checked nothing yet; afterwards it is as it was."""
     file = gateway.instance.config.source
     text, times = file.read_text(), file.stat()
-    gateway.instance.latest_checks.report = None
+    gateway.instance.shared_readings = SharedReadings()
     yield file
     file.write_text(text)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -63,15 +65,16 @@ def test_no_secret_is_shown(gateway: PageGateway, path: str) -> None:
 
 
 def test_reloads_send_no_backend_further_requests(gateway: PageGateway) -> None:
-    checks = gateway.instance.latest_checks
-    checks.clock = lambda: 100.0
-    gateway.page("/preflight")
-    first = checks.report
-    gateway.page("/preflight")
-    assert checks.report is first
-    checks.clock = lambda: 106.0
-    gateway.page("/preflight")
-    assert checks.report is not first
+    now = [100.0]
+    gateway.instance.shared_readings = SharedReadings(clock=lambda: now[0])
+    first = gateway.page("/preflight")
+    gateway.redis.hset(keys.BLOCKED, "local-only", "the lawyers")
+    try:
+        assert "the lawyers" not in first + gateway.page("/preflight")
+        now[0] += 6
+        assert "the lawyers" in gateway.page("/preflight")
+    finally:
+        gateway.redis.hdel(keys.BLOCKED, "local-only")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_a_file_that_has_changed_since_the_start_is_named_with_its_faults(
     gateway: PageGateway, unchecked: Path, change: str, lines: list[str]
 ) -> None:
     assert "has changed since" not in gateway.page("/preflight")
-    gateway.instance.latest_checks.report = None
+    gateway.instance.shared_readings = SharedReadings()
     unchecked.write_text(unchecked.read_text() + change)
     page = gateway.page("/preflight")
     assert [line for line in lines if line not in page] == []

@@ -1,0 +1,71 @@
+"""The batches that `openfall batch run` has run on this machine: their progress, and why their lines wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from openfall.producers.batch_files.files import REFUSED
+from openfall.producers.batch_files.journal import read_journal
+from openfall.producers.batch_files.plan_file import SavedBatch, list_batches
+from openfall.producers.batch_files.run import BatchRun
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.errors import BatchFileError
+from openfall.producers.table import Table
+from openfall.producers.waiting_reason import explain_waiting
+
+COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
+"""`lines` is the sum of the others. Uncollected: the job has ended, and its result is not in the output file."""
+COLUMNS = ("batch", *COUNTS, "output", "why")
+INVALID = "invalid_request"
+"""The code of a line that was not submitted."""
+
+
+async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+    """The progress of a batch. `why` is left out if nothing is known to keep its lines from an answer. Its files are
+    read in a thread. Raises `BatchFileError`."""
+    assert saved.plan is not None
+    journal_state = await asyncio.to_thread(read_journal, saved.out)
+    batch_run = BatchRun(llm, saved.plan, journal_state)
+    jobs, tally = await batch_run.job_states(), batch_run.tally
+    waiting = [job for job, state in jobs.items() if state not in (None, "done")]
+    lost = "" if saved.out.exists() else f"{saved.out} is gone: the same command writes it again"
+    why = "; ".join(filter(None, (lost, await explain_waiting(llm, waiting))))
+    counts = {"lines": tally.total, "answered": tally.answered_before, "failed": tally.failed}
+    codes = Counter(
+        [code for row, code in journal_state.failed.values() if not row.startswith(REFUSED)]
+        + [INVALID for _ in tally.invalid]
+    )
+    values = {"output": str(saved.out), **counts, **dict(sorted(codes.items()))}
+    return {**values, "states": Counter(jobs.values()), **({"why": why} if why else {})}
+
+
+async def list_runs(llm: AsyncOpenfall, limit: int | None = None) -> list[dict[str, Any]]:
+    """The batches that were run with this configuration, the last one first: a value for each column."""
+    saved = await asyncio.to_thread(lambda: list(islice(list_batches(llm.config.settings.data_dir), limit)))
+    return [await _summarize(llm, batch) for batch in saved]
+
+
+def batch_table(batches: Iterable[Mapping[str, Any]], if_empty: str) -> Table:
+    """`batches`: a value for each column."""
+    rows = [[batch[name] for name in COLUMNS] for batch in batches]
+    columns = [name.replace("_", " ") for name in COLUMNS]
+    return Table(columns=columns, rows=rows, if_empty=if_empty, subjects=[str(row[0]) for row in rows])
+
+
+async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+    assert saved.plan is not None
+    head = {"batch": saved.plan.name, "input": str(saved.plan.source)}
+    try:
+        values = await fetch_run(llm, saved)
+    except BatchFileError as error:  # its input or its output was removed or damaged
+        empty = dict.fromkeys(COUNTS, "?")
+        return {**head, **empty, "output": str(saved.out), "why": str(error)}
+    states = values["states"]
+    counts = {name: values[name] for name in ("lines", "answered", "failed", "output")}
+    ends = {"uncollected": states["done"], "not_submitted": states[None]}
+    waiting = states.total() - sum(ends.values())
+    return {**head, **counts, "waiting": waiting, **ends, "why": values.get("why", "")}
