@@ -109,7 +109,7 @@ def list_unhealthy(checks: Mapping[str, Any], catalog: Catalog, now: float) -> I
                 model=model,
                 backends=backends,
                 since=None,
-                cause=f"its health check failed: {check['detail']}",
+                cause=f"its {'last load' if check.get('how') == 'load' else 'health check'} failed: {check['detail']}",
                 until=until,
                 wait=Wait.CHECK,
                 flat_plan=False,

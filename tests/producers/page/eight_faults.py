@@ -1,7 +1,8 @@
-"""Eight faults on a real fleet, and what the page shows of each: `python -m tests.producers.page.eight_faults DIR`.
+"""Eight faults on a real fleet, and what the page shows of each.
 
-A reader who knows only these pages and docs/runbook.md is to name cause and remedy. The pages do not name the fault:
-they are numbered in a random order, and DIR/key.txt has the order.
+`python -m tests.producers.page.eight_faults DIR [WORD...]` stages all of them, or those with one of the words in their
+name. A reader who knows only these pages and docs/runbook.md is to name cause and remedy. The pages do not name the
+fault: they are numbered in a random order, and DIR/key.txt has the order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from asyncio.subprocess import Process
@@ -122,6 +124,14 @@ class StagedFleet:
         """A command of an operator."""
         await self.start("operator", *arguments)
         assert await self.processes.pop("operator").wait() == 0, (self.home / "operator.log").read_text()
+
+    async def output_of(self, *arguments: str) -> str:
+        """What a command prints, whatever its exit code."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "openfall.producers.cli", *arguments, "--config", str(self.home / "openfall.yaml"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "120"},
+        )  # fmt: skip
+        return (await process.communicate())[0].decode()
 
     async def end(self, name: str, *, kill: bool = False) -> None:
         process = self.processes.pop(name)
@@ -288,18 +298,20 @@ def text_of(page: str) -> str:
 
 
 async def _save(fleet: StagedFleet, fault: Fault, stem: Path) -> None:
-    """The front page, the list of jobs of the late role, and the newest such job."""
+    """The front page, the list of jobs of the late role, and the newest such job; then the same in a terminal."""
     async with httpx.AsyncClient(base_url=fleet.url, headers={"accept": "text/html"}, timeout=30) as browser:
         front, jobs = (await browser.get("/")).text, (await browser.get(f"/job?role={fault.late}")).text
         ids = re.findall(r'href="/job/([0-9a-f-]+)"', jobs)
-        pages = {"/": front, f"/job?role={fault.late}": jobs}
+        pages = {"the page /": text_of(front), f"the page /job?role={fault.late}": text_of(jobs)}
         if ids:
             path = f"/job/{ids[min(1, len(ids) - 1)]}"
-            pages[path] = (await browser.get(path)).text
+            pages[f"the page {path}"] = text_of((await browser.get(path)).text)
     stem.with_suffix(".html").write_text(front)
-    whole = (f"===== the page {path}\n{text_of(page)}\n" for path, page in pages.items())
+    for command in (("top", "--once"), ("status",)):
+        pages[f"openfall {' '.join(command)}"] = await fleet.output_of(*command)
     stem.with_suffix(".txt").write_text(
-        f"The callers of the role {fault.late} say that their answers are late.\n\n" + "\n".join(whole)
+        f"The callers of the role {fault.late} say that their answers are late.\n\n"
+        + "\n".join(f"===== {title}\n{text}\n" for title, text in pages.items())
     )
     await asyncio.to_thread(_picture, fleet.url, stem.with_suffix(".png"))
 
@@ -336,12 +348,13 @@ async def stage_all(folder: Path, order: Sequence[Fault]) -> None:
             group.create_task(_stage(fault, folder / f"fault-{number}", turn))
 
 
-def main(folder: Path) -> None:
-    order = random.sample(FAULTS, len(FAULTS))
+def main(folder: Path, words: Sequence[str]) -> None:
+    chosen = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
+    order = random.sample(chosen, len(chosen))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "key.txt").write_text("".join(f"{number} {fault.name}\n" for number, fault in enumerate(order, 1)))
     asyncio.run(stage_all(folder, order))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

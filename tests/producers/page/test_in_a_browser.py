@@ -32,7 +32,7 @@ SHOTS = os.environ.get("OPENFALL_SCREENSHOTS")
 PATHS = (
     "/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try", "/batch",
     "/outbox", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model", "/keys",
-    "/preflight", "/config",
+    "/preflight", "/config", "/runbook",
 )  # fmt: skip
 
 
