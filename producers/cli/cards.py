@@ -11,7 +11,8 @@ import click
 
 from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.tables import show_rows
+from openfall.producers.cli.tables import show
+from openfall.producers.table import Table
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -56,7 +57,7 @@ def cards(memory: bool, since: str | None) -> None:
     if memory:
         columns, cells = MEMORY_COLUMNS, [_use_cells(card, use) for card, uses in uses_of.items() for use in uses]
     if_empty = NO_MEMORY if rows else NO_CARD
-    show_rows(columns, cells, [_json(row, uses_of.get(row.card)) for row in rows], if_empty=if_empty)
+    show(Table(columns=columns, rows=cells, if_empty=if_empty), [_json(row, uses_of.get(row.card)) for row in rows])
 
 
 def _json(row: CardStatus, memory: Sequence[MemoryUse] | None) -> dict[str, Any]:

@@ -38,16 +38,6 @@ def show(shown: Table, values: Sequence[Any], *, narrow: int | None = None) -> N
         print_line(shown.if_empty)
 
 
-def show_rows(columns: Iterable[str], rows: Iterable[Iterable[object]], values: Sequence[Any], if_empty: str) -> None:
-    """Print a list: its `values` as JSON, or its `rows` as a table. Without values, the table is a sentence."""
-    if wants_json():
-        show_json(values)
-    elif values:
-        show_table(columns, rows)
-    else:
-        print_line(if_empty)
-
-
 def fits(columns: Sequence[str], rows: Sequence[Sequence[object]], width: int) -> bool:
     """Whether a terminal of `width` columns has room for a table."""
     return _widths(columns, [[str(plain(cell)) for cell in row] for row in rows], width) is not None

@@ -31,7 +31,7 @@ class Access:
 
     def caller(self, headers: Headers) -> ClientKey:
         """The key of a request. Raises `Refusal`."""
-        self._check_origin(headers)
+        self.check_origin(headers)
         if not self.keys:
             if not self.settings.open:
                 self._check_host(headers)
@@ -44,7 +44,8 @@ class Access:
             raise Refusal("no_key", _unknown(secret))
         return key
 
-    def _check_origin(self, headers: Headers) -> None:
+    def check_origin(self, headers: Headers) -> None:
+        """Raises `Refusal` for a page of an origin that may not call."""
         origin = headers.get("origin")
         if origin is not None and not self.allows_origin(origin):
             raise Refusal("not_allowed", "this origin may not call the gateway: add it to `gateway: {cors: [...]}`")

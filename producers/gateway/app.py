@@ -147,9 +147,7 @@ class App:
 
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""
-        origin = exchange.request.headers.get("origin", "")
-        if not self.gateway.access.allows_origin(origin):
-            raise Refusal("not_allowed", "this origin may not call the gateway: add it to `gateway: {cors: [...]}`")
+        self.gateway.access.check_origin(exchange.request.headers)
         wanted = exchange.request.headers.get("access-control-request-headers", "*")
         allowed = {"access-control-allow-methods": "GET, POST, DELETE", "access-control-allow-headers": wanted}
         return Response(status_code=204, headers=allowed)

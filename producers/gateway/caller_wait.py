@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from openfall.producers.client_store import ClientStore, try_redis
 from openfall.producers.errors import StillQueued
@@ -19,6 +20,8 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import CALLER_LEFT, LINGER_SECONDS, RESTART_SECONDS, RETURN_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, UnknownJob
+
+T = TypeVar("T")
 
 NO_WORKER_SECONDS = 5.0
 """A caller who waits for longer learns whether a worker runs."""
@@ -175,6 +178,18 @@ def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
         return word == "reply"
     role = exchange.catalog.roles.get(job.role or "")
     return exchange.caller.canned_reply or bool(role is not None and role.canned_reply)
+
+
+async def unless_left(exchange: Exchange, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+    """The result of some work for a caller. Raises `CallerLeft`, and `TimeoutError` after so many seconds."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(caller_left(exchange))
+    try:
+        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise CallerLeft if leaving.done() else TimeoutError
+    finally:
+        await cancel_all(working, leaving)
 
 
 async def caller_left(exchange: Exchange) -> None:

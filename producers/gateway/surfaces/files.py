@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ MAX_LISTED = 10_000
 async def upload(exchange: Exchange) -> Response:
     """Store a file."""
     gateway = exchange.gateway
-    with gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS), disk_errors():
+    with upload_slot(exchange), disk_errors():
         directory = gateway.directory
         directory_id = await asyncio.to_thread(lambda: directory.id)
         file_id = new_file_id()
@@ -100,6 +101,12 @@ async def own_file(exchange: Exchange, file_id: str) -> StoredFile:
     if file is None or file.is_over(time.time()) or (file.producer != caller.name and not caller.admin):
         raise Refusal("not_found", f"no file {file_id[:64]}: it was never uploaded here, was deleted, or has expired")
     return file
+
+
+def upload_slot(exchange: Exchange) -> AbstractContextManager[None]:
+    """The time of one upload. Raises `Refusal` if the key sends too many at once."""
+    what = f"do this {MAX_UPLOADS} times at once: wait"
+    return exchange.gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS, what)
 
 
 async def local_path(exchange: Exchange, file: StoredFile) -> Path:

@@ -10,14 +10,13 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.responses import Response
 
-from openfall.producers.gateway.caller_wait import caller_left
+from openfall.producers.gateway.caller_wait import unless_left
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.exchange import CallerLeft, Exchange
+from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of, json_response
 from openfall.producers.request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
-from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.inbox import InboxEntry, acknowledge, await_entry, get_entry, is_entry_id, peek
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -65,20 +64,7 @@ async def _read(exchange: Exchange, name: str, after: str, limit: int, until: fl
             left = until - time.monotonic()
             if entries or left <= 0 or exchange.gateway.stopping.is_set():
                 return entries
-            await _wait(exchange, waiting, name, after, left)
-
-
-async def _wait(exchange: Exchange, waiting: RedisConnection, name: str, after: str, seconds: float) -> None:
-    """Return when there is an entry behind `after`, or when it is time to look again. Raises `CallerLeft`."""
-    arriving = asyncio.create_task(await_entry(waiting, name, after, seconds))
-    leaving = asyncio.create_task(caller_left(exchange))
-    try:
-        await asyncio.wait({arriving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done():
-            raise CallerLeft
-        await arriving
-    finally:
-        await cancel_all(arriving, leaving)
+            await unless_left(exchange, await_entry(waiting, name, after, left))
 
 
 async def _is_own(exchange: Exchange, entry: InboxEntry) -> bool:

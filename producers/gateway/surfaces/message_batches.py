@@ -22,7 +22,7 @@ from openfall.producers.gateway.file_directory import disk_errors, new_file_id, 
 from openfall.producers.gateway.paging import page_body
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of, json_response
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
-from openfall.producers.gateway.surfaces.files import MAX_UPLOADS, local_path
+from openfall.producers.gateway.surfaces.files import local_path, upload_slot
 from openfall.producers.gateway.upload import receive_body
 from openfall.router_core.batch_rules.batch_line import LineProblem, ParsedLine
 from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
@@ -37,7 +37,7 @@ _CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 async def create(exchange: Exchange) -> Response:
     """Answer many messages."""
     gateway = exchange.gateway
-    with gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS), disk_errors():
+    with upload_slot(exchange), disk_errors():
         directory = gateway.directory
         name = new_file_id()
         body, lines = directory.part(name), directory.part(f"{name}-lines")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from openfall.config.gateway_settings import PassthroughSection
 from openfall.producers.client_store import try_redis
-from openfall.producers.gateway.caller_wait import caller_left
+from openfall.producers.gateway.caller_wait import unless_left
 from openfall.producers.gateway.error_table import Refusal
-from openfall.producers.gateway.exchange import CallerLeft, Exchange
+from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.request_path import normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.budget_scope import CallOwner
@@ -24,7 +23,6 @@ from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
-from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.external_calls import book_passthrough_request, first_credential
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.plans import report_plan_shares
@@ -113,17 +111,11 @@ async def _send(exchange: Exchange, backend: HttpBackend, path: str, payload: by
     request, limit = exchange.request, exchange.gateway.settings.wait_at_most
     headers = {name: request.headers[name] for name in SENT_HEADERS if name in request.headers}
     query = f"?{request.url.query}" if request.url.query else ""
-    sending = asyncio.create_task(backend.pass_on(request.method, path + query, headers, payload), name="pass")
-    leaving = asyncio.create_task(caller_left(exchange))
+    sending = backend.pass_on(request.method, path + query, headers, payload)
     try:
-        await asyncio.wait({sending, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done():
-            if leaving.done():
-                raise CallerLeft
-            raise Refusal("timeout", f"the backend has not answered within {limit:g} s")
-        response = sending.result()
-    finally:
-        await cancel_all(sending, leaving)
+        response = await unless_left(exchange, sending, limit)
+    except TimeoutError:
+        raise Refusal("timeout", f"the backend has not answered within {limit:g} s") from None
     if isinstance(response, Failure):
         raise Refusal(str(response.error_class), response.detail)
     if response.status in _REFUSED_KEYS:
