@@ -71,7 +71,8 @@ def write_all(file: FileIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-REFUSED = "batch_req_line_"
+ROW = "batch_req_"
+REFUSED = f"{ROW}line_"
 """The id of the row of a line that was not submitted begins so."""
 
 
@@ -155,22 +156,24 @@ def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:
 
     A canned reply is an error here: a reader of the file would take it for an answer.
     """
-    row: dict[str, Any] = {"id": f"batch_req_{job_id}", "custom_id": custom_id, "response": None, "error": None}
     if result.answered and result.degraded_by is not Remedy.CANNED_REPLY:
-        row["response"] = {"status_code": 200, "request_id": job_id, "body": result.body}
-    else:
-        row["error"] = {
-            "code": str(result.error or result.status),
-            "message": result.detail or result.degraded_why or str(result.status),
-        }
-    return row
+        return output_row(job_id, custom_id, response={"status_code": 200, "request_id": job_id, "body": result.body})
+    message = result.detail or result.degraded_why or str(result.status)
+    return output_row(job_id, custom_id, error={"code": str(result.error or result.status), "message": message})
+
+
+def output_row(
+    row_id: str, custom_id: str | None, *, response: Mapping[str, Any] | None = None, error: Any = None
+) -> dict[str, Any]:
+    """A row of an output file in OpenAI's form."""
+    return {"id": f"{ROW}{row_id}", "custom_id": custom_id, "response": response, "error": error}
 
 
 def refusal_row(line: InvalidLine) -> dict[str, Any]:
     """The row of a line that was not submitted. Its id is that of the reason: the same reason has the same row."""
     error = {"code": "invalid_request", "message": str(line)}
     reason = sha256(str(line).encode()).hexdigest()[:8]
-    return {"id": f"{REFUSED}{line.number}_{reason}", "custom_id": line.custom_id, "response": None, "error": error}
+    return output_row(f"line_{line.number}_{reason}", line.custom_id, error=error)
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

@@ -112,10 +112,10 @@ MIN_TYPED_LETTERS = 4
 
 
 def check_id(_ctx: click.Context, _parameter: click.Parameter, typed: str | tuple[str, ...] | None) -> Any:
-    """The typed ids. Each has enough letters to be one job's."""
+    """The typed ids. Each has enough letters to be one."""
     for text in (typed,) if isinstance(typed, str) else typed or ():
         if len(text) < MIN_TYPED_LETTERS:
-            raise click.BadParameter(f"{text!r} is too short: type at least {MIN_TYPED_LETTERS} letters of the job id.")
+            raise click.BadParameter(f"{text!r} is too short: type at least {MIN_TYPED_LETTERS} letters of the id.")
     return typed
 
 

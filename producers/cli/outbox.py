@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.amounts import plural
-from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
+from openfall.producers.cli.options import (
+    add_options,
+    check_id,
+    common_options,
+    listing_group,
+    with_client,
+    with_operator,
+)
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import confirm, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection
     from openfall.producers.operations.operator import Operator
-
-MIN_TYPED_LETTERS = 4
 
 
 @listing_group
@@ -40,15 +45,8 @@ def outbox() -> None:
         show_table(failed.columns, failed.rows)
 
 
-def _check_names(_ctx: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if len(name) < MIN_TYPED_LETTERS:
-            raise click.BadParameter(f"{name!r} is too short: type at least {MIN_TYPED_LETTERS} letters.")
-    return names
-
-
 _selected = add_options(
-    click.argument("names", metavar="[ID|ENTRY]...", nargs=-1, callback=_check_names),
+    click.argument("names", metavar="[ID|ENTRY]...", nargs=-1, callback=check_id),
     click.option("--failed", is_flag=True, help="All that failed for good."),
     click.option("--waiting", is_flag=True, help="All that are pending."),
     common_options,

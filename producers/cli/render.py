@@ -9,9 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openfall.producers.amounts import format_usd
-from openfall.producers.cli.terminal import StatusLine, console, print_line
+from openfall.producers.cli.terminal import console, plain, print_line
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from openfall.router_core.jobs.result import Result
 
 SHOWN_ID_LETTERS = 8
@@ -65,13 +67,13 @@ class WaitIndicator:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._status: StatusLine | None = None
+        self._status: Status | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._printed = ""
 
     async def __aenter__(self) -> WaitIndicator:
         if sys.stderr.isatty():
-            self._status = StatusLine(console(err=True), self._text)
+            self._status = console(err=True).status(plain(self._text))
             self._status.start()
         else:
             self._ticking = asyncio.create_task(self._tick())
@@ -87,7 +89,7 @@ class WaitIndicator:
     def update(self, text: str) -> None:
         self._text = text
         if self._status is not None:
-            self._status.update(text)
+            self._status.update(plain(text))
 
     def announce(self, text: str) -> None:
         """Update the text, and print it now if there is no terminal."""

@@ -18,7 +18,6 @@ from openfall.router_core.printable import escape_controls, escape_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
     from rich.text import Text
 
 PIPE_WIDTH = 200
@@ -128,26 +127,3 @@ def pad_all(texts: Iterable[str]) -> list[str]:
     texts = [escape_controls(text) for text in texts]
     width = max(map(cell_len, texts), default=0)
     return [text + " " * (width - cell_len(text)) for text in texts]
-
-
-class StatusLine:
-    """A line of text below all others in a terminal, with a spinner."""
-
-    def __init__(self, console: Console, text: str) -> None:
-        self._status: Status = console.status(plain(text))
-
-    def __enter__(self) -> StatusLine:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        self._status.start()
-
-    def update(self, text: str) -> None:
-        self._status.update(plain(text))
-
-    def stop(self) -> None:
-        self._status.stop()

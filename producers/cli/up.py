@@ -17,10 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, log_format_option, process_arguments
-from openfall.producers.cli.terminal import StatusLine, console, plain, show_json_line, wants_json
+from openfall.producers.cli.terminal import console, plain, show_json_line, wants_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
 _TIME_AND_LEVEL = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [IWEC] ")
 _GATEWAY = "gateway"
@@ -73,7 +74,7 @@ class _Screen:
     with date, time and zone."""
 
     console: Console
-    status: StatusLine
+    status: Status
     at: str = ""
     ready: dict[str, str] = field(default_factory=dict)
     failed: dict[str, None] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class _Screen:
             self._print_service("✓", "green", service, f"ready{_duration(event)}", self.ready[service])
         elif name in ("starting", "loading"):
             share = f" {event['share']:.0%}" if "share" in event else ""
-            self.status.update(f"{service}: {name}{share}")
+            self.status.update(plain(f"{service}: {name}{share}"))
             return
         elif name in _FAILURES:
             self.ready.pop(service, None)
@@ -147,7 +148,7 @@ def render(events: IO[str], errors: IO[str] | None) -> None:
     from pydantic_core import from_json
 
     screen_console = console(err=True)
-    with StatusLine(screen_console, "starting") as status:
+    with screen_console.status("starting") as status:
         screen = _Screen(screen_console, status)
         thread = threading.Thread(target=_print_lines, args=(errors or (), screen), name="errors")
         thread.start()

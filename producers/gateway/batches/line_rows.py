@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openfall.producers.batch_files.files import json_line
+from openfall.producers.batch_files.files import json_line, output_row
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd
@@ -69,7 +69,7 @@ class RowWriter:
 
 
 def _openai_row(line: Line, end: LineEnd, *, response: Any = None, error: Any = None) -> JournalRow:
-    row = {"id": f"batch_req_{line.job_id}", "custom_id": line.custom_id, "response": response, "error": error}
+    row = output_row(line.job_id, line.custom_id, response=response, error=error)
     return JournalRow(line.index, end, json_line(row)[:-1])
 
 
