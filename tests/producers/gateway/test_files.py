@@ -6,6 +6,7 @@ import asyncio
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,10 @@ def test_the_file_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) 
 def test_a_key_has_four_uploads_at_once(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
-            with gateway.instance.uploads.slot("gateway", 4), gateway.instance.uploads.slot("gateway", 4):
+            upload = partial(gateway.instance.uploads.slot, "gateway", 4, "do this 4 times at once")
+            with upload(), upload():
                 assert (await post(gateway)).status_code == 200
-                with gateway.instance.uploads.slot("gateway", 4), gateway.instance.uploads.slot("gateway", 4):
+                with upload(), upload():
                     assert (await post(gateway)).status_code == 429
 
     run(main)

@@ -123,7 +123,7 @@ def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis
 def test_a_caller_learns_within_seconds_that_no_worker_runs(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("waiting", "event_stream"):
+    for module in ("caller_wait", "event_stream"):
         monkeypatch.setattr(f"openfall.producers.gateway.{module}.NO_WORKER_SECONDS", 0.1)
     monkeypatch.setattr("openfall.producers.gateway.event_stream.HEAD_SECONDS", 0.05)
 
