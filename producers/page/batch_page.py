@@ -27,6 +27,7 @@ async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
     return html_page(
         exchange, visitor, "batches.html",
         rows=rows, is_open=any(not row.has_ended for row in rows), now=await llm.store.server_time(),
+        cancellable=[["cancel-batch"] if run["waiting"] not in (0, "?") else [] for run in runs],
         runs=batch_table(runs, "no batch was run there with this configuration"), host=socket.gethostname(),
     )  # fmt: skip
 

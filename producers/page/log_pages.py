@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
@@ -14,6 +15,7 @@ from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people
 from openfall.producers.page.table_page import ShownTable, choice_bar, table_page
 from openfall.producers.request import parse_duration
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import breaker_history, list_breakers
 from openfall.router_core.state.model_status import fetch_model_status
@@ -48,6 +50,11 @@ async def _show_breakers(exchange: Exchange, visitor: Visitor) -> Response:
     return table_page(exchange, visitor, "Breakers", tables, command="openfall breakers --history")
 
 
+def _actions(catalog: Catalog, model: str) -> Sequence[str]:
+    """Only what runs on machines of one's own is loaded and unloaded."""
+    return ("check-model", "load-model", "unload-model") if catalog.is_local(model) else ("check-model",)
+
+
 async def _show_models(exchange: Exchange, visitor: Visitor) -> Response:
     """List the models at their backends."""
     llm = exchange.gateway.client
@@ -55,7 +62,7 @@ async def _show_models(exchange: Exchange, visitor: Visitor) -> Response:
     table = model_table(llm.config.catalog, rows)
     note = "Calls, failures, times and cost are those of today (UTC). Check sends a test prompt to a model that is in "
     note += "memory and costs nothing, and examines the endpoint of any other."
-    shown = [ShownTable(table, note=note, each=("check-model", "load-model", "unload-model"))]
+    shown = [ShownTable(table, note=note, each=[_actions(llm.config.catalog, name) for name in table.subjects])]
     return table_page(exchange, visitor, "Models", shown, command="openfall models")
 
 

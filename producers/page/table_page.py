@@ -28,12 +28,12 @@ class ChoiceBar(NamedTuple):
 
 
 class ShownTable(NamedTuple):
-    """`each`: the names of the actions on a row."""
+    """`each`: the names of the actions on a row, or a list of them for each row."""
 
     table: Table
     title: str = ""
     note: str = ""
-    each: Sequence[str] = ()
+    each: Sequence[str] | Sequence[Sequence[str]] = ()
 
 
 class TypedChoice(NamedTuple):

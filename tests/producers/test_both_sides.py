@@ -27,9 +27,9 @@ ON_THE_PAGE = {
     "enqueue": "POST /try", "resolve": "POST /try/route", "job list": "GET /job", "job show": "GET /job/{id}",
     "job why": "GET /job/{id}", "job wait": "GET /job/{id}", "batch list": "GET /batch", "batch status": "GET /batch",
     "keys list": "GET /keys", "stats": "GET /statistics", "usage": "GET /cost", "spend": "GET /cost",
-    "metrics": "GET /metrics", "status": "GET /", "top": "GET /", "queues": "GET /", "workers": "GET /",
-    "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /", "budgets": "GET /",
-    "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /", "audit": "GET /audit",
+    "metrics": "GET /metrics", "status": "GET /", "runbook": "GET /runbook", "top": "GET /", "queues": "GET /",
+    "workers": "GET /", "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /",
+    "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /", "audit": "GET /audit",
     "outbox": "GET /outbox", "preflight": "GET /preflight", "config check": "GET /preflight",
     "config show": "GET /config",
 }  # fmt: skip
