@@ -47,9 +47,7 @@ local function take_over(id, token, backend)
       .. ' of them ran no other job; the last was ' .. worker_and_host(job.worker, dead.host), now)
     outcome = 'fallen'
   elseif crashes >= args.suspect_after then
-    schedule(id, queue, now)
-    redis.call('ZADD', SUSPECTS .. pool_of(queue), now, id)
-    wake_worker(queue)
+    schedule_suspect(id, queue, nil, now)
     outcome = 'suspect'
   else
     enqueue(id, queue, true, now)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.degrading.degrade import Hold
-from openfall.router_core.state.held_jobs import fetch_held
+from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held, release_held, replay_held
 from openfall.router_core.state.job_events import read_events
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.maintenance import move, reap, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.vocabulary import HoldReason, Urgency
 
 JOB = "job-00001"
 
@@ -213,5 +214,72 @@ def test_a_late_answer_is_accepted_while_the_degrade_worker_has_its_job(fleet):
         hold = Hold(reason=HoldReason.POISONED, detail="it kills workers")
         assert (await degrade.settle(degrade.settlement(fallen, DeliveryOutcome(next_step=hold)))).outcome == "late"
         assert f.store.zcard("of:leases:degrade") == 0
+
+    fleet(story)
+
+
+async def _suspect(f):
+    await f.accept(start_within_seconds=5)
+    await _crash(f, "first")
+    assert await _crash(f, "second") == "suspect"
+
+
+async def _find(f):
+    (job,) = (await sweep(f.link, clean=False))[1]
+    assert (job.id, job.cause) == (JOB, "late")
+    return job
+
+
+async def _runs_alone(f, queue):
+    """A worker with a call in flight lets it end first, then gets the job."""
+    worker = await f.worker("alone", queues=(queue,))
+    busy = await worker.claim(2, 1)
+    assert (busy.deliveries, busy.suspect) == ((), JOB)
+    assert [d.id for d in (await worker.claim(4, 0, busy.suspect)).deliveries] == [JOB]
+
+
+def test_a_suspect_that_no_worker_may_run_falls_when_it_is_late_and_runs_alone_after_its_release(fleet):
+    async def story(f):
+        await _suspect(f)
+        assert await move(f.link, await _find(f), Fall(HoldReason.OUTAGE, "no live worker serves its queue"))
+        await f.degrade()
+        assert (await f.job_store.record(JOB)).state == "held"
+        assert await release_held(f.link, [ReleaseBudget("smol", "gpu", 10, tuple(Urgency))], 2) == [(JOB, f.queue)]
+        await _runs_alone(f, f.queue)
+        assert f.record_field(JOB, "suspect") is None
+
+    fleet(story)
+
+
+def test_a_suspect_that_goes_to_another_model_runs_alone_there(fleet):
+    async def story(f):
+        await _suspect(f)
+        large = "cloud.large.background"
+        assert await move(f.link, await _find(f), Handoff("large", False), large)
+        assert f.store.zrange("of:suspects:gpu", 0, -1) == []
+        assert f.store.zrange("of:suspects:cloud", 0, -1) == [JOB.encode()]
+        assert f.rq_places(JOB) == [("scheduled", large)]
+
+    fleet(story)
+
+
+def test_a_suspect_is_not_put_off(fleet):
+    async def story(f):
+        await _suspect(f)
+        assert not await move(f.link, await _find(f), Later("smol", 60), f.queue)
+        await _runs_alone(f, f.queue)
+
+    fleet(story)
+
+
+def test_a_replay_by_hand_forgives_a_held_suspect_its_crashes(fleet):
+    async def story(f):
+        await _suspect(f)
+        await move(f.link, await _find(f), Fall(HoldReason.OUTAGE, "no live worker serves its queue"))
+        await f.degrade()
+        assert await replay_held(f.link, JOB) == "queued"
+        assert f.rq_places(JOB) == [("queue", f.queue)]
+        record = await f.job_store.record(JOB)
+        assert (record.crashes, f.record_field(JOB, "suspect")) == (0, None)
 
     fleet(story)

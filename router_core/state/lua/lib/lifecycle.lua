@@ -61,12 +61,21 @@ local function unreadable_part(id, job)
   if redis.call('STRLEN', PROMPT .. id) == 0 then return 'its request is gone' end
 end
 
+-- A job that may be crashing its workers waits beside its queue: one worker lets its other calls end, then runs it alone.
+-- `why` nil: the caller writes the event.
+local function schedule_suspect(id, queue, why, now)
+  schedule(id, queue, now)
+  redis.call('ZADD', SUSPECTS .. pool_of(queue), now, id)
+  wake_worker(queue)
+  if why then add_event(id, cjson.encode({event = 'queued', at = now, queue = queue, position = 1, why = why})) end
+end
+
 -- Let a job start again: its attempts stay in its history and count no longer. `forgive`: a person or a producer
 -- requested it, so its crashes, falls and strikes count no longer either.
 local RESTART_GRACE_MS = 2000
 local function requeue_fresh(id, queue, at_front, why, now, forgive)
   local record = RECORD .. id
-  local job = fields(record, 'history', 'attempts', 'deadline')
+  local job = fields(record, 'history', 'attempts', 'deadline', 'suspect')
   if job.attempts then
     redis.call('HSET', record, 'history', job.history and (job.history .. '\n' .. job.attempts) or job.attempts)
   end
@@ -74,5 +83,10 @@ local function requeue_fresh(id, queue, at_front, why, now, forgive)
   redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'default_fallback')
   redis.call('HSET', record, 'replied', 1)  -- its caller has had a reply or a result: no `reply_within` applies
   if forgive then redis.call('HDEL', record, 'crashes', 'crashes_alone', 'falls', 'strikes', 'notified') end
-  enqueue_with_event(id, queue, at_front, why, now)
+  if job.suspect then redis.call('HDEL', record, 'suspect') end
+  if job.suspect and not forgive then
+    schedule_suspect(id, queue, why, now)
+  else
+    enqueue_with_event(id, queue, at_front, why, now)
+  end
 end
