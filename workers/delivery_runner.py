@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +14,12 @@ from typing import Any
 
 import orjson
 
+from openfall.router_core.deciding.crash_limits import CONDEMN_AFTER_ALONE
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.workers.backends.resource_shortage import OUT_OF_MEMORY
 from openfall.workers.execution.executor import Executor
 from openfall.workers.execution.piece_writer import PieceWriter
 from openfall.workers.settler import Settler
@@ -28,6 +30,7 @@ log = logging.getLogger("openfall.worker")
 MAX_FOLLOWED = 64
 
 _BY_COMMAND = "cancelled by a command"
+DOES_NOT_FIT = f"it used up the memory of its worker {CONDEMN_AFTER_ALONE} times while it ran alone"
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class DeliveryRunner:
     _followed: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_FOLLOWED), init=False)
     """Jobs whose followers came before the reply of their claim."""
     _appending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _used_up_memory: Counter[str] = field(default_factory=Counter, init=False)
+    """By job: how often it used up the memory of this process while it ran alone."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -121,6 +126,7 @@ class DeliveryRunner:
             on_progress = partial(self._show_progress, delivery, clock) if delivery.interactive else None
             outcome = await self.executor.execute(delivery, clock, running.writer.add, on_progress)
             await running.writer.finish()
+            self._used_up_memory.pop(delivery.id, None)
             return outcome
         except asyncio.CancelledError as cancelled:
             if not running.settles:
@@ -128,10 +134,23 @@ class DeliveryRunner:
             return self.executor.on_cancelled(delivery, clock(), by_command=_BY_COMMAND in cancelled.args)
         except WorkerShort as shortage:
             self.slots.shrink(str(shortage), len(self))
-            return DeliveryOutcome(next_step=None)  # no call was made
+            if self._does_not_fit(delivery, str(shortage)):
+                return self.executor.on_error(delivery, DOES_NOT_FIT, clock())
+            return DeliveryOutcome(next_step=None)
         except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
             log.exception("internal error", extra={"job": delivery.id})
             return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())
+
+    def _does_not_fit(self, delivery: Delivery, shortage: str) -> bool:
+        """Whether a job has used up the memory of this process as often as it may, each time alone. Put back, it would
+        be called, and paid, for ever."""
+        if shortage != OUT_OF_MEMORY or len(self) > 1:
+            return False
+        self._used_up_memory[delivery.id] += 1
+        if self._used_up_memory[delivery.id] < CONDEMN_AFTER_ALONE:
+            return False
+        del self._used_up_memory[delivery.id]
+        return True
 
     def _show_progress(self, delivery: Delivery, clock: Callable[[], float], event: dict[str, Any]) -> None:
         """Append an event about the call to those of the job. The caller misses one that does not arrive."""

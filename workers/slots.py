@@ -16,7 +16,7 @@ GROW_SECONDS = 5.0
 
 
 class WorkerShort(Exception):
-    """This process lacks something that a call needs. The job is put back, and nothing is reported of the upstream."""
+    """This process lacks something that a call needs. Nothing is reported of the upstream."""
 
 
 @dataclass(slots=True)

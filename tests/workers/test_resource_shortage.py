@@ -6,9 +6,10 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,11 +20,16 @@ from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.fleet_problems import ProblemCode, list_problems
 from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.workers import slots
 from openfall.workers.backends.resource_shortage import describe_shortage
-from openfall.workers.slots import Slots
+from openfall.workers.execution.executor import Executor
+from openfall.workers.slots import Slots, WorkerShort
+from tests.faults import COMPLETION, answer
 from tests.worker_harness import healthy_upstream, worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,3 +133,51 @@ def test_a_worker_in_short_supply_takes_fewer_slots_and_grows_again(monkeypatch:
     assert slots.count == 1
     now[0] += 100.0
     assert (slots.count, slots.state, slots.free(0)) == (8, "", 8)
+
+
+class ShortExecutor:
+    """Lacks something in every call of the model `large`."""
+
+    def __init__(self, executor: Executor, shortage: str) -> None:
+        self._executor, self._shortage = executor, shortage
+        self.on_cancelled, self.on_error = executor.on_cancelled, executor.on_error
+        self.calls = 0
+
+    async def execute(self, delivery: Delivery, *more: Any) -> DeliveryOutcome:
+        if delivery.model != "large":
+            return await self._executor.execute(delivery, *more)
+        self.calls += 1
+        raise WorkerShort(self._shortage)
+
+
+@pytest.mark.parametrize(
+    ("shortage", "is_held"),
+    [
+        ("out of memory", True),
+        ("too many open files", False),
+        ("cannot assign requested address", False),
+        ("no further thread can be started", False),
+    ],
+)
+def test_only_a_job_that_uses_up_the_memory_each_time_alone_is_held(
+    working: Callable[..., None], monkeypatch: pytest.MonkeyPatch, shortage: str, is_held: bool
+) -> None:
+    monkeypatch.setattr(slots, "PAUSE_SECONDS", 0.01)
+
+    async def story(bench: Any, _: object) -> None:
+        short = ShortExecutor(bench.worker.executor, shortage)
+        bench.worker.runner.executor = short
+        job = await bench.accept("large")
+
+        async def has_fallen() -> bool:
+            return (await bench.intake.record(job)).queue == "degrade" or short.calls > 10
+
+        await bench.until(has_fallen)
+        assert (await bench.intake.record(job)).queue == ("degrade" if is_held else "gpu.large.background")
+        if is_held:
+            assert short.calls == 3
+            reason, why = await bench.link.command("HMGET", f"of:job:{job}", "fell_for", "fell_why")
+            assert (reason, why) == (b"poisoned", b"it used up the memory of its worker 3 times while it ran alone")
+            assert (await bench.result(await bench.accept("small"))).answered
+
+    working(story, answer(COMPLETION))

@@ -8,13 +8,14 @@ import socket
 
 import aiohttp
 
+OUT_OF_MEMORY = "out of memory"
 _OWN_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC})
 
 
 def describe_shortage(error: BaseException) -> str | None:
     """What this process lacks, by the error of a call; None: the error is not its own."""
     if isinstance(error, MemoryError):
-        return "out of memory"
+        return OUT_OF_MEMORY
     if isinstance(error, RuntimeError):
         return "no further thread can be started" if "can't start new thread" in str(error) else None
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.maintenance import WaitingJob, move, reap, sweep
+from openfall.router_core.state.maintenance import WaitingJob, move, sweep
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, HoldReason
 
@@ -261,20 +261,6 @@ def test_a_scheduled_job_is_not_postponed_by_every_sweep(fleet):
         assert not await move(f.link, late, Later("smol", 10), SMOL)
         f.clock.now += 8
         assert (await f.claim(await f.worker(queues=(SMOL,)))).id == JOB
-
-    fleet(story)
-
-
-def test_a_suspect_is_not_moved(fleet):
-    async def story(f):
-        await waiting(f, expires_after_seconds=600)
-        for name in ("first", "second"):
-            await f.claim(await f.worker(name, queues=(SMOL,)))
-            await f.pass_time(11)
-            outcomes = await reap(f.link)
-        assert outcomes == [(JOB, SMOL, "suspect")]
-        (late,) = await swept(f)
-        assert not await move(f.link, late, NEXT, LARGE)
 
     fleet(story)
 
