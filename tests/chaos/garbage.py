@@ -94,7 +94,7 @@ class GarbageDrill:
     undocumented: set[str] = field(default_factory=set)
     never_damaged: set[str] = field(default_factory=set)
     log_sizes: dict[Path, int] = field(default_factory=dict)
-    workers: set[str] = field(default_factory=set)
+    workers: set[tuple[str, bytes]] = field(default_factory=set)
     patterns: list[KeyPattern] = field(default_factory=lambda: documented_keys(PAGE.read_text()))
 
     async def walk(self, damages: Sequence[str], store: redis.Redis) -> None:
@@ -216,16 +216,19 @@ class GarbageDrill:
         return [f"{job} ({judged[job]}): {state}" for job, state in zip(judged, states, strict=True) if state]
 
 
-def _known_workers(store: redis.Redis) -> set[str]:
-    """The workers that are registered and alive; none while one of these keys is of another type."""
+def _known_workers(store: redis.Redis) -> set[tuple[str, bytes]]:
+    """The workers that are registered and alive, with their queues; none while one of these keys is of another type."""
     try:
         names = {name.decode(errors="replace").removeprefix("rq:worker:") for name in store.smembers("rq:workers")}
-        alive = {
-            name.decode(errors="replace") for name in store.zrangebyscore("of:presence", 1000 * store.time()[0], "+inf")
-        }
-        return {name for name in names & alive if store.hexists(f"rq:worker:{name}", "queues")}
+        alive = {name.decode(errors="replace") for name in store.zrangebyscore("of:presence", _now_ms(store), "+inf")}
+        return {(name, store.hget(f"rq:worker:{name}", "queues") or b"") for name in names & alive}
     except redis.ResponseError:
         return set()
+
+
+def _now_ms(store: redis.Redis) -> int:
+    seconds, _ = store.time()
+    return 1000 * int(seconds)
 
 
 async def _last_state(job: str, role: str, client: AsyncOpenfall) -> str:
