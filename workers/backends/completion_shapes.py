@@ -12,6 +12,7 @@ from typing import Any
 
 from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.google_answer import with_choices
+from openfall.workers.backends.parsing import TEXT_PARTS
 
 _WRAPPERS = ("data", "result", "output", "response")
 """Where gateways (Cloudflare, DashScope's own API, one-api) have the completion."""
@@ -61,7 +62,7 @@ def formed_message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     formed = {"role": "assistant"} | {key: value for key, value in message.items() if key != "role" or value}
-    formed["content"] = formed_content(message.get("content"))
+    formed["content"] = content_of(message)
     calls = message.get("tool_calls")
     if isinstance(call := message.get("function_call"), dict):
         formed["function_call"] = formed_function(call)
@@ -70,16 +71,32 @@ def formed_message(message: Any) -> Any:
     return formed
 
 
+def content_of(message: Mapping[str, Any]) -> Any:
+    """The content of a message, or of a piece of one, in its form. A few servers name it as a part is named."""
+    names = ("content", "text", "parts")
+    return formed_content(next((value for name in names if (value := message.get(name)) is not None), None))
+
+
 def formed_content(content: Any) -> Any:
     """A content: a text or a list of parts stays. A part alone, a list of texts, a number and any other JSON become
     texts."""
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(content) if content and all(isinstance(part, str) for part in content) else content
+        is_texts = content and all(isinstance(part, str) for part in content)
+        return "".join(content) if is_texts else [_formed_part(part) for part in content]
     if isinstance(content, dict) and ("type" in content or "text" in content):
-        return [content]
+        return [_formed_part(content)]
     return dumps(content).decode()
+
+
+def _formed_part(part: Any) -> Any:
+    """A part of a content with its text, which some servers write as `content` or as an object with a `value`."""
+    if not isinstance(part, dict) or part.get("type", "text") not in TEXT_PARTS:
+        return part
+    text = part.get("text", part.get("content"))
+    text = text.get("value") if isinstance(text, dict) else text
+    return {**part, "text": text} if isinstance(text, str) else part
 
 
 def calls_of(calls: Any) -> list[Any]:

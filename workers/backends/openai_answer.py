@@ -13,7 +13,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.completion_shapes import (
     calls_of,
     choices_of,
-    formed_content,
+    content_of,
     formed_message,
     unwrapped,
 )
@@ -102,7 +102,10 @@ def _number(choices: Any) -> None:
 
 def _message(choice: dict[str, Any]) -> Any:
     """The message of a choice, under the names that servers use, in its form."""
-    message = choice.get("message") or choice.get("delta")
+    message = choice.get("message") or choice.get("delta") or choice.get("messages")
+    message = message[-1] if isinstance(message, list) and message else message
+    if message is None and choice.get("content"):
+        message = {"content": choice["content"]}
     if message is None and "text" not in choice and choice.get("finish_reason") not in (None, "stop"):
         return {"role": "assistant", "content": None}  # Gemini, once thinking has used up the limit
     if message is None and isinstance(choice.get("text"), str):
@@ -214,7 +217,7 @@ def _text_pieces(index: int, delta: dict[str, Any]) -> Iterator[Piece]:
         if isinstance(reasoning := delta.get(name), str) and reasoning:
             yield ThinkingPiece(index, reasoning)
             break
-    for field, text in _content_pieces(delta.get("content")):
+    for field, text in _content_pieces(content_of(delta)):
         if text:
             yield TextPiece(index, text) if field == "content" else ThinkingPiece(index, text)
     if isinstance(refusal := delta.get("refusal"), str) and refusal:
@@ -233,10 +236,10 @@ def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces
     """Add a piece to a message."""
     if calls.calls:
         message["tool_calls"] = calls.calls
-    for field, piece in _content_pieces(delta.get("content")):
+    for field, piece in _content_pieces(content_of(delta)):
         message[field] = append_text(message.get(field), piece)
     for key, value in delta.items():
-        if key not in ("tool_calls", "content", "role") and value is not None:
+        if key not in ("tool_calls", "content", "text", "parts", "role") and value is not None:
             message[key] = _merge_value(message.get(key), value)
 
 
@@ -251,7 +254,6 @@ def _merge_value(earlier: Any, value: Any) -> Any:
 
 def _content_pieces(content: Any) -> Iterator[tuple[str, str]]:
     """The text of a content, and the reasoning in it, each with its field. Mistral sends a list of parts."""
-    content = formed_content(content)
     if isinstance(content, str):
         yield "content", content
         return

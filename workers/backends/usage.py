@@ -152,8 +152,10 @@ def _word(value: Any) -> str:
     return value[:32] if isinstance(value, str) else ""
 
 
-_READ = ("prompt_tokens", "input_tokens", "promptTokens", "promptTokenCount")
-_WRITTEN = ("completion_tokens", "output_tokens", "completionTokens", "candidatesTokenCount", "predicted_n")
+_READ = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount",
+         "prompt_eval_count")  # fmt: skip
+_WRITTEN = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
+            "predicted_n", "eval_count", "generated_tokens")  # fmt: skip
 _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 """The names of the counts, as servers write them."""
 

@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.stream_pieces import text_of
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.ollama_answer import parse_chat
-from openfall.workers.backends.openai_answer import parse_completion, to_outcome
+from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion, to_outcome
 
 
 def answered(outcome: Outcome) -> Completion:
@@ -34,6 +35,35 @@ def test_the_content_of_a_message_is_read_in_any_form(content: Any) -> None:
     answer = answered(parse_message(orjson.dumps({"content": content, "stop_reason": "end_turn"}), {}))
     assert answer.text == "Hi"
     assert all(block["type"] == "text" for block in answer.body["content"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}]}, {"content": [{"content": "Hi"}]},
+        {"content": [{"type": "text", "content": "Hi"}]}, {"content": {"type": "text", "content": "Hi"}},
+        {"text": "Hi"},
+        {"role": "model", "parts": [{"text": "H"}, {"text": "i"}]}, {"content": None, "text": "Hi"},
+    ],
+)  # fmt: skip
+def test_the_text_of_a_completion_is_found_under_the_names_of_servers(message: dict[str, Any]) -> None:
+    choices: list[dict[str, Any]] = [
+        {"message": message},
+        {"message": [message]},
+        {"messages": [{"role": "user"}, message]},
+    ]
+    for choice in choices:
+        document = {"choices": [choice | {"finish_reason": "stop"}]}
+        assert answered(parse_completion(orjson.dumps(document), {})).text == "Hi"
+    assembler = CompletionAssembler()
+    pieces = assembler.add(orjson.dumps({"choices": [{"delta": message, "finish_reason": "stop"}]}))
+    assert (answered(assembler.outcome()).text, text_of(pieces)) == ("Hi", "Hi")
+
+
+@pytest.mark.parametrize("content", ["Hi", ["Hi"], [{"type": "text", "text": "Hi"}]])
+def test_a_choice_that_has_its_content_without_a_message_is_read(content: Any) -> None:
+    document = {"choices": [{"content": content, "finish_reason": "stop"}]}
+    assert answered(parse_completion(orjson.dumps(document), {})).text == "Hi"
 
 
 @pytest.mark.parametrize("field", ["content", "reasoning_content", "reasoning", "refusal"])
