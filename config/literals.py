@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import re
 
-NUMBER = r"\d{1,16}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?"
-"""A number as programs write it in YAML and JSON: `5`, `0.30000000000000004`, `1.0e-06`."""
+NUMBER = r"\d(?:_?\d){0,15}(?:\.\d{1,20})?(?:[eE][-+]?\d{1,2})?"
+"""A number as people and programs write it in YAML and JSON: `5`, `131_072`, `0.30000000000000004`, `1.0e-06`."""
 _AMOUNT = re.compile(rf"({NUMBER}) ?([A-Za-z]*)")
 _NUMBER = re.compile(rf"-?{NUMBER}")
 _RATE = re.compile(r"(\d{1,9}) per (.+)")
 MAX_WHOLE = 10**18
 """A whole number is smaller: it fits into 64 bits."""
 _SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_WORDS = "sec|secs|second|seconds|min|mins|minute|minutes|hr|hrs|hour|hours|day|days"
+_SECONDS_PER |= {word: _SECONDS_PER[word[0]] for word in _WORDS.split("|")}
+DURATION = rf"{NUMBER}|(?:{NUMBER} ?(?:ms|s|m|h|d|{_WORDS}) ?)+"
+"""A duration, of one part or several: `5s`, `5 min`, `1h 30m`, or a plain number of seconds."""
+_DURATION = re.compile(DURATION)
 _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 def parse_duration(text: str) -> float | None:
-    """`500ms`, `5s`, `2m`, `1h`, `7d` or a plain number, in seconds."""
-    match = _AMOUNT.fullmatch(text)
-    if match is None or match[2] not in _SECONDS_PER:
+    """`500ms`, `5s`, `5 min`, `1h 30m`, `7d` or a plain number, in seconds."""
+    if _DURATION.fullmatch(text) is None:
         return None
-    return float(match[1]) * _SECONDS_PER[match[2]]
+    return sum(float(number) * _SECONDS_PER[unit] for number, unit in _AMOUNT.findall(text))
 
 
 def parse_tokens(text: str) -> int | None:

@@ -34,6 +34,7 @@ NAME_PATTERN = str(get_args(Name)[1].pattern)
 _NAME = re.compile(NAME_PATTERN)
 NAME_RULE = "A name has small letters, digits, - and _, begins with a letter or digit, and has at most 63 of them."
 
+_WHOLE = re.compile(r"-?\d(?:_?\d){0,14}", re.ASCII)
 _FLAGS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 _TRAPS = {
     "bool": "one of the words that YAML reads as true or false",
@@ -41,7 +42,6 @@ _TRAPS = {
     "float": "a number in YAML",
     "timestamp": "a date in YAML",
 }
-MAX_DIGITS = 15
 
 
 def _unchanged(value: Any) -> Any:
@@ -121,7 +121,10 @@ def _read_url(node: Node) -> str | None:
     if "@" in value.partition("?")[0]:
         node.report("an address must not carry a user or password", "Write the credential as api_key: of the backend.")
         return None
+    value = value.strip()
     try:
+        scheme = urlsplit(value).scheme
+        value = scheme + value[len(scheme) :]
         _ = urlsplit(value).port
     except ValueError:
         node.report("must be an address such as http://127.0.0.1:8080")
@@ -175,8 +178,7 @@ def _any_case(words: Iterable[str]) -> str:
 
 
 def _whole(text: str) -> int | None:
-    digits = text.removeprefix("-")
-    return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def _cloud(text: str) -> str | None:
@@ -190,7 +192,9 @@ _FLAG_SHAPES = ({"type": "boolean"}, {"enum": sorted(_FLAGS)}, pattern_shape(_an
 BY_TYPE: Mapping[Any, FieldType[Any]] = {
     str: _TEXT,
     bool: FieldType(_parsed(lambda text: _FLAGS.get(text.lower()), "yes or no"), either(*_FLAG_SHAPES)),
-    int: FieldType(_parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, pattern_shape(r"^-?\d+$"))),
+    int: FieldType(
+        _parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, pattern_shape(f"^{_WHOLE.pattern}$"))
+    ),
     float: FieldType(
         _parsed(literals.parse_number, "a number such as 0.5"),
         either({"type": "number"}, pattern_shape(f"^-?{literals.NUMBER}$")),
@@ -209,7 +213,7 @@ BY_FORMAT: Mapping[Format, FieldType[Any]] = {
     Format.URL: FieldType(_read_url, pattern_shape(r"^https?://|\$\{"), lambda url: escape(redact_value(url))),
     Format.DURATION: FieldType(
         _parsed(literals.parse_duration, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
-        either({"type": "number", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?(ms|s|m|h|d)?$")),
+        either({"type": "number", "minimum": 0}, pattern_shape(f"^({literals.DURATION})$")),
         literals.format_duration,
     ),
     Format.TOKENS: FieldType(

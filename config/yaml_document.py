@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ _KINDS = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list", yaml.Scala
 MAX_DEPTH = 100
 """Lists and mappings inside each other. A configuration has less than ten."""
 NULL = "tag:yaml.org,2002:null"
+MERGE = "tag:yaml.org,2002:merge"
+_OWN = "x-"
+"""How a key at the top begins that is none of openfall's: a place for anchors."""
 TEXT = "tag:yaml.org,2002:str"
 
 
@@ -94,6 +97,8 @@ class Node:
             return {}
         values: dict[str, Node] = {}
         for key, value in self.raw.value:
+            if key.tag == MERGE:
+                continue
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 self.document.report(line, self.path, f"a key must be a word, not {_KINDS[type(key)]}")
@@ -103,6 +108,17 @@ class Node:
             else:
                 path = f"{self.path}.{key.value}" if self.path else key.value
                 values[key.value] = Node(self.document, path, line, value)
+        return self._merged(self.raw) | values
+
+    def _merged(self, raw: yaml.MappingNode) -> dict[str, Node]:
+        """The values of the mappings that are merged into one (`<<: *name`), the first of them before the others. Those
+        merge no other ones: a file could grow without bound, or merge itself."""
+        values: dict[str, Node] = {}
+        for mapping in _merges(raw):
+            if any(_merges(mapping)):
+                self.report("a mapping that is merged must not merge another one", "Write its keys here.")
+            else:
+                values = Node(self.document, self.path, mapping.start_mark.line + 1, mapping).entries() | values
         return values
 
     def fields(self, known: Collection[str]) -> dict[str, Node]:
@@ -110,6 +126,8 @@ class Node:
         values = self.entries()
         for key in values.keys() - set(known):
             node = values.pop(key)
+            if not self.path and key.startswith(_OWN):
+                continue
             if refusal := refuse_former_key(self.path, key):
                 self.document.report(node.line, node.path, *refusal)
             else:
@@ -150,6 +168,13 @@ class Node:
         """The value of `name` in a mapping, as it is written. None if there is none."""
         own = self.entries().get("name") if self.is_mapping else None
         return own.raw.value if own is not None and isinstance(own.raw, yaml.ScalarNode) else None
+
+
+def _merges(raw: yaml.Node) -> Iterator[yaml.Node]:
+    """What is merged into a mapping."""
+    for key, value in raw.value if isinstance(raw, yaml.MappingNode) else ():
+        if key.tag == MERGE:
+            yield from value.value if isinstance(value, yaml.SequenceNode) else (value,)
 
 
 def parse(document: Document, text: str) -> Node | None:

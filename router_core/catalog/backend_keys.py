@@ -34,7 +34,10 @@ def _unsendable(name: str, backend: Backend) -> Iterator[CatalogProblem]:
         return
     field = "auth_token" if backend.has_auth_token else "api_keys" if backend.api_keys else "api_key"
     keys = [secret.strip() for secret in backend.secrets]
-    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+    if any(key.lower().startswith("bearer ") for key in keys):
+        message = 'it begins with "Bearer", which openfall writes itself: remove that word'
+        yield CatalogProblem(f"backends.{name}.{field}", message)
+    elif not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
         yield CatalogProblem(f"backends.{name}.{field}", "it has characters that no key has: copy it again")
     elif any(key[:1] in _QUOTES and key[:1] == key[-1:] for key in keys if key):
         message = "it has quotes around it: remove them where its value stands (`docker --env-file` keeps quotes)"

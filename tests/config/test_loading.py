@@ -171,6 +171,12 @@ class TestVariables:
         ("7d", 604_800),
         ("12", 12),
         ("1.5h", 5400),
+        ("5 min", 300),
+        ("2 hours", 7200),
+        ("90 seconds", 90),
+        ("1h30m", 5400),
+        ("1h 30 min", 5400),
+        ("1_000", 1000),
     ],
 )
 def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
@@ -178,6 +184,53 @@ def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: st
     assert configuration.settings.workers.shutdown_grace == seconds
     again = load_text(tmp_path, config.dump(configuration))
     assert again.settings.workers.shutdown_grace == seconds
+
+
+@pytest.mark.parametrize("word", ["5 mins ago", "1h 30", "PT30S", "1:30", "5 M", "h", "1h,30m", "-5s"])
+def test_text_that_is_no_duration_is_refused(tmp_path: Path, word: str) -> None:
+    with pytest.raises(config.ConfigError, match="must be a duration"):
+        load_text(tmp_path, f"workers: {{shutdown_grace: '{word}'}}")
+
+
+MERGED = """
+x-common: &common {protocol: openai, pool: gpu, slots: 7}
+backends:
+  one: {<<: *common, url: 'http://a'}
+  two: {url: 'http://b', slots: 9, <<: [*common, {api_key: k}]}
+"""
+
+
+def test_a_mapping_is_merged_into_others_whose_own_keys_win(tmp_path: Path) -> None:
+    backends = load_text(tmp_path, MERGED).catalog.backends
+    assert [(each.url, each.slots, each.pool) for each in backends.values()] == [
+        ("http://a", 7, "gpu"), ("http://b", 9, "gpu"),
+    ]  # fmt: skip
+    assert backends["two"].secrets == ("k",)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "x-a: &a {slots: 1}\nx-b: &b {<<: *a}\nworkers: {<<: *b}",
+            "3 workers: a mapping that is merged must not merge",
+        ),
+        ("workers: &a {<<: *a}", "1 workers: a mapping that is merged must not merge another one."),
+        ("workers: {<<: 7}", "1 workers: must be a mapping of keys to values, not a single value."),
+        ("x-a: &a {slits: 1}\nworkers: {<<: *a}", '1 workers: unknown key "slits". Did you mean "slots"?'),
+        ("workers: {x-a: 1}", '1 workers: unknown key "x-a".'),
+    ],
+)
+def test_a_merge_that_cannot_be_read_is_reported_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(config.ConfigError) as caught:
+        load_text(tmp_path, text)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [" http://a:8080/v1 ", "HTTP://a:8080/v1"])
+def test_an_address_may_have_blanks_around_it_and_a_scheme_in_capitals(tmp_path: Path, url: str) -> None:
+    configuration = load_text(tmp_path, f"backends: {{a: {{pool: gpu, url: '{url}'}}}}")
+    assert configuration.catalog.backends["a"].url == "http://a:8080/v1"
 
 
 @pytest.mark.parametrize(

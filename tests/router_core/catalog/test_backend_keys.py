@@ -47,6 +47,9 @@ class TestKeys:
         ("key", "problem"),
         [
             pytest.param("sk-1\r\nx", "it has characters that no key has: copy it again", id="a line end"),
+            pytest.param(
+                "Bearer sk-1", 'it begins with "Bearer", which openfall writes itself: remove that word', id="a header"
+            ),
             pytest.param("sk-1 2", "it has characters that no key has: copy it again", id="a blank"),
             pytest.param(
                 "\u201csk-1\u201d", "it has characters that no key has: copy it again", id="quotes of an editor"
