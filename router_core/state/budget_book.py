@@ -28,7 +28,8 @@ EARLIER_SECONDS = 129_600.0
 """How much earlier the first of them is: the caller's own clock may be wrong by a day before its first claim."""
 AUDIT_MS = 60_000
 SUMS = ("spent", "reserved", "unconfirmed", "calls", "refused", "needed")
-"""The sums of a window, in the order of its text."""
+"""The sums of a window, in their order there: the last two only of a window that has refused calls."""
+_SUM_BYTES, _LENGTHS, _TOO_LARGE = 8, (32, 48), 2**53
 
 
 class BudgetBook:
@@ -138,8 +139,8 @@ async def list_budgets(
     earlier = EARLIER_WINDOWS if forecasts else 0
     rows = [row for budget in budgets for row in _rows(budget, started, now, earlier)]
     names = [name for row in rows for name in row.fields]
-    texts = dict(zip(names, await link.command("HMGET", keys.BUDGET_SUMS, *names), strict=True)) if names else {}
-    return [_state(row, texts, raises, now) for row in rows]
+    packed = dict(zip(names, await link.command("HMGET", keys.BUDGET_SUMS, *names), strict=True)) if names else {}
+    return [_state(row, packed, raises, now) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +172,11 @@ def _rows(budget: Budget, started: Sequence[str], now: float, windows_before: in
     return rows
 
 
-def _state(row: _Row, texts: Mapping[str, bytes | None], raises: Mapping[str, bytes], now: float) -> BudgetState:
-    budget, sums = row.budget, _read_sums(texts[row.field])
+def _state(row: _Row, packed: Mapping[str, bytes | None], raises: Mapping[str, bytes], now: float) -> BudgetState:
+    budget, sums = row.budget, _read_sums(packed[row.field])
     limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
     used = sums.get("spent", 0) + sums.get("unconfirmed", 0)
-    earlier = [_read_sums(text).get("spent", 0) for name in row.earlier if (text := texts[name]) is not None]
+    earlier = [_read_sums(before).get("spent", 0) for name in row.earlier if (before := packed[name]) is not None]
     return BudgetState(
         budget=budget,
         window=row.window.name,
@@ -188,9 +189,14 @@ def _state(row: _Row, texts: Mapping[str, bytes | None], raises: Mapping[str, by
     )
 
 
-def _read_sums(text: bytes | None) -> dict[str, int]:
-    """The sums of a window as budget.lua writes them; of one that has had no call, none."""
-    return dict(zip(SUMS, map(read_number, (text or b"").split(b" ")), strict=False))
+def _read_sums(packed: bytes | None) -> dict[str, int]:
+    """The sums of a window as budget_sums.lua writes them; none of one that has had no call, or cannot be read."""
+    if packed is None or len(packed) not in _LENGTHS:
+        return {}
+    sums = [int.from_bytes(packed[at : at + _SUM_BYTES], "little") for at in range(0, len(packed), _SUM_BYTES)]
+    if sum(sums[:4]) >= _TOO_LARGE:
+        return {}
+    return {name: value for name, value in zip(SUMS, sums, strict=False) if value < _TOO_LARGE}
 
 
 def _raised(row: bytes | None, now: float) -> int:

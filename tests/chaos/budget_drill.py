@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.processes import BenchmarkError, last_line
 from openfall import AsyncOpenfall, config
 from openfall.producers.request import JobRequest, SubmitOptions
+from tests.budget_sums import unpack_sums
 from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
 from tests.chaos.environment import Environment, Service, environment, write_line
 from tests.chaos.progress import Progress, count_jobs
@@ -135,8 +136,8 @@ class Workers:
 def _count_calls(env: Environment) -> tuple[int, Counter[int]]:
     """The calls that the house has made, and those in flight by the pid of their worker."""
     with env.server.client(30) as client:
-        sums: dict[str, str] = client.hgetall("of:budget-sums")  # type: ignore[assignment]
-        made = sum(int(text.split(" ")[3]) for key, text in sums.items() if key.startswith("house:"))
+        sums: dict[bytes, bytes] = client.execute_command("HGETALL", "of:budget-sums", NEVER_DECODE=True)
+        made = sum(unpack_sums(packed)[3] for key, packed in sums.items() if key.startswith(b"house:"))
         with client.pipeline(transaction=False) as pipeline:
             for member in client.zrange("of:leases:mock", 0, -1):  # type: ignore[union-attr]
                 pipeline.hget(f"of:job:{member.partition(':')[0]}", "worker")

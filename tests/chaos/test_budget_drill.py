@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.budget_sums import pack_sums
 from tests.chaos.chaos_support import run_to_verdict
 from tests.chaos.judge.budget_verdict import judge
 
@@ -29,7 +30,7 @@ CALLS = [
     {"call": number, "job": f"job-{number}", "group": "bots", "producer": "day", "nusd": 10, "cut": number == 3}
     for number in (1, 2, 3)
 ]
-SUMS = {"house:2026-11-29": "20 0 12 3 0 0", "each:2026-11-29:day": "20 0 12 3 0 0"}
+SUMS = {key: pack_sums(20, 0, 12, 3) for key in ("house:2026-11-29", "each:2026-11-29:day")}
 LEDGER = {"m@mock bots main day": "3 0 0 0 20 1 0 10 unconfirmed 12"}
 
 
@@ -58,7 +59,7 @@ def test_a_run_within_its_limits_keeps_every_promise(tmp_path: Path, redis_url: 
     [
         ({"limits": {"house": 29}}, "the invoice exceeds a limit after no call"),
         ({"limits": {"house": 32, "bots": 29}}, "the invoice exceeds a limit after no call"),
-        ({"sums": SUMS | {"each:2026-11-29:day": "20 1 12 3 0 0"}}, "nothing stays reserved"),
+        ({"sums": SUMS | {"each:2026-11-29:day": pack_sums(20, 1, 12, 3)}}, "nothing stays reserved"),
         ({"drift": 1}, "no sum drifts"),
         (
             {"ledger": {"m@mock bots main day": "3 0 0 0 19 1 0 10 unconfirmed 12"}},

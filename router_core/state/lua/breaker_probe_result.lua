@@ -1,5 +1,5 @@
 -- @include call_report
--- @include budget
+-- @include budget_sums
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a

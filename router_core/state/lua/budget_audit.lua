@@ -1,4 +1,4 @@
--- @include budget
+-- @include budget_sums
 -- @include lock
 -- Compare what budgets have reserved with the reserves of the calls in flight, which are the truth, and correct it. Once for
 -- the whole fleet. A difference is an error of openfall, or damage from outside: it is counted.
@@ -40,12 +40,10 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_K
   redis.call('ZREM', BUDGETS, key)
 end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf')) do
-  local row, right = window_row(key), sums[key] or 0
-  read_sums({row}, {key})
-  if row.reserved ~= right then
-    row.reserved = right
-    row.changed = true
-    write_reserves({read = {row}})
+  local right = sums[key] or 0
+  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, redis.call('HGET', BUDGET_SUMS, key))
+  if reserved ~= right then
+    redis.call('HSET', BUDGET_SUMS, key, pack_sums(spent, right, unconfirmed, calls, refusals))
     count('budget_drift')
     corrected[#corrected + 1] = key
   end

@@ -63,7 +63,7 @@ for _, backend in ipairs(args.backends) do
     if job and job.queue then
       local since = tonumber(redis.call('HGET', RQ_EXECUTION .. member, 'created_at') or '') or now / 1000
       calls[#calls + 1] = {backend.name, id, token, job.queue, ms(since * 1000), job.put_back and 1 or 0}
-      used[#used + 1], used[#used + 2] = model_of(job.queue) .. ' ' .. urgency_of(job.queue), now
+      used[#used + 1], used[#used + 2] = parts_of(job.queue).model_and_urgency, now
     end
   end
   if used[1] then redis.call('HSET', CARD_USED .. backend.card, unpack(used)) end

@@ -95,9 +95,11 @@ local function reserve_probe(probe)
 end
 
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
+local NO_FIELDS = {}
 local function lease(id, queue, backend, key)
+  local terms = book and subscription.terms[backend.terms]
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(book and backend.terms > 0 and MONEY_FIELDS or NO_FIELDS))
+    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(terms and budgeting.record_fields(book, terms) or NO_FIELDS))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -132,7 +134,7 @@ local function lease(id, queue, backend, key)
   local member = id .. ':' .. token
   local charged, reserve, over = -1, nil, nil
   note_key(capacity, backend, key)
-  if book and backend.terms > 0 then reserve, over = budgeting.reserve(book, subscription.terms[backend.terms], is_interactive(queue), job) end
+  if terms then reserve, over = budgeting.reserve(book, terms, is_interactive(queue), job) end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
@@ -142,7 +144,7 @@ local function lease(id, queue, backend, key)
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries, unpack(reserve or NO_FIELDS))
   redis.call('ZADD', LEASES .. backend.name, now + subscription.lease_ms, member)
-  if backend.card ~= '' then redis.call('HSET', CARD_USED .. backend.card, model_of(queue) .. ' ' .. urgency_of(queue), now) end
+  if backend.card ~= '' then note_card_used(capacity, backend.card, queue) end
   local at, seconds = iso(now), string.format('%.3f', now / 1000)
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
   redis.call('HSET', RQ_EXECUTION .. member, 'id', token, 'created_at', seconds, 'last_heartbeat', seconds,

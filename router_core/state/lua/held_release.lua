@@ -1,5 +1,6 @@
 -- @include fall
 -- @include lifecycle
+-- @include budget
 -- @include hold
 -- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most

@@ -7,6 +7,7 @@ of the calls), `naive.jsonl` (the same for check-then-record), `limits.json`, an
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -98,12 +99,12 @@ def _budget_sums(store: Any) -> dict[str, dict[str, int]]:
     """The sums by budget and whose it is; the windows of a run that passes midnight are added up."""
     names = ("spent", "reserved", "unconfirmed", "calls", "refused", "needed")
     sums: dict[str, dict[str, int]] = {}
-    for key, text in store.hgetall("of:budget-sums").items():
-        budget, _, rest = key.partition(":")
+    for key, packed in store.execute_command("HGETALL", "of:budget-sums", NEVER_DECODE=True).items():
+        budget, _, rest = key.decode().partition(":")
         owner = rest.partition(":")[2]
         row = sums.setdefault(f"{budget}:{owner}" if owner else budget, dict.fromkeys(names, 0))
-        for name, value in zip(names, text.split(" "), strict=True):
-            row[name] += int(value)
+        for name, (value,) in zip(names, struct.iter_unpack("<Q", packed), strict=False):
+            row[name] += value
     return sums
 
 

@@ -12,6 +12,7 @@ import redis
 
 from openfall.config import load
 from openfall.router_core.state.model_status import ledger_day
+from tests.budget_sums import pack_sums
 from tests.producers.cli.conftest import Run
 
 CONFIG = """
@@ -140,9 +141,9 @@ def test_spend_unexpected_names_the_model_that_should_have_answered_and_the_caus
 
 def test_budgets_show_what_is_left_and_a_forecast_that_is_above_the_limit(openfall: Run, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as store:
-        store.hset("of:budget-sums", "house:" + ledger_day(time.time()), f"{2 * 10**9} 0 {5 * 10**8} 7 3 0")
+        store.hset("of:budget-sums", "house:" + ledger_day(time.time()), pack_sums(2 * 10**9, 0, 5 * 10**8, 7, 3, 0))
         # Of the weekday before: just after midnight the pace of the day itself says nothing.
-        store.hset("of:budget-sums", "house:" + ledger_day(time.time() - 7 * 86_400), f"{10**9} 0 0 7 0 0")
+        store.hset("of:budget-sums", "house:" + ledger_day(time.time() - 7 * 86_400), pack_sums(10**9, 0, 0, 7))
     house, forever = json.loads(openfall("budgets", "--json").stdout)
     assert (house["left_nusd"], house["forecast_nusd"] >= 25 * 10**8, house["exceeds_at"] > 0) == (0, True, True)
     assert (forever["left_nusd"], forever["forecast_nusd"], forever["ends_at"]) == (5 * 10**9, None, None)

@@ -9,6 +9,7 @@ import time
 import redis
 
 from openfall.router_core.state.card_state import CardState, ModelOnCard, pack_card_state
+from tests.budget_sums import pack_sums
 
 MODELS = """
   coder-32b: {upstream: "qwen2.5-coder:32b", backends: [tower], context: 32k, vram_gb: 19}
@@ -62,7 +63,7 @@ def stage(store: redis.Redis) -> None:
     _load(store, now)
     day = time.strftime("%Y-%m-%d", time.gmtime(now / 1000))
     store.hset(f"of:ledger:{day}", mapping=LEDGER)
-    store.hset("of:budget-sums", f"house:{day}", "770000000 120000000 0 312 0 0")
+    store.hset("of:budget-sums", f"house:{day}", pack_sums(770_000_000, 120_000_000, 0, 312))
     for entry in AUDIT:
         store.xadd("of:audit-log", {"entry": json.dumps(entry)})
 

@@ -11,6 +11,7 @@ from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from tests.budget_sums import pack_sums, unpack_sums
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, settle, start, submit, sums
 
 OTHER = Budget(name="other", usd=0.005)
@@ -44,9 +45,9 @@ def test_a_clock_that_steps_back_lets_a_reserve_end_where_it_began(fleet, back):
         assert await settle(f, worker, early) == "settled"
         f.store.delete("of:lock:budget-audit")
         assert await audit_budgets(f.link) == []
-        texts = [text.decode().split() for text in f.store.hvals("of:budget-sums")]
-        assert sum(int(text[0]) for text in texts) == 2 * (CALL // 4)
-        assert {text[1] for text in texts} == {"0"}
+        rows = [unpack_sums(packed) for packed in f.store.hvals("of:budget-sums")]
+        assert sum(row[0] for row in rows) == 2 * (CALL // 4)
+        assert {row[1] for row in rows} == {0}
         f.clock.now = noon
         assert (await sums(f))[1] == 0
 
@@ -99,11 +100,11 @@ def test_the_calls_of_one_job_over_midnight_count_in_the_window_in_which_each_be
         await reap(f.link)
         (second,), _ = await claimed(heir)
         assert await settle(f, heir, second) == "settled"
-        days = {key.decode(): text.decode().split()[:4] for key, text in f.store.hgetall("of:budget-sums").items()}
+        days = {key.decode(): unpack_sums(packed) for key, packed in f.store.hgetall("of:budget-sums").items()}
         assert days == {
-            "house:2026-11-30": ["0", "0", str(CALL), "1"], "house:2026-12-01": [str(CALL // 4), "0", "0", "1"]
+            "house:2026-11-30": (0, 0, CALL, 1), "house:2026-12-01": (CALL // 4, 0, 0, 1)
         }  # fmt: skip
         assert await settle(f, worker, first, cost=7) == "late"
-        assert f.store.hget("of:budget-sums", "house:2026-11-30") == b"7 0 0 1 0 0"
+        assert f.store.hget("of:budget-sums", "house:2026-11-30") == pack_sums(7, 0, 0, 1)
 
     fleet(story)

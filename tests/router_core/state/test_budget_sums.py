@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.decide import Fall
@@ -9,6 +11,7 @@ from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason
+from tests.budget_sums import pack_sums
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, replace_budget, settle, start, submit, sums
 
 
@@ -20,7 +23,7 @@ def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like
         await submit(f, 1)
         await claimed(worker)
         ((key, ends),) = f.store.zrange("of:budgets", 0, -1, withscores=True)
-        assert f.store.hgetall("of:budget-sums") == {key: b"0 0 0 0 1 %d" % CALL}
+        assert f.store.hgetall("of:budget-sums") == {key: pack_sums(0, 0, 0, 0, 1, CALL)}
         for days, left in ((99, 1), (101, 0)):
             f.store.delete("of:lock:budget-audit")
             f.clock.now = ends / 1000 + days * 86400
@@ -30,20 +33,41 @@ def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like
     fleet(story)
 
 
-def test_sums_that_cannot_be_read_stop_no_claim_and_no_settle_and_are_noted(fleet):
+@pytest.mark.parametrize(
+    "damaged",
+    [b"many", b"", b"-1 x", b"0 900 0 2 0 0", b"x" * 31, b"x" * 40, b"x" * 49, b"\xff" * 32, b"\xff" * 48],
+    ids=lambda damaged: f"{len(damaged)} bytes of {damaged[:5]!r}",
+)
+def test_sums_that_cannot_be_read_stop_no_claim_and_no_settle_and_are_noted(fleet, damaged):
     async def story(f):
         worker = await start(f, HOUSE)
         await submit(f, 2)
         (first,), _ = await claimed(worker, 1)
         (key,) = f.store.zrange("of:budgets", 0, -1)
-        f.store.hset("of:budget-sums", key, "many")
+        f.store.hset("of:budget-sums", key, damaged)
+        assert await sums(f) == (0, 0, 0)
         (second,), _ = await claimed(worker, 1)
         assert await sums(f) == (0, CALL, 0)
         await settle(f, worker, first)
-        f.store.hset("of:budget-sums", key, "-1 x")
+        f.store.hset("of:budget-sums", key, damaged)
         await settle(f, worker, second)
         assert await sums(f) == (CALL // 4, 0, 0)
         assert f.store.hget("of:counters", "unreadable") == b"2"
+
+    fleet(story)
+
+
+def test_a_count_of_refusals_that_cannot_be_read_begins_again_and_the_other_sums_stay(fleet):
+    async def story(f):
+        worker = await start(f, HOUSE)
+        await submit(f, 6)
+        await claimed(worker)
+        (key,) = f.store.zrange("of:budgets", 0, -1)
+        f.store.hset("of:budget-sums", key, pack_sums(0, 5 * CALL, 0, 5, 2**64 - 1, CALL))
+        assert await sums(f) == (0, 5 * CALL, 0)
+        await submit(f, 1)
+        assert len((await claimed(worker))[1]) == 1
+        assert f.store.hget("of:budget-sums", key) == pack_sums(0, 5 * CALL, 0, 5, 1, CALL)
 
     fleet(story)
 

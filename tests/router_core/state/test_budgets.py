@@ -21,6 +21,7 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
+from tests.budget_sums import pack_sums
 
 QUEUE, INTERACTIVE = "cloud.haiku.background", "cloud.haiku.interactive"
 PRICE = CallPrice(input=1_000_000, output=1_000_000, request=0, web_search=0, answer=500)
@@ -292,7 +293,7 @@ def test_the_audit_corrects_what_no_call_in_flight_has_reserved(fleet):
         await submit(f, 2)
         await claimed(worker)
         (key,) = f.store.zrange("of:budgets", 0, -1)
-        f.store.hset("of:budget-sums", key, f"0 {9 * CALL} 0 2 0 0")
+        f.store.hset("of:budget-sums", key, pack_sums(0, 9 * CALL, 0, 2))
         assert await audit_budgets(f.link) == [key.decode()]
         assert await sums(f) == (0, 2 * CALL, 0)
         assert f.store.hget("of:counters", "budget_drift") == b"1"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import ModelSpec
@@ -56,6 +58,47 @@ def test_a_model_gets_no_more_calls_than_its_slots(fleet):
         await write(f, store(f), {"smol": 2})
         assert len((await worker.claim(1, 0)).deliveries) == 1
         assert len((await worker.claim(4, 1)).deliveries) == 1, "2 of the backend's 4 slots are for one model"
+
+    fleet(scenario)
+
+
+def used_at(f: Any) -> dict[str, float]:
+    return {name.decode(): int(moment) / 1000 for name, moment in f.store.hgetall("of:card-used:box").items()}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_noted"),
+    [(0.0, False), (0.999, False), (1.0, True), (3600.0, True), (-0.001, True), (-3600.0, True)],
+    ids=["at once", "within a second", "after a second", "after an hour", "clock set back", "clock set back far"],
+)
+def test_the_use_of_a_model_is_noted_once_a_second_whatever_the_clock_does(fleet, seconds, is_noted):
+    async def scenario(f):
+        worker = await f.start_worker("wa", *QUEUES)
+        for number in range(2):
+            await f.accept(f"job-0000{number}")
+        await write(f, store(f), {"smol": 2})
+        began = f.clock.now
+        assert len((await worker.claim(1, 0)).deliveries) == 1
+        f.clock.now += seconds
+        assert len((await worker.claim(1, 1)).deliveries) == 1
+        assert used_at(f) == {"smol background": round(began + seconds * is_noted, 3)}
+
+    fleet(scenario)
+
+
+def test_the_use_of_each_model_and_urgency_is_noted_for_itself_and_again_after_the_card_changes(fleet):
+    async def scenario(f):
+        worker = await f.start_worker("wa", *QUEUES)
+        for number, name in enumerate(("smol.interactive", "smol.background", "large.background")):
+            await f.accept(f"job-0000{number}", queue=f"gpu.{name}")
+        await write(f, store(f), {"smol": 2, "large": 2})
+        assert len((await worker.claim(4, 0)).deliveries) == 3
+        assert set(used_at(f)) == {"smol interactive", "smol background", "large background"}
+        await f.accept("job-00009", queue="gpu.large.background")
+        await write(f, store(f), {"large": 2})
+        f.store.delete("of:card-used:box")
+        assert len((await worker.claim(4, 0)).deliveries) == 1
+        assert set(used_at(f)) == {"large background"}
 
     fleet(scenario)
 

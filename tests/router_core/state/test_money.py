@@ -20,6 +20,7 @@ from openfall.router_core.state.money import read_money
 from openfall.router_core.state.savings_rows import savings_rows
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass
+from tests.budget_sums import pack_sums
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, ended, settle, start, submit
 
 CATALOG = Catalog(
@@ -105,7 +106,7 @@ def test_a_forecast_reads_the_same_weekday_of_earlier_weeks(fleet):
     async def story(f):
         f.clock.now = 1_800_014_400.0  # 2027-01-15, 12:00 UTC
         for day, spent in (("08", 2), ("01", 4), ("14", 900), ("15", 1)):
-            f.store.hset("of:budget-sums", f"house:2027-01-{day}", f"{spent * CALL} 0 0 1 0 0")
+            f.store.hset("of:budget-sums", f"house:2027-01-{day}", pack_sums(spent * CALL, 0, 0, 1))
         (state, *_) = (await money(f)).budgets
         assert (state.used, state.left) == (CALL, 4 * CALL)
         assert state.forecast is not None

@@ -20,6 +20,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
 from openfall.workers.maintenance.spend_watch import INTERVAL_SECONDS, SpendWatch
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
+from tests.budget_sums import pack_sums
 
 NOON = 1_800_014_400.0
 CATALOG = Catalog(
@@ -95,7 +96,8 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
     async def story(desk):
         desk.clock[0] -= 3600 * 2
         desk.store.hset(
-            "of:budget-sums", mapping={f"house:{DAY}": f"{used} 0 0 1 0 0", f"other:{DAY}": f"{10**9} 0 0 1 0 0"}
+            "of:budget-sums",
+            mapping={f"house:{DAY}": pack_sums(used, 0, 0, 1), f"other:{DAY}": pack_sums(10**9, 0, 0, 1)},
         )
         (incident,) = (await desk.look()).values()
         assert incident.reason == BUDGET_LOW
@@ -106,7 +108,7 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
 
 def test_a_budget_that_is_used_as_planned_is_no_news(at_noon):
     async def story(desk):
-        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{4 * 10**8} 0 0 1 0 0")
+        desk.store.hset("of:budget-sums", f"house:{DAY}", pack_sums(4 * 10**8, 0, 0, 1))
         assert await desk.look() == {}
 
     at_noon(story)
@@ -127,7 +129,7 @@ def test_a_subscription_is_reported_at_80_percent_of_its_learned_cap(at_noon):
 def test_it_looks_every_half_minute(at_noon):
     async def story(desk):
         await desk.watch.watch(desk.clock[0])
-        desk.store.hset("of:budget-sums", f"house:{DAY}", f"{9 * 10**8} 0 0 1 0 0")
+        desk.store.hset("of:budget-sums", f"house:{DAY}", pack_sums(9 * 10**8, 0, 0, 1))
         await desk.watch.watch(desk.clock[0] + INTERVAL_SECONDS - 1)
         assert await open_incidents(desk.link) == ()
 

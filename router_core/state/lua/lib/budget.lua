@@ -1,47 +1,6 @@
--- @include ledger
--- Budgets. Before a call the claim reserves the most that it can cost in every budget that counts it; the script that ends
--- its lease ends the reserve. BUDGET_SUMS has a field for each {budget}:{window}[:{who}]: '{spent} {reserved} {unconfirmed}
--- {calls} {refused} {needed}', in nanodollars but for the two counts: known costs, calls in flight, calls that may have been
--- billed and whose cost is not known; and what the last call that did not fit may cost, 0 once a call fits. No call is made
--- with which the first three could exceed the limit. One hash, one text for each window: a script reads all windows of a call
--- with one command, and writes them with one. The record of a job has `reserve` while its call is in flight:
--- '{nanodollars} {budget}...'.
+-- @include budget_sums
+-- Budgets: whether a call fits into each that counts it, and its reserve there (see budget_sums.lua).
 local RESERVED_RETRY_MS = 5000
-
--- A window whose sums are read with those of others. `read_by`: the book that has read them. `refusals`: the text of the last
--- two, which few calls change.
-local no_refusals = '0 0'
-local function window_row(key, shown, name, budget, begins, ends)
-  return {key = key, shown = shown, name = name, budget = budget, begins = begins, ends = ends, read_by = false, spent = 0,
-    reserved = 0, unconfirmed = 0, calls = 0, refusals = no_refusals, changed = false, is_new = false}
-end
-
--- A number of a text of digits.
-local function whole(digits)
-  local n = digits + 0
-  return n < MAX_NUMBER and n or 0
-end
-
--- Read the sums of windows. What cannot be read counts as nothing.
-local function read_sums(rows, keys)
-  local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
-  for i = 1, #rows do
-    local row, text = rows[i], texts[i]
-    local spent, reserved, unconfirmed, calls, refusals
-    if text then spent, reserved, unconfirmed, calls, refusals = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+ %d+)$') end
-    if spent then
-      row.spent, row.reserved, row.unconfirmed, row.calls = spent + 0, reserved + 0, unconfirmed + 0, calls + 0
-      row.refusals, row.is_new = refusals, false
-      if row.spent + row.reserved + row.unconfirmed + row.calls >= MAX_NUMBER then
-        row.spent, row.reserved, row.unconfirmed, row.calls = whole(spent), whole(reserved), whole(unconfirmed), whole(calls)
-      end
-    else
-      row.spent, row.reserved, row.unconfirmed, row.calls, row.refusals, row.is_new = 0, 0, 0, 0, no_refusals, true
-      if text then note_unreadable(BUDGET_SUMS .. ' ' .. row.key, 'cannot be read') end
-    end
-    row.changed = false
-  end
-end
 
 local function budget_word(text)
   return (string.gsub(text, '[^%w_.@-]', function(c) return string.format('=%02X', string.byte(c)) end))
@@ -50,7 +9,11 @@ end
 -- The most that a call can cost, in nanodollars; nil: it is not known. `bound`: what its job uses at most (see
 -- cost_bound.py); of a job without it nothing is known.
 local function call_bound(price, bound)
-  local tokens, asked, thinking, answers, searches, priority = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
+  local tokens, asked, more = string.match(bound or '', '^(%d+) (%d+) (%d+ %d+ %d+ %d) ')
+  local thinking, answers, searches, priority = 0, 1, 0, '0'
+  if more and more ~= '0 1 0 0' then  -- a call has seldom more than a prompt and one answer
+    thinking, answers, searches, priority = string.match(more, '^(%d+) (%d+) (%d+) (%d)')
+  end
   if not tokens or type(price) ~= 'table' or (priority == '1' and price.priority == 0) then return nil end
   local input, output = price.input, price.output
   tokens, asked = whole(tokens), whole(asked)
@@ -82,10 +45,9 @@ local function raised_by(book, name)
   return book.raises[name] or 0
 end
 
--- The fields of a record that a reserve needs beside those of every job. The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
+-- The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
 -- as the budgets stay the same (`decode_once`): most of the time of a claim went into new tables.
 local MAX_PLANS = 500
-local MONEY_FIELDS, NO_FIELDS = {'bound', 'group'}, {}
 local windows_of, windows_count = {}, 0
 
 -- Whether a budget counts a call for a job, and whose window it has then.
@@ -97,29 +59,27 @@ local function counts_job(budget, job)
   return true, budget.each and ':' .. budget_word(job[budget.each]) or ''
 end
 
--- The row of the window of a budget now. Two plans share it: a script reads and writes it once.
-local function current_row(known, name, budget, who, now)
+-- The window of a budget now.
+local function current_window(name, budget, who, now)
   local n = #budget.windows
   while n > 1 and now < budget.windows[n - 1][2] do n = n - 1 end
   local window, before = budget.windows[n], budget.windows[n - 1]
-  local key = name .. ':' .. window[1] .. who
-  known.rows[key] = known.rows[key] or window_row(key, name .. who, name, budget, before and before[2] or 0, window[2])
-  return known.rows[key]
+  return {key = name .. ':' .. window[1] .. who, shown = name .. who, name = name, begins = before and before[2] or 0, ends = window[2]}
 end
 
--- The plan of a job: the windows that count its calls (rows, keys), the end of the text of a reserve in them, and from when
--- to when they are the right ones.
+-- The plan of a job: the windows that count its calls, their keys and limits (`others_limits`: for calls that are not
+-- interactive), the end of the text of a reserve in them, and from when to when they are the right ones.
 local function plan_windows(book, names, job)
-  local plan = {rows = {}, keys = {}, reserve = '', begins = 0, ends = math.huge}
+  local plan = {windows = {}, keys = {}, limits = {}, others_limits = {}, reserve = '', begins = 0, ends = math.huge}
   for _, name in ipairs(names) do
     local budget = book.budgets[name]
     local counts, who = false, nil
     if budget then counts, who = counts_job(budget, job) end
     if counts then
-      local row = current_row(book.known, name, budget, who, book.now)
-      plan.rows[#plan.rows + 1], plan.keys[#plan.keys + 1] = row, row.key
-      plan.reserve = plan.reserve .. ' ' .. row.key
-      plan.begins, plan.ends = math.max(plan.begins, row.begins), math.min(plan.ends, row.ends)
+      local window, n = current_window(name, budget, who, book.now), #plan.keys + 1
+      plan.windows[n], plan.keys[n], plan.limits[n], plan.others_limits[n] = window, window.key, budget.limit, budget.others_limit
+      plan.reserve = plan.reserve .. ' ' .. window.key
+      plan.begins, plan.ends = math.max(plan.begins, window.begins), math.min(plan.ends, window.ends)
     end
   end
   return plan
@@ -134,15 +94,20 @@ local function count_all_alike(book, names)
   return true
 end
 
--- The plan of a job (see `plan_windows`). `record` has its bound, group and producer. The names are a table that stays the
--- same from script to script.
-local function find_plan(book, names, record)
+-- The plans of the jobs that names of budgets count. The names are a table that stays the same from script to script.
+local function plans_of(book, names)
   local plans = book.known.plans[names]
   if not plans then
-    plans = {all_alike = count_all_alike(book, names), by_job = {}}
+    local all_alike = count_all_alike(book, names)
+    plans = {all_alike = all_alike, fields = all_alike and {'bound'} or {'bound', 'group'}, by_job = {}}
     book.known.plans[names], book.known.size = plans, book.known.size + 1
   end
-  local job, word = nil, ''
+  return plans
+end
+
+-- The plan of a job (see `plan_windows`). `record` has its bound, group and producer.
+local function find_plan(book, names, record)
+  local plans, job, word = plans_of(book, names), nil, ''
   if not plans.all_alike then
     local role, task = string.match(record.bound or '', ' (%S+) (%S+)$')
     job = {group = record.group or '-', producer = record.producer or '-', role = role or '-', task = task or '-'}
@@ -156,84 +121,109 @@ local function find_plan(book, names, record)
   return plan
 end
 
--- The plan of a job, with sums that are read once for all jobs of a script.
+local function read_sums(keys) return keys[1] and redis.call('HMGET', BUDGET_SUMS, unpack(keys)) or {} end
+
+-- Keep the sums of a plan by their keys: another plan of the same script has some of them too.
+local function keep_sums(book)
+  book.kept = book.kept or {}
+  for i, key in ipairs(book.plan.keys) do book.kept[key] = book.sums[i] end
+end
+
+-- The plan of a job. `book.sums` are those of its windows (false: none yet), read once for all jobs of a script. Most scripts
+-- need one plan.
 local function read_plan(book, names, record)
-  local plan, read, unread = find_plan(book, names, record), book.read, 0
-  for i = 1, #plan.rows do
-    local row = plan.rows[i]
-    if row.read_by ~= book then row.read_by, unread, read[#read + 1] = book, unread + 1, row end
-  end
-  if unread == 0 then return plan end
-  if unread == #plan.rows then
-    read_sums(plan.rows, plan.keys)
+  local plan = find_plan(book, names, record)
+  if plan == book.plan then return plan end
+  if not book.plan then
+    book.sums = read_sums(plan.keys)
   else
-    local rows, keys = {}, {}
-    for i = #read - unread + 1, #read do rows[#rows + 1], keys[#keys + 1] = read[i], read[i].key end
-    read_sums(rows, keys)
+    keep_sums(book)
+    local unread, kept, sums = {}, book.kept, {}
+    for _, key in ipairs(plan.keys) do
+      if kept[key] == nil then unread[#unread + 1] = key end
+    end
+    for i, read in ipairs(read_sums(unread)) do kept[unread[i]] = read end
+    for i, key in ipairs(plan.keys) do sums[i] = kept[key] end
+    book.sums = sums
   end
+  book.plan = plan
   return plan
 end
 
--- Why a call does not fit into a budget; nil: it fits.
-local function over_cause(row, bound, limit)
-  if not bound then return 'unpriced' end
-  if bound > limit then return 'above_limit' end
-  if row.spent + row.unconfirmed + bound > limit then return 'spent' end
-  return row.spent + row.unconfirmed + row.reserved + bound > limit and 'reserved' or nil
+-- Set the sums of a window of the present plan.
+local function set_sums(book, i, sums)
+  if not book.sums[i] then book.new[#book.new + 1] = book.plan.windows[i] end
+  book.sums[i], book.changed = sums, true
+end
+
+-- Why a call does not fit into the window of a budget, if it is that of the budgets which lasts longest; or `over`, which is
+-- that of another.
+local function longest_over(book, over, i, bound, limit, spent, reserved, unconfirmed)
+  local window, cause = book.plan.windows[i], nil
+  limit = limit + raised_by(book, window.name)
+  if not bound then
+    cause = 'unpriced'
+  elseif bound > limit then
+    cause = 'above_limit'
+  elseif spent + unconfirmed + bound > limit then
+    cause = 'spent'
+  elseif spent + unconfirmed + reserved + bound > limit then
+    cause = 'reserved'
+  end
+  local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or window.ends
+  if not cause or (over and ends <= over.ends) then return over end
+  return {ends = ends, number = i, needed = bound or 0, text = table.concat({window.shown, ms(ends), cause, ms(spent), ms(reserved),
+    ms(unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
 end
 
 -- Reserve a call in every budget that counts it. `terms`: the budgets and the price of a backend. Returns the field of the
 -- job's record ({}: no budget counts it); or nil and why it does not fit: ends, and the text that budget_book.py reads.
 -- `write_reserves` writes the sums, once for all calls of a script.
+local with_call = {}  -- one table for all scripts
 local function reserve_call(book, terms, interactive, record)
   local plan, bound, over = read_plan(book, terms.budgets, record), call_bound(terms.price, record.bound), nil
-  local rows = plan.rows
-  for i = 1, #rows do
-    local row, cause = rows[i], nil
-    local limit = interactive and row.budget.limit or row.budget.others_limit
-    if not bound or row.spent + row.unconfirmed + row.reserved + bound > limit then
-      limit = limit + raised_by(book, row.name)
-      cause = over_cause(row, bound, limit)
+  local keys, sums, limits, pack = plan.keys, book.sums, interactive and plan.limits or plan.others_limits, struct.pack
+  for i = 1, #keys do
+    local spent, reserved, unconfirmed, calls, refusals = unpack_sums(keys[i], sums[i])
+    if not bound or spent + unconfirmed + reserved + bound > limits[i] then
+      over = longest_over(book, over, i, bound, limits[i], spent, reserved, unconfirmed)
     end
-    local ends = cause == 'reserved' and book.now + RESERVED_RETRY_MS or row.ends
-    if cause and (not over or ends > over.ends) then
-      over = {ends = ends, row = row, needed = bound or 0, text = table.concat({row.shown, ms(ends), cause, ms(row.spent),
-        ms(row.reserved), ms(row.unconfirmed), ms(limit), ms(bound or 0)}, ' ')}
-    end
+    with_call[i] = pack(SUMS, spent, reserved + (bound or 0), unconfirmed, calls + 1)
+    if refusals ~= '' then with_call[i] = with_call[i] .. pack(REFUSALS, refused_of(refusals), 0) end
   end
   if over then return nil, over end
-  if not rows[1] then return {} end
-  for i = 1, #rows do
-    local row = rows[i]
-    row.reserved, row.calls, row.changed = row.reserved + bound, row.calls + 1, true
-    if row.refusals ~= no_refusals then row.refusals = string.match(row.refusals, '^%d+') .. ' 0' end
-  end
+  if not keys[1] then return {} end
+  for i = 1, #keys do set_sums(book, i, with_call[i]) end
   return {'reserve', ms(bound) .. plan.reserve}
 end
 
 -- Count a call that did not fit.
-local function refuse_call(over)
-  local row = over.row
-  row.refusals = string.format('%d %d', whole(string.match(row.refusals, '^%d+')) + 1, over.needed)
-  row.changed = true
+local function refuse_call(book, over)
+  local i = over.number
+  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(book.plan.keys[i], book.sums[i])
+  set_sums(book, i, pack_sums(spent, reserved, unconfirmed, calls, struct.pack(REFUSALS, refused_of(refusals) + 1, over.needed)))
 end
 
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
 local entries = {}  -- one table for all scripts: a new one would grow with each entry
 local function write_reserves(book)
-  local read, n = book.read, 0
-  for i = 1, #read do
-    local row = read[i]
-    if row.changed then
-      if row.is_new then redis.call('ZADD', BUDGETS, row.ends, row.key) end
-      entries[n + 1] = row.key
-      entries[n + 2] = string.format('%d %d %d %d %s', row.spent, row.reserved, row.unconfirmed, row.calls, row.refusals)
-      n = n + 2
+  if book.changed then
+    local keys, sums, n = book.plan.keys, book.sums, 0
+    if book.kept then
+      keep_sums(book)
+      keys, sums = {}, {}
+      for key, kept in pairs(book.kept) do keys[#keys + 1], sums[#sums + 1] = key, kept end
     end
-    row.read_by = false
+    for i = 1, #keys do
+      if sums[i] then
+        entries[n + 1], entries[n + 2] = keys[i], sums[i]
+        n = n + 2
+      end
+    end
+    redis.call('HSET', BUDGET_SUMS, unpack(entries, 1, n))
+    for _, window in ipairs(book.new) do redis.call('ZADD', BUDGETS, window.ends, window.key) end
   end
-  if n > 0 then redis.call('HSET', BUDGET_SUMS, unpack(entries, 1, n)) end
-  if read[1] then book.read = {} end
+  book.plan, book.kept, book.changed, book.new = nil, nil, false, {}
 end
 
 -- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none.
@@ -243,18 +233,21 @@ local function load_budgets(packed, now)
   local known = windows_of[budgets]
   if not known or known.size > MAX_PLANS then
     if windows_count >= MAX_DECODED then windows_of, windows_count = {}, 0 end
-    known = {size = 0, rows = {}, plans = {}, names = {}}
+    known = {size = 0, plans = {}, names = {}}
     windows_of[budgets], windows_count = known, windows_count + 1
   end
-  return {budgets = budgets, known = known, now = now, read = {}}
+  return {budgets = budgets, known = known, now = now, plan = nil, sums = nil, kept = nil, changed = false, new = {}}
 end
 
 -- What scripts do with budgets. A table of functions: a function of Lua may use 60 names of others.
 local budgeting = {fits = reserve_call, write = write_reserves}
 
+-- The fields of a job's record that a reserve needs beside those of every job.
+function budgeting.record_fields(book, terms) return plans_of(book, terms.budgets).fields end
+
 function budgeting.reserve(book, terms, interactive, record)
   local reserve, over = reserve_call(book, terms, interactive, record)
-  if over then refuse_call(over) end
+  if over then refuse_call(book, over) end
   return reserve, over
 end
 
@@ -265,73 +258,13 @@ function budgeting.spend(book, terms, record, cost, must_fit)
   book.known.names[words] = names
   if must_fit then
     over = select(2, reserve_call(book, {budgets = names, price = fixed_price(cost)}, true, record))
-    if over then refuse_call(over) end
+    if over then refuse_call(book, over) end
   end
-  for _, row in ipairs(over and {} or read_plan(book, names, record).rows) do
-    if must_fit then row.reserved = row.reserved - cost else row.calls = row.calls + 1 end
-    row.spent, row.changed = row.spent + cost, true
+  for i, key in ipairs(over and {} or read_plan(book, names, record).keys) do
+    local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, book.sums[i])
+    if must_fit then reserved = reserved - cost else calls = calls + 1 end
+    set_sums(book, i, pack_sums(spent + cost, reserved, unconfirmed, calls, refusals))
   end
   write_reserves(book)
   return over and over.text or ''
-end
-
--- Change the sums of the windows that a reserve is in. No sum falls below 0.
-local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
-  local keys, entries = {}, {}
-  for key in string.gmatch(reserve, ' (%S+)') do keys[#keys + 1] = key end
-  if not keys[1] then return end
-  local texts = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
-  for i, key in ipairs(keys) do
-    local spent, reserved, unconfirmed, counts = string.match(texts[i] or '', '^(%d+) (%d+) (%d+) (%d+ %d+ %d+)$')
-    if texts[i] and not spent then note_unreadable(BUDGET_SUMS .. ' ' .. key, 'cannot be read') end
-    entries[2 * i - 1] = key
-    entries[2 * i] = string.format('%.0f %.0f %.0f %s', math.max(0, number(spent, 0) + spent_by),
-      math.max(0, number(reserved, 0) + reserved_by), math.max(0, number(unconfirmed, 0) + unconfirmed_by), counts or '0 0 0')
-  end
-  redis.call('HSET', BUDGET_SUMS, unpack(entries))
-end
-
--- What may have been billed stands in the ledger too, in the row of its call, until its cost is known. Returns where:
--- '{day}\n{row}'.
-local function note_unconfirmed(id, bound, now)
-  local queue, backend, group, producer, job_bound = unpack(redis.call('HMGET', RECORD .. id, 'queue', 'backend', 'group', 'producer', 'bound'))
-  if not queue or not backend then return '' end
-  local role, task = string.match(job_bound or '', ' (%S+) (%S+)$')
-  if role == '-' then role = task end
-  local day, row = ledger_day(now), ledger_row({model = model_of(queue), backend = backend, group = quote(group), role = role or '-',
-    producer = quote(producer)})
-  return day .. '\n' .. add_to_row(day, row, NO_CALL, {'unconfirmed', bound})
-end
-
--- End the reserve of a delivery. `cost`: what the call cost; nil: it may have been billed, and the cost is not known yet.
-local function end_reserve(id, token, now, reserve, cost)
-  if not reserve then return end
-  local bound = number(string.match(reserve, '^%d+'), 0)
-  change_sums(reserve, cost or 0, -bound, cost and 0 or bound)
-  if not cost then
-    redis.call('HSET', RECORD .. id, 'unconfirmed:' .. (token or ''), reserve .. '\n' .. note_unconfirmed(id, bound, now))
-  end
-  redis.call('HDEL', RECORD .. id, 'reserve')
-  if cost and cost > bound then count('reserve_exceeded') end
-end
-
--- End what a probe has reserved: it stands in the hash of its breaker. `cost`: see `end_reserve`.
-local function end_probe_reserve(breaker, cost)
-  local reserve = redis.call('HGET', breaker, 'reserve')
-  if not reserve then return end
-  local bound = number(string.match(reserve, '^%d+'), 0)
-  redis.call('HDEL', breaker, 'reserve')
-  change_sums(reserve, cost or 0, -bound, cost and 0 or bound)
-end
-
--- The cost of a delivery is known after all.
-local function confirm_cost(id, token, cost)
-  local field = 'unconfirmed:' .. token
-  local text = cost and redis.call('HGET', RECORD .. id, field)
-  if not text then return end
-  local reserve, day, row = string.match(text, '^([^\n]*)\n?([^\n]*)\n?(.*)$')
-  local bound = number(string.match(reserve, '^%d+'), 0)
-  change_sums(reserve, cost, 0, -bound)
-  if row ~= '' then add_to_row(day, row, NO_CALL, {'unconfirmed', -bound}) end
-  redis.call('HDEL', RECORD .. id, field)
 end

@@ -2,7 +2,7 @@
 -- Capacity: the backends at which a job may be called now, and with which key. Slots are counted by live leases, over
 -- the whole fleet. Breakers, cooldowns, limits and reserved slots reduce them.
 
-local function is_interactive(queue) return string.sub(queue, -12) == '.interactive' end
+local function is_interactive(queue) return parts_of(queue).is_interactive end
 
 -- The end of the token of an interactive job's lease. It tells which leases may use reserved slots.
 local function token_suffix(queue) return is_interactive(queue) and 'i' or '' end
@@ -36,7 +36,7 @@ end
 
 -- The calls of a model in flight, at any backend.
 local function calls_of(capacity, queue)
-  local prefix = string.match(queue, '^(.*%.)')
+  local prefix = parts_of(queue).all_but_urgency
   if not capacity.called[prefix] then
     local calls = 0
     for _, urgency in ipairs({'interactive', 'background', 'batch'}) do
@@ -44,22 +44,38 @@ local function calls_of(capacity, queue)
     end
     capacity.called[prefix] = calls
   end
-  return capacity.called[prefix], prefix
+  return capacity.called[prefix]
 end
 
 -- The slots of a backend for a model on a card: none unless the card admits jobs of this urgency for the model.
-local URGENCY_RANK = {interactive = 0, background = 1, batch = 2}
+local URGENCY_RANK = {interactive = '0', background = '1', batch = '2'}
 local function admitted_slots(capacity, backend, queue)
   local card = backend.card
-  if not capacity.admitted[card] then
-    local admitted, entries = {}, redis.call('HGETALL', CARD_ADMITTED .. card)
-    for i = 1, #entries, 2 do admitted[entries[i]] = tonumber(entries[i + 1]) end
+  local admitted = capacity.admitted[card]
+  if not admitted then
+    admitted = {}
+    local entries = redis.call('HGETALL', CARD_ADMITTED .. card)
+    for i = 1, #entries, 2 do admitted[entries[i]] = entries[i + 1] end
     capacity.admitted[card] = admitted
   end
-  local least_urgent = capacity.admitted[card][model_of(queue)]
-  if least_urgent and (URGENCY_RANK[urgency_of(queue)] or 2) <= least_urgent then return backend.slots end
+  local parts = parts_of(queue)
+  local least_urgent = admitted[parts.model]
+  if least_urgent and (URGENCY_RANK[parts.urgency] or '2') <= least_urgent then return backend.slots end
   capacity.closed = true
   return 0
+end
+
+-- Note that a call of a model on a card begins: once a second, in two hashes. The one that a claim reads anyway says when it
+-- was last noted.
+local NOTED_MS = 1000
+local function note_card_used(capacity, card, queue)
+  local parts = parts_of(queue)
+  local use, admitted = parts.model_and_urgency, capacity.admitted[card]
+  local age = capacity.now - number(admitted[use], 0)
+  if age >= 0 and age < NOTED_MS then return end
+  admitted[use] = capacity.now
+  redis.call('HSET', CARD_ADMITTED .. card, use, capacity.now)
+  redis.call('HSET', CARD_USED .. card, use, capacity.now)
 end
 
 local function slots_used(capacity, name)
@@ -89,7 +105,7 @@ end
 -- Note that `n` jobs of a queue were leased at a backend.
 local function note_leased(capacity, name, queue, n)
   if next(capacity.called) then  -- only models on cards have slots of their own
-    local prefix = string.match(queue, '^(.*%.)')
+    local prefix = parts_of(queue).all_but_urgency
     if capacity.called[prefix] then capacity.called[prefix] = capacity.called[prefix] + n end
   end
   capacity.used[name] = capacity.used[name] + n
@@ -228,7 +244,7 @@ end
 -- back first. `id`: the job in question (nil: the first of the queue).
 local function least_loaded(capacity, backends, queue, id)
   local best, room, full, best_key, limited = nil, 0, false, nil, nil
-  local model, interactive = model_of(queue), is_interactive(queue)
+  local model, interactive, model_slots, for_model = model_of(queue), is_interactive(queue), nil, nil
   for _, backend in ipairs(backends) do
     local allowed = backend.slots
     if backend.card ~= '' then allowed = admitted_slots(capacity, backend, queue) end
@@ -244,7 +260,10 @@ local function least_loaded(capacity, backends, queue, id)
       free = math.min(free, allowed - backend.reserved - slots_used_not_interactive(capacity, backend.name))
     end
     if backend.card ~= '' and allowed > 0 and backend.model_slots < backend.slots then
-      free = math.min(free, model_room(capacity, backends, backend.model_slots, queue))
+      if backend.model_slots ~= model_slots then
+        model_slots, for_model = backend.model_slots, model_room(capacity, backends, backend.model_slots, queue)
+      end
+      free = math.min(free, for_model)
     end
     if allowed > 0 and free < 1 then full = true end
     if free > room then best, room, best_key = backend, free, key end

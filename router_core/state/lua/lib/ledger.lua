@@ -41,7 +41,7 @@ local function add_to_row(day, row, call, more)
   local calls, time, input, output, nusd, unpriced, longest, dearest, rest = string.match(text or '', row_pattern)
   if not calls then calls, time, input, output, nusd, unpriced, longest, dearest, rest = 0, 0, 0, 0, 0, 0, 0, 0, '' end
   for i = 1, #more, 2 do rest = add_sum(rest, more[i], more[i + 1]) end
-  redis.call('HSET', day, row, string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f%s', amount(calls) + call[1], amount(time) + call[2],
+  redis.call('HSET', day, row, string.format('%d %d %d %d %d %d %d %d%s', amount(calls) + call[1], amount(time) + call[2],
     amount(input) + call[3], amount(output) + call[4], amount(nusd) + call[5], amount(unpriced) + call[6],
     math.max(amount(longest), call[7]), math.max(amount(dearest), call[8]), rest))
   if is_new then redis.call('EXPIRE', day, LEDGER_TTL_S) end

@@ -1,5 +1,5 @@
 -- @include fall
--- @include budget
+-- @include budget_sums
 -- @include metrics
 -- The end of waiting and of a lease, and a new start. The end of a job is in finish_job.lua.
 
