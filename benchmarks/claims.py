@@ -63,7 +63,7 @@ class Side:
         self.taken.append(self.clock.read_us() - before)
         return reply
 
-    async def begin(self, variant: Variant, queues: int) -> WorkerQueue:
+    async def begin(self, variant: Variant, queues: int, jobs: int) -> WorkerQueue:
         """Empty the database, open the breakers of a variant, and submit its jobs. Returns a worker for them."""
         pool, plain = variant.pool(queues), Pool(queues)
         self.store.flushdb()
@@ -71,7 +71,7 @@ class Side:
             opened = BreakerOverride(BreakerState.OPEN, "a benchmark", 3600)
             await force_breaker(self.link, target, opened, BreakerPolicy())
         self.store.hset(f"of:card-admitted:{CARD}", mapping={pool.filled_model: 2, "other": 2, "third": 2})
-        await self._accept(plain.filled_queue, JOBS)
+        await self._accept(plain.filled_queue, jobs)
         await self._accept(plain.subscriptions()[-1].queue, variant.batch_jobs)
         self.bare = BareLink(self.link) if variant.bare else None
         identity = WorkerIdentity("bench", "gpu", (), ())
@@ -110,9 +110,11 @@ class Measured:
 
 @dataclass
 class Comparison:
-    """Two databases of one server: the base in the first, a variant in the second."""
+    """Two databases of one server: the base in the first, a variant in the second. `jobs` are claimed of each in a
+    turn."""
 
     sides: tuple[Side, Side]
+    jobs: int
 
     async def claims(self, variant: Variant, queues: int, turn: int) -> tuple[list[float], list[float]]:
         """What each claim of the base and of the variant took."""
@@ -123,7 +125,7 @@ class Comparison:
         """What each settle took of a call that went well, and of one of this kind."""
         workers, deliveries = await self._claim((BASE, variant), queues, turn)
         self._taken()
-        for n in range(JOBS):
+        for n in range(self.jobs):
             for side in _order(n):
                 outcome = _outcome((WELL, kind)[side], n, deliveries[side][n])
                 await workers[side].settle(workers[side].settlement(deliveries[side][n], outcome))
@@ -132,10 +134,10 @@ class Comparison:
     async def _claim(
         self, variants: tuple[Variant, Variant], queues: int, turn: int
     ) -> tuple[dict[int, WorkerQueue], tuple[list[Delivery], list[Delivery]]]:
-        workers = {side: await self.sides[side].begin(variants[side], queues) for side in _order(turn)}
+        workers = {side: await self.sides[side].begin(variants[side], queues, self.jobs) for side in _order(turn)}
         deliveries: tuple[list[Delivery], list[Delivery]] = ([], [])
         self._taken()
-        for n in range(JOBS):
+        for n in range(self.jobs):
             for side in _order(n):
                 claim = await workers[side].claim(1, 0)
                 if not claim.deliveries:
@@ -174,17 +176,17 @@ def _outcome(kind: str, number: int, delivery: Delivery) -> DeliveryOutcome:
     return DeliveryOutcome(next_step=result, call=call).counted(job, delivery.model)
 
 
-async def measure(url: str, turns: int, console: Console) -> list[Sheet]:
-    """All variants in turns: claims for each number of queues, and settles. `url` has no database."""
+async def measure(urls: Sequence[str], turns: int, jobs: int, console: Console) -> list[Sheet]:
+    """All variants in turns: claims for each number of queues, and settles. `urls`: two databases of one server."""
     async with AsyncExitStack() as stack:
         sides = []
-        for database in (0, 1):
-            link = await stack.enter_async_context(RedisConnection(f"{url}/{database}"))
-            store = stack.enter_context(Redis.from_url(f"{url}/{database}"))
+        for url in urls:
+            link = await stack.enter_async_context(RedisConnection(url))
+            store = stack.enter_context(Redis.from_url(url))
             sides.append(Side(link, store, ThreadClock(int(store.info("server")["process_id"]))))
         await sides[0].link.load("accept", "claim", "settle", "breaker_force")
         await sides[0].link.command("FUNCTION", "LOAD", "REPLACE", BareLink(sides[0].link).library)
-        return await _compare_all(Comparison((sides[0], sides[1])), turns, console)
+        return await _compare_all(Comparison((sides[0], sides[1]), jobs), turns, console)
 
 
 async def _compare_all(comparison: Comparison, turns: int, console: Console) -> list[Sheet]:
@@ -219,7 +221,8 @@ def broken_promises(rows: Sequence[Row]) -> list[str]:
 def compare(quick: bool, console: Console) -> list[Sheet]:
     """Everything on a server of its own."""
     with valkey() as server:
-        return asyncio.run(measure(server.url.removesuffix("/0"), TURNS // 8 if quick else TURNS, console))
+        urls = (server.url, f"{server.url.removesuffix('/0')}/1")
+        return asyncio.run(measure(urls, TURNS // 8 if quick else TURNS, JOBS, console))
 
 
 @click.command()

@@ -24,7 +24,7 @@ def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
 
 @pytest.mark.slow
 def test_every_variant_is_measured(server):
-    *claims, settles = asyncio.run(measure(server.url.removesuffix("/0"), 1, Console(quiet=True)))
+    *claims, settles = asyncio.run(measure((server.url, f"{server.url}?db=1"), 1, 12, Console(quiet=True)))
     assert [[row.name for row in sheet.rows] for sheet in claims] == [[BASE.name, *(v.name for v in VARIANTS)]] * 2
     assert [row.name for row in settles.rows] == list(SETTLES)
     for sheet in (*claims, settles):
