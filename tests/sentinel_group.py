@@ -14,8 +14,7 @@ import redis
 
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.workers.local.die_with_parent import die_with_parent
-from tests.conftest import SERVER
+from tests.conftest import SERVER, start_server
 
 SERVICE = "jobs"
 SENTINELS = 3
@@ -85,9 +84,7 @@ class SentinelGroup:
             "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--logfile", str(directory / "log"),
             *self.options, *(("--replicaof", f"127.0.0.1 {replica_of}") if replica_of else ()),
         ]  # fmt: skip
-        self.servers[port] = subprocess.Popen(
-            die_with_parent(argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self.servers[port] = start_server(argv)
         _until(lambda: self._answers(port, replica=replica_of is not None), ANSWERS_WITHIN, f"the server at {port}")
 
     def kill(self, port: int) -> None:
@@ -153,7 +150,7 @@ class SentinelGroup:
         lines = f"port {port}", "bind 127.0.0.1", f'dir "{self.home}"', f'logfile "{file}.log"'
         file.write_text("\n".join([*lines, *(f"sentinel {setting}" for setting in settings), ""]))
         argv = [SERVER, str(file), "--sentinel"]
-        return subprocess.Popen(die_with_parent(argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return start_server(argv)
 
     def _master(self, sentinel: int) -> dict[str, Any] | None:
         view: dict[str, Any] | None = self._ask(sentinel, lambda client: client.sentinel_master(SERVICE))

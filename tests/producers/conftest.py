@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,10 @@ gateway: {listen: []}
 """
 
 
+BEAT_INTERVAL_SECONDS = 0.2
+"""A beat at every look for jobs would take more of a processor than the looks."""
+
+
 def echo(job: CompletionJob) -> str | ErrorClass:
     """The prompt, or the error that it names: `fail: timeout`."""
     answer = str(job.body["messages"][-1]["content"])
@@ -75,6 +80,7 @@ class FakeWorker:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
+    _next_beat: float = 0.0
 
     def __enter__(self) -> FakeWorker:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name=self.name)
@@ -105,9 +111,11 @@ class FakeWorker:
     async def _turn(self, queue: WorkerQueue) -> None:
         claim = await queue.claim(16, 0)
         await asyncio.gather(*(self._answer(queue, delivery) for delivery in claim.deliveries))
-        await queue.beat([])
+        if claim.deliveries or time.monotonic() >= self._next_beat:
+            await queue.beat([])
+            self._next_beat = time.monotonic() + BEAT_INTERVAL_SECONDS
         if not claim.deliveries:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
     async def _answer(self, queue: WorkerQueue, delivery: Delivery) -> None:
         job = unpack_job(delivery.envelope, delivery.deadline)

@@ -38,15 +38,21 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def until_all_are_submitted(openfall: Run, store: Any) -> None:
+    """The status of the batch has every line too. It takes far longer to read than the length of the queue."""
+    until(lambda: store.llen("rq:queue:gpu.other.batch") == LINES)
+    until(lambda: f'"queued":{LINES}' in openfall("batch", "status", "out", "--json").stdout)
+
+
 def why_of(openfall: Run) -> str:
     return str(json.loads(openfall("batch", "status", "out", "--json").stdout).get("why", ""))
 
 
 @pytest.fixture
-def waiting(start: Start, openfall: Run, source: Path) -> str:
+def waiting(start: Start, openfall: Run, source: Path, store: Any) -> str:
     """The messages of a run whose lines were all submitted, and that was interrupted."""
     with start(*RUN) as process:
-        until(lambda: '"queued":40' in openfall("batch", "status", "out", "--json").stdout)
+        until_all_are_submitted(openfall, store)
         return interrupt(process)
 
 
@@ -169,9 +175,11 @@ def test_a_cancelled_batch_has_no_job_left_and_is_run_again_with_retry_failed(
     assert every_line_has_one_row(out)
 
 
-def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(start: Start, openfall: Run, source: Path) -> None:
+def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(
+    start: Start, openfall: Run, source: Path, store: Any
+) -> None:
     with start(*RUN) as process:
-        until(lambda: '"queued":40' in openfall("batch", "status", "out", "--json").stdout)
+        until_all_are_submitted(openfall, store)
         ran = openfall("batch", "cancel", "out", "--json")
         _, err = process.communicate(timeout=60)
     assert json.loads(ran.stdout) == {"batch": "out", "cancelled": 40, "had_ended": 0}
