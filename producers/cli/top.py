@@ -35,7 +35,7 @@ def top(once: bool) -> None:
         async with open_client() as llm:
             if once or not sys.stdout.isatty():
                 out = console()
-                out.print(screen(await _reader(llm).read(_sources()), out.width))
+                out.print(screen(await _reader(llm).read(fetched_sources()), out.width))
             else:
                 await _watch(llm)
 
@@ -48,7 +48,8 @@ def _reader(llm: AsyncOpenfall) -> SnapshotReader:
     return SnapshotReader(llm.store.connection, llm.config.catalog)
 
 
-def _sources() -> tuple[Source, ...]:
+def fetched_sources() -> tuple[Source, ...]:
+    """What the screen shows beside the snapshot. The causes have the sources of the page."""
     from openfall.producers.page import sources
     from openfall.producers.page.sections import health_section
 
@@ -83,7 +84,7 @@ async def _read(reader: SnapshotReader, last: PageSnapshot | None) -> PageSnapsh
     from openfall.router_core.state.errors import StoreError
 
     try:
-        return await reader.read(_sources())
+        return await reader.read(fetched_sources())
     except StoreError:
         if last is None:
             raise

@@ -51,7 +51,7 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
         until = f", {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
         advice = f" {cause.advice}{until}." if cause.advice else ""
         remedy = f" -> {cause.remedy}" if cause.remedy else ""
-        yield plain(f"- {cause.text}{since}.{advice}{remedy} [{cause.runbook}]")
+        yield plain(f"- {cause.text}{since}.{advice}{remedy} (runbook: {cause.runbook})")
 
 
 def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

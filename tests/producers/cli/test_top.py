@@ -16,8 +16,10 @@ import pytest
 from rich.console import Console
 
 from openfall.config import load
+from openfall.producers.cli.top import fetched_sources
 from openfall.producers.cli.top_screen import screen
 from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections import health_section
 from openfall.producers.page.sources import CardsNow
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.breakers import BreakerStatus
@@ -26,6 +28,7 @@ from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.ledger import LedgerEntry
+from openfall.router_core.state.plans import PlanState
 from openfall.router_core.state.recent_jobs import JobPage, ListedJob
 from openfall.router_core.vocabulary import BreakerState, HoldReason, LoadState
 from tests.producers.cli.conftest import Run
@@ -108,6 +111,31 @@ def test_a_calm_fleet_without_jobs_cards_and_budgets_has_a_short_screen(snapshot
     assert "Breakers: 1 closed" in text
     assert "Cost today $0" in text
     assert all(word not in text for word in ("Recent jobs", "Models on cards", "Open Fall"))
+
+
+def test_the_causes_are_those_of_the_page_in_its_order_each_with_its_section(snapshot: PageSnapshot) -> None:
+    wrong = replace(snapshot, local_only="guests", dead_letters=3, status=replace(snapshot.status, suspended=True))
+    shown: Any = health_section.context(wrong)
+    lines = [line for line in drawn(wrong, 600) if line.startswith("- ")]
+    assert len(lines) == len(shown["causes"]) > 3
+    for line, cause in zip(lines, shown["causes"], strict=True):
+        assert cause.text in line
+        assert line.rstrip().endswith(f"(runbook: {cause.runbook})")
+
+
+def test_the_sources_of_the_causes_of_the_page_are_read() -> None:
+    assert set(health_section.SOURCES) <= set(fetched_sources())
+
+
+@pytest.mark.parametrize(("cap", "shown"), [(100, "40 % used"), (40, "100 % used"), (None, "")])
+def test_a_flat_plan_is_shown_with_its_budget_as_far_as_its_share_is_known(
+    snapshot: PageSnapshot, cap: int | None, shown: str
+) -> None:
+    plan = PlanState(backend="claude", number=1, window_seconds=18_000.0, calls=40, resets_at=NOW + 3000, cap=cap)
+    text = "\n".join(drawn(replace(snapshot, sources={**snapshot.sources, "plans": [plan]}), 100))
+    assert ("claude" in text) == bool(shown)
+    assert shown in text
+    assert "house" in text
 
 
 def test_without_a_terminal_the_screen_is_printed_once(openfall: Run) -> None:
