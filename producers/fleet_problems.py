@@ -183,7 +183,11 @@ def _of_queue(
 
 
 def _of_targets(away: Sequence[Away]) -> Iterator[FleetProblem]:
-    codes = {Wait.PROBE: ProblemCode.BREAKER_OPEN, Wait.CHECK: ProblemCode.UNHEALTHY}
+    codes = {
+        Wait.PROBE: ProblemCode.BREAKER_OPEN,
+        Wait.OPERATOR: ProblemCode.BREAKER_OPEN,
+        Wait.CHECK: ProblemCode.UNHEALTHY,
+    }
     for item in away:
         if code := codes.get(item.wait):
             yield FleetProblem(code=code, severity=ProblemSeverity.WARNING, subject=item.name, detail=item.cause)

@@ -26,6 +26,7 @@ class Wait(StrEnum):
     PROBE = "probe"
     COOLDOWN = "cooldown"
     CHECK = "check"  # it failed a health check
+    OPERATOR = "operator"  # an operator keeps its breaker open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +82,17 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
             since=row.away_since if is_open else None,
             cause=row.cause or row.why if is_open else "rate limited",
             error=row.error if is_open else None,
-            until=row.until if is_open else row.cooling_until,
-            wait=Wait.PROBE if is_open else Wait.COOLDOWN,
+            until=_until(row),
+            wait=Wait.OPERATOR if row.forced == BreakerState.OPEN else Wait.PROBE if is_open else Wait.COOLDOWN,
             flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),
         )
+
+
+def _until(row: BreakerStatus) -> float | None:
+    """When a target that takes no calls is probed or called next."""
+    if row.forced == BreakerState.OPEN:
+        return row.forced_until
+    return row.until if row.state is not BreakerState.CLOSED else row.cooling_until
 
 
 def _has_other_key(target: str, backend: str, blocked: Iterable[str], catalog: Catalog) -> bool:
@@ -162,6 +170,9 @@ def _describe(item: Away, now: float) -> str:
 
 
 def _next(item: Away, now: float) -> str:
+    if item.wait is Wait.OPERATOR:
+        end = "until it is reset" if item.until is None else f"for {format_age(item.until - now)} more"
+        return f"kept open by an operator {end}"
     if item.until is None:
         return "no probe is planned"
     if item.until <= now:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from openfall.producers.age import format_age
-from openfall.producers.fleet_problems import ProblemCode, list_problems, problems_of_catalogs
+from openfall.producers.fleet_problems import FleetProblem, ProblemCode, list_problems, problems_of_catalogs
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.block_causes import SilentRoles, block_causes
 from openfall.producers.page.sections.budget_causes import budget_causes
@@ -24,6 +24,8 @@ from openfall.router_core.vocabulary import Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
 MAX_CAUSES, MAX_ROLES = 10, 3
+LAST = frozenset({ProblemCode.WORKER_SHORT, ProblemCode.OTHER_CATALOG, ProblemCode.HELD, ProblemCode.DEAD_LETTERS})
+"""What keeps few jobs from an answer, or none, stands behind what keeps many."""
 MAX_LATENESS = 2.0
 """The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
@@ -108,15 +110,23 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
     pools = pools_without_worker(silent, snapshot)
     yield from worker_causes(pools, snapshot)
     yield from _late(snapshot)
-    problems = list_problems(snapshot.status, snapshot.held, snapshot.dead_letters, ())
-    for problem in (*problems, *problems_of_catalogs(snapshot.status.workers, snapshot.catalog_digest)):
-        is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
-        if not is_known and (describe := CAUSES.get(problem.code)) is not None:
-            yield describe(problem, snapshot)
+    problems = list(_problems(pools, snapshot))
+    yield from (CAUSES[each.code](each, snapshot) for each in problems if each.code not in LAST)
     yield from target_causes(silent, snapshot)
     yield from budget_causes(silent, snapshot)
     yield from card_causes(snapshot)
     yield from block_causes(silent, snapshot)
+    yield from (CAUSES[each.code](each, snapshot) for each in problems if each.code in LAST)
+
+
+def _problems(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[FleetProblem]:
+    """The problems that have a line of their own. Queues of `pools` that no worker serves have one together."""
+    status = snapshot.status
+    yield from problems_of_catalogs(status.workers, snapshot.catalog_digest)
+    for problem in list_problems(status, snapshot.held, snapshot.dead_letters, ()):
+        is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
+        if not is_known and problem.code in CAUSES:
+            yield problem
 
 
 def _late(snapshot: PageSnapshot) -> Iterator[Cause]:

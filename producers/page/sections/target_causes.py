@@ -43,9 +43,9 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
             section="breakers",
             runbook=RunbookSection.RATE_LIMITED,
         )
+    if item.wait is Wait.OPERATOR:
+        return _of_operator(item, silent, snapshot)
     plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
-    aliases = {alias for obstacles in silent.values() for alias, why in obstacles.items() if why == item.cause}
-    is_cause = any(item.concerns(alias, snapshot.catalog) for alias in aliases)
     advice = "Nothing to do: its breaker closes by itself when a probe is answered"
     if item.model is None:
         advice = "Renew the key or its credit, then Probe now"
@@ -53,7 +53,7 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         advice = "Look at the backend: it is not called until a check succeeds"
     return Cause(
         text=f"{item.name} takes no calls: {item.cause}{plan}",
-        health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
+        health=_health_of(item, silent, snapshot),
         since=item.since,
         advice=advice,
         until=item.until,
@@ -61,3 +61,29 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         section="breakers",
         runbook=RunbookSection.KEY_REFUSED if item.model is None else RunbookSection.BREAKER_OPEN,
     )
+
+
+def _of_operator(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
+    """What an operator keeps from calls: no probe closes its breaker."""
+    target = f"{item.backends[0]}/{item.model}" if item.model is not None else ""
+    return Cause(
+        text=f"An operator keeps calls from {item.name}: {item.cause}",
+        health=_health_of(item, silent, snapshot),
+        since=item.since,
+        advice="Automatic ends it" if item.until is None else "Automatic ends it at once, else it ends",
+        until=item.until,
+        until_text="in",
+        remedy=f"openfall breakers reset {target or 'NAME'}",
+        action="reset-breaker" if target else "",
+        subject=target,
+        label=f"Automatic for {item.name}",
+        section="breakers",
+        runbook=RunbookSection.BREAKER_OPEN,
+    )
+
+
+def _health_of(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> FleetHealth:
+    """FAILING if it keeps the calls of a role that gets no answer."""
+    aliases = {alias for obstacles in silent.values() for alias, why in obstacles.items() if why == item.cause}
+    is_cause = any(item.concerns(alias, snapshot.catalog) for alias in aliases)
+    return FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED

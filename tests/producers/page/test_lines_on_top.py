@@ -16,6 +16,7 @@ from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import breaker_section, health_section
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import BUDGETS
+from openfall.producers.runbook import RunbookSection
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
@@ -122,6 +123,32 @@ def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(c
     assert line.text.startswith(f"{paused} (mika, 20")
     assert line.text.endswith(": 'dust')")
     assert (line.subject, line.remedy) == ("gpu.*", "openfall queues resume 'gpu.*'")
+
+
+def test_what_an_operator_keeps_from_calls_waits_for_no_probe(calm: PageSnapshot) -> None:
+    forced = replace(AWAY, cause="new fan", wait=Wait.OPERATOR, until=None)
+    line, _ = lines(replace(calm, away=(forced,)))
+    assert line.text == "An operator keeps calls from tiny@rack: new fan"
+    assert (line.advice, line.until, line.action, line.subject) == (
+        "Automatic ends it",
+        None,
+        "reset-breaker",
+        "rack/tiny",
+    )
+    timed, _ = lines(replace(calm, away=(replace(forced, until=NOW + 60),)))
+    assert (timed.advice, timed.until) == ("Automatic ends it at once, else it ends", NOW + 60)
+    key, _ = lines(replace(calm, away=(replace(forced, model=None),)))
+    assert (key.action, key.remedy) == ("", "openfall breakers reset NAME")
+
+
+def test_an_outage_stands_before_a_job_that_is_at_fault_and_before_notifications(calm: PageSnapshot) -> None:
+    own = holding(calm, held_job(HoldReason.OWN_FAULT), away=(AWAY,), dead_letters=2)
+    assert [line.runbook for line in lines(own)] == [
+        RunbookSection.BREAKER_OPEN,
+        RunbookSection.OWN_FAULT,
+        RunbookSection.NOTIFIER_FAILS,
+        RunbookSection.SILENT_ROLE,
+    ]
 
 
 def over_budget(calm: PageSnapshot, over: OverBudget | None, limit: int, **sums: int) -> PageSnapshot:
