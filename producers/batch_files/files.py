@@ -114,8 +114,7 @@ def read_lines(source: BinaryIO) -> Iterator[BatchLine | InvalidLine]:
     """The requests of a file, in order, without blank lines. The second of two equal `custom_id`s is invalid."""
     numbers: dict[str, int] = {}
     for number, row in enumerate(read_rows(source), 1):
-        if number == 1:
-            row = row.removeprefix(codecs.BOM_UTF8)
+        row = row.removeprefix(codecs.BOM_UTF8)  # of each file that was joined into this one
         if not row.strip():
             continue
         line = parse_line(number, row)

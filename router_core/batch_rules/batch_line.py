@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic_core import from_json, to_json
 
@@ -50,15 +51,23 @@ def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProb
 
 def _check_target(line: Mapping[str, Any], custom_id: str, urls: Collection[str]) -> ParsedLine | LineProblem:
     first = next(iter(urls))
-    if line.get("method", "POST") != "POST":
+    if str(line.get("method", "POST")).upper() != "POST":
         return LineProblem(INVALID, f"method must be POST, not {_shown(line['method'])}", "method", custom_id)
-    if line.get("url", first) not in urls:
+    if _path(line.get("url", first)) not in urls:
         return LineProblem(URL_MISMATCH, f"url must be {first}, not {_shown(line['url'])}", "url", custom_id)
     body = line.get("body")
     if not isinstance(body, dict):
         text = "body is missing: it holds `messages`, and `model` for a role or model"
         return LineProblem(MISSING, text, "body", custom_id)
     return ParsedLine(custom_id, body, line)
+
+
+def _path(url: Any) -> Any:
+    """The path of a URL, which may be written with its host or with a slash behind it."""
+    try:
+        return urlsplit(url).path.rstrip("/") if isinstance(url, str) else url
+    except ValueError:
+        return url
 
 
 def custom_id_problem(custom_id: Any) -> str:

@@ -144,6 +144,15 @@ def test_line_ends_of_windows_blank_lines_and_a_byte_order_mark_are_read(
     assert answers(out) == {"a": "echo x", "b": "echo y", "c": "echo z"}
 
 
+def test_files_that_were_joined_have_a_byte_order_mark_in_later_lines_too(
+    openfall: Run, answering: Any, tmp_path: Path, out: Path
+) -> None:
+    text = "".join(f"\ufeff{line(name, name)}\n" for name in "ab")
+    (tmp_path / "in.jsonl").write_bytes(text.encode())
+    assert openfall(*RUN).returncode == 0
+    assert answers(out) == {"a": "echo a", "b": "echo b"}
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 def test_a_file_in_utf_16_is_refused_with_its_encoding(openfall: Run, tmp_path: Path, encoding: str) -> None:
     mark = "" if encoding == "utf-16" else "\ufeff"

@@ -25,6 +25,9 @@ URLS = ("/v1/chat/completions", "/chat/completions")
         pytest.param(b'{"custom_id": ""}', "invalid_value", "custom_id", id="an empty custom_id"),
         pytest.param(b'{"custom_id": "1", "method": "GET"}', "invalid_value", "method", id="another method"),
         pytest.param(b'{"custom_id": "1", "url": "/v1/embeddings"}', "url_mismatch", "url", id="another endpoint"),
+        pytest.param(b'{"custom_id": "1", "method": 7}', "invalid_value", "method", id="a number for a method"),
+        pytest.param(b'{"custom_id": "1", "url": 7}', "url_mismatch", "url", id="a number for a url"),
+        pytest.param(b'{"custom_id": "1", "url": "http://[/v1"}', "url_mismatch", "url", id="a url that is none"),
         pytest.param(b'{"custom_id": "1", "body": []}', "missing_required_parameter", "body", id="no body"),
     ],
 )
@@ -38,6 +41,15 @@ def test_a_line_without_method_and_url_is_one_of_the_endpoint_of_its_batch() -> 
     line = parse_batch_line(b'{"custom_id": "1", "body": {"model": "chat"}}', URLS)
     assert isinstance(line, ParsedLine)
     assert (line.custom_id, line.body) == ("1", {"model": "chat"})
+
+
+@pytest.mark.parametrize(
+    "url", ["/v1/chat/completions/", "https://api.openai.com/v1/chat/completions", "http://h:1/v1/chat/completions?x=1"]
+)
+@pytest.mark.parametrize("method", ["POST", "post"])
+def test_a_line_may_write_its_endpoint_as_programs_do(url: str, method: str) -> None:
+    row = f'{{"custom_id": "1", "method": "{method}", "url": "{url}", "body": {{"model": "chat"}}}}'
+    assert isinstance(parse_batch_line(row.encode(), URLS), ParsedLine)
 
 
 def test_a_row_of_the_journal_is_read_as_it_was_written() -> None:
