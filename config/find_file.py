@@ -26,7 +26,7 @@ def find_file(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
         file = resolve(name, cwd, environ)
         return file.resolve() if file.resolve() in SHIPPED else file
     for directory in _directories(environ, cwd):
-        if os.path.exists(directory / FILE_NAME):
+        if os.path.lexists(directory / FILE_NAME):  # a link to a file that is gone is reported, not passed over
             return directory / FILE_NAME
         _refuse_misnamed(directory, cwd)
     return DEMO

@@ -16,6 +16,7 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.find_file import find_file
 from openfall.config.interpolation import variables_in
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, shorten
+from openfall.config.paths import FILE_NAME as CONFIG_NAME
 from openfall.config.section_reader import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
@@ -61,6 +62,11 @@ class LoadedConfig:
             *(part.path.rpartition("/")[2] for part in parts),
             *(part.query for part in parts),
         ]) - {""}  # fmt: skip
+
+    def require_models(self) -> None:
+        """Raises `ConfigError` if no job can be answered."""
+        if self.missing:
+            raise ConfigError(self.missing)
 
     @property
     def missing(self) -> tuple[ConfigProblem, ...]:
@@ -221,13 +227,24 @@ def read_source(document: Document, source: Path, option: str = "--config", vari
     try:
         return source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        document.report(0, "", "there is no such file", f"Name one that exists with {option} or ${variable}.")
+        if source.is_symlink():
+            document.report(0, "", f"it is a link to {source.readlink()}, which does not exist", "Correct the link.")
+        else:
+            document.report(0, "", "there is no such file", f"Name one that exists with {option} or ${variable}.")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         document.report(line, "", "not UTF-8 text", "Save the file as UTF-8.")
     except IsADirectoryError:
-        remedy = "Remove it, and write the file. A container makes a directory where a file to mount is missing."
-        document.report(0, "", "it is a directory", remedy)
+        document.report(0, "", "it is a directory", _in_place_of_a_file(source))
     except OSError as error:
         document.report(0, "", f"it cannot be read: {error.strerror}", "Name a file that you may read.")
     return None
+
+
+def _in_place_of_a_file(directory: Path) -> str:
+    """What to do about a directory where a file is expected."""
+    if (directory / CONFIG_NAME).is_file():
+        return f"Name the file in it: {directory / CONFIG_NAME}."
+    if directory.name == CONFIG_NAME:
+        return "Remove it, and write the file. A container makes a directory where a file to mount is missing."
+    return "Name a file."

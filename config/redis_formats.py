@@ -12,7 +12,7 @@ from openfall.config.redact import MASK
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret, read_text
 from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.field_types import Format
-from openfall.router_core.redis_url import ADDRESS, NOT_ENCODED, find_fault, hide_credentials
+from openfall.router_core.redis_url import ADDRESS, NOT_ENCODED, SENTINEL, find_fault, hide_credentials
 
 EMBEDDED = "embedded"
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
@@ -29,6 +29,8 @@ def _read_url(node: Node) -> str | None:
         return text
     if fault is NOT_ENCODED:
         node.report(fault, "Or write the password alone, under redis: password:.")
+    elif fault is SENTINEL:
+        node.report(fault)
     else:
         node.report(f"must be {EMBEDDED} or {ADDRESS}")
     return None

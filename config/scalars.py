@@ -84,6 +84,11 @@ def read_secret(node: Node) -> str | None:
     return _refuse_masked(node, _refuse_trap(node, "what stands here"))
 
 
+def _read_key(node: Node) -> SecretStr | None:
+    value = read_secret(node)
+    return None if value is None else SecretStr(value)
+
+
 def _refuse_masked(node: Node, value: str | None) -> str | None:
     """A secret as `config show` prints it is no secret: with it every call would be refused."""
     if value is None or MASK not in value:
@@ -199,9 +204,7 @@ BY_TYPE: Mapping[Any, FieldType[Any]] = {
         _parsed(literals.parse_number, "a number such as 0.5"),
         either({"type": "number"}, pattern_shape(f"^-?{literals.NUMBER}$")),
     ),
-    SecretStr: FieldType(
-        read_secret, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None
-    ),
+    SecretStr: FieldType(_read_key, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None),
     Cloud: FieldType(
         _parsed(_cloud, f"yes, no or {Cloud.WHEN_LATE}"), either({"enum": [str(Cloud.WHEN_LATE)]}, *_FLAG_SHAPES), str
     ),

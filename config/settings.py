@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from pydantic import Field
@@ -197,17 +198,21 @@ def redis_server(settings: Settings) -> RedisServer:
     """The Redis of a configuration, with the address of the embedded server. Raises `NoRedis` if that does not run."""
     if not settings.redis.is_embedded:
         return settings.redis
+    address = settings.data_dir / REDIS_URL_FILE
+    file = FILE_NAME if is_shipped(settings.source) else settings.source
+    other_server = f"set REDIS_URL (or `redis:` in {file}) to the address of a server."
     try:
-        url = (settings.data_dir / REDIS_URL_FILE).read_text(encoding="utf-8").strip()
+        url = address.read_text(encoding="utf-8").strip()
+    except PermissionError:
+        remedy = f"Run this as the user of `openfall up`, or {other_server}"
+        raise NoRedis(f"No Redis: {address} belongs to another user and cannot be read. {remedy}") from None
     except (OSError, UnicodeDecodeError):
         url = ""
     if url:
         return settings.redis.model_copy(update={"url": url})
-    file = FILE_NAME if is_shipped(settings.source) else settings.source
-    remedy = f"Start it here with `openfall up`, or set REDIS_URL (or `redis:` in {file}) to the address of a server."
-    elsewhere = f"If `openfall up` runs in another folder, set {VARIABLE} to the {FILE_NAME} of that folder."
-    address = settings.data_dir / REDIS_URL_FILE
-    raise NoRedis(f"No Redis: the embedded server does not run ({address} has no address). {remedy} {elsewhere}")
+    cause = f"`openfall up` does not run here ({address} names no server)"
+    elsewhere = f"If it runs in another folder, set the variable that it prints there: {VARIABLE} or REDIS_URL."
+    raise NoRedis(f"No Redis: {cause}. Start it, or {other_server} {elsewhere}")
 
 
 def engine_restarts(settings: Settings) -> int | None:
@@ -223,7 +228,8 @@ def engine_restarts(settings: Settings) -> int | None:
 
 
 def variable_for_other_folders(settings: Settings) -> str:
-    """What a program in another folder sets to reach the embedded Redis of this one: `NAME=value`. Raises `NoRedis`."""
+    """What a program in another folder sets to reach the embedded Redis of this one: `NAME=value`, as a shell takes
+    it. Raises `NoRedis`."""
     if is_shipped(settings.source):
-        return f"REDIS_URL={redis_server(settings).url}"
-    return f"{VARIABLE}={settings.source}"
+        return f"REDIS_URL={quote(redis_server(settings).url or '')}"
+    return f"{VARIABLE}={quote(str(settings.source))}"

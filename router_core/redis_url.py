@@ -14,6 +14,7 @@ NOT_ENCODED = (
     "the special characters of its user and password must be percent-encoded: @ is %40, : is %3A, / is %2F, ? is %3F, "
     "# is %23, % is %25"
 )
+SENTINEL = "an address has no Sentinel: write `redis: {sentinels: [HOST:PORT, ...], service: NAME}` in openfall.yaml"
 
 
 def find_fault(url: str) -> str | None:
@@ -27,6 +28,8 @@ def find_fault(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return NOT_ENCODED if "@" in url else NO_ADDRESS
+    if "sentinel" in parts.scheme:
+        return SENTINEL
     if parts.scheme not in SCHEMES or "://" not in url or port == 0:
         return NO_ADDRESS
     return NOT_ENCODED if any("@" in part for part in _without_user(parts)) else None

@@ -105,6 +105,7 @@ def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
 def _load(path: Path | None, configure: ApplyToLog, pool: str | None = None) -> config.LoadedConfig:
     """The configuration. Its warnings are logged, and the backends (of a pool) without a key."""
     loaded = config.load(path)
+    loaded.require_models()
     configure(loaded)
     for warning in (*loaded.warnings, *(problem for _, problem in config.missing_keys(loaded, pool))):
         logging.getLogger("openfall.worker").warning("%s", warning)

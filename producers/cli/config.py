@@ -29,8 +29,7 @@ def check() -> int:
     """
     try:
         loaded = configuration.load(config_path())
-        if loaded.missing:
-            raise configuration.ConfigError(loaded.missing)
+        loaded.require_models()
     except configuration.ConfigError as error:
         if wants_json():
             show_json({"source": None, "valid": False, "problems": _problems(error.problems)})

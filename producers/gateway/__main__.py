@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
     try:
         loaded = config.load(options.config)
+        loaded.require_models()
         configure(loaded)
         if options.sockets:
             _end_with_parent(options.alive)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import SecretStr
-
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.errors import CatalogProblem
 
@@ -30,8 +28,6 @@ def validate_keys(name: str, backend: Backend) -> Iterator[CatalogProblem]:
 
 def _unsendable(name: str, backend: Backend) -> Iterator[CatalogProblem]:
     """Keys that were not copied as their provider shows them. Blanks and line ends around a key do no harm."""
-    if not isinstance(backend.api_key, SecretStr):  # it was not validated: the problems of a file are collected
-        return
     field = "auth_token" if backend.has_auth_token else "api_keys" if backend.api_keys else "api_key"
     keys = [secret.strip() for secret in backend.secrets]
     if any(key.lower().startswith("bearer ") for key in keys):

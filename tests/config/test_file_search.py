@@ -55,6 +55,14 @@ def test_a_directory_of_that_name_is_refused(project: Path) -> None:
         source(project / "src")
 
 
+def test_a_link_to_a_file_that_is_gone_is_reported_and_the_demo_does_not_run_in_its_place(project: Path) -> None:
+    (project / "src" / "openfall.yaml").symlink_to("/mnt/studio/openfall.yaml")
+    with pytest.raises(config.ConfigError) as caught:
+        source(project / "src")
+    text = "openfall.yaml: it is a link to /mnt/studio/openfall.yaml, which does not exist. Correct the link."
+    assert str(caught.value) == text
+
+
 @pytest.mark.parametrize("name", ["openfall.yml", "openfall.yaml.txt", "Openfall.yaml", "openfall.json"])
 def test_a_file_with_a_name_like_that_is_refused(project: Path, name: str) -> None:
     (project / "src" / name).write_text("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -303,9 +305,9 @@ class TestRedisAddress:
         with pytest.raises(NoRedis) as caught:
             config.redis_server(settings)
         assert str(caught.value) == (
-            f"No Redis: the embedded server does not run ({tmp_path}/.openfall/redis.url has no address). Start it "
-            f"here with `openfall up`, or set REDIS_URL (or `redis:` in {tmp_path}/openfall.yaml) to the address of a "
-            "server. If `openfall up` runs in another folder, set OPENFALL_CONFIG to the openfall.yaml of that folder."
+            f"No Redis: `openfall up` does not run here ({tmp_path}/.openfall/redis.url names no server). Start it, "
+            f"or set REDIS_URL (or `redis:` in {tmp_path}/openfall.yaml) to the address of a server. If it runs in "
+            "another folder, set the variable that it prints there: OPENFALL_CONFIG or REDIS_URL."
         )
 
     def test_a_program_in_another_folder_reaches_the_embedded_redis_with_one_variable(self, tmp_path: Path) -> None:
@@ -314,10 +316,33 @@ class TestRedisAddress:
         for settings in (own, shipped):
             settings.data_dir.mkdir(exist_ok=True)
             (settings.data_dir / "redis.url").write_text("unix:///run/openfall.sock?db=0\n")
-            name, _, value = config.variable_for_other_folders(settings).partition("=")
+            (variable,) = shlex.split(config.variable_for_other_folders(settings))
+            name, _, value = variable.partition("=")
             (other := tmp_path / "other").mkdir(exist_ok=True)
             there = config.load(environ={name: value}, cwd=other).settings
             assert config.redis_server(there).url == "unix:///run/openfall.sock?db=0"
+
+    @pytest.mark.parametrize("folder", ["plain", "two words", "it's", "Grüße", "$HOME"])
+    def test_a_shell_takes_the_variable_of_any_folder(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / folder).mkdir()
+        settings = load_text(tmp_path / folder, "redis: embedded").settings
+        (word,) = shlex.split(config.variable_for_other_folders(settings))
+        assert word == f"OPENFALL_CONFIG={tmp_path / folder / 'openfall.yaml'}"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can read as another user")
+    def test_a_directory_of_another_user_is_not_called_a_server_that_does_not_run(self, tmp_path: Path) -> None:
+        settings = load_text(tmp_path, "redis: embedded").settings
+        settings.data_dir.mkdir()
+        (settings.data_dir / "redis.url").write_text("unix:///run/openfall.sock\n")
+        settings.data_dir.chmod(0o700)
+        for directory in (tmp_path, *tmp_path.parents[:2]):
+            directory.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(NoRedis, match="belongs to another user and cannot be read"):
+                config.redis_server(settings)
+        finally:
+            os.seteuid(0)
 
     def test_no_message_says_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
         with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\) to"):

@@ -154,7 +154,27 @@ def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
 
 def test_a_directory_is_reported(tmp_path: Path) -> None:
     (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
-    assert str(problem).startswith(f"{tmp_path}: it is a directory. Remove it, and write the file.")
+    assert str(problem) == f"{tmp_path}: it is a directory. Name a file."
+    (tmp_path / "openfall.yaml").write_text("")
+    (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
+    assert str(problem) == f"{tmp_path}: it is a directory. Name the file in it: {tmp_path / 'openfall.yaml'}."
+
+
+@pytest.mark.parametrize("credential", ["api_key: secret-1", "api_keys: [secret-1, secret-2]", "auth_token: secret-1"])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("url: 'https://h', slots: 0", "backends.tower.slots: must be 1 or more"),
+        ("url: 'https://u:p@h'", "backends.tower.url: an address must not carry a user or password"),
+        ("url: 'https://h', vram_gb: -1", "backends.tower.vram_gb: must be"),
+    ],
+)
+def test_a_wrong_value_beside_a_credential_is_the_only_problem(
+    tmp_path: Path, credential: str, fields: str, message: str
+) -> None:
+    (problem,) = check_text(tmp_path, f"backends: {{tower: {{{fields}, pool: gpu, {credential}}}}}")
+    assert message in problem
+    assert "secret" not in problem
 
 
 def test_a_file_in_another_encoding_is_reported_with_its_line(tmp_path: Path) -> None:

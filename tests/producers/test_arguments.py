@@ -182,7 +182,7 @@ def test_a_client_starts_before_its_fleet_and_names_the_remedy(tmp_path: Any) ->
     file = tmp_path / "openfall.yaml"
     file.write_text(BARE)
     llm = AsyncOpenfall(config=file, retry_for=0)
-    with pytest.raises(OpenfallError, match="Start it here with `openfall up`, or set REDIS_URL"):
+    with pytest.raises(OpenfallError, match="Start it, or set REDIS_URL"):
         asyncio.run(llm.submit("x"))
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from openfall.router_core.redis_url import NO_ADDRESS, NOT_ENCODED, find_fault, hide_credentials
+from openfall.router_core.redis_url import NO_ADDRESS, NOT_ENCODED, SENTINEL, find_fault, hide_credentials
 
 PASSWORDS = [
     "p@ss", "a:b", "se/cret", "50%off", "12/34", "12?34", "12#34", "a?password=b", "a&b=c", "x@y/z@w", "[v6",
@@ -37,6 +37,13 @@ def test_a_password_whose_characters_must_be_encoded_is_refused_with_the_remedy(
 )
 def test_a_text_that_is_no_address_is_refused_and_not_shown(url: str) -> None:
     assert find_fault(url) == NO_ADDRESS
+    assert hide_credentials(url) == "…"
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "sentinel", "rediss+sentinel", "redis-sentinel"])
+def test_an_address_of_a_sentinel_is_refused_with_the_keys_that_name_it(scheme: str) -> None:
+    url = f"{scheme}://:hunter2@cache:26379/jobs"
+    assert find_fault(url) == SENTINEL
     assert hide_credentials(url) == "…"
 
 

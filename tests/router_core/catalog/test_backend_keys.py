@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.backend_entry import Backend
-from openfall.router_core.catalog.backend_keys import validate_keys
 from tests.router_core.catalog.test_validation import BACKENDS, problems_of
 
 QUOTED = "quotes around it: remove them where its value stands (`docker --env-file` keeps quotes)"
@@ -83,8 +81,3 @@ def test_only_an_ollama_takes_an_order_to_keep_its_models() -> None:
         "backends.tower.keep_in_memory: only an Ollama takes it: write protocol: ollama, or remove it"
     ]
     assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"protocol": "ollama"})})
-
-
-def test_a_key_that_was_not_validated_has_no_problem_of_its_own():
-    backend = Backend.model_construct(api_key="'quoted'", api_keys=(), pool="cloud")
-    assert list(validate_keys("api", backend)) == []
