@@ -24,8 +24,9 @@ from openfall.producers.amounts import plural
 from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.redis_preconditions import Fault
 from openfall.router_core.state.breakers import list_breakers
-from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
@@ -167,9 +168,11 @@ async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
                 for check in (_check_server, _check_workers, _check_breakers):
                     for result in await check(config, connection):
                         yield result
+                        if result.subject in (Fault.OLD_SERVER, Fault.NO_FUNCTIONS):
+                            return  # it runs no script of the other checks
         except (StoreError, TimeoutError) as error:
             timeout = f"Redis does not answer at {connection.safe_url} within {REDIS_TIMEOUT_SECONDS:g} s"
-            remedy = "Start it, or set REDIS_URL."
+            remedy = "Start it, or set REDIS_URL." if isinstance(error, StoreUnreachable | TimeoutError) else ""
             yield CheckResult("redis", "redis", "failure", str(error) or timeout, remedy)
 
 

@@ -168,19 +168,25 @@ _Remedies = tuple[tuple[tuple[str, ...], type[StoreError], str], ...]
 
 _TLS_REMEDIES: _Remedies = (
     (
+        ("unknown command `FCALL`", "unknown command 'FCALL'", "unknown command `FUNCTION`"),
+        StoreRefused,
+        "this server has no function libraries, so it is too old: use Valkey 7.2 or newer, or Redis 7.0 or newer",
+    ),
+    (
         ("Hostname mismatch", "IP address mismatch"),
         StoreRefused,
-        "its certificate is for another host: use the name that it has, or `redis: {tls_check_hostname: no}`",
+        "the certificate of Redis is for another host: use the name that it has, or `redis: {tls_check_hostname: no}`",
     ),
     (
         ("certificate has expired", "certificate is not yet valid"),
         StoreRefused,
-        "its certificate is not valid now: renew it, and check the clock of this machine",
+        "the certificate of Redis is not valid now: renew it, and check the clock of this machine",
     ),
     (
         ("CERTIFICATE_VERIFY_FAILED",),
         StoreRefused,
-        "its certificate has no authority that is known here: name the authority's file in `redis: {tls_ca: ...}`",
+        "the certificate of Redis has no authority that is known here: name the authority's file in "
+        "`redis: {tls_ca: ...}`",
     ),
     (
         ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "ALERT_UNKNOWN_CA"),
@@ -243,6 +249,9 @@ _REMEDIES: _Remedies = (
 knows."""
 
 
+_UNKNOWN_HOST = ("Name or service not known", "name resolution", "No address associated", "nodename nor servname")
+
+
 def translate(error: Exception, address: str) -> StoreError:
     """The `StoreError` for an error of redis-py. `address` is shown to people: it has no password."""
     text = str(error)
@@ -258,7 +267,11 @@ def translate(error: Exception, address: str) -> StoreError:
 
 def _guess(text: str, address: str) -> str:
     """What may be wrong. A server with TLS often closes the connection without a word."""
-    if not any(words in text for words in ("closed by server", "Connection lost", "Timeout connecting")):
+    if any(words in text for words in _UNKNOWN_HOST):
+        return "its host has no address: is the name correct?"
+    if not any(
+        words in text for words in ("closed by server", "Connection lost", "Timeout connecting", "reset by peer")
+    ):
         return "is it running?"
     if address.startswith("rediss:"):
         return "is it running, does it demand a certificate of this client (`tls_certificate`), has this port TLS?"

@@ -202,6 +202,29 @@ def test_a_full_disk_is_reported():
     assert "free space" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            redis.ResponseError("unknown command `FCALL`, with args beginning with: `x`, `{}`"),
+            "it is too old: use Valkey",
+        ),
+        (redis.ResponseError("unknown command 'FCALL', with args beginning with: 'x'"), "it is too old: use Valkey"),
+        (redis.ResponseError("unknown command `FUNCTION`, with args beginning with: `LOAD`"), "too old: use Valkey"),
+        (redis.ConnectionError("Error -2 connecting to a:1. Name or service not known."), "is the name correct?"),
+        (
+            redis.ConnectionError("Error -3 connecting to a:1. Temporary failure in name resolution."),
+            "is the name corr",
+        ),
+        (redis.ConnectionError("Error 104 while writing to socket. Connection reset by peer."), "use rediss://"),
+    ],
+)
+def test_an_error_of_redis_has_its_remedy(error: redis.RedisError, words: str) -> None:
+    text = str(translate(error, "redis://host"))
+    assert words in text
+    assert "with args" not in text
+
+
 def test_a_server_that_forgets_a_script_as_soon_as_it_is_loaded_is_worth_another_try(redis_url, store, monkeypatch):
     async def story():
         async with RedisConnection(redis_url) as link:
