@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.cancellation import cancel_all, start_background
 from openfall.router_core.state.decoding import read_json
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.inbox import READER_TIMEOUT_SECONDS, InboxEntry, InboxReader, acknowledge
@@ -66,7 +66,7 @@ async def read_inbox(
     inbox is empty."""
     unacknowledged: set[str] = set()
     async with inbox:
-        heartbeat = asyncio.create_task(_heartbeat(inbox), name="inbox-heartbeat")
+        heartbeat = start_background(_heartbeat(inbox), "inbox-heartbeat")
         try:
             async for entry in _entries(inbox, unacknowledged, follow):
                 unacknowledged.add(entry.entry_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,14 @@ def keep_cancel() -> Iterator[None]:
     yield
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
+
+
+def start_background(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """A task of a client that may never be closed. Its loop may end without a cancel of it (`run_until_complete`,
+    nest_asyncio): asyncio then reports nothing, because nothing is lost."""
+    task = asyncio.create_task(coroutine, name=name)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio.gather does
+    return task
 
 
 async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:

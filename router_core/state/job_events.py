@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
-from openfall.router_core.state.cancellation import cancel_all, keep_cancel
+from openfall.router_core.state.cancellation import cancel_all, keep_cancel, start_background
 from openfall.router_core.state.decoding import read_number, read_object
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 
@@ -103,7 +103,7 @@ class EventHub:
         channel = _channel(job_id)
         self._subscriptions[channel].add(subscription)
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read(), name="job-events")
+            self._reader = start_background(self._read(), "job-events")
         if len(self._subscriptions[channel]) == 1:
             with keep_cancel(), contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._lock:

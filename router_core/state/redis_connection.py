@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import keys, scripts
-from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.cancellation import cancel_all, start_background
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import StoreFull, StoreRefused, translate
 from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
@@ -155,7 +155,7 @@ class RedisConnection:
     def _send_command(self, command: tuple[Any, ...]) -> Awaitable[Any]:
         loop = asyncio.get_running_loop()
         if self._sender is None:
-            self._sender = loop.create_task(self._send_all(), name="redis-connection")
+            self._sender = start_background(self._send_all(), "redis-connection")
             self._loop = loop
         elif self._loop is not loop:
             raise InvalidOperation(

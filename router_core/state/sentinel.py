@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.cancellation import cancel_all, start_background
 from openfall.router_core.state.errors import SentinelTrouble
 
 ASK_SECONDS = 1.0
@@ -67,7 +67,7 @@ class Sentinels:
         """The address of the primary. Raises `SentinelTrouble`."""
         answer = await self._ask(enough=len(self._clients) // 2 + 1)
         if self._watch is None:
-            self._watch = asyncio.create_task(self._watch_for_switches(), name="sentinel")
+            self._watch = start_background(self._watch_for_switches(), "sentinel")
         return answer.address
 
     def reject(self, address: Address) -> None:

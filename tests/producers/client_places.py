@@ -7,11 +7,13 @@ A child of a fork that hangs is killed by its alarm, and prints nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -191,6 +193,20 @@ def exit_without_close(config: str) -> None:
     llm = Openfall(config=config)
     report(lambda: ask(llm, "never closed"))
     asyncio.run(ask_async(AsyncOpenfall(config=config), "neither"))
+
+
+def loop_without_an_end(config: str) -> None:
+    """A program with `run_until_complete`, as older ones have it: nothing cancels the tasks of the client."""
+    llm = AsyncOpenfall(config=config)
+    loop = asyncio.new_event_loop()
+    print(loop.run_until_complete(ask_async(llm, "open loop")))
+    closed = asyncio.new_event_loop()
+    print(closed.run_until_complete(ask_async(llm, "closed loop")))
+    with warnings.catch_warnings():  # its socket is left open too, which only a developer wants to know
+        warnings.simplefilter("ignore", ResourceWarning)
+        closed.close()
+        del closed, loop, llm
+        gc.collect()
 
 
 def call_at_exit(config: str) -> None:

@@ -113,5 +113,9 @@ def test_a_program_that_closes_no_client_ends_without_a_warning(use: Any) -> Non
     assert use("exit_without_close") == ["echo never closed"]
 
 
+def test_a_loop_that_ends_without_a_cancel_of_its_tasks_reports_none_of_the_client(use: Any) -> None:
+    assert use("loop_without_an_end") == ["echo open loop", "echo closed loop"]
+
+
 def test_a_call_after_the_client_was_closed_at_exit_is_an_error_at_once(use: Any) -> None:
     assert use("call_at_exit") == ["echo before", CLOSED]
