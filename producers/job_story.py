@@ -77,7 +77,8 @@ def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
         result = record.result
         cost = f", {format_usd(result.cost_usd)} in all" if record.attempts else ""
         why = result.detail or (result.picked_why if result.picked else "")
-        end = max([result.took, *(moment.at for moment in moments_)])
+        took = result.took or record.ended_at - started_at  # who cancels a job measures nothing
+        end = max([took, *(moment.at for moment in moments_)])
         moments_.append(Moment(end, _END, f"{result.status}{cost}", why, _END_TONES.get(result.status, "bad")))
     return sorted(moments_, key=lambda moment: (moment.at, moment.order))  # events of the same moment keep their order
 

@@ -99,6 +99,8 @@ class DeliveryRunner:
     async def stop(self) -> None:
         """Cancel every delivery and put its job back."""
         tasks = [running.task for running in self._running.values()]
+        for running in self.deliveries:
+            log.info("put back into its queue: this worker stops", extra={"job": running.id})
         for task in tasks:
             task.cancel("stopping")
         await asyncio.gather(*tasks, return_exceptions=True)

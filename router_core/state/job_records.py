@@ -24,6 +24,8 @@ class JobRecord:
     queue: str
     producer: str
     accepted_at: float
+    ended_at: float
+    """0 while it has no result."""
     deadline: float
     deliveries: int
     crashes: int
@@ -58,6 +60,7 @@ def read_record(job_id: str, fields: Mapping[str, bytes], prompt: bytes | None, 
         queue=read_text(fields.get("queue")),
         producer=read_text(fields.get("producer")),
         accepted_at=accepted_at,
+        ended_at=read_moment(fields.get("ended")),
         deadline=deadline,
         deliveries=read_number(fields.get("deliveries")),
         crashes=read_number(fields.get("crashes")),

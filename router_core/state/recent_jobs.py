@@ -162,8 +162,11 @@ def _read_row(job_id: str, row: Sequence[bytes]) -> ListedJob | None:
     queue = record["fell_from"] if record["queue"] == keys.DEGRADE else record["queue"]
     model, _, urgency = queue.partition(".")[2].rpartition(".")
     role = _text(description).partition("/")[0]
-    ended = record["state"] == "done"
     try:
+        accepted_at = int(record["accepted"]) / 1000
+        ended_at = int(record["ended"]) / 1000 if record["ended"] else None
+        waited = round((ended_at or accepted_at) - accepted_at, 3)
+        ended = record["state"] == "done"
         return ListedJob(
             id=job_id,
             state=record["state"],
@@ -174,18 +177,18 @@ def _read_row(job_id: str, row: Sequence[bytes]) -> ListedJob | None:
             urgency=urgency,
             group=record["group"] or None,
             producer=record["producer"],
-            accepted_at=int(record["accepted"]) / 1000,
-            ended_at=int(record["ended"]) / 1000 if record["ended"] else None,
+            accepted_at=accepted_at,
+            ended_at=ended_at,
             deadline=int(record["deadline"]) / 1000,
             held_for=record["held_for"] or None,
-            **(_of_result(job_id, head) if ended else {"why": record["held_why"] or _reason(head, model)}),
+            **(_of_result(job_id, head, waited) if ended else {"why": record["held_why"] or _reason(head, model)}),
         )
     except ValueError:
         return None
 
 
-def _of_result(job_id: str, head: bytes) -> dict[str, Any]:
-    """What a list shows of a result. Little, if its head cannot be read."""
+def _of_result(job_id: str, head: bytes, waited: float) -> dict[str, Any]:
+    """What a list shows of a result, `waited` seconds after acceptance. Little, if its head cannot be read."""
     try:
         result = unpack_result_head(job_id, head)
     except UnreadableEnvelope:
@@ -195,7 +198,7 @@ def _of_result(job_id: str, head: bytes) -> dict[str, Any]:
         "answered_by": result.model if result.answered else None,
         "backend": result.backend if result.answered else None,
         "fell_back": result.fallback_used,
-        "took_seconds": result.took,
+        "took_seconds": result.took or waited,  # who cancels a job measures nothing
         "input_tokens": result.input_tokens,
         "output_tokens": result.output_tokens,
         "cost_usd": result.cost_usd,

@@ -129,6 +129,7 @@ elseif verb == 'default_fallback' then
   enqueue_with_event(id, args.queue, args.at_front, args.why, now)
 elseif verb == 'back' then
   redis.call('HINCRBY', record, 'deliveries', -1)
+  redis.call('HSET', record, 'moved', 1)
   enqueue_with_event(id, queue, true, 'worker stopping', now)
   count('put_back')
 end

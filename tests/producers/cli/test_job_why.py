@@ -17,6 +17,7 @@ from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import ErrorClass, ServedBy
@@ -161,7 +162,8 @@ def test_a_move_follows_the_short_call_that_led_to_it() -> None:
 def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
     """The moments of a job with these calls and events, in order and in short."""
     record = JobRecord(
-        id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
+        id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, ended_at=0.0,
+        deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
     return [moment.text.partition(":")[0].partition(",")[0] for moment in moments(record, events)]
@@ -209,6 +211,33 @@ def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: R
     assert "submitted by" in shown
     assert "tiny@rack: answered after 0.1s, 3+4 tok, $?" in shown
     assert "answered, $? in all" in shown
+
+
+def test_a_job_that_was_put_back_still_says_so_when_it_is_answered(
+    openfall: Run, redis_url: str, worker_for: Callable[..., Any]
+) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
+
+    async def claim_and_put_back() -> None:
+        async with RedisConnection(redis_url) as link:
+            drained = [QueueSubscription("gpu.tiny.background", (BackendCapacity("rack", 4),))]
+            worker = WorkerQueue(link, WorkerIdentity("the-worker", "gpu", (), ()), drained)
+            (delivery,) = (await worker.claim(1, 0)).deliveries
+            await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=None)))
+
+    asyncio.run(claim_and_put_back())
+    with worker_for():
+        assert openfall("job", "wait", job_id).returncode == 0
+    assert "worker stopping" in openfall("job", "why", job_id).stdout
+
+
+def test_a_cancelled_job_was_cancelled_when_it_was(openfall: Run, store: Any) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
+    openfall("job", "cancel", job_id, "--yes")
+    store.hset(f"of:job:{job_id}", "ended", int(store.hget(f"of:job:{job_id}", "accepted")) + 30_000)
+    assert "+30.00s  cancelled" in openfall("job", "why", job_id).stdout
+    (row,) = json.loads(openfall("job", "list", "--json").stdout)
+    assert row["took_seconds"] == 30.0
 
 
 def test_job_why_of_a_fallen_job_says_that_it_waits_for_a_degrade_worker(openfall: Run, store: Any) -> None:
