@@ -31,6 +31,8 @@ ENGINES = ("engine-one", "engine-two")
 
 START_TIMEOUT_S = 180.0
 """The engines load their models in this time on a busy machine."""
+DRAIN_TIMEOUT_S = 2.0
+"""Who interrupts the demo does not wait for the toy to finish its sentences: a second signal puts the jobs back."""
 STOP_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.05
 
@@ -184,9 +186,9 @@ async def _listen(process: Process, fleet: Fleet) -> None:
 
 
 async def _stop(process: Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+    for number, timeout in ((signal.SIGTERM, DRAIN_TIMEOUT_S), (signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, 1.0)):
         if process.returncode is not None:
             return
         process.send_signal(number)
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+            await asyncio.wait_for(process.wait(), timeout)

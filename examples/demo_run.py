@@ -59,6 +59,9 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.received = not self.received, True
+        if first:
+            with suppress(OSError):
+                os.write(2, b"\nstopping everything\n")
         if first and self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 

@@ -18,12 +18,23 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         from openfall.producers.cli import commands, exit_codes, standard_streams
 
         sys.excepthook = exit_codes.report_unexpected
+        _interrupt_on_sigterm()
         standard_streams.prepare()
         code = commands.run(argv)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the end of the process has nothing left to clean up
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # the end of the process has nothing left to clean up
     sys.exit(code)
+
+
+def _interrupt_on_sigterm() -> None:
+    """SIGTERM (`timeout`, a service manager) ends a command as Ctrl-C does: it names the job or batch that continues.
+
+    In the background of a shell script SIGINT is ignored: there SIGTERM ends the process as it does any other.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _ignore_interrupt(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

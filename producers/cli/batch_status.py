@@ -16,6 +16,7 @@ from openfall.producers.cli.gateway_batches import (
     list_gateway_batches,
 )
 from openfall.producers.cli.options import common_options, config_path, open_client, with_client, with_operator
+from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
 
@@ -109,7 +110,8 @@ def cancel_batch(name: str) -> None:
     if saved.plan is None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
     is_active = is_written(saved.out)  # before: a run without any further job ends at once
-    cancelled, ended = with_operator(lambda operator: asyncio.shield(cancel_run(operator, saved)))
+    with Progress("jobs ended", None) as progress:
+        cancelled, ended = with_operator(lambda operator: asyncio.shield(cancel_run(operator, saved, progress.update)))
     values = {"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended}
     show_outcome(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended", values)
     if is_active:

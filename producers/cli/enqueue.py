@@ -31,13 +31,20 @@ def enqueue(source: str, jsonl: bool, **options: Any) -> None:
     is read from standard input.
     """
     submit = submit_options(options)
-    text = read_file(source)
+    text = _read_source(source)
     if jsonl or source.endswith(".jsonl"):
         code = with_client(lambda llm: _enqueue_lines(llm, text, submit))
         raise click.exceptions.Exit(code)
     if _looks_like_jsonl(text):
         raise click.UsageError("this looks like JSONL: add --jsonl")
     _show_accepted(with_client(lambda llm: llm.submit(text, **submit)))
+
+
+def _read_source(source: str) -> str:
+    """A file, or standard input. A text in place of a file is a mistake of people who know `ask`."""
+    if source != "-" and not Path(source).exists():
+        raise click.UsageError(f"there is no file {source!r}. For a prompt as text: echo 'TEXT' | openfall enqueue")
+    return read_file(source)
 
 
 def _looks_like_jsonl(text: str) -> bool:

@@ -203,6 +203,10 @@ def read_text(text: str) -> str:
     """The argument itself, or standard input for `-`."""
     if text != "-":
         return text
+    if sys.stdin.isatty():
+        from openfall.producers.cli.terminal import print_line
+
+        print_line("reading the prompt from this terminal: Ctrl-D at the start of a line ends it")
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except OSError as error:

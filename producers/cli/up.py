@@ -27,6 +27,7 @@ _TIME_AND_LEVEL = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [IWEC] ")
 _GATEWAY = "gateway"
 """The service whose address has the operator's page."""
 _FAILURES = {"exited", "restart_failed", "gave_up"}
+_STOP_NOW = "Ctrl-C again puts their jobs back at once."
 
 
 @click.command(short_help="Start everything on this machine: Redis, engines, workers.")
@@ -79,6 +80,7 @@ class _Screen:
     ready: dict[str, str] = field(default_factory=dict)
     failed: dict[str, None] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
+    stopping: bool = False
 
     def show(self, event: Mapping[str, Any]) -> None:
         service, name = event.get("what", "everything"), event["event"]
@@ -99,10 +101,22 @@ class _Screen:
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
             self._all_ready(event)
-        if name == "fleet_stopping":
-            self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:
-            self.status.update(f"{len(self.ready)} running. Ctrl-C stops everything.")
+            self._show_stop(service, name)
+        self.status.update(self._status())
+
+    def _show_stop(self, service: str, name: str) -> None:
+        if name == "stopped":
+            self.ready.pop(service, None)
+        elif name == "fleet_stopping":
+            self.stopping = True
+            self.print(f"{self.at}Stopping: calls in flight may finish. {_STOP_NOW}")
+        elif name == "fleet_stopped":
+            self.print(f"{self.at}Everything is stopped.")
+
+    def _status(self) -> str:
+        running = f"{len(self.ready)} running"
+        return f"stopping, {running}. {_STOP_NOW}" if self.stopping else f"{running}. Ctrl-C stops everything."
 
     def _all_ready(self, event: Mapping[str, Any]) -> None:
         rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'

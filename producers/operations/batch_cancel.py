@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from openfall.producers.batch_files.journal import read_journal
 from openfall.producers.batch_files.plan_file import SavedBatch
@@ -29,9 +30,11 @@ async def cancel_gateway_batch(operator: Operator, batch_id: str) -> str:
     return str(before)
 
 
-async def cancel_run(operator: Operator, saved: SavedBatch) -> tuple[int, int]:
+async def cancel_run(
+    operator: Operator, saved: SavedBatch, on_progress: Callable[[int], None] = lambda _: None
+) -> tuple[int, int]:
     """End the jobs of a batch that `openfall batch run` has submitted: how many were cancelled, and how many had ended
-    before. Raises `BatchFileError`."""
+    before. `on_progress` gets the number that is done. Raises `BatchFileError`."""
     assert saved.plan is not None
     journal_state = await asyncio.to_thread(read_journal, saved.out)
     states = await BatchRun(operator.llm, saved.plan, journal_state).job_states()
@@ -40,6 +43,7 @@ async def cancel_run(operator: Operator, saved: SavedBatch) -> tuple[int, int]:
     for first in range(0, len(jobs), CANCEL_CHUNK):
         part = jobs[first : first + CANCEL_CHUNK]
         outcomes += await asyncio.gather(*map(operator.llm.cancel, part), return_exceptions=True)
+        on_progress(len(outcomes))
     for outcome in outcomes:
         if isinstance(outcome, BaseException) and not isinstance(outcome, UnknownJob):
             raise outcome

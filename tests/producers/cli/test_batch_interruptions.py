@@ -68,8 +68,12 @@ def test_a_torn_last_line_is_repaired(openfall: Run, answering: Any, source: Pat
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize(
     ("ended_by", "code", "remedy"),
-    [(signal.SIGINT, 130, "Run the same command again to continue"), (signal.SIGKILL, -signal.SIGKILL, "")],
-    ids=["interrupted", "killed"],
+    [
+        (signal.SIGINT, 130, "Run the same command again to continue"),
+        (signal.SIGTERM, 130, "Run the same command again to continue"),
+        (signal.SIGKILL, -signal.SIGKILL, ""),
+    ],
+    ids=["interrupted", "terminated", "killed"],
 )
 def test_an_interrupted_or_killed_batch_continues_where_it_stopped(
     start: Start, openfall: Run, worker_for: Callable[..., Any], out: Path,

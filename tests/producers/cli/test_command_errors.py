@@ -37,7 +37,7 @@ from tests.producers.cli.conftest import Run
         (("batch", "run", "in.jsonl"), "Missing option '-o'"),
         (("batch", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl cannot be read: No such file"),
         (("batch", "status", "nothing"), "no batch 'nothing'"),
-        (("enqueue", "nowhere.txt"), "nowhere.txt cannot be read: No such file"),
+        (("enqueue", "nowhere.txt"), "there is no file 'nowhere.txt'. For a prompt as text: echo"),
         (("queues", "pause", "gpu.tiny.intractive"), "Did you mean 'gpu.tiny.interactive'?"),
         (("ask", "x", "--config", "missing.yaml"), "there is no such file"),
     ],
@@ -107,7 +107,7 @@ def test_no_redis_exits_with_3(openfall: Run) -> None:
 def test_without_a_redis_address_the_error_names_the_remedy(openfall: Run) -> None:
     ran = openfall("ask", "x", url="")
     assert ran.returncode == 3
-    assert "Start it here with `openfall up`" in ran.stderr
+    assert "`openfall up` does not run here" in ran.stderr
 
 
 def test_a_wrong_password_is_reported_without_showing_it(openfall: Run, server: Any) -> None:

@@ -143,3 +143,23 @@ def test_up_names_the_address_of_the_page_once_the_gateway_runs(
     events = (*([ready] if is_ready else []), {"event": "fleet_ready", "seconds": 1.0})
     render(StringIO("".join(json.dumps(event) + "\n" for event in events)), None)
     assert ("In a browser: http://127.0.0.1:8309/\n" in capsys.readouterr().err) == is_ready
+
+
+def test_up_says_that_it_stops_and_no_longer_that_ctrl_c_stops_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("fleet_stopping", "stopped", "fleet_stopped")
+    events = [{"event": "ready", "what": "worker-gpu-1"}, *({"event": name, "what": "worker-gpu-1"} for name in names)]
+    render(StringIO("".join(json.dumps(event) + "\n" for event in events)), None)
+    shown = capsys.readouterr().err
+    assert "Stopping: calls in flight may finish. Ctrl-C again puts their jobs back at once.\n" in shown
+    assert shown.endswith(" Everything is stopped.\n")
+
+
+@pytest.mark.parametrize("command", [("up",), ("work", "gpu"), ("work", "degrade"), ("serve",)], ids=" ".join)
+@pytest.mark.parametrize("text", ["", "# only a comment", "redis: embedded"])
+def test_a_configuration_without_a_model_starts_nothing(
+    openfall_process: Run, config_file: Path, command: tuple[str, ...], text: str
+) -> None:
+    config_file.write_text(text)
+    ran = openfall_process(*command)
+    assert ran.returncode == 2
+    assert "it names no backend and no model, so no job can be answered" in ran.stderr
