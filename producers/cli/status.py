@@ -218,9 +218,12 @@ def _state_of_jobs(status: _Status) -> Iterator[str]:
     yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
         yield f"{plural(scheduled, 'job')} scheduled for a retry"
-    pauses = ((queue.name, notes.pauses.get(queue.name)) for queue in overview.queues if queue.paused)
-    if paused := [f"{name} ({note})" if note else name for name, note in pauses]:
-        yield f"paused: {', '.join(paused)}"
+    pauses: dict[str, list[str]] = {}  # a pattern pauses many queues at once, with one note
+    for queue in overview.queues:
+        if queue.paused:
+            pauses.setdefault(notes.pauses.get(queue.name, ""), []).append(queue.name)
+    for note, names in pauses.items():
+        yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")
     yield describe_away(status.away, overview.now) if status.away else ""
     yield describe_held(status.held, notes.release) if status.held.total else ""
     if status.dead_letters:
@@ -248,7 +251,9 @@ def _describe_work(status: FleetStatus) -> str:
         return f"Nothing waits, {plural(started, 'job')} running on {workers}"
     if ready:
         return f"Nothing waits; {plural(ready, 'worker')} ready"
-    return f"Nothing waits, and no worker {'takes jobs' if alive else 'is alive'}"
+    return (
+        "Nothing waits, and no worker takes jobs" if alive else f"Nothing waits, and no worker is alive: {START_WORKER}"
+    )
 
 
 def _json(status: _Status) -> dict[str, Any]:

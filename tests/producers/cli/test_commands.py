@@ -138,7 +138,7 @@ def test_a_job_is_cancelled_once(openfall: Run) -> None:
 
 
 def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[..., Any]) -> None:
-    assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
+    assert openfall("status").stdout.startswith("Nothing waits, and no worker is alive: start one with")
     openfall("enqueue", "-r", "tags", stdin="x")
     ran = openfall("status")
     assert ran.stdout.startswith("1 job waits, and no worker is alive: start one with `openfall up`")
@@ -160,6 +160,15 @@ def test_a_queue_is_paused_and_resumed(openfall: Run) -> None:
     assert "paused: gpu.tiny.interactive" in openfall("status").stdout
     assert "is resumed" in openfall("queues", "resume", "gpu.tiny.interactive").stdout
     assert "gpu.tiny.interactive" in openfall("queues").stdout
+
+
+def test_status_gives_the_reason_of_queues_that_were_paused_together_once(openfall: Run) -> None:
+    openfall("queues", "pause", "*.batch", "--reason", "new cards")
+    openfall("queues", "pause", "gpu.tiny.interactive")
+    summary = json.loads(openfall("status", "--json").stdout)["summary"]
+    assert "paused: gpu.other.batch, gpu.tiny.batch (" in summary
+    assert summary.count("new cards") == 1
+    assert "; paused: gpu.tiny.interactive (" in summary
 
 
 def test_all_queues_that_match_a_pattern_are_paused_and_resumed(openfall: Run) -> None:
