@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +43,7 @@ def enqueue(source: str, jsonl: bool, **options: Any) -> None:
 
 def _read_source(source: str) -> str:
     """A file, or standard input. A text in place of a file is a mistake of people who know `ask`."""
-    if source != "-" and not Path(source).exists():
+    if source != "-" and not os.path.exists(source):
         raise click.UsageError(f"there is no file {source!r}. For a prompt as text: echo 'TEXT' | openfall enqueue")
     return read_file(source)
 

@@ -32,7 +32,7 @@ from tests.producers.cli.conftest import Run
         (("ask",), "Missing argument 'TEXT'"),
         (("asq", "x"), "Did you mean 'ask'?"),
         (("job", "show", "8f21"), "and no id begins so. `openfall job list` shows the jobs"),
-        (("job", "show", "8f2"), "type at least 4 letters of the job id"),
+        (("job", "show", "8f2"), "type at least 4 letters of the id"),
         (("job", "show", "no-such-job"), "no job no-such-job"),
         (("batch", "run", "in.jsonl"), "Missing option '-o'"),
         (("batch", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl cannot be read: No such file"),
