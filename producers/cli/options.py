@@ -60,7 +60,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_remember, expose_value=False, help="Print JSON."
 )
 common_options = add_options(config_option, json_option)
-"""Of every command. `config_path` and `wants_json` tell their values."""
+"""Of every command. `config_path` and `wants_json` return their values."""
 
 
 def config_path() -> Path | None:

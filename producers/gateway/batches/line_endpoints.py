@@ -26,8 +26,8 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LineEndpoint:
-    """`request` makes the body of a job, and raises `Refusal` or `BadRequest`. `whole_for` gives what makes the body of
-    a response for the body of a line."""
+    """`request` makes the body of a job, and raises `Refusal` or `BadRequest`. `whole_for` returns the function
+    that makes the body of a response, for the body of a line."""
 
     dialect: Dialect
     request: Callable[[Body], Body]
