@@ -69,7 +69,8 @@ async def create(exchange: Exchange) -> Response:
     if background and not accepted.streams:
         return json_response(head.response("queued"))
     del body, request, earlier  # large ones are not kept while their caller waits
-    return await answer(exchange, accepted, ResponseStream(head), lambda result, _, receipt: head.ended(result, receipt))
+    encoder = ResponseStream(head)
+    return await answer(exchange, accepted, encoder, lambda result, _, receipt: head.ended(result, receipt))
 
 
 async def retrieve(exchange: Exchange) -> Response:
