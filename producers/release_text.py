@@ -111,14 +111,6 @@ def blocks_of(
     )
 
 
-def models_condition(models: tuple[str, ...], catalog: Catalog, blocks: FleetBlocks) -> str:
-    """When some models take jobs of any urgency again, to stand behind `when`. Empty: there is no model."""
-    ends = [blocks.queue_block(model, urgency, catalog) for model in models for urgency in catalog.urgency]
-    if all(ends):
-        return describe_conditions(filter(None, ends))
-    return describe_conditions(map(blocks.return_of, models))
-
-
 async def fetch_blocks(link: RedisConnection, catalog: Catalog) -> FleetBlocks:
     """What keeps jobs from models now."""
     from openfall.producers.outage import fetch_away

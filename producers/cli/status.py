@@ -19,7 +19,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
-from openfall.producers.release_text import blocks_of, configured_models, models_condition
+from openfall.producers.release_text import configured_models
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,12 +99,14 @@ class _Status:
 @dataclass(frozen=True, slots=True)
 class _Notes:
     """`release`: when held jobs return by themselves. `pauses`: who paused each queue, when and why. `switch`: the same
-    of local only. `quiet_by`: who keeps each quiet worker from further jobs."""
+    of local only. `quiet_by`: who keeps each quiet worker from further jobs. `runbook`: the headings of the causes that
+    the page shows."""
 
     release: str
     pauses: Mapping[str, str]
     switch: str
     quiet_by: Mapping[str, str]
+    runbook: Sequence[str]
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -147,28 +149,30 @@ def _status(max_wait_seconds: float | None) -> _Status:
             findings,
             describe_catalogs(status.workers, digest),
             await list_unreadable(llm.store.connection),
-            await _fetch_notes(llm, status, held, away),
+            await _fetch_notes(llm, status),
         )
 
     return with_client(fetch)
 
 
-async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus, held: HeldSummary, away: Sequence[Away]) -> _Notes:
+async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
     from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
+    from openfall.producers.page.sections import health_section
+    from openfall.producers.page.sections.held_causes import held_condition
+    from openfall.producers.page.snapshot_reader import SnapshotReader
     from openfall.router_core.state.audit_log import read_entries
-    from openfall.router_core.state.card_status import fetch_managed_cards
     from openfall.router_core.state.fleet_flags import local_only
 
     link, catalog = llm.store.connection, llm.config.catalog
     audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
-    cards, is_local_only = await fetch_managed_cards(link, catalog), switch is not None or catalog.local_only
-    blocks = blocks_of(status, away, cards, catalog, is_local_only=is_local_only)
+    snapshot = await SnapshotReader(link, catalog).read(health_section.SOURCES)
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
-        models_condition(held.models, catalog, blocks),
+        held_condition(snapshot),
         {name: describe_note(find_pause(audit, name), status.now) for name in paused},
         "" if switch is None else describe_switch(switch, audit, status.now),
         await fetch_quiet_by(link, status.workers),
+        [cause.runbook for cause in health_section.context(snapshot)["causes"]],
     )
 
 
@@ -203,10 +207,7 @@ def _sentence(status: _Status) -> str:
 
 def _describe_runbook(status: _Status) -> str:
     """The sections of the runbook that say what helps."""
-    from openfall.producers.runbook import RunbookSection
-
-    switch = [RunbookSection.LOCAL_ONLY] if status.local_only_reason else []
-    headings = dict.fromkeys([*(problem.runbook for problem in status.problems), *switch])
+    headings = dict.fromkeys([*status.notes.runbook, *(problem.runbook for problem in status.problems)])
     return f" Runbook (openfall runbook HEADING): {'; '.join(headings)}." if headings else ""
 
 

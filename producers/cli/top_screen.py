@@ -14,10 +14,9 @@ from openfall.producers.cli.terminal import plain
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import breaker_section, cost_section, health_section, queue_section
 from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow
+from openfall.producers.page.sections.held_causes import held_condition
 from openfall.producers.page.sections.job_section import job_rows
-from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.queue_section import Cell, GridRow
-from openfall.producers.release_text import configured_models, models_condition
 
 STYLES = {"good": "bold green", "impaired": "bold yellow", "failing": "bold white on red"}
 MAX_MODELS, MAX_BREAKERS, MAX_BUDGETS = 6, 6, 6
@@ -110,10 +109,8 @@ def _bar(share: float) -> str:
 
 def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     if snapshot.held.total:
-        models = configured_models(snapshot.held.models, snapshot.catalog)
-        condition = models_condition(models, snapshot.catalog, ModelCalls(snapshot).blocks)
         yield _title("Open Fall")
-        yield plain(describe_held(snapshot.held, condition), "yellow")
+        yield plain(describe_held(snapshot.held, held_condition(snapshot)), "yellow")
 
 
 def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

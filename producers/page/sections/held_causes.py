@@ -12,6 +12,7 @@ from openfall.producers.release_text import (
     ACCEPTS_CALLS,
     SWITCHED_OFF,
     Condition,
+    describe_conditions,
     expected_return,
     join_names,
     operator_act,
@@ -69,6 +70,16 @@ def _conditions(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnaps
     if reason is HoldReason.BUDGET:
         return [Condition("the budget", "is raised or resets")]
     return [Condition(model, ACCEPTS_CALLS) for model in snapshot.held.models]
+
+
+def held_condition(snapshot: PageSnapshot) -> str:
+    """When the held jobs return by themselves, to stand behind `when`. Empty: an operator returns them."""
+    by_reason = {
+        reason: [job for job in snapshot.held_jobs if job.reason is reason] for reason in snapshot.held.by_reason
+    }
+    return describe_conditions(
+        condition for reason, jobs in by_reason.items() for condition in _conditions(reason, jobs, snapshot)
+    )
 
 
 def _expected(jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> float | None:
