@@ -49,7 +49,7 @@ def called(config_file: Path, redis_url: str) -> Callable[..., None]:
 @pytest.fixture
 def environment(tmp_path: Path, config_file: Path) -> dict[str, str]:
     """Variables of a user with this configuration, and no others."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
     return {
         **kept,
         "HOME": str(tmp_path),
