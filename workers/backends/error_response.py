@@ -97,13 +97,16 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
 def find_error(document: Any) -> Any:
     """The value of `error` in a body, or in the only element of a list; None if there is none.
 
-    MiniMax writes its errors into `base_resp`, Cloudflare into `errors`, some gateways a code and a message alone.
+    MiniMax writes its errors into `base_resp`, Cloudflare into `errors`, Groq the reason why a stream has stopped early
+    into `x_groq`, some gateways a code and a message alone.
     """
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     if not isinstance(document, dict):
         return None
+    groq = document.get("x_groq")
     error = document.get("error") or _first(document.get("errors")) or _base_error(document.get("base_resp"))
+    error = error or (groq.get("error") if isinstance(groq, dict) else None)
     if error is None and document.get("object") == "error":
         return document
     error = _innermost(error[0] if isinstance(error, list) and error else error)

@@ -19,7 +19,8 @@ def with_choices(document: dict[str, Any]) -> dict[str, Any]:
         return document
     kept = {key: value for key, value in document.items() if key not in ("candidates", "promptFeedback")}
     choices = [_choice(candidate) for candidate in candidates or () if isinstance(candidate, Mapping)]
-    refused: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": blocked}
+    reason = f"content_filter: {blocked}" if blocked else None
+    refused: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": reason}
     head = {"id": kept.pop("responseId", None), "model": kept.pop("modelVersion", None)}
     return {**head, **kept, "object": "chat.completion", "choices": choices or [refused]}
 

@@ -153,6 +153,8 @@ def test_the_calls_and_thoughts_of_an_answer_of_gemini_are_read_whole_and_stream
     [
         {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 7}},
         {"promptFeedback": {"blockReason": "SAFETY"}, "candidates": []},
+        {"promptFeedback": {"blockReason": "OTHER"}},
+        {"promptFeedback": {"blockReason": "JAILBREAK"}},
         {"candidates": [{"finishReason": "SAFETY", "index": 0}]},
         {"response": {"candidates": [{"content": {}, "finishReason": "RECITATION"}]}},
     ],

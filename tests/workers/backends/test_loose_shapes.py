@@ -84,6 +84,30 @@ def test_an_error_with_other_words_is_one(error: Any) -> None:
     assert isinstance(parse_completion(orjson.dumps(body), {}), Failure)
 
 
+@pytest.mark.parametrize(
+    ("error", "meant"),
+    [
+        ("Rate limit reached for model", ErrorClass.RATE_LIMITED),
+        ("over capacity", ErrorClass.OTHER),
+        ({"message": "The server is overloaded", "code": 503}, ErrorClass.OVERLOADED),
+    ],
+)
+def test_a_stream_that_names_why_it_stopped_early_is_no_answer(error: Any, meant: ErrorClass) -> None:
+    assembler = CompletionAssembler()
+    assembler.add(b'{"choices":[{"index":0,"delta":{"content":"Hi"}}]}')
+    assembler.add(orjson.dumps({"choices": [], "x_groq": {"id": "r", "error": error}}))
+    assembler.add(b"[DONE]")
+    outcome = assembler.outcome()
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is meant
+
+
+@pytest.mark.parametrize("more", [{"id": "r"}, {"error": None}, {"error": ""}, "r", None])
+def test_what_a_server_of_groq_says_beside_an_answer_is_no_error(more: Any) -> None:
+    body = completion({"role": "assistant", "content": "Hi"}) | {"x_groq": more}
+    assert answered(parse_completion(orjson.dumps(body), {})).text == "Hi"
+
+
 START = {"type": "message_start", "message": {"content": [], "stop_reason": None}}
 TOOL = {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "t", "name": "f"}}
 
