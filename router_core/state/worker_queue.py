@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha1
 from secrets import token_hex
 from typing import Any
 
@@ -56,6 +58,11 @@ _CLAIM_TERMS = {
 """What is the same in every claim: a script decodes it once."""
 
 
+@lru_cache(maxsize=64)
+def _digest(body: bytes) -> str | None:
+    return sha1(body, usedforsecurity=False).hexdigest() if body else None
+
+
 @dataclass(frozen=True, slots=True)
 class SettleReply:
     """The outcome of a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'
@@ -95,6 +102,8 @@ class WorkerQueue:
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
         self._book, self._server_now = BudgetBook(budgets), time.time()
+        self._sent: tuple[str | None, ...] = ()
+        """The digests of the bodies that this worker has sent."""
 
     async def claim(
         self, limit: int, in_flight: int, suspect: str = "", max_not_interactive: int | None = None
@@ -112,13 +121,22 @@ class WorkerQueue:
             "suspect": suspect or None,
             "jobs_since_update": self._jobs_since_update,
         }
-        budgets = self._book.pack(self._server_now)
-        claim = read_claim(await self._link.script("claim", arguments, self._subscription, budgets))
+        claim = read_claim(await self._run_claim(arguments, self._subscription, self._book.pack(self._server_now)))
         self._rq_state, self._server_now = claim.state, claim.now
         self._jobs_since_update += len(claim.deliveries)
         if self._jobs_since_update >= CREDIT_INTERVAL_JOBS:
             self._jobs_since_update = 0
         return claim
+
+    async def _run_claim(self, arguments: dict[str, Any], *bodies: bytes) -> Any:
+        """Run the script. It gets the bodies, most of the bytes of a claim, only if the server does not know them."""
+        digests = tuple(map(_digest, bodies))
+        arguments["subscription"], arguments["budgets"] = digests
+        if digests == self._sent and (reply := await self._link.script("claim", arguments, b"", b"")):
+            return reply
+        reply = await self._link.script("claim", arguments, *bodies)
+        self._sent = digests
+        return reply
 
     def settlement(self, delivery: Delivery, outcome: DeliveryOutcome) -> Settlement:
         """The settlement of a delivery."""

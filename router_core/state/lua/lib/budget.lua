@@ -226,10 +226,8 @@ local function write_reserves(book)
   book.plan, book.kept, book.changed, book.new = nil, nil, false, {}
 end
 
--- The budgets of a script (see budget_book.py), and what it has read and reserved of them; nil: there are none.
-local function load_budgets(packed, now)
-  if packed == '' then return nil end
-  local budgets = decode_once(packed)
+-- The budgets of a script (see budget_book.py), and what it has read and reserved of them; of a text without budgets, nil.
+local function open_book(budgets, now)
   local known = windows_of[budgets]
   if not known or known.size > MAX_PLANS then
     if windows_count >= MAX_DECODED then windows_of, windows_count = {}, 0 end
@@ -238,6 +236,7 @@ local function load_budgets(packed, now)
   end
   return {budgets = budgets, known = known, now = now, plan = nil, sums = nil, kept = nil, changed = false, new = {}}
 end
+local function load_budgets(packed, now) return packed ~= '' and open_book(decode_once(packed), now) or nil end
 
 -- What scripts do with budgets. A table of functions: a function of Lua may use 60 names of others.
 local budgeting = {fits = reserve_call, write = write_reserves}
