@@ -95,6 +95,19 @@ def _has_text_in_another_block(documents: list[Any], theirs: Any, mine: Any) -> 
     )
 
 
+def _has_untyped_delta(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    deltas = [value["delta"] for value in _objects(documents) if isinstance(value.get("delta"), dict)]
+    return any(delta.get("type") is None and not delta.keys().isdisjoint(("text", "partial_json")) for delta in deltas)
+
+
+def _has_text_under_another_name(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    lists = [value["choices"] for value in _objects(documents) if isinstance(value.get("choices"), list)]
+    messages = [choice.get(name) for some in lists for choice in _objects(some) for name in ("message", "delta")]
+    return theirs.calls == mine.calls and any(
+        isinstance(message.get("text"), str) or isinstance(message.get("parts"), list) for message in _objects(messages)
+    )
+
+
 def _has_malformed_number(documents: list[Any], theirs: Any, mine: Any) -> bool:
     lists = [value["choices"] for value in _objects(documents) if isinstance(value.get("choices"), list)]
     several = [choice for choices in lists for choice in _objects(choices)]
@@ -121,6 +134,8 @@ _OF_ANSWERS: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
     "the SDK leaves out the text of a block without a type": _has_untyped_block,
     "the SDK leaves out a text in a block of another kind": _has_text_in_another_block,
+    "the SDK leaves out a delta without a type": _has_untyped_delta,
+    "the SDK leaves out a text that is not under `content`": _has_text_under_another_name,
     "a choice with a malformed number is the first, and a call with none is the last": _has_malformed_number,
     "the SDK leaves out what stands before the beginning of a message": _begins_late,
     "half a character cannot be written": _has_half_character,

@@ -110,7 +110,9 @@ def _refusal(details: Any) -> str:
 
 def _formed_delta(delta: dict[str, Any]) -> dict[str, Any]:
     """A delta with its type, which some servers leave out, and with the text of an input that arrives as an object."""
-    kind = delta.get("type") or next((kind for kind, name in _FIELDS.items() if name in delta), None)
+    kind = delta.get("type")
+    if kind is None:
+        kind = next((kind for kind, name in _FIELDS.items() if name in delta), None)
     value = delta.get("partial_json")
     return {**delta, "type": kind} | ({"partial_json": dumps(value).decode()} if isinstance(value, dict) else {})
 

@@ -73,8 +73,10 @@ def formed_message(message: Any) -> Any:
 
 def content_of(message: Mapping[str, Any]) -> Any:
     """The content of a message, or of a piece of one, in its form. A few servers name it as a part is named."""
-    names = ("content", "text", "parts")
-    return formed_content(next((value for name in names if (value := message.get(name)) is not None), None))
+    content, parts = message.get("content"), message.get("parts")
+    if content is None:
+        content = text if isinstance(text := message.get("text"), str) else parts if isinstance(parts, list) else None
+    return formed_content(content)
 
 
 def formed_content(content: Any) -> Any:
