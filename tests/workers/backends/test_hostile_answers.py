@@ -51,7 +51,7 @@ def call(kind: str, timeout: float = 30.0) -> Outcome:
 
 
 WORDS = {
-    "gzip_twice": "the answer is not JSON",
+    "gzip_twice": "the answer is longer than 16 MiB",
     "unknown_encoding": "the answer is compressed in a way that openfall does not read; it asks for none",
     "many_keys": "the answer has more than 300,000 values",
     "many_tool_calls": "the answer has more than 300,000 values",
