@@ -33,8 +33,8 @@ from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
 from benchmarks.turns import compare
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
+from openfall.producers.job_request import JobRequest, SubmitOptions
+from openfall.router_core.catalog.catalog_entries import URGENCY_DEFAULTS
 from openfall.router_core.state.fleet_status import pause_queue, resume_queue
 from openfall.router_core.vocabulary import Urgency
 

@@ -15,7 +15,7 @@ from openfall.config.gateway_settings import GatewaySection
 from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.budget_scope import backend_budgets
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 

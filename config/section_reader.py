@@ -23,9 +23,9 @@ from openfall.config.yaml_document import TEXT, Names, Node
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, ModelSpec, Role, TaskType
-from openfall.router_core.catalog.errors import CatalogError
-from openfall.router_core.catalog.names import models_meant
+from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.catalog_errors import CatalogError
+from openfall.router_core.catalog.model_names import models_meant
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY

@@ -11,7 +11,7 @@ from openfall.config.redis_formats import EMBEDDED
 from openfall.config.redis_section import redis_section
 from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
 from openfall.router_core.catalog.backend_entry import Backend
-from openfall.router_core.catalog.entries import UncheckedCatalog
+from openfall.router_core.catalog.catalog_entries import UncheckedCatalog
 from openfall.router_core.catalog.field_types import CatalogEntry, Count, Name
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy, Remedies
 from openfall.router_core.catalog.redis_server import RedisServer

@@ -15,7 +15,7 @@ from examples.model_switch import ModelSwitch
 from examples.outage import Outage
 from openfall import AsyncOpenfall
 from openfall.producers.batch_files.files import InvalidLine, read_lines
-from openfall.producers.request import JobRequest
+from openfall.producers.job_request import JobRequest
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.job_records import JobRecord

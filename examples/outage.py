@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from examples.demo_fleet import ENGINES, Fleet, poll
 from openfall import AsyncOpenfall
-from openfall.producers.request import JobRequest
+from openfall.producers.job_request import JobRequest
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.vocabulary import HoldReason, Urgency

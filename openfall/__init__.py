@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         StillQueued,
     )
     from openfall.producers.inbox_delivery import InboxDelivery
+    from openfall.producers.job_request import JobRequest, SubmitOptions
     from openfall.producers.model_loading import ModelLoad
-    from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
-    from openfall.router_core.catalog.errors import AmbiguousName, UnknownName
+    from openfall.router_core.catalog.catalog_errors import AmbiguousName, UnknownName
     from openfall.router_core.errors import InvalidOperation, OpenfallError
     from openfall.router_core.jobs.envelope import UnreadableEnvelope
     from openfall.router_core.jobs.result import Result
@@ -67,10 +67,10 @@ _MODULES = {
     ),
     "producers.inbox_delivery": ("InboxDelivery",),
     "producers.model_loading": ("ModelLoad",),
-    "producers.request": ("JobRequest", "SubmitOptions"),
+    "producers.job_request": ("JobRequest", "SubmitOptions"),
     "producers.runtime": ("RuntimeModel",),
     "producers.sync_client": ("Openfall",),
-    "router_core.catalog.errors": ("AmbiguousName", "UnknownName"),
+    "router_core.catalog.catalog_errors": ("AmbiguousName", "UnknownName"),
     "router_core.errors": ("InvalidOperation", "OpenfallError"),
     "router_core.jobs.envelope": ("UnreadableEnvelope",),
     "router_core.jobs.result": ("Result",),

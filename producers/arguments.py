@@ -15,7 +15,7 @@ import orjson
 
 from openfall.config import LoadedConfig
 from openfall.producers.errors import BadRequest, RequestTooComplex
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.json_bounds import (
     MAX_DEPTH,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target
 from openfall.router_core.state.breakers import BreakerStatus
 

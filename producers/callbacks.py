@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from openfall.config.settings import Settings
 from openfall.producers.arguments import describe
 from openfall.producers.errors import BadRequest
-from openfall.router_core.url_rules import is_allowed_host, is_internal_host
+from openfall.router_core.webhook_hosts import is_allowed_host, is_internal_host
 
 MAX_REPLY_TO_BYTES = 4096
 """As JSON: an address, not a payload. The job keeps it, and every delivery repeats it."""

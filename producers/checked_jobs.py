@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterable
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_catalogs import describe_catalogs, fetch_workers
 from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.server_check import ClientServerCheck
+from openfall.router_core.state.redis_server_check import ClientServerCheck
 
 log = logging.getLogger("openfall.client")
 

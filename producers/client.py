@@ -27,11 +27,7 @@ from openfall.producers.client_store import ClientStore, ClientStores, find_redi
 from openfall.producers.embeddings_result import Embeddings, to_embeddings
 from openfall.producers.errors import ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
-from openfall.producers.job_stream import follow, wait_result
-from openfall.producers.model_loading import ModelLoad, load_model
-from openfall.producers.producer_name import producer_name
-from openfall.producers.prompt import Prompt
-from openfall.producers.request import (
+from openfall.producers.job_request import (
     AskOptions,
     FleetView,
     JobRequest,
@@ -40,6 +36,10 @@ from openfall.producers.request import (
     parse_duration,
     prepare,
 )
+from openfall.producers.job_stream import follow, wait_result
+from openfall.producers.model_loading import ModelLoad, load_model
+from openfall.producers.producer_name import producer_name
+from openfall.producers.prompt import Prompt
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
 from openfall.producers.submit import (
     RETRY_FOR_SECONDS,
@@ -50,7 +50,7 @@ from openfall.producers.submit import (
     retry,
     submit_with_retry,
 )
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, UnknownJob

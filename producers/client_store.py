@@ -13,7 +13,7 @@ from openfall.config import NoRedis, Settings, redis_server
 from openfall.producers.after_fork import keep_in_children
 from openfall.producers.checked_jobs import CheckedJobStore
 from openfall.producers.errors import ClientClosed
-from openfall.producers.request import UNKNOWN_FLEET, FleetView
+from openfall.producers.job_request import UNKNOWN_FLEET, FleetView
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.redis_server import RedisServer

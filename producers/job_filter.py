@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from openfall.producers.request import parse_duration
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.producers.job_request import parse_duration
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.recent_jobs import JOB_STATES, JobFilter
 from openfall.router_core.vocabulary import Urgency

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.amounts import format_usd
-from openfall.producers.release_text import describe_release, fetch_blocks
+from openfall.producers.held_release_text import describe_release, fetch_blocks
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

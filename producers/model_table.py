@@ -10,7 +10,7 @@ from openfall.producers.age import format_age
 from openfall.producers.amounts import format_cost, format_price
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus
 
 COLUMNS = (

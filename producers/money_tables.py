@@ -11,7 +11,7 @@ from openfall.producers.table import Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow
 from openfall.router_core.state.savings_rows import SavingsRow
-from openfall.router_core.state.unexpected import UnexpectedDay
+from openfall.router_core.state.unexpected_spend_days import UnexpectedDay
 
 NO_CALLS = "no calls"
 SPEND_COLUMNS = (

@@ -23,7 +23,7 @@ from openfall.config import (
 from openfall.producers.amounts import plural
 from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.table import MarkedText, Table
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.redis_preconditions import Fault
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
@@ -31,10 +31,10 @@ from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_di
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.server_check import fetch_findings
+from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.vocabulary import BreakerState
-from openfall.workers.admin.preflight import CheckResult, CheckState
-from openfall.workers.admin.preflight import preflight as check_backends
+from openfall.workers.admin.backend_preflight import CheckResult, CheckState
+from openfall.workers.admin.backend_preflight import preflight as check_backends
 
 REDIS_TIMEOUT_SECONDS = 3.0
 """For all checks in Redis. The checks of backends have a timeout of their own."""

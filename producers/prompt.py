@@ -10,8 +10,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from openfall.producers.arguments import check_bounds, check_json, describe, refuse_foreign
 from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest, PromptTooLarge
-from openfall.producers.request_shape import check_prompt_field, check_role, check_shape
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.producers.request_validation import check_prompt_field, check_role, check_shape
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
 from openfall.router_core.vocabulary import Dialect, JobKind
 

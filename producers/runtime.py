@@ -13,7 +13,7 @@ from openfall.config import LoadedConfig
 from openfall.producers.arguments import NAME, OUTCOMES, RESOLVE_OPTIONS, check, check_options, describe
 from openfall.producers.client_store import fetch_fleet, try_redis
 from openfall.producers.errors import BadRequest, NoModel
-from openfall.producers.request import parse_urgency
+from openfall.producers.job_request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog

@@ -11,8 +11,8 @@ from typing import TypeVar
 from openfall.config import NoRedis
 from openfall.producers.client_store import UNREACHABLE
 from openfall.producers.errors import ProducerError
-from openfall.producers.request import PreparedJob
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.producers.job_request import PreparedJob
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.errors import Backpressure, NotConfirmed, StoreError, StoreUnreachable
 from openfall.router_core.state.jobs import JobStore, Receipt
 

@@ -17,10 +17,10 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.embeddings_result import Embeddings
 from openfall.producers.errors import ClientClosed
 from openfall.producers.inbox_delivery import InboxDelivery
+from openfall.producers.job_request import AskOptions, JobRequest, SubmitOptions
 from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
-from openfall.producers.request import AskOptions, JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer

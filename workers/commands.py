@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openfall import config
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnsuitableRedis
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError

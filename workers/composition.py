@@ -16,7 +16,7 @@ from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.completion_backend import CompletionBackend
 from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from openfall import config
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.workers.outbox.outbox_settings import OutboxSettings
-from openfall.workers.outbox.url_policy import UrlPolicy
+from openfall.workers.outbox.webhook_url_check import UrlPolicy
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import WorkerSettings
 from openfall.workers.worker_config import WorkerConfig, identify

@@ -19,11 +19,11 @@ from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.workers.backends.resource_shortage import OUT_OF_MEMORY
+from openfall.workers.backends.shortage_errors import OUT_OF_MEMORY
 from openfall.workers.execution.executor import Executor
 from openfall.workers.execution.piece_writer import PieceWriter
 from openfall.workers.settler import Settler
-from openfall.workers.slots import Slots, WorkerShort
+from openfall.workers.slots_in_shortage import Slots, WorkerShort
 
 log = logging.getLogger("openfall.worker")
 

@@ -22,7 +22,7 @@ from openfall.router_core.state.worker_subscription import QueueSubscription, Wo
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
-from openfall.workers.maintenance.server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
+from openfall.workers.maintenance.redis_server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool

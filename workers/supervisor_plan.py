@@ -16,7 +16,7 @@ import orjson
 from openfall.config import LoadedConfig, Settings, redis_server, variable_for_other_folders, variables
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.server_check import require_server
+from openfall.router_core.state.redis_server_check import require_server
 from openfall.router_core.vocabulary import JobKind
 from openfall.workers.local import supervisor
 from openfall.workers.local.engine import EngineSpec

@@ -17,7 +17,7 @@ from openfall.workers.delivery_runner import DeliveryRunner
 from openfall.workers.execution.executor import Executor
 from openfall.workers.maintenance.prober import Prober
 from openfall.workers.settler import Settler
-from openfall.workers.slots import Slots
+from openfall.workers.slots_in_shortage import Slots
 
 log = logging.getLogger("openfall.worker")
 

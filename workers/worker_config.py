@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.keys import DEGRADE

@@ -16,7 +16,7 @@ import yaml
 from benchmarks.peers.command_line import PeerDriver, main
 from benchmarks.peers.parameters import Order, Parameters
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import JobRequest, SubmitOptions
+from openfall.producers.job_request import JobRequest, SubmitOptions
 
 MODELS = ("coder", "writer", "critic", "scout")
 URGENCIES = ("interactive", "background", "batch")

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from pydantic_core import to_json
 
 from openfall.producers.errors import BadRequest, BatchFileError
+from openfall.producers.job_request import JobRequest, SubmitOptions
 from openfall.producers.prompt import check_messages
-from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.batch_rules.batch_line import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
+from openfall.router_core.batch_rules.batch_line_format import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.printable import escape_json

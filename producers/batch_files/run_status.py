@@ -12,10 +12,10 @@ from openfall.producers.batch_files.files import REFUSED
 from openfall.producers.batch_files.journal import read_journal
 from openfall.producers.batch_files.plan_file import SavedBatch, list_batches
 from openfall.producers.batch_files.run import BatchRun
+from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BatchFileError
 from openfall.producers.table import Table
-from openfall.producers.waiting_reason import explain_waiting
 
 COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
 """`lines` is the sum of the others. Uncollected: the job has ended, and its result is not in the output file."""

@@ -18,7 +18,7 @@ from openfall.producers.job_event_text import describe_event, is_news
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.request import SubmitOptions
+    from openfall.producers.job_request import SubmitOptions
     from openfall.router_core.jobs.result import Result
 
 HINT_DELAY_SECONDS = 3.0
@@ -76,7 +76,7 @@ def _interrupted(job_id: str) -> None:
 
 async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
     from openfall.producers.errors import StillQueued
-    from openfall.producers.request import parse_duration
+    from openfall.producers.job_request import parse_duration
 
     timeout = None if mode.wait is None else parse_duration(mode.wait)
     async with open_client() as llm:

@@ -30,7 +30,7 @@ def audit(since: str | None, limit: int) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:
-    from openfall.producers.request import parse_duration
+    from openfall.producers.job_request import parse_duration
     from openfall.router_core.state.audit_log import read_entries
 
     start = None if since is None else await llm.store.server_time() - parse_duration(since)

@@ -87,8 +87,8 @@ def reset(name: str) -> None:
 
 
 def _force(name: str, **override: Any) -> None:
+    from openfall.producers.job_request import parse_duration
     from openfall.producers.operations.breaker_override import force_breaker
-    from openfall.producers.request import parse_duration
     from openfall.router_core.state.breakers import BreakerOverride
 
     lasts = override.pop("lasts")

@@ -37,7 +37,7 @@ def cards(memory: bool, since: str | None) -> None:
     """List the graphics cards: the models in memory, waiting jobs, what loads or leaves and why, and the worker that
     decides about them. With `--memory`: how much of their memory was in use, by the minute for a day, else by the
     hour."""
-    from openfall.producers.request import parse_duration
+    from openfall.producers.job_request import parse_duration
     from openfall.router_core.state.card_memory import DAY_SECONDS, fetch_card_memory
     from openfall.router_core.state.card_status import fetch_card_status
 

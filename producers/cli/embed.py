@@ -13,7 +13,7 @@ from openfall.producers.cli.terminal import echo, print_line, show_json, wants_j
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.embeddings_result import Embeddings
-    from openfall.producers.request import AskOptions
+    from openfall.producers.job_request import AskOptions
 
 
 @click.command()

@@ -15,7 +15,7 @@ from openfall.producers.cli.terminal import echo, print_line, show_json, wants_j
 if TYPE_CHECKING:
     from openfall.producers.batch_files.files import BatchLine, InvalidLine
     from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.request import SubmitOptions
+    from openfall.producers.job_request import SubmitOptions
     from openfall.producers.submit import SubmitError
     from openfall.router_core.state.jobs import Receipt
 
@@ -62,7 +62,7 @@ def _looks_like_jsonl(text: str) -> bool:
 
 async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
     from openfall.producers.batch_files.files import InvalidLine, read_lines
-    from openfall.producers.request import JobRequest
+    from openfall.producers.job_request import JobRequest
 
     rows = list(read_lines(io.BytesIO(text.encode())))
     lines = [line for line in rows if not isinstance(line, InvalidLine)]

@@ -34,7 +34,7 @@ def _codes() -> dict[type[Exception], int]:
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.errors import NoModel, OutputWriteError, ProducerError, StillQueued
     from openfall.producers.setup.stack_files import InitRefused
-    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.catalog.catalog_errors import UnknownName
     from openfall.router_core.state.errors import (
         AmbiguousId,
         Backpressure,

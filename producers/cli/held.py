@@ -25,7 +25,7 @@ from openfall.producers.cli.job import describe_attempt, id_argument, record_jso
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import confirm, echo, print_line, raw_option, show_json, show_outcome, wants_json
-from openfall.producers.release_text import configured_models, describe_release, fetch_blocks
+from openfall.producers.held_release_text import configured_models, describe_release, fetch_blocks
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -241,7 +241,7 @@ def log(since: str | None) -> None:
 
 
 async def _log(llm: AsyncOpenfall, since: str | None) -> None:
-    from openfall.producers.request import parse_duration
+    from openfall.producers.job_request import parse_duration
     from openfall.router_core.state.incidents import read_falls
 
     start = None if since is None else await llm.store.server_time() - parse_duration(since)

@@ -83,7 +83,7 @@ async def _fetch(llm: AsyncOpenfall, limit: int, before: str | None, **options: 
 
 def check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
     """Nothing matches: a misspelled name is the likely reason."""
-    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.catalog.catalog_errors import UnknownName
 
     catalog = llm.config.catalog
     for kind, known in (("role", [*catalog.roles, *catalog.tasks]), ("model", [*catalog.models])):

@@ -14,8 +14,8 @@ import click
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.job_request import SubmitOptions
     from openfall.producers.operations.operator import Operator
-    from openfall.producers.request import SubmitOptions
 
 OPTIONAL_REDIS_TIMEOUT_SECONDS = 2.0
 """For commands that also work without Redis."""
@@ -130,7 +130,7 @@ job_options = add_options(*_ROUTE_OPTIONS.values(), *_JOB_OPTIONS)
 
 def submit_options(text: dict[str, Any]) -> SubmitOptions:
     """Convert command line options to options of the client."""
-    from openfall.producers.request import parse_timestamp
+    from openfall.producers.job_request import parse_timestamp
 
     if text.get("deadline") is not None:
         text = {**text, "deadline": parse_timestamp(text["deadline"])}

@@ -11,7 +11,7 @@ from openfall.config import ConfigError, load
 from openfall.producers.cli.options import common_options, config_path
 from openfall.producers.cli.terminal import echo, echo_marked, show_json, wants_json
 from openfall.producers.preflight_checks import CheckReport, config_problems, run_checks
-from openfall.workers.admin.preflight import CheckResult, CheckState
+from openfall.workers.admin.backend_preflight import CheckResult, CheckState
 
 CHECK_FAILED = 4
 

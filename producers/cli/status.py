@@ -19,7 +19,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
-from openfall.producers.release_text import configured_models
+from openfall.producers.held_release_text import configured_models
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def status(watch: bool, max_wait: str | None) -> int:
     For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
     """
     from openfall.producers.fleet_problems import worst
-    from openfall.producers.request import parse_duration
+    from openfall.producers.job_request import parse_duration
 
     limit = parse_duration(max_wait) if max_wait else None
     if watch:
@@ -119,14 +119,14 @@ def _screen(status: _Status) -> RenderableType:
 def _status(max_wait_seconds: float | None) -> _Status:
     from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
     from openfall.producers.outage import fetch_away
-    from openfall.router_core.catalog.digest import catalog_digest
+    from openfall.router_core.catalog.catalog_digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
     from openfall.router_core.state.held_jobs import fetch_held_summary
     from openfall.router_core.state.maintenance import list_unreadable
     from openfall.router_core.state.outbox import count_dead_letters
-    from openfall.router_core.state.server_check import fetch_findings
+    from openfall.router_core.state.redis_server_check import fetch_findings
 
     async def fetch(llm: AsyncOpenfall) -> _Status:
         configured = "set in the configuration" if llm.config.catalog.local_only else None
@@ -157,7 +157,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
 
 async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
     from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
-    from openfall.producers.page.sections import health_section
+    from openfall.producers.page.sections import headline_section
     from openfall.producers.page.sections.held_causes import held_condition
     from openfall.producers.page.snapshot_reader import SnapshotReader
     from openfall.router_core.state.audit_log import read_entries
@@ -165,14 +165,14 @@ async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
 
     link, catalog = llm.store.connection, llm.config.catalog
     audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
-    snapshot = await SnapshotReader(link, catalog).read(health_section.SOURCES)
+    snapshot = await SnapshotReader(link, catalog).read(headline_section.SOURCES)
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
         held_condition(snapshot),
         {name: describe_note(find_pause(audit, name), status.now) for name in paused},
         "" if switch is None else describe_switch(switch, audit, status.now),
         await fetch_quiet_by(link, status.workers),
-        [cause.runbook for cause in health_section.context(snapshot)["causes"]],
+        [cause.runbook for cause in headline_section.context(snapshot)["causes"]],
     )
 
 

@@ -51,9 +51,9 @@ def _reader(llm: AsyncOpenfall) -> SnapshotReader:
 def fetched_sources() -> tuple[Source, ...]:
     """What the screen shows beside the snapshot. The causes have the sources of the page."""
     from openfall.producers.page import sources
-    from openfall.producers.page.sections import health_section
+    from openfall.producers.page.sections import headline_section
 
-    return *health_section.SOURCES, sources.RECENT_JOBS, sources.CARDS, sources.LEDGER_TODAY, sources.PLANS
+    return *headline_section.SOURCES, sources.RECENT_JOBS, sources.CARDS, sources.LEDGER_TODAY, sources.PLANS
 
 
 async def _watch(llm: AsyncOpenfall) -> None:

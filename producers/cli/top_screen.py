@@ -12,7 +12,7 @@ from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import breaker_section, cost_section, health_section, queue_section
+from openfall.producers.page.sections import breaker_section, cost_section, headline_section, queue_section
 from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow
 from openfall.producers.page.sections.held_causes import held_condition
 from openfall.producers.page.sections.job_section import job_rows
@@ -43,7 +43,7 @@ def _title(text: str) -> RenderableType:
 
 
 def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
-    values = health_section.context(snapshot)
+    values = headline_section.context(snapshot)
     yield plain(values["sentence"], STYLES[values["health"].value])
     for cause in values["causes"]:
         since = f", for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""

@@ -29,7 +29,7 @@ COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", 
 @common_options
 def workers() -> None:
     """List the workers. `quiet NAME` keeps one from further jobs, `resume NAME` ends that, `stop NAME` stops it."""
-    from openfall.router_core.catalog.digest import catalog_digest
+    from openfall.router_core.catalog.catalog_digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_status import fetch_status
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client_store import ClientStore, try_redis
 from openfall.producers.errors import StillQueued
 from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import CallerLeft, Exchange
 from openfall.producers.gateway.submission import Accepted
-from openfall.producers.request import parse_duration
-from openfall.producers.waiting_reason import explain_waiting
+from openfall.producers.job_request import parse_duration
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import CALLER_LEFT, LINGER_SECONDS, RESTART_SECONDS, RETURN_SECONDS

@@ -12,7 +12,7 @@ from typing import Any
 
 from openfall.producers.errors import ProducerError, PromptTooLarge, StillQueued
 from openfall.producers.gateway.surface import Surface
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.caller_leases import CALLER_LEFT
 from openfall.router_core.state.errors import (

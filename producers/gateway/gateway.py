@@ -11,7 +11,7 @@ from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
-from openfall.producers.gateway.batches.runner import BatchRunner
+from openfall.producers.gateway.batches.batch_takeover import BatchRunner
 from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_cleanup import keep_files_tidy

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import MAX_NAME_CHARACTERS, AmbiguousName, UnknownName
+from openfall.router_core.catalog.catalog_errors import MAX_NAME_CHARACTERS, AmbiguousName, UnknownName
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.vocabulary import Urgency
 

@@ -14,7 +14,7 @@ from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
-from openfall.producers.request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
+from openfall.producers.job_request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import has_tools, wants_schema

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from openfall.producers.errors import BadRequest
+from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.operator import Operator
-from openfall.producers.request import parse_duration
 from openfall.router_core.catalog.budget_scope import all_budgets
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state import budget_book
 
 MAX_USD = 1e6

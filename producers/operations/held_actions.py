@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from openfall.producers.client import AsyncOpenfall
+from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.operator import Operator
-from openfall.producers.request import parse_duration
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import HeldFilter, HeldJob, drop_held, fetch_held, list_held, replay_held

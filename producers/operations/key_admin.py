@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
 from openfall.producers.operations.operator import Operator
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state import client_keys
 from openfall.router_core.state.client_keys import RESERVED_NAMES, ClientKey, digest_of, new_secret
 

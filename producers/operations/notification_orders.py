@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from openfall.producers.operations.job_selection import name_ids
 from openfall.producers.operations.operator import Operator
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.errors import AmbiguousId
 from openfall.router_core.state.outbox_orders import (
     OutboxVerb,

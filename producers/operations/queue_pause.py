@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state import fleet_status
 
 

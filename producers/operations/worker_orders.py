@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from openfall.producers.operations.operator import Operator
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.worker_registry import send_command
 

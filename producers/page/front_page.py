@@ -9,7 +9,7 @@ from openfall.producers.page.sections import (
     breaker_section,
     card_section,
     cost_section,
-    health_section,
+    headline_section,
     job_section,
     local_only_section,
     open_fall_section,
@@ -29,7 +29,7 @@ from openfall.producers.page.sources import (
 )
 
 SECTIONS: tuple[Section, ...] = (
-    Section("health", health_section.context, health_section.SOURCES),
+    Section("health", headline_section.context, headline_section.SOURCES),
     Section("queues", queue_section.context, (queue_section.HISTORY,)),
     Section("breakers", breaker_section.context),
     Section("cards", card_section.context, (CARDS,), wide=False),

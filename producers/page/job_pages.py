@@ -24,7 +24,7 @@ from openfall.producers.page.page_handler import HEADERS, back_with_notice, for_
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.refused_keys import explain_refused_keys
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.job_search import find_job
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, fetch_jobs, list_jobs

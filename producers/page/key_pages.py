@@ -15,7 +15,7 @@ from openfall.producers.operations.key_admin import create_key
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_form, check_right, is_administrator
 from openfall.producers.page.page_handler import for_people, html_page, read_form
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.client_keys import ClientKey, PageRight, fetch_keys
 from openfall.router_core.vocabulary import Urgency
 

@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
+from openfall.producers.job_request import parse_duration
 from openfall.producers.log_tables import audit_table, breaker_history_table, breaker_table
 from openfall.producers.model_table import model_table
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people
 from openfall.producers.page.table_page import ShownTable, choice_bar, table_page
-from openfall.producers.request import parse_duration
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import breaker_history, list_breakers

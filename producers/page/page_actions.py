@@ -11,6 +11,7 @@ from typing import Literal
 from openfall.producers.amounts import format_usd
 from openfall.producers.batch_files.plan_file import list_batches
 from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.batch_cancel import cancel_gateway_batch, cancel_run, is_gateway_batch
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
@@ -23,8 +24,7 @@ from openfall.producers.operations.notification_orders import OutboxSelection, o
 from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
-from openfall.producers.request import parse_duration
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState

@@ -13,7 +13,7 @@ from openfall.producers.outage import list_away, list_unhealthy
 from openfall.producers.page.last_workers import LastWorkers
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.backend_reports import remembered_health
 from openfall.router_core.state.breakers import list_breakers

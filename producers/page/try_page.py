@@ -17,10 +17,10 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import Terms, check_model, submit
 from openfall.producers.job_event_text import describe_event, is_news
+from openfall.producers.job_request import parse_urgency
 from openfall.producers.page.page_access import Visitor, check_form, check_right, may_still_read
 from openfall.producers.page.page_handler import HEADERS, for_people, html_page, read_form
 from openfall.producers.page.sections.job_section import job_rows
-from openfall.producers.request import parse_urgency
 from openfall.producers.resolution_table import describe_route, resolution_table
 from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.jobs.request_body import user_texts

@@ -20,7 +20,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.server_check import fetch_findings
+from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.workers.gpu.device_memory import SYSFS, read_amd
 
 TIMEOUT_SECONDS = 1.5

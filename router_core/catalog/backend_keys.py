@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openfall.router_core.catalog.backend_entry import Backend
-from openfall.router_core.catalog.errors import CatalogProblem
+from openfall.router_core.catalog.catalog_errors import CatalogProblem
 
 _QUOTES = ("'", '"')
 

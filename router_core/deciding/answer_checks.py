@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Role
+from openfall.router_core.catalog.catalog_entries import Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.reasoning import without_reasoning

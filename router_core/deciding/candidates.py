@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.retry_backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.service_tier import is_tier_refusal
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging

@@ -8,7 +8,7 @@ from dataclasses import replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
 from openfall.router_core.deciding.accepted_refusals import accepts_refusals, end_with_refusal, refusal_of
-from openfall.router_core.deciding.call_limits import call_limits
+from openfall.router_core.deciding.call_time_limits import call_limits
 from openfall.router_core.deciding.candidates import (
     OWN_FAULTS,
     REFUSALS,

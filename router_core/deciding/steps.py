@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.jobs.outcome import Answer, Outcome
 from openfall.router_core.jobs.over_budget import OverBudget
-from openfall.router_core.jobs.stream_limits import StreamLimits
+from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.vocabulary import Fallback, HoldReason
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.answer_checks import get_role

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, Role
-from openfall.router_core.catalog.index import MAX_CATALOGS, ByIdentity
+from openfall.router_core.catalog.catalog_entries import Group, Role
+from openfall.router_core.catalog.model_index import MAX_CATALOGS, ByIdentity
 from openfall.router_core.routing.chain_selection import ChainSelection
 
 

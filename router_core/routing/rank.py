@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from openfall.router_core.catalog.index import IndexedModel
+from openfall.router_core.catalog.model_index import IndexedModel
 from openfall.router_core.catalog.policies import Cloud, Order, UrgencyPolicy
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.fleet_state import FOREVER, FleetState, ModelState

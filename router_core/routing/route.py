@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group
-from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.catalog_entries import Group
+from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.policies import Order
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.bound_group import explain_outside

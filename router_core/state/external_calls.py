@@ -10,8 +10,8 @@ from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner, all_b
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rate_limits import ChargedCall, rates_for
 from openfall.router_core.deciding.call_signals import breaker_signal, credential_signal, is_slow
-from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
+from openfall.router_core.deciding.rate_limit_cooldown import cooldown
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.jobs.over_budget import OverBudget

@@ -13,7 +13,7 @@ from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, usage_row
 from openfall.router_core.state.model_status import last_days
 from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.unexpected import UnexpectedDay, read_unexpected
+from openfall.router_core.state.unexpected_spend_days import UnexpectedDay, read_unexpected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

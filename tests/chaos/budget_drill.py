@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.processes import BenchmarkError, last_line
 from openfall import AsyncOpenfall, config
-from openfall.producers.request import JobRequest, SubmitOptions
+from openfall.producers.job_request import JobRequest, SubmitOptions
 from tests.budget_sums import unpack_sums
 from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
 from tests.chaos.environment import Environment, Service, environment, write_line

@@ -19,7 +19,7 @@ import redis
 from benchmarks.processes import BenchmarkError, Child, wait_for
 from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import JobRequest
+from openfall.producers.job_request import JobRequest
 from tests.chaos.broken_upstream import GOOD
 from tests.chaos.environment import START_TIMEOUT_S, Environment, environment, now_ms, write_line
 from tests.chaos.harness import judge, workers

@@ -14,9 +14,9 @@ from openfall.router_core.jobs.stream_pieces import Piece, TextPiece
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.answer_formats import FORMATS
-from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.stall_watch import CallWatch
 
 
 class _Content:

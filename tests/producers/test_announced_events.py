@@ -13,7 +13,7 @@ import redis
 from openfall.config import LoadedConfig
 from openfall.producers import job_stream
 from openfall.producers.client_store import ClientStore
-from openfall.producers.request import JobRequest, prepare
+from openfall.producers.job_request import JobRequest, prepare
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.stream_pieces import MAX_PIECE_CHARACTERS, Piece, TextPiece, ThinkingPiece, pack_events
 from openfall.router_core.state import job_events

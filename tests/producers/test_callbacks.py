@@ -10,7 +10,7 @@ import pytest
 from openfall.config import LoadedConfig
 from openfall.config.settings import WebhooksSection
 from openfall.producers.errors import BadRequest
-from openfall.producers.request import JobRequest, prepare
+from openfall.producers.job_request import JobRequest, prepare
 from openfall.router_core.state.jobs import SubmitTerms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -14,8 +14,8 @@ import redis
 
 from openfall import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
 from openfall.config import LoadedConfig
-from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.producers.job_request import JobRequest, SubmitOptions
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.errors import (
     DeadlinePassed,

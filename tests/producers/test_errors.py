@@ -15,7 +15,7 @@ import openfall
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.producers.errors import BatchFileError, OutputWriteError
 from openfall.producers.setup.stack_files import InitRefused
-from openfall.router_core.catalog.errors import AmbiguousName
+from openfall.router_core.catalog.catalog_errors import AmbiguousName
 from openfall.router_core.state.errors import AmbiguousId, translate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.producers.prompt import build_body, check_messages, check_size, parse_dialect
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 
 HI = [{"role": "user", "content": "hi"}]
 

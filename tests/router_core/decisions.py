@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role, TaskType
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
 from openfall.router_core.deciding.steps import Conditions
 from openfall.router_core.jobs.job import CompletionJob

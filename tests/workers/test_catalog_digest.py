@@ -12,7 +12,7 @@ import yaml
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig, load
 from openfall.producers.fleet_problems import ProblemCode, problems_of_catalogs
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.fleet_catalogs import describe_catalogs, fetch_workers
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.redis_connection import RedisConnection

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.prices import Prices, TokenPrices
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.model_status import ledger_day

@@ -15,7 +15,7 @@ from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
 from openfall.workers.log_format import LineFormatter

@@ -9,7 +9,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_flags import set_local_only

@@ -11,7 +11,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
 from openfall.router_core.state.breakers import list_breakers

@@ -9,7 +9,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy
 from openfall.router_core.jobs.result import Status

@@ -16,7 +16,7 @@ from openfall.producers.cli.render import receipt
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role, TaskType
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.redis_server import RedisServer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.catalog.names import same_model
+from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
@@ -33,7 +33,7 @@ from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.backends import health
-from openfall.workers.backends.base import CompletionBackend, LoadedModel
+from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
 from openfall.workers.backends.registry import open_backend
 
 LOAD_TIMEOUT_SECONDS = 600.0

@@ -14,11 +14,11 @@ from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import MAX_STREAM_MEMORY
 from openfall.workers.backends.answer_formats import AnswerFormat
-from openfall.workers.backends.base import Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import Request
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.stall_watch import CallWatch
 
 MAX_INPUTS = 64
 """Inputs of one request: with vectors of 4,096 numbers its answer is still within the bounds of one JSON text."""

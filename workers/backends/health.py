@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from openfall.router_core.catalog.entries import ModelSpec
-from openfall.router_core.catalog.names import same_model
+from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass, JobKind
-from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel, Request
+from openfall.workers.backends.stall_watch import CallWatch
 
 PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 1024

@@ -14,8 +14,7 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.answer_formats import FORMATS
-from openfall.workers.backends.base import LoadedModel, OnPieces, Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import LoadedModel, OnPieces, Request
 from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
@@ -23,6 +22,7 @@ from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
 from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces
 from openfall.workers.backends.transport import Transport

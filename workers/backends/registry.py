@@ -10,7 +10,7 @@ from yarl import URL
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.workers.backends.anthropic_client import AnthropicBackend
-from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.completion_backend import CompletionBackend
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.loader_clients import LOADERS
 from openfall.workers.backends.ollama_client import OllamaBackend

@@ -24,8 +24,7 @@ from openfall.workers.backends.answer_bounds import (
     event_memory,
 )
 from openfall.workers.backends.answer_formats import AnswerFormat, format_instead, recognize
-from openfall.workers.backends.base import OnPieces
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import OnPieces
 from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM, in_utf8
@@ -33,6 +32,7 @@ from openfall.workers.backends.framing import NdjsonFraming, SseFraming, looks_l
 from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.parsing import parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
+from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.transport import BoundedHandler
 from openfall.workers.backends.usage import usage_of
 

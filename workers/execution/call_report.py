@@ -13,9 +13,9 @@ from openfall.router_core.deciding.call_signals import (
     is_error_of_one_request,
     is_slow,
 )
-from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.plan_report import PlanReport, plan_report
+from openfall.router_core.deciding.rate_limit_cooldown import cooldown
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
 from openfall.router_core.deciding.unexpected_spend import unexpected_call

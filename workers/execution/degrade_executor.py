@@ -35,10 +35,10 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import OnPieces
-from openfall.workers.execution.call_progress import OnProgress
+from openfall.workers.backends.completion_backend import OnPieces
 from openfall.workers.execution.delivery_log import describe_step
 from openfall.workers.execution.job_traces import trace_end
+from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import (
     degraded_result,
     final_result,

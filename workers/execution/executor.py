@@ -28,17 +28,17 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import OnPieces
+from openfall.workers.backends.completion_backend import OnPieces
 from openfall.workers.backends.registry import Clients
-from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.job_traces import trace_call, trace_end
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.model_call import CalledJob, ModelCaller
+from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
 from openfall.workers.execution.retry_budget import RetryBudget
-from openfall.workers.slots import WorkerShort
+from openfall.workers.slots_in_shortage import WorkerShort
 
 
 class Executor(Protocol):

@@ -16,10 +16,10 @@ from openfall.router_core.jobs.outcome import Answer, Outcome
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.jobs.stream_pieces import Piece, RefusalPiece
 from openfall.router_core.vocabulary import JobKind
-from openfall.workers.backends.base import OnPieces, Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import OnPieces, Request
 from openfall.workers.backends.registry import Clients
-from openfall.workers.execution.call_progress import CalledModel, CallProgress, OnProgress
+from openfall.workers.backends.stall_watch import CallWatch
+from openfall.workers.execution.progress_events import CalledModel, CallProgress, OnProgress
 
 LOOK_TIMEOUT_SECONDS = 2.0
 """For the list of an endpoint's loaded models."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.placement.cards_view import (
     BACKGROUND,

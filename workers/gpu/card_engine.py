@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openfall.router_core.catalog.backend_entry import Loader
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
-from openfall.workers.backends.base import CompletionBackend, LoadedModel
+from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
 
 LIST_TIMEOUT_SECONDS = 5.0
 MAX_MODELS: Mapping[Loader, int] = {Loader.OLLAMA: 3}

@@ -27,7 +27,7 @@ from openfall.router_core.state.worker_registry import (
 )
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.workers.admin.model_admin import record_models
-from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.completion_backend import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.loop_watch import WATCH_INTERVAL_SECONDS, LoopWatch
 from openfall.workers.maintenance.sweeper import Sweeper

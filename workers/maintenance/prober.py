@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import call_signal, credential_signal
-from openfall.router_core.deciding.cooldown import cooldown
 from openfall.router_core.deciding.cost import call_cost
 from openfall.router_core.deciding.plan_report import PlanReport, plan_report
+from openfall.router_core.deciding.rate_limit_cooldown import cooldown
 from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
@@ -28,8 +28,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, LimitScope
 from openfall.workers.backends import health
-from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
+from openfall.workers.backends.stall_watch import CallWatch
 
 log = logging.getLogger("openfall.probing")
 

@@ -33,7 +33,7 @@ from openfall.workers.outbox.outbox_settings import OutboxSettings, open_notifie
 from openfall.workers.outbox.producer_webhook import Webhook, webhook_of_batch, webhook_of_job
 from openfall.workers.outbox.retry_schedule import job_retry_delay, notice_retry_delay
 from openfall.workers.outbox.sender import Sender
-from openfall.workers.outbox.url_policy import TRUSTED, host_and_port
+from openfall.workers.outbox.webhook_url_check import TRUSTED, host_and_port
 
 log = logging.getLogger("openfall.outbox")
 

@@ -9,7 +9,7 @@ from openfall.workers.outbox.notifiers.discord import DiscordNotifier
 from openfall.workers.outbox.notifiers.webhook import WebhookNotifier
 from openfall.workers.outbox.notifiers.wording import Notifier
 from openfall.workers.outbox.sender import Sender
-from openfall.workers.outbox.url_policy import UrlPolicy
+from openfall.workers.outbox.webhook_url_check import UrlPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

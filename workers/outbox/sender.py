@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 from openfall.workers.backends.transport import describe_error, trusted_roots
-from openfall.workers.outbox.url_policy import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
+from openfall.workers.outbox.webhook_url_check import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
 """For the exchange, from the DNS lookup to the headers of the response."""

@@ -23,8 +23,8 @@ from openfall.producers.gateway.batches.batch_input import InputLines, InputMiss
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
 from openfall.producers.gateway.batches.line_endpoints import line_urls
-from openfall.producers.gateway.batches.line_submission import submit_lines
 from openfall.producers.gateway.batches.result_files import write_results
+from openfall.producers.gateway.batches.submission_pace import submit_lines
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batch_rules.batch_status import BatchStatus, final_status
 from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, index_of, job_id_of

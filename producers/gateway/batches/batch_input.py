@@ -16,7 +16,7 @@ from typing import Any
 from openfall.producers.batch_files.files import read_rows
 from openfall.producers.errors import BatchFileError
 from openfall.producers.gateway.file_directory import sync_directory
-from openfall.router_core.batch_rules.batch_line import DUPLICATE, LineProblem, ParsedLine, parse_batch_line
+from openfall.router_core.batch_rules.batch_line_format import DUPLICATE, LineProblem, ParsedLine, parse_batch_line
 
 MAX_PROBLEMS = 100
 _DIGEST_BYTES = 12

@@ -15,13 +15,13 @@ from openfall.producers.errors import ProducerError
 from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.batches.batch_input import InputLines
 from openfall.producers.gateway.batches.line_endpoints import line_endpoint
-from openfall.producers.gateway.batches.line_rows import Line, RowWriter, end_of
+from openfall.producers.gateway.batches.result_rows import Line, RowWriter, end_of
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
 from openfall.producers.gateway.requested_name import resolve_name
-from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
-from openfall.router_core.batch_rules.batch_line import LineProblem, ParsedLine
+from openfall.producers.job_request import FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
+from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine
 from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, job_id_of
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.batches import BatchTerms

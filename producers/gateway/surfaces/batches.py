@@ -23,8 +23,8 @@ from openfall.producers.gateway.paging import page_body, page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, local_path, own_file
 from openfall.producers.gateway_batch_status import explain_missing_runner
-from openfall.producers.request import parse_urgency
-from openfall.producers.request_shape import check_metadata
+from openfall.producers.job_request import parse_urgency
+from openfall.producers.request_validation import check_metadata
 from openfall.producers.submit import retry
 from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus, window_seconds
 from openfall.router_core.jobs.envelope import sorted_deep

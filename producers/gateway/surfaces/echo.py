@@ -14,9 +14,9 @@ from openfall.producers.gateway.model_memory import administer, start_load
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.jobs import own_record
-from openfall.producers.request import parse_duration, parse_urgency
+from openfall.producers.job_request import parse_duration, parse_urgency
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import fleet_flags
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers

@@ -15,7 +15,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.paging import page_limit
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of, json_response
-from openfall.producers.request import parse_duration
+from openfall.producers.job_request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.inbox import InboxEntry, acknowledge, await_entry, get_entry, is_entry_id, peek

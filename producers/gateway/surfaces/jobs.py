@@ -16,7 +16,7 @@ from openfall.producers.gateway.event_stream import HEADERS, KEEPALIVE_SECONDS
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, json_response
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import recent_jobs
 from openfall.router_core.state.cancellation import cancel_all

@@ -24,7 +24,7 @@ from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, bod
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
 from openfall.producers.gateway.surfaces.files import local_path, upload_slot
 from openfall.producers.gateway.upload import receive_body
-from openfall.router_core.batch_rules.batch_line import LineProblem, ParsedLine
+from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine
 from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
 from openfall.router_core.state import batches
 from openfall.router_core.state.batches import Batch, BatchTerms

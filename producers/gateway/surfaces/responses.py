@@ -24,8 +24,8 @@ from openfall.producers.gateway.paging import newest_first, page_body, page_limi
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body_of, json_response
 from openfall.producers.gateway.submission import Accepted, Terms, check_model, submit
+from openfall.producers.job_request import new_job_id
 from openfall.producers.prompt import check_input
-from openfall.producers.request import new_job_id
 from openfall.producers.submit import UNCERTAIN
 from openfall.router_core.jobs.prompt_tokens import estimate_tokens
 from openfall.router_core.jobs.response_status import response_id

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from openfall.producers.amounts import format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.block_causes import SilentRoles, stops
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.operator_switch_causes import SilentRoles, stops
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.routing.spent_budgets import budget_key

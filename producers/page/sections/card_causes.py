@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from openfall.producers.card_wait_reason import CardLoad, describe_content
+from openfall.producers.held_release_text import join_names
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sources import CARD_STATES
-from openfall.producers.release_text import join_names
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS, is_thrashing
 from openfall.router_core.state.card_state import CardState

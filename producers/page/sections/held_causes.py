@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openfall.producers.fleet_problems import FleetProblem
-from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause
-from openfall.producers.page.sections.model_calls import ModelCalls
-from openfall.producers.release_text import (
+from openfall.producers.held_release_text import (
     ACCEPTS_CALLS,
     SWITCHED_OFF,
     Condition,
@@ -19,6 +16,9 @@ from openfall.producers.release_text import (
     release_conditions,
     return_by_themselves,
 )
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from openfall.producers.held_release_text import FleetBlocks, blocks_of
 from openfall.producers.outage import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
-from openfall.producers.release_text import FleetBlocks, blocks_of
 from openfall.router_core.catalog.budget_scope import NO_OWNER, counts_owner, is_counted
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState

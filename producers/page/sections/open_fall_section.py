@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.model_calls import ModelCalls
-from openfall.producers.release_text import (
+from openfall.producers.held_release_text import (
     describe_conditions,
     expected_return,
     operator_act,
     release_condition,
     release_conditions,
 )
+from openfall.producers.page.page_snapshot import PageSnapshot
+from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass, HoldReason
 

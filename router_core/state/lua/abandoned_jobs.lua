@@ -1,7 +1,7 @@
--- @include silence
+-- @include fleet_silence
 -- The unfinished jobs whose callers have left for good: no gateway renews their leases. Each is offered again after
 -- `again_ms`, in case the worker that ends it dies before. It cannot be joined any more.
--- Arguments: limit, again_ms, silence (see silence.lua)
+-- Arguments: limit, again_ms, silence (see fleet_silence.lua)
 -- Reply: {id...}
 local left = {}
 if end_silence(args.silence, now) then return left end

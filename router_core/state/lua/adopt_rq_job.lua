@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include lifecycle
 -- @include finish_job
 -- A job enqueued with plain rq names an accepted job: see that the accepted job runs, and end the rq job.

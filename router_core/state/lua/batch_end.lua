@@ -1,4 +1,4 @@
--- @include batch
+-- @include batch_fence
 -- @include files
 -- The runner of a batch ends it. Its files are on the disk.
 -- Arguments: id, directory, claim, status, set? (fields), keep_s, inbox, files (see store_file), webhook?

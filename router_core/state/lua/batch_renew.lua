@@ -1,5 +1,5 @@
 -- @include inbox
--- @include batch
+-- @include batch_fence
 -- The runner of a batch renews its lease, and writes what it has done.
 -- Arguments: id, directory, claim, lease_ms (0: it gives the batch up), set? (fields), status? and from? (the status, and
 --   those that it may follow; its time is written), inbox, entries? ({entry, job, ...}: results that are on the disk)

@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include lifecycle
 -- Put the jobs of calls back at the front of their queues, as if never delivered, so that a card can switch for an
 -- interactive job. Their workers stop the calls. An answer that arrives all the same is taken until a job is claimed again.

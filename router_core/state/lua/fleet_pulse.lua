@@ -1,4 +1,4 @@
--- @include pressure
+-- @include acceptance_refusal
 -- What changes at once when something in the fleet goes wrong, or is well again: blocks and breakers, pauses, workers, held jobs.
 -- A program that shows the fleet reads the rest only when this has changed, or after a while. Changes nothing.
 -- Arguments: none

@@ -1,6 +1,6 @@
 -- @include breaker
 -- @include capacity
--- @include depths
+-- @include queue_depths
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
 -- Arguments: models ({model, backends: {name, slots, keys, reserved, rates}..., queues}...)
 -- Bodies: breaker policy (JSON)

@@ -1,5 +1,5 @@
--- @include depths
--- @include pressure
+-- @include queue_depths
+-- @include acceptance_refusal
 -- The fleet for people and monitors: queues, workers, totals. Changes nothing.
 -- Arguments: max_producers (jobs of a queue that are compared for the oldest; absent: no queue is read)
 -- Reply: {now (ms), {{queue, waiting, oldest accepted (ms; '': none), started, scheduled}...}, {paused queue...},

@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include lifecycle
 -- @include budget
 -- @include hold

@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include lifecycle
 -- Put a held job back into the queue it fell from, at the front. Everything is forgiven; its attempts stay in its
 -- history.

@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include hold
 -- Note that something which is no fall of a job goes on: open its incident, or keep it open.
 -- Arguments: reason, counts (fields of a new incident that are 1), notify (its notifiers), values? (fields as they are now)

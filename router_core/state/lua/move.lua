@@ -1,6 +1,6 @@
--- @include fall
+-- @include fall_and_release
 -- @include lifecycle
--- @include unmet
+-- @include unmet_demand
 -- Move a waiting job to where it was decided that it should wait: another queue, a later time, or the degrade queue.
 -- The job must be as it was seen. A job that was claimed, moved or ended since is left alone, and so is one that rq's
 -- own tools have cancelled or deleted: the sweep ends it. A suspect stays one, and is never put off. Idempotent.

@@ -1,4 +1,4 @@
--- @include depths
+-- @include queue_depths
 -- Write down, once a minute in the whole fleet, how many jobs wait and how long the oldest has waited: a row for each minute
 -- of an hour, and one for each ten minutes of a day with the highest of each.
 -- Arguments: cells ({pool, urgency, queues}...), minutes (rows kept of the hour), ten_minutes (rows kept of the day), keep_s

@@ -19,7 +19,7 @@ from openfall.config import load
 from openfall.producers.cli.top import fetched_sources
 from openfall.producers.cli.top_screen import screen
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import health_section
+from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sources import CardsNow
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.breakers import BreakerStatus
@@ -115,7 +115,7 @@ def test_a_calm_fleet_without_jobs_cards_and_budgets_has_a_short_screen(snapshot
 
 def test_the_causes_are_those_of_the_page_in_its_order_each_with_its_section(snapshot: PageSnapshot) -> None:
     wrong = replace(snapshot, local_only="guests", dead_letters=3, status=replace(snapshot.status, suspended=True))
-    shown: Any = health_section.context(wrong)
+    shown: Any = headline_section.context(wrong)
     lines = [line for line in drawn(wrong, 600) if line.startswith("- ")]
     assert len(lines) == len(shown["causes"]) > 3
     for line, cause in zip(lines, shown["causes"], strict=True):
@@ -124,7 +124,7 @@ def test_the_causes_are_those_of_the_page_in_its_order_each_with_its_section(sna
 
 
 def test_the_sources_of_the_causes_of_the_page_are_read() -> None:
-    assert set(health_section.SOURCES) <= set(fetched_sources())
+    assert set(headline_section.SOURCES) <= set(fetched_sources())
 
 
 @pytest.mark.parametrize(("cap", "shown"), [(100, "40 % used"), (40, "100 % used"), (None, "")])

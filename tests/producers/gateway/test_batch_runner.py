@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.batches import batch_execution, line_submission
+from openfall.producers.gateway.batches import batch_execution, submission_pace
 from openfall.producers.gateway.batches.batch_input import batch_folder
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
-from openfall.producers.gateway.batches.line_rows import Line, RowWriter
+from openfall.producers.gateway.batches.result_rows import Line, RowWriter
 from openfall.producers.gateway.file_cleanup import examine_folders
 from openfall.router_core.batch_rules.journal_row import job_id_of
 from openfall.router_core.jobs.result import Result, Status
@@ -119,7 +119,7 @@ def test_a_full_disk_stops_a_batch_says_so_and_loses_nothing(
 
 
 def test_a_full_queue_only_slows_a_batch(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_submission, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(submission_pace, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
 
     async def main() -> None:
         more = "urgency: {batch: {max_queued: 5}}"

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from openfall import PromptTooLarge
-from openfall.producers.request import JobRequest, prepare
+from openfall.producers.job_request import JobRequest, prepare
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway import running_gateway
 from tests.producers.gateway.running_gateway import gateway_config, open_gateway, run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openfall import BadRequest, UnknownName
-from openfall.producers.request import JobRequest, prepare
+from openfall.producers.job_request import JobRequest, prepare
 from openfall.router_core.jobs.envelope import digest
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import SAY, gateway_config, open_gateway, run

@@ -6,7 +6,7 @@ import base64
 
 from openfall.workers.outbox.dispatcher import OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
-from openfall.workers.outbox.url_policy import UrlPolicy
+from openfall.workers.outbox.webhook_url_check import UrlPolicy
 from tests.producers.gateway.running_gateway import RunningGateway
 
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()

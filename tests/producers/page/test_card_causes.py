@@ -11,7 +11,7 @@ import pytest
 from openfall.config import load
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import health_section, open_fall_section
+from openfall.producers.page.sections import headline_section, open_fall_section
 from openfall.producers.page.sections.cause import Cause
 from openfall.producers.page.sources import CARD_STATES
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
@@ -45,7 +45,7 @@ def on_card(fleet: PageSnapshot, state: CardState, **more: Any) -> PageSnapshot:
 
 
 def lines(snapshot: PageSnapshot) -> Sequence[Cause]:
-    shown: Any = health_section.context(snapshot)
+    shown: Any = headline_section.context(snapshot)
     causes: Sequence[Cause] = shown["causes"]
     return causes
 

@@ -13,7 +13,7 @@ from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
-from openfall.producers.page.sections import breaker_section, health_section
+from openfall.producers.page.sections import breaker_section, headline_section
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
@@ -39,13 +39,13 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 
 def lines(snapshot: PageSnapshot) -> Sequence[Cause]:
-    shown: Any = health_section.context(snapshot)
+    shown: Any = headline_section.context(snapshot)
     causes: Sequence[Cause] = shown["causes"]
     return causes
 
 
 def page_of(snapshot: PageSnapshot) -> str:
-    html = render("sections/health.html", now=NOW, actions=ACTIONS, **health_section.context(snapshot))
+    html = render("sections/health.html", now=NOW, actions=ACTIONS, **headline_section.context(snapshot))
     return " ".join(html.split())
 
 

@@ -16,7 +16,7 @@ from openfall.producers.page import live_page
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.section import Section
-from openfall.producers.page.sections import health_section, worker_section
+from openfall.producers.page.sections import headline_section, worker_section
 from openfall.router_core.state.errors import StoreUnreachable
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot
 
@@ -63,7 +63,7 @@ def test_a_page_that_is_opened_later_shows_later_ages_in_an_unchanged_section(tm
     monkeypatch.setattr(live_page, "INTERVAL_SECONDS", -1.0)
 
     async def story() -> tuple[Any, Any]:
-        live = LivePage(readings, [Section("health", health_section.context)], asyncio.Event())
+        live = LivePage(readings, [Section("health", headline_section.context)], asyncio.Event())
         return (await live.fragments(["health"]))[0], (await live.fragments(["health"]))[0]
 
     early, late = asyncio.run(story())
@@ -83,7 +83,7 @@ def test_the_fleet_is_read_when_something_has_changed_and_otherwise_only_now_and
 
     async def story() -> tuple[int, int]:
         readings: Any = Readings(repeat(calm_snapshot(tmp_path)))
-        live = LivePage(readings, [Section("health", health_section.context)], asyncio.Event())
+        live = LivePage(readings, [Section("health", headline_section.context)], asyncio.Event())
         pages = [live.events(["health"], {}, always) for _ in range(5)]
         watching = [asyncio.create_task(_drain(page)) for page in pages]
         await readings.until(lambda: readings.looks >= 2)
@@ -110,7 +110,7 @@ def test_the_more_queues_have_jobs_the_less_often_they_are_read_and_an_action_re
     readings: Any = Readings(repeat(calm_snapshot(tmp_path, status=replace(STATUS, queues=queues))))
 
     async def story() -> None:
-        live = LivePage(readings, [Section("health", health_section.context)], asyncio.Event())
+        live = LivePage(readings, [Section("health", headline_section.context)], asyncio.Event())
         await live.fragments(["health"])
         watching = asyncio.create_task(_drain(live.events(["health"], {}, always)))
         await readings.until(lambda: readings.reads >= 2)
@@ -132,7 +132,7 @@ def test_with_redis_away_each_section_says_of_which_moment_it_is(tmp_path: Path,
     calm = calm_snapshot(tmp_path)
     readings: Any = Readings(iter([calm, replace(calm, redis_away_since=1.0), calm]))
     monkeypatch.setattr(live_page, "INTERVAL_SECONDS", -1.0)
-    sections = [Section("health", health_section.context), Section("workers", worker_section.context)]
+    sections = [Section("health", headline_section.context), Section("workers", worker_section.context)]
 
     async def story() -> list[list[str]]:
         live = LivePage(readings, sections, asyncio.Event())

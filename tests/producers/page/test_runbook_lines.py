@@ -14,7 +14,7 @@ from openfall.config import load
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import health_section
+from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection, read_sections
 from openfall.router_core.catalog.budgets import Budget
@@ -114,8 +114,8 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
     """Each line that the page shows on top, with the section that it names."""
     calm = calm_snapshot(tmp_path_factory.mktemp("runbook"))
     on_cards = waiting_for_a_card(tmp_path_factory.mktemp("cards"))
-    shown: list[Any] = [health_section.context(each) for each in (*snapshots(calm), *on_cards)]
-    stopped: Any = health_section.context(replace(calm, redis_away_since=NOW))
+    shown: list[Any] = [headline_section.context(each) for each in (*snapshots(calm), *on_cards)]
+    stopped: Any = headline_section.context(replace(calm, redis_away_since=NOW))
     causes = [cause for each in (*shown, stopped) for cause in each["causes"]]
     return {(cause.runbook.value, cause.text) for cause in causes} | {("Redis is away", stopped["sentence"])}
 

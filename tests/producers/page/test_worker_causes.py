@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import health_section
+from openfall.producers.page.sections import headline_section
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.vocabulary import BreakerState
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
@@ -24,7 +24,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 
 def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
-    shown: Any = health_section.context(replace(snapshot, status=replace(STATUS, **status)))
+    shown: Any = headline_section.context(replace(snapshot, status=replace(STATUS, **status)))
     return [f"{cause.text} [{cause.remedy or cause.section}]" for cause in shown["causes"]]
 
 

@@ -9,7 +9,7 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import decide

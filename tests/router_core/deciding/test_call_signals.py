@@ -11,7 +11,7 @@ from openfall.router_core.deciding.call_signals import (
     is_error_of_one_request,
     is_slow,
 )
-from openfall.router_core.deciding.cooldown import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS, cooldown
+from openfall.router_core.deciding.rate_limit_cooldown import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS, cooldown
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E

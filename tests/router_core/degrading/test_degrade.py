@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Role
+from openfall.router_core.catalog.catalog_entries import Role
 from openfall.router_core.catalog.open_fall_policy import (
     KEPT_REPLY,
     KEPT_TO_DEADLINE_REPLY,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, ModelSpec, Role, TaskType
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.jobs.job import ConsideredModel

@@ -9,7 +9,7 @@ from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.routing.chain_selection import RouteRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot

@@ -8,7 +8,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.jobs.outcome import Attempt

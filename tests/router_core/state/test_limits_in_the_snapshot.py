@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.route import route

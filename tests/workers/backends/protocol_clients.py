@@ -12,7 +12,7 @@ import httpx
 
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.base import CompletionBackend, Request
+from openfall.workers.backends.completion_backend import CompletionBackend, Request
 from openfall.workers.backends.registry import open_backend
 from tests.fakes.ollama import FakeModel, ollama_fake
 

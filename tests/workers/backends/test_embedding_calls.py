@@ -16,9 +16,9 @@ from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.base import Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import Request
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.stall_watch import CallWatch
 from tests.faults import Script, answer, fault_server
 from tests.workers.backends.protocol_clients import run
 

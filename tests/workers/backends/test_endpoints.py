@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.completion_backend import CompletionBackend
 from openfall.workers.backends.registry import open_backend
 from tests.faults import FaultServer, Script, answer, drip, fault_server, reset, stall
 

@@ -14,16 +14,16 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.stream_limits import StreamLimits
+from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
-from openfall.workers.backends.base import Request
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.completion_backend import Request
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.stall_watch import CallWatch
 from tests.chaos.hostile_upstream import KINDS, serve_kind
 from tests.workers.backends.openai_calls import REQUEST_BODY, run
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.workers.backends import health
-from openfall.workers.backends.base import Request
+from openfall.workers.backends.completion_backend import Request
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.workers.backends.protocol_clients import MODEL, adapter, request, run
 

@@ -11,7 +11,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.base import LoadedModel, Request
+from openfall.workers.backends.completion_backend import LoadedModel, Request
 from openfall.workers.backends.ollama_answer import to_outcome
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB

@@ -11,7 +11,7 @@ import redis
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.breakers import reset_breaker
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call

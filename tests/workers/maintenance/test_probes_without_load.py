@@ -11,7 +11,7 @@ import pytest
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers

@@ -11,7 +11,7 @@ import redis
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, close_incident, open_incidents
 from openfall.router_core.state.model_status import ledger_day

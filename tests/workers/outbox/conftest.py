@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openfall.workers.outbox.url_policy import TRUSTED
+from openfall.workers.outbox.webhook_url_check import TRUSTED
 from tests.fakes.discord import DiscordFake, running
 from tests.faults import fault_server
 from tests.workers.outbox.dispatcher_harness import OK, SECRET, START, open_dispatcher

@@ -8,7 +8,7 @@ import sys
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox.dispatcher import OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
-from openfall.workers.outbox.url_policy import TRUSTED
+from openfall.workers.outbox.webhook_url_check import TRUSTED
 
 
 async def main(redis_url: str, discord: str) -> None:

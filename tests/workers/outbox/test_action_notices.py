@@ -10,7 +10,7 @@ import pytest
 
 from openfall.config.settings import NotifySection
 from openfall.router_core.state.audit_log import AuditEntry, write_entry
-from openfall.workers.outbox.url_policy import TRUSTED
+from openfall.workers.outbox.webhook_url_check import TRUSTED
 from tests.faults import answer, fault_server
 from tests.workers.outbox.dispatcher_harness import OK, SECRET, START, open_dispatcher
 

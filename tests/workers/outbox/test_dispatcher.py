@@ -16,7 +16,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import outbox
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 from openfall.workers.outbox.dispatcher import MAX_CONCURRENT_DELIVERIES
-from openfall.workers.outbox.url_policy import UrlPolicy
+from openfall.workers.outbox.webhook_url_check import UrlPolicy
 from tests.faults import answer, fault_server, raw, reset, stall
 from tests.workers.outbox.dispatcher_harness import DONE, INTERIM, JOB, SECRET, TOKEN
 

@@ -22,7 +22,7 @@ from openfall.router_core.state import outbox
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox.dispatcher import OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
-from openfall.workers.outbox.url_policy import TRUSTED
+from openfall.workers.outbox.webhook_url_check import TRUSTED
 from tests.faults import fault_server
 from tests.workers.outbox.dispatcher_harness import DONE, JOB, OK, SECRET
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from openfall.router_core.state.incidents import close_incident
-from openfall.workers.outbox.url_policy import UrlPolicy
+from openfall.workers.outbox.webhook_url_check import UrlPolicy
 
 
 def fields(embed: dict[str, Any]) -> dict[str, str]:

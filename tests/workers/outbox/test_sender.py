@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookResponse
-from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
+from openfall.workers.outbox.webhook_url_check import TRUSTED, UrlPolicy
 from tests.faults import LINGERING, Script, answer, cut, drip, fault_server, flood, raw, reset, stall
 
 SECRET = "hunter2"

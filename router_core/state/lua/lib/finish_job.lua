@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include metrics
 -- The end of a job: its one result is written, its prompt and its waiting records are deleted, its callers are notified.
 

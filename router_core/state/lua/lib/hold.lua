@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- What the degrade worker settles: the record of a fall, its incident, and the hold.
 
 -- The open incident of a reason, or a new one; and whether it is new.

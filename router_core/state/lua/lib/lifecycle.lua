@@ -1,4 +1,4 @@
--- @include fall
+-- @include fall_and_release
 -- @include budget_sums
 -- @include metrics
 -- The end of waiting and of a lease, and a new start. The end of a job is in finish_job.lua.

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.jobs.stream_limits import StreamLimits
+from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.awake_time import TICK_SECONDS, AwakeTime
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.router_core.catalog.names import same_model
+from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.stall_watch import CallWatch
 
 SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
 """A model with `sampling_params: false` does not get these."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from openfall.router_core.url_rules import is_allowed_host, is_public_address
+from openfall.router_core.webhook_hosts import is_allowed_host, is_public_address
 
 
 class UrlRefused(Exception):

@@ -25,10 +25,10 @@ from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.workers import slots
-from openfall.workers.backends.resource_shortage import describe_shortage
+from openfall.workers import slots_in_shortage
+from openfall.workers.backends.shortage_errors import describe_shortage
 from openfall.workers.execution.executor import Executor
-from openfall.workers.slots import Slots, WorkerShort
+from openfall.workers.slots_in_shortage import Slots, WorkerShort
 from tests.faults import COMPLETION, answer
 from tests.worker_harness import healthy_upstream, worker_command
 
@@ -121,7 +121,7 @@ def test_what_an_upstream_or_a_network_lacks_is_not(error: Exception) -> None:
 
 def test_a_worker_in_short_supply_takes_fewer_slots_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("openfall.workers.slots.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("openfall.workers.slots_in_shortage.time.monotonic", lambda: now[0])
     slots = Slots(8)
     assert (slots.free(3), slots.state) == (5, "")
     slots.shrink("too many open files", running=7)
@@ -162,7 +162,7 @@ class ShortExecutor:
 def test_only_a_job_that_uses_up_the_memory_each_time_alone_is_held(
     working: Callable[..., None], monkeypatch: pytest.MonkeyPatch, shortage: str, is_held: bool
 ) -> None:
-    monkeypatch.setattr(slots, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(slots_in_shortage, "PAUSE_SECONDS", 0.01)
 
     async def story(bench: Any, _: object) -> None:
         short = ShortExecutor(bench.worker.executor, shortage)

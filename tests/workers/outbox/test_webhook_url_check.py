@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.workers.outbox.url_policy import (
+from openfall.workers.outbox.webhook_url_check import (
     TRUSTED,
     UrlPolicy,
     UrlRefused,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from openfall.producers.request import PreparedJob
+from openfall.producers.job_request import PreparedJob
 from openfall.producers.submit import UNCERTAIN, submit_with_retry
 from openfall.router_core.state.errors import Backpressure, DeadlinePassed, IdempotencyConflict, StoreError
 

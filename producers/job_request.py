@@ -18,7 +18,7 @@ from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
 from openfall.producers.limit_terms import add_limit_terms
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
-from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.wire_headers import MAX_HEADER_CHARACTERS, WIRE_HEADERS, is_sendable, pick_wire_headers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.url_rules import is_allowed_host, is_internal_host, is_public_address
+from openfall.router_core.webhook_hosts import is_allowed_host, is_internal_host, is_public_address
 
 INTERNAL = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",

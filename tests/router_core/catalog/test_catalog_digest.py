@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.digest import catalog_digest
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from tests.config.config_texts import load_text
 
 TEXT = """

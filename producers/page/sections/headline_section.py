@@ -8,13 +8,13 @@ from typing import Any
 from openfall.producers.age import format_age
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, list_problems, problems_of_catalogs
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.block_causes import SilentRoles, block_causes
 from openfall.producers.page.sections.budget_causes import budget_causes
 from openfall.producers.page.sections.card_causes import card_causes
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.model_and_key_causes import target_causes
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
+from openfall.producers.page.sections.operator_switch_causes import SilentRoles, block_causes
 from openfall.producers.page.sections.problem_causes import CAUSES
-from openfall.producers.page.sections.target_causes import target_causes
 from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection

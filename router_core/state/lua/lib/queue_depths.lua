@@ -1,4 +1,4 @@
--- @include existing
+-- @include existing_keys
 -- How many jobs wait in each of many queues, and since when the oldest does.
 
 -- When each of some jobs was accepted (ms), by id, as the index of all jobs has it. One that is not there is read from

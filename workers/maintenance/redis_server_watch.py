@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.redis_preconditions import Finding, ServerTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.server_check import fetch_findings, require_server
+from openfall.router_core.state.redis_server_check import fetch_findings, require_server
 
 log = logging.getLogger("openfall.worker")
 

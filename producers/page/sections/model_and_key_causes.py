@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from openfall.producers.breaker_names import display_name, model_at_backend
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.block_causes import SilentRoles
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.operator_switch_causes import SilentRoles
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.vocabulary import BreakerState
 

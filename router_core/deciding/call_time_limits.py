@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import ChainState, ready, reply_by, reserve, successors_outside
-from openfall.router_core.jobs.stream_limits import StreamLimits
+from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.vocabulary import JobKind
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from openfall.router_core.catalog.entries import ModelSpec, UncheckedCatalog
-from openfall.router_core.catalog.errors import CatalogProblem
+from openfall.router_core.catalog.catalog_entries import ModelSpec, UncheckedCatalog
+from openfall.router_core.catalog.catalog_errors import CatalogProblem
 from openfall.router_core.catalog.policies import UrgencyPolicy
 
 _PARTS = ("first_token_timeout", "stall_timeout")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.policies import RetryPolicy
-from openfall.router_core.deciding.backoff import JITTER, MIN_SECONDS, delay
+from openfall.router_core.deciding.retry_backoff import JITTER, MIN_SECONDS, delay
 
 EVEN = 0.5
 """The jitter that spreads neither way."""

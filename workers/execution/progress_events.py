@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.workers.backends.call_watch import CallWatch
+from openfall.workers.backends.stall_watch import CallWatch
 
 SHOW_INTERVAL_SECONDS = 3.0
 """Between two events about a call. Most calls end before the first."""

@@ -7,10 +7,10 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import ModelSpec, Role
+from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
-from openfall.router_core.deciding.call_limits import ASSUMED_LOAD_SECONDS
+from openfall.router_core.deciding.call_time_limits import ASSUMED_LOAD_SECONDS
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
 from openfall.router_core.deciding.steps import Call, Fall, Handoff, Later

@@ -12,7 +12,7 @@ import pytest
 from openfall.config import load
 from openfall.producers.outage import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections import health_section
+from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import FleetHealth
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.redis_cli import redis_cli
@@ -33,7 +33,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 def health(snapshot: PageSnapshot) -> tuple[FleetHealth, str, str]:
     """The health, the sentence, and every cause in one text."""
-    shown: Any = health_section.context(snapshot)
+    shown: Any = headline_section.context(snapshot)
     return (
         shown["health"],
         shown["sentence"],
@@ -297,7 +297,7 @@ def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> No
     pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW - 60)
     switch = AuditEntry(actor="anna", via="page", action="local_only.on", subject="fleet", at=NOW - 30)
     status = replace(STATUS, queues=(replace(QUEUE, waiting=2, paused=True),))
-    shown: Any = health_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
+    shown: Any = headline_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
     since = {cause.text: cause.since for cause in shown["causes"] if not cause.is_consequence}
     clocks = [f"{datetime.fromtimestamp(NOW - age).astimezone():%H:%M}" for age in (60, 30)]
     assert since == {
