@@ -10,11 +10,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.config.addresses import discord_hook, hook, host_patterns, signing_secret
 from openfall.config.errors import nearest, quoted
 from openfall.config.gateway_settings import GatewaySection
 from openfall.config.paths import FILE_NAME, VARIABLE, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
+from openfall.config.signing_secret import signing_secret
+from openfall.config.webhook_addresses import discord_hook, hook, host_patterns
 from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.field_types import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 from openfall.router_core.catalog.redis_server import RedisServer

@@ -19,7 +19,7 @@ from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnsuitableRedis
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.private_files import make_private
 from openfall.workers.log_output import ApplyToLog, add_log_options, configure_logging, report_end
 from openfall.workers.module_imports import no_garbage_collection
 from openfall.workers.service_manager import ServiceManager

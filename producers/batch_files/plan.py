@@ -11,8 +11,8 @@ from pydantic_core import to_json
 
 from openfall.producers.batch_files.files import BatchLine, InvalidLine
 from openfall.producers.job_request import SubmitOptions
-from openfall.router_core.jobs.envelope import digest, sorted_deep
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_fingerprint import digest, sorted_deep
 from openfall.router_core.jobs.result import Result
 
 MARK_LENGTH = 8

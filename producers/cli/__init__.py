@@ -15,9 +15,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line as a process: run a command and exit with its code. Ctrl-C ends it without a traceback."""
     sys.excepthook = _ignore_interrupt
     try:
-        from openfall.producers.cli import commands, exit_codes, standard_streams
+        from openfall.producers.cli import commands, crash_log, standard_streams
 
-        sys.excepthook = exit_codes.report_unexpected
+        sys.excepthook = crash_log.report_unexpected
         _interrupt_on_sigterm()
         standard_streams.prepare()
         code = commands.run(argv)

@@ -12,7 +12,7 @@ from importlib import import_module
 
 import click
 
-from openfall.producers.cli import INTERRUPTED, exit_codes, standard_streams
+from openfall.producers.cli import INTERRUPTED, error_lines, exit_codes, standard_streams
 from openfall.producers.cli.options import common_options
 
 COMMANDS = {
@@ -103,14 +103,14 @@ def run(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         code = 1
         if standard_streams.output_failure() is None:
-            exit_codes.report_system_error(error)
+            error_lines.report_system_error(error)
     failure = standard_streams.output_failure()
     if failure is None:
         return code
     standard_streams.discard_output()
     if isinstance(failure, BrokenPipeError):
         return READER_LEFT
-    exit_codes.report_lost_output(failure)
+    error_lines.report_lost_output(failure)
     return 1
 
 
@@ -119,9 +119,9 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
-        return exit_codes.show_usage_error(error, as_json)
+        return error_lines.show_usage_error(error, as_json)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except exit_codes.known_errors() as error:
-        return exit_codes.show_error(error, as_json)
+        return error_lines.show_error(error, as_json)
     return code if isinstance(code, int) else 0

@@ -13,6 +13,7 @@ import click
 
 from openfall.producers.age import format_age, format_time
 from openfall.producers.amounts import plural
+from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.held_selection import (
     any_selection,
     filter_options,
@@ -24,7 +25,7 @@ from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import confirm, echo, print_line, raw_option, show_json, show_outcome, wants_json
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome, wants_json
 from openfall.producers.held_release_text import configured_models, describe_release, fetch_blocks
 
 if TYPE_CHECKING:

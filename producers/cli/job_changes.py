@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.amounts import plural
+from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.job_list import check_names, filter_options
 from openfall.producers.cli.options import add_options, check_id, common_options, with_operator
-from openfall.producers.cli.terminal import confirm, echo, show_json, wants_json
+from openfall.producers.cli.terminal import echo, show_json, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.job_selection import JobSelection

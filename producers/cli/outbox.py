@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.amounts import plural
+from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.options import (
     add_options,
     check_id,
@@ -17,7 +18,7 @@ from openfall.producers.cli.options import (
     with_operator,
 )
 from openfall.producers.cli.tables import show_table
-from openfall.producers.cli.terminal import confirm, print_line, show_json, show_outcome, wants_json
+from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
     from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection

@@ -74,13 +74,6 @@ def echo_marked(mark: str, colour: str, text: str) -> None:
     echo(f" {text}")
 
 
-def confirm(verb: str, what: str) -> None:
-    """Ask before something that cannot be undone. Raises `UsageError` without a terminal to ask at."""
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"this would {verb} {what}: add --yes")
-    click.confirm(f"{verb.capitalize()} {what}?", abort=True, err=True)
-
-
 def show_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openfall.router_core.jobs.envelope import repeat_digest
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_fingerprint import repeat_digest
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.redis_connection import RedisConnection

@@ -13,12 +13,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.jobs.envelope import (
-    digest,
-    pack_job,
-    pack_result,
-)
+from openfall.router_core.jobs.envelope import pack_job, pack_result
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_fingerprint import digest
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import ConnectedCaller, EqualRequests, caller_arguments, read_awaited_jobs

@@ -9,12 +9,12 @@ from typing import Any
 from openfall.router_core.deciding.crash_limits import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.state import keys
+from openfall.router_core.state.beats_and_leases import FLEET_SILENCE, LEASE_SECONDS
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
 from openfall.router_core.state.delivery_counts import count_move
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import move_arguments
-from openfall.router_core.state.worker_queue import FLEET_SILENCE, LEASE_SECONDS
 from openfall.router_core.vocabulary import Urgency
 
 WORKER_RETENTION_SECONDS = 600.0

@@ -19,7 +19,8 @@ from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.cancellation import cancel_all, start_background
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.errors import StoreFull, StoreRefused, translate
+from openfall.router_core.state.errors import StoreFull, StoreRefused
+from openfall.router_core.state.redis_error_remedies import translate
 from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
 

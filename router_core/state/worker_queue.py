@@ -14,7 +14,13 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.jobs.result import Status
-from openfall.router_core.state import caller_leases
+from openfall.router_core.state.beats_and_leases import (
+    FLEET_SILENCE,
+    LEASE_SECONDS,
+    PRESENCE_SECONDS,
+    RQ_WORKER_TTL_SECONDS,
+    SUSPECT_DELAY_SECONDS,
+)
 from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.decoding import read_text
@@ -30,26 +36,10 @@ from openfall.router_core.state.settlement import (
 )
 from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity, pack_subscription
 
-LEASE_SECONDS = 10.0
-"""Seconds that a lease lasts without a beat."""
-BEAT_INTERVAL_SECONDS = 2.0
-PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim updates the credits of fair shares."""
-FLEET_SILENCE = {
-    "after_ms": 4000,
-    "grace_ms": 5000,
-    "lease_ms": int(LEASE_SECONDS * 1000),
-    "caller_lease_ms": int(caller_leases.LEASE_SECONDS * 1000),
-}
-"""Milliseconds without a beat of any worker after which Redis counts as having been away; graces for settles and
-gateways; leases. A last beat that is as long ahead means that its clock was set back."""
-SUSPECT_DELAY_SECONDS = 60.0
-"""How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500
 """How long the result of a job of plain rq is kept."""
-RQ_WORKER_TTL_SECONDS = 60
-"""Seconds after which rq forgets a worker that no longer beats."""
 _CLAIM_TERMS = {
     "lease_ms": int(LEASE_SECONDS * 1000),
     "update_after": CREDIT_INTERVAL_JOBS,

@@ -16,7 +16,8 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.producers.errors import BatchFileError, OutputWriteError
 from openfall.producers.setup.stack_files import InitRefused
 from openfall.router_core.catalog.catalog_errors import AmbiguousName
-from openfall.router_core.state.errors import AmbiguousId, translate
+from openfall.router_core.state.errors import AmbiguousId
+from openfall.router_core.state.redis_error_remedies import translate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 PACKAGES = ("openfall.config", "openfall.producers", "openfall.router_core")

@@ -24,7 +24,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.workers.worker import WorkerSettings
 from openfall.workers.worker_config import NothingToServe, WorkerConfig, identify
 from tests.faults import COMPLETION, answer, fault_server, stall

@@ -21,7 +21,7 @@ from openfall.workers.backends.parsing import (
     parse_document,
     with_usage,
 )
-from openfall.workers.backends.translate.finish_and_effort import STOP
+from openfall.workers.backends.translate.finish_and_stop_reasons import STOP
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import merge_usage, read_message_usage, usage_piece
 

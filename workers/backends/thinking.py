@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.workers.backends.translate.finish_and_effort import adaptive_effort_for
 from openfall.workers.backends.translate.messages_for_anthropic import is_signed
+from openfall.workers.backends.translate.reasoning_effort import adaptive_effort_for
 
 
 def fit_thinking(body: dict[str, Any], thinking: Thinking | None) -> dict[str, Any]:

@@ -21,15 +21,10 @@ from openfall.router_core.degrading.degrade import (
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
-from openfall.router_core.jobs.envelope import (
-    UnreadableEnvelope,
-    request_key,
-    unpack_answers,
-    unpack_attempts,
-    unpack_job,
-)
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
+from openfall.router_core.jobs.request_fingerprint import request_key
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery

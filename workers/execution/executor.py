@@ -16,13 +16,13 @@ from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Ha
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     pack_answer,
-    request_key,
     unpack_answers,
     unpack_attempts,
     unpack_job,
 )
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.request_fingerprint import request_key
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery

@@ -13,7 +13,7 @@ from asyncio import StreamReader
 from collections import deque
 from pathlib import Path
 
-from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.private_files import make_private
 from openfall.workers.timestamp import iso_time
 
 MAX_BYTES = 5_000_000

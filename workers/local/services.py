@@ -13,7 +13,7 @@ from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
-from openfall.workers.local.pidfile import write_private
+from openfall.workers.local.private_files import write_private
 from openfall.workers.local.restarter import Report, Service, Started
 from openfall.workers.local.valkey import Valkey, start_valkey
 

@@ -31,7 +31,7 @@ from typing import Any
 from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.locks import only_one
-from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.private_files import make_private
 from openfall.workers.local.restarter import Report, Restarter, Service
 from openfall.workers.local.services import EngineService, ValkeyService, WorkerService, WorkerSpec
 from openfall.workers.stop_signals import handle_stop_signals

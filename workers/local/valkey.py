@@ -20,14 +20,8 @@ from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import ValkeyState, fetch_valkey_state
 from openfall.workers.local.locks import one_at_a_time
 from openfall.workers.local.package_files import find_package_file, install_command
-from openfall.workers.local.pidfile import (
-    PidRecord,
-    claim_record,
-    make_private,
-    read_record,
-    write_private,
-    write_record,
-)
+from openfall.workers.local.pidfile import PidRecord, claim_record, read_record, write_record
+from openfall.workers.local.private_files import make_private, write_private
 
 _POLL_INTERVAL_S = 0.02
 _GRACE_S = 10.0

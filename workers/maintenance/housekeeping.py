@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.state.beats_and_leases import BEAT_INTERVAL_SECONDS
 from openfall.router_core.state.budget_book import audit_budgets
 from openfall.router_core.state.caller_leases import CALLER_LEFT
 from openfall.router_core.state.cancellation import cancel_all
@@ -17,7 +18,7 @@ from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, JOBS_PER_SWEEP, abandoned_jobs, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
+from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import (
     WorkerCommand,
     listen_commands,

@@ -13,7 +13,8 @@ from aiohttp import web
 from openfall.config import Manifest
 from openfall.workers.local.child import Child
 from openfall.workers.local.locks import only_one
-from openfall.workers.local.pidfile import make_private, read_record
+from openfall.workers.local.pidfile import read_record
+from openfall.workers.local.private_files import make_private
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.sidecar.profile_service import STOP_GRACE_SECONDS
 from openfall.workers.sidecar.proxy import Upstream

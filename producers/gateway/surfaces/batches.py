@@ -26,8 +26,9 @@ from openfall.producers.gateway_batch_status import explain_missing_runner
 from openfall.producers.job_request import parse_urgency
 from openfall.producers.request_validation import check_metadata
 from openfall.producers.submit import retry
-from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus, window_seconds
-from openfall.router_core.jobs.envelope import sorted_deep
+from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
+from openfall.router_core.batch_rules.completion_window import window_seconds
+from openfall.router_core.jobs.request_fingerprint import sorted_deep
 from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state import batches
 from openfall.router_core.state.batches import Batch, BatchQuery, BatchTerms, Form

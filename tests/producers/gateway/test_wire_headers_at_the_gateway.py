@@ -9,7 +9,7 @@ import pytest
 
 from openfall import BadRequest, UnknownName
 from openfall.producers.job_request import JobRequest, prepare
-from openfall.router_core.jobs.envelope import digest
+from openfall.router_core.jobs.request_fingerprint import digest
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import SAY, gateway_config, open_gateway, run
 from tests.workers.backends.anthropic_calls import MESSAGE

@@ -15,8 +15,8 @@ from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.steps import Conditions, Fall
 from openfall.router_core.degrading.degrade import default_fallbacks
-from openfall.router_core.jobs.envelope import digest
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_fingerprint import digest
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import NothingFits, Route, route

@@ -12,14 +12,10 @@ from pydantic import ValidationError
 
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
-    digest,
     pack_answer,
     pack_attempt,
     pack_job,
     pack_result,
-    repeat_digest,
-    request_key,
-    sorted_deep,
     unpack_answers,
     unpack_attempts,
     unpack_job,
@@ -28,6 +24,7 @@ from openfall.router_core.jobs.envelope import (
 )
 from openfall.router_core.jobs.job import CompletionJob, ConsideredModel
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion
+from openfall.router_core.jobs.request_fingerprint import digest, repeat_digest, request_key, sorted_deep
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency

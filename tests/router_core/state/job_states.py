@@ -8,8 +8,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from openfall.router_core.deciding.steps import Fall, Later
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.vocabulary import HoldReason
 
 JOB, SECRET, ANSWER = "job-00001", b"the-private-prompt", b"the-private-answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from openfall.router_core.state.worker_queue import LEASE_SECONDS, PRESENCE_SECONDS
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS, PRESENCE_SECONDS
 from tests.router_core.crash_rule import CrashVerdict, judge_crash
 from tests.router_core.state.reference_queue import ReferenceQueue
 

@@ -8,9 +8,9 @@ import pytest
 
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from tests.budget_sums import pack_sums, unpack_sums
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, settle, start, submit, sums
 

@@ -10,11 +10,11 @@ import pytest
 from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
 from openfall.router_core.state.jobs import end_job as finish
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 

@@ -6,9 +6,10 @@ import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.worker_queue import LEASE_SECONDS, WorkerQueue
+from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import HoldReason

@@ -10,11 +10,11 @@ import pytest
 from openfall.router_core.deciding.steps import Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass
 

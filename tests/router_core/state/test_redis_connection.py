@@ -10,9 +10,10 @@ import redis
 
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.redis_url import hide_credentials
-from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
+from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_error_remedies import translate
 
 TIMEOUT = 20
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.private_files import make_private
 from openfall.workers.local.valkey import start_valkey
 from tests.workers.local.conftest import ROOT
 

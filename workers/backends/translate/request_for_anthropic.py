@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.finish_and_effort import MIN_THINKING, THINKING
 from openfall.workers.backends.translate.json_values import (
     Body,
     kind,
@@ -23,6 +22,7 @@ from openfall.workers.backends.translate.json_values import (
 )
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
 from openfall.workers.backends.translate.openai_parts import format_wanted, function_tool, tool_choice
+from openfall.workers.backends.translate.reasoning_effort import MIN_THINKING, THINKING
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.schemas import for_anthropic, is_strict, object_schema
 from openfall.workers.backends.translate.tool_names import tool_name

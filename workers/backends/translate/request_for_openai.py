@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from openfall.workers.backends.translate.finish_and_effort import EFFORT, effort_for
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, number, string, unknown, whole
 from openfall.workers.backends.translate.messages_for_openai import system_message, translate_messages
+from openfall.workers.backends.translate.reasoning_effort import EFFORT, effort_for
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.schemas import is_strict, object_schema
 from openfall.workers.backends.translate.tool_names import tool_name

@@ -11,7 +11,7 @@ from typing import Any
 
 from openfall.workers.backends.parsing import token_count
 from openfall.workers.backends.translate.call_ids import CallIds
-from openfall.workers.backends.translate.finish_and_effort import FINISH
+from openfall.workers.backends.translate.finish_and_stop_reasons import FINISH
 from openfall.workers.backends.translate.json_values import Body, text_field
 from openfall.workers.backends.translate.openai_parts import completion, tool_call
 from openfall.workers.backends.translate.tool_names import callers_names

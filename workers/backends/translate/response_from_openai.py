@@ -10,7 +10,7 @@ from typing import Any
 
 from openfall.workers.backends.parsing import content_text, token_count
 from openfall.workers.backends.translate.call_ids import CallIds
-from openfall.workers.backends.translate.finish_and_effort import STOP
+from openfall.workers.backends.translate.finish_and_stop_reasons import STOP
 from openfall.workers.backends.translate.json_values import Body, safe_id, text_field
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in
 from openfall.workers.backends.translate.tool_names import callers_names

@@ -1,30 +1,23 @@
-"""Addresses of webhooks, and the secret that signs webhooks. No message shows any of them."""
+"""The addresses of webhooks, and the hosts that callers may name. No message shows an address."""
 
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from binascii import Error
 from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
-from openfall.config.redact import MASK, redact_discord, redact_webhook
+from openfall.config.redact import redact_discord, redact_webhook
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret
 from openfall.config.yaml_document import Node
 
 _DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")
-_SECRET_PREFIX = "whsec_"
-_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
-"""Of an encoded signing secret, by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
-_MIN_SECRET_CHARACTERS = 16
-"""Of a signing secret that is plain text."""
 
 
-def _reader(is_valid: Callable[[str], bool], wanted: str, remedy: str) -> Callable[[Node], str | None]:
+def secret_reader(is_valid: Callable[[str], bool], wanted: str, remedy: str) -> Callable[[Node], str | None]:
     """A reader of text that no message shows. Empty text means that there is none."""
 
     def read(node: Node) -> str | None:
@@ -42,20 +35,6 @@ def _is_discord(text: str) -> bool:
     if url is None or (url.scheme != "https" and not _is_loopback(url.hostname or "")):
         return False
     return _DISCORD_PATH.fullmatch(url.path) is not None
-
-
-def _can_sign(text: str) -> bool:
-    encoded = text.removeprefix(_SECRET_PREFIX)
-    if encoded == text:
-        return len(text) >= _MIN_SECRET_CHARACTERS
-    return _MIN_SECRET_BYTES <= _bytes_in(encoded) <= _MAX_SECRET_BYTES
-
-
-def _bytes_in(encoded: str) -> int:
-    try:
-        return len(b64decode(encoded, validate=True))
-    except (Error, ValueError):
-        return 0
 
 
 def _address(url: str) -> SplitResult | None:
@@ -92,7 +71,7 @@ def _read_host_patterns(node: Node) -> tuple[str, ...] | None:
 
 
 discord_hook: FieldType[str] = FieldType(
-    _reader(
+    secret_reader(
         _is_discord,
         "the address of a Discord webhook, https://discord.com/api/webhooks/ID/TOKEN",
         "In Discord: Edit Channel, Integrations, Webhooks, Copy Webhook URL.",
@@ -103,7 +82,7 @@ discord_hook: FieldType[str] = FieldType(
 """The address of a Discord webhook. Plain http only on this machine: for tests, and for a proxy."""
 
 hook: FieldType[str] = FieldType(
-    _reader(
+    secret_reader(
         lambda text: _address(text) is not None,
         "an address such as https://ops.example.com/hooks/openfall, without user and password",
         "Put a token into its path: the path is never shown.",
@@ -113,17 +92,6 @@ hook: FieldType[str] = FieldType(
 )
 """An address that accepts a POST. Often it is a credential, so it is treated as a secret."""
 
-signing_secret: FieldType[str] = FieldType(
-    _reader(
-        _can_sign,
-        f"{_SECRET_PREFIX} and {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} bytes in base64, "
-        f"or at least {_MIN_SECRET_CHARACTERS} characters of any text",
-        f"Make one: echo {_SECRET_PREFIX}$(openssl rand -base64 32)",
-    ),
-    {"type": "string"},
-    lambda text: MASK,
-)
-"""The secret that signs webhooks."""
 
 _HOST: FieldType[str] = FieldType(_read_host_pattern, pattern_shape(rf"^{_HOST_PATTERN.pattern}$|\$\{{"), escape)
 

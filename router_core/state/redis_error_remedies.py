@@ -1,0 +1,123 @@
+"""What is wrong when Redis or the connection to it fails, and the remedy: TLS, passwords, rights, replicas, memory."""
+
+from __future__ import annotations
+
+from redis import exceptions as redis_errors
+
+from openfall.router_core.state.errors import SentinelTrouble, StoreError, StoreFull, StoreRefused, StoreUnreachable
+
+_Remedies = tuple[tuple[tuple[str, ...], type[StoreError], str], ...]
+
+_TLS_REMEDIES: _Remedies = (
+    (
+        ("unknown command `FCALL`", "unknown command 'FCALL'", "unknown command `FUNCTION`"),
+        StoreRefused,
+        "this server has no function libraries, so it is too old: use Valkey 7.2 or newer, or Redis 7.0 or newer",
+    ),
+    (
+        ("Hostname mismatch", "IP address mismatch"),
+        StoreRefused,
+        "the certificate of Redis is for another host: use the name that it has, or `redis: {tls_check_hostname: no}`",
+    ),
+    (
+        ("certificate has expired", "certificate is not yet valid"),
+        StoreRefused,
+        "the certificate of Redis is not valid now: renew it, and check the clock of this machine",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        StoreRefused,
+        "the certificate of Redis has no authority that is known here: name the authority's file in "
+        "`redis: {tls_ca: ...}`",
+    ),
+    (
+        ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "ALERT_UNKNOWN_CA"),
+        StoreRefused,
+        "Redis demands a certificate of this client that it knows: `redis: {tls_certificate: ..., tls_key: ...}`",
+    ),
+    (
+        ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF"),
+        StoreRefused,
+        "there is no TLS at this port: use the TLS port of Redis, or redis:// in place of rediss://",
+    ),
+    (
+        ("reply type byte", "Protocol Error"),
+        StoreRefused,
+        "what answers is not Redis without TLS: if it is the TLS port, use rediss://",
+    ),
+    (
+        ("[X509", "NO_CERTIFICATE", "PEM", "KEY_VALUES_MISMATCH"),
+        StoreRefused,
+        "a file of `redis: {tls_ca, tls_certificate, tls_key}` is no PEM file, or the key is of another certificate",
+    ),
+)
+
+_REMEDIES: _Remedies = (
+    (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
+    (("without any password configured",), StoreRefused, "Redis has no password: remove it from the configuration"),
+    (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
+    (
+        ("NOPERM", "has no permissions", "can't run this command", "can't access at least one of the keys"),
+        StoreRefused,
+        "this Redis user may not do that: give it more rights; `openfall preflight` names them",
+    ),
+    (("DENIED", "protected mode"), StoreRefused, "Redis is in protected mode: set a password and `bind` on its server"),
+    (("LOADING", "loading the dataset"), StoreUnreachable, "Redis still loads its data from disk: try again"),
+    (
+        ("READONLY", "read only replica"),
+        StoreRefused,
+        "this is a read-only replica: point the URL at the primary, or name the `sentinels`",
+    ),
+    (
+        ("OOM", "> 'maxmemory'"),
+        StoreFull,
+        "Redis is out of memory (maxmemory): raise it, or let workers drain the queues",
+    ),
+    (
+        ("'WAITAOF'",),
+        StoreRefused,
+        "`durability: fsync` needs Redis 7.2 or later, or Valkey: upgrade it, or remove the key",
+    ),
+    (
+        ("numlocal is set but appendonly",),
+        StoreRefused,
+        "`durability: fsync` needs `appendonly yes` of Redis: set it, or remove the key",
+    ),
+    *_TLS_REMEDIES,
+    (("Function not found",), StoreUnreachable, "Redis has lost its scripts again (a restart?): try again"),
+    (("MISCONF", "No space left"), StoreFull, "Redis cannot write to its disk: free space there"),
+)
+"""What a message contains, its error, and the remedy. redis-py cuts off the first word of the messages that it
+knows."""
+
+_UNKNOWN_HOST = ("Name or service not known", "name resolution", "No address associated", "nodename nor servname")
+
+
+def translate(error: Exception, address: str) -> StoreError:
+    """The `StoreError` for an error of redis-py. `address` is shown to people: it has no password."""
+    text = str(error)
+    if isinstance(error, SentinelTrouble):
+        return (StoreRefused if error.refused else StoreUnreachable)(f"no primary of Redis: {_short(text)}")
+    for words, kind, remedy in _REMEDIES:
+        if any(word in text for word in words):
+            return kind(f"{remedy} ({address})")
+    if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
+        return StoreUnreachable(f"Redis does not answer at {address}: {_guess(text, address)} ({_short(text)})")
+    return StoreRefused(f"Redis at {address} refused: {_short(text)}")
+
+
+def _guess(text: str, address: str) -> str:
+    """What may be wrong. A server with TLS often closes the connection without a word."""
+    if any(words in text for words in _UNKNOWN_HOST):
+        return "its host has no address: is the name correct?"
+    if not any(
+        words in text for words in ("closed by server", "Connection lost", "Timeout connecting", "reset by peer")
+    ):
+        return "is it running?"
+    if address.startswith("rediss:"):
+        return "is it running, does it demand a certificate of this client (`tls_certificate`), has this port TLS?"
+    return "is it running? If this is its TLS port, use rediss://"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:199] + "…"
