@@ -25,7 +25,7 @@ from benchmarks.paired import ThreadClock, typical_difference
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, readable, show
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

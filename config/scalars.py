@@ -21,7 +21,7 @@ from openfall.config.interpolation import InterpolationError, interpolate, varia
 from openfall.config.redact import MASK, redact_key, redact_value
 from openfall.config.yaml_document import NULL, TEXT, Node
 from openfall.router_core.catalog.field_types import Format, Name
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 
 T = TypeVar("T")
 Shape = Mapping[str, Any]

@@ -26,8 +26,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import CatalogError
 from openfall.router_core.catalog.model_names import models_meant
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 from openfall.router_core.vocabulary import Urgency
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from openfall.router_core.catalog.answer_policy import CheckKind, Ensemble
 from openfall.router_core.catalog.backend_entry import Backend, Gigabytes
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.budgets import Budget, SpendPolicy
 from openfall.router_core.catalog.capabilities import Capabilities, Thinking, is_known_to_embed, known_capabilities
 from openfall.router_core.catalog.field_types import (
@@ -27,9 +28,10 @@ from openfall.router_core.catalog.field_types import (
     Tokens,
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, Order, RetryPolicy, UrgencyPolicy
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
 from openfall.router_core.catalog.prices import Prices, Usd
+from openfall.router_core.catalog.retry_policy import RetryPolicy
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, Order, UrgencyPolicy
 from openfall.router_core.vocabulary import JobKind, Urgency
 
 

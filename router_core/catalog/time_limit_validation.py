@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from openfall.router_core.catalog.catalog_entries import ModelSpec, UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import CatalogProblem
-from openfall.router_core.catalog.policies import UrgencyPolicy
+from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 
 _PARTS = ("first_token_timeout", "stall_timeout")
 """Limits for a part of a call."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
+from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.retry_backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.service_tier import is_tier_refusal

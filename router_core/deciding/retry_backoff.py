@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.catalog.retry_policy import RetryPolicy
 
 JITTER = 0.25
 """A wait varies by up to this share either way, so that jobs that failed together do not return together."""

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group, Role
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.model_index import model_index
-from openfall.router_core.catalog.policies import Order
+from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.classify import classify
 from openfall.router_core.routing.requirements import NOTHING, Requirements
 from openfall.router_core.vocabulary import JobKind, Urgency

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest
 from openfall.router_core.routing.fleet_state import FleetState

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from openfall.router_core.catalog.model_index import IndexedModel
-from openfall.router_core.catalog.policies import Cloud, Order, UrgencyPolicy
+from openfall.router_core.catalog.urgency_policy import Cloud, Order, UrgencyPolicy
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.fleet_state import FOREVER, FleetState, ModelState
 from openfall.router_core.routing.requirements import NOTHING, Requirements, ignored_parameters

@@ -9,7 +9,7 @@ from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.model_index import model_index
-from openfall.router_core.catalog.policies import Order
+from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.bound_group import explain_outside
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import ChargedCall, Rate, corrections
 from openfall.router_core.deciding.cost import REFUSED
 from openfall.router_core.deciding.steps import Fall, Handoff, Later

@@ -10,8 +10,8 @@ from hashlib import sha1
 from secrets import token_hex
 from typing import Any
 
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.budgets import Budget
-from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import ChargedCall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.beats_and_leases import (

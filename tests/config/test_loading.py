@@ -14,8 +14,8 @@ from openfall import config
 from openfall.config import EngineSettings, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.vocabulary import Urgency
 from tests.config.config_texts import load_text
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all

@@ -22,7 +22,7 @@ import yaml
 from aiohttp import web
 
 from openfall.config import load
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import keys

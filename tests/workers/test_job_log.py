@@ -14,9 +14,10 @@ import pytest
 from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
-from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
+from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
 from openfall.workers.log_format import LineFormatter
 from tests.faults import COMPLETION, answer, fault_server

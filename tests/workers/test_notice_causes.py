@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
-from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
+from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.incidents import open_incidents

@@ -1,6 +1,7 @@
 -- @include unmet_demand
 -- @include producer_turns
 -- @include acceptance_refusal
+-- @include equal_request
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
@@ -30,28 +31,12 @@ if args.idempotency_key then  -- the length first: a producer's name may have an
     return {'joined', other, deadline, 0}
   end
 end
--- A caller that lost its connection sends the same request again: it gets its job, which may have its answer by now.
-local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
-local earlier = {}  -- equal requests that may be joined one day, the latest first
-if repeats then
-  local left, awaited = {}, {'awaited'}
-  for _, other in ipairs(args.left_jobs or {}) do left[other[1]] = other[2] end
-  for other in string.gmatch(redis.call('GET', repeats) or '', '%S+') do
-    local job = fields(RECORD .. other, 'deadline', 'gateway', 'left', 'read', 'state', 'status')
-    local present_ms = job.gateway and number(redis.call('ZSCORE', GATEWAYS, job.gateway), 0) - now or 0
-    local has_caller = present_ms > 0 and left[other] ~= job.gateway
-    local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
-    if job.deadline and not job.left and not job.read and useful then
-      if not has_caller then
-        redis.call('HSET', RECORD .. other, 'gateway', args.gateway)
-        if args.caller_lease_ms then redis.call('ZADD', CALLER_LEASES, 'XX', now + args.caller_lease_ms, other) end
-        return {'joined', other, job.deadline, 0}
-      end
-      awaited[#awaited + 1] = {other, job.gateway, ms(present_ms)}
-      if #earlier < args.max_repeats then earlier[#earlier + 1] = other end
-    end
-  end
-  if #awaited > 1 and not args.is_new then return awaited end
+local repeats, earlier
+if args.repeat_digest then
+  local reply
+  repeats = REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
+  reply, earlier = join_equal_request(repeats, args, now)
+  if reply then return reply end
 end
 local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end

@@ -7,8 +7,8 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.catalog_errors import CatalogError, CatalogProblem, UnknownName
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Billing, Pool
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.vocabulary import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")

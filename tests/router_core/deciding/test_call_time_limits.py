@@ -9,7 +9,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS
 from openfall.router_core.deciding.call_time_limits import ASSUMED_LOAD_SECONDS
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider

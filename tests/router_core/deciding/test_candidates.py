@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.vocabulary import ErrorClass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.candidates import Candidate, ChainState
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry

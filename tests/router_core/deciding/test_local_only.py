@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.steps import Call, Fall, Handoff, Later
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.deciding.retry_backoff import JITTER, MIN_SECONDS, delay
 
 EVEN = 0.5

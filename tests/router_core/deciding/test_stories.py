@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later

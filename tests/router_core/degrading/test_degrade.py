@@ -15,7 +15,7 @@ from openfall.router_core.catalog.open_fall_policy import (
     OpenFallPolicy,
     validate_remedies,
 )
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.decide import conclude
 from openfall.router_core.deciding.steps import Conditions, Fall
 from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, FallContext, Hold, degrade

@@ -9,8 +9,8 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import UnknownName
-from openfall.router_core.catalog.policies import Order
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 
 MODELS = {name: ModelSpec(upstream=name, backends=("tower",)) for name in ("coder", "tiny", "opus")}

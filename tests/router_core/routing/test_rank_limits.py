@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import Order
+from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.fleet_state import Blocked, ModelState
 from openfall.router_core.vocabulary import BlockReason
 from tests.router_core.routing.test_rank import BACKGROUND, BATCH, INTERACTIVE, NOW, cloud, context, ranked

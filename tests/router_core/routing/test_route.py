@@ -10,8 +10,8 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import UnknownName
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.catalog.pools import Pool
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState

@@ -3,7 +3,7 @@
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
-from openfall.router_core.catalog.policies import Order
+from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import route

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import (
     ProbeResult,
     list_breakers,

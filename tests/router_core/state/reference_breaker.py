@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.worker_subscription import BackendCapacity
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 

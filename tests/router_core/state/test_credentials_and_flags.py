@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
 from openfall.router_core.state.fleet_flags import local_only, set_local_only, try_lock
 from openfall.router_core.state.held_jobs import replay_held

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker
 from openfall.router_core.state.breakers import report_probe as report_probe

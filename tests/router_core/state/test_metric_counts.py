@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import DefaultFallback, Hold
 from openfall.router_core.jobs.result import Result, Status

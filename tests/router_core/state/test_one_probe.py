@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,

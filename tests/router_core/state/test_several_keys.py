@@ -1,6 +1,6 @@
 """A backend with several keys: calls take turns over those that may be used; what happens to one leaves the others."""
 
-from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
+from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.execution.retry_budget import MIN_RETRIES_PER_SECOND, WINDOW_SECONDS, RetryBudget
 from tests.faults import COMPLETION, answer, fault_server

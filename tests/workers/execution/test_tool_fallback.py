@@ -12,7 +12,7 @@ from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
-from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import SubmitTerms

@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
+from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.vocabulary import BreakerState, ErrorClass, Urgency

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyPolicy
 from openfall.router_core.catalog.pools import Pool
+from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.worker_queue import WorkerQueue
