@@ -14,8 +14,8 @@ from examples.gateway_kill import GatewayKill
 from examples.model_switch import ModelSwitch
 from examples.outage import Outage
 from openfall import AsyncOpenfall
-from openfall.producers.batch_files.files import InvalidLine, read_lines
 from openfall.producers.job_request import JobRequest
+from openfall.producers.local_batches.batch_file_lines import InvalidLine, read_lines
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.job_records import JobRecord

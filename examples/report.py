@@ -11,7 +11,7 @@ from rich.table import Table
 
 from examples.night import Line, Night
 from examples.outage import Outage
-from openfall.producers.batch_files.files import answer_row
+from openfall.producers.local_batches.batch_file_lines import answer_row
 from openfall.router_core.jobs.result import Result
 
 URGENCIES = ("interactive", "background", "batch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.card_state import CardState

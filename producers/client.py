@@ -41,7 +41,7 @@ from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
-from openfall.producers.submit import (
+from openfall.producers.submit_retries import (
     RETRY_FOR_SECONDS,
     RETRYABLE,
     UNCERTAIN,

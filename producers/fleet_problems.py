@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.redis_preconditions import Finding
 from openfall.router_core.state.fleet_catalogs import has_other_catalog

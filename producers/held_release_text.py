@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from openfall.producers.age import format_age, format_time
+from openfall.producers.duration_text import format_age, format_time
 
 if TYPE_CHECKING:
     from openfall.producers.card_wait_reason import CardLoad
-    from openfall.producers.outage import Away
+    from openfall.producers.outage_text import Away
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.card_state import CardState
     from openfall.router_core.state.fleet_status import FleetStatus
@@ -99,7 +99,7 @@ def blocks_of(
     status: FleetStatus, away: Sequence[Away], cards: Mapping[str, CardState], catalog: Catalog, *, is_local_only: bool
 ) -> FleetBlocks:
     from openfall.producers.card_wait_reason import pending_loads
-    from openfall.producers.outage import models_away
+    from openfall.producers.outage_text import models_away
 
     workers = () if status.suspended else (worker for worker in status.workers if worker.takes_jobs)
     return FleetBlocks(
@@ -113,7 +113,7 @@ def blocks_of(
 
 async def fetch_blocks(link: RedisConnection, catalog: Catalog) -> FleetBlocks:
     """What keeps jobs from models now."""
-    from openfall.producers.outage import fetch_away
+    from openfall.producers.outage_text import fetch_away
     from openfall.router_core.state.card_status import fetch_managed_cards
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status

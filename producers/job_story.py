@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.held_release_text import describe_release, fetch_blocks
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from openfall.producers.age import format_age, format_time
 from openfall.producers.breaker_names import describe_breaker, display_name
+from openfall.producers.duration_text import format_age, format_time
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import AuditEntry

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from openfall.producers.age import format_age
-from openfall.producers.amounts import format_cost, format_price
+from openfall.producers.amount_text import format_cost, format_price
+from openfall.producers.duration_text import format_age
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from openfall.producers.amounts import format_cost, format_usd
+from openfall.producers.amount_text import format_cost, format_usd
 from openfall.producers.table import Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow

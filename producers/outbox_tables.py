@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.producers.table import JobLink, Table
 from openfall.router_core.state.outbox import (
     ActionEntry,

@@ -20,7 +20,7 @@ from openfall.config import (
     redis_server,
     stamp,
 )
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.catalog_digest import catalog_digest

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from openfall.config import LoadedConfig, key_place
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.outage import Away, fetch_away
+from openfall.producers.outage_text import Away, fetch_away
 from openfall.router_core.jobs.outcome import Attempt, describe_cause
 from openfall.router_core.vocabulary import ErrorClass
 

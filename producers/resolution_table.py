@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.producers.age import format_age
-from openfall.producers.amounts import format_price, plural
+from openfall.producers.amount_text import format_price, plural
+from openfall.producers.duration_text import format_age
 from openfall.producers.resolve import Resolution
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from openfall.producers.card_wait_reason import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
-from openfall.producers.outage import describe_away, fetch_away
+from openfall.producers.outage_text import describe_away, fetch_away
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import ConsideredModel

@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openfall.producers.amounts import format_cost
+from openfall.producers.amount_text import format_cost
 from openfall.producers.table import MarkedCount, Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection

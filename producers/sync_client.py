@@ -22,7 +22,7 @@ from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
-from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
+from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result

@@ -15,7 +15,7 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.rights import WORKER_SCRIPTS
+from openfall.router_core.state.redis_rights import WORKER_SCRIPTS
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register, unregister
 from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity

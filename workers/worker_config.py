@@ -21,7 +21,7 @@ from openfall.router_core.state.worker_subscription import (
     backends_for,
 )
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.backends import health
+from openfall.workers.backends import health_check
 from openfall.workers.log_place import log_place
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.service_manager import ServiceManager
@@ -88,6 +88,6 @@ def _subscribe_models(config: WorkerConfig) -> Iterator[QueueSubscription]:
         for alias in models:
             backends = tuple(backends_for(catalog, alias, config.backend))
             if backends:
-                probe_timeout = health.probe_timeout(catalog.models[alias])
+                probe_timeout = health_check.probe_timeout(catalog.models[alias])
                 min_share = catalog.urgency[urgency].min_share
                 yield QueueSubscription(catalog.queue(alias, urgency), backends, probe_timeout, min_share)

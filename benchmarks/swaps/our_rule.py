@@ -32,7 +32,7 @@ from openfall.router_core.placement.cards_view import (
     ResidentModel,
 )
 from openfall.router_core.placement.plan_cards import plan_cards
-from openfall.router_core.placement.starts import estimate_starts
+from openfall.router_core.placement.start_estimate import estimate_starts
 
 SHARES = (0.0, 0.1, 0.05)
 ASSUMED_CALL_SECONDS = 5.0

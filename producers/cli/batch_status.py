@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.gateway_batches import (
     cancel_at_gateway,
     gateway_batch_values,
@@ -21,8 +21,8 @@ from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
 
 if TYPE_CHECKING:
-    from openfall.producers.batch_files.journal import JournalState
-    from openfall.producers.batch_files.plan_file import SavedBatch
+    from openfall.producers.local_batches.output_journal import JournalState
+    from openfall.producers.local_batches.saved_plans import SavedBatch
 
 NOT_SUBMITTED = "not submitted"
 NO_BATCH = (
@@ -46,8 +46,8 @@ def show_status(name: str) -> None:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from openfall.producers.batch_files.journal import read_journal
-    from openfall.producers.batch_files.run_status import fetch_run
+    from openfall.producers.local_batches.output_journal import read_journal
+    from openfall.producers.local_batches.run_status import fetch_run
     from openfall.producers.operations.batch_cancel import is_gateway_batch
 
     if is_gateway_batch(name):
@@ -63,7 +63,7 @@ def _status(name: str) -> dict[str, Any]:
 
 def _find(name: str) -> SavedBatch:
     from openfall.config import load
-    from openfall.producers.batch_files.plan_file import find_batch
+    from openfall.producers.local_batches.saved_plans import find_batch
 
     return find_batch(load(config_path()).settings.data_dir, Path(name))
 
@@ -78,14 +78,14 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 def list_batches() -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
     the last one first."""
-    from openfall.producers.batch_files.run_status import batch_table
+    from openfall.producers.local_batches.run_status import batch_table
 
     batches = asyncio.run(_list())
     show(batch_table(batches, NO_BATCH), batches)
 
 
 async def _list() -> list[dict[str, Any]]:
-    from openfall.producers.batch_files.run_status import list_runs
+    from openfall.producers.local_batches.run_status import list_runs
 
     async with open_client() as llm:
         return await list_runs(llm) + await list_gateway_batches(llm)
@@ -100,7 +100,7 @@ def cancel_batch(name: str) -> None:
 
     `batch run --retry-failed` submits the cancelled lines again.
     """
-    from openfall.producers.batch_files.journal import is_written
+    from openfall.producers.local_batches.output_journal import is_written
     from openfall.producers.operations.batch_cancel import cancel_run, is_gateway_batch
 
     if is_gateway_batch(name):

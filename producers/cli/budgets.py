@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.age import format_time
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.budget_book import BudgetState
-    from openfall.router_core.state.money import MoneyReport
+    from openfall.router_core.state.money_report import MoneyReport
     from openfall.router_core.state.plans import PlanState
 
 COLUMNS = (
@@ -77,7 +77,7 @@ def raise_(name: str, usd: float, duration: str) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall) -> MoneyReport:
-    from openfall.router_core.state.money import read_money
+    from openfall.router_core.state.money_report import read_money
 
     return await read_money(llm.store.connection, llm.config.catalog, await llm.store.server_time())
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
+from openfall.producers.duration_text import format_age
 from openfall.producers.table import Table
 
 if TYPE_CHECKING:

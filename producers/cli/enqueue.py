@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 
 if TYPE_CHECKING:
-    from openfall.producers.batch_files.files import BatchLine, InvalidLine
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.job_request import SubmitOptions
-    from openfall.producers.submit import SubmitError
+    from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine
+    from openfall.producers.submit_retries import SubmitError
     from openfall.router_core.state.jobs import Receipt
 
 
@@ -61,8 +61,8 @@ def _looks_like_jsonl(text: str) -> bool:
 
 
 async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
-    from openfall.producers.batch_files.files import InvalidLine, read_lines
     from openfall.producers.job_request import JobRequest
+    from openfall.producers.local_batches.batch_file_lines import InvalidLine, read_lines
 
     rows = list(read_lines(io.BytesIO(text.encode())))
     lines = [line for line in rows if not isinstance(line, InvalidLine)]

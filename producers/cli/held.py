@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age, format_time
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.held_selection import (
     any_selection,
@@ -26,6 +25,7 @@ from openfall.producers.cli.job import describe_attempt, id_argument, record_jso
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome, wants_json
+from openfall.producers.duration_text import format_age, format_time
 from openfall.producers.held_release_text import configured_models, describe_release, fetch_blocks
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
 
 
 async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes]) -> tuple[int, int]:
-    from openfall.producers.batch_files.files import json_line, request_line
+    from openfall.producers.local_batches.batch_file_lines import json_line, request_line
     from openfall.producers.operations.held_actions import apply_to_each, selected_jobs
 
     foreign = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.age import format_time
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
+from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result

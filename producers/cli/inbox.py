@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_time
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import describe_failure, receipt, short_id
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
+from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

@@ -20,11 +20,11 @@ from openfall.config.env_file import FILE_NAME as ENV_FILE
 from openfall.config.env_file import read_env_file
 from openfall.config.paths import FILE_NAME
 from openfall.config.yaml_document import Document
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.terminal import echo, echo_marked, show_json
 from openfall.producers.setup import stack_files
 from openfall.producers.setup.config_text import build_config
-from openfall.producers.setup.machine import Machine, detect
+from openfall.producers.setup.machine_detection import Machine, detect
 from openfall.producers.setup.stack_files import NewFile
 from openfall.producers.setup.unit_files import UnitPlan, render_units
 

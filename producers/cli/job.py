@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_time
 from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
+from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.job_list import check_names, filter_options
 from openfall.producers.cli.options import add_options, check_id, common_options, with_operator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age
-from openfall.producers.amounts import format_usd, plural
+from openfall.producers.amount_text import format_usd, plural
 from openfall.producers.cli.options import add_options, check_id, common_options, with_client
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.duration_text import format_age
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

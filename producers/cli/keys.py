@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_time
 from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome, wants_json
+from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
     from openfall.router_core.state.client_keys import ClientKey

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, config_path, listing_group, with_client
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json, wants_json
+from openfall.producers.duration_text import format_age
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.options import (
     add_options,

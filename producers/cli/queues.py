@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json, wants_json
+from openfall.producers.duration_text import format_age
 
 if TYPE_CHECKING:
     from openfall.router_core.state.fleet_status import QueueStatus

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.cli.terminal import console, plain, print_line
 
 if TYPE_CHECKING:

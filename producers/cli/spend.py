@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.ledger import LedgerEntry
-    from openfall.router_core.state.money import MoneyReport
+    from openfall.router_core.state.money_report import MoneyReport
 
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
@@ -66,7 +66,7 @@ def _without_buckets(entry: LedgerEntry) -> dict[str, object]:
 
 
 async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Catalog]:
-    from openfall.router_core.state.money import read_money
+    from openfall.router_core.state.money_report import read_money
 
     catalog = llm.config.catalog
     return await read_money(llm.store.connection, catalog, await llm.store.server_time(), days), catalog

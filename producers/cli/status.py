@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from openfall.producers.age import format_age
-from openfall.producers.amounts import plural
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.exit_codes import HEALTH_CODES
 from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.options import common_options, with_client
@@ -19,6 +18,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
+from openfall.producers.duration_text import format_age
 from openfall.producers.held_release_text import configured_models
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.fleet_problems import FleetProblem
-    from openfall.producers.outage import Away
+    from openfall.producers.outage_text import Away
     from openfall.router_core.redis_preconditions import Finding
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
@@ -118,7 +118,7 @@ def _screen(status: _Status) -> RenderableType:
 
 def _status(max_wait_seconds: float | None) -> _Status:
     from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
-    from openfall.producers.outage import fetch_away
+    from openfall.producers.outage_text import fetch_away
     from openfall.router_core.catalog.catalog_digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_flags import local_only
@@ -213,7 +213,7 @@ def _describe_runbook(status: _Status) -> str:
 
 def _state_of_jobs(status: _Status) -> Iterator[str]:
     """What keeps jobs from an answer, the most important first. An empty text says nothing."""
-    from openfall.producers.outage import describe_away
+    from openfall.producers.outage_text import describe_away
 
     overview, notes = status.overview, status.notes
     yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)

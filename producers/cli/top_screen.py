@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 
-from openfall.producers.age import format_age
 from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
+from openfall.producers.duration_text import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import breaker_section, cost_section, headline_section, queue_section
 from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.age import format_age
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
+from openfall.producers.duration_text import format_age
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

@@ -30,6 +30,7 @@ from openfall.producers.gateway.surfaces import (
     jobs,
     message_batches,
     messages,
+    model_switch,
     models,
     monitoring,
     ollama,
@@ -37,7 +38,6 @@ from openfall.producers.gateway.surfaces import (
     openapi,
     passthrough,
     responses,
-    switch,
 )
 from openfall.producers.page import endpoints as page
 from openfall.router_core.state.client_keys import ClientKey
@@ -47,7 +47,7 @@ log = logging.getLogger("openfall.gateway")
 
 _APIS = (
     chat_completions, embeddings, responses, messages, message_batches, models, ollama, ollama_models, files, batches,
-    jobs, inboxes, echo, monitoring, switch, page,
+    jobs, inboxes, echo, monitoring, model_switch, page,
 )  # fmt: skip
 ENDPOINTS = openapi.endpoints_with(endpoint for api in _APIS for endpoint in api.ENDPOINTS)
 

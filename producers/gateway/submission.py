@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
-from openfall.producers.batch_files.files import tier_urgency
 from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
 from openfall.producers.job_request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
-from openfall.producers.submit import retry
+from openfall.producers.local_batches.batch_file_lines import tier_urgency
+from openfall.producers.submit_retries import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.wire_headers import WIRE_HEADERS, is_sendable

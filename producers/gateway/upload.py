@@ -14,10 +14,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from openfall.producers.batch_files.files import write_all
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import FileDirectory, disk_errors
+from openfall.producers.local_batches.batch_file_lines import write_all
 
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 4096

@@ -6,9 +6,9 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from openfall.producers.batch_files.journal import read_journal
-from openfall.producers.batch_files.plan_file import SavedBatch
-from openfall.producers.batch_files.run import BatchRun
+from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.local_batches.output_journal import read_journal
+from openfall.producers.local_batches.saved_plans import SavedBatch
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.batches import cancel_batch
 from openfall.router_core.state.errors import UnknownJob

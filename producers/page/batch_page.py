@@ -6,10 +6,10 @@ import socket
 
 from starlette.responses import Response
 
-from openfall.producers.batch_files.run_status import batch_table, list_runs
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway_batch_status import newest_gateway_batches
+from openfall.producers.local_batches.run_status import batch_table, list_runs
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people, html_page
 from openfall.producers.page.sections.batch_section import batch_rows

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse, Response
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.errors import BadRequest
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from openfall.producers.amounts import format_usd
-from openfall.producers.batch_files.plan_file import list_batches
+from openfall.producers.amount_text import format_usd
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.job_request import parse_duration
+from openfall.producers.local_batches.saved_plans import list_batches
 from openfall.producers.operations.batch_cancel import cancel_gateway_batch, cancel_run, is_gateway_batch
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openfall.producers.outage import Away
+from openfall.producers.outage_text import Away
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerStatus

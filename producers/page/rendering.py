@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.section import Section
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openfall.producers.operator_note import READ_ENTRIES
-from openfall.producers.outage import list_away, list_unhealthy
+from openfall.producers.outage_text import list_away, list_unhealthy
 from openfall.producers.page.last_workers import LastWorkers
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog

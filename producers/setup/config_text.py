@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from openfall.config.paths import DEMO
 from openfall.config.scalars import is_name
-from openfall.producers.setup.machine import LocalModel, Machine, ModelServer
+from openfall.producers.setup.machine_detection import LocalModel, Machine, ModelServer
 from openfall.router_core.catalog.capabilities import is_known_to_embed
 
 MEMORY_FACTOR = 1.2

@@ -6,14 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.field_types import (
-    CatalogEntry,
-    Count,
-    Format,
-    PositiveShare,
-    Seconds,
-    SecondsOrZero,
-)
+from openfall.router_core.catalog.field_types import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 
 
 class BreakerPolicy(CatalogEntry):

@@ -6,11 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.router_core.catalog.field_types import (
-    CatalogEntry,
-    Seconds,
-    Share,
-)
+from openfall.router_core.catalog.field_types import CatalogEntry, Seconds, Share
 
 
 class RetryPolicy(CatalogEntry):

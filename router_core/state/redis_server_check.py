@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from openfall.router_core.redis_preconditions import Fault, Finding, ServerTerms, check_server
 from openfall.router_core.state.errors import StoreError, StoreFull, UnsuitableRedis
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_rights import producer_samples, worker_samples
 from openfall.router_core.state.redis_server_facts import fetch_server_facts
-from openfall.router_core.state.rights import producer_samples, worker_samples
 
 
 async def fetch_findings(

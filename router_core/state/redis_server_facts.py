@@ -14,7 +14,7 @@ from redis import exceptions as redis_errors
 from openfall.router_core.redis_preconditions import ServerFacts, cli_options
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.rights import RightSample, missing_rights
+from openfall.router_core.state.redis_rights import RightSample, missing_rights
 
 _PROBE = """
 if not redis.acl_check_cmd then return {false} end

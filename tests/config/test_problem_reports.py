@@ -96,7 +96,7 @@ def test_every_problem_of_a_file_is_reported_at_once_in_the_order_of_the_file(tm
         "10 roles.chat.chain",
         "11 roles.coder.urgency",
         "13 urgency.batch.expires_after",
-        "14 workers.slots_in_shortage",
+        "14 workers.slots",
     ]
 
 

@@ -274,7 +274,7 @@ def test_a_mistake_in_an_engine_is_reported(tmp_path: Path, engine: str, message
             ' retention.results: must be a duration such as 500ms, 5s, 2m, 24h or 7d, not "tomorrow".',
         ),
         ("limits: {max_prompt: 0}", " limits.max_prompt: must be 1 or more."),
-        ("workers: {slots: 0}", " workers.slots_in_shortage: must be 1 or more."),
+        ("workers: {slots: 0}", " workers.slots: must be 1 or more."),
         (
             "backends: {sky: {url: 'http://a', pool: gpu, requests_per_minute: 0}}",
             " backends.sky.requests_per_minute: must be 1 or more.",

@@ -15,7 +15,7 @@ from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.response_reader import AnswerReader
 from openfall.workers.backends.stall_watch import CallWatch
 
 

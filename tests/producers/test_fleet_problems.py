@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openfall.producers.fleet_problems import ProblemCode, ProblemSeverity, list_problems, worst
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.vocabulary import HoldReason

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
-from openfall.router_core.state.money import read_money
+from openfall.router_core.state.money_report import read_money
 from openfall.router_core.state.plans import scarce_models
 from openfall.router_core.vocabulary import PLAN_LOW, Urgency
 from openfall.workers.maintenance.spend_watch import incidents_of

@@ -32,7 +32,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
-from openfall.workers.backends import health
+from openfall.workers.backends import health_check
 from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
 from openfall.workers.backends.registry import open_backend
 
@@ -100,7 +100,7 @@ class ModelAdmin:
 
     async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Report:
         spec = self.catalog.models[alias]
-        if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
+        if await backend.list_loaded(health_check.ENDPOINT_TIMEOUT_S) is None:
             return {"ok": True, "message": "keeps its models ready: there is nothing to load"}
         timeout = self._load_timeout(alias)
         if self.link is None:
@@ -155,7 +155,7 @@ class ModelAdmin:
         if not force and (last := await self._last_check(breaker_target(name, alias), now)) is not None:
             return {**last, "message": last["detail"], "age": max(0.0, now - last["at"])}
         metered = self.catalog.billing(name) is Billing.METERED
-        result = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
+        result = await health_check.check(backend, self.catalog.models[alias], force=force, metered=metered)
         report = {"at": now, "ok": result.ok, "how": result.method, "latency": result.latency, "detail": result.detail}
         if result.failure is not None:
             report |= {"error": result.failure.error_class, "cause": result.failure.cause}
@@ -227,7 +227,7 @@ async def record_models(
     does not name. A backend that refuses the connection is no choice for a job. `now` is the server's time.
     """
     loaded, names = await asyncio.gather(
-        backend.list_loaded(health.ENDPOINT_TIMEOUT_S), backend.list_models(health.ENDPOINT_TIMEOUT_S)
+        backend.list_loaded(health_check.ENDPOINT_TIMEOUT_S), backend.list_models(health_check.ENDPOINT_TIMEOUT_S)
     )
     models = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
     await _record_alive(link, [breaker_target(name, alias) for alias in models], loaded, now)

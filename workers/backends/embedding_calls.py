@@ -17,7 +17,7 @@ from openfall.workers.backends.answer_formats import AnswerFormat
 from openfall.workers.backends.completion_backend import Request
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.response_reader import AnswerReader
 from openfall.workers.backends.stall_watch import CallWatch
 
 MAX_INPUTS = 64

@@ -12,16 +12,16 @@ import aiohttp
 from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.address import Address
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.completion_backend import LoadedModel, OnPieces, Request
 from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
+from openfall.workers.backends.endpoint_address import Address
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
-from openfall.workers.backends.response import AnswerReader
+from openfall.workers.backends.response_reader import AnswerReader
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces

@@ -12,14 +12,14 @@ from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.address import Address
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.completion_backend import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.decompression import Undecodable
+from openfall.workers.backends.endpoint_address import Address
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import AnswerReader, read_json, read_liveness, read_success
+from openfall.workers.backends.response_reader import AnswerReader, read_json, read_liveness, read_success
 from openfall.workers.backends.shortage_errors import describe_shortage
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, describe_error

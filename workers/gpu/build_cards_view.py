@@ -20,7 +20,7 @@ from openfall.router_core.placement.cards_view import (
     PlacementPolicy,
     ResidentModel,
 )
-from openfall.router_core.placement.starts import estimate_starts
+from openfall.router_core.placement.start_estimate import estimate_starts
 from openfall.router_core.state.card_state import ExpectedStart
 from openfall.router_core.state.cards import CallOnCard, CardRecord, CardsSnapshot, CardStore
 from openfall.router_core.vocabulary import Urgency

@@ -27,7 +27,7 @@ from openfall.router_core.state.plans import report_plan_shares
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, LimitScope
-from openfall.workers.backends import health
+from openfall.workers.backends import health_check
 from openfall.workers.backends.registry import Clients
 from openfall.workers.backends.stall_watch import CallWatch
 
@@ -58,12 +58,12 @@ class Prober:
     async def probe(self, probe: Probe) -> None:
         """Probe once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec, client = self.catalog.models[probe.model], self.clients[probe.backend, probe.credential]
-        began, watch = time.monotonic(), CallWatch(health.probe_timeout(spec))
+        began, watch = time.monotonic(), CallWatch(health_check.probe_timeout(spec))
         is_local = self.catalog.billing(probe.backend) is Billing.LOCAL
         if is_local or self.catalog.card_of(probe.backend):  # the manager of a card decides what it loads
-            outcome = await health.probe_without_load(client, spec, watch)
+            outcome = await health_check.probe_without_load(client, spec, watch)
         else:
-            outcome = await health.probe(client, spec, watch)
+            outcome = await health_check.probe(client, spec, watch)
         has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
         result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
         if (plan := self._plan(probe, outcome)) is not None:

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.deciding.plan_report import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, observe_incident
-from openfall.router_core.state.money import MoneyReport, read_money
+from openfall.router_core.state.money_report import MoneyReport, read_money
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
 

@@ -13,9 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from openfall.producers.batch_files.files import read_rows
 from openfall.producers.errors import BatchFileError
 from openfall.producers.gateway.file_directory import sync_directory
+from openfall.producers.local_batches.batch_file_lines import read_rows
 from openfall.router_core.batch_rules.batch_line_format import DUPLICATE, LineProblem, ParsedLine, parse_batch_line
 
 MAX_PROBLEMS = 100

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
-from openfall.producers.batch_files.files import MAX_LINE_BYTES, write_all
 from openfall.producers.gateway.file_directory import open_private, sync_directory
+from openfall.producers.local_batches.batch_file_lines import MAX_LINE_BYTES, write_all
 from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, read_journal_row
 from openfall.router_core.batch_rules.line_tokens import LineTokens
 

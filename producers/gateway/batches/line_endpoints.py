@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from openfall.producers.batch_files.files import DROPPED
 from openfall.producers.gateway.answer import WholeAnswer
 from openfall.producers.gateway.conversation import request_of
 from openfall.producers.gateway.encoders.chat_completion import completion, text_completion
@@ -18,6 +17,7 @@ from openfall.producers.gateway.encoders.response_object import ResponseHead, ec
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.receipt import receipt_of
 from openfall.producers.gateway.surfaces.chat_completions import chat_body
+from openfall.producers.local_batches.batch_file_lines import DROPPED
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import Dialect, JobKind
 

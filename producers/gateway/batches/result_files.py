@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openfall.producers.batch_files.files import MAX_LINE_BYTES
+from openfall.producers.local_batches.batch_file_lines import MAX_LINE_BYTES
 from openfall.router_core.state.stored_files import StoredFile, announce_data
 
 if TYPE_CHECKING:

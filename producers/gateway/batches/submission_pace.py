@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from openfall.producers.job_request import PreparedJob
-from openfall.producers.submit import UNCERTAIN, submit_with_retry
+from openfall.producers.submit_retries import UNCERTAIN, submit_with_retry
 from openfall.router_core.state.errors import Backpressure, DeadlinePassed, IdempotencyConflict, StoreError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, local_path, 
 from openfall.producers.gateway_batch_status import explain_missing_runner
 from openfall.producers.job_request import parse_urgency
 from openfall.producers.request_validation import check_metadata
-from openfall.producers.submit import retry
+from openfall.producers.submit_retries import retry
 from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
 from openfall.router_core.batch_rules.completion_window import window_seconds
 from openfall.router_core.jobs.request_fingerprint import sorted_deep

@@ -18,7 +18,7 @@ from openfall.producers.gateway.file_directory import disk_errors, new_file_id
 from openfall.producers.gateway.paging import newest_first, page_body, page_limit, read_number
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema, json_response
 from openfall.producers.gateway.upload import Upload, receive
-from openfall.producers.submit import retry
+from openfall.producers.submit_retries import retry
 from openfall.router_core.state import stored_files
 from openfall.router_core.state.stored_files import FileQuery, StoredFile
 

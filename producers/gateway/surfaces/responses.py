@@ -26,7 +26,7 @@ from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, Schema, body
 from openfall.producers.gateway.submission import Accepted, Terms, check_model, submit
 from openfall.producers.job_request import new_job_id
 from openfall.producers.prompt import check_input
-from openfall.producers.submit import UNCERTAIN
+from openfall.producers.submit_retries import UNCERTAIN
 from openfall.router_core.jobs.prompt_tokens import estimate_tokens
 from openfall.router_core.jobs.response_status import response_id
 from openfall.router_core.state.errors import UnknownJob

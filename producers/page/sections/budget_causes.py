@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sections.cause import Cause, FleetHealth

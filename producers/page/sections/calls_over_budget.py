@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.over_budget import OverCause

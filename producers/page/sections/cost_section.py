@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.amounts import format_cost, format_usd
+from openfall.producers.amount_text import format_cost, format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.deciding.plan_report import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.router_core.state.depth_history import Depth, DepthSample
 from openfall.router_core.vocabulary import Urgency
 

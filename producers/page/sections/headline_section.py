@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, list_problems, problems_of_catalogs
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.budget_causes import budget_causes

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.amounts import format_usd
+from openfall.producers.amount_text import format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.state.recent_jobs import ListedJob
 

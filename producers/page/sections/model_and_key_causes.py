@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openfall.producers.breaker_names import display_name, model_at_backend
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from openfall.producers.held_release_text import FleetBlocks, blocks_of
-from openfall.producers.outage import Wait
+from openfall.producers.outage_text import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
 from openfall.producers.page.sources import BUDGETS, CARD_STATES

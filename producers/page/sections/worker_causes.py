@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.model_calls import NO_WORKER

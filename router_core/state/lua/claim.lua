@@ -5,7 +5,7 @@
 -- @include drain_order
 -- @include urgency_shares
 -- @include probes
--- @include budget
+-- @include budget_reserve
 -- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
 -- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that
 -- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close

@@ -1,9 +1,9 @@
 -- @include call_report
 -- @include limit_corrections
--- @include budget
+-- @include budget_reserve
 -- Report a call that a producer made by itself, without a job, to the breakers and the ledger.
 -- Arguments: call (see call_report.lua), terms? ({budgets}: they count its cost), owner? ({bound, group, producer}: see
---   budget.lua), limits? ({backend, moved}: see limit_corrections.lua), substitution? (see ledger.lua)
+--   budget_reserve.lua), limits? ({backend, moved}: see limit_corrections.lua), substitution? (see ledger.lua)
 -- Bodies: breaker policy (JSON), budgets ('' or JSON: see budget_book.py)
 -- Reply: {1 if a breaker opened}
 local call, book = args.call, load_budgets(ARGV[4], now)

@@ -1,6 +1,6 @@
 -- @include fall_and_release
 -- @include lifecycle
--- @include budget
+-- @include budget_reserve
 -- @include hold
 -- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most

@@ -1,4 +1,4 @@
--- @include notice
+-- @include notice_turns
 -- Decide whether a notice may be sent now. Each notifier gets at most `max_notices` new incidents in
 -- `interval_seconds`. An incident that is over before its turn comes is not sent at all, and counted for the next one.
 -- Arguments: entry, token, max_notices, interval_seconds, notify_recovery, update_interval_seconds

@@ -1,4 +1,4 @@
--- @include notice
+-- @include notice_turns
 -- Try entries of the outbox at once, or drop them: pending ones, and those that failed for good.
 -- Arguments: verb (retry, drop), entries
 -- Reply: how many of the entries changed. One that is being delivered now is not tried a second time.

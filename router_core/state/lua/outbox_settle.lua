@@ -1,4 +1,4 @@
--- @include notice
+-- @include notice_turns
 -- @include metrics
 -- Settle an outbox entry. A dispatcher that lost the entry to another one changes nothing.
 -- Arguments: entry, token, verb, and by verb:

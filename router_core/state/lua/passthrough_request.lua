@@ -1,7 +1,7 @@
--- @include budget
+-- @include budget_reserve
 -- A request that passes through the gateway to a backend, beside the queue, at a price that is known before. Its cost is booked if
 -- it fits into every budget that counts it; otherwise the request is not sent.
--- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget.lua), entry (role, producer
+-- Arguments: backend, cost_nusd, terms ({budgets}), owner ({bound, group, producer}: see budget_reserve.lua), entry (role, producer
 --   and buckets: see ledger.lua)
 -- Bodies: budgets ('' or JSON: see budget_book.py)
 -- Reply: the budget that it does not fit into ('': it fits; see budget_book.py)

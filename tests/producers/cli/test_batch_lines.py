@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.batch_files.plan import BatchTally
+from openfall.producers.local_batches.batch_plan import BatchTally
 from openfall.router_core.vocabulary import ErrorClass
 from tests.producers.cli.batch_files import line, read_rows
 from tests.producers.cli.conftest import Run

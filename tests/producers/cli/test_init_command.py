@@ -19,7 +19,7 @@ import yaml
 
 from openfall.config import load
 from openfall.producers.setup.config_text import build_config
-from openfall.producers.setup.machine import (
+from openfall.producers.setup.machine_detection import (
     DetectedCard,
     LocalModel,
     LocalRedis,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from openfall.config import LoadedConfig
-from openfall.producers.age import format_time
-from openfall.producers.batch_files.files import answer_row
 from openfall.producers.cli import render
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.render import WaitIndicator, receipt
+from openfall.producers.duration_text import format_time
+from openfall.producers.local_batches.batch_file_lines import answer_row
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy

@@ -14,7 +14,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import load
-from openfall.producers.outage import describe_away, list_away
+from openfall.producers.outage_text import describe_away, list_away
 from openfall.router_core.state.backend_reports import remember_health
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.vocabulary import BreakerState

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.batch_files.journal import Journal
-from openfall.producers.batch_files.plan import BatchPlan
-from openfall.producers.batch_files.plan_file import save_plan
-from openfall.producers.batch_files.run import BatchRun, reopen
+from openfall.producers.local_batches.batch_plan import BatchPlan
+from openfall.producers.local_batches.batch_run import BatchRun, reopen
+from openfall.producers.local_batches.output_journal import Journal
+from openfall.producers.local_batches.saved_plans import save_plan
 from openfall.producers.page.sections import batch_section
 from openfall.producers.page.sections.batch_section import BatchRow
 from openfall.router_core.batch_rules.batch_status import BatchStatus

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openfall.config import load
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import FleetHealth

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openfall.producers.breaker_names import find_target, model_at_backend
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render

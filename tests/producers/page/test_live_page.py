@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page import live_page
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.page_snapshot import PageSnapshot

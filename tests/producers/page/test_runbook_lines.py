@@ -12,7 +12,7 @@ import pytest
 
 from openfall.config import load
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
-from openfall.producers.outage import Away, Wait
+from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sources import BUDGETS, CARD_STATES

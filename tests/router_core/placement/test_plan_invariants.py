@@ -16,7 +16,7 @@ from openfall.router_core.placement.cards_view import (
     ResidentModel,
 )
 from openfall.router_core.placement.plan_cards import plan_cards
-from openfall.router_core.placement.starts import estimate_starts
+from openfall.router_core.placement.start_estimate import estimate_starts
 
 NOW = 10_000.0
 MODELS = ("a", "b", "c", "d", "e")

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.sentinel import Sentinels
-from tests.router_core.state.test_rights import PAGE, rule
+from tests.router_core.state.test_redis_rights import PAGE, rule
 from tests.sentinel_group import SERVICE, SentinelGroup
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends import response
+from openfall.workers.backends import response_reader
 from openfall.workers.backends.completion_backend import Request
 from tests.faults import (
     COMPLETION,
@@ -247,7 +247,7 @@ def test_a_stream_without_an_end_times_out(protocol: Protocol) -> None:
 def test_an_answer_without_an_end_is_cut_off(
     protocol: Protocol, deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**21)
+    monkeypatch.setattr(response_reader, "MAX_ANSWER_BYTES", 2**21)
     assert failure(ask(protocol, flood, deltas)).error_class is E.MALFORMED
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends import response
+from openfall.workers.backends import response_reader
 from openfall.workers.backends.completion_backend import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.registry import open_backend
@@ -38,7 +38,7 @@ from tests.workers.backends.openai_calls import KEY, REQUEST_BODY, ask, run, ser
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**21)
+    monkeypatch.setattr(response_reader, "MAX_ANSWER_BYTES", 2**21)
     outcome = ask(flood, deltas=deltas)
     assert isinstance(outcome, Failure)
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")
@@ -51,7 +51,7 @@ def test_a_compressed_answer_is_decompressed(encoding: str, pack: Callable[[byte
 
 
 def test_the_limit_of_an_answer_counts_decompressed_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(response_reader, "MAX_ANSWER_BYTES", 2**20)
     outcome = ask(answer(gzip.compress(b" " * 2**24), Content_Encoding="gzip"))
     assert isinstance(outcome, Failure)
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 1 MiB")

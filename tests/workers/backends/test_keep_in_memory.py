@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.workers.backends import health
+from openfall.workers.backends import health_check
 from openfall.workers.backends.completion_backend import Request
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.workers.backends.protocol_clients import MODEL, adapter, request, run
@@ -47,7 +47,7 @@ async def chat_of_another_dialect(backend: Any) -> None:
 
 
 async def probe(backend: Any) -> None:
-    assert (await health.probe(backend, SPEC)).text
+    assert (await health_check.probe(backend, SPEC)).text
 
 
 @pytest.mark.parametrize("action", [load, chat, chat_of_another_dialect, probe])

@@ -17,7 +17,7 @@ from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.vocabulary import BreakerState, ErrorClass, Urgency
-from openfall.workers.backends.health import check, probe_without_load
+from openfall.workers.backends.health_check import check, probe_without_load
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.worker_harness import Fleet, running_fleet
 from tests.workers.backends.conftest import engine as engine

@@ -1,4 +1,4 @@
--- @include limits
+-- @include rate_limits
 -- Capacity: the backends at which a job may be called now, and with which key. Slots are counted by live leases, over
 -- the whole fleet. Breakers, cooldowns, limits and reserved slots reduce them.
 

@@ -16,7 +16,7 @@ from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.money import read_money
+from openfall.router_core.state.money_report import read_money
 from openfall.router_core.state.savings_rows import savings_rows
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass

@@ -17,14 +17,20 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from openfall.producers.batch_files.files import BatchLine, InvalidLine, answer_row, read_lines, refusal_row
-from openfall.producers.batch_files.journal import Journal, JournalState
-from openfall.producers.batch_files.plan import BatchPlan, BatchTally, derive_job_id, is_edited
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
 from openfall.producers.job_request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
-from openfall.producers.submit import UNCERTAIN, submit_with_retry
+from openfall.producers.local_batches.batch_file_lines import (
+    BatchLine,
+    InvalidLine,
+    answer_row,
+    read_lines,
+    refusal_row,
+)
+from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited
+from openfall.producers.local_batches.output_journal import Journal, JournalState
+from openfall.producers.submit_retries import UNCERTAIN, submit_with_retry
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable

@@ -12,8 +12,8 @@ import redis
 
 from openfall.router_core.redis_preconditions import ServerTerms
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_rights import WORKER_SCRIPTS, commands_of
 from openfall.router_core.state.redis_server_check import fetch_findings
-from openfall.router_core.state.rights import WORKER_SCRIPTS, commands_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "redis.md"
 

@@ -9,8 +9,8 @@ from typing import cast
 
 from pydantic_core import to_json
 
-from openfall.producers.batch_files.files import BatchLine, InvalidLine
 from openfall.producers.job_request import SubmitOptions
+from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_fingerprint import digest, sorted_deep
 from openfall.router_core.jobs.result import Result

@@ -13,7 +13,7 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import CallSignal
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.health import (
+from openfall.workers.backends.health_check import (
     MAX_TOKENS,
     PROMPT,
     Health,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic_core import from_json, to_json
 
-from openfall.producers.batch_files.plan import BatchPlan
 from openfall.producers.errors import BatchFileError
+from openfall.producers.local_batches.batch_plan import BatchPlan
 
 
 @dataclass(frozen=True, slots=True)

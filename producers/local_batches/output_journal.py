@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
-from openfall.producers.batch_files.files import REFUSED, check_regular, json_line, read_rows, write_all
 from openfall.producers.errors import BatchFileError, OutputWriteError
+from openfall.producers.local_batches.batch_file_lines import REFUSED, check_regular, json_line, read_rows, write_all
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from openfall.router_core.placement.cards_view import (
     ModelFacts,
     ResidentModel,
 )
-from openfall.router_core.placement.starts import estimate_starts
+from openfall.router_core.placement.start_estimate import estimate_starts
 
 FACTS = {
     "a": ModelFacts(10, 20, 4, 5),

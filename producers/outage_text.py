@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from openfall.producers.age import format_age
+from openfall.producers.duration_text import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from openfall.producers.batch_files.files import REFUSED
-from openfall.producers.batch_files.journal import read_journal
-from openfall.producers.batch_files.plan_file import SavedBatch, list_batches
-from openfall.producers.batch_files.run import BatchRun
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BatchFileError
+from openfall.producers.local_batches.batch_file_lines import REFUSED
+from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.local_batches.output_journal import read_journal
+from openfall.producers.local_batches.saved_plans import SavedBatch, list_batches
 from openfall.producers.table import Table
 
 COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
