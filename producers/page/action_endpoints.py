@@ -47,6 +47,7 @@ async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
     check_right(exchange, visitor, needs_administrator=action.needs_administrator)
     query = exchange.request.query_params
     subject = query.get("subject", "")
+    operator = Operator(exchange.gateway.client, visitor.name, "page")
     return html_page(
         exchange,
         visitor,
@@ -55,6 +56,7 @@ async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
         action=action,
         subject=subject,
         command=action.command_line(subject),
+        context=await action.read_context(operator) if action.read_context else "",
         question=(action.question or f"{action.label} {{subject}}?").replace("{subject}", subject),
         back=own_path(query.get("back", "/")),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,8 +25,11 @@ from openfall.producers.operations.notification_orders import OutboxSelection, o
 from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
+from openfall.producers.operator_note import READ_ENTRIES, describe_switch, find_switch
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import BreakerOverride
+from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
 
@@ -45,7 +49,7 @@ class FormField:
 class PageAction:
     """Something to press. `command`: what a person types behind `openfall` to do the same; `{subject}` stands for what
     it concerns. `run` returns what happened, as a sentence. `question`: it is confirmed first, on a page of its own.
-    Empty: it acts at once."""
+    Empty: it acts at once. `read_context` returns what a person considers before the answer, as a sentence."""
 
     command: str
     label: str
@@ -55,6 +59,7 @@ class PageAction:
     fields: tuple[FormField, ...] = ()
     is_dangerous: bool = False
     needs_administrator: bool = False
+    read_context: Callable[[Operator], Awaitable[str]] | None = None
 
     def command_line(self, subject: str) -> str:
         """What a person types to do the same."""
@@ -101,6 +106,16 @@ async def _turn_local_only_on(operator: Operator, form: Form) -> str:
 async def _turn_local_only_off(operator: Operator, _form: Form) -> str:
     await set_local_only(operator, False)
     return "Jobs may go to cloud models again"
+
+
+async def _who_keeps_jobs_local(operator: Operator) -> str:
+    """Who switched local only on, when and why: the person to ask first."""
+    reason, entries = await asyncio.gather(local_only(operator.link), read_entries(operator.link, READ_ENTRIES))
+    if reason is None:
+        return "It is off already."
+    note = describe_switch(reason, entries, time.time())
+    entry = find_switch(entries)
+    return f"It is on ({note}).{f' Ask {entry.actor} first.' if entry else ''}"
 
 
 async def _pause(operator: Operator, form: Form) -> str:
@@ -209,7 +224,11 @@ ACTIONS: Mapping[str, PageAction] = {
         "It holds for queued jobs, fallbacks and replays too. Calls in flight end. Jobs that only a cloud model can "
         "answer are held until it is off.", (REASON,),
     ),
-    "local-only-off": PageAction("local-only off", "Switch off", _turn_local_only_off),
+    "local-only-off": PageAction(
+        "local-only off", "Switch off", _turn_local_only_off, "Let jobs leave the local pools?",
+        "Their prompts may go to cloud models again. Held jobs return by themselves. Requests that were refused do "
+        "not: their callers send them again.", read_context=_who_keeps_jobs_local,
+    ),
     "raise-budget": PageAction(
         "budgets raise {subject} 5 --for 1d", "Raise", _raise_budget, "Raise the budget {subject}?",
         "The amount is added to its limit for that time, from the next call on. It is enough when what is left and the "
@@ -222,6 +241,11 @@ ACTIONS: Mapping[str, PageAction] = {
     ),
     "resume": PageAction("queues resume {subject}", "Resume", _resume),
     "replay": PageAction("held replay {subject}", "Replay", _replay),
+    "replay-poisoned": PageAction(
+        "held replay {subject}", "Replay", _replay, "Replay the job {subject}, which killed its workers?",
+        "It may kill workers again, and stop the other calls that they make. Read the end of the log of its last "
+        "worker first. Its crashes count from 0 again.", is_dangerous=True,
+    ),
     "replay-ready": PageAction("held replay --ready", "Replay all that can run", _replay_ready),
     "drop": PageAction(
         "held drop {subject}", "Drop", _drop, "Drop the job {subject} for good?",

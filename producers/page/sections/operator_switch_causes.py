@@ -31,6 +31,7 @@ def block_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]
     note = describe_switch(snapshot.local_only, snapshot.audit, snapshot.now)
     any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
     entry = find_switch(snapshot.audit)
+    first = f"Ask {entry.actor} before you switch it off" if entry else "Switch it off to end it"
     is_configured = snapshot.catalog.local_only
     yield Cause(
         text=f"Local only: no job leaves the local pools ({note})",
@@ -38,7 +39,7 @@ def block_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]
         since=None if entry is None else entry.at,
         advice="Set privacy: {local_only: no} in the configuration to end it"
         if is_configured
-        else "Switch it off to end it: held jobs return by themselves",
+        else f"{first}: held jobs return then, and callers send refused requests (HTTP 403) again",
         remedy="" if is_configured else "openfall local-only off",
         action="" if is_configured else "local-only-off",
         label="Switch off local only",

@@ -100,7 +100,7 @@ def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapsh
     paused = page_of(replace(calm, status=PAUSED))
     assert 'formaction="/page/act/resume" name="subject" value="gpu.tiny.interactive"' in paused
     assert ">Resume gpu.tiny.interactive</button>" in paused
-    assert ">Switch off local only</button>" in page_of(replace(calm, local_only="guests"))
+    assert ">Switch off local only…</a>" in page_of(replace(calm, local_only="guests"))
     assert "</span> <span>Resume to end it" in paused, "a space between the parts"
     assert '</span> <a href="#queues">Show' in page_of(holding(calm, held_job(HoldReason.PAUSED, "tiny")))
     no_worker = page_of(replace(calm, status=OTHER_WORKER))

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 import httpx
@@ -80,6 +81,21 @@ def test_on_the_machine_of_a_gateway_without_keys_a_person_reads_and_acts(gatewa
     assert "No job leaves the local pools" not in again.text.partition("<main")[0]
     assert gateway.redis.hget("of:blocked", "local-only") is None
     assert "local_only.off" in gateway.redis.xrevrange(keys.AUDIT_LOG)[0][1][b"entry"].decode()
+
+
+@pytest.mark.parametrize("reason", ["guests", "", "a contract <draft>"])
+def test_before_local_only_ends_the_page_names_who_switched_it_on_and_why(gateway: PageGateway, reason: str) -> None:
+    with gateway.browser() as browser:
+        press(browser, "local-only-on", reason=reason)
+        question = browser.get("/page/ask/local-only-off").text
+        press(browser, "local-only-off")
+        afterwards = browser.get("/page/ask/local-only-off").text
+    actor = gateway.redis.xrevrange(keys.AUDIT_LOG)[0][1][b"entry"].decode()
+    actors = re.findall(r"Ask (\S+) first", question)
+    assert len(actors) == 1
+    assert actors[0] in actor
+    assert escape(reason) in question
+    assert "It is off already." in afterwards
 
 
 @pytest.mark.parametrize(

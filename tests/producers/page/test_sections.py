@@ -234,7 +234,8 @@ def test_held_jobs_that_differ_only_in_id_and_time_are_one_row_that_opens(calm: 
     html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **shown)
     assert "<b>10 ×</b> chat/interactive" in html
     assert html.count("<tr>") == 5
-    assert html.count('formaction="/page/act/replay" ') == 13, "each can still be replayed"
+    assert html.count('formaction="/page/act/replay" ') == 11, "each can still be replayed"
+    assert html.count('href="/page/ask/replay-poisoned?') == 2, "what killed workers asks first"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_a_row_is_replayed_only_when_a_model_could_be_called(
     calm: PageSnapshot, job: HeldJob, change: dict[str, Any], can_replay: bool
 ) -> None:
     html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **open_fall(calm, job, **change))
-    assert ('formaction="/page/act/replay" ' in html) == can_replay
+    assert ('formaction="/page/act/replay" ' in html or 'href="/page/ask/replay-poisoned?' in html) == can_replay
     assert ("It cannot run now." in html) != can_replay
 
 
