@@ -181,3 +181,35 @@ def test_only_a_job_that_uses_up_the_memory_each_time_alone_is_held(
             assert (await bench.result(await bench.accept("small"))).answered
 
     working(story, answer(COMPLETION))
+
+
+def caused_by(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused_by(aiohttp.ClientConnectionError("x"), MemoryError()),
+        caused_by(aiohttp.ServerDisconnectedError(), caused_by(ValueError("x"), MemoryError())),
+        aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError: 400>. MemoryError()"),
+    ],
+)
+def test_an_error_of_the_http_client_that_a_lack_of_memory_caused_is_the_process_s_own(error: Exception) -> None:
+    assert describe_shortage(error) == "out of memory"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused_by(aiohttp.ClientConnectionError("x"), ValueError("MemoryError()")),
+        caused_by(
+            aiohttp.ClientConnectorError(KEY._replace(host="::1"), OSError(errno.EADDRNOTAVAIL, "no IPv6")),
+            OSError(errno.EADDRNOTAVAIL, "no IPv6"),
+        ),
+        aiohttp.ClientPayloadError("Response payload is not completed: <ContentLengthError: 400>"),
+    ],
+)
+def test_an_error_of_the_http_client_with_another_cause_is_not(error: Exception) -> None:
+    assert describe_shortage(error) is None

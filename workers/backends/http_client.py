@@ -108,7 +108,9 @@ class HttpClient:
             return await read(response)
         except Undecodable as error:
             return malformed(str(error))
-        except aiohttp.ClientError:
+        except aiohttp.ClientError as error:
+            if describe_shortage(error):
+                return _unsent(error)
             return malformed("the connection broke off within the answer")
         except AnswerTooLarge as error:
             return malformed(str(error))

@@ -32,6 +32,7 @@ from openfall.workers.backends.framing import NdjsonFraming, SseFraming, looks_l
 from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.parsing import parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
+from openfall.workers.backends.shortage_errors import raise_shortage
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.transport import BoundedHandler
 from openfall.workers.backends.usage import usage_of
@@ -130,7 +131,8 @@ class AnswerReader:
                     return adding.answer.outcome()
                 adding.note_waiting(framing.waiting_bytes)
                 await adding.add(framing.feed(chunk))
-        except aiohttp.ClientError:
+        except aiohttp.ClientError as error:
+            raise_shortage(error)
             return adding.answer.outcome()
         await adding.add(framing.end())
         return adding.answer.outcome()
@@ -211,8 +213,8 @@ async def _read_part(response: aiohttp.ClientResponse) -> bytes:
     try:
         async for chunk in _chunks(response, MAX_REFUSAL_BYTES):
             body += chunk
-    except (aiohttp.ClientError, AnswerTooLarge):
-        pass
+    except (aiohttp.ClientError, AnswerTooLarge) as error:
+        raise_shortage(error)
     return in_utf8(bytes(body), response.headers.get("content-type", ""))
 
 
@@ -248,6 +250,7 @@ async def _read_rest(
             kept.take(len(chunk), MAX_ANSWER_BYTES)
             parts.append(chunk)
     except aiohttp.ClientPayloadError as error:
+        raise_shortage(error)
         return b"".join(parts), error
     return b"".join(parts), None
 

@@ -99,13 +99,22 @@ class Transport:
 
 
 class BoundedHandler(ResponseHandler):
-    """Ends a connection whose server sends interim responses (100 to 199) for ever. aiohttp bounds all other heads."""
+    """Ends a connection whose server sends interim responses (100 to 199) for ever. aiohttp bounds all other heads.
+    Remembers that this process had no memory to read a response: aiohttp then hangs up."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._interim = 0
+        self._shortage: MemoryError | None = None
         self.parsing_seconds = 0.0
         """The time on the event loop that the bytes of its current response have used."""
+
+    def set_exception(self, exc: Any, *cause: BaseException) -> None:
+        self._shortage = next((each for each in cause if isinstance(each, MemoryError)), self._shortage)
+        super().set_exception(exc, *cause)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc or self._shortage)  # else it would count as closed by the server
 
     def data_received(self, data: bytes) -> None:
         began = time.perf_counter()
