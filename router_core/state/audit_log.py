@@ -45,16 +45,21 @@ async def write_entry(link: RedisConnection, entry: AuditEntry, notifiers: Itera
 
 async def read_entry(link: RedisConnection, entry_id: str) -> AuditEntry | None:
     """One line. None: it is no longer kept."""
-    return next(_entries(await link.command("XRANGE", keys.AUDIT_LOG, entry_id, entry_id)), None)
+    return next(iter(_entries(link, await link.command("XRANGE", keys.AUDIT_LOG, entry_id, entry_id))), None)
 
 
 async def read_entries(link: RedisConnection, limit: int, since: float | None = None) -> list[AuditEntry]:
     """The last lines, newest first. `since`: epoch seconds."""
     start = "-" if since is None else str(max(0, int(since * 1000)))
-    return list(_entries(await link.command("XREVRANGE", keys.AUDIT_LOG, "+", start, "COUNT", limit)))
+    return _entries(link, await link.command("XREVRANGE", keys.AUDIT_LOG, "+", start, "COUNT", limit))
 
 
-def _entries(rows: Sequence[Any]) -> Iterator[AuditEntry]:
+def _entries(link: RedisConnection, rows: Sequence[Any]) -> list[AuditEntry]:
+    with link.notes.reading(keys.AUDIT_LOG):
+        return list(_read_entries(rows))
+
+
+def _read_entries(rows: Sequence[Any]) -> Iterator[AuditEntry]:
     for id_, values in rows:
         fields = read_object(pairs(values).get("entry"))
         if fields is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -36,7 +36,7 @@ async def forget_load_errors(link: RedisConnection, targets: Iterable[str]) -> N
 
 async def remembered_load_errors(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """`at` and `detail` of each load that failed, and has not succeeded since."""
-    return _fields(await link.command("HGETALL", keys.LOAD_ERRORS))
+    return await _fetch_fields(link, keys.LOAD_ERRORS)
 
 
 async def remember_other_models(link: RedisConnection, backend: str, models: Mapping[str, bool], now: float) -> None:
@@ -46,7 +46,7 @@ async def remember_other_models(link: RedisConnection, backend: str, models: Map
 
 async def remembered_other_models(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """By backend `at` and `models`, as they were written down last."""
-    reports = _fields(await link.command("HGETALL", keys.OTHER_MODELS))
+    reports = await _fetch_fields(link, keys.OTHER_MODELS)
     return {name: report for name, report in reports.items() if isinstance(report.get("models"), dict)}
 
 
@@ -63,8 +63,10 @@ async def forget_health(link: RedisConnection, target: str) -> None:
 
 async def remembered_health(link: RedisConnection) -> dict[str, Mapping[str, Any]]:
     """The last health check of every target that had one."""
-    return _fields(await link.command("HGETALL", keys.HEALTH))
+    return await _fetch_fields(link, keys.HEALTH)
 
 
-def _fields(reply: Sequence[bytes]) -> dict[str, Mapping[str, Any]]:
-    return {name: report.fields for name, report in read_reports(reply).items()}
+async def _fetch_fields(link: RedisConnection, key: str) -> dict[str, Mapping[str, Any]]:
+    reply = await link.command("HGETALL", key)
+    with link.notes.reading(key):
+        return {name: report.fields for name, report in read_reports(reply).items()}

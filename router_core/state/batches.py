@@ -7,11 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.batch_rules.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import carry_word, read_json, read_moment, read_number, read_object, read_text
+from openfall.router_core.state.decoding import (
+    carry_word,
+    read_json,
+    read_model,
+    read_moment,
+    read_number,
+    read_object,
+    read_text,
+)
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 KEEP_SECONDS = 30 * 86400
@@ -82,12 +90,15 @@ async def create_batch(link: RedisConnection, terms: BatchTerms) -> tuple[BatchT
         "keep_ms": LISTED_SECONDS * 1000,
     }
     reply = await link.script("batch_create", arguments, terms.model_dump_json())
-    return _terms(reply[1]) or terms, not reply[0]
+    with link.notes.reading(keys.BATCH + terms.id):
+        return read_model(BatchTerms, reply[1]) or terms, not reply[0]
 
 
 async def fetch_batch(link: RedisConnection, batch_id: str) -> Batch | None:
     """None: there is none, or it cannot be read."""
-    return _batch(pairs(await link.command("HGETALL", keys.BATCH + batch_id)))
+    row = pairs(await link.command("HGETALL", keys.BATCH + batch_id))
+    with link.notes.reading(keys.BATCH + batch_id):
+        return _batch(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +124,13 @@ async def list_batches(link: RedisConnection, query: BatchQuery) -> tuple[list[B
     batches: list[Batch] = []
     while len(batches) <= query.limit:
         last = first + query.limit if end < 0 else min(end, first + query.limit)
-        ids = await link.command("ZRANGE", index, first, last, "REV") if last >= first else ()
+        rows = await link.command("ZRANGE", index, first, last, "REV") if last >= first else ()
+        with link.notes.reading(index):
+            ids = list(map(read_text, rows))
         if not ids:
             break
         first += len(ids)
-        batches += filter(None, await asyncio.gather(*(fetch_batch(link, read_text(each)) for each in ids)))
+        batches += filter(None, await asyncio.gather(*(fetch_batch(link, each) for each in ids)))
     has_more = len(batches) > query.limit or (bool(query.before) and max(0, end + 1 - query.limit) > 0)
     return batches[: query.limit], has_more
 
@@ -141,15 +154,8 @@ async def delete_batch(link: RedisConnection, batch: Batch) -> None:
     await link.command("DEL", keys.BATCH + terms.id)
 
 
-def _terms(packed: bytes | None) -> BatchTerms | None:
-    try:
-        return None if packed is None else BatchTerms.model_validate_json(packed)
-    except ValidationError:
-        return None
-
-
 def _batch(row: Mapping[str, bytes]) -> Batch | None:
-    terms = _terms(row.get("batch"))
+    terms = read_model(BatchTerms, row.get("batch"))
     if terms is None:
         return None
     errors = read_json(row.get("errors"))

@@ -62,8 +62,13 @@ class BreakerChange:
 async def list_breakers(link: RedisConnection) -> list[BreakerStatus]:
     """Every breaker that ever changed or counted a failure, and every target that cools down; by name."""
     blocks, rows = await link.script("breaker_rows", {})
-    blocked = {name: read_text(value) for name, value in pairs(blocks).items()}
-    breakers = (_breaker(read_text(target), pairs(row), blocked) for target, row in rows)
+    with link.notes.reading(keys.BLOCKED):
+        blocked = {name: read_text(value) for name, value in pairs(blocks).items()}
+    breakers = []
+    for target, row in rows:
+        name = read_text(target)
+        with link.notes.reading(keys.BREAKER + name):
+            breakers.append(_breaker(name, pairs(row), blocked))
     return sorted(breakers, key=lambda breaker: breaker.target)
 
 
@@ -104,7 +109,8 @@ def _end(value: str) -> float | None:
 async def breaker_history(link: RedisConnection, limit: int = 50) -> list[BreakerChange]:
     """The last changes of any breaker, newest first."""
     rows = await link.command("LRANGE", keys.BREAKER_HISTORY, 0, limit - 1)
-    return list(read_objects(rows, _change))
+    with link.notes.reading(keys.BREAKER_HISTORY):
+        return list(read_objects(rows, _change))
 
 
 def _change(row: Mapping[str, Any]) -> BreakerChange:

@@ -20,6 +20,7 @@ from openfall.router_core.routing.spent_budgets import budget_key
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.unreadable import note_unreadable
 from openfall.router_core.vocabulary import Urgency
 
 WINDOWS = 4
@@ -133,14 +134,17 @@ async def list_budgets(
     """The present window of each budget; of a budget for `each`, that of each which has had a call in it. A forecast
     reads earlier windows too."""
     raises = pairs(await link.command("HGETALL", keys.BUDGET_RAISES))
-    started = [
-        read_text(row) for row in await link.command("ZRANGEBYSCORE", keys.BUDGETS, f"({now * 1000:.0f}", "+inf")
-    ]
+    members = await link.command("ZRANGEBYSCORE", keys.BUDGETS, f"({now * 1000:.0f}", "+inf")
+    with link.notes.reading(keys.BUDGETS):
+        started = list(map(read_text, members))
     earlier = EARLIER_WINDOWS if forecasts else 0
     rows = [row for budget in budgets for row in _rows(budget, started, now, earlier)]
     names = [name for row in rows for name in row.fields]
     packed = dict(zip(names, await link.command("HMGET", keys.BUDGET_SUMS, *names), strict=True)) if names else {}
-    return [_state(row, packed, raises, now) for row in rows]
+    with link.notes.reading(keys.BUDGET_RAISES):
+        raised = {name: _raised(row, now) for name, row in raises.items()}
+    with link.notes.reading(keys.BUDGET_SUMS):
+        return [_state(row, packed, raised, now) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +176,9 @@ def _rows(budget: Budget, started: Sequence[str], now: float, windows_before: in
     return rows
 
 
-def _state(row: _Row, packed: Mapping[str, bytes | None], raises: Mapping[str, bytes], now: float) -> BudgetState:
+def _state(row: _Row, packed: Mapping[str, bytes | None], raised: Mapping[str, int], now: float) -> BudgetState:
     budget, sums = row.budget, _read_sums(packed[row.field])
-    limit = nanodollars(budget.usd) + _raised(raises.get(budget.name), now)
+    limit = nanodollars(budget.usd) + raised.get(budget.name, 0)
     used = sums.get("spent", 0) + sums.get("unconfirmed", 0)
     earlier = [_read_sums(before).get("spent", 0) for name in row.earlier if (before := packed[name]) is not None]
     return BudgetState(
@@ -191,15 +195,19 @@ def _state(row: _Row, packed: Mapping[str, bytes | None], raises: Mapping[str, b
 
 def _read_sums(packed: bytes | None) -> dict[str, int]:
     """The sums of a window as budget_sums.lua writes them; none of one that has had no call, or cannot be read."""
-    if packed is None or len(packed) not in _LENGTHS:
+    if packed is None:
+        return {}
+    if len(packed) not in _LENGTHS:
+        note_unreadable("has another length")
         return {}
     sums = [int.from_bytes(packed[at : at + _SUM_BYTES], "little") for at in range(0, len(packed), _SUM_BYTES)]
     if sum(sums[:4]) >= _TOO_LARGE:
+        note_unreadable("is out of range")
         return {}
     return {name: value for name, value in zip(SUMS, sums, strict=False) if value < _TOO_LARGE}
 
 
-def _raised(row: bytes | None, now: float) -> int:
+def _raised(row: bytes, now: float) -> int:
     amount, _, until = read_text(row).partition(" ")
     return read_number(amount.encode()) if read_moment(until.encode()) > now else 0
 

@@ -10,6 +10,7 @@ from math import isfinite
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.unreadable import note_unreadable
 
 DAY_SECONDS = 86_400.0
 _MB = 1024
@@ -64,19 +65,23 @@ async def fetch_card_memory(
     memory = {}
     for card in cards:
         entries = await link.command("HMGET", f"{keys.CARD_MEMORY}{card}:{period.value[0]}", *fields)
-        uses = (_read(entry, each, period) for each, entry in zip(wanted, entries, strict=True))
-        memory[card] = [use for use in uses if use is not None]
+        with link.notes.reading(f"{keys.CARD_MEMORY}{card}:{period.value[0]}"):
+            uses = (_read(entry, each, period) for each, entry in zip(wanted, entries, strict=True))
+            memory[card] = [use for use in uses if use is not None]
     return memory
 
 
 def _read(entry: bytes | None, number: int, period: MemoryPeriod) -> MemoryUse | None:
     """The use in a period. None: there was no sample, or the entry is of a day or a year ago."""
     words = read_text(entry).split()
+    if entry is not None and len(words) != 6:
+        note_unreadable("has another shape")
     if len(words) != 6 or read_number(words[0].encode()) != number:
         return None
     try:
         numbers = [float(word) / _MB for word in words[1:5]]
     except ValueError:
+        note_unreadable("is no number")
         return None
     if not all(map(isfinite, numbers)):
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from openfall.router_core.routing.fleet_state import FOREVER
+from openfall.router_core.state.unreadable import note_unreadable
 
 MAX_RECENT_LOADS = 40
 MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0
@@ -152,6 +153,7 @@ def read_card_state(text: bytes) -> CardState:
     try:
         return _CARD_STATE.validate_json(text) if text else CardState()
     except ValidationError:
+        note_unreadable("has another shape")
         return CardState()
 
 
@@ -164,4 +166,5 @@ def read_measured(text: bytes) -> MeasuredModel:
     try:
         return _MEASURED.validate_json(text)
     except ValidationError:
+        note_unreadable("has another shape")
         return MeasuredModel()

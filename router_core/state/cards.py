@@ -123,14 +123,16 @@ class CardStore:
         epoch, now, demands, calls, cards, unmet, measured = await self._link.script("card_view", arguments)
         if not epoch:
             return None
+        with self._link.notes.reading(keys.MODEL_FACTS):
+            facts = {read_text(measured[i]): read_measured(measured[i + 1]) for i in range(0, len(measured), 2)}
         return CardsSnapshot(
             epoch,
             read_moment(now),
             tuple(_waiting(row) for row in demands),
             tuple(_call(row) for row in calls),
-            tuple(_record(row) for row in cards),
+            tuple(_record(self._link, row) for row in cards),
             {read_text(model): tuple(map(read_moment, times)) for model, times in unmet},
-            {read_text(measured[i]): read_measured(measured[i + 1]) for i in range(0, len(measured), 2)},
+            facts,
         )
 
     async def write(self, epoch: int, change: CardWrite) -> str:
@@ -188,9 +190,14 @@ def _call(row: list[Any]) -> CallOnCard:
     return CallOnCard(backend, job, token, keys.model_of(queue), urgency, read_moment(row[4]), bool(row[5]))
 
 
-def _record(row: list[Any]) -> CardRecord:
+def _record(link: RedisConnection, row: list[Any]) -> CardRecord:
     name, version, state, orders, used = row
-    return CardRecord(read_text(name), read_number(version), read_card_state(state), _moments(orders), _moments(used))
+    card = read_text(name)
+    with link.notes.reading(keys.CARD + card):
+        known, number = read_card_state(state), read_number(version)
+    with link.notes.reading(keys.CARD_ORDERS + card):
+        ordered = _moments(orders)
+    return CardRecord(card, number, known, ordered, _moments(used))
 
 
 def _moments(reply: list[bytes]) -> dict[tuple[str, str], float]:
@@ -200,7 +207,12 @@ def _moments(reply: list[bytes]) -> dict[tuple[str, str], float]:
 
 async def fetch_cards(link: RedisConnection, names: Iterable[str]) -> dict[str, CardState]:
     """The state of these cards, for people and for routing."""
-    return {name: read_card_state(await link.command("HGET", keys.CARD + name, "state") or b"") for name in names}
+    cards = {}
+    for name in names:
+        packed = await link.command("HGET", keys.CARD + name, "state")
+        with link.notes.reading(keys.CARD + name):
+            cards[name] = read_card_state(packed or b"")
+    return cards
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +226,8 @@ class ManagerLease:
 async def fetch_card_manager(link: RedisConnection, pool: str) -> ManagerLease | None:
     """The manager of the cards of a pool, also one whose lease is over; None: there was none."""
     worker, until = await link.command("HMGET", keys.CARD_MANAGER + pool, "worker", "until")
-    return None if worker is None or until is None else ManagerLease(read_text(worker), read_moment(until))
+    with link.notes.reading(keys.CARD_MANAGER + pool):
+        return None if worker is None or until is None else ManagerLease(read_text(worker), read_moment(until))
 
 
 async def is_managed(link: RedisConnection, pool: str) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_model
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
@@ -95,14 +96,10 @@ def new_secret() -> str:
 
 async def fetch_keys(link: RedisConnection) -> KeyRing:
     """Every key. One that cannot be read is left out: it opens nothing."""
-    known = {}
-    for packed in pairs(await link.command("HGETALL", keys.CLIENT_KEYS)).values():
-        try:
-            key = ClientKey.model_validate_json(packed)
-        except ValidationError:
-            continue
-        known[key.digest] = key
-    return KeyRing(known)
+    rows = pairs(await link.command("HGETALL", keys.CLIENT_KEYS)).values()
+    with link.notes.reading(keys.CLIENT_KEYS):
+        known = filter(None, (read_model(ClientKey, packed) for packed in rows))
+        return KeyRing({key.digest: key for key in known})
 
 
 async def add_key(link: RedisConnection, key: ClientKey) -> bool:

@@ -1,6 +1,7 @@
 """Reads values of Redis. Another program, or a newer openfall, may have written any of them: none raises an error.
 
-What cannot be read counts as unknown. A word that this version does not know is carried as it is.
+What cannot be read counts as unknown, and is noted (see unreadable.py). An empty value counts as absent. A word that
+this version does not know is carried as it is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from openfall.router_core.state.unreadable import note_unreadable
 from openfall.router_core.vocabulary import HoldReason
 
 MAX_MOMENT_MS = 253402300799000
@@ -19,12 +22,17 @@ MAX_MOMENT_MS = 253402300799000
 _MAX_NUMBER = 2**53
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 Word = TypeVar("Word", bound=StrEnum)
 
 
 def read_text(value: bytes | None) -> str:
     """A text. Bytes that are no UTF-8 are shown as `\\ufffd`; nothing is the empty text."""
-    return (value or b"").decode(errors="replace")
+    try:
+        return (value or b"").decode()
+    except UnicodeDecodeError:
+        note_unreadable("is no UTF-8")
+        return (value or b"").decode(errors="replace")
 
 
 def read_number(value: bytes | int | None, default: int = 0) -> int:
@@ -32,14 +40,20 @@ def read_number(value: bytes | int | None, default: int = 0) -> int:
     try:
         number = int(value or default)
     except ValueError:
-        return default
-    return number if abs(number) < _MAX_NUMBER else default
+        number = _MAX_NUMBER
+    if abs(number) < _MAX_NUMBER:
+        return number
+    note_unreadable("is no whole number")
+    return default
 
 
 def read_moment(value: bytes | int | None) -> float:
     """Epoch seconds of a moment in milliseconds; 0 for any other value."""
     number = read_number(value)
-    return number / 1000 if 0 <= number <= MAX_MOMENT_MS else 0.0
+    if 0 <= number <= MAX_MOMENT_MS:
+        return number / 1000
+    note_unreadable("is no moment")
+    return 0.0
 
 
 def read_json(value: bytes | None) -> Any:
@@ -47,13 +61,28 @@ def read_json(value: bytes | None) -> Any:
     try:
         return from_json(value or b"null")
     except ValueError:
+        note_unreadable("is no JSON")
         return None
 
 
 def read_object(value: bytes | None) -> dict[str, Any] | None:
     """A JSON object; None for anything else."""
     decoded = read_json(value)
-    return decoded if isinstance(decoded, dict) else None
+    if decoded is None or isinstance(decoded, dict):
+        return decoded
+    note_unreadable("is no JSON object")
+    return None
+
+
+def read_model(kind: type[Model], value: bytes | None) -> Model | None:
+    """A model of pydantic; None: there is no value, or it cannot be read."""
+    if value is None:
+        return None
+    try:
+        return kind.model_validate_json(value)
+    except ValidationError:
+        note_unreadable("has another shape")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +106,8 @@ def read_reports(reply: Sequence[bytes]) -> dict[str, Report]:
         at = None if fields is None else fields.get("at")
         if fields is not None and isinstance(at, int | float) and 0 <= at <= MAX_MOMENT_MS / 1000:
             reports[read_text(name)] = Report(float(at), fields)
+        elif fields is not None:
+            note_unreadable("has another shape")
     return reports
 
 
@@ -88,7 +119,7 @@ def read_objects(rows: Iterable[bytes], build: Callable[[dict[str, Any]], T]) ->
             try:
                 yield build(fields)
             except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-                continue
+                note_unreadable("has another shape")
 
 
 def carry_word(kind: type[Word], word: str) -> Word:

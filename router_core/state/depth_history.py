@@ -72,7 +72,12 @@ async def fetch_depth_history(link: RedisConnection) -> DepthHistory:
     hour, day = await asyncio.gather(
         *(link.command("LRANGE", keys.DEPTHS + span, 0, -1) for span in ("hour", "day")),
     )
-    return DepthHistory(*(tuple(read_objects(reversed(rows), _sample)) for rows in (hour, day)))
+    return DepthHistory(_samples(link, "hour", hour), _samples(link, "day", day))
+
+
+def _samples(link: RedisConnection, span: str, rows: list[bytes]) -> tuple[DepthSample, ...]:
+    with link.notes.reading(keys.DEPTHS + span):
+        return tuple(read_objects(reversed(rows), _sample))
 
 
 def _sample(row: dict[str, Any]) -> DepthSample:

@@ -27,7 +27,8 @@ NO_REASON = "an operator switched it on"
 async def local_only(link: RedisConnection) -> str | None:
     """Why jobs must stay in the local pools now; None: they may leave."""
     value = await link.command("HGET", keys.BLOCKED, _LOCAL_ONLY)
-    return None if value is None else read_text(value)
+    with link.notes.reading(keys.BLOCKED):
+        return None if value is None else read_text(value)
 
 
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:

@@ -11,6 +11,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.state import keys
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, LOADED_TTL_SECONDS
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.card_starts import read_starts
@@ -119,13 +120,17 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
     reply = await link.script("fleet_snapshot", {"models": _models(catalog)}, policy_arguments(catalog.breakers))
     now, local_only, reports, health, unknown, models, cards = reply
     at = read_moment(now)
+    with link.notes.reading(keys.LOADED):
+        loaded_reports = read_reports(reports)
     loaded = {
         name: upstreams
-        for name, report in read_reports(reports).items()
+        for name, report in loaded_reports.items()
         if at - report.at <= LOADED_TTL_SECONDS and (upstreams := report.texts("models")) is not None
     }
-    checks = {name: report.fields for name, report in read_reports(health).items() if "ok" in report.fields}
-    starts = read_starts(catalog, cards, at)
+    with link.notes.reading(keys.HEALTH):
+        checks = {name: report.fields for name, report in read_reports(health).items() if "ok" in report.fields}
+    with link.notes.reading(keys.CARD + "*"):
+        starts = read_starts(catalog, cards, at)
     view = _View(catalog, at, loaded, checks, bool(local_only) or catalog.local_only, starts)
     rows = [(read_text(row[0]), [read_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(view.backend_state(alias, row) for row in backends) for alias, _, backends in rows}

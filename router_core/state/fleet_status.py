@@ -13,6 +13,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.unreadable import note_unreadable
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
@@ -124,16 +125,19 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     are paused."""
     reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
     now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals = reply
-    at, paused = read_moment(now), frozenset(map(read_text, paused_names))
+    at = read_moment(now)
+    with link.notes.reading(keys.PAUSED):
+        paused = frozenset(map(read_text, paused_names))
     if known is None:
         rows = tuple(sorted((_queue(row, at, paused) for row in queues), key=lambda queue: queue.name))
     else:
         rows = tuple(replace(queue, paused=queue.name in paused) for queue in known.queues)
-    totals = {name: read_number(value) for name, value in pairs(counters).items()}
+    with link.notes.reading(keys.COUNTERS):
+        totals = {name: read_number(value) for name, value in pairs(counters).items()}
     return FleetStatus(
         now=at,
         queues=rows,
-        workers=tuple(sorted(_workers(workers, at), key=lambda worker: worker.name)),
+        workers=tuple(sorted(_workers(link, workers, at), key=lambda worker: worker.name)),
         falling=falling,
         held=held,
         suspended=bool(suspended),
@@ -164,10 +168,11 @@ def _queue(row: Sequence[Any], now: float, paused: frozenset[str]) -> QueueStatu
     return QueueStatus(name, waiting, max(0.0, now - since) if since else None, started, scheduled, name in paused)
 
 
-def _workers(rows: Sequence[Any], now: float) -> Iterator[WorkerStatus]:
+def _workers(link: RedisConnection, rows: Sequence[Any], now: float) -> Iterator[WorkerStatus]:
     """Those that rq has not forgotten."""
     for name, alive, fields in rows:
-        worker = _worker(read_text(name), pairs(fields), now, alive=bool(alive))
+        with link.notes.reading(keys.RQ_WORKER + read_text(name)):
+            worker = _worker(read_text(name), pairs(fields), now, alive=bool(alive))
         if worker is not None:
             yield worker
 
@@ -176,7 +181,8 @@ async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: fl
     """The worker of an rq key. None: rq has forgotten it, and only its name is left."""
     fields = pairs(await link.command("HGETALL", key)) if key.startswith(keys.RQ_WORKER) else {}
     name = key.removeprefix(keys.RQ_WORKER)
-    return _worker(name, fields, now, alive=name in alive)
+    with link.notes.reading(key):
+        return _worker(name, fields, now, alive=name in alive)
 
 
 def _worker(name: str, fields: Mapping[str, bytes], now: float, *, alive: bool) -> WorkerStatus | None:
@@ -202,6 +208,8 @@ def _seconds_since(at: str, now: float) -> float | None:
     try:
         return max(0.0, now - datetime.fromisoformat(at).timestamp())
     except (ValueError, OverflowError):
+        if at:
+            note_unreadable("is no time")
         return None
 
 
@@ -212,7 +220,9 @@ async def pause_queue(link: RedisConnection, queue: str) -> bool:
 
 async def paused_queues(link: RedisConnection) -> list[str]:
     """The paused queues."""
-    return sorted(read_text(name) for name in await link.command("SMEMBERS", keys.PAUSED))
+    names = await link.command("SMEMBERS", keys.PAUSED)
+    with link.notes.reading(keys.PAUSED):
+        return sorted(map(read_text, names))
 
 
 async def resume_queue(link: RedisConnection, queue: str) -> bool:

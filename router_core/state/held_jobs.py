@@ -120,7 +120,10 @@ async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]
     for first in range(0, len(ids), BATCH_SIZE):
         part = ids[first : first + BATCH_SIZE]
         rows = await link.script("held_rows", {"ids": part, "names": _FIELDS})
-        held += filter(None, map(_held, part, rows))
+        for job_id, row in zip(part, rows, strict=True):
+            with link.notes.reading(keys.RECORD + job_id):
+                job = _held(job_id, row)
+            held += (job,) if job else ()
     return held
 
 

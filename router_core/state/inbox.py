@@ -81,7 +81,7 @@ class InboxReader:
         rows = await self._link.command("XRANGE", self._key, entry, entry)
         if not rows:
             await self._link.command("XACK", self._key, GROUP, entry)
-        return _entry(rows[0]) if rows else None
+        return _entry(self._link, self._name, rows[0]) if rows else None
 
     async def claim_abandoned(self) -> list[InboxEntry]:
         """Take over the entries of readers that timed out."""
@@ -89,7 +89,7 @@ class InboxReader:
         reply = await self._link.command(
             "XAUTOCLAIM", self._key, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE
         )
-        return [_entry(row) for row in reply[1] if row[1] is not None]
+        return [_entry(self._link, self._name, row) for row in reply[1] if row[1] is not None]
 
     async def read_new(self, block: float = BLOCK_SECONDS) -> list[InboxEntry]:
         """A new entry: one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
@@ -102,7 +102,7 @@ class InboxReader:
                 raise
             await self.heartbeat()  # Redis was emptied meanwhile
             return []
-        return [_entry(row) for _, rows in reply or () for row in rows]
+        return [_entry(self._link, self._name, row) for _, rows in reply or () for row in rows]
 
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:
@@ -118,7 +118,7 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
         start = f"({after}" if after else "-"
         rows = await link.command("XRANGE", keys.INBOX + name, start, "+", "COUNT", BATCH_SIZE)
         for row in rows:
-            yield _entry(row)
+            yield _entry(link, name, row)
         if len(rows) < BATCH_SIZE:
             return
         after = rows[-1][0].decode()
@@ -134,7 +134,7 @@ def is_entry_id(text: str) -> bool:
 async def get_entry(link: RedisConnection, name: str, entry_id: str) -> InboxEntry | None:
     """None: it was acknowledged, or has expired."""
     rows = await link.command("XRANGE", keys.INBOX + name, entry_id, entry_id)
-    return _entry(rows[0]) if rows else None
+    return _entry(link, name, rows[0]) if rows else None
 
 
 async def await_entry(link: RedisConnection, name: str, after: str, seconds: float) -> None:
@@ -145,10 +145,17 @@ async def await_entry(link: RedisConnection, name: str, after: str, seconds: flo
 
 async def read_first(link: RedisConnection, name: str, limit: int) -> list[InboxEntry]:
     """The first entries of an inbox that has one reader, which takes none from another."""
-    return [_entry(row) for row in await link.command("XRANGE", keys.INBOX + name, "-", "+", "COUNT", limit)]
+    return [
+        _entry(link, name, row) for row in await link.command("XRANGE", keys.INBOX + name, "-", "+", "COUNT", limit)
+    ]
 
 
-def _entry(row: list[list[bytes]]) -> InboxEntry:
+def _entry(link: RedisConnection, name: str, row: list[list[bytes]]) -> InboxEntry:
+    with link.notes.reading(keys.INBOX + name):
+        return _read_entry(row)
+
+
+def _read_entry(row: list[list[bytes]]) -> InboxEntry:
     fields = pairs(row[1])
     return InboxEntry(
         entry_id=row[0].decode(),  # type: ignore[attr-defined]

@@ -63,9 +63,12 @@ class Incident:
 
 async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
     """The open incidents, the oldest first."""
-    ids = {reason: read_text(id_) for reason, id_ in pairs(await link.command("HGETALL", keys.INCIDENTS)).items()}
+    rows = pairs(await link.command("HGETALL", keys.INCIDENTS))
+    with link.notes.reading(keys.INCIDENTS):
+        ids = {reason: read_text(id_) for reason, id_ in rows.items()}
     incidents = await asyncio.gather(*(fetch_incident(link, id_) for id_ in ids.values()))
     if lost := [reason for reason, incident in zip(ids, incidents, strict=True) if incident is None]:
+        link.notes.add(keys.INCIDENTS, "names no incident")
         await link.command("HDEL", keys.INCIDENTS, *lost)
     return tuple(sorted(filter(None, incidents), key=lambda incident: incident.began_at))
 
@@ -73,7 +76,8 @@ async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
 async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | None:
     """One incident, open or closed. None: there is none, or it is no longer kept."""
     fields = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
-    return read_incident(incident_id, fields) if read_moment(fields.get("began")) else None
+    with link.notes.reading(keys.INCIDENT + incident_id):
+        return read_incident(incident_id, fields) if read_moment(fields.get("began")) else None
 
 
 async def observe_incident(
@@ -158,10 +162,8 @@ async def read_falls(link: RedisConnection, since: float | None = None) -> Async
     start = "-" if since is None else str(max(0, int(since * 1000)))
     while True:
         rows = await link.command("XRANGE", keys.FALLS, start, "+", "COUNT", BATCH_SIZE)
-        for row in rows:
-            fall = read_object(pairs(row[1]).get("fall"))
-            if fall is not None and isinstance(fall.get("id"), str):
-                yield {**_UNKNOWN_FALL, **fall}
+        for fall in _falls(link, rows):
+            yield fall
         if len(rows) < BATCH_SIZE:
             return
         start = f"({rows[-1][0].decode()}"
@@ -171,8 +173,13 @@ async def recent_falls(link: RedisConnection, limit: int) -> dict[str, dict[str,
     """The newest record of each job among the last falls, by its id."""
     rows = await link.command("XREVRANGE", keys.FALLS, "+", "-", "COUNT", limit)
     falls: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        fall = read_object(pairs(row[1]).get("fall"))
-        if fall is not None and isinstance(fall.get("id"), str):
-            falls.setdefault(fall["id"], {**_UNKNOWN_FALL, **fall})
+    for fall in _falls(link, rows):
+        falls.setdefault(fall["id"], fall)
     return falls
+
+
+def _falls(link: RedisConnection, rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """The records that can be read."""
+    with link.notes.reading(keys.FALLS):
+        falls = [fall for row in rows if (fall := read_object(pairs(row[1]).get("fall"))) is not None]
+    return [{**_UNKNOWN_FALL, **fall} for fall in falls if isinstance(fall.get("id"), str)]

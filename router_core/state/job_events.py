@@ -20,7 +20,8 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all, keep_cancel, start_background
 from openfall.router_core.state.decoding import read_number, read_object
-from openfall.router_core.state.redis_connection import RedisConnection, open_redis
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_pool import open_redis
 
 POLL_INTERVAL_SECONDS = 2.0
 """Seconds after which a subscriber reads without an announcement: one can be missed."""
@@ -52,7 +53,9 @@ def continue_from(cursor: int, announced: Sequence[Announcement]) -> list[dict[s
 
 async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
     """The events of a job from an index on, oldest first. Each has `event` and `at` (ms, server clock)."""
-    return [_event(row) for row in await link.command("LRANGE", keys.EVENTS + job_id, start, -1)]
+    rows = await link.command("LRANGE", keys.EVENTS + job_id, start, -1)
+    with link.notes.reading(keys.EVENTS + job_id):
+        return [_event(row) for row in rows]
 
 
 def _event(row: bytes) -> dict[str, Any]:

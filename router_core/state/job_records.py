@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
+from openfall.router_core.state.unreadable import note_unreadable
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 
 
@@ -86,15 +86,19 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _attempts(lines: bytes) -> tuple[Attempt, ...]:
-    with suppress(UnreadableEnvelope):
+    try:
         return unpack_attempts(lines)
-    return ()
+    except UnreadableEnvelope:
+        note_unreadable("has attempts that cannot be read")
+        return ()
 
 
 def _job(prompt: bytes, deadline: float, accepted_at: float) -> CompletionJob | None:
-    with suppress(UnreadableEnvelope):
+    try:
         return unpack_job(prompt, deadline, accepted_at)
-    return None
+    except UnreadableEnvelope:
+        note_unreadable("has a request that cannot be read")
+        return None
 
 
 def read_result(job_id: str, packed: bytes) -> Result:
@@ -102,5 +106,6 @@ def read_result(job_id: str, packed: bytes) -> Result:
     try:
         return unpack_result(job_id, packed)
     except UnreadableEnvelope as error:
+        note_unreadable("has a result that cannot be read")
         why = f"its result in Redis cannot be read: {error}"
         return Result(id=job_id, status=Status.FAILED, error=ErrorClass.OTHER, detail=why)

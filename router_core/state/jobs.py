@@ -219,7 +219,8 @@ class JobStore:
         fields = pairs(record)
         if "state" not in fields:
             raise UnknownJob(job_id)
-        return read_record(job_id, fields, *rest)
+        with self._link.notes.reading(keys.RECORD + job_id):
+            return read_record(job_id, fields, *rest)
 
     async def position(self, job_id: str, max_scanned: int = 10_000) -> int | None:
         """The position in its queue, from 1. None: it is not waiting, or not among the first `max_scanned`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.delivery_counts import word
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.unreadable import note_unreadable
 
 MAX_ROWS = 1000
 """The rows of a day. The calls of further ones are in rows whose producer is `OTHERS`. It stands in ledger.lua too."""
@@ -186,16 +187,18 @@ async def read_callers(link: RedisConnection, days: Iterable[str], kind: CallerK
 _SumsOfRow = Mapping[str, int]
 
 
-async def _read_rows(link: RedisConnection, day: str) -> Iterator[tuple[list[str], _SumsOfRow]]:
+async def _read_rows(link: RedisConnection, day: str) -> list[tuple[list[str], _SumsOfRow]]:
     """The rows of a day: model and backend, group, role, producer; and their sums. What is no row is left out."""
     rows = pairs(await link.command("HGETALL", keys.LEDGER + day))
-    return ((words, _read_sums(text)) for name, text in rows.items() if len(words := name.split(" ")) == 4)
+    with link.notes.reading(keys.LEDGER + day):
+        return [(words, _read_sums(text)) for name, text in rows.items() if len(words := name.split(" ")) == 4]
 
 
 def _read_sums(text: bytes) -> _SumsOfRow:
     """The sums of a row, as ledger.lua writes it. A sum that is no number is 0."""
     head = _ROW.fullmatch(text)
     if head is None:
+        note_unreadable("has another shape")
         return {}
     *amounts, rest = head.groups()
     more = rest.split()

@@ -78,7 +78,7 @@ async def abandoned_jobs(link: RedisConnection) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableValue:
-    """A value in Redis that could not be read and was set aside. `place` is its key and field; `at`: epoch seconds."""
+    """A value in Redis that could not be read. `place` is its key and field; `at`: epoch seconds."""
 
     at: float
     place: str
@@ -88,7 +88,7 @@ class UnreadableValue:
 async def audit(link: RedisConnection) -> list[UnreadableValue]:
     """Examine a part of the records, and write again what is missing in an index. One worker does it for the fleet.
 
-    Returns what was set aside since the last audit."""
+    Returns what could not be read since the last audit."""
     arguments = {
         "check_ms": int(AUDIT_INTERVAL_SECONDS * 800),
         "keys": 500,
@@ -100,7 +100,7 @@ async def audit(link: RedisConnection) -> list[UnreadableValue]:
 
 
 async def list_unreadable(link: RedisConnection) -> list[UnreadableValue]:
-    """The last values that were set aside, newest first."""
+    """The last values that could not be read, newest first."""
     return _unreadable_values(await link.command("LRANGE", keys.UNREADABLE, 0, -1))
 
 

@@ -51,7 +51,9 @@ MetricCounts = Mapping[str, Mapping[tuple[str, ...], Cells]]
 
 async def fetch_metric_counts(link: RedisConnection) -> MetricCounts:
     """All counts since the store was empty, in one round trip."""
-    return read_metric_counts(await link.command("HGETALL", keys.METRICS))
+    reply = await link.command("HGETALL", keys.METRICS)
+    with link.notes.reading(keys.METRICS):
+        return read_metric_counts(reply)
 
 
 def read_metric_counts(reply: list[bytes]) -> MetricCounts:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from openfall.router_core.placement.use_by_hour import HourOfUse
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.unreadable import note_unreadable
 from openfall.router_core.state.urgent_write import urgent_command
 
 TTL_SECONDS = 60 * 86_400
@@ -21,7 +22,12 @@ Use = dict[int, HourOfUse]
 
 async def fetch_use(link: RedisConnection, models: Iterable[str]) -> dict[str, Use]:
     """The use of each model. What cannot be read counts as none."""
-    return {model: _read(await link.command("HGETALL", keys.MODEL_USE + model)) for model in models}
+    uses = {}
+    for model in models:
+        reply = await link.command("HGETALL", keys.MODEL_USE + model)
+        with link.notes.reading(keys.MODEL_USE + model):
+            uses[model] = _read(reply)
+    return uses
 
 
 async def write_use(link: RedisConnection, model: str, hour: int, use: HourOfUse) -> None:
@@ -40,5 +46,5 @@ def _read(reply: object) -> Use:
             if 0 <= entry.minutes <= MAX_MINUTES and 0 <= entry.week <= MAX_WEEK:
                 use[int(hour)] = entry
         except ValueError:
-            continue
+            note_unreadable("has another shape")
     return use

@@ -265,7 +265,8 @@ async def is_forgotten(link: RedisConnection, entry: JobEntry) -> bool:
 async def list_dead_letters(link: RedisConnection, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
     """The dead letters, newest first."""
     rows = await link.command("LRANGE", keys.DEAD_LETTERS, 0, limit - 1)
-    return list(read_objects(rows, _dead_letter))
+    with link.notes.reading(keys.DEAD_LETTERS):
+        return list(read_objects(rows, _dead_letter))
 
 
 def _dead_letter(row: Mapping[str, Any]) -> DeadLetter:
@@ -280,12 +281,14 @@ async def count_dead_letters(link: RedisConnection) -> int:
 async def list_pending(link: RedisConnection, limit: int = 1000) -> list[PendingEntry]:
     """The pending entries, the next one first."""
     rows = await link.command("ZRANGE", keys.OUTBOX, 0, limit - 1, "WITHSCORES")
-    due = {entry: float(at) / 1000 for entry, at in pairs(rows).items()}
+    with link.notes.reading(keys.OUTBOX):
+        due = {entry: float(at) / 1000 for entry, at in pairs(rows).items()}
     rows = await asyncio.gather(*(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due))
-    return [
-        PendingEntry(entry, at, read_number(tries), read_text(why))
-        for (entry, at), (tries, why) in zip(due.items(), rows, strict=True)
-    ]
+    pending = []
+    for (entry, at), (tries, why) in zip(due.items(), rows, strict=True):
+        with link.notes.reading(keys.OUTBOX_ENTRY + entry):
+            pending.append(PendingEntry(entry, at, read_number(tries), read_text(why)))
+    return pending
 
 
 async def _settle(link: RedisConnection, claimed: ClaimedEntry, verb: str, *bodies: bytes, **arguments: Any) -> bool:

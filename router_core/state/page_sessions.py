@@ -24,7 +24,8 @@ async def open_session(link: RedisConnection, cookie: str, key: ClientKey) -> No
 async def session_key(link: RedisConnection, cookie: str, ring: KeyRing) -> ClientKey | None:
     """The key that signed in with a cookie. None: it has expired or was ended, or the key was revoked."""
     packed = await link.command("GETEX", keys.PAGE_SESSION + digest_of(cookie), "EX", SESSION_SECONDS)
-    fields = read_object(packed) or {}
+    with link.notes.reading(keys.PAGE_SESSION + "*"):
+        fields = read_object(packed) or {}
     return ring.by_digest.get(str(fields.get("key", "")))
 
 

@@ -54,8 +54,9 @@ async def list_plans(link: RedisConnection, catalog: Catalog, now: float) -> lis
         targets = targets or [breaker_target(name, alias) for alias in models]
         for number, target in enumerate(targets, start=1):
             fields = pairs(await link.command("HGETALL", keys.PLAN + target))
-            windows = _windows(name, number, spec.plan_windows, _named(fields, now), fields)
-            states += [state for state in windows if state.resets_at > now]
+            with link.notes.reading(keys.PLAN + target):
+                windows = _windows(name, number, spec.plan_windows, _named(fields, now), fields)
+                states += [state for state in windows if state.resets_at > now]
     return states
 
 

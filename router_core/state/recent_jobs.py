@@ -11,6 +11,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_job, u
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.unreadable import note_unreadable
 
 JOB_STATES = ("queued", "scheduled", "started", "held", "done")
 MAX_READ = 500
@@ -129,7 +130,7 @@ async def list_jobs(
         }
         reply = await link.script("job_page", arguments)
         cursor = tuple(map(_text, reply[:2])) if reply[1] else None
-        jobs += filter(None, (_read_row(_text(job_id), row) for job_id, row in reply[2:]))
+        jobs += filter(None, (_read_row(link, _text(job_id), row) for job_id, row in reply[2:]))
         scripts += 1
         if cursor is None or len(jobs) >= limit or scripts == max_scripts:
             return JobPage(tuple(jobs), "-".join(cursor) if cursor else None)
@@ -152,11 +153,16 @@ def _read_cursor(cursor: str | None) -> tuple[str, ...] | None:
 async def fetch_jobs(link: RedisConnection, ids: Sequence[str]) -> list[ListedJob]:
     """The jobs with these ids that exist and whose record can be read."""
     rows = await link.script("job_rows", {"ids": ids, "names": _FIELDS, "head_bytes": HEAD_BYTES})
-    jobs = (_read_row(job_id, row) for job_id, row in zip(ids, rows, strict=True))
+    jobs = (_read_row(link, job_id, row) for job_id, row in zip(ids, rows, strict=True))
     return [job for job in jobs if job is not None]
 
 
-def _read_row(job_id: str, row: Sequence[bytes]) -> ListedJob | None:
+def _read_row(link: RedisConnection, job_id: str, row: Sequence[bytes]) -> ListedJob | None:
+    with link.notes.reading(keys.RECORD + job_id):
+        return _listed_job(job_id, row)
+
+
+def _listed_job(job_id: str, row: Sequence[bytes]) -> ListedJob | None:
     record = dict(zip(_FIELDS, map(_text, row), strict=False))
     description, head = row[len(_FIELDS) :]
     queue = record["fell_from"] if record["queue"] == keys.DEGRADE else record["queue"]
@@ -184,6 +190,8 @@ def _read_row(job_id: str, row: Sequence[bytes]) -> ListedJob | None:
             **(_of_result(job_id, head, waited) if ended else {"why": record["held_why"] or _reason(head, model)}),
         )
     except ValueError:
+        if any(row):  # a job that no longer exists has an empty row
+            note_unreadable("cannot be read")
         return None
 
 

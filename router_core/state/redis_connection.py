@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-import redis.asyncio as aioredis
 from hiredis import pack_command
 from pydantic_core import to_json
 from redis import exceptions as redis_errors
@@ -19,13 +18,12 @@ from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import keys, scripts
 from openfall.router_core.state.cancellation import cancel_all, start_background
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.errors import StoreFull, StoreRefused
+from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused
 from openfall.router_core.state.redis_error_remedies import translate
-from openfall.router_core.state.redis_pool import Demoted, display_address, open_pool, server_at
+from openfall.router_core.state.redis_pool import REPLY_TIMEOUT_SECONDS, Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
+from openfall.router_core.state.unreadable import UnreadableNotes
 
-REPLY_TIMEOUT_SECONDS = 5.0
-"""Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
 MAX_BATCH = 128
 """Commands in one batch. More brings nothing, and the first would wait for the last."""
 Clock = Callable[[], float]
@@ -40,13 +38,6 @@ class Confirmation(NamedTuple):
 
 _Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 """A command, and the future of its reply."""
-
-
-def open_redis(server: RedisServer | str, block: float) -> aioredis.Redis:
-    """A separate client for blocking reads of up to `block` seconds; its socket timeout is longer. It closes its own
-    connections."""
-    timeout = block + REPLY_TIMEOUT_SECONDS
-    return aioredis.Redis.from_pool(open_pool(server_at(server), socket_timeout=timeout, max_connections=2))
 
 
 class RedisConnection:
@@ -74,6 +65,9 @@ class RedisConnection:
         self._more = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.notes = UnreadableNotes()
+        """What could not be read; sent with the next command."""
+        self._noting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> RedisConnection:
         return self
@@ -140,8 +134,12 @@ class RedisConnection:
             if "already exists" not in str(error):
                 raise
 
+    async def _send_notes(self) -> None:
+        with contextlib.suppress(StoreError):  # the next reader notes it again
+            await self.script("note_unreadable", self.notes.take())
+
     async def close(self) -> None:
-        await cancel_all(self._sender)
+        await cancel_all(self._noting, self._sender)
         self._sender = None
         while self._waiting:
             _resolve(self._waiting.popleft()[1], _closed())
@@ -162,6 +160,8 @@ class RedisConnection:
             raise InvalidOperation(
                 "this belongs to another event loop: use a stream or a delivery in the loop in which the client gave it"
             )
+        if self.notes and (self._noting is None or self._noting.done()):
+            self._noting = start_background(self._send_notes(), "unreadable-values")
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((command, future))
         self._more.set()

@@ -18,6 +18,8 @@ from openfall.router_core.state.errors import SentinelTrouble, StoreRefused
 from openfall.router_core.state.sentinel import Sentinels
 
 CONNECT_TIMEOUT_SECONDS = 2.0
+REPLY_TIMEOUT_SECONDS = 5.0
+"""Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
 
 
 def server_at(server: RedisServer | str) -> RedisServer:
@@ -30,6 +32,13 @@ def display_address(server: RedisServer) -> str:
     if server.url is not None:
         return hide_credentials(server.url)
     return f"the primary of Sentinel service {server.service} ({', '.join(server.sentinels)})"
+
+
+def open_redis(server: RedisServer | str, block: float) -> aioredis.Redis:
+    """A separate client for blocking reads of up to `block` seconds; its socket timeout is longer. It closes its own
+    connections."""
+    timeout = block + REPLY_TIMEOUT_SECONDS
+    return aioredis.Redis.from_pool(open_pool(server_at(server), socket_timeout=timeout, max_connections=2))
 
 
 def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:

@@ -146,7 +146,8 @@ async def fetch_statistics(link: RedisConnection, period: str) -> list[JobStatis
         link.command("HGET", keys.JOB_COUNTS, "since"),
         *(link.command("EXISTS", keys.JOB_COUNTS_AT + name) for name in later),
     )
-    started = read_moment(since)
+    with link.notes.reading(keys.JOB_COUNTS):
+        started = read_moment(since)
     if not started or started >= ends.timestamp():
         return []
     copies = [name for name, exists in zip(later, kept, strict=True) if exists]
@@ -191,7 +192,10 @@ async def _read(link: RedisConnection, copy: str | None) -> Fields:
     """The counts of a copy; of now (None); none (empty)."""
     if copy == "":
         return {}
-    return _fields(await link.command("HGETALL", keys.JOB_COUNTS if copy is None else keys.JOB_COUNTS_AT + copy))
+    key = keys.JOB_COUNTS if copy is None else keys.JOB_COUNTS_AT + copy
+    reply = await link.command("HGETALL", key)
+    with link.notes.reading(key):
+        return _fields(reply)
 
 
 def _fields(reply: list[bytes]) -> Fields:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_text
+from openfall.router_core.state.decoding import read_model, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
 REMOVAL_GRACE_SECONDS = 7 * 86400
@@ -63,14 +63,12 @@ def file_arguments(file: StoredFile) -> dict[str, Any]:
 
 async def fetch_file(link: RedisConnection, file_id: str) -> StoredFile | None:
     """None: there is none, or it cannot be read. An expired file may still be there."""
-    return _parse(await link.command("GET", keys.FILE + file_id))
+    return _parse(link, file_id, await link.command("GET", keys.FILE + file_id))
 
 
-def _parse(packed: bytes | None) -> StoredFile | None:
-    try:
-        return None if packed is None else StoredFile.model_validate_json(packed)
-    except ValidationError:
-        return None
+def _parse(link: RedisConnection, file_id: str, packed: bytes | None) -> StoredFile | None:
+    with link.notes.reading(keys.FILE + file_id):
+        return read_model(StoredFile, packed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +95,14 @@ async def list_files(link: RedisConnection, query: FileQuery) -> tuple[list[Stor
     files: list[StoredFile] = []
     while len(files) <= query.limit:
         order = ("REV",) if query.newest_first else ()
-        ids = await link.command("ZRANGE", index, first, first + _PAGE - 1, *order)
+        with link.notes.reading(index):
+            ids = list(map(read_text, await link.command("ZRANGE", index, first, first + _PAGE - 1, *order)))
         if not ids:
             break
         first += len(ids)
-        for packed in await link.command("MGET", *(keys.FILE + read_text(file_id) for file_id in ids)):
-            file = _parse(packed)
+        rows = await link.command("MGET", *(keys.FILE + file_id for file_id in ids))
+        for file_id, packed in zip(ids, rows, strict=True):
+            file = _parse(link, file_id, packed)
             if file is not None and not file.is_over(query.now) and query.purpose in ("", file.purpose):
                 files.append(file)
     return files[: query.limit], len(files) > query.limit
@@ -118,7 +118,8 @@ async def removable_data(link: RedisConnection, directory: str, now: float) -> l
     ids = await link.command(
         "ZRANGE", keys.FILE_DATA + directory, "-inf", int(now * 1000), "BYSCORE", "LIMIT", 0, _PAGE
     )
-    return [read_text(file_id) for file_id in ids]
+    with link.notes.reading(keys.FILE_DATA + directory):
+        return [read_text(file_id) for file_id in ids]
 
 
 async def forget_data(link: RedisConnection, directory: str, file_id: str) -> None:

@@ -11,10 +11,11 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.state import keys
+from openfall.router_core.state.decoding import read_model
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 from openfall.router_core.state.redis_connection import RedisConnection
 
@@ -90,10 +91,8 @@ def _parse_items(rows: list[bytes]) -> list[Any]:
 async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse | None:
     """None: there is none, it was deleted, or it cannot be read."""
     packed = await link.command("HGET", keys.RESPONSE + job_id, "response")
-    try:
-        return None if packed is None else StoredResponse.model_validate_json(packed)
-    except ValidationError:
-        return None
+    with link.notes.reading(keys.RESPONSE + job_id):
+        return read_model(StoredResponse, packed)
 
 
 async def delete_response(link: RedisConnection, job_id: str) -> bool:

@@ -39,7 +39,12 @@ class UnexpectedDay:
 
 async def read_unexpected(link: RedisConnection, days: Iterable[str]) -> list[UnexpectedDay]:
     """Some days, in their order."""
-    return [_read_day(day, pairs(await link.command("HGETALL", keys.UNEXPECTED + day))) for day in days]
+    read = []
+    for day in days:
+        fields = pairs(await link.command("HGETALL", keys.UNEXPECTED + day))
+        with link.notes.reading(keys.UNEXPECTED + day):
+            read.append(_read_day(day, fields))
+    return read
 
 
 def _read_day(day: str, fields: Mapping[str, bytes]) -> UnexpectedDay:

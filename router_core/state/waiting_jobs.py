@@ -23,7 +23,8 @@ async def count_waiting(link: RedisConnection, queue: str) -> int:
     listed, backlogged = await asyncio.gather(
         link.command("LLEN", keys.RQ_QUEUE + queue), link.command("HGET", keys.LISTED + queue, "")
     )
-    return int(listed) + max(0, read_number(backlogged))
+    with link.notes.reading(keys.LISTED + queue):
+        return int(listed) + max(0, read_number(backlogged))
 
 
 async def fetch_position(

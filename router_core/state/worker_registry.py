@@ -16,8 +16,9 @@ from redis import exceptions as redis_errors
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
 from openfall.router_core.state.beats_and_leases import RQ_WORKER_TTL_SECONDS
-from openfall.router_core.state.redis_connection import RedisConnection, open_redis
+from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_error_remedies import translate
+from openfall.router_core.state.redis_pool import open_redis
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 

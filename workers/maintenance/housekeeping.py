@@ -204,7 +204,7 @@ class Housekeeping:
 
     async def _audit(self) -> None:
         for value in await audit(self.link):
-            log.warning("%s cannot be read and was set aside: %s", value.place, value.why)
+            log.warning("%s cannot be read: %s", value.place, value.why)
 
     async def _deliver_spool(self) -> None:
         for path in await asyncio.to_thread(lambda: list(self.spool.pending())):

@@ -8,7 +8,8 @@ import pytest
 import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from openfall.router_core.state.redis_connection import RedisConnection, open_redis
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_pool import open_redis
 
 TIMEOUT_SECONDS = 20
 

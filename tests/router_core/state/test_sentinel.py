@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.errors import StoreError, StoreRefused, StoreUnreachable
 from openfall.router_core.state.job_events import EventHub
-from openfall.router_core.state.redis_connection import REPLY_TIMEOUT_SECONDS, RedisConnection
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_pool import REPLY_TIMEOUT_SECONDS
 from tests.sentinel_group import SentinelGroup
 
 pytestmark = pytest.mark.slow

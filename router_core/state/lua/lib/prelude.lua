@@ -12,11 +12,12 @@ end
 local MAX_NOTES, SET_ASIDE_TTL_S = 100, 86400
 local function failed(reply) return type(reply) == 'table' and reply.err end
 
+local function printable(text) return (string.gsub(string.sub(text, 1, 160), '[^\32-\126]', '?')) end
+
 local function note_unreadable(what, why)
   local time = redis.call('TIME')
-  local function shown(text) return (string.gsub(string.sub(text, 1, 160), '[^\32-\126]', '?')) end
   if failed(redis.pcall('HINCRBY', COUNTERS, 'unreadable', 1)) then redis.call('DEL', COUNTERS) end
-  local note = cjson.encode({at = time[1] * 1000, what = shown(what), why = shown(why)})
+  local note = cjson.encode({at = time[1] * 1000, what = printable(what), why = printable(why)})
   if failed(redis.pcall('LPUSH', UNREADABLE, note)) then redis.call('DEL', UNREADABLE) end
   redis.pcall('LTRIM', UNREADABLE, 0, MAX_NOTES - 1)
 end
