@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openfall.producers.inbox_delivery import InboxDelivery
     from openfall.producers.job_request import JobRequest, SubmitOptions
     from openfall.producers.model_loading import ModelLoad
-    from openfall.producers.runtime import RuntimeModel
+    from openfall.producers.runtime_model import RuntimeModel
     from openfall.producers.sync_client import Openfall
     from openfall.router_core.catalog.catalog_errors import AmbiguousName, UnknownName
     from openfall.router_core.errors import InvalidOperation, OpenfallError
@@ -68,7 +68,7 @@ _MODULES = {
     "producers.inbox_delivery": ("InboxDelivery",),
     "producers.model_loading": ("ModelLoad",),
     "producers.job_request": ("JobRequest", "SubmitOptions"),
-    "producers.runtime": ("RuntimeModel",),
+    "producers.runtime_model": ("RuntimeModel",),
     "producers.sync_client": ("Openfall",),
     "router_core.catalog.catalog_errors": ("AmbiguousName", "UnknownName"),
     "router_core.errors": ("InvalidOperation", "OpenfallError"),

@@ -40,7 +40,7 @@ from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
-from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
+from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
 from openfall.producers.submit_retries import (
     RETRY_FOR_SECONDS,
     RETRYABLE,

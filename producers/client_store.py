@@ -24,8 +24,8 @@ from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.plans import list_plans, scarce_models
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription_plans import list_plans, scarce_models
 
 REDIS_TIMEOUT_SECONDS = 1.0
 """Limit for reading the fleet's state, and for reporting a call. After it the configuration alone decides."""

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Unpack
 
 from openfall.config import ConfigError, LoadedConfig, NoRedis, Stamp, load, redis_server, stamp
-from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
+from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.sync_client import Openfall
 from openfall.router_core.catalog.redis_server import RedisServer
 

@@ -21,7 +21,7 @@ from openfall.producers.job_request import AskOptions, JobRequest, SubmitOptions
 from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
-from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
+from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation

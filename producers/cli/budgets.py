@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.budget_book import BudgetState
     from openfall.router_core.state.money_report import MoneyReport
-    from openfall.router_core.state.plans import PlanState
+    from openfall.router_core.state.subscription_plans import PlanState
 
 COLUMNS = (
     "budget",

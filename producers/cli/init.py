@@ -24,7 +24,7 @@ from openfall.producers.amount_text import plural
 from openfall.producers.cli.terminal import echo, echo_marked, show_json
 from openfall.producers.setup import stack_files
 from openfall.producers.setup.config_text import build_config
-from openfall.producers.setup.machine_detection import Machine, detect
+from openfall.producers.setup.machine_detection import EXPECTED_SERVERS, Machine, detect
 from openfall.producers.setup.stack_files import NewFile
 from openfall.producers.setup.unit_files import UnitPlan, render_units
 
@@ -122,9 +122,7 @@ def _show_machine(machine: Machine) -> None:
             f"{server.name} at {configuration.redact_value(server.url)}, {plural(len(names), 'model')}{listed}",
         )
     if not machine.servers:
-        echo_marked(
-            "-", "yellow", "no model server answers (Ollama 11434, llama-server 8080, LM Studio 1234, vLLM 8000)"
-        )
+        echo_marked("-", "yellow", f"no model server answers ({EXPECTED_SERVERS})")
     for card in machine.cards:
         echo_marked("✓", "green", f"graphics card {card.name}, {card.memory_gb:g} GB")
     if machine.keys:

@@ -14,7 +14,7 @@ from openfall.producers.cli.terminal import echo, print_line, show_json, wants_j
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.resolve import Resolution
-    from openfall.producers.runtime import ResolveOptions
+    from openfall.producers.runtime_model import ResolveOptions
 
 
 @click.command()
@@ -58,7 +58,7 @@ def resolve(explain: bool, **options: Any) -> None:
 async def _resolve(options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
     from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
-    from openfall.producers.runtime import route_request
+    from openfall.producers.runtime_model import route_request
 
     async with open_optional_client() as (config, llm):
         snapshot = None if llm is None else await fetch_fleet(llm.store.connection, config.catalog)

@@ -14,9 +14,9 @@ from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status, fetch_managed_cards
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
-from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription_plans import PlanState, list_plans
 
 RECENT_JOBS_SHOWN = 12
 BATCHES_READ = 10

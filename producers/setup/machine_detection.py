@@ -25,10 +25,13 @@ from openfall.workers.gpu.device_memory import SYSFS, read_amd
 
 TIMEOUT_SECONDS = 1.5
 MAX_BYTES = 4_000_000
-OLLAMA_URL = "http://127.0.0.1:11434"
+OLLAMA_PORT = 11434
+OLLAMA_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
 REDIS_URL = "redis://127.0.0.1:6379/0"
 OPENAI_SERVERS = {"llama-server": 8080, "lm-studio": 1234, "vllm": 8000}
 """Servers with OpenAI's protocol, and the default port of each."""
+EXPECTED_SERVERS = ", ".join(f"{name} {port}" for name, port in {"ollama": OLLAMA_PORT, **OPENAI_SERVERS}.items())
+"""The servers that are looked for, in words."""
 
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
 

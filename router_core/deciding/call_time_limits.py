@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from openfall.router_core.deciding.candidates import ChainState, ready, reply_by, reserve, successors_outside
+from openfall.router_core.deciding.candidates import ChainState, ready
+from openfall.router_core.deciding.reply_deadline import reply_by, reserve, successors_outside
 from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.vocabulary import JobKind

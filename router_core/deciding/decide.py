@@ -17,7 +17,6 @@ from openfall.router_core.deciding.candidates import (
     first_due,
     postpone,
     ready,
-    reply_is_due,
 )
 from openfall.router_core.deciding.ensemble import Best, NextModel
 from openfall.router_core.deciding.explain import (
@@ -28,6 +27,7 @@ from openfall.router_core.deciding.explain import (
     explain_unanswered,
 )
 from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
+from openfall.router_core.deciding.reply_deadline import reply_is_due
 from openfall.router_core.deciding.service_tier import FLEX_TIMEOUT_SECONDS, asked_tier
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob

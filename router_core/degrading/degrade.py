@@ -11,9 +11,10 @@ from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.answer_checks import get_role
-from openfall.router_core.deciding.candidates import ChainState, reply_is_due
+from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import explain_fall, get_chain
 from openfall.router_core.deciding.remedies import allowed_remedies
+from openfall.router_core.deciding.reply_deadline import reply_is_due
 from openfall.router_core.deciding.steps import Conditions
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure

@@ -11,8 +11,8 @@ from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, usage_rows
 from openfall.router_core.state.model_status import last_days
-from openfall.router_core.state.plans import PlanState, list_plans
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription_plans import PlanState, list_plans
 from openfall.router_core.state.unexpected_spend_days import UnexpectedDay, read_unexpected
 
 

@@ -13,7 +13,7 @@ import pytest
 from openfall import AsyncOpenfall, BadRequest, JobRequest, Openfall, OpenfallError, SubmitOptions, UnknownName
 from openfall.config import LoadedConfig
 from openfall.producers.arguments import OUTCOMES, RESOLVE_OPTIONS, SUBMIT_OPTIONS
-from openfall.producers.runtime import CallOutcome, ResolveOptions
+from openfall.producers.runtime_model import CallOutcome, ResolveOptions
 from tests.producers.clients import run
 
 NESTED: list[Any] = []

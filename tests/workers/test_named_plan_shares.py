@@ -11,7 +11,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.money_report import read_money
-from openfall.router_core.state.plans import scarce_models
+from openfall.router_core.state.subscription_plans import scarce_models
 from openfall.router_core.vocabulary import PLAN_LOW, Urgency
 from openfall.workers.maintenance.spend_watch import incidents_of
 from tests.faults import COMPLETION, FaultServer, answer

@@ -23,9 +23,9 @@ from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.plans import report_plan_shares
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport
+from openfall.router_core.state.subscription_plans import report_plan_shares
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, LimitScope
 from openfall.workers.backends import health_check
 from openfall.workers.backends.registry import Clients

@@ -25,7 +25,7 @@ from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
 from openfall.router_core.state.external_calls import book_passthrough_request, first_credential
 from openfall.router_core.state.fleet_flags import local_only
-from openfall.router_core.state.plans import report_plan_shares
+from openfall.router_core.state.subscription_plans import report_plan_shares
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse

@@ -11,7 +11,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.deciding.plan_report import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
-from openfall.router_core.state.plans import PlanState
+from openfall.router_core.state.subscription_plans import PlanState
 
 MAX_BUDGETS, MAX_PLANS, MAX_MODELS = 12, 12, 5
 NEARLY = 0.8

@@ -28,8 +28,8 @@ from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.ledger import LedgerEntry
-from openfall.router_core.state.plans import PlanState
 from openfall.router_core.state.recent_jobs import JobPage, ListedJob
+from openfall.router_core.state.subscription_plans import PlanState
 from openfall.router_core.vocabulary import BreakerState, HoldReason, LoadState
 from tests.producers.cli.conftest import Run
 

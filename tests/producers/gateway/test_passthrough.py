@@ -14,7 +14,7 @@ from openfall.producers.gateway.surfaces.passthrough import SUMMARY
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.fleet_flags import set_local_only
-from openfall.router_core.state.plans import list_plans
+from openfall.router_core.state.subscription_plans import list_plans
 from tests.config.config_texts import check_text
 from tests.faults import Script, answer, raw, stall
 from tests.producers.gateway.running_gateway import CONFIG, RunningGateway, open_gateway, run

@@ -19,7 +19,7 @@ from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
 from openfall.router_core.state.ledger import LedgerEntry
-from openfall.router_core.state.plans import PlanState
+from openfall.router_core.state.subscription_plans import PlanState
 from openfall.router_core.vocabulary import LoadState
 from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway

@@ -11,7 +11,7 @@ from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.route import route
-from openfall.router_core.state.plans import PlanState, scarce_models
+from openfall.router_core.state.subscription_plans import PlanState, scarce_models
 from openfall.router_core.vocabulary import Urgency
 
 CATALOG = Catalog(

@@ -15,8 +15,8 @@ from openfall.router_core.deciding.steps import Later
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.state.breakers import ProbeResult, report_probe
 from openfall.router_core.state.call_money import CallMoney
-from openfall.router_core.state.plans import list_plans
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.subscription_plans import list_plans
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 

@@ -13,7 +13,7 @@ import pytest
 
 from openfall import AsyncOpenfall, InvalidOperation, NoModel, Openfall, resolve_runtime_model
 from openfall.config import LoadedConfig, load
-from openfall.producers.runtime import error_class
+from openfall.producers.exception_error_class import error_class
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state import redis_connection
 from openfall.router_core.state.breakers import list_breakers
