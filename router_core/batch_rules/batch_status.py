@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from openfall.router_core.batch_rules.journal_row import LineEnd
+from openfall.router_core.batch_rules.journal_row_format import LineEnd
 
 
 class BatchStatus(StrEnum):

@@ -27,7 +27,7 @@ from openfall.producers.gateway.batches.result_files import write_results
 from openfall.producers.gateway.batches.submission_pace import submit_lines
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batch_rules.batch_status import BatchStatus, final_status
-from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, index_of, job_id_of
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, index_of, job_id_of
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.batch_claims import BatchClaim, RenewalReply

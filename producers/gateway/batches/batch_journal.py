@@ -17,7 +17,7 @@ from pathlib import Path
 
 from openfall.producers.gateway.file_directory import open_private, sync_directory
 from openfall.producers.local_batches.batch_file_lines import MAX_LINE_BYTES, write_all
-from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd, read_journal_row
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, read_journal_row
 from openfall.router_core.batch_rules.line_tokens import LineTokens
 
 _NAME = re.compile(r"journal\.(\d+)(\.part)?")

@@ -9,7 +9,7 @@ from typing import Any
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.surface import Surface
 from openfall.producers.local_batches.batch_file_lines import json_line, output_row
-from openfall.router_core.batch_rules.journal_row import JournalRow, LineEnd
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd
 from openfall.router_core.batch_rules.line_tokens import line_tokens
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import Remedy

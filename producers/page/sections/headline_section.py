@@ -11,9 +11,9 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.budget_causes import budget_causes
 from openfall.producers.page.sections.card_causes import card_causes
 from openfall.producers.page.sections.cause import Cause, FleetHealth
-from openfall.producers.page.sections.model_and_key_causes import target_causes
+from openfall.producers.page.sections.model_and_key_causes import model_and_key_causes
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
-from openfall.producers.page.sections.operator_switch_causes import SilentRoles, block_causes
+from openfall.producers.page.sections.operator_switch_causes import SilentRoles, operator_switch_causes
 from openfall.producers.page.sections.problem_causes import CAUSES
 from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
@@ -112,10 +112,10 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
     yield from _late(snapshot)
     problems = list(_problems(pools, snapshot))
     yield from (CAUSES[each.code](each, snapshot) for each in problems if each.code not in LAST)
-    yield from target_causes(silent, snapshot)
+    yield from model_and_key_causes(silent, snapshot)
     yield from budget_causes(silent, snapshot)
     yield from card_causes(snapshot)
-    yield from block_causes(silent, snapshot)
+    yield from operator_switch_causes(silent, snapshot)
     yield from (CAUSES[each.code](each, snapshot) for each in problems if each.code in LAST)
 
 

@@ -16,7 +16,7 @@ MIN_FAILURES = 3
 """In a row: fewer are no reason to look."""
 
 
-def target_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
+def model_and_key_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     """What keeps calls from models at backends."""
     yield from (_of_target(item, silent, snapshot) for item in snapshot.away)
     yield from _failing(snapshot)

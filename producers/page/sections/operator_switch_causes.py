@@ -24,7 +24,7 @@ def stops(obstacle: str, silent: SilentRoles) -> FleetHealth:
     return FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED
 
 
-def block_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
+def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     yield from _pauses(silent, snapshot)
     if snapshot.local_only is None:
         return

@@ -1,5 +1,5 @@
 -- @include lifecycle
--- @include hold
+-- @include hold_and_incident
 -- @include lock
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more

@@ -1,7 +1,7 @@
 -- @include fall_and_release
 -- @include lifecycle
 -- @include budget_reserve
--- @include hold
+-- @include hold_and_incident
 -- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
 -- urgent first, then the oldest. Each starts its chain again.

@@ -1,5 +1,5 @@
 -- @include fall_and_release
--- @include hold
+-- @include hold_and_incident
 -- Note that something which is no fall of a job goes on: open its incident, or keep it open.
 -- Arguments: reason, counts (fields of a new incident that are 1), notify (its notifiers), values? (fields as they are now)
 -- Reply: its id

@@ -2,7 +2,7 @@
 -- @include lifecycle
 -- @include finish_job
 -- @include call_report
--- @include hold
+-- @include hold_and_incident
 -- @include limit_corrections
 -- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its
 -- call to the breakers of its model and its key, and to the ledger.
@@ -14,7 +14,7 @@
 --   later:    queue, delay_ms
 --   fall:     reason, detail, over? (the budget that its call does not fit into, see budget_book.py): nothing can serve it
 --   default_fallback: queue, at_front, model, why, reason (of its fall): a fallen job goes to a model outside its chain
---   hold:     hold (see hold.lua)
+--   hold:     hold (see hold_and_incident.lua)
 --   back:     to the front of its queue, as if it had never been delivered
 -- Bodies: breaker policy (JSON), attempt (a line of JSON, or ''), answer to keep ('': none), record of a fall that this
 --   settles (JSON, or ''), result (done) or interim reply (hold)
