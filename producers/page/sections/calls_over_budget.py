@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openfall.producers.amount_text import format_usd
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.over_budget import OverCause
@@ -15,12 +14,12 @@ from openfall.router_core.vocabulary import HoldReason
 
 @dataclass(frozen=True, slots=True)
 class CallOverBudget:
-    """A call of `model` may cost `usd`, more than the budget has left. `budget`: its name, and `:OWNER` where it is one
-    for each."""
+    """A call of `model` may cost up to `bound` nanodollars, more than the budget has left. `budget`: its name, and
+    `:OWNER` where it is one for each."""
 
     model: str
     budget: str
-    usd: str
+    bound: int
 
 
 def calls_over_budget(job: HeldJob, catalog: Catalog) -> Iterator[CallOverBudget]:
@@ -30,4 +29,4 @@ def calls_over_budget(job: HeldJob, catalog: Catalog) -> Iterator[CallOverBudget
         return
     for model in job.release_models:
         if model in catalog.models and is_counted(catalog, over.name, model):
-            yield CallOverBudget(model, over.budget, format_usd(over.bound / 1e9))
+            yield CallOverBudget(model, over.budget, over.bound)

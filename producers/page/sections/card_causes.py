@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from openfall.producers.card_wait_reason import CardLoad, describe_content
 from openfall.producers.held_release_text import join_names
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.sections.cause import Cause, FleetHealth, count_held, describe_jobs, health_of_wait
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sources import CARD_STATES
 from openfall.producers.runbook import RunbookSection
@@ -84,12 +84,17 @@ def _of_wait(alias: str, urgency: Urgency, load: CardLoad, state: CardState, sna
 def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Cause:
     loads = f"loaded models {len(turns)} times in 10 minutes, {sum(turns):.0f} s in all"
     waiting = _waiting_on(card, snapshot)
-    text = f"The card {card} {loads}: they take turns{_waits(waiting)}"
+    text = f"The card {card} {loads}: they take turns{_waits(waiting, card, snapshot)}"
     sizes = {alias: snapshot.catalog.models[alias].vram_gb or 0.0 for alias in _models_on(card, snapshot)}
     matters = waiting[0][0] if waiting else ""
     return Cause(
         text=text + _misfit(card, sizes, snapshot),
-        advice=f"Pin {matters or 'the model that matters'}: {_others(matters, sizes)} then wait until it is unpinned",
+        health=_worst_health(waiting, snapshot),
+        is_wait=True,
+        advice=(
+            f"Without a pin they go on so, and held jobs may be held again. Pin {matters or 'the model that matters'}: "
+            f"{_others(matters, sizes, waiting)} then wait until it is unpinned"
+        ),
         remedy=f"openfall models pin {matters or 'MODEL'}",
         action="pin-model" if matters else "",
         subject=matters,
@@ -99,19 +104,37 @@ def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Caus
     )
 
 
-def _waits(waiting: Sequence[tuple[str, QueueStatus]]) -> str:
-    """How many jobs wait for the models of a card, in all and for each."""
+def _waits(waiting: Sequence[tuple[str, QueueStatus]], card: str, snapshot: PageSnapshot) -> str:
+    """How many jobs wait for the models of a card or are held, and how many wait for each."""
+    catalog = snapshot.catalog
+    held = count_held(
+        {catalog.queue(model, level) for model in _models_on(card, snapshot) for level in Urgency}, snapshot
+    )
     total = sum(queue.waiting for _, queue in waiting)
     parts = [f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED]]
     rest = sum(queue.waiting for _, queue in waiting[MAX_NAMED:])
     parts += [f"{rest:,} more"] if rest else []
-    return f". {total:,} {'job waits' if total == 1 else 'jobs wait'}: {', '.join(parts)}" if total else ""
+    return f". {describe_jobs(total, held)}: {', '.join(parts)}" if total else ""
 
 
-def _others(pinned: str, sizes: Mapping[str, float]) -> str:
-    """The models that do not fit beside a pinned one."""
+def _worst_health(waiting: Sequence[tuple[str, QueueStatus]], snapshot: PageSnapshot) -> FleetHealth:
+    """As bad as the lateness that it causes."""
+    policies = snapshot.catalog.urgency
+    levels = {
+        health_of_wait(queue.urgency, queue.oldest_seconds or 0.0, policies[queue.urgency].start_within)
+        for _, queue in waiting
+        if queue.urgency is not None
+    }
+    return FleetHealth.FAILING if FleetHealth.FAILING in levels else FleetHealth.IMPAIRED
+
+
+def _others(pinned: str, sizes: Mapping[str, float], waiting: Sequence[tuple[str, QueueStatus]]) -> str:
+    """The models that do not fit beside a pinned one, and how many jobs wait for them now."""
     others = tuple(alias for alias in sizes if alias != pinned)
-    return f"jobs for {join_names(others, 'and')}" if pinned and others else "jobs for the others"
+    if not pinned or not others:
+        return "jobs for the others"
+    count = sum(queue.waiting for model, queue in waiting if model in others)
+    return f"jobs for {join_names(others, 'and')} ({count:,} now)"
 
 
 def _misfit(card: str, sizes: Mapping[str, float], snapshot: PageSnapshot) -> str:

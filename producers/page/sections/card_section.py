@@ -46,6 +46,8 @@ class CardRow:
 
     @property
     def summary(self) -> str:
+        if self.card.manager is None:
+            return f"{self.total_gb:g} GB, use not known"
         return f"{self.used_gb:.1f} of {self.total_gb:g} GB in use"
 
     @staticmethod

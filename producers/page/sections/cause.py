@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openfall.producers.held_release_text import configured_models
+from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.runbook import RunbookSection
+from openfall.router_core.vocabulary import Urgency
+
+MAX_LATENESS = 2.0
+"""The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
 
 class FleetHealth(StrEnum):
@@ -52,3 +59,26 @@ class Cause:
     def order(self) -> tuple[bool, bool, bool]:
         """Causes before consequences; then what stops answers before what delays them."""
         return (self.is_consequence, self.health is not FleetHealth.FAILING, self.is_wait)
+
+
+def health_of_wait(urgency: Urgency | None, oldest_seconds: float, target: float) -> FleetHealth:
+    """FAILING if callers give up before their jobs start."""
+    gives_up = urgency is Urgency.INTERACTIVE and oldest_seconds > MAX_LATENESS * target
+    return FleetHealth.FAILING if gives_up else FleetHealth.IMPAIRED
+
+
+def describe_jobs(waiting: int, held: int) -> str:
+    """`3 jobs wait`, `1 job waits and 2 are held`, `2 jobs are held`. Empty: there are none."""
+    if not waiting:
+        return f"{held:,} {'job is' if held == 1 else 'jobs are'} held" if held else ""
+    text = f"{waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}"
+    return f"{text} and {held:,} {'is' if held == 1 else 'are'} held" if held else text
+
+
+def count_held(queues: Collection[str], snapshot: PageSnapshot) -> int:
+    """The held jobs that one of the queues could return."""
+    catalog = snapshot.catalog
+    return sum(
+        any(catalog.queue(model, job.urgency) in queues for model in configured_models(job.release_models, catalog))
+        for job in snapshot.held_jobs
+    )

@@ -10,7 +10,7 @@ from openfall.producers.fleet_problems import FleetProblem, ProblemCode, list_pr
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.budget_causes import budget_causes
 from openfall.producers.page.sections.card_causes import card_causes
-from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_jobs, health_of_wait
 from openfall.producers.page.sections.model_and_key_causes import model_and_key_causes
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles, operator_switch_causes
@@ -19,15 +19,13 @@ from openfall.producers.page.sections.worker_causes import pools_without_worker,
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.state.keys import pool_of
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.state.keys import model_of, pool_of
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
 MAX_CAUSES, MAX_ROLES = 10, 3
 LAST = frozenset({ProblemCode.WORKER_SHORT, ProblemCode.OTHER_CATALOG, ProblemCode.HELD, ProblemCode.DEAD_LETTERS})
 """What keeps few jobs from an answer, or none, stands behind what keeps many."""
-MAX_LATENESS = 2.0
-"""The wait of an interactive job, in multiples of its target, after which its caller gives up."""
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
@@ -67,6 +65,14 @@ def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str],
         )
         workers = f"{alive} {'worker' if alive == 1 else 'workers'} ready"
         return f"People get answers: {', '.join(['nothing is late', waiting, *under_way, workers])}."
+    return _impaired_sentence(causes, snapshot)
+
+
+def _impaired_sentence(causes: list[Cause], snapshot: PageSnapshot) -> str:
+    decisions = sum(count for reason, count in snapshot.held.by_reason.items() if reason not in RELEASED_BY_ITSELF)
+    if decisions and len(causes) == 1:
+        waits = "job waits" if decisions == 1 else "jobs wait"
+        return f"Other people get answers, but {decisions:,} {waits} for the decision of an operator."
     return f"People get answers, but {'one thing needs' if len(causes) == 1 else 'some things need'} attention."
 
 
@@ -85,13 +91,16 @@ def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Ca
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
         is_refused = all(why == LOCAL_ONLY for why in obstacles.values())
-        then = "new requests are refused (HTTP 403)" if is_refused else "its jobs wait or are held"
+        waiting = sum(queue.waiting for queue in status.queues if model_of(queue.name) in obstacles)
+        held = sum(job.role == name for job in snapshot.held_jobs)
+        jobs = describe_jobs(waiting, held) or ("" if is_refused else "its jobs wait or are held")
+        then = "; ".join(filter(None, (jobs, "new requests are refused (HTTP 403)" if is_refused else "")))
         text = f"No model of the role {name} takes calls ({models}): {then}"
         yield Cause(
             text=text,
             health=FleetHealth.FAILING,
             is_consequence=True,
-            section="queues",
+            section="queues" if waiting else "open-fall" if held else "switch" if is_refused else "",
             runbook=RunbookSection.SILENT_ROLE,
         )
 
@@ -145,12 +154,9 @@ def _of_late_queues(urgency: Urgency, late: list[QueueStatus], target: float, re
     worst = max(late, key=lambda queue: queue.oldest_seconds or 0)
     others = f" and {len(late) - 1} more" if len(late) > 1 else ""
     oldest = worst.oldest_seconds or 0.0
-    health = (
-        FleetHealth.FAILING
-        if urgency is Urgency.INTERACTIVE and oldest > MAX_LATENESS * target
-        else FleetHealth.IMPAIRED
-    )
-    text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: the target is {format_age(target)}"
+    health = health_of_wait(urgency, oldest, target)
+    text = f"{urgency.capitalize()} jobs start late, in {worst.name}{others}: their target is {format_age(target)}"
+    text += ", and the oldest has waited"
     return Cause(
         text=text,
         health=health,

@@ -23,9 +23,6 @@ from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
-SECTIONS = {HoldReason.PAUSED: "queues", HoldReason.LOCAL_ONLY: "switch", HoldReason.BUDGET: "cost"}
-"""Where the button is that releases the jobs."""
-
 
 def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     """The jobs that are held for one reason."""
@@ -33,7 +30,6 @@ def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     jobs = [job for job in snapshot.held_jobs if job.reason is reason]
     conditions = _conditions(reason, jobs, snapshot)
     began = [incident.began_at for incident in snapshot.incidents if incident.reason == reason]
-    is_open_fall = any(condition.needs_nothing for condition in conditions) or not conditions
     return Cause(
         text=f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})",
         is_consequence=bool(conditions),
@@ -41,7 +37,7 @@ def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
         advice=return_by_themselves(count, conditions) if conditions else f"An operator decides: {_act(reason, jobs)}",
         until=_expected(jobs, snapshot),
         until_text="in about",
-        section="open-fall" if is_open_fall else SECTIONS.get(reason, "open-fall"),
+        section="open-fall",
         runbook=HELD_SECTIONS.get(reason, RunbookSection.HELD),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from openfall.producers.operator_note import describe_note, describe_switch, find_pause, find_switch
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.cause import Cause, FleetHealth, count_held, describe_jobs
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.audit_log import AuditEntry
@@ -66,7 +66,8 @@ def _of_pause(
     names += f" and {len(queues) - MAX_NAMED} more" if queues[MAX_NAMED:] else ""
     note = describe_note(entry, snapshot.now)
     waiting = sum(queue.waiting for queue in queues)
-    jobs = f", where {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}," if waiting else ""
+    held = describe_jobs(waiting, count_held({queue.name for queue in queues}, snapshot))
+    jobs = f", where {held}," if held else ""
     text = f"The queue {names}{jobs} is paused" if len(queues) == 1 else f"The queues {names}{jobs} are paused"
     subject = queues[0].name if len(queues) == 1 or entry is None else entry.subject
     return Cause(

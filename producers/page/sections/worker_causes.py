@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from openfall.producers.duration_text import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.cause import Cause, FleetHealth, count_held, describe_jobs
 from openfall.producers.page.sections.model_calls import NO_WORKER
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.keys import pool_of
+from openfall.router_core.vocabulary import Urgency
 
 
 def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> list[str]:
@@ -55,7 +56,10 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
 
 def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
     waiting = sum(queue.waiting for queue in snapshot.status.queues if pool_of(queue.name) == pool)
-    jobs = f", where {waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}" if waiting else ""
+    catalog = snapshot.catalog
+    queues = {catalog.queue(alias, urgency) for alias in catalog.models_of(pool) for urgency in Urgency}
+    counted = describe_jobs(waiting, count_held(queues, snapshot))
+    jobs = f", where {counted}" if counted else ""
     gone = [worker for worker in snapshot.status.workers if _served(worker, pool) and not worker.alive]
     last = min(gone, key=_silence, default=None)
     was = f"; {last.name} on {last.host} was there until {format_age(_silence(last))} ago" if last else ""

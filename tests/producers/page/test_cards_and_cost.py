@@ -77,7 +77,12 @@ def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outsid
     html = render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
     assert HOSTILE not in html
     assert "&lt;b&gt;tiny" in html
-    assert "/page/act/load-model" in html
+    assert "/page/act/load-model" not in html
+    assert "It needs a worker." in html
+    assert "use not known" in html
+    managed = card(waiting={"other": 2}, manager="w")
+    values = card_section.context(snapshot(gateway, cards=CardsNow([managed], {})))
+    assert "/page/act/load-model" in render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
     assert "/page/ask/unload-model" in html
     assert "No worker manages this card" in html
 
@@ -126,7 +131,7 @@ def test_a_budget_is_a_bar_of_what_is_used(gateway: PageGateway, spent: int, ton
     (row,) = values["budgets"]
     assert (row.tone, row.percent, row.percent + row.reserved_percent <= 100) == (tone, percent, True)
     assert (values["spent"], values["saved"], values["calls"]) == ("$1.00", "$2.00", 3)
-    assert "1 call refused" in render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
+    assert "1 call did not fit" in render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
 
 
 @pytest.mark.parametrize(

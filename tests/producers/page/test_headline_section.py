@@ -176,11 +176,11 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
     causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
     assert (
         causes
-        == "The budget cloud-day is spent ($5.00 of $5.00; 3 calls refused) [openfall budgets raise cloud-day USD]"
+        == "The budget cloud-day is spent ($5.00 of $5.00; 3 calls did not fit) [openfall budgets raise cloud-day USD]"
     )
     almost = replace(state, spent=4_990_000_000, needed=20_000_000)
     causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
-    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 calls refused)" in causes
+    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 calls did not fit)" in causes
     assert health(replace(calm, sources={BUDGETS.name: [replace(almost, needed=0)]}))[2] == ""
 
 

@@ -14,7 +14,7 @@ from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import breaker_section, headline_section
-from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_jobs
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.catalog.budgets import Budget
@@ -61,13 +61,13 @@ def page_of(snapshot: PageSnapshot) -> str:
         (
             HoldReason.OUTAGE,
             {"status": OTHER_WORKER},
-            "No worker serves the pool gpu",
+            "No worker serves the pool gpu, where 1 job is held",
             "It returns by itself when a worker of the pool gpu runs",
         ),
         (
             HoldReason.PAUSED,
             {"status": PAUSED},
-            "The queue gpu.tiny.interactive is paused",
+            "The queue gpu.tiny.interactive, where 1 job is held, is paused",
             "It returns by itself when gpu.tiny.interactive is resumed",
         ),
     ],
@@ -102,7 +102,7 @@ def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapsh
     assert ">Resume gpu.tiny.interactive</button>" in paused
     assert ">Switch off local only…</a>" in page_of(replace(calm, local_only="guests"))
     assert "</span> <span>Resume to end it" in paused, "a space between the parts"
-    assert '</span> <a href="#queues">Show' in page_of(holding(calm, held_job(HoldReason.PAUSED, "tiny")))
+    assert '</span> <a href="#open-fall">Show held jobs' in page_of(holding(calm, held_job(HoldReason.PAUSED, "tiny")))
     no_worker = page_of(replace(calm, status=OTHER_WORKER))
     assert '<code class="remedy">openfall work gpu</code>' in no_worker
 
@@ -173,9 +173,13 @@ def over(budget: str, cause: OverCause) -> OverBudget:
 def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
     snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, refused=1)
     spent, role, held = lines(snapshot)
-    words = "has $0.025 of $0.05 left, and the next call of tiny may cost $0.03; 1 call refused"
+    words = "has $0.025 of $0.05 left, and the next call of tiny may cost up to $0.03; 1 call did not fit"
     assert spent.text == f"The budget studio {words}"
     assert (spent.health, spent.action, spent.subject) == (FleetHealth.FAILING, "raise-budget", "studio")
+    assert (spent.advice, spent.remedy) == (
+        "Raise it by $0.01 or more, or wait",
+        "openfall budgets raise studio 0.01",
+    )
     assert "(tiny: budget studio has too little left)" in role.text
     assert held.text == "1 job of chat held (budget)"
 
@@ -227,3 +231,24 @@ def test_closed_breakers_are_not_called_well(calm: PageSnapshot) -> None:
     html = render("sections/breakers.html", now=NOW, actions=ACTIONS, **breaker_section.context(calm))
     assert "No breaker is open" in html
     assert "takes calls" not in html
+
+
+@pytest.mark.parametrize(
+    ("waiting", "held", "text"),
+    [
+        (0, 0, ""),
+        (1, 0, "1 job waits"),
+        (4, 3, "4 jobs wait and 3 are held"),
+        (2, 1, "2 jobs wait and 1 is held"),
+        (0, 2, "2 jobs are held"),
+        (0, 1, "1 job is held"),
+    ],
+)
+def test_jobs_that_wait_and_jobs_that_are_held_are_counted_apart(waiting: int, held: int, text: str) -> None:
+    assert describe_jobs(waiting, held) == text
+
+
+@pytest.mark.parametrize("reason", [HoldReason.POISONED, HoldReason.OWN_FAULT, HoldReason.UNREADABLE])
+def test_the_headline_says_that_a_held_job_waits_for_an_operator(calm: PageSnapshot, reason: HoldReason) -> None:
+    sentence = headline_section.context(holding(calm, held_job(reason)))["sentence"]
+    assert sentence == "Other people get answers, but 1 job waits for the decision of an operator."
