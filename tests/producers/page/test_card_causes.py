@@ -12,7 +12,7 @@ from openfall.config import load
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section, open_fall_section
-from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import CARD_STATES
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
 from openfall.router_core.vocabulary import HoldReason
@@ -144,3 +144,20 @@ def test_a_model_that_takes_no_calls_is_waited_for_before_its_card(fleet: PageSn
         "Nothing to do: it returns by itself when tiny accepts calls again",
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("waited", "is_failing"),
+    [(26.0, True), (10.1, True), (9.9, False), (1.0, False)],
+    ids=["late", "just", "soon", "not"],
+)
+def test_a_card_that_swaps_is_as_bad_as_the_wait_that_it_causes_and_a_pin_has_its_cost(
+    fleet: PageSnapshot, waited: float, is_failing: bool
+) -> None:
+    queues = (replace(QUEUE, name=QUEUES[1], oldest_seconds=waited), replace(QUEUE, name=QUEUES[0], oldest_seconds=0.5))
+    turns = CardState(loads=[(NOW - 60 * number, 50.0) for number in range(5)])
+    held = holding(fleet, held_job(HoldReason.OUTAGE, "big"), status=replace(fleet.status, queues=queues))
+    cause = next(line for line in lines(on_card(held, turns)) if line.text.startswith("The card rack loaded"))
+    assert (cause.health is FleetHealth.FAILING) == is_failing
+    assert "4 jobs wait and 1 is held: 2 interactive for big, 2 interactive for tiny" in cause.text
+    assert "Pin big: jobs for tiny (2 now) then wait until it is unpinned" in cause.advice
