@@ -9,12 +9,14 @@ end
 -- The most that a call can cost, in nanodollars; nil: it is not known. `bound`: what its job uses at most (see
 -- cost_bound.py); of a job without it nothing is known.
 local function call_bound(price, bound)
-  local tokens, asked, more = string.match(bound or '', '^(%d+) (%d+) (%d+ %d+ %d+ %d) ')
   local thinking, answers, searches, priority = 0, 1, 0, '0'
-  if more and more ~= '0 1 0 0' then  -- a call has seldom more than a prompt and one answer
-    thinking, answers, searches, priority = string.match(more, '^(%d+) (%d+) (%d+) (%d)')
+  local tokens, asked = string.match(bound or '', '^(%d+) (%d+) 0 1 0 0 ')  -- a call has seldom more than a prompt and one answer
+  if not tokens then
+    tokens, asked, thinking, answers, searches, priority = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
+    if not tokens then return nil end
+    thinking, answers, searches = whole(thinking), whole(answers), whole(searches)
   end
-  if not tokens or type(price) ~= 'table' or (priority == '1' and price.priority == 0) then return nil end
+  if type(price) ~= 'table' or (priority == '1' and price.priority == 0) then return nil end
   local input, output = price.input, price.output
   tokens, asked = whole(tokens), whole(asked)
   if priority == '1' then
@@ -23,8 +25,8 @@ local function call_bound(price, bound)
   if price.long_tokens > 0 and tokens > price.long_tokens then
     input, output = math.max(input, price.long_input), math.max(output, price.long_output)
   end
-  local answer = (asked > 0 and asked or price.answer) + whole(thinking)
-  return math.ceil((tokens * input + whole(answers) * answer * output) / 1000) + price.request + whole(searches) * price.web_search
+  local answer = (asked > 0 and asked or price.answer) + thinking
+  return math.ceil((tokens * input + answers * answer * output) / 1000) + price.request + searches * price.web_search
 end
 
 -- The price of a call whose whole cost is known before it is made.
@@ -45,10 +47,11 @@ local function raised_by(book, name)
   return book.raises[name] or 0
 end
 
--- The windows of budgets now, as worked out for the calls of jobs that are alike. They stay from script to script as long
--- as the budgets stay the same (`decode_once`): most of the time of a claim went into new tables.
+-- The books of budgets: the windows now, as worked out for the calls of jobs that are alike, and what a script has read and
+-- reserved. They stay from script to script as long as the budgets stay the same (`decode_once`): most of the time of a claim
+-- went into new tables.
 local MAX_PLANS = 500
-local windows_of, windows_count = {}, 0
+local books, books_count = {}, 0
 
 -- Whether a budget counts a call for a job, and whose window it has then.
 local CONDITIONS = {'group', 'role', 'task', 'producer'}
@@ -96,11 +99,11 @@ end
 
 -- The plans of the jobs that names of budgets count. The names are a table that stays the same from script to script.
 local function plans_of(book, names)
-  local plans = book.known.plans[names]
+  local plans = book.plans[names]
   if not plans then
     local all_alike = count_all_alike(book, names)
     plans = {all_alike = all_alike, fields = all_alike and {'bound'} or {'bound', 'group'}, by_job = {}}
-    book.known.plans[names], book.known.size = plans, book.known.size + 1
+    book.plans[names], book.size = plans, book.size + 1
   end
   return plans
 end
@@ -116,7 +119,7 @@ local function find_plan(book, names, record)
   local plan = plans.by_job[word]
   if not plan or book.now < plan.begins or book.now >= plan.ends then
     plan = plan_windows(book, names, job or {})
-    plans.by_job[word], book.known.size = plan, book.known.size + 1
+    plans.by_job[word], book.size = plan, book.size + 1
   end
   return plan
 end
@@ -126,7 +129,7 @@ local function read_sums(keys) return keys[1] and redis.call('HMGET', BUDGET_SUM
 -- Keep the sums of a plan by their keys: another plan of the same script has some of them too.
 local function keep_sums(book)
   book.kept = book.kept or {}
-  for i, key in ipairs(book.plan.keys) do book.kept[key] = book.sums[i] end
+  for i, key in ipairs(book.plan.keys) do book.kept[key] = {sums = book.sums[i], window = book.plan.windows[i]} end
 end
 
 -- The plan of a job. `book.sums` are those of its windows (false: none yet), read once for all jobs of a script. Most scripts
@@ -142,18 +145,12 @@ local function read_plan(book, names, record)
     for _, key in ipairs(plan.keys) do
       if kept[key] == nil then unread[#unread + 1] = key end
     end
-    for i, read in ipairs(read_sums(unread)) do kept[unread[i]] = read end
-    for i, key in ipairs(plan.keys) do sums[i] = kept[key] end
+    for i, read in ipairs(read_sums(unread)) do kept[unread[i]] = {sums = read} end
+    for i, key in ipairs(plan.keys) do sums[i] = kept[key].sums end
     book.sums = sums
   end
   book.plan = plan
   return plan
-end
-
--- Set the sums of a window of the present plan.
-local function set_sums(book, i, sums)
-  if not book.sums[i] then book.new[#book.new + 1] = book.plan.windows[i] end
-  book.sums[i], book.changed = sums, true
 end
 
 -- Why a call does not fit into the window of a budget, if it is that of the budgets which lasts longest; or `over`, which is
@@ -179,7 +176,7 @@ end
 -- Reserve a call in every budget that counts it. `terms`: the budgets and the price of a backend. Returns the field of the
 -- job's record ({}: no budget counts it); or nil and why it does not fit: ends, and the text that budget_book.py reads.
 -- `write_reserves` writes the sums, once for all calls of a script.
-local with_call = {}  -- one table for all scripts
+local with_call, reserve_field = {}, {'reserve'}  -- for all scripts
 local function reserve_call(book, terms, interactive, record)
   local plan, bound, over = read_plan(book, terms.budgets, record), call_bound(terms.price, record.bound), nil
   local keys, sums, limits, pack = plan.keys, book.sums, interactive and plan.limits or plan.others_limits, struct.pack
@@ -193,48 +190,59 @@ local function reserve_call(book, terms, interactive, record)
   end
   if over then return nil, over end
   if not keys[1] then return {} end
-  for i = 1, #keys do set_sums(book, i, with_call[i]) end
-  return {'reserve', ms(bound) .. plan.reserve}
+  book.sums, with_call, book.changed = with_call, sums, true
+  reserve_field[2] = ms(bound) .. plan.reserve
+  return reserve_field
 end
 
 -- Count a call that did not fit.
 local function refuse_call(book, over)
   local i = over.number
   local spent, reserved, unconfirmed, calls, refusals = unpack_sums(book.plan.keys[i], book.sums[i])
-  set_sums(book, i, pack_sums(spent, reserved, unconfirmed, calls, struct.pack(REFUSALS, refused_of(refusals) + 1, over.needed)))
+  book.sums[i] = pack_sums(spent, reserved, unconfirmed, calls, struct.pack(REFUSALS, refused_of(refusals) + 1, over.needed))
+  book.changed = true
+end
+
+-- The windows whose sums a script has read, and these.
+local function windows_read(book)
+  if not book.kept then return book.plan.windows, book.sums end
+  keep_sums(book)
+  local windows, sums = {}, {}
+  for _, kept in pairs(book.kept) do windows[#windows + 1], sums[#sums + 1] = kept.window, kept.sums end
+  return windows, sums
 end
 
 -- Write what was reserved, and forget what was read: after it another function may change the sums.
 local entries = {}  -- one table for all scripts: a new one would grow with each entry
 local function write_reserves(book)
   if book.changed then
-    local keys, sums, n = book.plan.keys, book.sums, 0
-    if book.kept then
-      keep_sums(book)
-      keys, sums = {}, {}
-      for key, kept in pairs(book.kept) do keys[#keys + 1], sums[#sums + 1] = key, kept end
-    end
-    for i = 1, #keys do
+    local windows, sums = windows_read(book)
+    local n = 0
+    for i = 1, #windows do
       if sums[i] then
-        entries[n + 1], entries[n + 2] = keys[i], sums[i]
+        entries[n + 1], entries[n + 2] = windows[i].key, sums[i]
         n = n + 2
       end
     end
-    redis.call('HSET', BUDGET_SUMS, unpack(entries, 1, n))
-    for _, window in ipairs(book.new) do redis.call('ZADD', BUDGETS, window.ends, window.key) end
+    if redis.call('HSET', BUDGET_SUMS, unpack(entries, 1, n)) > 0 then  -- a window is new: its end is noted
+      for i = 1, #windows do
+        if sums[i] then redis.call('ZADD', BUDGETS, windows[i].ends, windows[i].key) end
+      end
+    end
   end
-  book.plan, book.kept, book.changed, book.new = nil, nil, false, {}
+  book.plan, book.kept, book.changed = nil, nil, false
 end
 
--- The budgets of a script (see budget_book.py), and what it has read and reserved of them; of a text without budgets, nil.
+-- The book of budgets for a script.
 local function open_book(budgets, now)
-  local known = windows_of[budgets]
-  if not known or known.size > MAX_PLANS then
-    if windows_count >= MAX_DECODED then windows_of, windows_count = {}, 0 end
-    known = {size = 0, plans = {}, names = {}}
-    windows_of[budgets], windows_count = known, windows_count + 1
+  local book = books[budgets]
+  if not book or book.size > MAX_PLANS then
+    if books_count >= MAX_DECODED then books, books_count = {}, 0 end
+    book = {budgets = budgets, size = 0, plans = {}, names = {}}
+    books[budgets], books_count = book, books_count + 1
   end
-  return {budgets = budgets, known = known, now = now, plan = nil, sums = nil, kept = nil, changed = false, new = {}}
+  book.now, book.plan, book.kept, book.raises, book.changed = now, nil, nil, nil, false
+  return book
 end
 local function load_budgets(packed, now) return packed ~= '' and open_book(decode_once(packed), now) or nil end
 
@@ -253,8 +261,8 @@ end
 -- Add what a call cost that has reserved nothing. Returns why it does not fit, if it must.
 function budgeting.spend(book, terms, record, cost, must_fit)
   local words, over = table.concat(terms.budgets, ' '), nil
-  local names = book.known.names[words] or terms.budgets
-  book.known.names[words] = names
+  local names = book.names[words] or terms.budgets
+  book.names[words] = names
   if must_fit then
     over = select(2, reserve_call(book, {budgets = names, price = fixed_price(cost)}, true, record))
     if over then refuse_call(book, over) end
@@ -262,7 +270,7 @@ function budgeting.spend(book, terms, record, cost, must_fit)
   for i, key in ipairs(over and {} or read_plan(book, names, record).keys) do
     local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, book.sums[i])
     if must_fit then reserved = reserved - cost else calls = calls + 1 end
-    set_sums(book, i, pack_sums(spent + cost, reserved, unconfirmed, calls, refusals))
+    book.sums[i], book.changed = pack_sums(spent + cost, reserved, unconfirmed, calls, refusals), true
   end
   write_reserves(book)
   return over and over.text or ''
