@@ -46,7 +46,7 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     values = headline_section.context(snapshot)
     yield plain(values["sentence"], STYLES[values["health"].value])
     for cause in values["causes"]:
-        since = f", for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""
+        since = f" for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""
         until = f", {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
         advice = f" {cause.advice}{until}." if cause.advice else ""
         remedy = f" -> {cause.remedy}" if cause.remedy else ""
