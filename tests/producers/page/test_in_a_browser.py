@@ -124,7 +124,9 @@ def test_the_switch_is_turned_with_a_reason_and_by_keyboard_alone(page: Any, sta
     expect(page.locator("#switch")).to_contain_text("the lawyers want it")
     assert staged.redis.hget(keys.BLOCKED, "local-only") == b"the lawyers want it"
     page.locator("#switch [data-act]").focus()
-    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("the lawyers want it")).to_be_visible()  # the question says why it was switched on
+    page.get_by_role("button", name="Switch off").press("Enter")
     expect(page.locator("#switch")).to_contain_text("Jobs may go to cloud models")
 
 
