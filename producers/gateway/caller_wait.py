@@ -181,7 +181,7 @@ def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
 
 
 async def unless_left(exchange: Exchange, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-    """The result of some work for a caller. Raises `CallerLeft`, and `TimeoutError` after so many seconds."""
+    """The result of some work for a caller. Raises `CallerLeft`, and `TimeoutError` at the end of `seconds`."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(caller_left(exchange))
     try:
         await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -8,7 +8,6 @@ fault: they are numbered in a random order, and DIR/key.txt has the order.
 from __future__ import annotations
 
 import asyncio
-import html.parser
 import os
 import random
 import re
@@ -33,6 +32,7 @@ from openfall.router_core.state import keys
 from tests.conftest import Server
 from tests.fakes.card_ollama import CardOllama, card_ollama
 from tests.faults import COMPLETION
+from tests.producers.page.page_text import text_of
 
 CONFIG = """
 redis: "{redis}"
@@ -262,39 +262,6 @@ async def fleet_with(fault: Fault) -> AsyncIterator[StagedFleet]:
         finally:
             for name in list(fleet.processes):
                 await fleet.end(name, kill=True)
-
-
-class _Text(html.parser.HTMLParser):
-    """The text of a page, a line for each block; buttons and links are marked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
-        if tag in ("p", "li", "tr", "section", "h1", "h2", "h3", "div", "summary", "dt", "article", "figure", "nav"):
-            self.parts.append("\n")
-        elif tag in ("td", "th", "dd"):
-            self.parts.append(" | ")
-        elif tag == "button":
-            self.parts.append(" [button: ")
-        if named.get("title"):
-            self.parts.append(f" ({named['title']}) ")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "button":
-            self.parts.append("] ")
-
-    def handle_data(self, data: str) -> None:
-        self.parts.append(re.sub(r"\s+", " ", data))
-
-
-def text_of(page: str) -> str:
-    reader = _Text()
-    reader.feed(re.sub(r"<(script|style|title)\b.*?</\1>", "", page, flags=re.S))
-    lines = (re.sub(r" +", " ", line).strip() for line in "".join(reader.parts).splitlines())
-    return "\n".join(line for line in lines if line)
 
 
 async def _save(fleet: StagedFleet, fault: Fault, stem: Path) -> None:
