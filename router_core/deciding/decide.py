@@ -27,7 +27,7 @@ from openfall.router_core.deciding.explain import (
     explain_unanswered,
 )
 from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
-from openfall.router_core.deciding.reply_deadline import reply_is_due
+from openfall.router_core.deciding.reply_deadline import explain_reply_limit, reply_is_due
 from openfall.router_core.deciding.service_tier import FLEX_TIMEOUT_SECONDS, asked_tier
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob
@@ -154,12 +154,9 @@ def fall_for_reply(chain: ChainState, now: float) -> Fall | None:
     """The fall of a job whose caller needs a reply before another call could end. None: there is time, or no model."""
     if not reply_is_due(chain, now) or not chain.candidates(now):
         return None
-    outcome = (
-        "no answer began within"
-        if not chain.default_fallback
-        else "nor does its default fallback begin an answer within"
-    )
-    return Fall(HoldReason.OUTAGE, f"{outcome} {chain.policy.reply_within:g} s ({explain_unanswered(chain, now)})")
+    outcome = "its default fallback began no answer either" if chain.default_fallback else "no answer has begun"
+    why = f"{outcome} {explain_reply_limit(chain, now)} ({explain_unanswered(chain, now)})"
+    return Fall(HoldReason.OUTAGE, why)
 
 
 def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> Handoff:

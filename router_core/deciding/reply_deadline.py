@@ -19,8 +19,24 @@ def reply_by(chain: ChainState) -> float | None:
     within = chain.policy.reply_within
     if within is None or chain.replied:
         return None
-    progressed_at = max([chain.job.accepted_at, *(attempt.progressed_at for attempt in chain.attempts)])
-    return min(progressed_at + within, chain.job.deadline)
+    return min(_last_progress(chain) + within, chain.job.deadline)
+
+
+def _last_progress(chain: ChainState) -> float:
+    """When the job was accepted, or a call of it last made progress."""
+    return max([chain.job.accepted_at, *(attempt.progressed_at for attempt in chain.attempts)])
+
+
+def explain_reply_limit(chain: ChainState, now: float) -> str:
+    """Why there is no time for another call: how long no answer has begun, and the limit by which the caller needs a
+    reply. To stand behind `no answer has begun`."""
+    within, started = chain.policy.reply_within, _last_progress(chain)
+    event = "acceptance" if started == chain.job.accepted_at else "last progress"
+    expires = chain.job.deadline - started
+    by_deadline = within is None or expires < within
+    limit = f"the job expires {expires:.0f} s" if by_deadline else f"its caller needs a reply {within:g} s"
+    name = "" if by_deadline else " (reply_within)"
+    return f"in {now - started:.0f} s since its {event}; {limit} after it{name}, too soon for another call"
 
 
 def reply_is_due(chain: ChainState, now: float) -> bool:

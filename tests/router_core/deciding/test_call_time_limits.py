@@ -132,8 +132,23 @@ class TestTheReply:
         step = decide(requested(), CATALOG, [hung], conditions("second"), NOW + 11.5)
         assert step == Fall(
             HoldReason.OUTAGE,
-            "no answer began within 14 s (first: timeout (no first token within 5 s); second: not called)",
+            "no answer has begun in 12 s since its acceptance; its caller needs a reply 14 s after it (reply_within), "
+            "too soon for another call (first: timeout (no first token within 5 s); second: not called)",
         )
+
+    @pytest.mark.parametrize(
+        ("progressed_at", "deadline", "expected"),
+        [
+            (NOW + 20, NOW + 120, "in 12 s since its last progress; its caller needs a reply 14 s after it"),
+            (NOW, NOW + 12.5, "in 12 s since its acceptance; the job expires 12 s after it, too soon"),
+            (NOW + 106, NOW + 119, "in 12 s since its last progress; the job expires 13 s after it, too soon"),
+        ],
+    )
+    def test_the_fall_names_the_limit_and_from_when_it_counts(self, progressed_at, deadline, expected):
+        hung = tried("first", ended_at=progressed_at + 12, progressed_at=progressed_at)
+        step = decide(requested(deadline=deadline), CATALOG, [hung], conditions("second"), progressed_at + 12)
+        assert isinstance(step, Fall)
+        assert f"no answer has begun {expected}" in step.detail
 
     def test_loads_that_use_up_the_deadline_end_in_a_reply_and_not_in_silence(self):
         loaded = tried("first", ended_at=NOW + 118, progressed_at=NOW + 118)
@@ -174,7 +189,9 @@ class TestTheReply:
         assert isinstance(decide(of, CATALOG, attempts, when, NOW + 5), Call)
         late = decide(of, CATALOG, attempts, when, NOW + 13)
         assert late == Fall(
-            HoldReason.OUTAGE, "nor does its default fallback begin an answer within 14 s (fifth: not called)"
+            HoldReason.OUTAGE,
+            "its default fallback began no answer either in 13 s since its acceptance; its caller needs a reply 14 s "
+            "after it (reply_within), too soon for another call (fifth: not called)",
         )
 
     def test_the_best_answer_so_far_ends_an_ensemble_whose_caller_needs_a_reply(self):
