@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,9 @@ from openfall.producers.cli.terminal import echo, print_line, show_json, show_ou
 from openfall.producers.duration_text import format_time
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.client_keys import ClientKey
+    from openfall.router_core.state.refused_requests import RefusedRequests
 
 COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at once", "page", "")
 
@@ -43,7 +46,8 @@ _RIGHTS = add_options(
 @listing_group
 @common_options
 def keys() -> None:
-    """List the keys of the HTTP gateway. `new NAME` creates one, `revoke NAME` ends one."""
+    """List the keys of the HTTP gateway. `new NAME` creates one, `revoke NAME` ends one, `refused` lists
+    what was refused to them."""
     _list()
 
 
@@ -52,6 +56,28 @@ def keys() -> None:
 def list_keys() -> None:
     """List the keys, and what each may do."""
     _list()
+
+
+@keys.command(short_help="List the requests that were refused today, by key.")
+@common_options
+def refused() -> None:
+    """List the requests that the gateway refused today (UTC), by key and cause, and what helps. `(none)`: they had no
+    known key."""
+    from openfall.producers.refused_table import refused_table
+    from openfall.router_core.state.refused_requests import fetch_refused
+
+    async def fetch(llm: AsyncOpenfall) -> tuple[float, list[RefusedRequests]]:
+        now = await llm.store.server_time()
+        return now, await fetch_refused(llm.store.connection, now)
+
+    now, rows = with_client(fetch)
+    shown = refused_table(rows, now)
+    if wants_json():
+        show_json([asdict(row) for row in rows])
+    elif shown.rows:
+        show_table(shown.columns, shown.rows)
+    else:
+        echo(shown.if_empty)
 
 
 @keys.command(short_help="Create a key, and print it once.")

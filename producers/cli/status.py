@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
     from openfall.router_core.state.maintenance import UnreadableValue
+    from openfall.router_core.state.refused_requests import RefusedRequests
 
 REFRESH_INTERVAL_SECONDS = 2.0
 
@@ -93,6 +94,8 @@ class _Status:
     """Which workers read another configuration; empty: none."""
     unreadable: list[UnreadableValue]
     """The last values in Redis that were set aside, newest first."""
+    refused: list[RefusedRequests]
+    """What the gateway refused today."""
     notes: _Notes
 
 
@@ -127,6 +130,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
     from openfall.router_core.state.maintenance import list_unreadable
     from openfall.router_core.state.outbox import count_dead_letters
     from openfall.router_core.state.redis_server_check import fetch_findings
+    from openfall.router_core.state.refused_requests import fetch_refused
 
     async def fetch(llm: AsyncOpenfall) -> _Status:
         configured = "set in the configuration" if llm.config.catalog.local_only else None
@@ -149,6 +153,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
             findings,
             describe_catalogs(status.workers, digest),
             await list_unreadable(llm.store.connection),
+            await fetch_refused(llm.store.connection, status.now),
             await _fetch_notes(llm, status),
         )
 
@@ -214,6 +219,7 @@ def _describe_runbook(status: _Status) -> str:
 def _state_of_jobs(status: _Status) -> Iterator[str]:
     """What keeps jobs from an answer, the most important first. An empty text says nothing."""
     from openfall.producers.outage_text import describe_away
+    from openfall.producers.refused_table import describe_refused
 
     overview, notes = status.overview, status.notes
     yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
@@ -229,6 +235,8 @@ def _state_of_jobs(status: _Status) -> Iterator[str]:
     yield describe_held(status.held, notes.release) if status.held.total else ""
     if status.dead_letters:
         yield f"{plural(status.dead_letters, 'notification')} failed for good (openfall outbox)"
+    if status.refused:
+        yield f"{describe_refused(status.refused)} (openfall keys refused)"
     if unreadable := overview.counters.get("unreadable", 0):
         yield f"{plural(unreadable, 'value')} in Redis could not be read (status --json lists them)"
 
@@ -276,6 +284,7 @@ def _json(status: _Status) -> dict[str, Any]:
         "workers_alive": sum(worker.alive for worker in fleet_status.workers),
         "workers_ready": sum(worker.takes_jobs for worker in fleet_status.workers),
         "quiet_by": status.notes.quiet_by,
+        "refused_today": [asdict(row) for row in status.refused],
         "unreadable": [asdict(value) for value in status.unreadable],
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,

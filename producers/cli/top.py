@@ -53,7 +53,14 @@ def fetched_sources() -> tuple[Source, ...]:
     from openfall.producers.page import sources
     from openfall.producers.page.sections import headline_section
 
-    return *headline_section.SOURCES, sources.RECENT_JOBS, sources.CARDS, sources.LEDGER_TODAY, sources.PLANS
+    return (
+        *headline_section.SOURCES,
+        sources.RECENT_JOBS,
+        sources.CARDS,
+        sources.LEDGER_TODAY,
+        sources.PLANS,
+        sources.REFUSED,
+    )
 
 
 async def _watch(llm: AsyncOpenfall) -> None:

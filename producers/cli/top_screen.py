@@ -17,6 +17,7 @@ from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow
 from openfall.producers.page.sections.held_causes import held_condition
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.page.sections.queue_section import Cell, GridRow
+from openfall.producers.refused_table import describe_refused
 
 STYLES = {"good": "bold green", "impaired": "bold yellow", "failing": "bold white on red"}
 MAX_MODELS, MAX_BREAKERS, MAX_BUDGETS = 6, 6, 6
@@ -33,6 +34,7 @@ def screen(snapshot: PageSnapshot, width: int, head: str = "") -> RenderableType
         *_cards(snapshot),
         *_held(snapshot),
         *_money(snapshot, width),
+        *_refused(snapshot),
         *_jobs(snapshot, width),
     ]
     return Group(*parts)
@@ -120,6 +122,11 @@ def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
     rows += [_budget_line(row, row.state.resets_at, 0, snapshot.now) for row in values["plans"][:MAX_BUDGETS]]
     if rows:
         yield table(("budget or plan", "", "used", "resets"), rows, width)
+
+
+def _refused(snapshot: PageSnapshot) -> Iterator[RenderableType]:
+    if text := describe_refused(snapshot.sources.get("refused", ())):
+        yield plain(f"\n{text} (openfall keys refused)", "yellow")
 
 
 def _budget_line(row: BudgetRow | PlanRow, ends_at: float | None, refused: int, now: float) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ from openfall.producers.gateway.surfaces import (
 from openfall.producers.page import endpoints as page
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.refused_requests import NO_KEY
 
 log = logging.getLogger("openfall.gateway")
 
@@ -103,6 +104,8 @@ class App:
             pass
         finally:
             exchange.release_body()
+            key = NO_KEY if exchange.caller is _UNKNOWN else exchange.caller.name
+            self.gateway.refusals.add(key, exchange.refused)
             _log_access(exchange, status, time.monotonic() - started)
 
     async def _respond(self, exchange: Exchange, admission: ExitStack) -> Response:
@@ -166,6 +169,7 @@ class App:
 
 
 def _refuse(exchange: Exchange, refusal: Refusal) -> Response:
+    exchange.refused = refusal.cause
     body = refusal.body(exchange.surface, exchange.request_id)
     headers = refusal.headers()
     if exchange.surface is Surface.OLLAMA:  # its errors are a text alone

@@ -99,6 +99,9 @@ TABLE: Mapping[str, Row] = {
     "other": Row(500, _SERVER, "other", "api_error"),
 }
 
+REFUSED_CAUSES = frozenset(cause for cause, row in TABLE.items() if 400 <= row.status < 499)
+"""The causes that a caller, the owner of a key or an operator ends: those that are counted by key."""
+
 
 @dataclass(slots=True)
 class Refusal(Exception):

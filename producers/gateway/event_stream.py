@@ -255,7 +255,7 @@ class EventStream(Response):
         return self._encoder.end(result, receipt_of(result))
 
     def _fail(self, refusal: Refusal) -> bytes:
-        self._ended = True
+        self._ended, self._exchange.refused = True, refusal.cause
         return self._encoder.failure(refusal.body(self._exchange.surface, self._exchange.request_id))
 
     async def _close(self, *, left_after_head: bool) -> None:

@@ -58,6 +58,8 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     job_id: str | None = None
     """For the access log and the headers of the response."""
+    refused: str = ""
+    """The cause for which it was refused (see error_table.py). Empty: it was not."""
     is_replayed: bool = False
     """An earlier request with the same `Idempotency-Key` has created what this response is about."""
     _body_bytes: int = 0

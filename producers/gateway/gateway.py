@@ -17,6 +17,7 @@ from openfall.producers.gateway.callers import Callers
 from openfall.producers.gateway.file_cleanup import keep_files_tidy
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
+from openfall.producers.gateway.refusal_counts import RefusalCounts
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.shared_readings import SharedReadings
 from openfall.router_core.state.cancellation import cancel_all
@@ -39,6 +40,7 @@ class Gateway:
     """Callers who wait are sent away, to come again."""
     body_memory: BodyMemory = field(default_factory=BodyMemory)
     limits: KeyLimits = field(default_factory=KeyLimits)
+    refusals: RefusalCounts = field(default_factory=RefusalCounts, repr=False)
     uploads: Concurrency = field(default_factory=Concurrency)
     batch_runner: BatchRunner = field(init=False, repr=False)
     live_page: LivePage | None = None
@@ -76,7 +78,7 @@ class Gateway:
         self.client.store.keep_fleet_fresh()
         await self.callers.start()
         self._tasks = (
-            asyncio.create_task(self._refresh_keys(), name="client-keys"),
+            asyncio.create_task(self._exchange_keys(), name="client-keys"),
             asyncio.create_task(keep_files_tidy(self.client.store.connection, self.directory), name="file-upkeep"),
             asyncio.create_task(self.batch_runner.run(), name="runner"),
         )
@@ -86,10 +88,14 @@ class Gateway:
         if self.live_page is not None:
             await self.live_page.close()
         await self.callers.stop()
+        with contextlib.suppress(StoreError):
+            await self.refusals.write(self.client.store.connection)
         await self.client.close()
 
-    async def _refresh_keys(self) -> None:
+    async def _exchange_keys(self) -> None:
+        """Read the keys, and write what was refused to each."""
         while True:
             await asyncio.sleep(KEYS_TTL_SECONDS)
             with contextlib.suppress(StoreError):
                 self.keys = await fetch_keys(self.client.store.connection)
+                await self.refusals.write(self.client.store.connection)

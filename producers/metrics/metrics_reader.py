@@ -12,6 +12,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status
+from openfall.router_core.state.client_keys import fetch_keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.errors import StoreRefused
 from openfall.router_core.state.fleet_flags import local_only
@@ -21,6 +22,7 @@ from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.metric_counts import MetricCounts, fetch_metric_counts
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
 from openfall.router_core.state.statistics import JobStatistics, fetch_job_totals
 
 ENDED = {"finished": keys.RQ_FINISHED, "failed": keys.RQ_FAILED, "canceled": keys.RQ_CANCELED}
@@ -30,7 +32,8 @@ ENDED = {"finished": keys.RQ_FINISHED, "failed": keys.RQ_FAILED, "canceled": key
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsReading:
     """The fleet at one moment, and what it has counted. `today`: the ledger of this day (UTC). `ended`: jobs in rq's
-    registries, by queue and registry. `server`: what Redis says of its memory; empty: it may not be asked."""
+    registries, by queue and registry. `server`: what Redis says of its memory; empty: it may not be asked.
+    `refused`: requests of this day (UTC). `key_names`: those of the gateway's keys."""
 
     status: FleetStatus
     jobs: tuple[JobStatistics, ...]
@@ -44,6 +47,8 @@ class MetricsReading:
     outbox: int = 0
     dead_letters: int = 0
     local_only: bool = False
+    refused: tuple[RefusedRequests, ...] = ()
+    key_names: frozenset[str] = frozenset()
     server: Mapping[str, float]
 
 
@@ -55,13 +60,14 @@ async def read_metrics(link: RedisConnection, catalog: Catalog) -> MetricsReadin
     )
     queues = [queue.name for queue in status.queues] + [keys.DEGRADE]
     day = f"{datetime.fromtimestamp(status.now, UTC):%Y-%m-%d}"
-    (ended, today, budgets), (cards, outbox, dead_letters) = await asyncio.gather(
+    (ended, today, budgets), (cards, outbox, dead_letters), (refused, ring) = await asyncio.gather(
         asyncio.gather(
             _read_ended(link, queues),
             read_ledger(link, [day]),
             list_budgets(link, catalog.budgets, status.now, forecasts=False),
         ),
         asyncio.gather(fetch_card_status(link, catalog), link.command("ZCARD", keys.OUTBOX), count_dead_letters(link)),
+        asyncio.gather(fetch_refused(link, status.now), fetch_keys(link)),
     )
     return MetricsReading(
         status=status,
@@ -76,6 +82,8 @@ async def read_metrics(link: RedisConnection, catalog: Catalog) -> MetricsReadin
         outbox=int(outbox),
         dead_letters=dead_letters,
         local_only=bool(switch) or catalog.local_only,
+        refused=tuple(refused),
+        key_names=frozenset(key.name for key in ring.by_digest.values()),
         server=server,
     )
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
+from openfall.producers.gateway.error_table import REFUSED_CAUSES
 from openfall.producers.metrics.families import counter, gauge, histogram, single
 from openfall.producers.metrics.label_sets import LabelSets
 from openfall.producers.metrics.metrics_reader import MetricsReading
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.client_keys import RESERVED_NAMES
 from openfall.router_core.state.histogram_buckets import FIRST_TOKEN_BOUNDS, JOB_BOUNDS, WAIT_BOUNDS
 from openfall.router_core.state.metric_counts import OTHER, read_histogram
+from openfall.router_core.state.refused_requests import NO_KEY, RefusedRequests
 from openfall.router_core.state.statistics import JobStatistics
 from openfall.router_core.vocabulary import Urgency
 
@@ -59,6 +62,12 @@ class PeopleMetrics:
                 if amount
             ],
         )
+        yield counter(
+            "openfall_refused_requests_total",
+            "Requests that the gateway refused, reset each day (UTC). key: empty if it had no known one.",
+            ("key", "cause"),
+            [(self._refusal_labels(row), row.count) for row in self.reading.refused],
+        )
         yield histogram(
             "openfall_job_duration_seconds",
             "From the acceptance of a job to its reply, of jobs that got one.",
@@ -66,6 +75,11 @@ class PeopleMetrics:
             JOB_BOUNDS,
             [(labels, row.buckets, row.seconds) for labels, row in rows if any(row.buckets)],
         )
+
+    def _refusal_labels(self, row: RefusedRequests) -> tuple[str, str]:
+        known = self.reading.key_names | RESERVED_NAMES
+        key = "" if row.key == NO_KEY else row.key if row.key in known else OTHER
+        return key, row.cause if row.cause in REFUSED_CAUSES else OTHER
 
     def _times(self) -> Iterator[Metric]:
         waits = "openfall_queue_wait_seconds", "From the acceptance of a job to the call that answered it."

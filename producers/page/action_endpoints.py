@@ -95,12 +95,14 @@ async def sign_in(exchange: Exchange) -> Response:
         check_origin(exchange)
         form = await read_form(exchange)
     except Refusal as refusal:
+        exchange.refused = refusal.cause
         return _sign_in_page(exchange, refusal.status(exchange.surface), refusal.message)
     gateway = exchange.gateway
     link = gateway.client.store.connection
     gateway.keys = await fetch_keys(link)  # a key may be newer than the last look at them
     key = gateway.keys.find(form.get("key", "").strip())
     if key is None or key.page_right is None:
+        exchange.caller, exchange.refused = key or exchange.caller, "no_key" if key is None else "not_allowed"
         problem = "This key is unknown here, or was revoked." if key is None else "This key has no right to the page."
         return _sign_in_page(exchange, 403, problem)
     if former := exchange.request.cookies.get(COOKIE):

@@ -15,6 +15,7 @@ from openfall.producers.page.sections import (
     open_fall_section,
     outbox_section,
     queue_section,
+    refused_section,
     worker_section,
 )
 from openfall.producers.page.sources import (
@@ -26,6 +27,7 @@ from openfall.producers.page.sources import (
     OUTBOX,
     PLANS,
     RECENT_JOBS,
+    REFUSED,
 )
 
 SECTIONS: tuple[Section, ...] = (
@@ -39,6 +41,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("jobs", job_section.context, (RECENT_JOBS,)),
     Section("switch", local_only_section.context, wide=False),
     Section("audit", audit_section.context, wide=False),
+    Section("refused", refused_section.context, (REFUSED,)),
     Section("workers", worker_section.context),
 )
 """The front page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -15,8 +16,10 @@ from openfall.producers.operations.key_admin import create_key
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_form, check_right, is_administrator
 from openfall.producers.page.page_handler import for_people, html_page, read_form
+from openfall.producers.refused_table import refused_table
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.client_keys import ClientKey, PageRight, fetch_keys
+from openfall.router_core.state.refused_requests import fetch_refused
 from openfall.router_core.vocabulary import Urgency
 
 _TEXTS = ("group", "urgency", "webhook", "page", "keepalive")
@@ -30,7 +33,8 @@ async def _show_keys(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 async def _key_page(exchange: Exchange, visitor: Visitor, typed: Mapping[str, str], problem: str) -> Response:
-    ring = await fetch_keys(exchange.link)
+    now = await exchange.gateway.client.store.server_time()
+    ring, refused = await asyncio.gather(fetch_keys(exchange.link), fetch_refused(exchange.link, now))
     return html_page(
         exchange,
         visitor,
@@ -43,6 +47,7 @@ async def _key_page(exchange: Exchange, visitor: Visitor, typed: Mapping[str, st
         numbers=_NUMBERS,
         rights=[right.value for right in PageRight],
         urgencies=[urgency.value for urgency in Urgency],
+        refused=refused_table(refused, now),
         keepalives=get_args(ClientKey.model_fields["keepalive"].annotation),
     )
 

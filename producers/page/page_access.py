@@ -15,7 +15,7 @@ from openfall.config.gateway_settings import PageKind
 from openfall.producers.gateway.access import is_loopback
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.router_core.state.client_keys import PageRight, digest_of
+from openfall.router_core.state.client_keys import OF_THE_PAGE, ClientKey, PageRight, digest_of
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.page_sessions import SESSION_SECONDS, session_key
 
@@ -126,6 +126,12 @@ def check_form(exchange: Exchange, visitor: Visitor, form: Mapping[str, str]) ->
     check_origin(exchange)
     if not hmac.compare_digest(form.get("token", "").encode(), visitor.token.encode()):
         raise Refusal("not_allowed", "this form is out of date: reload the page, and press again")
+
+
+def key_of(exchange: Exchange, visitor: Visitor) -> ClientKey:
+    """The key of a visitor, whose limits hold for their questions and whose name their jobs have."""
+    key = exchange.gateway.keys.by_digest.get(visitor.key_digest)
+    return key or ClientKey(name=OF_THE_PAGE, digest="")
 
 
 def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:

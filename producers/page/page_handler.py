@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import json_response
-from openfall.producers.page.page_access import SignInNeeded, Visitor, set_cookie, visitor_of
+from openfall.producers.page.page_access import SignInNeeded, Visitor, key_of, set_cookie, visitor_of
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.rendering import render
 from openfall.producers.page.static_files import STATIC
@@ -64,7 +64,9 @@ def for_people(handler: PageHandler) -> Callable[[Exchange], Awaitable[Response]
 
     async def handle(exchange: Exchange) -> Response:
         try:
-            return await handler(exchange, await visitor_of(exchange))
+            visitor = await visitor_of(exchange)
+            exchange.caller = key_of(exchange, visitor)
+            return await handler(exchange, visitor)
         except SignInNeeded:
             if wants_json(exchange):
                 return json_response({"message": "sign in first"}, 401)
@@ -73,7 +75,7 @@ def for_people(handler: PageHandler) -> Callable[[Exchange], Awaitable[Response]
             refusal = refusal_of_error(error)
             if refusal is None:
                 raise
-            status = refusal.status(exchange.surface)
+            exchange.refused, status = refusal.cause, refusal.status(exchange.surface)
             if wants_json(exchange):
                 return json_response({"message": refusal.message}, status)
             return html_page(

@@ -16,6 +16,7 @@ from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
 from openfall.router_core.state.subscription_plans import PlanState, list_plans
 
 RECENT_JOBS_SHOWN = 12
@@ -66,6 +67,10 @@ async def _outbox(link: RedisConnection, _catalog: Catalog) -> OutboxStatus:
     return await fetch_outbox(link, PENDING_READ)
 
 
+async def _refused(link: RedisConnection, _catalog: Catalog) -> list[RefusedRequests]:
+    return await fetch_refused(link, await _now(link))
+
+
 async def _now(link: RedisConnection) -> float:
     seconds, micros = await link.command("TIME")
     return int(seconds) + int(micros) / 1e6
@@ -78,4 +83,5 @@ CARD_STATES = Source("states of cards", fetch_managed_cards, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)
 BATCHES = Source("batches", _batches, every_seconds=5.0)
 LEDGER_TODAY = Source("ledger", _today, every_seconds=10.0)
+REFUSED = Source("refused", _refused, every_seconds=5.0)
 OUTBOX = Source("outbox", _outbox, every_seconds=5.0)

@@ -27,19 +27,12 @@ from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import requirements_for
-from openfall.router_core.state.client_keys import OF_THE_PAGE, ClientKey
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.recent_jobs import fetch_jobs
 from openfall.router_core.vocabulary import JobKind, Urgency
 
 MAX_QUESTION = 20_000
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-
-
-def _key_of(exchange: Exchange, visitor: Visitor) -> ClientKey:
-    """The key whose limits hold for the questions of a visitor, and whose name their jobs have."""
-    key = exchange.gateway.keys.by_digest.get(visitor.key_digest)
-    return key or ClientKey(name=OF_THE_PAGE, digest="")
 
 
 async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
@@ -50,7 +43,7 @@ async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
 def _form_page(
     exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str, resolution: Resolution | None = None
 ) -> Response:
-    catalog, names = exchange.catalog, _key_of(exchange, visitor).names
+    catalog, names = exchange.catalog, exchange.caller.names
     targets = [name for name in (*catalog.roles, *catalog.tasks, *catalog.models) if not names or name in names]
     return html_page(
         exchange,
@@ -82,13 +75,13 @@ async def _show_route(exchange: Exchange, visitor: Visitor) -> Response:
     """Show which model a question would get, and why. Nothing is submitted."""
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
-    exchange.caller = _key_of(exchange, visitor)
     try:
         return _form_page(exchange, visitor, form, "", await _resolve(exchange, form))
     except Exception as error:
         refusal = refusal_of_error(error)
         if refusal is None:
             raise
+        exchange.refused = refusal.cause
         return _form_page(exchange, visitor, form, refusal.message)
 
 
@@ -117,7 +110,6 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
     question = form.get("question", "").strip()
     if not 0 < len(question) <= MAX_QUESTION:
         return _form_page(exchange, visitor, form, f"A question has 1 to {MAX_QUESTION:,} characters.")
-    exchange.caller = _key_of(exchange, visitor)
     body = {
         "model": form.get("target") or "auto",
         "messages": [{"role": "user", "content": question}],
@@ -132,6 +124,7 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
         refusal = refusal_of_error(error)
         if refusal is None:
             raise
+        exchange.refused = refusal.cause
         return _form_page(exchange, visitor, form, refusal.message)
     exchange.gateway.callers.answer(accepted.id)
     page = "job" if form.get("then") == "enqueue" else "try"
@@ -142,7 +135,7 @@ async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:
     """The record of a question of this visitor. Raises `Refusal`: an answer is for who asked."""
     check_right(exchange, visitor)
     record = await exchange.gateway.client.record(exchange.request.path_params["id"])
-    if record.producer != _key_of(exchange, visitor).name:
+    if record.producer != exchange.caller.name:
         raise Refusal("not_allowed", "this job is not of yours: its page is /job/ID, without its answer")
     return record
 

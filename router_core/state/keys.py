@@ -100,6 +100,7 @@ BATCH = "of:batch:"  # hash, by id: a batch of the HTTP gateway, its status and 
 BATCHES = "of:batches:"  # zset, by form and key of the gateway ('': of all keys): batch -> created (ms)
 OPEN_BATCHES = "of:open-batches:"  # zset, by directory: batch that has not ended -> until when it has a runner (ms)
 CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP gateway: its SHA-256, and what it may do
+REFUSED = "of:refused:"  # hash, by day (UTC): {key} {cause} -> requests that the gateway refused, and the last (ms)
 CARD_MANAGER = "of:card-manager:"  # hash, by pool: the worker that decides about its cards, its epoch, until when (ms)
 CARD = "of:card:"  # hash, by card: its state (JSON) and the version of that. Written by the manager of its cards
 CARD_ORDERS = "of:card-orders:"  # hash, by card: {verb} {model} -> when an operator ordered it (ms): load, unload, pin

@@ -75,6 +75,7 @@ TRANSIENT: Mapping[str, str] = {
     "of:model-use:{model}": "of:model-use:alpha",
     "of:depths:hour": "of:depths:hour",
     "of:depths:day": "of:depths:day",
+    "of:refused:{day}": f"of:refused:{time.strftime('%Y-%m-%d', time.gmtime())}",
     "of:card-orders:{card}": "of:card-orders:tower",
     "of:scheduled:{pool}": "of:scheduled:gpu",
     "rq:scheduled:{queue}": "rq:scheduled:gpu.good.batch",

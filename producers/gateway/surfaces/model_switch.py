@@ -102,6 +102,7 @@ async def _events(
         refusal = refusal_of_error(error)
         if refusal is None:
             raise
+        exchange.refused = refusal.cause
         yield sse.named("failed", refusal.body(exchange.surface, exchange.request_id))
 
 

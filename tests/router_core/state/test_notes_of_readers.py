@@ -19,6 +19,7 @@ from openfall.router_core.state import (
     model_use,
     outbox,
     page_sessions,
+    refused_requests,
     statistics,
     stored_files,
     stored_responses,
@@ -35,6 +36,7 @@ from openfall.router_core.state.unreadable import MAX_PLACES, REPEAT_SECONDS, Un
 
 GARBAGE = b"\xff\xfe the secret"
 DAY = "2026-11-21"
+DAY_BEGAN = 1_795_219_200.0
 
 
 async def read_inbox(link):
@@ -52,6 +54,7 @@ READERS = {
     "of:response:r1": ("response", lambda link: stored_responses.fetch_response(link, "r1")),
     "of:batch:b1": ("batch", lambda link: batches.fetch_batch(link, "b1")),
     f"of:ledger:{DAY}": ("ledger", lambda link: ledger.read_ledger(link, [DAY])),
+    f"of:refused:{DAY}": ("refused", lambda link: refused_requests.fetch_refused(link, DAY_BEGAN)),
     f"of:unexpected:{DAY}": ("last", lambda link: unexpected_spend_days.read_unexpected(link, [DAY])),
     "of:paused": ("set", paused_queues),
     "of:blocked": ("local-only", local_only),
@@ -72,7 +75,7 @@ READERS = {
     "of:other-models": ("hash", backend_reports.remembered_other_models),
     "of:health": ("hash", backend_reports.remembered_health),
 }
-FIELDS = {"hash": "box/smol", "ledger": "smol@box - - -", "metrics": "fallback a b c calls"}
+FIELDS = {"refused": "anna no_key n", "hash": "box/smol", "ledger": "smol@box - - -", "metrics": "fallback a b c calls"}
 
 
 def damage(store: redis.Redis, key: str, kind: str) -> None:
