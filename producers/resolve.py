@@ -17,7 +17,8 @@ from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blo
 from openfall.router_core.routing.route import NothingFits, Route, route
 from openfall.router_core.routing.spent_budgets import block_spent
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
-from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.fleet_status import FleetStatus
+from openfall.router_core.state.keys import DEGRADE, model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
@@ -94,6 +95,18 @@ def reached_limit(state: ModelState) -> str:
     """The limit of its provider that keeps jobs from a model, and when it is free; empty: none does."""
     blocked = state.blocked or state.limited
     return blocked.detail if blocked is not None and blocked.reason is BlockReason.LIMIT else ""
+
+
+async def fetch_reached_limits(connection: RedisConnection, catalog: Catalog, status: FleetStatus) -> dict[str, str]:
+    """By model with waiting jobs: the limit of its provider that keeps them."""
+    if not status.waiting or (snapshot := await fetch_fleet(connection, catalog)) is None:
+        return {}
+    states = {
+        model_of(queue.name): snapshot.fleet_state(queue.urgency).model(model_of(queue.name))
+        for queue in status.queues
+        if queue.waiting and queue.urgency is not None
+    }
+    return {model: limit for model, state in states.items() if (limit := reached_limit(state))}
 
 
 def resolve(

@@ -122,6 +122,7 @@ def _screen(status: _Status) -> RenderableType:
 def _status(max_wait_seconds: float | None) -> _Status:
     from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
     from openfall.producers.outage_text import fetch_away
+    from openfall.producers.resolve import fetch_reached_limits
     from openfall.router_core.catalog.catalog_digest import catalog_digest
     from openfall.router_core.state.fleet_catalogs import describe_catalogs
     from openfall.router_core.state.fleet_flags import local_only
@@ -148,7 +149,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
             dead_letters,
             await local_only(llm.store.connection) or configured,
             away,
-            await _reached_limits(llm, status),
+            await fetch_reached_limits(llm.store.connection, llm.config.catalog, status),
             [*problems_of_server(findings), *problems, *problems_of_catalogs(status.workers, digest)],
             findings,
             describe_catalogs(status.workers, digest),
@@ -179,21 +180,6 @@ async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
         await fetch_quiet_by(link, status.workers),
         [cause.runbook for cause in headline_section.context(snapshot)["causes"]],
     )
-
-
-async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, str]:
-    from openfall.producers.client_store import fetch_fleet
-    from openfall.producers.resolve import reached_limit
-    from openfall.router_core.state.keys import model_of
-
-    if not status.waiting or (snapshot := await fetch_fleet(llm.store.connection, llm.config.catalog)) is None:
-        return {}
-    states = {
-        model_of(queue.name): snapshot.fleet_state(queue.urgency).model(model_of(queue.name))
-        for queue in status.queues
-        if queue.waiting and queue.urgency is not None
-    }
-    return {model: limit for model, state in states.items() if (limit := reached_limit(state))}
 
 
 def _sentence(status: _Status) -> str:
