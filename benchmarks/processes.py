@@ -68,7 +68,7 @@ def started(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
     try:
         yield Child(popen, log)
@@ -76,7 +76,7 @@ def started(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None
         _end(popen)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Linux ends the child when this process is killed and cannot do it itself."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

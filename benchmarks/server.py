@@ -38,7 +38,7 @@ START_TIMEOUT_S = 30.0
 PORTS = (15_000, 32_000)
 """The ports of `find_free_port`: below those that Linux (from 32768) and others (from 49152) give by themselves."""
 
-_searched = count(os.getpid() * 1009)
+_searched = count()
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def find_free_port() -> int:
     search elsewhere: the port is still free when its server binds it.
     """
     while True:
-        port = PORTS[0] + next(_searched) % (PORTS[1] - PORTS[0])
+        place = os.getpid() * 1009 + next(_searched)
+        port = PORTS[0] + place % (PORTS[1] - PORTS[0])
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

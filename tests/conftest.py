@@ -7,14 +7,9 @@ import importlib
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +18,8 @@ from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write
 from coverage import Coverage
 from hypothesis import settings
 
-from benchmarks.server import VALKEY_SERVER
-from openfall.workers.local.die_with_parent import die_with_parent
+from tests.fork_server import ForkServer
+from tests.valkey_server import MAX_MEMORY_BYTES, Server
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
@@ -35,23 +30,23 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("explore" if os.environ.get("OPENFALL_EXPLORE") else "fixed")
 """In the gate Hypothesis runs the same examples each time. `make explore` lets it search freely."""
 
-os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("root.pem")))
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("root.pem"))
+os.environ.pop("SSL_CERT_DIR", None)
 """One root certificate that is trusted. No test calls a public server, and each process that a test starts would read
 the 140 of certifi and of the system: a twelfth of the start of a worker."""
-
-SERVER = os.environ.get("OPENFALL_TEST_SERVER") or VALKEY_SERVER
-"""The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""
-
-MAX_MEMORY_BYTES = 4 * 2**30
-"""The `maxmemory` of each server, unless a test sets another."""
-
-STARTS_WITHIN = 60.0
-"""Seconds that a server may take to answer on a busy machine."""
-
 
 MEASURED = Path(__file__).parent / "router_core"
 """Coverage is measured while these tests run: each decision has a test of its own. The tracer costs the others a
 third of their time, and the collection half of it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs of openfall fork from a process that imports them while a worker of xdist collects the tests."""
+    server = ForkServer()
+    server.install()
+    config.add_cleanup(server.close)
+    if hasattr(config, "workerinput"):
+        server.launch()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -141,70 +136,6 @@ def is_measured(item: pytest.Item) -> bool:
     path, function = item.path, getattr(item, "obj", None)
     decides = path.is_relative_to(MEASURED) and not path.is_relative_to(MEASURED / "state")
     return decides and not getattr(function, "is_hypothesis_test", False)
-
-
-_STARTER = ThreadPoolExecutor(1)
-"""Linux ends a server with the thread that started it. This one lives as long as the process of the tests."""
-
-
-def start_server(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A server that ends with this process, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
-    popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return _STARTER.submit(popen, die_with_parent(argv)).result()
-
-
-@dataclass
-class Server:
-    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed."""
-
-    home: Path
-    options: tuple[str, ...] = ()
-    program: str = SERVER
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-
-    @property
-    def socket(self) -> Path:
-        return self.home / "valkey.sock"
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
-
-    def start(self) -> Server:
-        """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
-        self.process = start_server(
-            [
-                self.program, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
-                "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-                "--stream-node-max-bytes", "1024", "--hash-max-listpack-entries", "64",
-                "--maxmemory", str(MAX_MEMORY_BYTES), "--logfile", str(self.home / "valkey.log"), *self.options,
-            ]
-        )  # fmt: skip
-        until = time.monotonic() + STARTS_WITHIN
-        while not self._answers():
-            if time.monotonic() > until or self.process.poll() is not None:
-                self.kill()
-                raise RuntimeError(f"valkey-server did not start: see {self.home / 'valkey.log'}")
-            time.sleep(0.01)
-        return self
-
-    def kill(self) -> None:
-        """End it at once, as a crash would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self.socket))
-        try:
-            return bool(client.ping())
-        except redis.AuthenticationError:
-            return True
-        except redis.RedisError:
-            return False
-        finally:
-            client.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import redis
 
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.redis_server import RedisServer
-from tests.conftest import SERVER, start_server
+from tests.valkey_server import SERVER, start_server
 
 SERVICE = "jobs"
 SENTINELS = 3

@@ -13,13 +13,13 @@ import pytest
 import redis
 
 from openfall.workers.local.process_id import identify
-from tests.conftest import Server
+from tests.valkey_server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SERVER = """
 import sys
 from pathlib import Path
-from tests.conftest import Server
+from tests.valkey_server import Server
 print(Server(Path(sys.argv[1])).start().process.pid, flush=True)
 sys.stdin.read()
 """

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.server import find_free_port
 from openfall.config import load
 from tests.agents.agent_provider import AgentProvider, agent_provider
-from tests.conftest import Server
+from tests.valkey_server import Server
 from tests.worker_harness import running_fleet
 
 CONFIG = """

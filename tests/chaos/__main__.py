@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from tests.chaos.verdict_tables import (
     show_sentinel,
     show_silence,
 )
+from tests.fork_server import ForkServer
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
@@ -267,4 +269,7 @@ async def _stoppable(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m tests.chaos")
+    with closing(ForkServer()) as fork_server:
+        fork_server.fork()
+        fork_server.install()
+        main(prog_name="python -m tests.chaos")

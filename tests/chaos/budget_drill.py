@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
-import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from tests.budget_sums import unpack_sums
 from tests.chaos.billing_upstream import INPUT_NUSD, MAX_OUTPUT, OUTPUT_NUSD
 from tests.chaos.environment import Environment, Service, environment, write_line
 from tests.chaos.progress import Progress, count_jobs
-from tests.chaos.worker_pool import REDIS_AWAY
+from tests.chaos.worker_pool import WorkerPool
 
 QUICK_JOBS, QUICK_WORKERS = 120, 3
 SLOTS = 8
@@ -86,51 +83,22 @@ def quick_plan(seed: int) -> BudgetPlan:
     return BudgetPlan(QUICK_JOBS, QUICK_WORKERS, seed, latency_ms=300.0)
 
 
-@dataclass
-class Workers:
-    """Workers that fork from one import. Each that is killed is replaced."""
-
-    environment: Environment
-    process: asyncio.subprocess.Process
-    pids: dict[int, str] = field(default_factory=dict)
-    killed: set[int] = field(default_factory=set)
-    closing: bool = False
-
-    def start(self, pools: Sequence[str]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{pool}\n" for pool in pools).encode())
-
-    async def supervise(self) -> None:
-        """Read what starts and ends, for ever. An end that is no kill is a problem."""
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            word, pid, *rest = line.decode().split()
-            if word == "started":
-                self.pids[int(pid)] = rest[1]
-                continue
-            pool = self.pids.pop(int(pid))
-            if self.closing:
-                continue
-            if int(pid) not in self.killed and int(rest[0]) != REDIS_AWAY:  # REDIS_AWAY: many start at once
-                self.environment.fault_log.problems.append(f"worker {pid} of {pool} ended with {rest[0]}")
-            self.start([pool])
-
-    async def kill_in_mid_call(self, plan: BudgetPlan, chance: random.Random) -> None:
-        """Kill workers, so that a share of all calls dies with them."""
-        killed = 0
-        while True:
-            await asyncio.sleep(KILL_INTERVAL_SECONDS)
-            made, calls = await asyncio.to_thread(_count_calls, self.environment)
-            wanted = KILLED_SHARE * made
-            busy = [pid for pid, pool in self.pids.items() if pool == "cloud" and calls[pid] and pid not in self.killed]
-            chance.shuffle(busy)
-            for pid in busy[: plan.workers // 4 + 1]:
-                if killed >= wanted:
-                    break
-                self.killed.add(pid)
-                os.kill(pid, signal.SIGKILL)
-                killed += calls[pid]
-                write_line(self.environment.directory / "kills.jsonl", {"pid": pid, "calls": calls[pid]})
+async def _kill_in_mid_call(pool: WorkerPool, plan: BudgetPlan, chance: random.Random) -> None:
+    """Kill workers, so that a share of all calls dies with them. Each is replaced."""
+    killed = 0
+    while True:
+        await asyncio.sleep(KILL_INTERVAL_SECONDS)
+        made, calls = await asyncio.to_thread(_count_calls, pool.environment)
+        wanted = KILLED_SHARE * made
+        busy = [worker for worker in pool.undisturbed("cloud") if calls[worker.pid]]
+        chance.shuffle(busy)
+        for worker in busy[: plan.workers // 4 + 1]:
+            if killed >= wanted:
+                break
+            pool.kill(worker, "worker_killed")
+            killed += calls[worker.pid]
+            row = {"pid": worker.pid, "calls": calls[worker.pid]}
+            write_line(pool.environment.directory / "kills.jsonl", row)
 
 
 def _count_calls(env: Environment) -> tuple[int, Counter[int]]:
@@ -152,22 +120,23 @@ async def run(plan: BudgetPlan, directory: Path, progress: Progress) -> dict[str
     provider, naive = (_provider(plan, name, directory) for name in ("invoice", "naive"))
     with environment(directory, SLOTS, [provider, naive]) as env:
         env.write_config(_document(plan, provider.url))
-        async with _workers(env) as workers:
-            workers.start(["degrade", *["cloud"] * plan.workers])
-            tasks = [
-                asyncio.ensure_future(work)
-                for work in (workers.supervise(), workers.kill_in_mid_call(plan, random.Random(plan.seed)))
-            ]
-            try:
-                await _wait_until_ready(env, plan)
-                progress.log_line(f"{plan.workers} workers are ready")
-                await asyncio.to_thread(asyncio.run, _submit(plan, env))  # workers are killed meanwhile
-                await _wait_for_the_end(env, plan, progress)
-            finally:
-                workers.closing = True
-                for task in tasks:
-                    task.cancel()
-                ends = await asyncio.gather(*tasks, return_exceptions=True)
+        pool = WorkerPool(env, crowded=True)
+        for name in ("degrade", *["cloud"] * plan.workers):
+            pool.start(name)
+        tasks = [
+            asyncio.ensure_future(work)
+            for work in (pool.supervise(), _kill_in_mid_call(pool, plan, random.Random(plan.seed)))
+        ]
+        try:
+            await _wait_until_ready(env, plan)
+            progress.log_line(f"{plan.workers} workers are ready")
+            await asyncio.to_thread(asyncio.run, _submit(plan, env))  # workers are killed meanwhile
+            await _wait_for_the_end(env, plan, progress)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            pool.close()
         if failed := next((end for end in ends if isinstance(end, Exception)), None):
             raise failed
         progress.log_line("the same jobs with check-then-record")
@@ -208,21 +177,6 @@ def _document(plan: BudgetPlan, url: str) -> dict[str, Any]:
         ],
         "breakers": {"consecutive_failures": 1000, "failure_rate": 1.0, "minimum_calls": 100_000},
     }  # fmt: skip
-
-
-@asynccontextmanager
-async def _workers(env: Environment) -> AsyncIterator[Workers]:
-    argv = [sys.executable, "-m", "tests.chaos.forked_workers", str(env.config), str(env.slots), str(env.directory)]
-    with (env.directory / "workers.log").open("ab") as errors:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors
-        )
-        try:
-            yield Workers(env, process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()  # all of its workers end with it
-            await process.wait()
 
 
 async def _wait_until_ready(env: Environment, plan: BudgetPlan) -> None:

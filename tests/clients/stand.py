@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.gateway import Gateway
 from tests.clients.scripted_upstream import scripted_upstream
-from tests.conftest import Server
 from tests.producers.gateway.running_gateway import gateway_config, served
+from tests.valkey_server import Server
 from tests.worker_harness import running_fleet
 
 

@@ -12,9 +12,9 @@ from openfall import AsyncOpenfall
 from openfall.producers.client_store import ClientStore
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import UnknownJob
-from tests.conftest import Server
 from tests.faults import COMPLETION, answer, fault_server
 from tests.producers.test_outage import ANSWER, configured, worker
+from tests.valkey_server import Server
 
 KEPT, LOST = "kept-00001", "lost-00001"
 

@@ -32,10 +32,10 @@ from openfall.router_core.state.maintenance import WaitingJob, move
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
 from openfall.workers.config_watcher import WorkerOptions, load_worker_config
-from tests.conftest import Server
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running
 from tests.gate import Gate, gate
+from tests.valkey_server import Server
 from tests.worker_harness import LONGER_THAN_A_LEASE_MS, pass_leases, running_worker, worker_command
 
 ROOT = Path(__file__).resolve().parents[2]

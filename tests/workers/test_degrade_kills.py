@@ -12,8 +12,8 @@ import pytest
 from openfall.router_core.state import keys
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.vocabulary import BreakerState
-from tests.conftest import Server
 from tests.gate import Step
+from tests.valkey_server import Server
 from tests.workers.kill_harness import MODEL, QUEUE, Stage, staged
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.router_core.state import keys
 from openfall.workers.backends.awake_time import GRACE_SECONDS, STOPPED_SECONDS, TICK_SECONDS, AwakeTime
-from tests.conftest import Server
 from tests.faults import COMPLETION, answer, fault_server
+from tests.valkey_server import Server
 from tests.worker_harness import worker_command
 from tests.workers.backends.protocol_clients import adapter
 

@@ -29,7 +29,7 @@ from openfall.producers.setup.machine_detection import (
     detect,
     parse_nvidia,
 )
-from tests.conftest import Server
+from tests.valkey_server import Server
 
 KEY = "sk-ant-a-very-secret-key"
 OLLAMA = ModelServer("ollama", "ollama", "http://127.0.0.1:11434", (

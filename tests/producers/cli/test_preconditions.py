@@ -19,10 +19,10 @@ from openfall.config import LoadedConfig, load
 from openfall.workers import process, supervisor_plan
 from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 from openfall.workers.service_manager import ServiceManager
-from tests.conftest import Server
 from tests.fakes.old_redis import old_redis
 from tests.producers.cli.conftest import Run
 from tests.producers.cli.test_preflight_command import by_check
+from tests.valkey_server import Server
 
 Program = Callable[[LoadedConfig], str]
 

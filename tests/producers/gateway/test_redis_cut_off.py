@@ -9,9 +9,9 @@ from pathlib import Path
 
 import orjson
 
-from tests.conftest import Server
 from tests.faults import Script, head, piece
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway
+from tests.valkey_server import Server
 
 
 def counting(gate: asyncio.Event, sent: list[str]) -> Script:

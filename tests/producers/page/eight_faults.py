@@ -29,10 +29,10 @@ from aiohttp import web
 
 from benchmarks.server import find_free_port
 from openfall.router_core.state import keys
-from tests.conftest import Server
 from tests.fakes.card_ollama import CardOllama, card_ollama
 from tests.faults import COMPLETION
 from tests.producers.page.page_text import text_of
+from tests.valkey_server import Server
 
 CONFIG = """
 redis: "{redis}"

@@ -21,8 +21,8 @@ from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state.batches import Batch, BatchTerms, create_batch
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 HOSTILE = "<b>no folder</b>"
 

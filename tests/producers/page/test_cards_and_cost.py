@@ -21,8 +21,8 @@ from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.subscription_plans import PlanState
 from openfall.router_core.vocabulary import LoadState
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 NOW = 1_800_000_000.0
 HOSTILE = "<b>tiny</b>"

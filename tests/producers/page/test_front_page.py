@@ -13,8 +13,8 @@ import pytest
 from openfall.producers.page.front_page import SECTIONS
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 HOSTILE = '"><script>alert(1)</script>'
 

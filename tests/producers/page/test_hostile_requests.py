@@ -13,11 +13,11 @@ import pytest
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.client_keys import ClientKey, KeyRing, PageRight, add_key, digest_of, new_secret
 from openfall.router_core.state.page_sessions import end_session
-from tests.conftest import Server
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.page.page_gateway import HTML, PageGateway, page_gateway
 from tests.producers.page.test_rights import token_of
+from tests.valkey_server import Server
 
 QUEUE = "gpu.tiny.batch"
 

@@ -15,11 +15,11 @@ import pytest
 import redis
 
 from openfall.router_core.state import keys
-from tests.conftest import Server
 from tests.faults import answer, events, piece
 from tests.producers.page.browser import chromium, sync_api
 from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.staged_fleet import CONFIG, stage, stage_outbox
+from tests.valkey_server import Server
 
 pytestmark = pytest.mark.browser
 expect = sync_api.expect

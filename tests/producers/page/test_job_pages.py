@@ -11,8 +11,8 @@ import pytest
 
 from openfall.producers.page.sections.job_section import JobRow
 from openfall.router_core.state.recent_jobs import ListedJob
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 HOSTILE = "<script>alert('1')</script>&\""
 PROMPT = "a private prompt"

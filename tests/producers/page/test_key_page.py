@@ -13,9 +13,9 @@ import pytest
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.test_rights import press, token_of
+from tests.valkey_server import Server
 
 RIGHTS: dict[str, dict[str, Any]] = {"reader": {"page": "read"}, "actor": {"page": "act"}, "boss": {"admin": True}}
 

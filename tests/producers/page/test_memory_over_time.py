@@ -12,8 +12,8 @@ from openfall.producers.page.memory_page import Span
 from openfall.producers.page.sections.memory_line import HEIGHT, MAX_STEPS, WIDTH, memory_line
 from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, note_card_memory
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 CONFIG = """
 redis: {redis}

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from openfall.router_core.state import keys
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.test_rights import token_of
+from tests.valkey_server import Server
 
 PENDING, FAILED = "job:c07e51a2b9d84f0e6a3d1c55:done", "notice:discord:outage-17:began"
 

@@ -11,8 +11,8 @@ import pytest
 
 from openfall.producers.page.shared_readings import SharedReadings
 from openfall.router_core.state import keys
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 SECRET = "sk-ant-0123456789abcdefghijklmnop"
 CONFIG = f"""

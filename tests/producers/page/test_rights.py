@@ -16,8 +16,8 @@ import redis
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, digest_of, new_secret
-from tests.conftest import Server
 from tests.producers.page.page_gateway import HTML, PageGateway, page_gateway
+from tests.valkey_server import Server
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from openfall.producers.page import rq_pages
 from openfall.producers.page.rq_pages import RQ_HEADERS
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

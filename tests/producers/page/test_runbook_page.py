@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from openfall.producers.runbook import RUNBOOK, RunbookSection, anchor_of, read_sections
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 
 @pytest.fixture(scope="module")

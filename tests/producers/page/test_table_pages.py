@@ -17,8 +17,8 @@ from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
-from tests.conftest import Server
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.valkey_server import Server
 
 HOSTILE = "<b>why</b>"
 COMMAND = re.compile(r'<code class="command">openfall ([^<]*)</code>')

@@ -16,7 +16,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.errors import NotConfirmed, StoreRefused
 from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.conftest import Server
+from tests.valkey_server import Server
 
 TERMS = SubmitTerms(queue="gpu.smol.background", expires_after_seconds=60, keep_seconds=60)
 

@@ -12,8 +12,8 @@ import pytest
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.errors import StoreError, StoreRefused
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.conftest import Server
 from tests.tls_proxy import Authority, tls_before
+from tests.valkey_server import Server
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
