@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from openfall.producers.cli.exit_codes import result_code
 from openfall.producers.cli.held_text import interim_lines
 from openfall.producers.cli.render import describe_failure, receipt
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.result import Result
 
 
 def show_answer(result: Result, *, strict: bool = False, streamed: str = "") -> int:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +14,17 @@ from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, wants_json
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.errors import StillQueued
 from openfall.producers.job_event_text import describe_event, is_news
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.job_request import SubmitOptions
-    from openfall.router_core.jobs.result import Result
+from openfall.producers.job_request import SubmitOptions, parse_duration
+from openfall.producers.job_stream import interim_reply
+from openfall.producers.refused_keys import explain_refused_keys
+from openfall.producers.resolve import explain_queue_block
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 HINT_DELAY_SECONDS = 3.0
 """After this time without a start, the command prints why the job waits."""
@@ -75,9 +80,6 @@ def _interrupted(job_id: str) -> None:
 
 
 async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
-    from openfall.producers.errors import StillQueued
-    from openfall.producers.job_request import parse_duration
-
     timeout = None if mode.wait is None else parse_duration(mode.wait)
     async with open_client() as llm:
         job = await llm.submit(prompt, **options)
@@ -113,9 +115,6 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
 
 async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
     """Name the keys that kept a job from its answer, once: a wait does not help, and their owner corrects them."""
-    from openfall.producers.refused_keys import explain_refused_keys
-    from openfall.router_core.state.errors import StoreError
-
     if mode.keys_named:
         return
     with suppress(StoreError):
@@ -126,9 +125,6 @@ async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
 
 async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
     """The result if the job has ended. The interim reply if it is held, and is interactive or waits for an operator."""
-    from openfall.producers.job_stream import interim_reply
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
-
     if event["event"] == "done":
         ended: Result = event["result"]
         return ended
@@ -152,10 +148,6 @@ def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None
 
 async def _hint(llm: AsyncOpenfall, mode: _Mode) -> None:
     """Print why the job waits: its queue is paused, no worker serves it, or its model is blocked."""
-    from openfall.producers.resolve import explain_queue_block
-    from openfall.router_core.state.errors import StoreError
-    from openfall.router_core.state.fleet_status import fetch_status
-
     await asyncio.sleep(HINT_DELAY_SECONDS)
     with suppress(StoreError):
         record, status = await asyncio.gather(llm.record(mode.job_id), fetch_status(llm.store.connection))

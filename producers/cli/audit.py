@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.audit_log import AuditEntry
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.job_request import parse_duration
+from openfall.producers.log_tables import audit_table
+from openfall.router_core.state.audit_log import AuditEntry, read_entries
 
 
 @click.command(short_help="List what operators did.")
@@ -23,15 +22,10 @@ if TYPE_CHECKING:
 @common_options
 def audit(since: str | None, limit: int) -> None:
     """List what operators did, newest first: who, what, and why. The last 10,000 actions are kept."""
-    from openfall.producers.log_tables import audit_table
-
     entries = with_client(lambda llm: _fetch(llm, limit, since))
     show(audit_table(entries), [asdict(entry) for entry in entries])
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:
-    from openfall.producers.job_request import parse_duration
-    from openfall.router_core.state.audit_log import read_entries
-
     start = None if since is None else await llm.store.server_time() - parse_duration(since)
     return await read_entries(llm.store.connection, limit, start)

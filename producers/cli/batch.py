@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,10 +16,12 @@ from openfall.producers.cli.batch_status import cancel_batch, list_batches, show
 from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally
-    from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.local_batches.batch_file_lines import check_regular, count_requests
+from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally
+from openfall.producers.local_batches.batch_run import BatchRun, reopen
+from openfall.producers.local_batches.output_journal import Journal, JournalState, read_journal
+from openfall.producers.local_batches.saved_plans import save_plan
 
 MAX_NOTICES = 20
 """Invalid lines that are printed. The output file has all of them."""
@@ -53,8 +55,6 @@ def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
     task, group and urgency hold for all lines. Without -u a line is batch, or has its own "urgency" beside "body". The
     service_tier values priority, default and flex mean interactive, background and batch.
     """
-    from openfall.producers.local_batches.batch_plan import BatchPlan
-
     plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
     lines = _check_files(source, out)
     if dry_run:
@@ -75,8 +75,6 @@ def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
 
 def _check_files(source: Path, out: Path) -> int:
     """The number of lines to run."""
-    from openfall.producers.local_batches.batch_file_lines import check_regular, count_requests
-
     if str(out) == "-":
         raise click.UsageError(
             "OUT cannot be standard output, because a resumed run reads it again: name a file (-o out.jsonl)"
@@ -96,10 +94,6 @@ def _check_files(source: Path, out: Path) -> int:
 
 async def _dry_run(plan: BatchPlan, out: Path) -> int:
     """Check the lines against the configuration, without Redis."""
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.local_batches.batch_run import BatchRun
-    from openfall.producers.local_batches.output_journal import read_journal
-
     batch_run = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path()), plan, read_journal(out))
     batch_run.on_notice = _notice_printer()
     batch_run.check_options()
@@ -125,10 +119,6 @@ class _Run:
 
     async def run(self) -> BatchTally:
         """Answer the lines."""
-        from openfall.producers.local_batches.batch_run import BatchRun, reopen
-        from openfall.producers.local_batches.output_journal import Journal, JournalState
-        from openfall.producers.local_batches.saved_plans import save_plan
-
         async with open_client() as llm:
             BatchRun(llm, self.plan, JournalState()).check_options()  # before OUT is made or changed
             with Journal(self.out) as journal:

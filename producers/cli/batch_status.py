@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from openfall.config import load
 from openfall.producers.amount_text import plural
 from openfall.producers.cli.gateway_batches import (
     cancel_at_gateway,
@@ -19,10 +20,10 @@ from openfall.producers.cli.options import common_options, config_path, open_cli
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json, show_outcome, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.local_batches.output_journal import JournalState
-    from openfall.producers.local_batches.saved_plans import SavedBatch
+from openfall.producers.local_batches.output_journal import JournalState, is_written, read_journal
+from openfall.producers.local_batches.run_status import batch_table, fetch_run, list_runs
+from openfall.producers.local_batches.saved_plans import SavedBatch, find_batch
+from openfall.producers.operations.batch_cancel import cancel_run, is_gateway_batch
 
 NOT_SUBMITTED = "not submitted"
 NO_BATCH = (
@@ -46,10 +47,6 @@ def show_status(name: str) -> None:
 
 
 def _status(name: str) -> dict[str, Any]:
-    from openfall.producers.local_batches.output_journal import read_journal
-    from openfall.producers.local_batches.run_status import fetch_run
-    from openfall.producers.operations.batch_cancel import is_gateway_batch
-
     if is_gateway_batch(name):
         return with_client(lambda llm: gateway_batch_values(llm, name))
     saved = _find(name)
@@ -62,9 +59,6 @@ def _status(name: str) -> dict[str, Any]:
 
 
 def _find(name: str) -> SavedBatch:
-    from openfall.config import load
-    from openfall.producers.local_batches.saved_plans import find_batch
-
     return find_batch(load(config_path()).settings.data_dir, Path(name))
 
 
@@ -78,15 +72,11 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 def list_batches() -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
     the last one first."""
-    from openfall.producers.local_batches.run_status import batch_table
-
     batches = asyncio.run(_list())
     show(batch_table(batches, NO_BATCH), batches)
 
 
 async def _list() -> list[dict[str, Any]]:
-    from openfall.producers.local_batches.run_status import list_runs
-
     async with open_client() as llm:
         return await list_runs(llm) + await list_gateway_batches(llm)
 
@@ -100,9 +90,6 @@ def cancel_batch(name: str) -> None:
 
     `batch run --retry-failed` submits the cancelled lines again.
     """
-    from openfall.producers.local_batches.output_journal import is_written
-    from openfall.producers.operations.batch_cancel import cancel_run, is_gateway_batch
-
     if is_gateway_batch(name):
         _cancel_at_gateway(name)
         return

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from openfall.producers.breaker_names import display_name
 from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import show_outcome
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.vocabulary import BreakerState
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.job_request import parse_duration
+from openfall.producers.log_tables import breaker_history_table, breaker_table
+from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
+from openfall.router_core.state.breakers import BreakerOverride, breaker_history, list_breakers
+from openfall.router_core.vocabulary import BreakerState
 
 
 @listing_group
@@ -28,10 +31,6 @@ def breakers(history: bool) -> None:
 
 
 async def _show_breakers(llm: AsyncOpenfall) -> None:
-    from openfall.producers.breaker_names import display_name
-    from openfall.producers.log_tables import breaker_table
-    from openfall.router_core.state.breakers import list_breakers
-
     catalog, now = llm.config.catalog, await llm.store.server_time()
     rows = await list_breakers(llm.store.connection)
     values = [{"name": display_name(catalog, row.target), **asdict(row)} for row in rows]
@@ -39,10 +38,6 @@ async def _show_breakers(llm: AsyncOpenfall) -> None:
 
 
 async def _show_history(llm: AsyncOpenfall) -> None:
-    from openfall.producers.breaker_names import display_name
-    from openfall.producers.log_tables import breaker_history_table
-    from openfall.router_core.state.breakers import breaker_history
-
     catalog, changes = llm.config.catalog, await breaker_history(llm.store.connection)
     values = [{"name": display_name(catalog, change.target), **asdict(change)} for change in changes]
     show(breaker_history_table(changes, catalog), values)
@@ -60,8 +55,6 @@ _override_options = add_options(
 @_override_options
 def force_open(name: str, **override: Any) -> None:
     """Let no job and no probe through."""
-    from openfall.router_core.vocabulary import BreakerState
-
     _force(name, state=BreakerState.OPEN, **override)
 
 
@@ -70,8 +63,6 @@ def force_open(name: str, **override: Any) -> None:
 @_override_options
 def force_closed(name: str, **override: Any) -> None:
     """Let every call through, even if calls fail."""
-    from openfall.router_core.vocabulary import BreakerState
-
     _force(name, state=BreakerState.CLOSED, **override)
 
 
@@ -80,17 +71,11 @@ def force_closed(name: str, **override: Any) -> None:
 @common_options
 def reset(name: str) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
-    from openfall.producers.operations.breaker_override import reset_breaker
-
     state = with_operator(lambda operator: reset_breaker(operator, name))
     _show_state(name, state, ", and works automatically again")
 
 
 def _force(name: str, **override: Any) -> None:
-    from openfall.producers.job_request import parse_duration
-    from openfall.producers.operations.breaker_override import force_breaker
-    from openfall.router_core.state.breakers import BreakerOverride
-
     lasts = override.pop("lasts")
     order = BreakerOverride(**override, seconds=parse_duration(lasts) if lasts else None)
     forced = with_operator(lambda operator: force_breaker(operator, name, order))

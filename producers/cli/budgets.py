@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,13 +11,12 @@ from openfall.producers.amount_text import format_usd
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.budget_book import BudgetState
-    from openfall.router_core.state.money_report import MoneyReport
-    from openfall.router_core.state.subscription_plans import PlanState
+from openfall.producers.operations.budget_raise import raise_budget
+from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.money_report import MoneyReport, read_money
+from openfall.router_core.state.subscription_plans import PlanState
 
 COLUMNS = (
     "budget",
@@ -67,8 +65,6 @@ def budgets() -> None:
 @common_options
 def raise_(name: str, usd: float, duration: str) -> None:
     """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""
-    from openfall.producers.operations.budget_raise import raise_budget
-
     until = with_operator(lambda operator: raise_budget(operator, name, usd, duration))
     if wants_json():
         show_json({"budget": name, "raised_nusd": round(usd * 1e9), "until": until})
@@ -77,8 +73,6 @@ def raise_(name: str, usd: float, duration: str) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall) -> MoneyReport:
-    from openfall.router_core.state.money_report import read_money
-
     return await read_money(llm.store.connection, llm.config.catalog, await llm.store.server_time())
 
 

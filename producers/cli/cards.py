@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
+from openfall.producers.job_request import parse_duration
 from openfall.producers.table import Table
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.card_memory import MemoryUse
-    from openfall.router_core.state.card_status import CardStatus
+from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch_card_memory
+from openfall.router_core.state.card_status import CardStatus, fetch_card_status
 
 COLUMNS = ("card", "models", "GB", "waiting", "now", "manager")
 MEMORY_COLUMNS = ("card", "from (UTC)", "models GB", "others GB", "peak GB", "of GB")
@@ -37,10 +36,6 @@ def cards(memory: bool, since: str | None) -> None:
     """List the graphics cards: the models in memory, waiting jobs, what loads or leaves and why, and the worker that
     decides about them. With `--memory`: how much of their memory was in use, by the minute for a day, else by the
     hour."""
-    from openfall.producers.job_request import parse_duration
-    from openfall.router_core.state.card_memory import DAY_SECONDS, fetch_card_memory
-    from openfall.router_core.state.card_status import fetch_card_status
-
     if since is not None and not memory:
         raise click.UsageError("--since is for --memory: openfall cards --memory --since 30d")
     seconds = DAY_SECONDS if since is None else parse_duration(since)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import click
+from pydantic_core import to_json
 
 from openfall.producers.cli.options import common_options, read_text, route_options, submit_options, with_client
 from openfall.producers.cli.render import receipt
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.embeddings_result import Embeddings
-    from openfall.producers.job_request import AskOptions
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.embeddings_result import Embeddings
+from openfall.producers.job_request import AskOptions
 
 
 @click.command()
@@ -46,8 +45,6 @@ def _lines(text: str) -> list[str]:
 
 
 async def _embed(llm: AsyncOpenfall, texts: list[str], options: dict[str, Any]) -> Embeddings:
-    from typing import cast
-
     wait, dimensions = options.pop("wait"), options.pop("dimensions")
     terms = {name: value for name, value in submit_options(options).items() if value is not None}
     if wait is not None:
@@ -57,6 +54,4 @@ async def _embed(llm: AsyncOpenfall, texts: list[str], options: dict[str, Any]) 
 
 
 def _packed(vector: list[float]) -> str:
-    from pydantic_core import to_json
-
     return to_json(vector).decode()

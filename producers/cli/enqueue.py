@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from pydantic_core import from_json
 
 from openfall.producers.amount_text import plural
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.job_request import SubmitOptions
-    from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine
-    from openfall.producers.submit_retries import SubmitError
-    from openfall.router_core.state.jobs import Receipt
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.job_request import JobRequest, SubmitOptions
+from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine, read_lines
+from openfall.producers.submit_retries import SubmitError
+from openfall.router_core.state.jobs import Receipt
 
 
 @click.command()
@@ -50,8 +49,6 @@ def _read_source(source: str) -> str:
 
 def _looks_like_jsonl(text: str) -> bool:
     """Whether the first line is a request of a batch file: as a prompt it would cost a useless answer."""
-    from pydantic_core import from_json
-
     first = text.removeprefix("\ufeff").lstrip().partition("\n")[0]
     try:
         value = from_json(first)
@@ -61,9 +58,6 @@ def _looks_like_jsonl(text: str) -> bool:
 
 
 async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
-    from openfall.producers.job_request import JobRequest
-    from openfall.producers.local_batches.batch_file_lines import InvalidLine, read_lines
-
     rows = list(read_lines(io.BytesIO(text.encode())))
     lines = [line for line in rows if not isinstance(line, InvalidLine)]
     overrides = {name: value for name, value in options.items() if value is not None}
@@ -74,8 +68,6 @@ async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) 
 
 
 def _show_lines(lines: list[BatchLine], answers: list[Receipt | SubmitError], invalid: list[InvalidLine]) -> int:
-    from openfall.router_core.state.jobs import Receipt
-
     for row in invalid:
         print_line(str(row))
     total, failed = len(lines) + len(invalid), len(invalid)

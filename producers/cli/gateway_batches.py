@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.operations.operator import Operator
-    from openfall.router_core.state.batches import Batch
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.errors import BatchFileError
+from openfall.producers.gateway_batch_status import explain_batch, explain_missing_runner, newest_gateway_batches
+from openfall.producers.operations.batch_cancel import cancel_gateway_batch
+from openfall.producers.operations.operator import Operator
+from openfall.router_core.state.batches import Batch, fetch_batch
 
 MAX_LISTED = 100
 
 
 async def list_gateway_batches(llm: AsyncOpenfall) -> list[dict[str, Any]]:
     """The newest batches of every key, as rows of `batch list`."""
-    from openfall.producers.gateway_batch_status import newest_gateway_batches
-
     return [_row(batch, why) for batch, why in await newest_gateway_batches(llm.store.connection, MAX_LISTED)]
 
 
 async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, Any]:
     """A batch as `batch status` shows it."""
-    from openfall.producers.gateway_batch_status import explain_batch
-
     batch = await _fetch(llm, batch_id)
     failed = {name: count for name, count in batch.counts.items() if name != "succeeded" and count}
     values = {
@@ -44,9 +42,6 @@ async def gateway_batch_values(llm: AsyncOpenfall, batch_id: str) -> dict[str, A
 
 async def cancel_at_gateway(operator: Operator, batch_id: str) -> dict[str, Any]:
     """Cancel a batch. Returns its status before and now, and why no runner ends it."""
-    from openfall.producers.gateway_batch_status import explain_missing_runner
-    from openfall.producers.operations.batch_cancel import cancel_gateway_batch
-
     await _fetch(operator.llm, batch_id)
     before = await cancel_gateway_batch(operator, batch_id)
     batch = await _fetch(operator.llm, batch_id)
@@ -57,9 +52,6 @@ async def cancel_at_gateway(operator: Operator, batch_id: str) -> dict[str, Any]
 
 async def _fetch(llm: AsyncOpenfall, batch_id: str) -> Batch:
     """Raises `BatchFileError`."""
-    from openfall.producers.errors import BatchFileError
-    from openfall.router_core.state.batches import fetch_batch
-
     batch = await fetch_batch(llm.store.connection, batch_id)
     if batch is None:
         raise BatchFileError(f"no batch {batch_id}: it was never created at the gateway, was deleted, or has expired")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
@@ -25,16 +25,26 @@ from openfall.producers.cli.job import describe_attempt, id_argument, record_jso
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age, format_time
 from openfall.producers.held_release_text import configured_models, describe_release, fetch_blocks
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.operations.held_actions import HeldSelection
-    from openfall.producers.operations.operator import Operator
-    from openfall.router_core.catalog.catalog import Catalog
-    from openfall.router_core.state.held_jobs import HeldJob
-    from openfall.router_core.state.job_records import JobRecord
+from openfall.producers.job_request import parse_duration
+from openfall.producers.local_batches.batch_file_lines import json_line, request_line
+from openfall.producers.operations.held_actions import (
+    HeldSelection,
+    apply_to_each,
+    describe_returned,
+    drop_jobs,
+    replay_jobs,
+    selected_jobs,
+)
+from openfall.producers.operations.operator import Operator
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.state.held_jobs import HeldJob, fetch_held
+from openfall.router_core.state.incidents import read_falls
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.job_search import find_held_job
 
 MAX_ROWS = 1000
 """Rows of a table. `--json` has them all."""
@@ -78,8 +88,6 @@ def held_rows(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator
 
 
 async def _list(llm: AsyncOpenfall, selection: HeldSelection) -> tuple[list[HeldJob], float, Catalog]:
-    from openfall.producers.operations.held_actions import selected_jobs
-
     return (
         [job async for job in selected_jobs(llm, selection, print_line)],
         await llm.store.server_time(),
@@ -104,9 +112,6 @@ def show(job_id: str) -> None:
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, str]:
     """The record of a job, the held job, the time, and what releases it."""
-    from openfall.router_core.state.held_jobs import fetch_held
-    from openfall.router_core.state.job_search import find_held_job
-
     job_id = await find_held_job(llm.store.connection, job_id)
     record = await llm.record(job_id)
     job, now = next(iter(await fetch_held(llm.store.connection, [job_id])), None), await llm.store.server_time()
@@ -118,8 +123,6 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | 
 
 
 def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:
-    from openfall.router_core.jobs.answer_reason import describe_reply
-
     lines = [
         f"{job.id}  held for {format_age(max(0.0, now - job.held_at))}: {job.reason}",
         f"why        {job.why}",
@@ -143,8 +146,6 @@ def replay(**options: Any) -> None:
 
     The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
     """
-    from openfall.producers.operations.held_actions import describe_returned
-
     selection = named_selection(options)
     states = with_operator(lambda operator: _replay(operator, selection))
     if wants_json():
@@ -157,8 +158,6 @@ def replay(**options: Any) -> None:
 
 
 async def _replay(operator: Operator, selection: HeldSelection) -> dict[str, str]:
-    from openfall.producers.operations.held_actions import replay_jobs
-
     with await held_progress(operator.llm, selection, "returned to their queues") as progress:
         return await replay_jobs(operator, selection, progress.update, print_line)
 
@@ -177,8 +176,6 @@ def drop(yes: bool, **options: Any) -> None:
 
 
 async def _drop(operator: Operator, selection: HeldSelection) -> list[str]:
-    from openfall.producers.operations.held_actions import drop_jobs
-
     with await held_progress(operator.llm, selection, "dropped") as progress:
         return await drop_jobs(operator, selection, progress.update, print_line)
 
@@ -214,9 +211,6 @@ def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
 
 
 async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes]) -> tuple[int, int]:
-    from openfall.producers.local_batches.batch_file_lines import json_line, request_line
-    from openfall.producers.operations.held_actions import apply_to_each, selected_jobs
-
     foreign = 0
 
     async def write(held: HeldJob) -> bool:
@@ -242,9 +236,6 @@ def log(since: str | None) -> None:
 
 
 async def _log(llm: AsyncOpenfall, since: str | None) -> None:
-    from openfall.producers.job_request import parse_duration
-    from openfall.router_core.state.incidents import read_falls
-
     start = None if since is None else await llm.store.server_time() - parse_duration(since)
     async for fall in read_falls(llm.store.connection, start):
         if wants_json():

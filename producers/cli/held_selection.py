@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from openfall.producers.cli.options import add_options, check_id
 from openfall.producers.cli.progress import Progress
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.operations.held_actions import HeldSelection
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.operations.held_actions import HeldSelection
+from openfall.router_core.state.held_jobs import count_held
 
 
 def named_selection(options: dict[str, Any]) -> HeldSelection:
@@ -27,8 +26,6 @@ def named_selection(options: dict[str, Any]) -> HeldSelection:
 
 def any_selection(options: dict[str, Any]) -> HeldSelection:
     """The selection of a command that only reads. Without options it is every held job."""
-    from openfall.producers.operations.held_actions import HeldSelection
-
     return HeldSelection(**options)
 
 
@@ -49,7 +46,5 @@ selection_options = add_options(
 
 async def held_progress(llm: AsyncOpenfall, selection: HeldSelection, action: str) -> Progress:
     """The progress of an action on the selected jobs."""
-    from openfall.router_core.state.held_jobs import count_held
-
     everything = selection.all and not selection.is_narrowed
     return Progress(action, await count_held(llm.store.connection) if everything else len(selection.ids) or None)

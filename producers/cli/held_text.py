@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openfall.producers.amount_text import plural
 from openfall.producers.duration_text import format_time
-
-if TYPE_CHECKING:
-    from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.held_jobs import HeldSummary
-    from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.held_jobs import HeldSummary
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
 def describe_reason(reason: HoldReason) -> str:
     """Why a job is held, to stand behind `held`."""
-    from openfall.router_core.vocabulary import HoldReason
-
     return {
         HoldReason.OUTAGE: "for an outage",
         HoldReason.LOCAL_ONLY: "for local-only",
@@ -32,8 +29,6 @@ def describe_reason(reason: HoldReason) -> str:
 def describe_held(summary: HeldSummary, condition: str) -> str:
     """The part of the health sentence about held jobs: how many, why, what they wait for. `condition`: when those
     return that return by themselves."""
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
-
     parts = [f"{number:,} {describe_reason(reason)}" for reason, number in summary.by_reason.items()]
     if len(parts) == 1:
         text = f"{plural(summary.total, 'job')} held {describe_reason(*summary.by_reason)}"
@@ -52,9 +47,6 @@ def describe_held(summary: HeldSummary, condition: str) -> str:
 
 def interim_lines(result: Result) -> Iterator[str]:
     """The lines for a caller whose job is held."""
-
-    from openfall.router_core.jobs.answer_reason import describe_reply
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     because = result.degraded_why or result.detail
     reply = f"this is an interim reply ({describe_reply(result)})" if result.answered else "there is no reply yet"

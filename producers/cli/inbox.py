@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from pydantic_core import from_json
 
+from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import describe_failure, receipt, short_id
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.jobs.result import Result
+from openfall.producers.inbox_delivery import read_inbox
+from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.inbox import InboxReader, peek
 
 POLL_INTERVAL_SECONDS = 0.5
 
@@ -33,16 +36,11 @@ def inbox(name: str, follow: bool, ack: bool) -> None:
     Without --ack the results stay for the programs that read the inbox. With --ack this command is one more reader: it
     does not get results that another reader has received and not acknowledged yet.
     """
-    from openfall.producers.callbacks import check_inbox_name
-
     read = _acknowledge if ack else _peek
     with_client(lambda llm: read(llm, check_inbox_name(name), follow))
 
 
 async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool) -> None:
-    from openfall.producers.inbox_delivery import read_inbox
-    from openfall.router_core.state.inbox import InboxReader
-
     reader = InboxReader(llm.store.connection, name, f"shell:{llm.producer}")
     async with aclosing(read_inbox(reader, llm.store.connection, name, follow=follow)) as deliveries:
         async for delivery in deliveries:
@@ -52,10 +50,6 @@ async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool) -> None:
 
 
 async def _peek(llm: AsyncOpenfall, name: str, follow: bool) -> None:
-    from pydantic_core import from_json
-
-    from openfall.router_core.state.inbox import peek
-
     after = ""
     while True:
         async for entry in peek(llm.store.connection, name, after):
@@ -70,8 +64,6 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool) -> None:
 
 
 def _show(result: Result, at: float, reply_to: Any) -> None:
-    from openfall.router_core.jobs.answer_reason import describe_reply
-
     if wants_json():
         show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return

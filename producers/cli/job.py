@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from openfall.producers.cli import timeline
+from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.jobs.outcome import Attempt
-    from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.job_records import JobRecord
+from openfall.producers.job_story import fetch_story
+from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.state.job_search import find_job
 
 
 @click.group()
@@ -54,8 +57,6 @@ def record_json(record: JobRecord) -> dict[str, Any]:
 
 
 def _describe(record: JobRecord, block_reason: str) -> list[str]:
-    from openfall.router_core.jobs.answer_reason import describe_reply
-
     lines = [
         f"{record.id}  {record.state}" + (f": {record.result.status}" if record.result else ""),
         f"queue       {record.queue}",
@@ -91,8 +92,6 @@ def describe_attempt(attempt: Attempt) -> str:
 @common_options
 def why(job_id: str) -> None:
     """Explain a job: the models considered, then every event in order."""
-    from openfall.producers.cli import timeline
-
     story = with_client(lambda llm: _fetch(llm, job_id))
     if wants_json():
         show_json(timeline.as_json(*story))
@@ -102,9 +101,6 @@ def why(job_id: str) -> None:
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """The job, its events, and what it waits for: what blocks its queue, or what releases it."""
-    from openfall.producers.job_story import fetch_story
-    from openfall.router_core.state.job_search import find_job
-
     return await fetch_story(llm, await find_job(llm.store.connection, job_id))
 
 
@@ -116,8 +112,6 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[
 @common_options
 def wait(job_id: str, wait: str | None, accept_interim: bool) -> None:
     """Wait for a job and print its answer. For a held job, wait for its final answer."""
-    from openfall.producers.cli.answer_text import show_answer
-    from openfall.router_core.state.job_search import find_job
 
     async def action(llm: AsyncOpenfall) -> Result:
         whole_id = await find_job(llm.store.connection, job_id)

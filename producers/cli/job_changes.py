@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,10 +12,9 @@ from openfall.producers.cli.confirmation import confirm
 from openfall.producers.cli.job_list import check_names, filter_options
 from openfall.producers.cli.options import add_options, check_id, common_options, with_operator
 from openfall.producers.cli.terminal import echo, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.operations.job_selection import JobSelection
-    from openfall.producers.operations.operator import Operator
+from openfall.producers.job_filter import read_filter
+from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
+from openfall.producers.operations.operator import Operator
 
 _selected = add_options(
     click.argument("ids", metavar="[ID]...", nargs=-1, callback=check_id),
@@ -68,16 +67,12 @@ def _outcome(verb: str, is_changed: bool) -> str:
 
 
 def _effect(verb: str) -> str:
-    from openfall.producers.operations.job_selection import JobVerb
-
     return JobVerb(verb).effect
 
 
 async def _change(
     operator: Operator, name: str, ids: tuple[str, ...], options: dict[str, Any], yes: bool
 ) -> dict[str, bool]:
-    from openfall.producers.operations.job_selection import JobVerb, act_on_jobs, find_jobs
-
     verb = JobVerb(name)
     selection = await _selection(operator, ids, options)
     matches = await find_jobs(operator, verb, selection)
@@ -89,9 +84,6 @@ async def _change(
 
 
 async def _selection(operator: Operator, ids: tuple[str, ...], options: dict[str, Any]) -> JobSelection:
-    from openfall.producers.job_filter import read_filter
-    from openfall.producers.operations.job_selection import JobSelection
-
     if ids:
         return JobSelection(ids=ids)
     typed = {name: " ".join(value) if name == "states" else value for name, value in options.items() if value}

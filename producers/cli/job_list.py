@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,11 +13,13 @@ from openfall.producers.cli.options import add_options, check_id, common_options
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.recent_jobs import JobPage, ListedJob
+from openfall.producers.job_filter import read_filter
+from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.state import recent_jobs
+from openfall.router_core.state.job_search import find_job
+from openfall.router_core.state.recent_jobs import JobPage, ListedJob
 
 COLUMNS = ("job", "state", "accepted", "role/urgency", "model", "took", "cost", "group", "producer", "why")
 NARROW_COLUMNS = 5
@@ -65,10 +67,6 @@ def list_jobs(limit: int, before: str | None, **options: Any) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, before: str | None, **options: Any) -> tuple[JobPage, float]:
-    from openfall.producers.job_filter import read_filter
-    from openfall.router_core.state import recent_jobs
-    from openfall.router_core.state.job_search import find_job
-
     link, now = llm.store.connection, await llm.store.server_time()
     wanted = read_filter(now, **options)
     cursor = None
@@ -83,8 +81,6 @@ async def _fetch(llm: AsyncOpenfall, limit: int, before: str | None, **options: 
 
 def check_names(llm: AsyncOpenfall, options: dict[str, Any]) -> None:
     """Nothing matches: a misspelled name is the likely reason."""
-    from openfall.router_core.catalog.catalog_errors import UnknownName
-
     catalog = llm.config.catalog
     for kind, known in (("role", [*catalog.roles, *catalog.tasks]), ("model", [*catalog.models])):
         if options[kind] is not None and options[kind] not in known:

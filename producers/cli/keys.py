@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json, show_outcome, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.client_keys import ClientKey
-    from openfall.router_core.state.refused_requests import RefusedRequests
+from openfall.producers.operations.key_admin import create_key, revoke_key
+from openfall.producers.refused_table import refused_table
+from openfall.router_core.state.client_keys import ClientKey, fetch_keys
+from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
 
 COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at once", "page", "")
 
@@ -63,8 +63,6 @@ def list_keys() -> None:
 def refused() -> None:
     """List the requests that the gateway refused today (UTC), by key and cause, and what helps. `(none)`: they had no
     known key."""
-    from openfall.producers.refused_table import refused_table
-    from openfall.router_core.state.refused_requests import fetch_refused
 
     async def fetch(llm: AsyncOpenfall) -> tuple[float, list[RefusedRequests]]:
         now = await llm.store.server_time()
@@ -89,8 +87,6 @@ def new(name: str, **rights: Any) -> None:
 
     Gateways know it within 2 seconds.
     """
-    from openfall.producers.operations.key_admin import create_key
-
     secret, key = with_operator(lambda operator: create_key(operator, name, **rights))
     if wants_json():
         show_json({**_row_json(key), "key": secret})
@@ -104,15 +100,11 @@ def new(name: str, **rights: Any) -> None:
 @common_options
 def revoke(name: str) -> None:
     """End a key. Gateways refuse it within 2 seconds; its accepted jobs go on."""
-    from openfall.producers.operations.key_admin import revoke_key
-
     with_operator(lambda operator: revoke_key(operator, name))
     show_outcome(f"the key {name!r} is revoked", {"name": name, "revoked": True})
 
 
 def _list() -> None:
-    from openfall.router_core.state.client_keys import fetch_keys
-
     ring = with_client(lambda llm: fetch_keys(llm.store.connection))
     known = sorted(ring.by_digest.values(), key=lambda key: key.name)
     if wants_json():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from openfall.producers.cli.options import common_options, with_operator
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.operations.operator import Operator
+from openfall.producers.operations.local_only_switch import set_local_only
+from openfall.producers.operations.operator import Operator
+from openfall.router_core.state import fleet_flags
 
 
 @click.command("local-only")
@@ -22,8 +20,6 @@ def local_only(value: str | None, reason: str) -> None:
 
     The switch applies to queued jobs, fallbacks and replays too. Running calls finish.
     """
-    from openfall.producers.operations.local_only_switch import set_local_only
-    from openfall.router_core.state import fleet_flags
 
     async def switch(operator: Operator) -> tuple[str | None, bool]:
         if value is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from openfall.producers.cli.options import config_option, with_client
 from openfall.producers.cli.terminal import echo
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.metrics.exposition import expose
+from openfall.producers.metrics.metrics_reader import read_metrics
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -20,8 +18,6 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @click.option("--openmetrics", is_flag=True, help="Use the format of OpenMetrics.")
 def metrics(openmetrics: bool) -> None:
     """Print the metrics of the fleet, as `/metrics` of the HTTP gateway reports them to Prometheus."""
-    from openfall.producers.metrics.exposition import expose
-    from openfall.producers.metrics.metrics_reader import read_metrics
 
     async def read(llm: AsyncOpenfall) -> bytes:
         catalog = llm.config.catalog

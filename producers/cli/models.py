@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from openfall.config import LoadedConfig
 from openfall.producers.cli.options import common_options, config_path, listing_group, with_client
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
-
-if TYPE_CHECKING:
-    from openfall.config import LoadedConfig
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus, OtherModel
+from openfall.producers.model_table import capabilities_of, model_table
+from openfall.producers.operations.model_orders import order_model
+from openfall.producers.producer_name import producer_name
+from openfall.router_core.state.model_status import (
+    ModelAtBackend,
+    ModelStatus,
+    OtherModel,
+    fetch_model_status,
+    fetch_other_models,
+)
 
 NOT_CONFIGURED = "not in the configuration"
 
@@ -32,8 +39,6 @@ def models() -> None:
     without a recent report. Models that an Ollama has
     and the configuration does not name follow at the end.
     """
-    from openfall.producers.model_table import model_table
-    from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models
 
     async def fetch(llm: AsyncOpenfall) -> tuple[LoadedConfig, list[ModelStatus], list[OtherModel]]:
         link, catalog = llm.store.connection, llm.config.catalog
@@ -50,8 +55,6 @@ def models() -> None:
 
 
 def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
-    from openfall.producers.model_table import capabilities_of
-
     catalog, spec = config.catalog, config.catalog.models[row.model]
     return {
         "model": row.model,
@@ -143,8 +146,6 @@ def check(name: str, **options: Any) -> None:
 def _admin(verb: str, name: str, *, backend: str | None, force: bool = False) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
     from openfall.config import NoRedis, load, redis_server
-    from openfall.producers.operations.model_orders import order_model
-    from openfall.producers.producer_name import producer_name
     from openfall.workers.admin.model_admin import try_connect
 
     async def main() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,10 +19,10 @@ from openfall.producers.cli.options import (
 )
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection
-    from openfall.producers.operations.operator import Operator
+from openfall.producers.operations.notification_orders import OutboxChange, OutboxSelection, find_entries, order_outbox
+from openfall.producers.operations.operator import Operator
+from openfall.producers.outbox_tables import fetch_outbox
+from openfall.router_core.state.outbox_orders import OutboxVerb
 
 
 @listing_group
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 def outbox() -> None:
     """List pending notifications (webhooks of jobs, notices of incidents), and those that failed for good. `retry`
     tries them at once, `drop` removes them."""
-    from openfall.producers.outbox_tables import fetch_outbox
-
     status = with_client(lambda llm: fetch_outbox(llm.store.connection))
     if wants_json():
         show_json(status.values)
@@ -76,8 +74,6 @@ def drop(yes: bool, **options: Any) -> None:
 
 
 def _order(verb: str, effect: str, options: Any, check: Callable[[int], None]) -> None:
-    from openfall.producers.operations.notification_orders import OutboxSelection
-
     selection = OutboxSelection(**options)
     if bool(selection.names) == (selection.failed or selection.waiting):
         raise click.UsageError("name ids or entries, or --failed or --waiting; not both")
@@ -89,8 +85,5 @@ def _order(verb: str, effect: str, options: Any, check: Callable[[int], None]) -
 async def _change(
     operator: Operator, verb: str, selection: OutboxSelection, check: Callable[[int], None]
 ) -> OutboxChange:
-    from openfall.producers.operations.notification_orders import find_entries, order_outbox
-    from openfall.router_core.state.outbox_orders import OutboxVerb
-
     check(len(await find_entries(operator, selection)))
     return await order_outbox(operator, OutboxVerb(verb), selection)

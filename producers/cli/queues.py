@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,8 @@ from openfall.producers.cli.options import common_options, listing_group, with_c
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json, wants_json
 from openfall.producers.duration_text import format_age
-
-if TYPE_CHECKING:
-    from openfall.router_core.state.fleet_status import QueueStatus
+from openfall.producers.operations.queue_pause import pause_queues, resume_queues
+from openfall.router_core.state.fleet_status import QueueStatus, fetch_status
 
 COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
 
@@ -26,8 +24,6 @@ def queues() -> None:
 
     NAME may be a pattern: 'gpu.*', '*.batch'.
     """
-    from openfall.router_core.state.fleet_status import fetch_status
-
     status = with_client(lambda llm: fetch_status(llm.store.connection))
     if wants_json():
         show_json([asdict(queue) for queue in status.queues])
@@ -41,8 +37,6 @@ def queues() -> None:
 @common_options
 def pause(name: str, reason: str) -> None:
     """Stop claims from a queue, or from all that match a pattern. The queue still accepts jobs."""
-    from openfall.producers.operations.queue_pause import pause_queues
-
     changes = with_operator(lambda operator: pause_queues(operator, name, reason))
     _show_changes(changes, "is paused", "was paused already")
 
@@ -52,8 +46,6 @@ def pause(name: str, reason: str) -> None:
 @common_options
 def resume(name: str) -> None:
     """Allow claims from a paused queue again, or from all that match a pattern."""
-    from openfall.producers.operations.queue_pause import resume_queues
-
     changes = with_operator(lambda operator: resume_queues(operator, name))
     _show_changes(changes, "is resumed", "was not paused")
 

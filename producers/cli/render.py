@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from openfall.producers.amount_text import format_usd
 from openfall.producers.cli.terminal import console, plain, print_line
+from openfall.router_core.jobs.answer_reason import why_this_model
+from openfall.router_core.jobs.result import Result
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from openfall.router_core.jobs.result import Result
 
 SHOWN_ID_LETTERS = 8
 _OWN_ID = re.compile("[0-9a-f]{24}(?:[0-9a-f]{8})?")
@@ -32,8 +33,6 @@ def short_id(job_id: str) -> str:
 
 def receipt(result: Result) -> str:
     """`[8f21c6d0 generated using coder-32b@tower (local) in 2.9s, 41+38 tok, $0.0004 · 1st in role worker, loaded]`"""
-    from openfall.router_core.jobs.answer_reason import why_this_model
-
     parts = [f"{short_id(result.id)} {_who(result)}in {result.took:.1f}s"]
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 
+from openfall.config import LoadedConfig
 from openfall.producers.cli.options import common_options, open_optional_client, route_options
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
-
-if TYPE_CHECKING:
-    from openfall.config import LoadedConfig
-    from openfall.producers.resolve import Resolution
-    from openfall.producers.runtime_model import ResolveOptions
+from openfall.producers.client_store import fetch_fleet
+from openfall.producers.resolution_table import candidate_values, describe_route, resolution_table
+from openfall.producers.resolve import Resolution
+from openfall.producers.runtime_model import ResolveOptions, route_request
 
 
 @click.command()
@@ -37,8 +37,6 @@ def resolve(explain: bool, **options: Any) -> None:
 
     ROLE is a role, a task type or a model. If no model can answer, prints the reason for each and exits with 1.
     """
-    from openfall.producers.resolution_table import describe_route, resolution_table
-
     config, resolution = asyncio.run(_resolve(options))
     if resolution.snapshot is None:
         print_line("the state of the fleet is unknown (Redis does not answer): only the configuration decides")
@@ -56,9 +54,7 @@ def resolve(explain: bool, **options: Any) -> None:
 
 
 async def _resolve(options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
-    from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
-    from openfall.producers.runtime_model import route_request
 
     async with open_optional_client() as (config, llm):
         snapshot = None if llm is None else await fetch_fleet(llm.store.connection, config.catalog)
@@ -68,8 +64,6 @@ async def _resolve(options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
 
 
 def _json(config: LoadedConfig, resolution: Resolution) -> dict[str, Any]:
-    from openfall.producers.resolution_table import candidate_values
-
     route, spec = resolution.route, config.catalog.models[resolution.model]
     names = ("urgency", "queue", "role", "task", "group", "local_only", "chain")
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from openfall.producers.cli.terminal import console, echo
+from openfall.producers.runbook import read_sections
 
 
 @click.command()
@@ -15,8 +16,6 @@ def runbook(section: str | None) -> None:
     `openfall status`, `openfall top` and the page name the section of each cause.
     """
     from rich.markdown import Markdown
-
-    from openfall.producers.runbook import read_sections
 
     sections = read_sections()
     if section is None:

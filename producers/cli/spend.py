@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import print_line, wants_json
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.catalog.catalog import Catalog
-    from openfall.router_core.state.ledger import LedgerEntry
-    from openfall.router_core.state.money_report import MoneyReport
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.money_tables import savings_table, spend_table, unexpected_table
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.ledger import LedgerEntry
+from openfall.router_core.state.money_report import MoneyReport, read_money
+from openfall.router_core.state.savings_rows import savings_rows
 
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
@@ -56,8 +55,6 @@ def spend(days: int, saved: bool, unexpected: bool) -> None:
 
 
 def _show_spend(report: MoneyReport) -> None:
-    from openfall.producers.money_tables import spend_table
-
     show(spend_table(report.entries), [_without_buckets(entry) for entry in report.entries])
 
 
@@ -66,16 +63,11 @@ def _without_buckets(entry: LedgerEntry) -> dict[str, object]:
 
 
 async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Catalog]:
-    from openfall.router_core.state.money_report import read_money
-
     catalog = llm.config.catalog
     return await read_money(llm.store.connection, catalog, await llm.store.server_time(), days), catalog
 
 
 def _show_saved(report: MoneyReport, catalog: Catalog) -> None:
-    from openfall.producers.money_tables import savings_table
-    from openfall.router_core.state.savings_rows import savings_rows
-
     rows = savings_rows(report.entries, catalog)
     show(savings_table(rows), [asdict(row) for row in rows])
     if rows and not wants_json():
@@ -83,6 +75,4 @@ def _show_saved(report: MoneyReport, catalog: Catalog) -> None:
 
 
 def _show_unexpected(report: MoneyReport) -> None:
-    from openfall.producers.money_tables import unexpected_table
-
     show(unexpected_table(report.unexpected), [asdict(row) for day in report.unexpected for row in day.rows])

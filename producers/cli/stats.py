@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.statistics_table import StatisticsRow
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.statistics_table import StatisticsRow, fetch_table, statistics_table
+from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.statistics import StatisticsKey
 
 KEYS = ("model", "role", "group", "urgency")
 NARROW_COLUMNS = 6
@@ -30,9 +30,6 @@ def stats(by: str, day: str | None, month: str | None) -> None:
     `fell back` counts the answered jobs whose answer came from another model than their first choice; `failed` those
     without any reply. Times are from acceptance to the reply. `openfall usage` counts calls in place of jobs.
     """
-    from openfall.producers.statistics_table import statistics_table
-    from openfall.router_core.state.statistics import StatisticsKey
-
     if day and month:
         raise click.UsageError("name a day or a month, not both")
     period, rows = with_client(lambda llm: _fetch(llm, by, day or month))
@@ -41,10 +38,6 @@ def stats(by: str, day: str | None, month: str | None) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall, by: str, period: str | None) -> tuple[str, list[StatisticsRow]]:
-    from openfall.producers.statistics_table import fetch_table
-    from openfall.router_core.state.model_status import ledger_day
-    from openfall.router_core.state.statistics import StatisticsKey
-
     period = period or ledger_day(await llm.store.server_time())
     try:
         return period, await fetch_table(llm.store.connection, StatisticsKey(by), period)

@@ -18,20 +18,39 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
+from openfall.producers.fleet_problems import (
+    FleetProblem,
+    list_problems,
+    problems_of_catalogs,
+    problems_of_server,
+    worst,
+)
 from openfall.producers.held_release_text import configured_models
+from openfall.producers.job_request import parse_duration
+from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
+from openfall.producers.outage_text import Away, describe_away, fetch_away
+from openfall.producers.page.sections import headline_section
+from openfall.producers.page.sections.held_causes import held_condition
+from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.producers.refused_table import describe_refused
+from openfall.producers.resolve import fetch_reached_limits
+from openfall.router_core.catalog.catalog_digest import catalog_digest
+from openfall.router_core.redis_preconditions import Finding
+from openfall.router_core.state.audit_log import read_entries
+from openfall.router_core.state.fleet_catalogs import describe_catalogs
+from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.held_jobs import HeldSummary, fetch_held_summary
+from openfall.router_core.state.maintenance import UnreadableValue, list_unreadable
+from openfall.router_core.state.outbox import count_dead_letters
+from openfall.router_core.state.redis_server_check import fetch_findings
+from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.fleet_problems import FleetProblem
-    from openfall.producers.outage_text import Away
-    from openfall.router_core.redis_preconditions import Finding
-    from openfall.router_core.state.fleet_status import FleetStatus
-    from openfall.router_core.state.held_jobs import HeldSummary
-    from openfall.router_core.state.maintenance import UnreadableValue
-    from openfall.router_core.state.refused_requests import RefusedRequests
 
 REFRESH_INTERVAL_SECONDS = 2.0
 
@@ -45,9 +64,6 @@ def status(watch: bool, max_wait: str | None) -> int:
 
     For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
     """
-    from openfall.producers.fleet_problems import worst
-    from openfall.producers.job_request import parse_duration
-
     limit = parse_duration(max_wait) if max_wait else None
     if watch:
         _watch(limit)
@@ -120,19 +136,6 @@ def _screen(status: _Status) -> RenderableType:
 
 
 def _status(max_wait_seconds: float | None) -> _Status:
-    from openfall.producers.fleet_problems import list_problems, problems_of_catalogs, problems_of_server
-    from openfall.producers.outage_text import fetch_away
-    from openfall.producers.resolve import fetch_reached_limits
-    from openfall.router_core.catalog.catalog_digest import catalog_digest
-    from openfall.router_core.state.fleet_catalogs import describe_catalogs
-    from openfall.router_core.state.fleet_flags import local_only
-    from openfall.router_core.state.fleet_status import fetch_status
-    from openfall.router_core.state.held_jobs import fetch_held_summary
-    from openfall.router_core.state.maintenance import list_unreadable
-    from openfall.router_core.state.outbox import count_dead_letters
-    from openfall.router_core.state.redis_server_check import fetch_findings
-    from openfall.router_core.state.refused_requests import fetch_refused
-
     async def fetch(llm: AsyncOpenfall) -> _Status:
         configured = "set in the configuration" if llm.config.catalog.local_only else None
         held = await fetch_held_summary(llm.store.connection)
@@ -162,13 +165,6 @@ def _status(max_wait_seconds: float | None) -> _Status:
 
 
 async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
-    from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
-    from openfall.producers.page.sections import headline_section
-    from openfall.producers.page.sections.held_causes import held_condition
-    from openfall.producers.page.snapshot_reader import SnapshotReader
-    from openfall.router_core.state.audit_log import read_entries
-    from openfall.router_core.state.fleet_flags import local_only
-
     link, catalog = llm.store.connection, llm.config.catalog
     audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
     snapshot = await SnapshotReader(link, catalog).read(headline_section.SOURCES)
@@ -204,9 +200,6 @@ def _describe_runbook(status: _Status) -> str:
 
 def _state_of_jobs(status: _Status) -> Iterator[str]:
     """What keeps jobs from an answer, the most important first. An empty text says nothing."""
-    from openfall.producers.outage_text import describe_away
-    from openfall.producers.refused_table import describe_refused
-
     overview, notes = status.overview, status.notes
     yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
@@ -252,8 +245,6 @@ def _describe_work(status: FleetStatus) -> str:
 
 
 def _json(status: _Status) -> dict[str, Any]:
-    from openfall.producers.fleet_problems import worst
-
     fleet_status, by_urgency = status.overview, dict[str, int]()
     for queue in fleet_status.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.cli.terminal import console, plain, print_line, show_json, wants_json
+from openfall.producers.table import Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from openfall.producers.table import Table
 
 _GAP = 2
 """Columns of the terminal between two columns of a table."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import termios
+import time
+import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import click
 
 from openfall.producers.cli.options import config_option, open_client
 from openfall.producers.cli.terminal import console
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.page.page_snapshot import PageSnapshot, Source
-    from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.producers.cli.top_screen import screen
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.page import sources
+from openfall.producers.page.page_snapshot import PageSnapshot, Source
+from openfall.producers.page.sections import headline_section
+from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.router_core.state.errors import StoreError
 
 INTERVAL_SECONDS = 1.0
 KEYS_HELP = "q: quit   p: pause"
@@ -28,8 +33,6 @@ PAUSED_HELP = "q: quit   p: go on   (paused)"
 @config_option
 def top(once: bool) -> None:
     """Show the health of the fleet, its queues, breakers, cards, budgets and last jobs, renewed every second."""
-
-    from openfall.producers.cli.top_screen import screen
 
     async def main() -> None:
         async with open_client() as llm:
@@ -43,16 +46,11 @@ def top(once: bool) -> None:
 
 
 def _reader(llm: AsyncOpenfall) -> SnapshotReader:
-    from openfall.producers.page.snapshot_reader import SnapshotReader
-
     return SnapshotReader(llm.store.connection, llm.config.catalog)
 
 
 def fetched_sources() -> tuple[Source, ...]:
     """What the screen shows beside the snapshot. The causes have the sources of the page."""
-    from openfall.producers.page import sources
-    from openfall.producers.page.sections import headline_section
-
     return (
         *headline_section.SOURCES,
         sources.RECENT_JOBS,
@@ -65,8 +63,6 @@ def fetched_sources() -> tuple[Source, ...]:
 
 async def _watch(llm: AsyncOpenfall) -> None:
     from rich.live import Live
-
-    from openfall.producers.cli.top_screen import screen
 
     reader, out, paused = _reader(llm), console(), False
     snapshot: PageSnapshot | None = None
@@ -85,11 +81,6 @@ async def _watch(llm: AsyncOpenfall) -> None:
 
 async def _read(reader: SnapshotReader, last: PageSnapshot | None) -> PageSnapshot:
     """The fleet now; the last snapshot, if Redis does not answer. Raises `StoreError` if it never has."""
-    import time
-    from dataclasses import replace
-
-    from openfall.router_core.state.errors import StoreError
-
     try:
         return await reader.read(fetched_sources())
     except StoreError:
@@ -114,9 +105,6 @@ async def _typed_keys() -> AsyncIterator[asyncio.Queue[str]]:
     if not sys.stdin.isatty() or sys.platform == "win32":
         yield keys
         return
-    import termios
-    import tty
-
     descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)

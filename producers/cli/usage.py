@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.spend import days_option
 from openfall.producers.cli.tables import show
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.ledger_sums import UsageRow
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.money_tables import usage_table
+from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, fetch_usage
+from openfall.router_core.state.model_status import last_days
 
 KEYS = ("model", "backend", "group", "role", "producer", "day", "month")
 
@@ -32,9 +31,6 @@ def usage(by: str, days: int) -> None:
     or not counted by role and producer. --json has integers of nanodollars (`nusd`), and counts the calls of unknown
     cost as `unpriced`.
     """
-    from openfall.producers.money_tables import usage_table
-    from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
-    from openfall.router_core.state.model_status import last_days
 
     async def fetch(llm: AsyncOpenfall) -> list[UsageRow]:
         link = llm.store.connection

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.producers.operations.worker_orders import WorkerOrder
-    from openfall.router_core.state.fleet_status import FleetStatus, WorkerStatus
-    from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
+from openfall.router_core.catalog.catalog_digest import catalog_digest
+from openfall.router_core.state.audit_log import read_entries
+from openfall.router_core.state.fleet_catalogs import describe_catalogs
+from openfall.router_core.state.fleet_status import FleetStatus, WorkerStatus, fetch_status
+from openfall.router_core.state.redis_connection import RedisConnection
 
 START_WORKER = "start one with `openfall up` or `openfall work POOL`"
 AUDIT_LINES = 500
@@ -29,9 +29,6 @@ COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", 
 @common_options
 def workers() -> None:
     """List the workers. `quiet NAME` keeps one from further jobs, `resume NAME` ends that, `stop NAME` stops it."""
-    from openfall.router_core.catalog.catalog_digest import catalog_digest
-    from openfall.router_core.state.fleet_catalogs import describe_catalogs
-    from openfall.router_core.state.fleet_status import fetch_status
 
     async def fetch(llm: AsyncOpenfall) -> tuple[FleetStatus, str]:
         status = await fetch_status(llm.store.connection)
@@ -88,8 +85,6 @@ def resume(name: str) -> None:
 
 async def fetch_quiet_by(link: RedisConnection, workers: Sequence[WorkerStatus]) -> dict[str, str]:
     """The operators that keep workers from further jobs, by the names of the workers; empty: its line is not kept."""
-    from openfall.router_core.state.audit_log import read_entries
-
     quiet = [worker.name for worker in workers if worker.alive and worker.quiet]
     entries = await read_entries(link, AUDIT_LINES) if quiet else []
     orders = {entry.subject: entry.actor for entry in reversed(entries) if entry.action == "worker.quiet"}
@@ -105,8 +100,6 @@ def describe_quiet(workers: Sequence[WorkerStatus], quiet_by: Mapping[str, str])
 
 
 def _order(name: str, order: WorkerOrder) -> None:
-    from openfall.producers.operations.worker_orders import EFFECTS, order_worker
-
     is_delivered = with_operator(lambda operator: order_worker(operator, name, order))
     text = f"{name} {EFFECTS[order]}" if is_delivered else f"{name} does not listen: it is gone"
     show_outcome(text, {"worker": name, "order": order, "delivered": is_delivered})
