@@ -31,7 +31,7 @@ def _by_breakers(away: Iterable[Away]) -> Mapping[str, str]:
 def _by_attempts(attempts: Iterable[Attempt]) -> Mapping[str, str]:
     """The backends that refused their key in a call of the job, and what the provider said."""
     calls = [call for call in attempts if call.error is ErrorClass.AUTH]
-    return {call.backend: call.detail or describe_cause(ErrorClass.AUTH, call.http_status, "") for call in calls}
+    return {call.backend: call.detail or describe_cause(ErrorClass.AUTH, call.http_status) for call in calls}
 
 
 def _explain(config: LoadedConfig, backend: str, word: str) -> str:

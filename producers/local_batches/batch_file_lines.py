@@ -71,9 +71,8 @@ def write_all(file: FileIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-ROW = "batch_req_"
-REFUSED = f"{ROW}line_"
-"""The id of the row of a line that was not submitted begins so."""
+INVALID_REQUEST = "invalid_request"
+"""The error code of the row of a line that was not submitted. No job ends with it."""
 
 
 def count_requests(path: Path) -> int:
@@ -165,12 +164,12 @@ def output_row(
     row_id: str, custom_id: str | None, *, response: Mapping[str, Any] | None = None, error: Any = None
 ) -> dict[str, Any]:
     """A row of an output file in OpenAI's form."""
-    return {"id": f"{ROW}{row_id}", "custom_id": custom_id, "response": response, "error": error}
+    return {"id": f"batch_req_{row_id}", "custom_id": custom_id, "response": response, "error": error}
 
 
 def refusal_row(line: InvalidLine) -> dict[str, Any]:
     """The row of a line that was not submitted. Its id is that of the reason: the same reason has the same row."""
-    error = {"code": "invalid_request", "message": str(line)}
+    error = {"code": INVALID_REQUEST, "message": str(line)}
     reason = sha256(str(line).encode()).hexdigest()[:8]
     return output_row(f"line_{line.number}_{reason}", line.custom_id, error=error)
 

@@ -14,7 +14,13 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json
 
 from openfall.producers.errors import BatchFileError, OutputWriteError
-from openfall.producers.local_batches.batch_file_lines import REFUSED, check_regular, json_line, read_rows, write_all
+from openfall.producers.local_batches.batch_file_lines import (
+    INVALID_REQUEST,
+    check_regular,
+    json_line,
+    read_rows,
+    write_all,
+)
 
 
 @dataclass(slots=True)
@@ -35,7 +41,7 @@ class JournalState:
     def refused(self) -> dict[str, str]:
         """The row ids of the lines that were not submitted, by custom id. They cost nothing: each run reads the lines
         again."""
-        return {id_: row for id_, (row, _) in self.failed.items() if row.startswith(REFUSED)}
+        return {id_: row for id_, (row, code) in self.failed.items() if code == INVALID_REQUEST}
 
     def without(self, answered: Collection[str], failed: Collection[str]) -> JournalState:
         """The same without some answers and some failures."""

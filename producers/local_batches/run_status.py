@@ -11,7 +11,7 @@ from typing import Any
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BatchFileError
-from openfall.producers.local_batches.batch_file_lines import REFUSED
+from openfall.producers.local_batches.batch_file_lines import INVALID_REQUEST
 from openfall.producers.local_batches.batch_run import BatchRun
 from openfall.producers.local_batches.output_journal import read_journal
 from openfall.producers.local_batches.saved_plans import SavedBatch, list_batches
@@ -20,8 +20,6 @@ from openfall.producers.table import Table
 COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
 """`lines` is the sum of the others. Uncollected: the job has ended, and its result is not in the output file."""
 COLUMNS = ("batch", *COUNTS, "output", "why")
-INVALID = "invalid_request"
-"""The code of a line that was not submitted."""
 
 
 async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
@@ -36,8 +34,8 @@ async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     why = "; ".join(filter(None, (lost, await explain_waiting(llm, waiting))))
     counts = {"lines": tally.total, "answered": tally.answered_before, "failed": tally.failed}
     codes = Counter(
-        [code for row, code in journal_state.failed.values() if not row.startswith(REFUSED)]
-        + [INVALID for _ in tally.invalid]
+        [code for _, code in journal_state.failed.values() if code != INVALID_REQUEST]
+        + [INVALID_REQUEST for _ in tally.invalid]
     )
     values = {"output": str(saved.out), **counts, **dict(sorted(codes.items()))}
     return {**values, "states": Counter(jobs.values()), **({"why": why} if why else {})}

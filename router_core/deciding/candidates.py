@@ -11,7 +11,7 @@ from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.retry_backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.service_tier import is_tier_refusal
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt, is_judging
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.routing.bound_group import bound_models
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
@@ -100,7 +100,7 @@ class ChainState:
 
     def attempts_of(self, alias: str) -> list[Attempt]:
         """The attempts in which a model had to answer."""
-        return [attempt for attempt in self.attempts if attempt.model == alias and not is_judging(attempt)]
+        return [attempt for attempt in self.attempts if attempt.model == alias and not attempt.is_judging]
 
     def refused(self, alias: str) -> bool:
         """Whether the last call of a model met a fault of the job, or gave an answer that failed its checks."""

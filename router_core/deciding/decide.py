@@ -220,18 +220,18 @@ def _ensemble_step(chain: ChainState, next_: NextModel | Best, conditions: Condi
     if isinstance(next_, Best):
         return Done(next_.answer.completion, answer=next_.answer, why=next_.why)
     if conditions is not None and next_.model == conditions.current_model:
-        return _call(chain, next_.model, now, next_.why, judging=next_.judging)
+        return _call(chain, next_.model, now, next_.why, is_judging=next_.is_judging)
     failed = chain.last_failure
     kind = failed.disposition.fallback if failed and failed.disposition else None
     return Handoff(next_.model, chain.job.urgency is Urgency.INTERACTIVE, next_.why, kind)
 
 
-def _call(chain: ChainState, model: str, now: float, why: str, *, judging: bool = False) -> Call:
-    tier = "" if judging else asked_tier(chain.job, chain.catalog, model, chain.attempts_of(model), now)
+def _call(chain: ChainState, model: str, now: float, why: str, *, is_judging: bool = False) -> Call:
+    tier = "" if is_judging else asked_tier(chain.job, chain.catalog, model, chain.attempts_of(model), now)
     if tier:
         return Call(model, FLEX_TIMEOUT_SECONDS, why, service_tier=tier)
     timeout, stream_limits = call_limits(chain, model, now)
-    return Call(model, timeout, why, judging, stream_limits)
+    return Call(model, timeout, why, is_judging, stream_limits)
 
 
 def _expired(attempts: Sequence[Attempt]) -> Done:

@@ -20,7 +20,7 @@ from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState, ready
 from openfall.router_core.deciding.reply_deadline import reply_is_due
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import JUDGING, Answer, Completion, Outcome, is_judging
+from openfall.router_core.jobs.outcome import Answer, Completion, Outcome
 from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.vocabulary import Dialect, JobKind
 
@@ -46,7 +46,7 @@ class NextModel:
 
     model: str
     why: str
-    judging: bool = False
+    is_judging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def after_call(
     answer yet. A judge's answer is a verdict on the others; any other answer joins them."""
     last = chain.attempts[-1]
     if isinstance(outcome, Completion):
-        if is_judging(last):
+        if last.is_judging:
             return best(chain, answers, parse_verdict(outcome.text, len(answers)))
         if ensemble_for(chain.job, chain.catalog) is None and not answers:
             return None
@@ -108,7 +108,7 @@ def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], j
     if len(answers) < plan.answers and ready:
         return NextModel(ready[0], f"for answer {len(answers) + 1} of {plan.answers}")
     if plan.pick is Pick.JUDGE and judge is not None and len(answers) > 1:
-        return NextModel(judge, f"{JUDGING}{len(answers)} answers", judging=True)
+        return NextModel(judge, f"judging {len(answers)} answers", is_judging=True)
     return None
 
 
@@ -186,7 +186,7 @@ def parse_verdict(text: str, count: int) -> int | None:
 
 def _may_judge(chain: ChainState, plan: Ensemble, now: float) -> bool:
     """Whether the judge may be called now. It is called once."""
-    if plan.judge is None or any(is_judging(attempt) for attempt in chain.attempts):
+    if plan.judge is None or any(attempt.is_judging for attempt in chain.attempts):
         return False
     return chain.forbidden(plan.judge) is None and chain.blocked(plan.judge, now) is None
 

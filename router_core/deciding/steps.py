@@ -38,14 +38,14 @@ class Conditions:
 class Call:
     """Call this model now, for at most `timeout` seconds. `why`, a few words, goes into the attempt's record.
 
-    `judging`: it judges the answers (`ensemble.judge_body`). `stream_limits` None: only the timeout limits the call.
+    `is_judging`: it judges the answers (`ensemble.judge_body`). `stream_limits` None: only the timeout limits the call.
     `service_tier`: the one that the call asks for; empty: the standard one.
     """
 
     model: str
     timeout: float
     why: str = field(default="", compare=False)
-    judging: bool = False
+    is_judging: bool = False
     stream_limits: StreamLimits | None = None
     service_tier: str = ""
 

@@ -40,7 +40,8 @@ class Failure:
 
     `http_status` is the status of the response, if it was an error. `usage`: what the provider counted all the same, as
     for a refusal. `never_sent`: the request did not reach the provider. `limit`: of a refusal for a limit. `refusal`:
-    the model refused in an answer of its own, which is the job's answer if no other model answers.
+    the model refused in an answer of its own, which is the job's answer if no other model answers. `connection_fault`:
+    why the connection failed, in a few words.
     """
 
     error_class: ErrorClass
@@ -51,11 +52,12 @@ class Failure:
     never_sent: bool = False
     limit: RefusedLimit = UNKNOWN_LIMIT
     refusal: Completion | None = field(default=None, compare=False, repr=False)
+    connection_fault: str = ""
 
     @property
     def cause(self) -> str:
         """See `describe_cause`."""
-        return describe_cause(self.error_class, self.http_status, self.detail)
+        return describe_cause(self.error_class, self.http_status, self.connection_fault)
 
     @property
     def disposition(self) -> Disposition:
@@ -99,8 +101,12 @@ class Attempt:
     """The cost of the call, in nanodollars. None: unknown, which is not 0."""
     why: str = ""
     """Why this model was called: a few words from `decide`."""
+    is_judging: bool = False
+    """The call had to judge answers: it gave no answer of its own, and does not count as a try."""
     http_status: int | None = None
     """The status of the response, if it was an error."""
+    connection_fault: str = ""
+    """Why the connection failed, in a few words."""
     service_tier: str = ""
     """The service tier that the call asked for; empty: the standard one."""
     progressed_at: float = 0.0
@@ -114,7 +120,7 @@ class Attempt:
     @property
     def cause(self) -> str:
         """See `describe_cause`. Empty: it answered."""
-        return "" if self.error is None else describe_cause(self.error, self.http_status, self.detail)
+        return "" if self.error is None else describe_cause(self.error, self.http_status, self.connection_fault)
 
     @property
     def disposition(self) -> Disposition | None:
@@ -129,31 +135,18 @@ MAX_CAUSE_NOTE = 60
 """Characters of the note of a cause. Causes are counted by their text, so that a long one would be counted alone."""
 
 
-def describe_cause(error: ErrorClass, http_status: int | None, detail: str) -> str:
+def describe_cause(error: ErrorClass, http_status: int | None, connection_fault: str = "") -> str:
     """The cause of a failure in a few words: `overloaded (HTTP 529)`, `connection (connection refused)`, `timeout`.
 
     Failures with the same text have the same cause.
     """
-    note = ""
-    if http_status is not None:
-        note = f"HTTP {http_status}"
-    elif error is ErrorClass.CONNECTION and detail.startswith(("cannot connect: ", "the connection failed: ")):
-        note = detail.partition(": ")[2]
+    note = connection_fault if http_status is None else f"HTTP {http_status}"
     return f"{error} ({note})" if 0 < len(note) <= MAX_CAUSE_NOTE else str(error)
-
-
-JUDGING = "judging "
-"""The prefix of the `why` of a judge's attempt. A judge gives no answer of its own and does not count as a try."""
-
-
-def is_judging(attempt: Attempt) -> bool:
-    """Whether the call had to judge answers."""
-    return attempt.why.startswith(JUDGING)
 
 
 def last_errors(attempts: Iterable[Attempt]) -> list[ErrorClass | None]:
     """The error of the last call of each model that had to answer: an earlier one was retried."""
-    return list({attempt.model: attempt.error for attempt in attempts if not is_judging(attempt)}.values())
+    return list({attempt.model: attempt.error for attempt in attempts if not attempt.is_judging}.values())
 
 
 def total_cost(attempts: Iterable[Attempt]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import Attempt, is_judging, total_cost
+from openfall.router_core.jobs.outcome import Attempt, total_cost
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, ServedBy
 
@@ -132,7 +132,7 @@ class Result(BaseModel):
     @property
     def models_tried(self) -> int:
         """The number of models that were called for an answer. A model that only judged answers does not count."""
-        return len({attempt.model for attempt in self.attempts if not is_judging(attempt)})
+        return len({attempt.model for attempt in self.attempts if not attempt.is_judging})
 
     @property
     def _last(self) -> Attempt | None:

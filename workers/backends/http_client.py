@@ -22,7 +22,7 @@ from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response_reader import AnswerReader, read_json, read_liveness, read_success
 from openfall.workers.backends.shortage_errors import describe_shortage
 from openfall.workers.backends.stall_watch import CallWatch
-from openfall.workers.backends.transport import CANNOT_CONNECT, Transport, describe_error
+from openfall.workers.backends.transport import Transport, explain_fault
 
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
@@ -156,8 +156,13 @@ def _unsent(error: Exception) -> Failure:
         return Failure(error_class=ErrorClass.WORKER_LIMIT, detail=shortage)
     if not isinstance(error, aiohttp.ClientError):
         raise error
-    detail = shorten(describe_error(error))
-    return Failure(error_class=ErrorClass.CONNECTION, detail=detail, never_sent=detail.startswith(CANNOT_CONNECT))
+    fault = explain_fault(error)
+    return Failure(
+        error_class=ErrorClass.CONNECTION,
+        detail=shorten(str(fault)),
+        connection_fault=shorten(fault.reason),
+        never_sent=fault.never_sent,
+    )
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:

@@ -166,32 +166,36 @@ def _ended_before_any_byte(error: aiohttp.ClientError) -> bool:
     return isinstance(error, aiohttp.ClientConnectionError) and not unconnected
 
 
-CANNOT_CONNECT = "cannot connect: "
-"""The beginning of the reason for a request that was never sent."""
+@dataclass(frozen=True, slots=True)
+class ConnectionFault:
+    """Why a request has no response. The reason repeats no address, which may hold a token, and nothing of a response.
+    `never_sent`: there was no connection, so the server knows nothing of the request."""
+
+    reason: str
+    never_sent: bool = False
+
+    def __str__(self) -> str:
+        return f"{'cannot connect' if self.never_sent else 'the connection failed'}: {self.reason}"
 
 
-def describe_error(error: aiohttp.ClientError | OSError) -> str:
-    """The reason for a failed request. It repeats no address, which may hold a token, and nothing of a response."""
+def explain_fault(error: aiohttp.ClientError | OSError) -> ConnectionFault:
+    """The fault behind an error of aiohttp or of the system."""
     match error:
         case aiohttp.ServerTimeoutError():
-            return f"{CANNOT_CONNECT}no connection within {CONNECT_TIMEOUT_S:g} s"
+            return ConnectionFault(f"no connection within {CONNECT_TIMEOUT_S:g} s", never_sent=True)
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return f"{CANNOT_CONNECT}its host name is not known"
+            return ConnectionFault("its host name is not known", never_sent=True)
         case aiohttp.ClientConnectorCertificateError():
-            return f"{CANNOT_CONNECT}its certificate is not valid for this host"
+            return ConnectionFault("its certificate is not valid for this host", never_sent=True)
         case aiohttp.ClientSSLError():
-            return f"{CANNOT_CONNECT}the TLS handshake failed"
+            return ConnectionFault("the TLS handshake failed", never_sent=True)
         case aiohttp.ClientConnectorError():  # asyncio's own text names the address in place of the reason
-            return f"{CANNOT_CONNECT}{_describe_os_error(error.os_error)}"
+            return ConnectionFault(_describe_os_error(error.os_error), never_sent=True)
         case aiohttp.ServerDisconnectedError():
-            return "the connection failed: the server closed the connection"
+            return ConnectionFault("the server closed the connection")
         case OSError():
-            return f"the connection failed: {_describe_os_error(error)}"
-    return _describe_http_error(error)
-
-
-def _describe_http_error(error: aiohttp.ClientError) -> str:
-    return f"the connection failed: the response is not valid HTTP ({type(error).__name__})"
+            return ConnectionFault(_describe_os_error(error))
+    return ConnectionFault(f"the response is not valid HTTP ({type(error).__name__})")
 
 
 def _describe_os_error(error: OSError) -> str:

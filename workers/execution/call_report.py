@@ -37,6 +37,7 @@ class FinishedCall:
 
     model: str
     why: str
+    is_judging: bool
     called: CallResult
     outcome: Outcome
     started_at: float
@@ -139,7 +140,9 @@ class CallReporter:
             output_tokens=answer.usage.output_tokens,
             cost_nusd=call_cost(prices, self.catalog.billing(backend), answer, error),
             why=finished.why,
+            is_judging=finished.is_judging,
             http_status=failure.http_status if failure else None,
+            connection_fault=failure.connection_fault if failure else "",
             progressed_at=_progressed_at(finished),
         )
 

@@ -104,10 +104,11 @@ class JobExecutor:
             raise WorkerShort(called.answer.detail)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
-        outcome = called.answer if step.judging else check_answer(called.answer, job, self._catalog, schema_error)
+        outcome = called.answer if step.is_judging else check_answer(called.answer, job, self._catalog, schema_error)
         finished = FinishedCall(
             model=step.model,
             why=step.why,
+            is_judging=step.is_judging,
             called=called,
             outcome=outcome,
             started_at=progress.now,

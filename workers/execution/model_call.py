@@ -111,7 +111,7 @@ class ModelCaller:
     def _request(self, call: Call, called: CalledJob, watch: CallWatch) -> Request:
         job, model = called.job, self.catalog.models[call.model]
         body: Mapping[str, object] = job.body
-        if call.judging:
+        if call.is_judging:
             body = judge_body(last_user_text(job.body), called.answers, job.dialect)
         capabilities = model.capabilities
         return Request(
@@ -126,7 +126,7 @@ class ModelCaller:
             watch=watch,
             max_inputs=model.max_inputs,
             service_tier=call.service_tier,
-            wire_headers={} if call.judging else job.wire_headers,
+            wire_headers={} if call.is_judging else job.wire_headers,
         )
 
 

@@ -23,7 +23,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from openfall.workers.backends.transport import describe_error, trusted_roots
+from openfall.workers.backends.transport import explain_fault, trusted_roots
 from openfall.workers.outbox.webhook_url_check import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
@@ -98,7 +98,7 @@ class Sender:
                 return WebhookResponse(int(status[1]), {}, b"")
             if isinstance(error, TimeoutError):
                 return NotSent(f"no response within {self._timeout_seconds:g} s")
-            return NotSent(describe_error(error))
+            return NotSent(str(explain_fault(error)))
 
     async def close(self) -> None:
         self._lookup_threads.shutdown(wait=False, cancel_futures=True)

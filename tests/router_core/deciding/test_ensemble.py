@@ -21,7 +21,7 @@ from openfall.router_core.deciding.ensemble import (
     rated,
 )
 from openfall.router_core.deciding.steps import Call, Done, Fall, Handoff
-from openfall.router_core.jobs.outcome import Answer, Failure, is_judging
+from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import Fallback, Urgency
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
@@ -55,7 +55,7 @@ A, B, C = answer("small", "the sky is blue"), answer("large", "grass is green"),
             (A, B),
             ("haiku",),
             "opus",
-            NextModel("opus", "judging 2 answers", judging=True),
+            NextModel("opus", "judging 2 answers", is_judging=True),
             id="then the judge",
         ),
         pytest.param(JUDGED, (A,), (), "opus", None, id="a single answer needs no judge"),
@@ -250,7 +250,7 @@ def test_answers_of_a_role_that_is_no_ensemble_any_more_are_not_lost():
     assert step.why == "large: of 2 answers this is by the best model (0.5)"
 
 
-JUDGING = "judging 2 answers"
+JUDGING = {"why": "judging 2 answers", "is_judging": True}
 TO_JUDGE = job(LOCAL, role="many")
 WITH_JUDGE = catalog(ensemble=JUDGED)
 
@@ -260,10 +260,9 @@ def test_a_judge_is_one_more_delivery_and_its_verdict_counts():
     assert handed == Handoff("opus", False)
     in_hand = conditions("opus", answers=(A, B))
     call = decide(TO_JUDGE, WITH_JUDGE, answered(*LOCAL), in_hand, NOW)
-    assert call == Call("opus", 10, judging=True)
-    assert handed.why == call.why == JUDGING
-    attempts = (*answered(*LOCAL), *answered("opus", why=JUDGING))
-    assert is_judging(attempts[-1])
+    assert call == Call("opus", 10, is_judging=True)
+    assert handed.why == call.why == JUDGING["why"]
+    attempts = (*answered(*LOCAL), *answered("opus", **JUDGING))
     done = conclude(TO_JUDGE, WITH_JUDGE, attempts, completion("2"), in_hand)
     assert done == Done(B.completion, answer=B)
     assert done.why == "large: of 2 answers opus chose this"
@@ -281,13 +280,13 @@ def assert_picked_by_agreement(step):
 
 
 def test_without_a_readable_verdict_the_pick_is_by_agreement():
-    attempts = (*answered(*LOCAL), *answered("opus", why=JUDGING))
+    attempts = (*answered(*LOCAL), *answered("opus", **JUDGING))
     step = conclude(TO_JUDGE, WITH_JUDGE, attempts, completion("both!"), conditions("opus", answers=(A, B)))
     assert_picked_by_agreement(step)
 
 
 def test_a_judge_that_fails_is_not_called_again():
-    attempts = (*answered(*LOCAL), tried("opus", why=JUDGING))
+    attempts = (*answered(*LOCAL), tried("opus", **JUDGING))
     failure = Failure(error_class=E.TIMEOUT)
     assert_picked_by_agreement(conclude(TO_JUDGE, WITH_JUDGE, attempts, failure, conditions("opus", answers=(A, B))))
 
@@ -309,5 +308,5 @@ def test_a_judge_is_not_called(of, when, now):
 
 def test_a_judge_that_answered_as_one_of_the_chain_judges_all_the_same_and_its_verdict_is_no_answer():
     plan = catalog(ensemble=Ensemble(answers=2, pick=Pick.JUDGE, judge="small"))
-    attempts = (*answered(*LOCAL), tried("small", why=JUDGING))
+    attempts = (*answered(*LOCAL), tried("small", **JUDGING))
     assert_picked_by_agreement(decide(TO_JUDGE, plan, attempts, conditions("small", answers=(A, B)), NOW))

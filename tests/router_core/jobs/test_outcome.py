@@ -121,17 +121,21 @@ def test_the_decisions_page_describes_each_failure_in_every_column():
         (Failure(error_class=ErrorClass.OVERLOADED, detail="an event of a stream"), "overloaded"),
         (Failure(error_class=ErrorClass.TIMEOUT, detail="no complete answer within 5 s"), "timeout"),
         (
-            Failure(error_class=ErrorClass.CONNECTION, detail="cannot connect: connection refused"),
+            Failure(error_class=ErrorClass.CONNECTION, connection_fault="connection refused"),
             "connection (connection refused)",
         ),
         (Failure(error_class=ErrorClass.CONNECTION, http_status=502), "connection (HTTP 502)"),
-        (Failure(error_class=ErrorClass.CONNECTION, detail="cannot connect: " + 61 * "x"), "connection"),
+        (Failure(error_class=ErrorClass.CONNECTION, connection_fault=61 * "x"), "connection"),
         (Failure(error_class=ErrorClass.CONNECTION, detail="all are away"), "connection"),
     ],
 )
 def test_the_cause_of_a_failure_has_its_class_and_its_status_or_the_reason_for_the_lost_connection(failure, cause):
     assert failure.cause == cause
-    values = {"error": failure.error_class, "http_status": failure.http_status, "detail": failure.detail}
+    values = {
+        "error": failure.error_class,
+        "http_status": failure.http_status,
+        "connection_fault": failure.connection_fault,
+    }
     assert Attempt(model="m", backend="b", started_at=0, ended_at=1, **values).cause == cause
 
 

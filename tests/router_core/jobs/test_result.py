@@ -100,7 +100,7 @@ def test_the_picked_answer_of_several_has_the_model():
 def test_models_tried_counts_models_and_not_calls_and_not_the_judge():
     calls = (attempt("smol", ErrorClass.TIMEOUT), attempt("smol", ErrorClass.TIMEOUT), attempt("large"))
     assert answered(*calls).models_tried == 2
-    assert answered(*calls, attempt("opus", why="judging 2 answers")).models_tried == 2
+    assert answered(*calls, attempt("opus", is_judging=True)).models_tried == 2
     assert answered().models_tried == 0
 
 

@@ -80,14 +80,16 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
         finally:
             await backend.close()
 
-    reason = "cannot connect: its host name is not known"
-    assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason, never_sent=True)
+    fault = "its host name is not known"
+    detail = f"cannot connect: {fault}"
+    assert run(work()) == Failure(error_class=E.CONNECTION, detail=detail, connection_fault=fault, never_sent=True)
 
 
 def test_a_response_that_is_not_http_is_a_connection_failure_that_repeats_nothing() -> None:
     outcome = ask(raw(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"))
-    reason = "the connection failed: the response is not valid HTTP (ClientResponseError)"
-    assert outcome == Failure(error_class=E.CONNECTION, detail=reason)
+    fault = "the response is not valid HTTP (ClientResponseError)"
+    detail = f"the connection failed: {fault}"
+    assert outcome == Failure(error_class=E.CONNECTION, detail=detail, connection_fault=fault)
 
 
 def test_an_answer_that_cannot_be_decompressed_is_malformed() -> None:
