@@ -14,7 +14,19 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import SecretStr
 
-from openfall.config import literals
+from openfall.config.durations_and_sizes import (
+    DURATION,
+    NUMBER,
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_number,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_tokens,
+)
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import REMEDIES
 from openfall.config.interpolation import InterpolationError, interpolate, variables_in
@@ -160,10 +172,10 @@ def _parsed(parse: Callable[[str], T | None], wanted: str) -> Callable[[Node], T
 def _read_tokens(node: Node) -> int | None:
     """A number of tokens. A size in bytes is refused: `32kB` of context can mean 32,000 tokens, or fewer."""
     text = read_scalar(node)
-    tokens = None if text is None else literals.parse_tokens(text.strip())
+    tokens = None if text is None else parse_tokens(text.strip())
     if text is None or tokens is not None:
         return tokens
-    in_bytes = literals.parse_size(text.strip()) is not None
+    in_bytes = parse_size(text.strip()) is not None
     remedy = "Tokens are not counted in bytes: write it without the b." if in_bytes else ""
     node.report(f"must be a number of tokens such as 4096 or 32k, not {quoted(node.raw.value)}", remedy)
     return None
@@ -201,8 +213,8 @@ BY_TYPE: Mapping[Any, FieldType[Any]] = {
         _parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, pattern_shape(f"^{_WHOLE.pattern}$"))
     ),
     float: FieldType(
-        _parsed(literals.parse_number, "a number such as 0.5"),
-        either({"type": "number"}, pattern_shape(f"^-?{literals.NUMBER}$")),
+        _parsed(parse_number, "a number such as 0.5"),
+        either({"type": "number"}, pattern_shape(f"^-?{NUMBER}$")),
     ),
     SecretStr: FieldType(_read_key, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None),
     Cloud: FieldType(
@@ -215,30 +227,30 @@ BY_FORMAT: Mapping[Format, FieldType[Any]] = {
     Format.LITERAL: FieldType(read_scalar, {"type": "string"}, escape),
     Format.URL: FieldType(_read_url, pattern_shape(r"^https?://|\$\{"), lambda url: escape(redact_value(url))),
     Format.DURATION: FieldType(
-        _parsed(literals.parse_duration, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
-        either({"type": "number", "minimum": 0}, pattern_shape(f"^({literals.DURATION})$")),
-        literals.format_duration,
+        _parsed(parse_duration, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
+        either({"type": "number", "minimum": 0}, pattern_shape(f"^({DURATION})$")),
+        format_duration,
     ),
     Format.TOKENS: FieldType(
-        _read_tokens, either({"type": "integer", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?([kKmMgG][iI]?)?$"))
+        _read_tokens, either({"type": "integer", "minimum": 0}, pattern_shape(f"^{NUMBER} ?([kKmMgG][iI]?)?$"))
     ),
     Format.SHARE: FieldType(
-        _parsed(literals.parse_share, "a share such as 0.5 or 50%"),
+        _parsed(parse_share, "a share such as 0.5 or 50%"),
         either({"type": "number"}, pattern_shape(r"^([01](\.\d+)?|(\d{1,2}(\.\d+)?|100) ?%)$")),
     ),
 }
 
 size_in_bytes: FieldType[int] = FieldType(
-    _parsed(literals.parse_size, "a size such as 4096, 32k or 4MiB"),
-    either({"type": "integer", "minimum": 0}, pattern_shape(f"^{literals.NUMBER} ?([kKmMgG][iI]?)?[bB]?$")),
-    literals.format_size,
+    _parsed(parse_size, "a size such as 4096, 32k or 4MiB"),
+    either({"type": "integer", "minimum": 0}, pattern_shape(f"^{NUMBER} ?([kKmMgG][iI]?)?[bB]?$")),
+    format_size,
 )
 """A size that is dumped in binary units: `4MiB`."""
 
 rate: FieldType[tuple[int, float]] = FieldType(
-    _parsed(literals.parse_rate, "a rate such as 1 per 10m"),
+    _parsed(parse_rate, "a rate such as 1 per 10m"),
     either(pattern_shape(r"^\d+ per .+$")),
-    literals.format_rate,
+    format_rate,
 )
 """A number of events in a number of seconds: `1 per 10m`."""
 

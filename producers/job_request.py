@@ -12,7 +12,7 @@ from typing import Any, TypedDict, cast
 
 from pydantic import ValidationError
 
-from openfall.config import LoadedConfig, literals
+from openfall.config import LoadedConfig, durations_and_sizes
 from openfall.producers.arguments import DURATION, FLAG, NAME, SUBMIT_OPTIONS, check, check_options, describe
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
@@ -184,7 +184,7 @@ def _route_fields(routed: Route) -> dict[str, Any]:
 def parse_duration(value: float | str) -> float:
     """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest` for anything else and for zero."""
     check("a duration", value, DURATION)
-    seconds = literals.parse_duration(value.strip()) if isinstance(value, str) else value
+    seconds = durations_and_sizes.parse_duration(value.strip()) if isinstance(value, str) else value
     if seconds is None or not 0 < seconds < MAX_DURATION:
         wrong = repr(value) if isinstance(value, str) else describe(value)
         raise BadRequest(f"not a duration: {wrong}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")

@@ -30,6 +30,8 @@ UNCERTAIN: Errors = (StoreUnreachable, NotConfirmed)
 """Errors after which the same job can be sent again at once."""
 RETRYABLE: Errors = (*UNCERTAIN, Backpressure)
 """Errors that may pass with time."""
+MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
+"""Limit of the pause before a batch submits again the lines that a full queue refused."""
 
 
 async def submit_with_retry(
@@ -57,6 +59,21 @@ async def submit_with_retry(
         full = any(isinstance(answers[index], Backpressure) for index in pending)
         await asyncio.sleep(FULL_QUEUE_INTERVAL_SECONDS if full else RETRY_INTERVAL_SECONDS)
     return [item if not isinstance(item, tuple) else answers[index] for index, item in enumerate(chunk)]
+
+
+def refused_by_full_queue(
+    jobs: Sequence[T], answers: Sequence[Receipt | SubmitError]
+) -> tuple[list[T], Backpressure | None]:
+    """The jobs that a full queue refused, and the refusal that asks for the longest pause. `answers` are in the order
+    of the jobs."""
+    refusals = [(job, answer) for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, Backpressure)]
+    longest = max((refusal for _, refusal in refusals), key=lambda refusal: refusal.retry_after, default=None)
+    return [job for job, _ in refusals], longest
+
+
+async def wait_for_room(refusal: Backpressure) -> None:
+    """Pause before the refused jobs of a batch are submitted again."""
+    await asyncio.sleep(min(MAX_BACKPRESSURE_PAUSE_SECONDS, refusal.retry_after))
 
 
 @contextmanager

@@ -14,20 +14,16 @@ from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, wants_json
+from openfall.producers.cli.wait_hint import HINT_DELAY_SECONDS, explain_wait
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import StillQueued
 from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.job_request import SubmitOptions, parse_duration
 from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
-from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
-
-HINT_DELAY_SECONDS = 3.0
-"""After this time without a start, the command prints why the job waits."""
 
 
 @dataclass(slots=True)
@@ -147,20 +143,9 @@ def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None
 
 
 async def _hint(llm: AsyncOpenfall, mode: _Mode) -> None:
-    """Print why the job waits: its queue is paused, no worker serves it, or its model is blocked."""
+    """Print why the job waits."""
     await asyncio.sleep(HINT_DELAY_SECONDS)
     with suppress(StoreError):
-        record, status = await asyncio.gather(llm.record(mode.job_id), fetch_status(llm.store.connection))
-        if record.queue in {queue.name for queue in status.unserved}:
-            quiet = [row.name for row in status.workers if row.alive and row.quiet and record.queue in row.queues]
-            pool = record.queue.partition(".")[0]
-            remedy = f"`openfall workers resume {quiet[0]}`" if quiet else f"`openfall up` or `openfall work {pool}`"
-            cause = f"only quiet workers serve {record.queue}" if quiet else f"no worker serves {record.queue}"
-            print_line(f"{cause}: {'end that with' if quiet else 'start one with'} {remedy}")
-        elif any(queue.paused for queue in status.queues if queue.name == record.queue):
-            print_line(f"{record.queue} is paused: openfall queues resume {record.queue}")
-        elif record.state == "queued" and (
-            why := await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
-        ):
-            print_line(f"waits for {record.queue}: {why}")
+        if why := await explain_wait(llm, mode.job_id):
+            print_line(why)
             await _print_refused_keys(llm, mode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import FileIO
@@ -26,6 +26,8 @@ CHUNK_BYTES = 2**20
 """What is gathered before it is written, in a thread."""
 SILENCE_SECONDS = 30.0
 """An upload that sends nothing for this long is over."""
+MAX_UPLOADS = 4
+"""Uploads of one key at once, in one process of the gateway."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,12 @@ class Upload:
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     size: int = 0
+
+
+def upload_slot(exchange: Exchange) -> AbstractContextManager[None]:
+    """The time of one upload. Raises `Refusal` if the key sends too many at once."""
+    what = f"do this {MAX_UPLOADS} times at once: wait"
+    return exchange.gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS, what)
 
 
 async def receive(exchange: Exchange, directory: FileDirectory, file_id: str, max_bytes: int) -> Upload:

@@ -30,7 +30,7 @@ from openfall.producers.local_batches.batch_file_lines import (
 )
 from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited
 from openfall.producers.local_batches.output_journal import Journal, JournalState
-from openfall.producers.submit_retries import UNCERTAIN, submit_with_retry
+from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
@@ -39,8 +39,6 @@ from openfall.router_core.state.jobs import Receipt
 
 HEAD, SLICE = 1024, 256
 """Jobs polled in each round: the longest waiting, and some of the others in turn."""
-MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
-"""Limit of the pause between two attempts to submit the refused lines."""
 MAX_SENDING_SECONDS = 5.0
 """How long an interrupted run waits for the reply to the lines that it is submitting."""
 MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
@@ -166,7 +164,7 @@ class BatchRun:
                 raise
             self._note_backpressure(backpressure)
             if backpressure is not None:
-                await asyncio.sleep(min(MAX_BACKPRESSURE_PAUSE_SECONDS, backpressure.retry_after))
+                await wait_for_room(backpressure)
 
     async def _send(
         self, jobs: list[tuple[BatchLine, PreparedJob]]
@@ -175,17 +173,13 @@ class BatchRun:
         answers = await submit_with_retry(
             self._client.store.jobs, [job for _, job in jobs], UNCERTAIN, self._client.retry_for
         )
-        refused, backpressure = [], None
-        for (line, job), answer in zip(jobs, answers, strict=True):
+        for (line, _), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Receipt):
                 self._waiting[answer.id] = line
-            elif isinstance(answer, Backpressure):
-                backpressure = backpressure or answer
-                refused.append((line, job))
         for answer in answers:
             if not isinstance(answer, Receipt | Backpressure):
                 raise answer  # an error of Redis, which every other line would meet too
-        return refused, backpressure
+        return refused_by_full_queue(jobs, answers)
 
     def _note_backpressure(self, error: Backpressure | None) -> None:
         """Gives one notice: a queue that drains is full again with every chunk."""

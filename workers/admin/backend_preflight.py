@@ -19,8 +19,8 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
+from openfall.workers.backends.base_url import bearer, is_azure, parse_address
 from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
-from openfall.workers.backends.endpoint_address import bearer, is_azure, parse_address
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import first_key, open_backend
 from openfall.workers.backends.transport import Transport

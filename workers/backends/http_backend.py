@@ -13,10 +13,10 @@ from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.answer_formats import FORMATS
+from openfall.workers.backends.base_url import Address
 from openfall.workers.backends.completion_backend import LoadedModel, OnPieces, Request
 from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
-from openfall.workers.backends.endpoint_address import Address
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares

@@ -13,9 +13,9 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
+from openfall.workers.backends.base_url import Address
 from openfall.workers.backends.completion_backend import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.decompression import Undecodable
-from openfall.workers.backends.endpoint_address import Address
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed

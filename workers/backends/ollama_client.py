@@ -20,10 +20,10 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_formats import FORMATS
+from openfall.workers.backends.base_url import Address, bearer, parse_address
 from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, LoadedModel, Request
 from openfall.workers.backends.embedding_answer import parse_ollama
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
-from openfall.workers.backends.endpoint_address import Address, bearer, parse_address
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
 from openfall.workers.backends.other_names import NamesByModel, OtherNames

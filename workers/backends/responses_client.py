@@ -9,8 +9,8 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.response_items import is_own
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.base_url import Address
 from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, OnPieces, Request
-from openfall.workers.backends.endpoint_address import Address
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.transport import Transport
 

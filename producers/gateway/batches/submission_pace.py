@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from openfall.producers.job_request import PreparedJob
-from openfall.producers.submit_retries import UNCERTAIN, submit_with_retry
+from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
 from openfall.router_core.state.errors import Backpressure, DeadlinePassed, IdempotencyConflict, StoreError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ CHUNK = 100
 MAX_WAITING = 20_000
 """Jobs of one batch that have no result: more prompts in Redis would not bring an answer sooner."""
 FULL_SECONDS = 0.25
-MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
 
 
 async def submit_lines(batch: BatchExecution, submitted: int) -> None:
@@ -31,29 +30,24 @@ async def submit_lines(batch: BatchExecution, submitted: int) -> None:
         fleet = await batch.gateway.client.store.fleet()
         jobs, refused = await asyncio.to_thread(batch.lines.prepare, indexes, fleet)
         await batch.write(refused)
-        if await _submit(batch, jobs):
+        if await _submit(batch, [*jobs.values()]):
             submitted = end
             batch.note(await batch.claim.renew(values={"submitted": submitted}))
 
 
-async def _submit(batch: BatchExecution, jobs: dict[int, PreparedJob]) -> bool:
+async def _submit(batch: BatchExecution, jobs: list[PreparedJob]) -> bool:
     """False: the batch was over before all were accepted. Raises `StoreError`."""
     client = batch.gateway.client
     while jobs:
-        answers = await submit_with_retry(client.store.jobs, [*jobs.values()], UNCERTAIN, client.retry_for)
-        refused: dict[int, PreparedJob] = {}
-        pause = 0.0
-        for index, answer in zip(list(jobs), answers, strict=True):
-            if isinstance(answer, Backpressure):
-                refused[index] = jobs[index]
-                pause = max(pause, answer.retry_after)
-            elif isinstance(answer, DeadlinePassed):
-                return False
-            elif isinstance(answer, StoreError) and not isinstance(answer, IdempotencyConflict):
-                raise answer
-        jobs = refused
-        if jobs and batch.is_over:
+        answers = await submit_with_retry(client.store.jobs, jobs, UNCERTAIN, client.retry_for)
+        if any(isinstance(answer, DeadlinePassed) for answer in answers):
             return False
-        if jobs:
-            await asyncio.sleep(min(MAX_BACKPRESSURE_PAUSE_SECONDS, pause))
+        for answer in answers:
+            if isinstance(answer, StoreError) and not isinstance(answer, Backpressure | IdempotencyConflict):
+                raise answer
+        jobs, refusal = refused_by_full_queue(jobs, answers)
+        if refusal is not None:
+            if batch.is_over:
+                return False
+            await wait_for_room(refusal)
     return True

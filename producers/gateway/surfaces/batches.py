@@ -19,9 +19,10 @@ from openfall.producers.gateway.batches.line_endpoints import LINE_ENDPOINTS
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors
+from openfall.producers.gateway.file_expiry import expiry_of_output
 from openfall.producers.gateway.paging import page_body, page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of, json_response
-from openfall.producers.gateway.surfaces.files import EXPIRY_RANGE, local_path, own_file
+from openfall.producers.gateway.surfaces.files import local_path, own_file
 from openfall.producers.gateway_batch_status import explain_missing_runner
 from openfall.producers.job_request import parse_urgency
 from openfall.producers.request_validation import check_metadata
@@ -56,7 +57,7 @@ async def create(exchange: Exchange) -> Response:
         deadline=now + seconds,
         window=window,
         input_file_id=file.id,
-        output_seconds=_output_seconds(body.get("output_expires_after")),
+        output_seconds=expiry_of_output(body.get("output_expires_after")),
     )
     if await batches.fetch_batch(exchange.link, terms.id) is None:
         with disk_errors():
@@ -203,18 +204,6 @@ def _metadata(metadata: object) -> dict[str, str] | None:
     except BadRequest as error:
         raise Refusal("bad_request", str(error), "metadata") from None
     return dict(metadata) if isinstance(metadata, dict) else None
-
-
-def _output_seconds(expiry: object) -> int | None:
-    """Raises `Refusal`."""
-    if expiry is None:
-        return None
-    least, most = EXPIRY_RANGE
-    seconds = expiry.get("seconds") if isinstance(expiry, dict) and expiry.get("anchor") == "created_at" else None
-    if not isinstance(seconds, int) or not least <= seconds <= most:
-        text = f"`output_expires_after` must have the anchor created_at and {least} to {most} seconds"
-        raise Refusal("bad_request", text, "output_expires_after")
-    return seconds
 
 
 def _seconds(moment: float | None) -> int | None:

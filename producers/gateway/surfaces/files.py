@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +13,15 @@ from openfall.producers.gateway.batches.result_files import BATCH_OUTPUT, sorted
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors, new_file_id
-from openfall.producers.gateway.paging import newest_first, page_body, page_limit, read_number
+from openfall.producers.gateway.file_expiry import expiry_of_upload
+from openfall.producers.gateway.paging import newest_first, page_body, page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, Schema, json_response
-from openfall.producers.gateway.upload import Upload, receive
+from openfall.producers.gateway.upload import Upload, receive, upload_slot
 from openfall.producers.submit_retries import retry
 from openfall.router_core.state import stored_files
 from openfall.router_core.state.stored_files import FileQuery, StoredFile
 
 PURPOSES = ("batch", "user_data")
-BATCH_FILE_SECONDS = 30 * 86400
-"""When a file for a batch expires, unless its upload says when."""
-EXPIRY_RANGE = (3600, 30 * 86400)
-MAX_UPLOADS = 4
-"""Uploads of one key at once, in one process of the gateway."""
 MAX_LISTED = 10_000
 
 
@@ -103,12 +97,6 @@ async def own_file(exchange: Exchange, file_id: str) -> StoredFile:
     return file
 
 
-def upload_slot(exchange: Exchange) -> AbstractContextManager[None]:
-    """The time of one upload. Raises `Refusal` if the key sends too many at once."""
-    what = f"do this {MAX_UPLOADS} times at once: wait"
-    return exchange.gateway.uploads.slot(exchange.caller.name, MAX_UPLOADS, what)
-
-
 async def local_path(exchange: Exchange, file: StoredFile) -> Path:
     """Where the data of a file is on this host. Raises `Refusal` if this gateway does not have it."""
     directory = exchange.gateway.directory
@@ -145,7 +133,7 @@ def _described_form(exchange: Exchange, form: Upload, directory_id: str) -> Stor
         shown = "is missing" if purpose is None else f"{purpose[:40]!r} is not served"
         raise Refusal("bad_request", f"`purpose` {shown}: send {' or '.join(PURPOSES)}", "purpose")
     now = int(time.time())
-    seconds = _expiry_seconds(fields) or (BATCH_FILE_SECONDS if purpose == "batch" else None)
+    seconds = expiry_of_upload(fields, purpose)
     return StoredFile(
         id=form.file_id,
         producer=exchange.caller.name,
@@ -156,16 +144,6 @@ def _described_form(exchange: Exchange, form: Upload, directory_id: str) -> Stor
         expires_at=None if seconds is None else now + seconds,
         directory=directory_id,
     )
-
-
-def _expiry_seconds(fields: Mapping[str, str]) -> int | None:
-    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
-    if anchor is None and seconds is None:
-        return None
-    least, most = EXPIRY_RANGE
-    if anchor != "created_at":
-        raise Refusal("bad_request", "`expires_after[anchor]` must be created_at", "expires_after")
-    return read_number("expires_after[seconds]", seconds or "", least, most)
 
 
 FORM = {

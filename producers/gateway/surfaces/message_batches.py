@@ -22,8 +22,8 @@ from openfall.producers.gateway.file_directory import disk_errors, new_file_id, 
 from openfall.producers.gateway.paging import page_body
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, body_of, json_response
 from openfall.producers.gateway.surfaces.batches import batch_page, new_batch, own_batch, start_batch
-from openfall.producers.gateway.surfaces.files import local_path, upload_slot
-from openfall.producers.gateway.upload import receive_body
+from openfall.producers.gateway.surfaces.files import local_path
+from openfall.producers.gateway.upload import receive_body, upload_slot
 from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine
 from openfall.router_core.batch_rules.batch_status import ENDED, BatchStatus
 from openfall.router_core.state import batches

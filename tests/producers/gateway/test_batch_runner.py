@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.batches import batch_execution, submission_pace
+from openfall.producers import submit_retries
+from openfall.producers.gateway.batches import batch_execution
 from openfall.producers.gateway.batches.batch_input import batch_folder
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.result_rows import Line, RowWriter
@@ -119,7 +120,7 @@ def test_a_full_disk_stops_a_batch_says_so_and_loses_nothing(
 
 
 def test_a_full_queue_only_slows_a_batch(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission_pace, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(submit_retries, "MAX_BACKPRESSURE_PAUSE_SECONDS", 0.1)
 
     async def main() -> None:
         more = "urgency: {batch: {max_queued: 5}}"

@@ -14,8 +14,8 @@ import httpx
 import openai
 import pytest
 
+from openfall.producers.gateway import file_expiry
 from openfall.producers.gateway.file_cleanup import remove_dead_data
-from openfall.producers.gateway.surfaces import files as files_surface
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.stored_files import fetch_file, store_file
@@ -217,7 +217,7 @@ def test_the_data_of_an_expired_file_and_of_a_cut_off_upload_is_removed(redis_ur
             expiring, lasting = [(await post(gateway, purpose=each)).json()["id"] for each in ("batch", "user_data")]
             folder = gateway.instance.directory
             folder.data("file-cutoff").write_bytes(b"x")
-            day = files_surface.BATCH_FILE_SECONDS
+            day = file_expiry.BATCH_FILE_SECONDS
             await gateway.link.command("ZADD", keys.FILE_DATA + folder.id, 1, "file-cutoff", 1, lasting)
             await remove_dead_data(gateway.link, folder, time.time() + day + 1)
             assert kept(tmp_path) == [lasting]

@@ -163,9 +163,7 @@ BACKGROUND = "not local, and background jobs must stay local"
             {"small": "answered, after 2 tries"},
             id="an answer at the second call",
         ),
-        pytest.param(
-            state(tried("small", is_judging=True)), {}, id="the failure of a judge is no try of the model"
-        ),
+        pytest.param(state(tried("small", is_judging=True)), {}, id="the failure of a judge is no try of the model"),
         pytest.param(
             state(of=job(("gone", "small"))), {"gone": "not in the catalog any more"}, id="not in the catalog"
         ),

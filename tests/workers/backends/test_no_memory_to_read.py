@@ -11,7 +11,7 @@ from aiohttp import client_proto, web
 
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.endpoint_address import parse_address
+from openfall.workers.backends.base_url import parse_address
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.transport import Transport
 

@@ -9,7 +9,14 @@ import pytest
 import yaml
 
 from openfall import config
-from openfall.config.literals import format_rate, parse_duration, parse_number, parse_rate, parse_size, parse_tokens
+from openfall.config.durations_and_sizes import (
+    format_rate,
+    parse_duration,
+    parse_number,
+    parse_rate,
+    parse_size,
+    parse_tokens,
+)
 from openfall.config.scalars import rate
 from openfall.config.yaml_document import Document, Node
 from tests.config.config_texts import load_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.workers.backends import anthropic_client
-from openfall.workers.backends.endpoint_address import parse_address
+from openfall.workers.backends.base_url import parse_address
 from openfall.workers.backends.ollama_client import CHAT_PATH, parse_ollama_address
 from openfall.workers.backends.openai_client import PATH, PREFIXES, credentials
 from openfall.workers.backends.registry import is_loopback
