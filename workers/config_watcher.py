@@ -16,6 +16,9 @@ from openfall.workers.worker_config import WorkerConfig, identify
 
 log = logging.getLogger("openfall.worker")
 
+RELOAD_INTERVAL_SECONDS = 2.0
+"""How often a worker looks whether its file has changed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:

@@ -16,10 +16,12 @@ from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_rights import WORKER_SCRIPTS
+from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.worker_registry import WakeUp, register, unregister
+from openfall.router_core.state.worker_registry import register, unregister
 from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity
 from openfall.workers.composition import completion_worker, degrade_worker
+from openfall.workers.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
 from openfall.workers.maintenance.redis_server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch
@@ -30,8 +32,6 @@ from openfall.workers.worker import StopMode, Worker
 from openfall.workers.worker_config import WorkerConfig, identify
 
 log = logging.getLogger("openfall.worker")
-
-RELOAD_INTERVAL_SECONDS = 2.0
 
 
 def _worker_queue(

@@ -11,8 +11,8 @@ from enum import Enum
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.claims import Claim
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.wake_up import MAX_WAIT_SECONDS, WakeUp
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.worker_registry import MAX_WAIT_SECONDS, WakeUp
 from openfall.workers.delivery_runner import DeliveryRunner
 from openfall.workers.execution.executor import Executor
 from openfall.workers.maintenance.prober import Prober

@@ -43,10 +43,10 @@ from openfall.router_core.state.fleet_catalogs import describe_catalogs
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.held_jobs import HeldSummary, fetch_held_summary
-from openfall.router_core.state.maintenance import UnreadableValue, list_unreadable
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
+from openfall.router_core.state.unreadable_values import UnreadableValue, list_unreadable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

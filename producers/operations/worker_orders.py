@@ -7,7 +7,7 @@ from typing import Literal
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.worker_registry import send_command
+from openfall.router_core.state.worker_commands import send_command
 
 WorkerOrder = Literal["stop", "quiet", "resume"]
 _COMMANDS = {"stop": "shutdown", "quiet": "quiet", "resume": "resume"}

@@ -20,7 +20,7 @@ from openfall.router_core.routing.spent_budgets import budget_key
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import Urgency
 
 WINDOWS = 4

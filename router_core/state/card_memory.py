@@ -10,7 +10,7 @@ from math import isfinite
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 DAY_SECONDS = 86_400.0
 _MB = 1024

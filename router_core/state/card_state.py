@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from openfall.router_core.routing.fleet_state import FOREVER
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 MAX_RECENT_LOADS = 40
 MAX_DEPARTURES, DEPARTURES_SECONDS = 3, 600.0

@@ -11,7 +11,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 
 

@@ -15,7 +15,7 @@ from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.delivery_counts import word
 from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 MAX_ROWS = 1000
 """The rows of a day. The calls of further ones are in rows whose producer is `OTHERS`. It stands in ledger.lua too."""

@@ -8,13 +8,13 @@ from typing import Any
 
 from openfall.router_core.deciding.crash_limits import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
-from openfall.router_core.state import keys
 from openfall.router_core.state.beats_and_leases import FLEET_SILENCE, LEASE_SECONDS
-from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
+from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.delivery_counts import count_move
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import move_arguments
+from openfall.router_core.state.unreadable_values import UnreadableValue, read_unreadable
 from openfall.router_core.vocabulary import Urgency
 
 WORKER_RETENTION_SECONDS = 600.0
@@ -76,15 +76,6 @@ async def abandoned_jobs(link: RedisConnection) -> list[str]:
     return [read_text(job_id) for job_id in await link.script("abandoned_jobs", arguments)]
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableValue:
-    """A value in Redis that could not be read. `place` is its key and field; `at`: epoch seconds."""
-
-    at: float
-    place: str
-    why: str
-
-
 async def audit(link: RedisConnection) -> list[UnreadableValue]:
     """Examine a part of the records, and write again what is missing in an index. One worker does it for the fleet.
 
@@ -96,17 +87,7 @@ async def audit(link: RedisConnection) -> list[UnreadableValue]:
         "lease_ms": int(LEASE_SECONDS * 1000),
         "listed": 200,
     }
-    return _unreadable_values(await link.script("audit", arguments))
-
-
-async def list_unreadable(link: RedisConnection) -> list[UnreadableValue]:
-    """The last values that could not be read, newest first."""
-    return _unreadable_values(await link.command("LRANGE", keys.UNREADABLE, 0, -1))
-
-
-def _unreadable_values(rows: Iterable[bytes]) -> list[UnreadableValue]:
-    notes = filter(None, map(read_object, rows))
-    return [UnreadableValue(read_moment(note.get("at")), str(note.get("what")), str(note.get("why"))) for note in notes]
+    return read_unreadable(await link.script("audit", arguments))
 
 
 async def sweep(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from openfall.router_core.placement.use_by_hour import HourOfUse
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.state.urgent_write import urgent_command
 
 TTL_SECONDS = 60 * 86_400

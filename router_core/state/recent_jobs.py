@@ -11,7 +11,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_job, u
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.unreadable import note_unreadable
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 JOB_STATES = ("queued", "scheduled", "started", "held", "done")
 MAX_READ = 500

@@ -22,7 +22,7 @@ from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefuse
 from openfall.router_core.state.redis_error_remedies import translate
 from openfall.router_core.state.redis_pool import REPLY_TIMEOUT_SECONDS, Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
-from openfall.router_core.state.unreadable import UnreadableNotes
+from openfall.router_core.state.unreadable_notes import UnreadableNotes
 
 MAX_BATCH = 128
 """Commands in one batch. More brings nothing, and the first would wait for the last."""

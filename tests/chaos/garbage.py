@@ -22,7 +22,7 @@ import redis
 
 from openfall import AsyncOpenfall, config
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.maintenance import list_unreadable
+from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.chaos.environment import environment
 from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, Problem, chat_body, sign_in, submit_batch
 from tests.chaos.garbage_fleet import GarbageFleet, fill, garbage_fleet, park, upstreams

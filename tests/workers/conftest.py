@@ -21,8 +21,9 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.worker_registry import WakeUp, register
+from openfall.router_core.state.worker_registry import register
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_clients

@@ -18,6 +18,7 @@ from openfall.router_core.deciding.plan_report import PlanReport, plan_report
 from openfall.router_core.deciding.rate_limit_cooldown import cooldown
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
+from openfall.router_core.deciding.steps import Call
 from openfall.router_core.deciding.unexpected_spend import unexpected_call
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
@@ -32,17 +33,14 @@ from openfall.workers.execution.model_call import CallResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedCall:
-    """A call that has ended. `called` has the outcome of the backend, `outcome` that after the checks. Times are epoch
-    seconds on the server's clock."""
+    """A call that has ended. `step` asked for it, `called` has the outcome of the backend, `outcome` that after the
+    checks. Times are epoch seconds on the server's clock."""
 
-    model: str
-    why: str
-    is_judging: bool
+    step: Call
     called: CallResult
     outcome: Outcome
     started_at: float
     ended_at: float
-    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,10 @@ class CallReporter:
     ) -> CallReport:
         """The report of a call that was made after the `earlier` attempts."""
         attempt = self._build_attempt(finished, delivery.backend)
-        seconds, slow_after = finished.ended_at - finished.started_at, self.catalog.models[finished.model].slow_after
+        seconds, slow_after = (
+            finished.ended_at - finished.started_at,
+            self.catalog.models[finished.step.model].slow_after,
+        )
         signal, key_signal = tier_signals(
             attempt,
             breaker_signal(attempt.error, seconds, slow_after, delivery.credential),
@@ -123,24 +124,24 @@ class CallReporter:
         outcome, answer, prices = (
             finished.outcome,
             finished.called.answer,
-            self.catalog.models[finished.model].usd_per_mtok,
+            self.catalog.models[finished.step.model].usd_per_mtok,
         )
         failure = outcome if isinstance(outcome, Failure) else None
         error = failure.error_class if failure else None
         return Attempt(
-            model=finished.model,
+            model=finished.step.model,
             backend=backend,
             started_at=finished.started_at,
             ended_at=finished.ended_at,
             error=error,
             detail=failure.detail if failure else "",
-            retry_after=failure.retry_after if failure and not finished.service_tier else None,
-            service_tier=finished.service_tier,
+            retry_after=failure.retry_after if failure and not finished.step.service_tier else None,
+            service_tier=finished.step.service_tier,
             input_tokens=answer.usage.input_tokens,
             output_tokens=answer.usage.output_tokens,
             cost_nusd=call_cost(prices, self.catalog.billing(backend), answer, error),
-            why=finished.why,
-            is_judging=finished.is_judging,
+            why=finished.step.why,
+            is_judging=finished.step.is_judging,
             http_status=failure.http_status if failure else None,
             connection_fault=failure.connection_fault if failure else "",
             progressed_at=_progressed_at(finished),

@@ -105,16 +105,7 @@ class JobExecutor:
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.is_judging else check_answer(called.answer, job, self._catalog, schema_error)
-        finished = FinishedCall(
-            model=step.model,
-            why=step.why,
-            is_judging=step.is_judging,
-            called=called,
-            outcome=outcome,
-            started_at=progress.now,
-            ended_at=clock(),
-            service_tier=step.service_tier,
-        )
+        finished = FinishedCall(step=step, called=called, outcome=outcome, started_at=progress.now, ended_at=clock())
         report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):

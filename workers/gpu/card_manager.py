@@ -17,7 +17,7 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.card_state import CardState, MeasuredModel, Switch
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
 from openfall.router_core.state.errors import StoreError, StoreFull
-from openfall.router_core.state.worker_registry import WakeUp
+from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.build_cards_view import CardsContext, too_large
 from openfall.workers.gpu.card_contents import CardContents

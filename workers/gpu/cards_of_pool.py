@@ -8,7 +8,7 @@ from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.backend_reports import remember_health, remember_load_error
 from openfall.router_core.state.cards import CardStore
-from openfall.router_core.state.worker_registry import WakeUp
+from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend

@@ -18,14 +18,9 @@ from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, JOBS_PER_SWEEP, abandoned_jobs, audit, reap
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.worker_commands import WorkerCommand, listen_commands
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.worker_registry import (
-    WorkerCommand,
-    listen_commands,
-    register,
-    report_quiet,
-    report_shortage,
-)
+from openfall.router_core.state.worker_registry import register, report_quiet, report_shortage
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.completion_backend import CompletionBackend

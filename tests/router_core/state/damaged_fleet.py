@@ -25,6 +25,7 @@ from openfall.router_core.state.maintenance import move, reap, sweep
 from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models, ledger_day
 from openfall.router_core.state.outbox import NoticeRate, admit_notice, claim_entries, mark_dead
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, backends_for
 from openfall.router_core.vocabulary import CallSignal, ErrorClass, HoldReason, Urgency
 
@@ -143,7 +144,7 @@ async def look(f):
     await outbox.list_pending(f.link)
     await ledger.read_ledger(f.link, [ledger_day(f.clock.now)])
     await fleet_flags.local_only(f.link)
-    await maintenance.list_unreadable(f.link)
+    await list_unreadable(f.link)
     for job in JOBS:
         with contextlib.suppress(UnknownJob):
             await f.job_store.record(job)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.state.maintenance import audit, list_unreadable, sweep
+from openfall.router_core.state.maintenance import audit, sweep
+from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.router_core.state import job_states
 from tests.router_core.state.damaged_fleet import build, work
 

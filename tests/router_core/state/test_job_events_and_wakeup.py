@@ -12,7 +12,8 @@ from rq.command import send_shutdown_command, send_stop_job_command
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.job_events import EventHub
-from openfall.router_core.state.worker_registry import WakeUp, WorkerCommand, listen_commands
+from openfall.router_core.state.wake_up import WakeUp
+from openfall.router_core.state.worker_commands import WorkerCommand, listen_commands
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"

@@ -29,10 +29,10 @@ from openfall.router_core.state.decoding import read_json, read_moment, read_num
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status, paused_queues
 from openfall.router_core.state.inbox import peek
-from openfall.router_core.state.maintenance import list_unreadable
 from openfall.router_core.state.recent_jobs import JobFilter, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.unreadable import MAX_PLACES, REPEAT_SECONDS, UnreadableNotes, note_unreadable
+from openfall.router_core.state.unreadable_notes import MAX_PLACES, REPEAT_SECONDS, UnreadableNotes, note_unreadable
+from openfall.router_core.state.unreadable_values import list_unreadable
 
 GARBAGE = b"\xff\xfe the secret"
 DAY = "2026-11-21"
