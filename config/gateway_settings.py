@@ -105,7 +105,9 @@ class GatewaySection(CatalogEntry):
         description="Its addresses. One that other machines reach needs a key (`openfall keys new`), or `open`. "
         "`[]`: `openfall up` starts no gateway.",
     )
-    open: bool = Field(False, description="Serve other machines without keys: anybody who reaches an address may ask.")
+    open: bool = Field(
+        False, description="Serve other machines without keys: any program that reaches an address may ask."
+    )
     aliases: Annotated[dict[str, str], _names] = Field(
         {},
         description="Names that programs have wired in, as shell patterns, and the role, task or model that each "

@@ -142,7 +142,7 @@ def _contradictions(manifest: Manifest) -> Iterator[Contradiction]:
         if manifest.find(name) is None:
             yield ("preload",), f"unknown profile {quoted(name)}", manifest.remedy(name)
     if is_exposed(manifest.sections):
-        message = "other machines reach this address, and anybody there could use the models"
+        message = "other machines reach this address, and each program there could use the models"
         yield ("listen",), message, 'Set token: "${OPENFALL_SIDECAR_TOKEN}", or open: yes, or listen on 127.0.0.1.'
 
 

@@ -32,7 +32,7 @@ REDIS_TIMEOUT_SECONDS = 1.0
 FLEET_TTL_SECONDS = 0.5
 """How long one snapshot serves further jobs. `claim` and the sweeper notice a breaker that opens in between."""
 IDLE_AFTER_SECONDS, IDLE_TTL_SECONDS = 10.0, 1.5
-"""The pause between two readings in the background while no job has asked for the fleet for so long."""
+"""After this time without a job, the fleet is read in the background at this longer interval."""
 KEPT_TTL_SECONDS = 2 * (FLEET_TTL_SECONDS + REDIS_TIMEOUT_SECONDS)
 """How long a snapshot serves if another is read in the background: the next may take its time."""
 OUTAGE_POLL_SECONDS = 0.5

@@ -20,7 +20,7 @@ _ACCEPTED, _CALL, _MOVE, _END = range(4)
 _AFTER_CLAIM_SECONDS = 0.0005
 """A call is placed this long after its claim, which may share its millisecond with the event before it."""
 _CLOCK_SKEW_SECONDS = 0.01
-"""A worker's clock may be behind by this much: a call that starts so long before a claim belongs to it."""
+"""A worker's clock may be behind by this much: a call that starts less than this before a claim belongs to it."""
 _SKIPPED_EVENTS = frozenset({"delta", "done", "started"})
 """Events that an attempt or the result describes better."""
 _FALLS = frozenset({"fallen", "degraded", "held"})
@@ -77,7 +77,7 @@ def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
         result = record.result
         cost = f", {format_usd(result.cost_usd)} in all" if record.attempts else ""
         why = result.detail or (result.picked_why if result.picked else "")
-        took = result.took or record.ended_at - started_at  # who cancels a job measures nothing
+        took = result.took or record.ended_at - started_at  # a cancel measures no time
         end = max([took, *(moment.at for moment in moments_)])
         moments_.append(Moment(end, _END, f"{result.status}{cost}", why, _END_TONES.get(result.status, "bad")))
     return sorted(moments_, key=lambda moment: (moment.at, moment.order))  # events of the same moment keep their order

@@ -81,7 +81,7 @@ class DeliveryRunner:
             running.task.cancel(_BY_COMMAND)
 
     def stream(self, job_id: str) -> None:
-        """Write the pieces of an answer in flight: somebody follows the job."""
+        """Write the pieces of an answer in flight: a caller follows the job."""
         deliveries = self._find(job_id)
         for running in deliveries:
             running.writer.open()

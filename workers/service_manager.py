@@ -33,7 +33,7 @@ class ServiceManager:
     address: str = ""
     """A path, or `@name` of an abstract socket. Without it nothing is sent."""
     watchdog_seconds: float | None = None
-    """The service manager kills this process after so long without `alive`."""
+    """The service manager kills this process when `alive` was not called for this time. None: never."""
     on_ready: Callable[[], object] = lambda: None
     alive_file: str = ""
     """It exists from `ready` on, and its modification time is that of the last `alive`."""

@@ -54,7 +54,7 @@ class Access:
         return "*" in self.settings.cors or origin.lower() in self.settings.cors
 
     def _check_host(self, headers: Headers) -> None:
-        """A name of somebody else's that resolves to 127.0.0.1 (DNS rebinding) lets a web page reach this machine."""
+        """A foreign host name that resolves to 127.0.0.1 (DNS rebinding) lets a web page reach this machine."""
         host = headers.get("host", "")
         if host and not is_loopback(host):
             raise Refusal(

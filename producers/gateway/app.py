@@ -56,7 +56,7 @@ _UNKNOWN = ClientKey(name="-", digest="")
 """The caller of a request that is refused before its key is known."""
 MAX_LOGGED_PATH = 256
 CLIENT_CLOSED_REQUEST = 499
-"""The status of a request whose caller has left, for the log: no response reaches anybody."""
+"""The status of a request whose caller has left, for the log: no response can reach it."""
 
 
 class App:

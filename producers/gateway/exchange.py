@@ -35,7 +35,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {"degraded": ("reply", "error"), "keepal
 _EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
 BODY_SECONDS = 30.0
 BODY_BYTES_A_SECOND = 128 * 1024
-"""How long a body may take to arrive: so long, and so much longer for its size."""
+"""How long a body may take to arrive: these seconds, and its size divided by this rate."""
 
 
 def new_request_id() -> str:

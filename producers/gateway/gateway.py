@@ -1,4 +1,4 @@
-"""What one process of the gateway holds: a client of the queue, the settings, the keys, and who waits."""
+"""What one process of the gateway holds: a client of the queue, the settings, the keys, and the callers that wait."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Gateway:
     directory: FileDirectory
     keys: KeyRing = EMPTY
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Callers who wait are sent away, to come again."""
+    """The gateway stops: it sends waiting callers a response that asks them to try again."""
     body_memory: BodyMemory = field(default_factory=BodyMemory)
     limits: KeyLimits = field(default_factory=KeyLimits)
     refusals: RefusalCounts = field(default_factory=RefusalCounts, repr=False)

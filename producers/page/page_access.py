@@ -21,7 +21,7 @@ from openfall.router_core.state.page_sessions import SESSION_SECONDS, session_ke
 
 COOKIE = "openfall_session"
 LOCAL_NAME = "local"
-"""In the audit log: who sits at the machine of a gateway without keys."""
+"""In the audit log: a user of the machine on which a gateway without keys runs."""
 SESSION_CHECK_SECONDS = 1.0
 """After this an open page goes on without an answer of Redis: it is to say that Redis is away."""
 _HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
@@ -29,7 +29,7 @@ _HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-p
 
 
 class SignInNeeded(Exception):
-    """The page is only for those who sign in with a key."""
+    """The page needs a sign-in with a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,8 @@ def is_administrator(exchange: Exchange, visitor: Visitor) -> bool:
 
 
 def check_right(exchange: Exchange, visitor: Visitor, *, needs_administrator: bool = False) -> None:
-    """Raises `Refusal` for a visitor who may only read; or who is no administrator, where one is needed."""
+    """Raises `Refusal` for a visitor that may only read, and for one without the right of an administrator where it is
+    needed."""
     if needs_administrator and visitor.may_act and not is_administrator(exchange, visitor):
         raise Refusal("not_allowed", f"the key {visitor.name} is no administrator's: only those manage keys")
     if visitor.may_act:

@@ -285,7 +285,7 @@ ACTIONS: Mapping[str, PageAction] = {
     ),
     "revoke-key": PageAction(
         "keys revoke {subject}", "Revoke", _revoke_key, "Revoke the key {subject}?",
-        "Gateways refuse it within 2 seconds, and who has signed in with it is out. Its accepted jobs go on.",
+        "Gateways refuse it within 2 seconds, and its sign-ins to the page end. Its accepted jobs go on.",
         is_dangerous=True, needs_administrator=True,
     ),
     "quiet-worker": PageAction("workers quiet {subject}", "Quiet", _order("quiet")),

@@ -132,7 +132,7 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:
-    """The record of a question of this visitor. Raises `Refusal`: an answer is for who asked."""
+    """The record of a question of this visitor. Raises `Refusal`: only the visitor that asked may read the answer."""
     check_right(exchange, visitor)
     record = await exchange.gateway.client.record(exchange.request.path_params["id"])
     if record.producer != exchange.caller.name:

@@ -34,7 +34,7 @@ class CallPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOwner:
-    """For whom a call is made. None: no group, role or task."""
+    """The group, role or task of a call. None: it has none."""
 
     group: str | None = None
     role: str | None = None

@@ -1,7 +1,7 @@
 """Which model each card loads, keeps and evicts, and whose jobs may be called there now: docs/placement.md.
 
-The plan follows from the view alone. It may be made any number of times and by anybody, and nothing of it has to be
-remembered but what was done.
+The plan follows from the view alone. Any process may compute it any number of times. Only the actions that it leads to
+are stored.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def plan_cards(view: CardsView, now: float, policy: PlacementPolicy = DEFAULT_PO
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A place for a demand: who leaves, from when on, and what it costs to have them back. `in_use`: the demand is
-    next, after callers who are no more urgent. `by_share`: more urgent callers give way."""
+    """A place for a demand: which models leave, from when on, and what it costs to have them back. `in_use`: callers
+    that are no more urgent go before the demand. `by_share`: more urgent callers give way."""
 
     card: Card
     leaving: tuple[ResidentModel, ...]

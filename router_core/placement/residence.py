@@ -66,11 +66,11 @@ class Residence:
             return max(stays, self._warm_until(card, model, demand))
         gate = max(model.ready_at, demand.due_at)
         if waiting and waiting[0].urgency == demand.urgency and waiting[0].oldest_at <= gate:
-            return NEVER  # who came before it was ready, or before the demand was due, is served
+            return NEVER  # callers that waited before it was ready, or before the demand was due, are served
         return max(stays, gate + self._swap_seconds(model, demand))
 
     def stays_until(self, card: Card, model: ResidentModel) -> float:
-        """Until when a model with waiting callers keeps its place against anybody."""
+        """Until when a model with waiting callers keeps its place against every other demand."""
         if not self.is_thrashing(card):
             return model.protected_until
         served = (1 / self.policy.max_load_share - 1) * self.view.facts[model.model].load_seconds
@@ -92,8 +92,8 @@ class Residence:
         return facts.load_seconds / (1 + max(0.0, self.now - max(model.last_used)) / IDLE_HALVES_SECONDS)
 
     def share_due_at(self, card: Card, leaving: Sequence[ResidentModel], demand: Demand) -> float:
-        """When a demand has waited so long for more urgent callers that its share of the card's time pays for the swap
-        there and back."""
+        """When the share of the card's time that a demand has saved, while more urgent callers were served, pays for
+        the swap there and back."""
         share = self.view.shares[demand.urgency]
         if not share or not leaving or any(model.protected_until > self.now for model in leaving):
             return NEVER

@@ -66,7 +66,7 @@ class ExternalCall:
     """A call of a model at a backend, and its outcome. `error` None: it answered, after `seconds`.
 
     `substitution`: the answer is given in place of the first choice. `group` is the caller's group in the catalog,
-    `owner` for whom budgets count it.
+    `owner`: the caller for which budgets count it.
     `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
     spreads the time for which a breaker opens."""
 
@@ -122,7 +122,7 @@ async def book_passthrough_request(
 
 
 def encode_owner(owner: CallOwner) -> dict[str, str]:
-    """For whom a call is made, as the scripts read it of the record of a job."""
+    """The owner of a call, as the scripts read it of the record of a job."""
     bound = f"0 0 0 1 0 0 {owner.role or '-'} {owner.task or '-'}"
     fields = {"bound": bound, "group": owner.group, "producer": owner.producer}
     return {name: value for name, value in fields.items() if value}

@@ -88,7 +88,7 @@ class EventHub:
     async def close(self) -> None:
         self._closed = True
         for subscription in chain.from_iterable(map(tuple, self._subscriptions.values())):
-            subscription.announce(Announcement())  # who waits learns of it now
+            subscription.announce(Announcement())  # its readers see the end now
         await cancel_all(self._reader)
         await self._disconnect()
 

@@ -20,7 +20,7 @@ from openfall.router_core.state.backend_reports import (
 )
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import StateOnCard, fetch_managed_cards, state_on_card
-from openfall.router_core.state.fleet_flags import try_lock
+from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection

@@ -12,7 +12,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.urgent_write import urgent_command
 
 SESSION_SECONDS = 12 * 3600
-"""A sign-in ends so long after its last use."""
+"""A sign-in ends this long after its last use."""
 
 
 async def open_session(link: RedisConnection, cookie: str, key: ClientKey) -> None:

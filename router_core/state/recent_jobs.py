@@ -206,7 +206,7 @@ def _of_result(job_id: str, head: bytes, waited: float) -> dict[str, Any]:
         "answered_by": result.model if result.answered else None,
         "backend": result.backend if result.answered else None,
         "fell_back": result.fallback_used,
-        "took_seconds": result.took or waited,  # who cancels a job measures nothing
+        "took_seconds": result.took or waited,  # a cancel measures no time
         "input_tokens": result.input_tokens,
         "output_tokens": result.output_tokens,
         "cost_usd": result.cost_usd,

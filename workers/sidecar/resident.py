@@ -69,7 +69,7 @@ class Resident:
             await self._changed.wait()
 
     async def idle(self, timeout_seconds: float) -> None:
-        """Wait until its calls have ended, at most so long."""
+        """Wait until its calls have ended, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 while self.calls:

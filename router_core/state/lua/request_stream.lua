@@ -1,4 +1,4 @@
--- Stream the answer of a job to who follows it. A delivery that starts from now on writes its pieces. The worker of the one
+-- Stream the answer of a job to its followers. A delivery that starts from now on writes its pieces. The worker of the one
 -- in flight gets a command: it writes them if the provider streams.
 -- Arguments: id
 -- Reply: 1, or 0: there is no such job

@@ -9,8 +9,8 @@ import pytest
 from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import MemoryPressure, QueueFull, StoreFull
-from openfall.router_core.state.fleet_flags import MEMORY_PRESSURE_TTL_SECONDS, check_memory
 from openfall.router_core.state.fleet_status import MemoryRefusals, fetch_status
+from openfall.router_core.state.memory_pressure import MEMORY_PRESSURE_TTL_SECONDS, check_memory
 
 JOB = "job-00001"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
-from openfall.router_core.state.fleet_flags import local_only, set_local_only, try_lock
+from openfall.router_core.state.fleet_flags import local_only, set_local_only
+from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription

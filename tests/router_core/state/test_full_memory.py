@@ -13,7 +13,7 @@ from openfall.router_core.state.backend_reports import (
 )
 from openfall.router_core.state.cards import give_order
 from openfall.router_core.state.errors import StoreFull
-from openfall.router_core.state.fleet_flags import try_lock
+from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.model_use import write_use
 from openfall.router_core.state.worker_registry import register, report_quiet, report_shortage, unregister

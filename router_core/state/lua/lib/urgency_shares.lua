@@ -1,8 +1,8 @@
 -- Fair shares: a less urgent job gets its share of a pool's claims while more urgent jobs are served. Each job that a
 -- claim takes adds the share of every urgency that it keeps waiting to the credit of that urgency. A credit of 1 lets
 -- one job pass all others. Credits are whole thousandths and bounded: an urgency that could not be claimed for long
--- comes back as no flood. Each worker updates them only after every few jobs, since the check of who waits costs more
--- than the rest. While no job is kept waiting, nothing is written.
+-- comes back as no flood. Each worker updates them only after every few jobs, since the check which urgencies wait costs
+-- more than the rest. While no job is kept waiting, nothing is written.
 local CREDIT, MAX_CREDIT = 1000, 8000
 
 -- Of each urgency that has a share (in thousandths): its credit and its first and last queue; the most urgent first.
