@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.pools import Billing
 
 
 def format_usd(usd: float | None) -> str:
@@ -27,8 +25,6 @@ def format_cost(usd: float, unpriced: int) -> str:
 
 def format_price(catalog: Catalog, model: str, backend: str) -> str:
     """The price of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
-    from openfall.router_core.catalog.pools import Billing
-
     billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
     if billing is not Billing.METERED:
         return str(billing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 def format_age(seconds: float | None) -> str:
     """`-`, `4s`, `12m`, `3h`, `2d`."""
@@ -15,6 +17,4 @@ def format_age(seconds: float | None) -> str:
 
 def format_time(moment: float) -> str:
     """An epoch time in the local time zone: `2026-11-21 08:00:00+01:00`."""
-    from datetime import datetime
-
     return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")

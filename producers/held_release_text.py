@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from openfall.producers.card_wait_reason import CardLoad, pending_loads
 from openfall.producers.duration_text import format_age, format_time
-
-if TYPE_CHECKING:
-    from openfall.producers.card_wait_reason import CardLoad
-    from openfall.producers.outage_text import Away
-    from openfall.router_core.catalog.catalog import Catalog
-    from openfall.router_core.state.card_state import CardState
-    from openfall.router_core.state.fleet_status import FleetStatus
-    from openfall.router_core.state.held_jobs import HeldJob
-    from openfall.router_core.state.redis_connection import RedisConnection
-    from openfall.router_core.vocabulary import Urgency
+from openfall.producers.outage_text import Away, fetch_away, models_away
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state.card_state import CardState
+from openfall.router_core.state.card_status import fetch_managed_cards
+from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urgency
 
 MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
@@ -98,9 +98,6 @@ class FleetBlocks:
 def blocks_of(
     status: FleetStatus, away: Sequence[Away], cards: Mapping[str, CardState], catalog: Catalog, *, is_local_only: bool
 ) -> FleetBlocks:
-    from openfall.producers.card_wait_reason import pending_loads
-    from openfall.producers.outage_text import models_away
-
     workers = () if status.suspended else (worker for worker in status.workers if worker.takes_jobs)
     return FleetBlocks(
         paused=frozenset(queue.name for queue in status.queues if queue.paused),
@@ -113,11 +110,6 @@ def blocks_of(
 
 async def fetch_blocks(link: RedisConnection, catalog: Catalog) -> FleetBlocks:
     """What keeps jobs from models now."""
-    from openfall.producers.outage_text import fetch_away
-    from openfall.router_core.state.card_status import fetch_managed_cards
-    from openfall.router_core.state.fleet_flags import local_only
-    from openfall.router_core.state.fleet_status import fetch_status
-
     status, switch, away, cards = await asyncio.gather(
         fetch_status(link), local_only(link), fetch_away(link, catalog), fetch_managed_cards(link, catalog)
     )
@@ -131,8 +123,6 @@ def release_condition(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> st
 
 def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> list[Condition]:
     """What returns a held job, each by itself. Empty: only an operator returns it."""
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
-
     models = configured_models(job.release_models, catalog)
     if job.reason not in RELEASED_BY_ITSELF or not models:
         return []
@@ -152,8 +142,6 @@ def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> l
 def expected_return(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> float | None:
     """When the card of a held job should have its model, in epoch seconds. None: it waits for no card, or for something
     else too."""
-    from openfall.router_core.vocabulary import HoldReason
-
     models = configured_models(job.release_models, catalog)
     is_blocked = any(blocks.queue_block(model, job.urgency, catalog) or model in blocks.away for model in models)
     if job.reason is not HoldReason.OUTAGE or is_blocked:
@@ -164,8 +152,6 @@ def expected_return(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> floa
 
 def operator_act(job: HeldJob) -> str:
     """What an operator does about a held job that does not return by itself."""
-    from openfall.router_core.vocabulary import HoldReason
-
     log = f" ({job.crash_log})" if job.crash_log else ""
     acts = {
         HoldReason.OWN_FAULT: "correct the request or the checks of its role, then replay or drop it",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openfall.producers.amount_text import format_usd
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.held_release_text import describe_release, fetch_blocks
-
-if TYPE_CHECKING:
-    from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.jobs.job import ConsideredModel
-    from openfall.router_core.jobs.outcome import Attempt
-    from openfall.router_core.state.job_records import JobRecord
+from openfall.producers.resolve import explain_queue_block
+from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.state.held_jobs import fetch_held
+from openfall.router_core.state.job_events import read_events
+from openfall.router_core.state.job_records import JobRecord
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """Tie-break order for events with the same timestamp."""
@@ -41,16 +43,11 @@ class Moment:
 
 async def fetch_story(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """A job, its events, and what it waits for: what blocks its queue, or what releases it. Raises `UnknownJob`."""
-    from openfall.router_core.state.job_events import read_events
-
     record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
     return record, events, await _block_reason(llm, record)
 
 
 async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
-    from openfall.producers.resolve import explain_queue_block
-    from openfall.router_core.state.held_jobs import fetch_held
-
     if record.state in ("queued", "scheduled"):
         return await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
     link = llm.store.connection
@@ -177,8 +174,6 @@ def _known(tokens: int | None) -> str:
 
 def next_step(record: JobRecord) -> str:
     """What the job waits for or does now."""
-    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
-
     match record.state:
         case "queued":
             return f"waits in {record.queue}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from openfall.router_core.state.audit_log import AuditEntry
+from openfall.router_core.state.audit_log import AuditEntry
+from openfall.router_core.state.fleet_flags import NO_REASON
 
 READ_ENTRIES = 100
 """Lines of the audit log in which a pause or a switch is looked up: the last ones."""
@@ -39,7 +38,5 @@ def describe_note(entry: AuditEntry | None, now: float, reason: str = "") -> str
 
 def describe_switch(reason: str, audit: Iterable[AuditEntry], now: float) -> str:
     """Who switched local only on, when and why. `reason`: what the switch keeps."""
-    from openfall.router_core.state.fleet_flags import NO_REASON
-
     entry = find_switch(audit)
     return describe_note(entry, now, "" if reason == NO_REASON else reason) or reason
