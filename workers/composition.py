@@ -23,21 +23,18 @@ from openfall.workers.execution.executor import Executor, JobExecutor
 from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
 from openfall.workers.gpu.cards_of_pool import card_manager
 from openfall.workers.maintenance.fleet_cache import FleetCache
-from openfall.workers.maintenance.held_releaser import release_held_jobs
+from openfall.workers.maintenance.held_releaser import RELEASE_INTERVAL_SECONDS, release_held_jobs
 from openfall.workers.maintenance.housekeeping import PeriodicTask
-from openfall.workers.maintenance.incident_closer import close_ended_incidents
+from openfall.workers.maintenance.incident_closer import CLOSE_INTERVAL_SECONDS, close_ended_incidents
 from openfall.workers.maintenance.plan_out_notice import FlatPlanWatch
 from openfall.workers.maintenance.prober import Prober
 from openfall.workers.maintenance.spend_watch import SpendWatch
-from openfall.workers.outbox.dispatcher import OutboxDispatcher
+from openfall.workers.outbox.dispatcher import OUTBOX_INTERVAL_SECONDS, OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 
-RELEASE_INTERVAL_SECONDS = 1.0
 EXAMINED_RUNS = (0, 10)
 """Of the releases of a new configuration, those before which held jobs that wait for a budget are examined again. Other
 workers follow a changed file some seconds later: a job that one of them claims before that falls for the old limit."""
-OUTBOX_INTERVAL_SECONDS = 0.5
-CLOSE_INTERVAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)

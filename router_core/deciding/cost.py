@@ -8,12 +8,13 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 
-REFUSED = frozenset({
+FREE_ERRORS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.RATE_LIMITED, ErrorClass.AUTH,
     ErrorClass.OUT_OF_CREDITS, ErrorClass.FORBIDDEN, ErrorClass.NOT_INSTALLED, ErrorClass.NO_VRAM, ErrorClass.BUDGET,
     ErrorClass.LOCAL_ONLY, ErrorClass.PAUSED, ErrorClass.NO_WORKER, ErrorClass.WORKER_LIMIT,
 })  # fmt: skip
-"""Errors that come only before the first token. Any other error may end an answer midway, which is paid for."""
+"""Errors for which a provider charges nothing: they come only before the first token. Any other error may end an answer
+midway, which is paid for."""
 
 
 def call_cost(prices: Prices | None, billing: Billing, outcome: Outcome, error: ErrorClass | None = None) -> int | None:
@@ -32,7 +33,7 @@ def call_cost(prices: Prices | None, billing: Billing, outcome: Outcome, error: 
         return usage.cost_nusd
     if usage.input_tokens is None or usage.output_tokens is None:
         is_untouched = usage.input_tokens is None and usage.output_tokens is None
-        return 0 if is_untouched and error in REFUSED else None
+        return 0 if is_untouched and error in FREE_ERRORS else None
     return usage_cost(prices or Prices(), usage)
 
 

@@ -1,10 +1,12 @@
 """When a job kills its workers. A job is condemned only on evidence: workers died while they ran it alone.
 
-The script `reap` applies these limits.
+The scripts `reap` and `claim` apply these limits.
 """
 
 SUSPECT_AFTER = 2
 """Crashes, beside other jobs or alone, after which a job runs alone."""
+SUSPECT_DELAY_SECONDS = 60.0
+"""How long a suspect is reserved for a worker that lets its calls end first."""
 CONDEMN_AFTER_ALONE = 3
 """Crashes without any other job on the worker after which a job is held as poisoned.
 

@@ -20,8 +20,5 @@ FLEET_SILENCE = {
 """Milliseconds without a beat of any worker after which Redis counts as having been away; graces for settles and
 gateways; leases. A last beat that is as long ahead means that its clock was set back."""
 
-SUSPECT_DELAY_SECONDS = 60.0
-"""How long a suspect is reserved for a worker that lets its calls end first."""
-
 RQ_WORKER_TTL_SECONDS = 60
 """Seconds after which rq forgets a worker that no longer beats."""

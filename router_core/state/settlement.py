@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.rate_limits import ChargedCall, Rate, corrections
-from openfall.router_core.deciding.cost import REFUSED
+from openfall.router_core.deciding.cost import FREE_ERRORS
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.degrading.degrade import DefaultFallback, Hold
@@ -177,7 +177,7 @@ def limit_arguments(
 def _used_tokens(attempt: Attempt) -> int | None:
     """The tokens that the provider counted; None: unknown. A call that was refused used none."""
     if attempt.input_tokens is None and attempt.output_tokens is None:
-        return 0 if attempt.error in REFUSED else None
+        return 0 if attempt.error in FREE_ERRORS else None
     return bounded((attempt.input_tokens or 0) + (attempt.output_tokens or 0))
 
 

@@ -13,13 +13,13 @@ from typing import Any
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.rate_limits import ChargedCall
+from openfall.router_core.deciding.crash_limits import SUSPECT_DELAY_SECONDS
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.beats_and_leases import (
     FLEET_SILENCE,
     LEASE_SECONDS,
     PRESENCE_SECONDS,
     RQ_WORKER_TTL_SECONDS,
-    SUSPECT_DELAY_SECONDS,
 )
 from openfall.router_core.state.budget_book import BudgetBook
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim

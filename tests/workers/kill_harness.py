@@ -28,7 +28,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import keys
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
-from openfall.router_core.state.maintenance import WaitingJob, move
+from openfall.router_core.state.reap_and_sweep import WaitingJob, move
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
 from openfall.workers.config_watcher import WorkerOptions, load_worker_config

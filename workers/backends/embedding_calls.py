@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from openfall.router_core.deciding.cost import REFUSED
+from openfall.router_core.deciding.cost import FREE_ERRORS
 from openfall.router_core.jobs.embeddings import embeddings_body, inputs_of, packed_vectors
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
@@ -96,6 +96,6 @@ def _added(before: Usage, after: Usage) -> Usage:
 def _after_billed(failure: Failure, billed: Usage) -> Failure:
     """The failure of a request after others that were answered and billed. If it may have been billed too, the cost of
     all is not known."""
-    if not failure.never_sent and failure.error_class not in REFUSED:
+    if not failure.never_sent and failure.error_class not in FREE_ERRORS:
         return failure
     return replace(failure, never_sent=False, usage=billed)

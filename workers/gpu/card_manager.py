@@ -21,7 +21,7 @@ from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.build_cards_view import CardsContext, too_large
 from openfall.workers.gpu.card_contents import CardContents
-from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, carry_out, measured_by
+from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome, measured_by, switch_models
 from openfall.workers.gpu.learned_use import LearnedUse
 
 log = logging.getLogger("openfall.cards")
@@ -239,7 +239,7 @@ class CardManager:
         context = self.context
         models = (*switch.evict, switch.load) if switch.load else switch.evict
         engines = {alias: context.engines[context.backend_on(card, alias)] for alias in models}
-        work = carry_out(switch, engines, self._epoch, lambda: self._device_used_gb(card))
+        work = switch_models(switch, engines, self._epoch, lambda: self._device_used_gb(card))
         task = asyncio.create_task(work, name=f"switch-{card}")
         task.add_done_callback(lambda _: self._woken.set())
         self._switches[card] = task

@@ -11,7 +11,13 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.card_state import CardState, MeasuredModel, ModelOnCard, Switch
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.card_engine import CardEngine, EngineContent
-from openfall.workers.gpu.failed_loads import PAUSES_AFTER_EVICTION, pauses_after, postpone_load
+from openfall.workers.gpu.failed_loads import (
+    EARLY_DEPARTURES,
+    PAUSES_AFTER_EVICTION,
+    STEADY_SECONDS,
+    pauses_after,
+    postpone_load,
+)
 
 log = logging.getLogger("openfall.cards")
 
@@ -20,10 +26,6 @@ LOAD_GRACE_SECONDS = 30.0
 LOAD_FACTOR = 4
 """A load may take this multiple of its usual time, and the grace."""
 EVICTED = "it was loaded and had left again at once: something else uses the engine"
-STEADY_SECONDS = 60.0
-"""A model that leaves by itself within this time of its load has crashed, or was evicted by another program."""
-EARLY_DEPARTURES = 3
-"""After this number of them in a row the model counts as one that cannot be loaded."""
 MAX_MEASURED_LOADS = 5
 MAX_GROWTH = 1.3
 """A model uses at most this multiple of what its engine says."""
@@ -47,7 +49,7 @@ UsedMemory = Callable[[], Awaitable[float | None]]
 """The memory of a card that is in use now, in GiB. None: its driver says nothing."""
 
 
-async def carry_out(
+async def switch_models(
     switch: Switch, engines: Mapping[str, CardEngine], epoch: int, used_gb: UsedMemory
 ) -> SwitchOutcome:
     """Make a switch. `engines`: by the model that is unloaded or loaded."""

@@ -18,6 +18,10 @@ PAUSES_AFTER_EVICTION: Pauses = (5.0, 600.0)
 """For a model that something else has evicted, or that left the memory by itself."""
 PAUSES_WHILE_AWAY: Pauses = (2.0, 8.0)
 """For a load that failed because the engine was away: the model is not to blame."""
+STEADY_SECONDS = 60.0
+"""A model that leaves by itself within this time of its load has crashed, or was evicted by another program."""
+EARLY_DEPARTURES = 3
+"""After this number of them in a row the model counts as one that cannot be loaded."""
 
 
 def pauses_after(failure: Failure, *, is_evicted: bool) -> Pauses:

@@ -14,6 +14,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_subscription import backend_capacity
 from openfall.router_core.vocabulary import Urgency
 
+RELEASE_INTERVAL_SECONDS = 1.0
+
 log = logging.getLogger("openfall.releasing")
 
 

@@ -16,8 +16,14 @@ from openfall.router_core.state.depth_history import SAMPLE_INTERVAL_SECONDS, sa
 from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.maintenance import AUDIT_INTERVAL_SECONDS, JOBS_PER_SWEEP, abandoned_jobs, audit, reap
 from openfall.router_core.state.memory_pressure import MEMORY_CHECK_INTERVAL_SECONDS, check_memory
+from openfall.router_core.state.reap_and_sweep import (
+    AUDIT_INTERVAL_SECONDS,
+    JOBS_PER_SWEEP,
+    abandoned_jobs,
+    audit,
+    reap,
+)
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_commands import WorkerCommand, listen_commands
 from openfall.router_core.state.worker_queue import WorkerQueue

@@ -10,6 +10,8 @@ from openfall.router_core.state.incidents import Incident, close_incident, open_
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, HoldReason, Urgency
 
+CLOSE_INTERVAL_SECONDS = 2.0
+
 log = logging.getLogger("openfall.incidents")
 
 SET_BY_OPERATOR = frozenset({BlockReason.PAUSED, BlockReason.LOCAL_ONLY})

@@ -19,8 +19,8 @@ from openfall.router_core.state.delivery_counts import DeliveryCounts, count_end
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import WaitingJob, move
-from openfall.router_core.state.maintenance import sweep as find_waiting
+from openfall.router_core.state.reap_and_sweep import WaitingJob, move
+from openfall.router_core.state.reap_and_sweep import sweep as find_waiting
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
 from openfall.workers.execution.delivery_log import DeliveryLog, describe_step

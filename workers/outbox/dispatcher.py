@@ -35,6 +35,8 @@ from openfall.workers.outbox.retry_schedule import job_retry_delay, notice_retry
 from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.webhook_url_check import TRUSTED, host_and_port
 
+OUTBOX_INTERVAL_SECONDS = 0.5
+
 log = logging.getLogger("openfall.outbox")
 
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.gateway import Gateway
 from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import AwaitedJob
-from openfall.router_core.state.maintenance import abandoned_jobs
+from openfall.router_core.state.reap_and_sweep import abandoned_jobs
 from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run, served
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices, rate_for
-from openfall.router_core.deciding.cost import REFUSED, call_cost, usage_cost
+from openfall.router_core.deciding.cost import FREE_ERRORS, call_cost, usage_cost
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
@@ -120,7 +120,7 @@ def test_the_cost_of_a_call(billing, outcome, error, nanodollars):
 
 @pytest.mark.parametrize("error", ErrorClass)
 def test_a_failure_without_tokens_is_free_only_when_it_came_before_any(error):
-    assert call_cost(PRICES, METERED, Failure(error_class=error), error) == (0 if error in REFUSED else None)
+    assert call_cost(PRICES, METERED, Failure(error_class=error), error) == (0 if error in FREE_ERRORS else None)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_failure_without_tokens_is_free_only_when_it_came_before_any(error):
      ErrorClass.CONTEXT_OVERFLOW, ErrorClass.INVALID_OUTPUT, ErrorClass.CANCELLED, ErrorClass.OTHER],
 )  # fmt: skip
 def test_a_failure_that_may_come_midway_is_never_free(error):
-    assert error not in REFUSED
+    assert error not in FREE_ERRORS
 
 
 def test_a_rate_has_no_price_where_the_file_has_none():

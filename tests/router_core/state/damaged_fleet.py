@@ -12,7 +12,7 @@ from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import backend_reports, fleet_flags, incidents, ledger, maintenance, outbox
+from openfall.router_core.state import backend_reports, fleet_flags, incidents, ledger, outbox, reap_and_sweep
 from openfall.router_core.state.breakers import ProbeResult, breaker_history, list_breakers, report_probe
 from openfall.router_core.state.errors import IdempotencyConflict, UnknownJob
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
@@ -21,9 +21,9 @@ from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held_summa
 from openfall.router_core.state.inbox import InboxReader, acknowledge
 from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import move, reap, sweep
 from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models, ledger_day
 from openfall.router_core.state.outbox import NoticeRate, admit_notice, claim_entries, mark_dead
+from openfall.router_core.state.reap_and_sweep import move, reap, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, backends_for
@@ -78,7 +78,7 @@ async def build(f):
     for job in WAITING:
         await f.accept(job, queue=SMOL, job={"producer": job.split("-")[1]})
     await _write_facts(f)
-    await maintenance.audit(f.link)
+    await reap_and_sweep.audit(f.link)
     await sweep(f.link, clean=False)
     return worker, degrader, running
 
@@ -182,7 +182,7 @@ async def work(f, worker, degrader, running):
 async def _look_after(f):
     await reap(f.link)
     f.store.delete("of:lock:audit")  # it ends by the clock of the server, which this fleet does not have
-    await maintenance.audit(f.link)
+    await reap_and_sweep.audit(f.link)
     _, waiting = await sweep(f.link, [LARGE], [SMOL], clean=True)
     for job in waiting:
         if job.cause in ("cancelled", "deleted", "overdue"):

@@ -9,7 +9,7 @@ from rq.serializers import JSONSerializer
 
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.vocabulary import HoldReason
 
 JOB, SECRET, ANSWER = "job-00001", b"the-private-prompt", b"the-private-answer"

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.held_jobs import replay_held
-from openfall.router_core.state.maintenance import reap, sweep
+from openfall.router_core.state.reap_and_sweep import reap, sweep
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import ErrorClass, HoldReason

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.workers.rq_jobs import parse_rq_call
 from tests.router_core.state.job_states import JOB, QUEUE, failed, fetch, finished, held, queued, registries
 

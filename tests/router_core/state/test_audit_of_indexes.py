@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.state.maintenance import audit, sweep
+from openfall.router_core.state.reap_and_sweep import audit, sweep
 from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.router_core.state import job_states
 from tests.router_core.state.damaged_fleet import build, work

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from tests.budget_sums import pack_sums, unpack_sums
 from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, settle, start, submit, sums
 

@@ -8,7 +8,7 @@ import random
 
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.state.test_budgets import CALL, ended, start, submit

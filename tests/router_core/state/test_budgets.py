@@ -17,7 +17,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.budget_book import BudgetBook, audit_budgets, list_budgets, raise_budget
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency

@@ -10,7 +10,7 @@ from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.card_state import CardState, pack_card_state, read_card_state
 from openfall.router_core.state.cards import CardStore, CardWrite
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.maintenance import move, sweep
+from openfall.router_core.state.reap_and_sweep import move, sweep
 from openfall.router_core.vocabulary import Urgency
 
 CATALOG = Catalog(

@@ -7,7 +7,7 @@ from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, fo
 from openfall.router_core.state.fleet_flags import local_only, set_local_only
 from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.held_jobs import replay_held
-from openfall.router_core.state.maintenance import sweep
+from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal
 

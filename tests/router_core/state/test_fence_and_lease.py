@@ -8,7 +8,7 @@ from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.ledger import read_ledger
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity

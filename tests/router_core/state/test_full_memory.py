@@ -14,8 +14,8 @@ from openfall.router_core.state.backend_reports import (
 from openfall.router_core.state.cards import give_order
 from openfall.router_core.state.errors import StoreFull
 from openfall.router_core.state.fleet_lock import try_lock
-from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.model_use import write_use
+from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.state.worker_registry import register, report_quiet, report_shortage, unregister
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 

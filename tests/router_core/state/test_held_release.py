@@ -15,7 +15,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.incidents import QUIET_SECONDS, close_incident, fetch_incident, open_incidents
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import move, sweep
+from openfall.router_core.state.reap_and_sweep import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import CallSignal, HoldReason, Urgency

@@ -22,7 +22,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
 from openfall.router_core.state.jobs import JobStore, SubmitTerms, end_job
-from openfall.router_core.state.maintenance import reap, sweep
+from openfall.router_core.state.reap_and_sweep import reap, sweep
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register

@@ -13,7 +13,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.ledger import read_ledger
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import ErrorClass

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.rate_limits import rates_for
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass

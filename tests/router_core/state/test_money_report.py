@@ -15,8 +15,8 @@ from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
-from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.money_report import read_money
+from openfall.router_core.state.reap_and_sweep import reap
 from openfall.router_core.state.savings_rows import savings_rows
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass

@@ -6,7 +6,7 @@ import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.state.held_jobs import replay_held
-from openfall.router_core.state.maintenance import sweep
+from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.vocabulary import HoldReason
 
 JOB, SMOL, LARGE = "job-00001", "gpu.smol.batch", "gpu.large.batch"

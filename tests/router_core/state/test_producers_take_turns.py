@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.state.errors import QueueFull
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.maintenance import move, sweep
+from openfall.router_core.state.reap_and_sweep import move, sweep
 from tests.router_core.state.conftest import QUEUE
 from tests.router_core.state.reference_queue import ReferenceQueue
 from tests.router_core.state.test_rq_tools import swept

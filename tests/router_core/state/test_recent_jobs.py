@@ -9,7 +9,7 @@ from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.state import recent_jobs
 from openfall.router_core.state.errors import AmbiguousId, UnknownJob
 from openfall.router_core.state.job_search import find_job
-from openfall.router_core.state.maintenance import audit
+from openfall.router_core.state.reap_and_sweep import audit
 from openfall.router_core.state.recent_jobs import JobFilter, cursor_at, list_jobs
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 from tests.router_core.state.conftest import ANSWER, SECRET

@@ -9,7 +9,7 @@ from rq.serializers import JSONSerializer
 
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.maintenance import sweep
+from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.state.job_states import (
     JOB,

@@ -9,7 +9,7 @@ from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held, release_held, replay_held
 from openfall.router_core.state.job_events import read_events
-from openfall.router_core.state.maintenance import move, reap, sweep
+from openfall.router_core.state.reap_and_sweep import move, reap, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import HoldReason, Urgency

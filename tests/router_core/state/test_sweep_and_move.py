@@ -10,7 +10,7 @@ from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.maintenance import WaitingJob, move, sweep
+from openfall.router_core.state.reap_and_sweep import WaitingJob, move, sweep
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, HoldReason
 

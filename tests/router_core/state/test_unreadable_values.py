@@ -20,9 +20,9 @@ from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.fleet_status import fetch_status, paused_queues
 from openfall.router_core.state.held_jobs import drop_held, list_held
 from openfall.router_core.state.keys import LOCK, UNFINISHED
-from openfall.router_core.state.maintenance import audit, sweep
 from openfall.router_core.state.memory_pressure import check_memory
 from openfall.router_core.state.model_use import fetch_use
+from openfall.router_core.state.reap_and_sweep import audit, sweep
 from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.vocabulary import HoldReason
 from tests.router_core.state import corruption

@@ -8,7 +8,8 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.gpu.card_engine import EngineContent
-from openfall.workers.gpu.card_switch import STEADY_SECONDS, SwitchOutcome, adopt_content, apply_outcome
+from openfall.workers.gpu.card_switch import SwitchOutcome, adopt_content, apply_outcome
+from openfall.workers.gpu.failed_loads import STEADY_SECONDS
 
 NOW = 1000.0
 EMPTY, LOADED = EngineContent({}), EngineContent({"alpha": 10.0})

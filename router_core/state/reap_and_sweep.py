@@ -1,4 +1,5 @@
-"""What any worker does for the whole fleet: take over from dead workers, sweep, move waiting jobs."""
+"""What any worker does for the whole fleet: take over the jobs of dead workers, find jobs that wait in vain, move them,
+and repair indexes."""
 
 from __future__ import annotations
 
