@@ -64,6 +64,8 @@ class Terms(TypedDict, total=False):
     kind: JobKind
     task: str
     urgency: Urgency
+    group: str
+    local_only: bool
     expires_in: str
     stays: bool
     webhook: str | None
@@ -77,6 +79,7 @@ async def submit(
     asked_for, target, of_name = check_model(exchange, body)
     options = {key: value for key, value in terms_of_endpoint.items() if key in _ENDPOINT_OPTIONS}
     options |= _options(exchange, body)
+    options |= {name: chosen for name in ("group", "local_only") if (chosen := terms_of_endpoint.get(name))}
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
     options["wire_headers"] = _wire_headers(exchange.request.headers, dialect)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
@@ -15,24 +14,27 @@ from openfall.producers.gateway.encoders import sse
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
-from openfall.producers.gateway.submission import Terms, check_model, submit
+from openfall.producers.gateway.submission import check_model, submit
 from openfall.producers.job_event_text import describe_event, is_news
-from openfall.producers.job_request import parse_urgency
 from openfall.producers.page.page_access import Visitor, check_form, check_right, may_still_read
 from openfall.producers.page.page_handler import HEADERS, for_people, html_page, read_form
+from openfall.producers.page.question_form import MAX_QUESTION, MORE_OPTIONS, QuestionForm
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.resolution_table import describe_route, resolution_table
 from openfall.producers.resolve import Resolution, resolve
-from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
-from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.recent_jobs import fetch_jobs
-from openfall.router_core.vocabulary import JobKind, Urgency
+from openfall.router_core.vocabulary import Urgency
 
-MAX_QUESTION = 20_000
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+
+
+class ResolvedQuestion(NamedTuple):
+    """Which model a question would get, and the command that says the same."""
+
+    resolution: Resolution
+    command: str
 
 
 async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
@@ -41,7 +43,11 @@ async def _show_form(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 def _form_page(
-    exchange: Exchange, visitor: Visitor, typed: dict[str, str], problem: str, resolution: Resolution | None = None
+    exchange: Exchange,
+    visitor: Visitor,
+    typed: dict[str, str],
+    problem: str,
+    route: ResolvedQuestion | None = None,
 ) -> Response:
     catalog, names = exchange.catalog, exchange.caller.names
     targets = [name for name in (*catalog.roles, *catalog.tasks, *catalog.models) if not names or name in names]
@@ -55,19 +61,11 @@ def _form_page(
         typed=typed,
         problem=problem,
         max_question=MAX_QUESTION,
-        resolution=resolution,
-        summary=describe_route(resolution) if resolution else "",
-        table=resolution_table(catalog, resolution) if resolution else None,
-        command=_resolve_command(exchange, typed, resolution) if resolution else "",
-    )
-
-
-def _resolve_command(exchange: Exchange, typed: Mapping[str, str], resolution: Resolution) -> str:
-    """The command that resolves the same. It has no question: its words chose a task."""
-    route, target, group = resolution.route, typed.get("target") or AUTO, exchange.caller.group
-    named = ["-t", route.task] if target == AUTO and route.task else [target]
-    return shlex.join(
-        ["openfall", "resolve", *named, "-u", route.urgency, *(["-g", group] if group else []), "--explain"]
+        opened=any(typed.get(name) for name in MORE_OPTIONS),
+        resolution=route.resolution if route else None,
+        summary=describe_route(route.resolution) if route else "",
+        table=resolution_table(catalog, route.resolution) if route else None,
+        command=route.command if route else "",
     )
 
 
@@ -76,30 +74,24 @@ async def _show_route(exchange: Exchange, visitor: Visitor) -> Response:
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     try:
-        return _form_page(exchange, visitor, form, "", await _resolve(exchange, form))
+        question = QuestionForm.read(form)
+        resolution = await _resolve(exchange, question)
     except Exception as error:
         refusal = refusal_of_error(error)
         if refusal is None:
             raise
-        exchange.refused = refusal.cause
-        return _form_page(exchange, visitor, form, refusal.message)
+        return _refused_form(exchange, visitor, form, refusal)
+    command = question.resolve_command(resolution.route, exchange.caller)
+    return _form_page(exchange, visitor, form, "", ResolvedQuestion(resolution, command))
 
 
-async def _resolve(exchange: Exchange, form: Mapping[str, str]) -> Resolution:
+async def _resolve(exchange: Exchange, question: QuestionForm) -> Resolution:
     """Raises `NoModel`, and what `submit` raises for a name that is unknown or not allowed."""
-    catalog, caller = exchange.catalog, exchange.caller
-    body = {"messages": [{"role": "user", "content": form.get("question", "").strip()}]}
-    _, target, _ = check_model(exchange, {"model": form.get("target") or AUTO})
-    request = RouteRequest(
-        target=target,
-        group=caller.group,
-        urgency=parse_urgency(form.get("urgency") or caller.urgency),
-        default_urgency=Urgency.INTERACTIVE,
-        needs=requirements_for(body, "openai", JobKind.COMPLETION),
-        texts=tuple(user_texts(body)),
-        producer=caller.name,
-    )
-    return resolve(catalog, request, await fetch_fleet(exchange.gateway.client.store.connection, catalog))
+    catalog = exchange.catalog
+    _, target, _ = check_model(exchange, question.body)
+    request = question.route_request(target, exchange.caller)
+    fleet = await fetch_fleet(exchange.gateway.client.store.connection, catalog)
+    return resolve(catalog, request, fleet, exclude=question.exclude)
 
 
 async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
@@ -107,28 +99,26 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     check_right(exchange, visitor)
-    question = form.get("question", "").strip()
-    if not 0 < len(question) <= MAX_QUESTION:
-        return _form_page(exchange, visitor, form, f"A question has 1 to {MAX_QUESTION:,} characters.")
-    body = {
-        "model": form.get("target") or "auto",
-        "messages": [{"role": "user", "content": question}],
-        "stream": True,
-    }
     try:
-        urgency = parse_urgency(form.get("urgency") or None)
-        terms = Terms(stays=True, urgency=urgency) if urgency else Terms(stays=True)
+        question = QuestionForm.read(form)
+        if not 0 < len(question.question) <= MAX_QUESTION:
+            return _form_page(exchange, visitor, form, f"A question has 1 to {MAX_QUESTION:,} characters.")
         with exchange.gateway.limits.admitted(exchange.caller):
-            accepted = await submit(exchange, body, "openai", **terms)
+            accepted = await submit(exchange, question.body, "openai", **question.terms)
     except Exception as error:
         refusal = refusal_of_error(error)
         if refusal is None:
             raise
-        exchange.refused = refusal.cause
-        return _form_page(exchange, visitor, form, refusal.message)
+        return _refused_form(exchange, visitor, form, refusal)
     exchange.gateway.callers.answer(accepted.id)
     page = "job" if form.get("then") == "enqueue" else "try"
     return RedirectResponse(f"/{page}/{quote(accepted.id, safe='')}", 303, HEADERS)
+
+
+def _refused_form(exchange: Exchange, visitor: Visitor, form: dict[str, str], refusal: Refusal) -> Response:
+    """The form again, with what is wrong."""
+    exchange.refused = refusal.cause
+    return _form_page(exchange, visitor, form, refusal.message)
 
 
 async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:

@@ -140,8 +140,29 @@ async def press(browser: httpx.AsyncClient, path: str, **form: str) -> httpx.Res
         ({"target": "auto", "question": "Haruka waves"}, ["would answer", "resolve auto -u interactive --explain"]),
         ({"target": "chatt"}, ["Did you mean", "unknown"]),
         ({"target": "chat", "urgency": "now"}, ["unknown urgency"]),
+        (
+            {"target": "chat", "exclude": "tiny", "group": "discord:main", "local_only": "on", "prompt_tokens": "70"},
+            ["other at rack would answer", "-g discord:main --local-only --tokens 70 --exclude tiny --explain"],
+        ),
+        ({"target": "chat", "exclude": "tiny, rack"}, ["no model", "excluded by the request"]),
+        ({"target": "chat", "exclude": "tinny"}, ["Did you mean"]),
+        ({"target": "chat", "prompt_tokens": "9000"}, ["no model"]),
+        ({"target": "chat", "prompt_tokens": "many"}, ["is no whole number from 0 on"]),
+        ({"target": "chat", "group": "a\nb"}, ["group"]),
     ],
-    ids=["a role", "a role and an urgency", "no name", "an unknown name", "an unknown urgency"],
+    ids=[
+        "a role",
+        "a role and an urgency",
+        "no name",
+        "an unknown name",
+        "an unknown urgency",
+        "every option",
+        "no model left",
+        "an unknown exclusion",
+        "too long a prompt",
+        "no number",
+        "a group of two lines",
+    ],
 )
 def test_the_model_of_a_question_is_shown_with_its_reason_and_nothing_is_submitted(
     redis_url: str, tmp_path: Path, form: dict[str, str], lines: list[str]
@@ -168,6 +189,27 @@ def test_a_reader_sees_which_model_would_answer_within_the_limits_of_the_key(red
         assert "would answer" in shown.text
         assert "may not ask for" in refused.text
         assert submitted.status_code == 403
+
+    run(main)
+
+
+def test_the_options_of_a_question_are_those_of_its_job(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        groups = "groups: [{name: main, match: ['discord:*'], role: chat}]"
+        async with open_gateway(redis_url, tmp_path, pools=(), more=groups) as gateway, browser_of(gateway) as browser:
+            options = {"group": "discord:main", "local_only": "on", "expires_in": "5m", "max_tokens": "7"}
+            path = (await ask(browser, **options, temperature="0.5", then="enqueue")).headers["location"]
+            record = await gateway.instance.client.record(path.removeprefix("/job/"))
+            wrong = {"expires_in": "soon", "max_tokens": "0", "temperature": "warm", "group": "a\x00b"}
+            refused = [await ask(browser, **{name: text}) for name, text in wrong.items()]
+            accepted = await gateway.link.command("ZCARD", "of:jobs")
+        job = record.job
+        assert job is not None
+        limits = job.body["max_tokens"], job.body["temperature"]
+        assert (job.group, job.local_only, *limits) == ("main", True, 7, 0.5)
+        assert job.deadline - job.accepted_at == pytest.approx(300, abs=1)
+        assert [response.status_code for response in refused] == [400, 400, 400, 400]
+        assert accepted == 1
 
     run(main)
 
