@@ -1,7 +1,8 @@
 """`python -m benchmarks.page`: what open pages cost the gateway and Redis, beside the same gateway without them.
 
-A busy fleet stands behind it: 10,000 jobs that wait in all of its 300 queues, held jobs, open breakers, and jobs that
-arrive. The gateway is a process of its own.
+A busy fleet stands behind it: 10,000 jobs that wait in all of its 300 queues, held jobs, open breakers, pending
+notifications, refused requests, and jobs that arrive. The gateway is a process of its own. The live pages (`/` and
+`/outbox`) are held open; each other page is loaded a few times. It takes about five minutes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +23,21 @@ import click
 import redis.asyncio as aioredis
 
 from benchmarks.server import Server, find_free_port, valkey
-from openfall.producers.page.front_page import SECTIONS
+from openfall.producers.page.front_page import OUTBOX_SECTIONS, SECTIONS
+from openfall.producers.page.section import Section
 
 JOBS, HELD_JOBS = 10_000, 300
 URGENCIES = ("interactive", "background", "batch")
 HZ = os.sysconf("SC_CLK_TCK")
-COUNT_SECONDS = 30.0
-"""As long as the rarest reading takes to come round."""
+OUTBOX_ENTRIES, REFUSED_KEYS = 150, 20
+OTHER_PAGES = (
+    "/job", "/batch", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model&days=30", "/keys",
+    "/try", "/preflight", "/config", "/runbook",
+)  # fmt: skip
+"""Pages that are read when they are opened, and at no other time."""
+OTHER_LOADS = 5
+MAX_GATEWAY_SHARE, MAX_COMMANDS = 0.05, 50.0
+"""What all open pages may cost together: of one core, and commands a second."""
 SETTLE_SECONDS = 2.0
 
 
@@ -71,6 +81,12 @@ async def fill(client: aioredis.Redis, model_count: int) -> None:
         pipe.sadd("of:breakers", target)
         fields = {"state": "open", "epoch": 1, "away_since": now, "until": now + 9e6, "cause": "timeout"}
         pipe.hset(f"of:breaker:{target}", mapping=fields)
+    for number in range(OUTBOX_ENTRIES):
+        entry = f"job:job{number}:done"
+        pipe.zadd("of:outbox", {entry: now + 3_600_000})
+        pipe.hset(f"of:outbox-entry:{entry}", mapping={"tries": 2, "why": "HTTP 503"})
+    refused = {f"key{number} rate_limit n": 7 for number in range(REFUSED_KEYS)}
+    pipe.hset(f"of:refused:{time.strftime('%Y-%m-%d', time.gmtime())}", mapping=refused)
     await pipe.execute()
 
 
@@ -95,7 +111,7 @@ async def measure(gateway: int, server: Server, seconds: float, counts: list[int
     span = time.monotonic() - before[3]
     after = (cpu_seconds(gateway), server.cpu_seconds, counts[0])
     gateway_share, redis_share, events = ((now - then) / span for now, then in zip(after, before, strict=False))
-    return PageCost(gateway_share, redis_share, *await _commands(server, COUNT_SECONDS), events)
+    return PageCost(gateway_share, redis_share, *await _commands(server, seconds), events)
 
 
 async def _commands(server: Server, seconds: float) -> tuple[float, float]:
@@ -116,8 +132,8 @@ async def _commands(server: Server, seconds: float) -> tuple[float, float]:
     return sent / seconds, of_scripts / seconds
 
 
-async def open_page(session: aiohttp.ClientSession, url: str, counts: list[int]) -> None:
-    names = ",".join(section.name for section in SECTIONS)
+async def open_page(session: aiohttp.ClientSession, url: str, sections: Sequence[Section], counts: list[int]) -> None:
+    names = ",".join(section.name for section in sections)
     async with session.get(f"{url}/page/live?sections={names}") as response:
         async for line in response.content:
             counts[0] += line.startswith(b"event:")
@@ -152,13 +168,17 @@ async def _measure_all(url: str, gateway: int, server: Server, pages: int, secon
             f"the page loads in {statistics.median(loads) * 1000:.0f} ms (median), {max(loads) * 1000:.0f} ms (most)"
         )
         click.echo(f"{'':16}{'gateway':>14}{'Redis':>16}{'commands/s':>14}{'in scripts/s':>14}{'events/s':>12}")
-        for number in (0, 1, pages):
-            tasks = [asyncio.create_task(open_page(session, url, counts)) for _ in range(number)]
+        idle: PageCost | None = None
+        for number, path, sections in ((0, "/", SECTIONS), (pages, "/", SECTIONS), (pages, "/outbox", OUTBOX_SECTIONS)):
+            tasks = [asyncio.create_task(open_page(session, url, sections, counts)) for _ in range(number)]
             await asyncio.sleep(SETTLE_SECONDS)
             cost = await measure(gateway, server, seconds, counts)
             shares = f"{cost.gateway_share:>13.1%} {cost.redis_share:>15.1%}"
             commands = f"{cost.commands:>13.1f}{cost.of_scripts:>14.1f}"
-            click.echo(f"{f'{number} open pages':16}{shares} {commands}{cost.events:>12.1f}")
+            click.echo(f"{f'{number} x {path}':16}{shares} {commands}{cost.events:>12.1f}")
+            if idle is not None:
+                click.echo(_verdict(cost, idle))
+            idle = idle or cost
             closed = [task for task in tasks if task.done()]
             if closed:
                 click.echo(f"{len(closed)} of them were closed: {closed[0]}", err=True)
@@ -166,6 +186,22 @@ async def _measure_all(url: str, gateway: int, server: Server, pages: int, secon
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.sleep(SETTLE_SECONDS)
+        for path in OTHER_PAGES:
+            before = cpu_seconds(gateway)
+            loads = [await _load(session, url + path) for _ in range(OTHER_LOADS)]
+            used = (cpu_seconds(gateway) - before) / OTHER_LOADS
+            click.echo(f"{path:26}{statistics.median(loads) * 1000:>8.0f} ms{used * 1000:>8.0f} ms of CPU")
+
+
+def _verdict(cost: PageCost, idle: PageCost) -> str:
+    """What open pages cost beside a gateway without them, and whether that is less than they may."""
+    share = cost.gateway_share - idle.gateway_share
+    sent, of_scripts = cost.commands - idle.commands, cost.of_scripts - idle.of_scripts
+    kept = share < MAX_GATEWAY_SHARE and sent < MAX_COMMANDS
+    return (
+        f"{'':4}{'kept' if kept else 'BROKEN'}: they add {share:.1%} of a core (less than {MAX_GATEWAY_SHARE:.0%}) and "
+        f"{sent:.1f} commands/s (less than {MAX_COMMANDS:g}), beside {of_scripts:.1f} within scripts"
+    )
 
 
 async def _load(session: aiohttp.ClientSession, url: str) -> float:
@@ -189,7 +225,7 @@ async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=40, help="of each window: the rarest reading takes 38")
     parser.add_argument("--models", type=int, default=100, help="each has three queues, in all of which jobs wait")
     options = parser.parse_args()
     asyncio.run(run(options.pages, options.seconds, options.models))

@@ -1,4 +1,5 @@
-"""The runbook (docs/runbook.md, which the package carries), and the section of it that belongs to each cause."""
+"""The runbook and the documents to which it leads (of docs/, which the package carries), and the section of the runbook
+that belongs to each cause."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from openfall.router_core.vocabulary import HoldReason
 
-RUNBOOK = Path(__file__).parent / "runbook.md"
+DOCUMENTS = Path(__file__).parent / "documents"
+RUNBOOK = DOCUMENTS / "runbook.md"
 
 
 class RunbookSection(StrEnum):

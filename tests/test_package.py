@@ -102,7 +102,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(TREE / folder, home / "tree" / folder, symlinks=True, ignore=ignore)
     (home / "tree/docs").mkdir()
-    shutil.copy(TREE / "docs/runbook.md", home / "tree/docs")  # producers/runbook.md leads to it
+    for link in (TREE / "producers/documents").iterdir():  # each leads to a file of docs
+        shutil.copy(TREE / "docs" / link.name, home / "tree/docs")
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(TREE / file, home / "tree")
     with tarfile.open(_build("sdist", home / "tree")) as sdist:

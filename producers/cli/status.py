@@ -1,10 +1,10 @@
-"""`openfall status`: the health of the fleet in one sentence, and every queue."""
+"""`openfall status`: the health of the fleet as the page says it, and every queue."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +12,6 @@ import click
 
 from openfall.producers.amount_text import plural
 from openfall.producers.cli.exit_codes import HEALTH_CODES
-from openfall.producers.cli.held_text import describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
@@ -29,10 +28,9 @@ from openfall.producers.fleet_problems import (
 )
 from openfall.producers.held_release_text import configured_models
 from openfall.producers.job_request import parse_duration
-from openfall.producers.operator_note import READ_ENTRIES, describe_note, describe_switch, find_pause
-from openfall.producers.outage_text import Away, describe_away, fetch_away
+from openfall.producers.operator_note import READ_ENTRIES, describe_note, find_pause
+from openfall.producers.outage_text import Away, fetch_away
 from openfall.producers.page.sections import headline_section
-from openfall.producers.page.sections.held_causes import held_condition
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.refused_table import describe_refused
 from openfall.producers.resolve import fetch_reached_limits
@@ -60,7 +58,7 @@ REFRESH_INTERVAL_SECONDS = 2.0
 @click.option("--max-wait", metavar="DURATION", help="Report a failure if a job waits longer: 90s, 5m, 2h.")
 @common_options
 def status(watch: bool, max_wait: str | None) -> int:
-    """Show the health of the fleet in one sentence, and every queue.
+    """Show the health of the fleet, its causes with what to do, and every queue.
 
     For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
     """
@@ -72,7 +70,8 @@ def status(watch: bool, max_wait: str | None) -> int:
     if wants_json():
         show_json(_json(status))
         return code
-    echo(_sentence(status))
+    for line in _lines(status):
+        echo(line)
     if status.overview.queues:
         show_table(COLUMNS, queue_rows(status.overview.queues))
     return code
@@ -84,7 +83,7 @@ def _watch(max_wait_seconds: float | None) -> NoReturn:
     if wants_json() or not sys.stdout.isatty():
         while True:
             status = _status(max_wait_seconds)
-            show_json(_json(status)) if wants_json() else echo(_sentence(status))
+            show_json(_json(status)) if wants_json() else echo(" ".join(_lines(status)))
             time.sleep(REFRESH_INTERVAL_SECONDS if wants_json() else 5 * REFRESH_INTERVAL_SECONDS)
     with Live(console=console(), auto_refresh=False) as live:
         while True:
@@ -117,22 +116,19 @@ class _Status:
 
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """`release`: when held jobs return by themselves. `pauses`: who paused each queue, when and why. `switch`: the same
-    of local only. `quiet_by`: who keeps each quiet worker from further jobs. `runbook`: the headings of the causes that
-    the page shows."""
+    """`health`: the sentence of the page and its causes. `pauses`: who paused each queue, when and why. `quiet_by`: who
+    keeps each quiet worker from further jobs."""
 
-    release: str
+    health: Mapping[str, Any]
     pauses: Mapping[str, str]
-    switch: str
     quiet_by: Mapping[str, str]
-    runbook: Sequence[str]
 
 
 def _screen(status: _Status) -> RenderableType:
     from rich.console import Group
 
     rows = table(COLUMNS, queue_rows(status.overview.queues), console().width)
-    return Group(plain(_sentence(status)), rows, "Ctrl-C stops this view only.")
+    return Group(*map(plain, _lines(status)), rows, "Ctrl-C stops this view only.")
 
 
 def _status(max_wait_seconds: float | None) -> _Status:
@@ -166,58 +162,53 @@ def _status(max_wait_seconds: float | None) -> _Status:
 
 async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
     link, catalog = llm.store.connection, llm.config.catalog
-    audit, switch = await read_entries(link, READ_ENTRIES), await local_only(link)
+    audit = await read_entries(link, READ_ENTRIES)
     snapshot = await SnapshotReader(link, catalog).read(headline_section.SOURCES)
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
-        held_condition(snapshot),
+        headline_section.context(snapshot),
         {name: describe_note(find_pause(audit, name), status.now) for name in paused},
-        "" if switch is None else describe_switch(switch, audit, status.now),
         await fetch_quiet_by(link, status.workers),
-        [cause.runbook for cause in headline_section.context(snapshot)["causes"]],
     )
 
 
-def _sentence(status: _Status) -> str:
-    """Whether jobs get answers, and if not, why, and what to do."""
-    text = f"{'; '.join(filter(None, _state_of_jobs(status)))}."
-    text += f" No job is accepted: {status.overview.memory_pressure}." if status.overview.memory_pressure else ""
-    text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
-    text += "".join(f" No job is accepted: {finding}" for finding in status.findings if finding.is_fatal)
-    accepted = ", ".join(finding.name for finding in status.findings if finding.accepted)
-    text += f" Accepted risks: {accepted}." if accepted else ""
-    text += f" Warning: {status.catalogs}." if status.catalogs else ""
-    note = status.notes.switch or status.local_only_reason
-    text += f" Local only: no job leaves the local pools ({note})." if note else ""
-    return text + _describe_runbook(status)
+def _lines(status: _Status) -> Iterator[str]:
+    """Whether jobs get answers, and if not, why, and what to do, as the page says it; then what else is of note."""
+    health, fatal = status.notes.health, [finding for finding in status.findings if finding.is_fatal]
+    yield f"No job is accepted: {'; '.join(map(str, fatal))}" if fatal else health["sentence"]
+    for cause in health["causes"]:
+        yield cause.line(status.overview.now)
+    if health["more"]:
+        yield f"- and {health['more']} more"
+    if facts := "; ".join(filter(None, _facts(status))):
+        yield f"{facts[0].upper()}{facts[1:]}."
 
 
-def _describe_runbook(status: _Status) -> str:
-    """The sections of the runbook that say what helps."""
-    headings = dict.fromkeys([*status.notes.runbook, *(problem.runbook for problem in status.problems)])
-    return f" Runbook (openfall runbook HEADING): {'; '.join(headings)}." if headings else ""
-
-
-def _state_of_jobs(status: _Status) -> Iterator[str]:
-    """What keeps jobs from an answer, the most important first. An empty text says nothing."""
+def _facts(status: _Status) -> Iterator[str]:
+    """What the lines of the page do not have. An empty text says nothing."""
     overview, notes = status.overview, status.notes
-    yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
+    if notes.health["causes"]:
+        yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
         yield f"{plural(scheduled, 'job')} scheduled for a retry"
-    pauses: dict[str, list[str]] = {}  # a pattern pauses many queues at once, with one note
-    for queue in overview.queues:
-        if queue.paused:
-            pauses.setdefault(notes.pauses.get(queue.name, ""), []).append(queue.name)
-    for note, names in pauses.items():
-        yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")
-    yield describe_away(status.away, overview.now) if status.away else ""
-    yield describe_held(status.held, notes.release) if status.held.total else ""
-    if status.dead_letters:
-        yield f"{plural(status.dead_letters, 'notification')} failed for good (openfall outbox)"
+    yield from _pauses(status)
+    yield from (f"{model} waits: {limit}" for model, limit in status.limits.items())
     if status.refused:
         yield f"{describe_refused(status.refused)} (openfall keys refused)"
     if unreadable := overview.counters.get("unreadable", 0):
         yield f"{plural(unreadable, 'value')} in Redis could not be read (status --json lists them)"
+    if accepted := ", ".join(finding.name for finding in status.findings if finding.accepted):
+        yield f"accepted risks: {accepted}"
+
+
+def _pauses(status: _Status) -> Iterator[str]:
+    """The paused queues, also those in which nothing waits. A pattern pauses many at once, with one note."""
+    pauses: dict[str, list[str]] = {}
+    for queue in status.overview.queues:
+        if queue.paused:
+            pauses.setdefault(status.notes.pauses.get(queue.name, ""), []).append(queue.name)
+    for note, names in pauses.items():
+        yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")
 
 
 def _describe_work(status: FleetStatus) -> str:
@@ -253,7 +244,7 @@ def _json(status: _Status) -> dict[str, Any]:
         "health": "ok" if severity is None else severity,
         "exit_code": HEALTH_CODES[severity],
         "problems": [{**asdict(problem), "runbook": problem.runbook} for problem in status.problems],
-        "summary": _sentence(status),
+        "summary": " ".join(_lines(status)),
         "waiting": fleet_status.waiting,
         "oldest_seconds": _oldest(fleet_status),
         "started": sum(queue.started for queue in fleet_status.queues),

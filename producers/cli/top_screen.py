@@ -48,11 +48,7 @@ def _health(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     values = headline_section.context(snapshot)
     yield plain(values["sentence"], STYLES[values["health"].value])
     for cause in values["causes"]:
-        since = f" for {format_age(snapshot.now - cause.since)}" if cause.since is not None else ""
-        until = f", {cause.until_text} {format_age(cause.until - snapshot.now)}" if cause.until is not None else ""
-        advice = f" {cause.advice}{until}." if cause.advice else ""
-        remedy = f" -> {cause.remedy}" if cause.remedy else ""
-        yield plain(f"- {cause.text}{since}.{advice}{remedy} (runbook: {cause.runbook})")
+        yield plain(cause.line(snapshot.now))
 
 
 def _queues(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:
@@ -132,7 +128,8 @@ def _refused(snapshot: PageSnapshot) -> Iterator[RenderableType]:
 def _budget_line(row: BudgetRow | PlanRow, ends_at: float | None, refused: int, now: float) -> tuple[str, ...]:
     calls = f", {refused:,} {'call' if refused == 1 else 'calls'} refused" if refused else ""
     resets = "never" if ends_at is None else f"in {format_age(max(0.0, ends_at - now))}"
-    return row.name, _bar(row.percent / 100), row.text + calls, resets
+    bar = _bar(row.percent / 100) if isinstance(row, BudgetRow) or row.is_known else ""
+    return row.name, bar, row.text + calls, resets
 
 
 def _jobs(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

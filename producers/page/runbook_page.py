@@ -10,24 +10,40 @@ from markdown_it.token import Token
 from markupsafe import Markup
 from starlette.responses import Response
 
+from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people, html_page
-from openfall.producers.runbook import anchor_of, read_runbook
+from openfall.producers.runbook import DOCUMENTS, RUNBOOK, anchor_of
 
 PATH = "/runbook"
 
 
 async def _show_runbook(exchange: Exchange, visitor: Visitor) -> Response:
-    return html_page(exchange, visitor, "runbook.html", text=_rendered())
+    """Show the runbook."""
+    return html_page(exchange, visitor, "runbook.html", title="runbook", text=_rendered(RUNBOOK.stem))
+
+
+async def _show_document(exchange: Exchange, visitor: Visitor) -> Response:
+    """Show a document to which the runbook leads."""
+    name = exchange.request.path_params["name"]
+    if name not in _names():
+        raise Refusal("unknown_url", f"there is no document {name[:40]!r} here: /runbook leads to those that there are")
+    return html_page(exchange, visitor, "runbook.html", title=name, text=_rendered(name))
 
 
 @cache
-def _rendered() -> Markup:
-    """The runbook as HTML. Each heading has its anchor. Of a link to another document only its text is shown."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(read_runbook())
+def _names() -> frozenset[str]:
+    return frozenset(file.stem for file in DOCUMENTS.glob("*.md"))
+
+
+@cache
+def _rendered(name: str) -> Markup:
+    """A document as HTML. Each heading has its anchor. Of a link to what is not here only the text is shown, and of a
+    picture its description."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens = parser.parse((DOCUMENTS / f"{name}.md").read_text("utf-8"))
     for heading, content in pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", anchor_of(content.content))
@@ -37,14 +53,26 @@ def _rendered() -> Markup:
 
 
 def _own_links(tokens: list[Token]) -> list[Token]:
-    """The content of a paragraph without the links that lead out of the page."""
+    """The content of a paragraph, whose links lead to documents that are here."""
     kept, leads_out = [], False
     for token in tokens:
         if token.type == "link_open":
-            leads_out = not str(token.attrs["href"]).startswith("#")
+            address = _own_address(str(token.attrs["href"]))
+            leads_out = address is None
+            token.attrSet("href", address or "")
         if not (leads_out and token.type in ("link_open", "link_close")):
             kept.append(token)
     return kept
+
+
+def _own_address(target: str) -> str | None:
+    """Where a link of a document leads on this page. None: to something that is not here."""
+    file, _, anchor = target.partition("#")
+    name = file.removesuffix(".md")
+    if file and (name == file or name not in _names()):
+        return None
+    path = "" if not file else PATH if name == RUNBOOK.stem else f"{PATH}/{name}"
+    return f"{path}#{anchor}" if anchor else path
 
 
 ENDPOINTS = (
@@ -56,4 +84,8 @@ ENDPOINTS = (
         public=True,
         media_type="text/html",
     ),
-)
+    Endpoint(
+        "GET", f"{PATH}/{{name}}", for_people(_show_document), "A document to which the runbook leads.",
+        public=True, media_type="text/html",
+    ),
+)  # fmt: skip

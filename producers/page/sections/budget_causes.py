@@ -44,9 +44,9 @@ def _of_budget(state: BudgetState, call: CallOverBudget | None, silent: SilentRo
     return Cause(
         text=text,
         health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
-        advice=f"{raise_it}, or wait" if resets else raise_it,
+        advice=f"{raise_it}, or wait until it resets" if resets else raise_it,
         until=state.ends_at if resets else None,
-        until_text="it resets in",
+        until_text="in",
         remedy=f"openfall budgets raise {name} {add or 'USD'}",
         action="raise-budget",
         subject=name,

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openfall.producers.duration_text import format_age
 from openfall.producers.held_release_text import configured_models
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.runbook import RunbookSection
@@ -50,6 +51,14 @@ class Cause:
     subject: str = ""
     label: str = ""
     section: str = ""
+
+    def line(self, now: float) -> str:
+        """All of it but the button, for a terminal."""
+        since = f" for {format_age(max(0.0, now - self.since))}" if self.since is not None else ""
+        until = "" if self.until is None else f", {self.until_text} {format_age(max(0.0, self.until - now))}"
+        advice = f" {self.advice}{until}." if self.advice else ""
+        remedy = f" -> {self.remedy}" if self.remedy else ""
+        return f"- {self.text}{since}.{advice}{remedy} (runbook: {self.runbook})"
 
     @property
     def section_name(self) -> str:

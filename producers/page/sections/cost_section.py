@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.producers.amount_text import format_cost, format_usd
+from openfall.producers.amount_text import format_cost, format_usd, plural
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.router_core.deciding.plan_report import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
@@ -60,7 +60,8 @@ class BudgetRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """A window of a subscription whose used share is known."""
+    """A window of a subscription. Until its provider names the used share, or calls have shown its cap, only the calls
+    in it are known."""
 
     state: PlanState
 
@@ -79,7 +80,14 @@ class PlanRow:
     @property
     def text(self) -> str:
         key = f"key {self.state.number}, " if self.state.number > 1 else ""
-        return f"subscription, {key}{self.percent:.0f} % used"
+        if self.state.share is not None:
+            return f"subscription, {key}{self.percent:.0f} % used"
+        calls = "" if self.state.calls is None else f"{plural(self.state.calls, 'call')}, "
+        return f"subscription, {key}{calls}its limit is not known yet"
+
+    @property
+    def is_known(self) -> bool:
+        return self.state.share is not None
 
 
 def _percent(part: int, whole: int) -> float:
@@ -96,7 +104,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         "saved": format_usd(saved / 1e9) if saved > 0 else "",
         "calls": sum(row.calls for row in models),
         "budgets": rows[:MAX_BUDGETS],
-        "plans": [PlanRow(plan) for plan in snapshot.sources.get("plans", ()) if plan.share is not None][:MAX_PLANS],
+        "plans": [PlanRow(plan) for plan in snapshot.sources.get("plans", ())][:MAX_PLANS],
         "more": max(0, len(rows) - MAX_BUDGETS),
         "models": [(row.name, row.calls, format_cost(row.nusd / 1e9, row.unpriced)) for row in models[:MAX_MODELS]],
     }

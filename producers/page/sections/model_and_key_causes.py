@@ -33,8 +33,9 @@ def _failing(snapshot: PageSnapshot) -> Iterator[Cause]:
 
 
 def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
+    plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
     if item.wait is Wait.COOLDOWN:
-        text, advice = f"{item.name} is rate limited", "Nothing to do: it is called again"
+        text, advice = f"{item.name} is rate limited{plan}", "Nothing to do: it is called again"
         return Cause(
             text=text,
             advice=advice,
@@ -45,7 +46,6 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         )
     if item.wait is Wait.OPERATOR:
         return _of_operator(item, silent, snapshot)
-    plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
     advice = "Nothing to do: its breaker closes by itself when a probe is answered"
     if item.model is None:
         advice = "Renew the key or its credit, then Probe now"

@@ -100,7 +100,7 @@ def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 
 def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"The worker {problem.subject} reads another configuration than this gateway"
+    text = f"The worker {problem.subject} reads another configuration than this process"
     advice, runbook = "Use one file on every machine", RunbookSection.OTHER_CONFIGURATION
     return Cause(text=text, advice=advice, section="workers", runbook=runbook)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sources import REFUSED
-from openfall.producers.refused_table import REMEDIES, describe_refused
+from openfall.producers.refused_table import REMEDIES
 from openfall.router_core.state.refused_requests import RefusedRequests
 
 MAX_ROWS = 6
@@ -15,4 +15,4 @@ MAX_ROWS = 6
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     refused: Sequence[RefusedRequests] = snapshot.sources[REFUSED.name]
-    return {"summary": describe_refused(refused), "refused": refused[:MAX_ROWS], "remedies": REMEDIES}
+    return {"total": sum(row.count for row in refused), "refused": refused[:MAX_ROWS], "remedies": REMEDIES}

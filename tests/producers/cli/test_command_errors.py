@@ -141,4 +141,4 @@ def test_a_refused_job_is_reported_with_the_remedy(openfall: Run, store: Any) ->
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "openfall: Redis uses 9 MiB" in refused.stderr
         assert "Try again in 5 s" in refused.stderr
-    assert "No job is accepted: Redis uses 9 MiB" in openfall("status").stdout
+    assert "New jobs are refused: Redis uses 9 MiB" in openfall("status").stdout

@@ -137,17 +137,21 @@ def test_a_job_is_cancelled_once(openfall: Run) -> None:
     assert "cancelled by its caller" in ran.stderr
 
 
-def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[..., Any]) -> None:
-    assert openfall("status").stdout.startswith("Nothing waits, and no worker is alive: start one with")
+def test_status_is_the_sentence_of_the_page_its_causes_and_a_table(
+    openfall: Run, worker_for: Callable[..., Any]
+) -> None:
+    assert "No worker is alive. Start one. -> openfall up, or openfall work POOL" in openfall("status").stdout
     openfall("enqueue", "-r", "tags", stdin="x")
     ran = openfall("status")
-    assert ran.stdout.startswith("1 job waits, and no worker is alive: start one with `openfall up`")
+    assert "- No worker is alive, and 1 job waits. Start one. -> openfall up, or openfall work POOL" in ran.stdout
     assert "gpu.other.batch" in ran.stdout
     status = json.loads(openfall("status", "--json").stdout)
     assert status["waiting_by_urgency"]["batch"] == 1
     with worker_for():
         openfall("ask", "x")
-        assert openfall("status").stdout.startswith("Nothing waits; 1 worker ready.")
+        assert openfall("status").stdout.startswith(
+            "People get answers: nothing is late, nothing waits, 1 worker ready."
+        )
         assert "answering-worker" in openfall("workers").stdout
         assert json.loads(openfall("workers", "--json").stdout)[0]["alive"] is True
 

@@ -136,7 +136,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
     assert goes_on in openfall("held", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
     assert "operator" in openfall("held", "list").stdout.split()
-    assert "1 job held for an outage, it needs an operator (openfall held list)" in openfall("status").stdout
+    assert "1 job of chat held (outage). An operator decides" in " ".join(openfall("status").stdout.split())
 
 
 def test_a_job_whose_models_are_all_gone_needs_an_operator(openfall: Run, loaded: LoadedConfig) -> None:
@@ -154,12 +154,13 @@ def test_show_of_a_job_that_is_not_held_prints_its_state(openfall: Run) -> None:
     assert f"{job_id} is not held: it is queued" in openfall("held", "replay", job_id).stderr
 
 
-def test_the_health_sentence_has_the_held_jobs_and_their_release(openfall: Run, loaded: LoadedConfig) -> None:
+def test_the_health_has_the_held_jobs_and_their_release(openfall: Run, loaded: LoadedConfig) -> None:
     submit_held(loaded, "one", "two")
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
-    health = openfall("status").stdout.splitlines()[0]
-    assert "3 jobs held: 2 for an outage, 1 as poisoned" in health
-    assert "back by themselves when a worker of the pool gpu runs, some need an operator (openfall held list)" in health
+    health = openfall("status").stdout
+    assert "they return by themselves when a worker of the pool gpu runs" in health.casefold()
+    assert "held (poisoned)" in health
+    assert "An operator decides" in health
     status = json.loads(openfall("status", "--json").stdout)
     assert status["held_by_reason"] == {"outage": 2, "poisoned": 1}
 

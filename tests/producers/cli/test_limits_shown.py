@@ -55,7 +55,7 @@ def at_the_limit(config_file: Path, redis_url: str) -> LoadedConfig:
 @pytest.mark.usefixtures("at_the_limit")
 def test_status_models_resolve_and_job_why_name_the_limit_and_when_it_is_free(openfall: Run) -> None:
     job_id = openfall("enqueue", "-r", "chat", "-u", "batch", stdin="hello").stdout.strip()
-    assert f"big waits: {REACHED}" in " ".join(openfall("status").stdout.split())
+    assert f"ig waits: {REACHED}" in " ".join(openfall("status").stdout.split())
     assert json.loads(openfall("status", "--json").stdout)["limits"]["big"].startswith(REACHED)
     (big,) = json.loads(openfall("models", "--json").stdout)
     assert big["at"][0]["why"].startswith(REACHED)

@@ -45,8 +45,7 @@ def test_status_says_why_batch_jobs_wait_not_only_that_they_do(openfall: Run, ca
     called("tiny", "rack", "connection")
     shown = openfall("status").stdout
     assert "1 job waits" in shown
-    assert re.search(r"no calls to tiny@rack for \d+s \(connection", shown)
-    assert "next probe in" in shown
+    assert re.search(r"- tiny@rack takes no calls: connection for \d+s\. Nothing to do: .*, next probe in", shown)
     (away,) = json.loads(openfall("status", "--json").stdout)["away"]
     assert (away["model"], away["backends"], away["flat_plan"]) == ("tiny", ["rack"], False)
 
@@ -74,13 +73,14 @@ def test_job_why_and_batch_status_name_the_outage(
 def test_status_names_a_flat_plan_that_is_out(openfall: Run, called: Callable[..., None]) -> None:
     called("plan-cloud", "plan", "out_of_credits")
     shown = openfall("status").stdout
-    assert "flat plan out: the key of plan for 0s (out_of_credits" in shown
-    assert "other models answer, which may be metered" in shown
+    assert "- the key of plan takes no calls: out_of_credits (a flat plan: other models answer, which may be" in shown
 
 
 def test_status_names_a_flat_plan_that_is_rate_limited(openfall: Run, called: Callable[..., None]) -> None:
     called("plan-cloud", "plan", "rate_limited", retry_after_seconds=3000)
-    assert "flat plan out: plan-cloud@plan (rate limited; for 50m more)" in openfall("status").stdout
+    shown = openfall("status").stdout
+    assert "- plan-cloud@plan is rate limited (a flat plan: other models answer, which may be metered)." in shown
+    assert "it is called again, in 50m" in shown
 
 
 def breaker(target: str, **more: Any) -> BreakerStatus:
@@ -129,7 +129,7 @@ def test_models_shows_that_a_model_has_become_slow_and_then_its_breaker_opens(
     (at,) = json.loads(openfall("models", "--json").stdout)[0]["at"]
     assert (at["slow_calls"], at["recent_calls"], at["latency"]) == (9, 9, 12.0)
     called("tiny", "rack", None, seconds=12.0)
-    assert re.search(r"no calls to tiny@rack for \d+s \(slow; next probe in", openfall("status").stdout)
+    assert re.search(r"tiny@rack takes no calls: slow for \d+s\..*next probe in", openfall("status").stdout)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,6 @@ def test_status_names_a_model_whose_health_check_or_load_failed_and_the_jobs_tha
     asyncio.run(fail_check())
     shown = openfall("status").stdout
     assert "1 job scheduled for a retry" in shown
-    assert f"no calls to tiny@rack (its {what} failed: connection refused; not called for" in shown
+    assert f"- tiny@rack takes no calls: its {what} failed: connection refused." in shown
     openfall("breakers", "open", "rack/tiny", "--why", "the fan is off")
     assert openfall("status").stdout.count("tiny@rack") == 1

@@ -55,10 +55,13 @@ def test_pending_and_failed_notifications_are_shown_without_their_urls(openfall:
     assert "token" not in ran.stdout + ran.stderr + as_json
 
 
-def test_the_health_sentence_has_the_failed_notifications(openfall: Run, redis_url: str) -> None:
+def test_the_health_has_the_failed_notifications(openfall: Run, redis_url: str) -> None:
     posted(redis_url, "job:job-00001:done")
-    assert "; 1 notification failed for good (openfall outbox)." in openfall("status").stdout.splitlines()[0]
+    assert (
+        "- 1 notification failed for good. See why, and repair their receivers. -> openfall outbox"
+        in openfall("status").stdout
+    )
     posted(redis_url, "job:job-00002:done")
     status = json.loads(openfall("status", "--json").stdout)
-    assert "; 2 notifications failed for good (openfall outbox)." in status["summary"]
+    assert "- 2 notifications failed for good." in status["summary"]
     assert status["dead_letters"] == 2

@@ -274,8 +274,7 @@ def test_status_workers_and_preflight_name_a_worker_that_reads_another_configura
         store.hset("rq:worker:answering-worker", "of_catalog", "0123456789ab")
     words = "workers read another configuration than this file"
     status = openfall("status")
-    assert words in status.stdout
-    assert "0123456789ab: answering-worker" in status.stdout
+    assert "- The worker answering-worker reads another configuration than this process" in status.stdout
     assert words in openfall("workers").stderr + openfall("workers").stdout
     result = by_check(openfall("preflight", "--json"))["workers", "catalog"]
     assert (result["state"], "answering-worker" in result["message"]) == ("warning", True)

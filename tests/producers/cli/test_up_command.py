@@ -40,7 +40,7 @@ def test_up_starts_the_configured_workers_once_and_stops_them(
         process.communicate(timeout=40)
     (ready,) = [line for line in lines if "worker-gpu-1" in line and "ready" in line]
     assert datetime.fromisoformat(ready.split()[0]).tzinfo is not None, "without a terminal each line has date and zone"
-    assert status.startswith("Nothing waits; 2 workers ready.")
+    assert status.startswith("People get answers: nothing is late, nothing waits, 2 workers ready.")
     assert second.returncode == 1
     assert "already runs" in second.stderr
     assert process.returncode == 0

@@ -105,7 +105,12 @@ def test_a_fleet_whose_sources_were_never_read_has_empty_sections(gateway: PageG
 
 @pytest.mark.parametrize(
     ("share", "tone", "text"),
-    [(0.5, "good", "50 % used"), (0.8, "warn", "80 % used"), (1.0, "bad", "100 % used"), (None, "", "No budget")],
+    [
+        (0.5, "good", "50 % used"),
+        (0.8, "warn", "80 % used"),
+        (1.0, "bad", "100 % used"),
+        (None, "", "subscription, its limit is not known yet"),
+    ],
 )
 def test_a_subscription_is_a_bar_of_its_used_share(
     gateway: PageGateway, share: float | None, tone: str, text: str
@@ -114,10 +119,11 @@ def test_a_subscription_is_a_bar_of_its_used_share(
         backend="claude", number=1, window_seconds=18_000, calls=None, resets_at=NOW + 60, cap=None, named_share=share
     )
     values = cost_section.context(snapshot(gateway, plans=[plan]))
-    assert [row.tone for row in values["plans"]] == ([tone] if tone else [])
+    assert [row.tone for row in values["plans"] if row.is_known] == ([tone] if tone else [])
     html = render("sections/cost.html", now=NOW, actions=ACTIONS, **values)
     assert text in html
-    assert ("claude · 5 h" in html) is bool(tone)
+    assert "claude · 5 h" in html
+    assert ("<svg" in html) is bool(tone)
 
 
 @pytest.mark.parametrize(("spent", "tone", "percent"), [(1, "good", 20.0), (4, "warn", 80.0), (9, "bad", 100.0)])

@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ SHOTS = os.environ.get("OPENFALL_SCREENSHOTS")
 """A folder: the screenshots of the documentation are written there."""
 
 
+ROUTE = "/try/route"
+"""Not an address that is opened: what the form of /try shows with every option."""
 PATHS = (
     "/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try", "/batch",
     "/outbox", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model", "/keys",
-    "/preflight", "/config", "/runbook",
+    "/preflight", "/config", "/runbook", "/runbook/redis", ROUTE,
 )  # fmt: skip
 
 
@@ -147,12 +150,26 @@ def test_everything_to_press_is_reached_by_the_tabulator_key_and_shows_its_focus
     assert not without_outline
 
 
+@contextmanager
+def open_path(browser: Any, staged: PageGateway, path: str, **options: Any) -> Iterator[Any]:
+    """One of the paths."""
+    with open_page(browser, staged.url + ("/try" if path == ROUTE else path), **options) as page:
+        if path == ROUTE:
+            page.get_by_text("More options").click()
+            page.get_by_label("Group").fill("discord:main")
+            page.get_by_label("Without models or backends").fill("attic")
+            page.get_by_role("button", name="Which model would answer?").click()
+            expect(page.locator("main")).to_contain_text("would answer")
+            assert page.get_by_label("Group").input_value() == "discord:main"
+        yield page
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageGateway, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     stage_outbox(staged.redis)
     for path in PATHS:
-        with open_page(browser, staged.url + path, color_scheme=scheme) as page:
+        with open_path(browser, staged, path, color_scheme=scheme) as page:
             violations = axe.Axe().run(page).response["violations"]
         assert not violations, path + str(
             [(each["id"], [node["target"] for node in each["nodes"]]) for each in violations]
@@ -163,7 +180,7 @@ def test_no_rule_of_accessibility_is_broken(browser: Any, staged: PageGateway, s
 def test_nothing_is_wider_than_the_window(browser: Any, staged: PageGateway, width: int) -> None:
     stage_outbox(staged.redis)
     for path in PATHS:
-        with open_page(browser, staged.url + path, viewport={"width": width, "height": 800}) as page:
+        with open_path(browser, staged, path, viewport={"width": width, "height": 800}) as page:
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 

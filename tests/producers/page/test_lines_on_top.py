@@ -177,7 +177,7 @@ def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_nam
     assert spent.text == f"The budget studio {words}"
     assert (spent.health, spent.action, spent.subject) == (FleetHealth.FAILING, "raise-budget", "studio")
     assert (spent.advice, spent.remedy) == (
-        "Raise it by $0.01 or more, or wait",
+        "Raise it by $0.01 or more, or wait until it resets",
         "openfall budgets raise studio 0.01",
     )
     assert "(tiny: budget studio has too little left)" in role.text

@@ -109,7 +109,7 @@ def test_the_page_of_keys_and_the_front_page_have_them_too(gateway: PageGateway)
     for (key, cause), count in EXPECTED.items():
         row = re.compile(rf"{re.escape(key)}\W+{cause}\W+\d+\W+{count}\W")
         assert row.search(listed), (key, cause)
-    assert "11 requests were refused today: 3 without a known key (no_key), 2 of chatty (rate_limit)" in front
+    assert "Refused requests 11 today (UTC), by key" in front
     assert "what helps: fewer requests, or a key with a higher limit" in front
 
 

@@ -29,10 +29,21 @@ def test_each_section_that_a_cause_names_has_its_anchor(page: str) -> None:
     assert len(anchors) == len(set(anchors))
 
 
-def test_each_link_of_the_page_leads_to_an_anchor_of_it(page: str) -> None:
-    targets = re.findall(r'href="([^"]*)"', page)
-    assert targets
-    assert set(targets) <= {f"#{anchor}" for anchor in re.findall(r'id="([^"]*)"', page)}
+def test_each_link_leads_to_an_anchor_of_a_document_that_is_here(gateway: PageGateway, page: str) -> None:
+    targets = set(re.findall(r'href="([^"]*)"', page))
+    own = {target for target in targets if target.startswith("#")}
+    assert own <= {f"#{anchor}" for anchor in re.findall(r'id="([^"]*)"', page)}
+    assert {"/runbook/redis#memory", "/runbook/page"} <= targets
+    for target in targets - own:
+        path, _, anchor = target.partition("#")
+        shown = gateway.page(path)
+        assert not anchor or f'id="{anchor}"' in shown, target
+        assert "<img" not in shown
+
+
+def test_a_document_that_is_not_here_is_refused(gateway: PageGateway) -> None:
+    with gateway.browser() as browser:
+        assert [browser.get(f"/runbook/{name}").status_code for name in ("..%2Frunbook", "adr", "x")] == [404, 404, 404]
 
 
 def test_the_page_has_the_tables_and_the_blocks_of_code_and_no_marks_of_markdown(page: str) -> None:
