@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from openfall.producers.amount_text import format_cost, plural
-from openfall.producers.cli.batch_status import cancel_batch, list_batches, show_status
+from openfall.producers.cli.batch_status import cancel_batch, list_batches, retry_batch, show_status
 from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
@@ -32,7 +32,7 @@ def batch() -> None:
     """Run a file of requests (OpenAI Batch JSONL). The jobs continue in Redis after this command ends."""
 
 
-for command in (list_batches, show_status, cancel_batch):
+for command in (list_batches, show_status, cancel_batch, retry_batch):
     batch.add_command(command)
 
 

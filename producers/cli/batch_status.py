@@ -108,6 +108,27 @@ def cancel_batch(name: str) -> None:
         )
 
 
+@click.command("retry", short_help="Submit the failed lines of a batch again.")
+@click.argument("name", metavar="OUT|NAME")
+@common_options
+def retry_batch(name: str) -> None:
+    """Submit the failed lines of a batch again, and wait for none. OUT is its output file, NAME its name.
+
+    The same `batch run` command with --retry-failed collects the results.
+    """
+    from openfall.producers.operations.batch_cancel import is_gateway_batch
+    from openfall.producers.operations.batch_retry import describe_retried, retry_failed_lines
+
+    if is_gateway_batch(name):
+        raise click.UsageError("the failed lines of a batch of the gateway are a new batch: create one with them")
+    saved = _find(name)
+    if saved.plan is None:
+        raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
+    retried = with_operator(lambda operator: retry_failed_lines(operator, saved))
+    values = {"batch": saved.plan.name, "submitted": retried.submitted, "refused": retried.refused}
+    show_outcome(describe_retried(saved, retried), values)
+
+
 def _cancel_at_gateway(batch_id: str) -> None:
     values = with_operator(lambda operator: cancel_at_gateway(operator, batch_id))
     if wants_json():

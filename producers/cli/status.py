@@ -202,10 +202,11 @@ def _facts(status: _Status) -> Iterator[str]:
 
 
 def _pauses(status: _Status) -> Iterator[str]:
-    """The paused queues, also those in which nothing waits. A pattern pauses many at once, with one note."""
+    """The paused queues that no cause names: nothing waits there. A pattern pauses many at once, with one note."""
     pauses: dict[str, list[str]] = {}
+    named = [cause.text for cause in status.notes.health["causes"]]
     for queue in status.overview.queues:
-        if queue.paused:
+        if queue.paused and not any(queue.name in text for text in named):
             pauses.setdefault(status.notes.pauses.get(queue.name, ""), []).append(queue.name)
     for note, names in pauses.items():
         yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")

@@ -13,6 +13,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BatchFileError
 from openfall.producers.local_batches.batch_file_lines import INVALID_REQUEST
 from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.local_batches.failed_lines import FailedLines
 from openfall.producers.local_batches.output_journal import read_journal
 from openfall.producers.local_batches.saved_plans import SavedBatch, list_batches
 from openfall.producers.table import Table
@@ -23,13 +24,15 @@ COLUMNS = ("batch", *COUNTS, "output", "why")
 
 
 async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
-    """The progress of a batch. `why` is left out if nothing is known to keep its lines from an answer. Its files are
-    read in a thread. Raises `BatchFileError`."""
+    """The progress of a batch. Failed lines that were submitted again count by the states of their jobs. `why` is left
+    out if nothing is known to keep its lines from an answer. Its files are read in a thread. Raises
+    `BatchFileError`."""
     assert saved.plan is not None
     journal_state = await asyncio.to_thread(read_journal, saved.out)
     batch_run = BatchRun(llm, saved.plan, journal_state)
     jobs, tally = await batch_run.job_states(), batch_run.tally
-    waiting = [job for job, state in jobs.items() if state not in (None, "done")]
+    retried = await FailedLines(llm, saved.plan, journal_state).states()
+    waiting = [job for job, state in {**jobs, **retried}.items() if state not in (None, "done")]
     lost = "" if saved.out.exists() else f"{saved.out} is gone: the same command writes it again"
     why = "; ".join(filter(None, (lost, await explain_waiting(llm, waiting))))
     counts = {"lines": tally.total, "answered": tally.answered_before, "failed": tally.failed}
@@ -38,11 +41,13 @@ async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
         + [INVALID_REQUEST for _ in tally.invalid]
     )
     values = {"output": str(saved.out), **counts, **dict(sorted(codes.items()))}
-    return {**values, "states": Counter(jobs.values()), **({"why": why} if why else {})}
+    values["failed"] = tally.failed - len(retried)
+    return {**values, "states": Counter([*jobs.values(), *retried.values()]), **({"why": why} if why else {})}
 
 
 async def list_runs(llm: AsyncOpenfall, limit: int | None = None) -> list[dict[str, Any]]:
-    """The batches that were run with this configuration, the last one first: a value for each column."""
+    """The batches that were run with this configuration, the last one first: a value for each column. `retryable`: the
+    failed lines that may be submitted again as they are."""
     saved = await asyncio.to_thread(lambda: list(islice(list_batches(llm.config.settings.data_dir), limit)))
     return [await _summarize(llm, batch) for batch in saved]
 
@@ -61,9 +66,10 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
         values = await fetch_run(llm, saved)
     except BatchFileError as error:  # its input or its output was removed or damaged
         empty = dict.fromkeys(COUNTS, "?")
-        return {**head, **empty, "output": str(saved.out), "why": str(error)}
+        return {**head, **empty, "retryable": 0, "output": str(saved.out), "why": str(error)}
     states = values["states"]
     counts = {name: values[name] for name in ("lines", "answered", "failed", "output")}
+    counts["retryable"] = max(0, values["failed"] - values.get(INVALID, 0))
     ends = {"uncollected": states["done"], "not_submitted": states[None]}
     waiting = states.total() - sum(ends.values())
     return {**head, **counts, "waiting": waiting, **ends, "why": values.get("why", "")}

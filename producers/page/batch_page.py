@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import Response
 
@@ -27,9 +29,15 @@ async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
     return html_page(
         exchange, visitor, "batches.html",
         rows=rows, is_open=any(not row.has_ended for row in rows), now=await llm.store.server_time(),
-        cancellable=[["cancel-batch"] if run["waiting"] not in (0, "?") else [] for run in runs],
+        run_actions=[_actions(run) for run in runs],
         runs=batch_table(runs, "no batch was run there with this configuration"), host=socket.gethostname(),
     )  # fmt: skip
+
+
+def _actions(run: Mapping[str, Any]) -> list[str]:
+    """What may be pressed about a batch of this machine."""
+    cancel = ["cancel-batch"] if run["waiting"] not in (0, "?") else []
+    return cancel + (["retry-batch"] if run["retryable"] else [])
 
 
 _HTML = "text/html"

@@ -12,8 +12,6 @@ from typing import Literal
 from openfall.producers.amount_text import format_usd
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.job_request import parse_duration
-from openfall.producers.local_batches.saved_plans import list_batches
-from openfall.producers.operations.batch_cancel import cancel_gateway_batch, cancel_run, is_gateway_batch
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
 from openfall.producers.operations.held_actions import HeldSelection, describe_returned, drop_jobs, replay_jobs
@@ -26,7 +24,7 @@ from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
 from openfall.producers.operator_note import READ_ENTRIES, describe_switch, find_switch
-from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.producers.page.batch_actions import cancel_batch, retry_batch
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.fleet_flags import local_only
@@ -151,18 +149,6 @@ async def _cancel_job(operator: Operator, form: Form) -> str:
     return f"{job_id[:8]} is cancelled" if ended else f"{job_id[:8]} had ended already"
 
 
-async def _cancel_batch(operator: Operator, form: Form) -> str:
-    name = _subject(form)
-    if is_gateway_batch(name):
-        return f"{name} is being cancelled; it was {await cancel_gateway_batch(operator, name)}"
-    runs = await asyncio.to_thread(lambda: list(list_batches(operator.llm.config.settings.data_dir)))
-    named = {saved.plan.name: saved for saved in runs if saved.plan}  # a name from outside is no path
-    if name not in named:
-        raise UnknownName("batch", name, named)
-    cancelled, ended = await cancel_run(operator, named[name])
-    return f"{cancelled:,} jobs of {name} are cancelled; {ended:,} had ended"
-
-
 async def _raise_budget(operator: Operator, form: Form) -> str:
     name, typed, lasts = _subject(form), form.get("usd", "").strip().removeprefix("$"), form.get("lasts", "1d")
     try:
@@ -256,8 +242,13 @@ ACTIONS: Mapping[str, PageAction] = {
         "Its call is stopped, and its caller gets no answer.", is_dangerous=True,
     ),
     "cancel-batch": PageAction(
-        "batch cancel {subject}", "Cancel", _cancel_batch, "Cancel the batch {subject}?",
+        "batch cancel {subject}", "Cancel", cancel_batch, "Cancel the batch {subject}?",
         "Its lines without an answer end. Answers stay.", is_dangerous=True,
+    ),
+    "retry-batch": PageAction(
+        "batch retry {subject}", "Retry failed", retry_batch, "Submit the failed lines of the batch {subject} again?",
+        "Each is a new call, which may cost money. The same batch run command with --retry-failed collects the results "
+        "on that machine.",
     ),
     "load-model": PageAction("models load {subject}", "Load", _order_model("load")),
     "unload-model": PageAction(

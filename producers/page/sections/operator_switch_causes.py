@@ -28,11 +28,12 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
     yield from _pauses(silent, snapshot)
     if snapshot.local_only is None:
         return
-    note = describe_switch(snapshot.local_only, snapshot.audit, snapshot.now)
     any_local = any(map(snapshot.catalog.is_local, snapshot.catalog.models))
     entry = find_switch(snapshot.audit)
     first = f"Ask {entry.actor} before you switch it off" if entry else "Switch it off to end it"
     is_configured = snapshot.catalog.local_only
+    switched = describe_switch(snapshot.local_only, snapshot.audit, snapshot.now)
+    note = snapshot.local_only if is_configured else switched
     yield Cause(
         text=f"Local only: no job leaves the local pools ({note})",
         health=stops(LOCAL_ONLY, silent) if any_local else FleetHealth.FAILING,

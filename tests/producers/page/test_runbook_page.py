@@ -33,7 +33,7 @@ def test_each_link_leads_to_an_anchor_of_a_document_that_is_here(gateway: PageGa
     targets = set(re.findall(r'href="([^"]*)"', page))
     own = {target for target in targets if target.startswith("#")}
     assert own <= {f"#{anchor}" for anchor in re.findall(r'id="([^"]*)"', page)}
-    assert {"/runbook/redis#memory", "/runbook/page"} <= targets
+    assert {"/runbook/redis#preconditions", "/runbook/page"} <= targets
     for target in targets - own:
         path, _, anchor = target.partition("#")
         shown = gateway.page(path)

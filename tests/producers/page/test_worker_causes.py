@@ -37,6 +37,10 @@ def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
             "No worker serves the pool gpu; gone on rack-2 was there until 90s ago [openfall work gpu]",
         ),
         (
+            {"workers": (OTHER, GONE, replace(GONE, name="gone-too", heartbeat_age_seconds=99.0))},
+            "No worker serves the pool gpu; gone on rack-2 and 1 more were there until 90s ago [openfall work gpu]",
+        ),
+        (
             {"workers": (OTHER,), "queues": (replace(QUEUE, waiting=1),)},
             "No worker serves the pool gpu, where 1 job waits [openfall work gpu]",
         ),
@@ -45,7 +49,7 @@ def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
             "No worker serves the pool gpu, where 3 jobs wait [openfall workers resume NAME]",
         ),
     ],
-    ids=["none", "one that is gone", "a job waits", "a quiet one"],
+    ids=["none", "one that is gone", "two that are gone", "a job waits", "a quiet one"],
 )
 def test_a_pool_without_a_worker_is_named_with_the_command_that_starts_one(
     calm: PageSnapshot, status: dict[str, Any], words: str
