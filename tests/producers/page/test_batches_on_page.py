@@ -108,13 +108,13 @@ def test_the_front_page_shows_the_batches_that_go_on_before_those_that_have_ende
     assert values["more"] == 2
 
 
-async def submit(gateway: PageGateway, home: Path) -> None:
+async def submit(gateway: PageGateway, home: Path, name: str = "panels") -> None:
     """A run of a batch of three lines, one of which is invalid, that ends as soon as it has submitted the others."""
     llm, source, out = gateway.instance.client, home / "panels.jsonl", home / "panels-out.jsonl"
     request = {"body": {"model": "chat", "messages": [{"role": "user", "content": "Haruka waves"}]}}
     lines = [{"custom_id": f"line-{number}", **request} for number in range(2)] + [{"custom_id": "line-2"}]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    plan = BatchPlan(source=source, name="panels")
+    plan = BatchPlan(source=source, name=name)
     with Journal(out) as journal:
         save_plan(llm.config.settings.data_dir, plan, out)
         run = BatchRun(llm, plan, reopen(journal, plan))
@@ -150,7 +150,7 @@ def test_a_batch_of_this_machine_is_shown_with_what_keeps_it_and_is_cancelled_by
 async def collect(gateway: PageGateway, home: Path) -> None:
     """The end of a run whose jobs have ended."""
     llm, out = gateway.instance.client, home / "panels-out.jsonl"
-    plan = BatchPlan(source=home / "panels.jsonl", name="panels")
+    plan = BatchPlan(source=home / "panels.jsonl", name="strips")
     with Journal(out) as journal:
         await BatchRun(llm, plan, reopen(journal, plan)).run(journal)
 
@@ -158,7 +158,7 @@ async def collect(gateway: PageGateway, home: Path) -> None:
 async def join_retry(gateway: PageGateway, home: Path) -> None:
     """A run with `--retry-failed` that ends as soon as it has joined the jobs of the failed lines."""
     llm, out = gateway.instance.client, home / "panels-out.jsonl"
-    plan = BatchPlan(source=home / "panels.jsonl", name="panels", retry_failed=True)
+    plan = BatchPlan(source=home / "panels.jsonl", name="strips", retry_failed=True)
     with Journal(out) as journal:
         run = BatchRun(llm, plan, reopen(journal, plan))
         running = asyncio.create_task(run.run(journal))
@@ -172,33 +172,34 @@ def test_failed_lines_are_submitted_again_after_a_question_and_joined_by_the_run
 ) -> None:
     def counts() -> dict[str, str]:
         gateway.instance.shared_readings.forget()
-        return dict(re.findall(r'data-label="(\w[\w ]*)"[^>]*><div>(\d+)</div>', gateway.page("/batch")))
+        row = gateway.page("/batch").partition("<div>strips</div>")[2].partition("</tr>")[0]
+        return dict(re.findall(r'data-label="(\w[\w ]*)"[^>]*><div>(\d+)</div>', row))
 
     def wait_for(work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, gateway.loop).result(60)
 
     def press(action: str) -> str:
         with gateway.browser() as browser:
-            question = browser.get(f"/page/ask/{action}?subject=panels&back=/batch").text
+            question = browser.get(f"/page/ask/{action}?subject=strips&back=/batch").text
             (token,) = set(re.findall(r'name="token" value="([^"]+)"', question))
-            browser.post(f"/page/act/{action}", data={"token": token, "subject": "panels", "back": "/batch"})
+            browser.post(f"/page/act/{action}", data={"token": token, "subject": "strips", "back": "/batch"})
             return question + browser.get("/batch").text
 
-    wait_for(submit(gateway, tmp_path))
-    assert "/page/ask/retry-batch" not in gateway.page("/batch"), "its one failed line is invalid"
+    wait_for(submit(gateway, tmp_path, "strips"))
+    assert "retry-batch?subject=strips" not in gateway.page("/batch"), "its one failed line is invalid"
     press("cancel-batch")
     wait_for(collect(gateway, tmp_path))
     assert counts()["failed"] == "3"
     before = gateway.redis.zcard("of:jobs")
     shown = press("retry-batch")
-    assert "openfall batch retry panels</code>" in shown
-    assert "2 failed lines of panels submitted again" in shown
+    assert "openfall batch retry strips</code>" in shown
+    assert "2 failed lines of strips submitted again" in shown
     assert (counts()["failed"], counts()["waiting"]) == ("1", "2")
     press("retry-batch")
     wait_for(join_retry(gateway, tmp_path))
     assert gateway.redis.zcard("of:jobs") == before + 2, "a second press and the run join the same jobs"
     entry = json.loads(gateway.redis.xrevrange("of:audit-log", count=1)[0][1][b"entry"])
-    assert (entry["action"], entry["subject"]) == ("batch.retry", "panels")
+    assert (entry["action"], entry["subject"]) == ("batch.retry", "strips")
     press("cancel-batch")
 
 

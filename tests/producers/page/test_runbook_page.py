@@ -38,7 +38,7 @@ def test_each_link_leads_to_an_anchor_of_a_document_that_is_here(gateway: PageGa
         path, _, anchor = target.partition("#")
         shown = gateway.page(path)
         assert not anchor or f'id="{anchor}"' in shown, target
-        assert "<img" not in shown
+        assert "<img" not in shown.partition('<article class="runbook">')[2]
 
 
 def test_a_document_that_is_not_here_is_refused(gateway: PageGateway) -> None:
