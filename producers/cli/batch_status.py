@@ -1,4 +1,4 @@
-"""`openfall batch list`, `status` and `cancel`: batches by their output files, names, or ids at the HTTP gateway."""
+"""`openfall batch list`, `status`, `cancel`, `retry`: batches by their output files, names, or ids at the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from openfall.producers.local_batches.output_journal import JournalState, is_wri
 from openfall.producers.local_batches.run_status import batch_table, fetch_run, list_runs
 from openfall.producers.local_batches.saved_plans import SavedBatch, find_batch
 from openfall.producers.operations.batch_cancel import cancel_run, is_gateway_batch
+from openfall.producers.operations.batch_retry import describe_retried, retry_failed_lines
 
 NOT_SUBMITTED = "not submitted"
 NO_BATCH = (
@@ -116,9 +117,6 @@ def retry_batch(name: str) -> None:
 
     The same `batch run` command with --retry-failed collects the results.
     """
-    from openfall.producers.operations.batch_cancel import is_gateway_batch
-    from openfall.producers.operations.batch_retry import describe_retried, retry_failed_lines
-
     if is_gateway_batch(name):
         raise click.UsageError("the failed lines of a batch of the gateway are a new batch: create one with them")
     saved = _find(name)

@@ -69,7 +69,7 @@ async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
         return {**head, **empty, "retryable": 0, "output": str(saved.out), "why": str(error)}
     states = values["states"]
     counts = {name: values[name] for name in ("lines", "answered", "failed", "output")}
-    counts["retryable"] = max(0, values["failed"] - values.get(INVALID, 0))
+    counts["retryable"] = max(0, values["failed"] - values.get(INVALID_REQUEST, 0))
     ends = {"uncollected": states["done"], "not_submitted": states[None]}
     waiting = states.total() - sum(ends.values())
     return {**head, **counts, "waiting": waiting, **ends, "why": values.get("why", "")}
