@@ -1,4 +1,4 @@
-"""`openfall batch list`, `status`, `cancel`, `retry`: batches by their output files, names, or ids at the HTTP gateway."""
+"""`openfall batch list`, `status`, `cancel`, `retry`: batches by output file, name, or id at the HTTP gateway."""
 
 from __future__ import annotations
 
