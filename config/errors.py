@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
+from openfall.router_core.catalog.catalog_errors import similar_names
 from openfall.router_core.errors import OpenfallError
 
 MAX_QUOTED = 40
@@ -53,5 +53,5 @@ def quoted(text: str) -> str:
 def nearest(word: str, known: Iterable[str], meant: Iterable[str] = ()) -> str:
     """The remedy for an unknown word: what was `meant`, else the nearest known word."""
     known = sorted(known)
-    near = list(meant) or get_close_matches(word, known, n=1)
+    near = list(meant) or similar_names(word, known)
     return f"Did you mean {' or '.join(map(quoted, near))}?" if near else f"Known: {', '.join(known) or 'none'}."

@@ -142,8 +142,12 @@ def _read_url(node: Node) -> str | None:
     try:
         scheme = urlsplit(value).scheme
         value = scheme + value[len(scheme) :]
-        _ = urlsplit(value).port
+        parts = urlsplit(value)
+        _ = parts.port
+        is_pasted = parts.hostname in ("http", "https") or any(sign in (parts.hostname or "") for sign in "{}<>$")
     except ValueError:
+        is_pasted = True
+    if is_pasted:  # twice, or with a placeholder for the host
         node.report("must be an address such as http://127.0.0.1:8080")
         return None
     return value

@@ -39,6 +39,8 @@ _NUMBERS = (
 )  # fmt: skip
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """Answer lengths that must be 1 or more. Ollama's `num_predict` also takes -1 and -2."""
+NO_LIMIT = -1
+"""As an answer length it is none, as at llama-server, LM Studio and n8n. Providers refuse it, so it is left out."""
 
 
 def parse_dialect(name: str | None) -> Dialect:
@@ -79,7 +81,7 @@ def build_body(
     check_shape(body, dialect)
     _add_parameters(body, dialect, {name: value for name, value in parameters.items() if value is not None})
     _check_numbers(get_parameters(body, dialect))
-    return body
+    return {key: value for key, value in body.items() if value != NO_LIMIT or key not in _LENGTHS}
 
 
 def check_messages(messages: object, dialect: Dialect = "openai") -> None:
@@ -181,5 +183,5 @@ def _check_numbers(parameters: Mapping[str, Any]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
             raise BadRequest(f"`{name}` must be a number, not {describe(value)}")
-        if name in _LENGTHS and value < 1:
+        if name in _LENGTHS and value < 1 and value != NO_LIMIT:
             raise BadRequest(f"`{name}` must be 1 or more, not {value!r}")

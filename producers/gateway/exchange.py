@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from openfall.producers.arguments import GROUP, check
@@ -19,6 +18,7 @@ from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
+from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 
@@ -33,6 +33,8 @@ _WORDS: Mapping[str, tuple[str, ...]] = {"degraded": ("reply", "error"), "keepal
 """The headers that take a few words, and these."""
 
 _EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
+_PLAIN = ("", "identity", "utf-8", "utf8")
+"""The values of Content-Encoding for a body that is not compressed. Some programs name the character set there."""
 BODY_SECONDS = 30.0
 BODY_BYTES_A_SECOND = 128 * 1024
 """How long a body may take to arrive: these seconds, and its size divided by this rate."""
@@ -107,7 +109,7 @@ class Exchange:
 
     async def read_bytes(self) -> bytes:
         """The body as it is. Raises `Refusal`."""
-        if (coding := self.request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        if (coding := self.request.headers.get("content-encoding", "").strip().lower()) not in _PLAIN:
             raise Refusal("encoded", f"the body is compressed ({coding[:20]!r}): send it without Content-Encoding")
         limit = self.gateway.settings.max_body
         declared = self.request.headers.get("content-length", "")
@@ -183,20 +185,28 @@ def _parse(packed: bytes) -> dict[str, Any]:
     packed = packed.removeprefix(BOM_UTF8)  # some editors of Windows write it into a file
     try:
         check_values(packed)
-        body = orjson.loads(packed)
+        body = loads_request(packed, allow_inf_nan=False)
         check_depth(packed, body)
     except JsonTooLarge as error:
         raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
-    except orjson.JSONDecodeError as error:
-        what = f"is not JSON: {error}. Send {_EXAMPLE}" if packed.strip() else f"is empty: send {_EXAMPLE}"
-        if "not valid UTF-8" in str(error):
-            what = "is not JSON, as it is not UTF-8: send JSON in UTF-8"
-        if "depth limit" in str(error):
-            what = f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
-        raise Refusal("bad_request", f"the body {what}") from None
+    except ValueError as error:
+        raise Refusal("bad_request", f"the body {_wrong_json(packed, str(error))}") from None
     if not isinstance(body, dict):
         raise Refusal("bad_request", f"the body must be {_EXAMPLE}: it is {_kind(body)}")
     return body
+
+
+def _wrong_json(packed: bytes, error: str) -> str:
+    """What is wrong with a body that is no JSON."""
+    if not packed.strip():
+        return f"is empty: send {_EXAMPLE}"
+    if "recursion limit" in error:
+        return f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
+    try:
+        packed.decode()
+    except UnicodeDecodeError:
+        return "is not JSON, as it is not UTF-8: send JSON in UTF-8"
+    return f"is not JSON: {error}. Send {_EXAMPLE}"
 
 
 def _kind(body: object) -> str:

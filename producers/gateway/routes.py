@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
@@ -50,7 +51,11 @@ class Endpoint:
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+    try:
+        packed = orjson.dumps(body)
+    except TypeError:  # an integer above 64 bits, as the arguments of a tool call may have
+        packed = to_json(body)
+    return Response(packed, status, dict(headers or {}), "application/json")
 
 
 def body_of(*required: str, **fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,19 @@ from pydantic_core import to_json
 from openfall.producers.errors import BadRequest, BatchFileError
 from openfall.producers.job_request import JobRequest, SubmitOptions
 from openfall.producers.prompt import check_messages
-from openfall.router_core.batch_rules.batch_line_format import URL_MISMATCH, LineProblem, ParsedLine, parse_batch_line
+from openfall.router_core.batch_rules.batch_line_format import (
+    URL_MISMATCH,
+    LineProblem,
+    ParsedLine,
+    other_file,
+    parse_batch_line,
+)
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.printable import escape_json
 from openfall.router_core.vocabulary import Remedy, Urgency
 
-URLS = ("/v1/chat/completions", "/chat/completions")
+URLS = ("/v1/chat/completions",)
 EXPORT_URLS = {"openai": URLS[0], "anthropic": "/v1/messages", "ollama": "/api/chat", "responses": "/v1/responses"}
 SERVICE_TIERS: Mapping[str, Urgency] = {
     "priority": Urgency.INTERACTIVE,
@@ -35,7 +41,6 @@ SERVICE_TIERS: Mapping[str, Urgency] = {
 
 DROPPED = ("service_tier", "stream", "stream_options")
 """Fields of a body that mean nothing in a batch."""
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MAX_LINE_BYTES = 64 << 20
 """Far more than any request or answer has. A file of one endless line must not fill the memory."""
 
@@ -83,7 +88,8 @@ def count_requests(path: Path) -> int:
             try:
                 count += bool(row.decode("utf-8-sig").strip())
             except UnicodeDecodeError:
-                hint = ": it is UTF-16, save it as UTF-8" if row.startswith(UTF_16_MARKS) else ""
+                kind = other_file(row)
+                hint = f": {kind}" if kind else ""
                 raise BatchFileError(f"{path} is not UTF-8 text (line {number}){hint}") from None
     return count
 

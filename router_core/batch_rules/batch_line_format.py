@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
+
+from openfall.router_core.jobs.request_json import loads_request
 
 MAX_CUSTOM_ID_LENGTH = 512
 EXAMPLE = '{"custom_id": "1", "body": {"model": ..., "messages": [...]}}'
 INVALID_JSON, MISSING, INVALID = "invalid_json_line", "missing_required_parameter", "invalid_value"
 URL_MISMATCH, DUPLICATE = "url_mismatch", "duplicate_custom_id"
+
+_UTF_16 = "it is UTF-16, save it as UTF-8"
+_OTHER_FILES: Mapping[bytes, str] = {
+    codecs.BOM_UTF16_LE: _UTF_16,
+    codecs.BOM_UTF16_BE: _UTF_16,
+    b"\x1f\x8b": "it is compressed by gzip, unpack it first",
+    b"PK\x03\x04": "it is a ZIP archive, or a workbook of Excel: save it as text",
+    b"PAR1": "it is a Parquet file: write each row as one line of JSON",
+    b"%PDF": "it is a PDF: write each request as one line of JSON",
+}
+"""What a file is, by its first bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +49,20 @@ class ParsedLine:
 
 
 def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProblem:
-    """`urls`: those that the line may name; the first is shown. A line without a method or a URL is a POST to it."""
+    """`urls`: those that the line may name, with `/v1` or without; the first is shown.
+
+    A line without a method or a URL is a POST to it.
+    """
     try:
-        line = from_json(row)
+        line = loads_request(row)
     except ValueError as error:
         problem = str(error).replace(" at line 1 column ", " at column ")
+        if kind := other_file(row):
+            return LineProblem(INVALID_JSON, f"not JSON: {kind}")
         return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row) or _explain_text(row)}")
     if not isinstance(line, dict):
-        return LineProblem(INVALID_JSON, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
+        layout = _explain_layout(row)
+        return LineProblem(INVALID_JSON, f"must be an object {{custom_id, method, url, body}}{layout}")
     custom_id: Any = line.get("custom_id")
     if problem := custom_id_problem(custom_id):
         return LineProblem(MISSING if custom_id is None else INVALID, problem, "custom_id")
@@ -53,7 +73,8 @@ def _check_target(line: Mapping[str, Any], custom_id: str, urls: Collection[str]
     first = next(iter(urls))
     if str(line.get("method", "POST")).upper() != "POST":
         return LineProblem(INVALID, f"method must be POST, not {_shown(line['method'])}", "method", custom_id)
-    if _path(line.get("url", first)) not in urls:
+    path = _path(line.get("url", first))
+    if path not in urls and f"/v1{path}" not in urls:
         return LineProblem(URL_MISMATCH, f"url must be {first}, not {_shown(line['url'])}", "url", custom_id)
     body = line.get("body")
     if not isinstance(body, dict):
@@ -83,9 +104,21 @@ def custom_id_problem(custom_id: Any) -> str:
     return ""
 
 
+def other_file(row: bytes) -> str:
+    """What a file is whose line is no text in UTF-8; empty: nothing known."""
+    known = next((kind for mark, kind in _OTHER_FILES.items() if row.startswith(mark)), "")
+    return known or (_UTF_16 if row[1:2] == b"\0" or row[:1] == b"\0" else "")
+
+
 def _explain_layout(row: bytes) -> str:
     """What is wrong with a file that is JSON, but not JSON Lines."""
     row = row.strip()
+    if row.startswith(b"{'"):
+        return ". The line has single quotes: write it with json.dumps"
+    if b"}{" in row or b"}\r{" in row or b"} {" in row:
+        return ". The line seems to have several requests: write each as one line"
+    if row.startswith(b'"{'):
+        return ". The line is in quotes: write the object itself, without quotes around it"
     if row.startswith(b"["):
         return ". The file is a JSON array: write each request as one line, without brackets and commas"
     if row.endswith(b"},"):

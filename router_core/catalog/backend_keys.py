@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog_errors import CatalogProblem
 
 _QUOTES = ("'", '"')
+_VARIABLE = re.compile(
+    r"\$(env:)?[A-Za-z_]\w*|%[A-Za-z_]\w*%|(os\.environ/|env:|ENV:|env\.|process\.env\.)[A-Za-z_]\w*|\{\{?.*\}\}?|<.*>"
+)
+"""How other programs name a variable, or what a page writes in the place of a key."""
 
 
 def validate_keys(name: str, backend: Backend) -> Iterator[CatalogProblem]:
@@ -32,6 +37,9 @@ def _unsendable(name: str, backend: Backend) -> Iterator[CatalogProblem]:
     keys = [secret.strip() for secret in backend.secrets]
     if any(key.lower().startswith("bearer ") for key in keys):
         message = 'it begins with "Bearer", which openfall writes itself: remove that word'
+        yield CatalogProblem(f"backends.{name}.{field}", message)
+    elif any(_VARIABLE.fullmatch(key) for key in keys):
+        message = "it is the name of a variable, or a placeholder: write the variable as ${NAME}, in quotes"
         yield CatalogProblem(f"backends.{name}.{field}", message)
     elif not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
         yield CatalogProblem(f"backends.{name}.{field}", "it has characters that no key has: copy it again")

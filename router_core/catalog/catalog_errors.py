@@ -12,6 +12,12 @@ MAX_NAME_CHARACTERS = 256
 """A longer text is no name: it is compared with none, which takes seconds for megabytes, and is not shown whole."""
 
 
+def similar_names(name: str, known: Iterable[str]) -> list[str]:
+    """The known name that is the most similar to another, whatever the case of their letters; none if none is."""
+    by_folded = {word.casefold(): word for word in known}
+    return [by_folded[word] for word in get_close_matches(name.casefold(), by_folded, n=1)]
+
+
 class UnknownName(OpenfallError, LookupError):
     """The catalog has no pool, model, role or backend of this name. The message proposes what was `meant`, else the
     nearest known name."""
@@ -22,7 +28,7 @@ class UnknownName(OpenfallError, LookupError):
         self.kind, self.name = kind, name
         known = sorted(known)
         is_name = len(name) <= MAX_NAME_CHARACTERS
-        near = [meant] if meant else [repr(word) for word in get_close_matches(name if is_name else "", known, n=1)]
+        near = [meant] if meant else [repr(word) for word in similar_names(name if is_name else "", known)]
         remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known) or 'none'}."
         shown = repr(name) if is_name else f"{name[:40]!r}... of {len(name):,} characters"
         super().__init__(f"unknown {kind} {shown}. {remedy}")

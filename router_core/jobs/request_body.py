@@ -76,26 +76,26 @@ def has_images(body: Body) -> bool:
 
 
 def wants_schema(body: Body) -> bool:
-    """Whether the answer must match a JSON schema. `json_object` and `format: json` require less."""
+    """Whether the answer must match a JSON schema. `json_object` without a schema and `format: json` require less."""
     formats = (
         body.get("response_format"),  # openai
         body.get("output_format"),  # anthropic, and its newer field:
         _get(body.get("output_config"), "format"),
         _get(body.get("text"), "format"),  # responses
     )
-    if any(_get(format_, "type") == "json_schema" for format_ in formats):
-        return True
-    return isinstance(body.get("format"), Mapping)  # ollama: the schema itself
+    return any(_get(format_, "type") == "json_schema" for format_ in formats) or get_schema(body) is not None
 
 
 def get_schema(body: Body) -> Any:
     """The JSON Schema that the answer of a request must match; None: the request has none.
 
-    openai: `response_format.json_schema.schema`; anthropic: `output_format.schema` or `output_config.format.schema`;
-    ollama: `format`, if it is a schema and not the word "json"; responses: `text.format.schema`.
+    openai: `response_format.json_schema.schema`, or `response_format.schema` as llama-server has it; anthropic:
+    `output_format.schema` or `output_config.format.schema`; ollama: `format`, if it is a schema and not the word
+    "json"; responses: `text.format.schema`.
     """
     places = (
         _get(_get(body.get("response_format"), "json_schema"), "schema"),
+        _get(body.get("response_format"), "schema"),
         _get(body.get("output_format"), "schema"),
         _get(_get(body.get("output_config"), "format"), "schema"),
         _get(_get(body.get("text"), "format"), "schema"),
@@ -130,7 +130,7 @@ def get_parameters(body: Body, dialect: Dialect) -> Body:
 
 def answer_text(body: Body) -> str:
     """The text of a whole response, without tool calls, and without reasoning unless there is nothing else. That of a
-    refusal is its words. Its shape shows its dialect.
+    refusal is its words, and that of a sound its transcript. Its shape shows its dialect.
 
     openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`; responses:
     `output`, a list of items.
@@ -143,6 +143,7 @@ def answer_text(body: Body) -> str:
         }
     content = _get(message, "content")
     text = "".join(_text_parts(body.get("response") if content is None else content)) or _refusal_text(message)
+    text = text or _transcript(message)
     return text if text or has_tool_call(body) else _reasoning_text(message)
 
 
@@ -150,6 +151,12 @@ def _refusal_text(message: Any) -> str:
     """The words of a refusal: a field of a message, or parts of its content."""
     refusals = (_get(message, "refusal"), *(part.get("refusal") for part in _parts(_get(message, "content"))))
     return "".join(text for text in refusals if isinstance(text, str))
+
+
+def _transcript(message: Any) -> str:
+    """The words of an answer that is a sound."""
+    transcript = _get(_get(message, "audio"), "transcript")
+    return transcript if isinstance(transcript, str) else ""
 
 
 def _reasoning_text(message: Any) -> str:

@@ -186,6 +186,16 @@ def test_a_mistake_in_a_model_is_reported(tmp_path: Path, fields: str, message: 
         pytest.param(
             "pool: gpu, url: a", "1 backends.tower.url: must be an address such as http://127.0.0.1:8080.", id="a URL"
         ),
+        pytest.param(
+            "pool: gpu, url: 'https://https://h/v1'",
+            "1 backends.tower.url: must be an address such as http://127.0.0.1:8080.",
+            id="a URL that was pasted into another",
+        ),
+        pytest.param(
+            "pool: gpu, url: 'https://{resource}.example.com'",
+            "1 backends.tower.url: must be an address such as http://127.0.0.1:8080.",
+            id="a placeholder for the host",
+        ),
         *(
             pytest.param(
                 f"pool: gpu, url: '{url}'",

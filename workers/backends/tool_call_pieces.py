@@ -24,6 +24,8 @@ class ToolCallPieces:
         """By index, the place of its open call."""
         self._started: set[int] = set()
         """The places of the calls whose start is known to the caller."""
+        self._custom: dict[int, dict[str, Any]] = {}
+        """By index, the open calls of custom tools, whose input is a text."""
 
     def add(self, pieces: Any) -> list[Piece]:
         """Add the pieces of an event. Returns what they add to the calls of functions."""
@@ -31,6 +33,9 @@ class ToolCallPieces:
         return [typed for piece in added if isinstance(piece, dict) for typed in self._add(piece)]
 
     def _add(self, piece: dict[str, Any]) -> Iterator[Piece]:
+        if isinstance(custom := piece.get("custom"), dict):
+            self._add_custom(piece, custom)
+            return
         piece = with_function(piece)
         piece = piece | ({} if (index := whole_number(piece.get("index"))) is None else {"index": index})
         function, place = piece.get("function"), self._find(piece)
@@ -56,6 +61,17 @@ class ToolCallPieces:
                 yield from self._whole(place)
             yield call_fields(self._choice, place, more_fields)
 
+    def _add_custom(self, piece: dict[str, Any], custom: dict[str, Any]) -> None:
+        """Add a piece of the call of a custom tool. No typed piece says it: its caller gets the event as it is."""
+        index = whole_number(piece.get("index")) or 0
+        call = self._custom.get(index)
+        if call is None or (piece.get("id") and piece["id"] != call["id"]):
+            call = self._custom[index] = {"id": piece.get("id"), "type": "custom", "custom": {"name": "", "input": ""}}
+            self.calls.append(call)
+        known = call["custom"]
+        texts = {name: text for name in known if isinstance(text := custom.get(name), str)}
+        known |= {"name": known["name"] or texts.get("name", ""), "input": known["input"] + texts.get("input", "")}
+
     def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
         """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments."""
         whole = call["function"]["arguments"]
@@ -72,7 +88,7 @@ class ToolCallPieces:
     def end(self) -> list[Piece]:
         """The starts of the calls without arguments, at the end of the message."""
         pieces: list[Piece] = []
-        for place, call in enumerate(self.calls):
+        for place, call in self._functions():
             if call["function"]["name"] and place not in self._started:
                 call["function"]["arguments"] = call["function"]["arguments"] or "{}"
                 pieces += self._whole(place)
@@ -93,13 +109,21 @@ class ToolCallPieces:
         index, call_id = piece.get("index"), piece.get("id")
         if isinstance(index, int) and index >= 0:
             place = self._open.get(index)
-            if place is None and self.calls and not call_id and not _named(piece):
-                place = len(self.calls) - 1  # the rest of a call that began under another index
+            if place is None and not call_id and not _named(piece):
+                place = self._last()  # the rest of a call that began under another index
         elif call_id:
-            place = next((place for place, call in enumerate(self.calls) if call["id"] == call_id), None)
+            place = next((place for place, call in self._functions() if call["id"] == call_id), None)
         else:
-            place = len(self.calls) - 1 if self.calls else None
+            place = self._last()
         return None if place is None or _begins_another(self.calls[place], piece) else place
+
+    def _functions(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The calls of functions, each with its place."""
+        return ((place, call) for place, call in enumerate(self.calls) if "custom" not in call)
+
+    def _last(self) -> int | None:
+        """The place of the last call of a function."""
+        return max((place for place, _ in self._functions()), default=None)
 
 
 def _joined(known: dict[str, Any], piece: dict[str, Any]) -> str:

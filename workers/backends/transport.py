@@ -21,6 +21,8 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from openfall.workers.backends.environment_proxy import find_proxy
+
 CONNECT_TIMEOUT_S = 10.0
 """A host that accepts no connection in this time is unreachable. The rest of a call's time is for the answer."""
 
@@ -53,6 +55,7 @@ class Transport:
         self._keep_alive = keep_alive
         self._ssl = trusted_roots()  # now, not in the first call: it takes 20 to 50 ms
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[URL, URL | None] = {}
 
     async def send(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None
@@ -82,7 +85,11 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         session = self._session = self._session or self._open()
         data = BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
-        return await session.request(method, url, headers=headers, data=data, allow_redirects=False)
+        origin = url.origin()
+        if origin not in self._proxies:  # once: it reads every variable of the environment
+            self._proxies[origin] = find_proxy(origin)
+        proxy = self._proxies[origin]
+        return await session.request(method, url, headers=headers, data=data, allow_redirects=False, proxy=proxy)
 
     def _open(self) -> aiohttp.ClientSession:
         lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_TIMEOUT_S} if self._keep_alive else {"force_close": True}
@@ -94,7 +101,7 @@ class Transport:
             auto_decompress=False,  # `decompression` looks at the bytes: some servers name what they did not do
             read_bufsize=READ_BUFFER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            trust_env=False,
+            trust_env=False,  # it would send the passwords of a .netrc; `environment_proxy` reads the proxies
         )
 
 
@@ -183,12 +190,12 @@ def explain_fault(error: aiohttp.ClientError | OSError) -> ConnectionFault:
     match error:
         case aiohttp.ServerTimeoutError():
             return ConnectionFault(f"no connection within {CONNECT_TIMEOUT_S:g} s", never_sent=True)
+        case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
+            return ConnectionFault(_describe_proxy_error(error), never_sent=True)
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return ConnectionFault("its host name is not known", never_sent=True)
-        case aiohttp.ClientConnectorCertificateError():
-            return ConnectionFault("its certificate is not valid for this host", never_sent=True)
         case aiohttp.ClientSSLError():
-            return ConnectionFault("the TLS handshake failed", never_sent=True)
+            return ConnectionFault(_describe_tls_error(error), never_sent=True)
         case aiohttp.ClientConnectorError():  # asyncio's own text names the address in place of the reason
             return ConnectionFault(_describe_os_error(error.os_error), never_sent=True)
         case aiohttp.ServerDisconnectedError():
@@ -196,6 +203,17 @@ def explain_fault(error: aiohttp.ClientError | OSError) -> ConnectionFault:
         case OSError():
             return ConnectionFault(_describe_os_error(error))
     return ConnectionFault(f"the response is not valid HTTP ({type(error).__name__})")
+
+
+def _describe_tls_error(error: aiohttp.ClientSSLError) -> str:
+    is_of_certificate = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    return "its certificate is not valid for this host" if is_of_certificate else "the TLS handshake failed"
+
+
+def _describe_proxy_error(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy of HTTPS_PROXY refuses with HTTP {error.status}"
+    return f"no connection to the proxy of HTTPS_PROXY ({_describe_os_error(error.os_error)})"
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -184,11 +184,13 @@ def prompt_tokens(usage: Any) -> int | None:
 
 
 def cached_tokens(usage: Any) -> int | None:
-    """The tokens of the prompt that came from the provider's cache: at DeepSeek and Moonshot they stand elsewhere."""
+    """The tokens of the prompt that came from the provider's cache: at DeepSeek, Moonshot and Mistral they stand
+    elsewhere."""
     places = (
         (_details(usage, "prompt_tokens_details"), "cached_tokens"), (usage, "prompt_cache_hit_tokens"),
         (usage, "cached_tokens"), (usage, "cache_read_input_tokens"),
         (_details(usage, "input_tokens_details"), "cached_tokens"),
+        (_details(usage, "prompt_token_details"), "cached_tokens"), (usage, "num_cached_tokens"),
     )  # fmt: skip
     return _first_count(places)
 

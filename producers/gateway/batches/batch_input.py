@@ -141,6 +141,6 @@ def _rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
     offset = 0
     with path.open("rb") as file:
         for number, row in enumerate(read_rows(file, "the file"), 1):
-            if row.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip():
-                yield number, offset, row.removeprefix(codecs.BOM_UTF8) if number == 1 else row
+            if (text := row.removeprefix(codecs.BOM_UTF8)).strip():
+                yield number, offset, text
             offset += len(row)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from pydantic_core import from_json
-
 from openfall.config import LoadedConfig
 from openfall.producers.errors import ProducerError
 from openfall.producers.gateway.access import check_allowed
@@ -22,6 +20,7 @@ from openfall.producers.job_request import FleetView, JobRequest, PreparedJob, S
 from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine
 from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, job_id_of
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.chain_selection import AUTO
 from openfall.router_core.state.batches import BatchTerms
@@ -80,7 +79,7 @@ class BatchLines:
         return [self._line(index, row) for index, row in zip(indexes, self.input.read(indexes), strict=True)]
 
     def _line(self, index: int, row: bytes) -> Line:
-        fields = from_json(row)
+        fields = loads_request(row)
         return Line(index, fields["custom_id"], job_id_of(self.terms.id, index), fields["body"])
 
     def _prepare(self, line: Line, fleet: FleetView) -> PreparedJob:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
-
 from openfall.producers.gateway.encoders.sent_pieces import SentPieces
+from openfall.producers.gateway.encoders.sse import one_line
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import Piece, TextPiece, ThinkingPiece
@@ -19,7 +18,7 @@ NDJSON = "application/x-ndjson"
 
 def line(body: Mapping[str, Any]) -> bytes:
     """One line of a stream."""
-    return to_json(body) + b"\n"
+    return one_line(body) + b"\n"
 
 
 @dataclass(slots=True)
@@ -43,8 +42,9 @@ class OllamaAnswer:
         return {**self._head(message), **self._last(result, receipt)}
 
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
-        """The lines for the next pieces of the answer. Calls of tools wait for the end: they are sent whole."""
-        pieces = [piece for piece in pieces if isinstance(piece, TextPiece | ThinkingPiece)]
+        """The lines for the next pieces of the first choice. Calls of tools wait for the end: they are sent whole."""
+        texts = (piece for piece in pieces if isinstance(piece, TextPiece | ThinkingPiece))
+        pieces = [piece for piece in texts if piece.choice == 0]
         self.sent.add(pieces)
         return b"".join(map(self._piece, pieces))
 

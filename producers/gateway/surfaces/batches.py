@@ -42,6 +42,8 @@ async def create(exchange: Exchange) -> Response:
     """Answer the requests of a file."""
     body = await exchange.body()
     url = body.get("endpoint")
+    if isinstance(url, str) and f"/v1{url}" in LINE_ENDPOINTS:
+        url = f"/v1{url}"  # as Azure writes it
     if not isinstance(url, str) or url not in LINE_ENDPOINTS:
         raise Refusal("bad_request", f"`endpoint` must be one of {', '.join(LINE_ENDPOINTS)}", "endpoint")
     window = body.get("completion_window") or "24h"

@@ -237,7 +237,7 @@ class _Earlier:
 
 async def _earlier(exchange: Exchange, previous: object) -> _Earlier:
     """The conversation up to the end of an earlier Response. Raises `Refusal`."""
-    if previous is None:
+    if previous is None or previous == "":  # an empty field of a form
         return _Earlier()
     if not isinstance(previous, str):
         raise Refusal("bad_request", "`previous_response_id` must be text", "previous_response_id")

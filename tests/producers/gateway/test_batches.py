@@ -84,6 +84,7 @@ def test_a_batch_goes_through_the_whole_cycle_of_the_openai_sdk(redis_url: str, 
     [
         ("/v1/responses", {"input": "Haruka waves"}, lambda body: body["output"][0]["content"][0]["text"]),
         ("/v1/completions", {"prompt": "Haruka waves"}, lambda body: body["choices"][0]["text"]),
+        ("/chat/completions", SAY, lambda body: body["choices"][0]["message"]["content"]),  # Azure's
     ],
 )
 def test_each_endpoint_has_the_form_of_its_own_answers(

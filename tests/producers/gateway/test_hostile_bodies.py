@@ -30,8 +30,6 @@ HOSTILE = {
     "10^6 lists": (b"[" * 10**6 + b"]" * 10**6, WIDE),
     "10^6 keys": (b"{" + b",".join(b'"k%d":1' % number for number in range(10**6)) + b"}", WIDE),
     "10^6 empty lists": (b"[" + b"[]," * 10**6 + b"[]]", WIDE),
-    "half a character": (b'"\\ud83d"', NO_JSON),
-    "half a character as a key": (b'{"\\ud83d":1}', NO_JSON),
     "not UTF-8": (b'"\xff\xfe"', NO_JSON),
     "a raw NUL": (b'"\x00"', NO_JSON),
     "NUL behind": (b"1}\x00", NO_JSON),
@@ -56,8 +54,10 @@ def test_a_hostile_body_is_a_400_in_words_on_every_path(redis_url: str, tmp_path
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    "value", [b'{"a":1,"a":2}', b"9" * 100, b"-9223372036854775809", b'"\\u0000"', b"[" * 98 + b"]" * 98]
-)
+    "value",
+    [b'{"a":1,"a":2}', b"9" * 100, b"-9223372036854775809", b'"\\u0000"', b"[" * 98 + b"]" * 98, b'"\\ud83d"',
+     b'{"\\ud83d":1}'],
+)  # fmt: skip
 def test_an_odd_body_that_is_json_is_answered(redis_url: str, tmp_path: Path, path: str, value: bytes) -> None:
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:

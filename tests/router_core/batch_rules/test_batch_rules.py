@@ -59,6 +59,44 @@ def test_a_line_may_write_its_endpoint_as_programs_do(url: str, method: str) -> 
     assert isinstance(parse_batch_line(row.encode(), URLS), ParsedLine)
 
 
+@pytest.mark.parametrize("url", ["/chat/completions", "chat/completions", "/v1/embeddings"])
+def test_the_version_of_a_url_may_be_left_out_and_nothing_else(url: str) -> None:
+    line = parse_batch_line(f'{{"custom_id": "1", "url": "{url}", "body": {{}}}}'.encode(), URLS[:1])
+    assert isinstance(line, ParsedLine) == (url == "/chat/completions")
+
+
+ONE = '{"custom_id": "1", "body": {"x": "y"}}'
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b"\x1f\x8b\x08\x00x", "it is compressed by gzip, unpack it first"),
+        (b"PK\x03\x04x", "it is a ZIP archive, or a workbook of Excel: save it as text"),
+        (b"PAR1x", "it is a Parquet file: write each row as one line of JSON"),
+        (b"%PDF-1.7", "it is a PDF: write each request as one line of JSON"),
+        (ONE.encode("utf-16"), "it is UTF-16, save it as UTF-8"),
+        (ONE.encode("utf-16-le"), "it is UTF-16, save it as UTF-8"),
+        (ONE.encode("utf-16-be"), "it is UTF-16, save it as UTF-8"),
+        (ONE.replace('"', "'").encode(), "The line has single quotes: write it with json.dumps"),
+        (f"{ONE}{ONE}".encode(), "The line seems to have several requests: write each as one line"),
+        (f"{ONE}\r{ONE}\r".encode(), "The line seems to have several requests: write each as one line"),
+        (f"{ONE} {ONE}".encode(), "The line seems to have several requests: write each as one line"),
+        (('"' + ONE.replace('"', '""') + '"').encode(), "The line is in quotes: write the object itself"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_its_remedy(row: bytes, words: str) -> None:
+    problem = parse_batch_line(row, URLS)
+    assert isinstance(problem, LineProblem)
+    assert (problem.code, words in problem.message) == ("invalid_json_line", True), problem.message
+
+
+def test_half_a_character_in_a_line_is_replaced() -> None:
+    line = parse_batch_line(rb'{"custom_id": "1", "body": {"x": "a\ud83d"}}', URLS)
+    assert isinstance(line, ParsedLine)
+    assert line.body == {"x": "a\ufffd"}
+
+
 def test_a_row_of_the_journal_is_read_as_it_was_written() -> None:
     for tokens in (None, LineTokens(41, 40, 5, 3)):
         row = JournalRow(7, LineEnd.SUCCEEDED, b'{"custom_id":"x"}', tokens)

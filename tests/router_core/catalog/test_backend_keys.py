@@ -6,6 +6,7 @@ import pytest
 
 from tests.router_core.catalog.test_validation import BACKENDS, problems_of
 
+VARIABLE = "it is the name of a variable, or a placeholder: write the variable as ${NAME}, in quotes"
 QUOTED = "quotes around it: remove them where its value stands (`docker --env-file` keeps quotes)"
 
 
@@ -55,6 +56,13 @@ class TestKeys:
             pytest.param("sk-1\0", "it has characters that no key has: copy it again", id="NUL"),
             pytest.param('"sk-1"', f"it has {QUOTED}", id="double quotes"),
             pytest.param("'sk-1'", f"it has {QUOTED}", id="single quotes"),
+            pytest.param("$API_KEY", VARIABLE, id="a variable of a shell"),
+            pytest.param("%API_KEY%", VARIABLE, id="a variable of Windows"),
+            pytest.param("os.environ/API_KEY", VARIABLE, id="a variable of LiteLLM"),
+            pytest.param("{env:API_KEY}", VARIABLE, id="a variable of a coding agent"),
+            pytest.param("{{ env.API_KEY }}", VARIABLE, id="a variable of a template"),
+            pytest.param("<your key>", VARIABLE, id="a placeholder"),
+            pytest.param("$2b$10$aB", None, id="a dollar and more"),
             pytest.param(" sk-1\n", None, id="white space around it"),
             pytest.param("a\"b'c", None, id="quotes within it"),
             pytest.param("  ", None, id="only blanks"),

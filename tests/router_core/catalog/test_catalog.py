@@ -123,6 +123,9 @@ class TestQuestions:
         assert (caught.value.kind, caught.value.name) == ("model", "haikou")
         assert str(caught.value) == "unknown model 'haikou'. Did you mean 'haiku'?"
 
+    def test_a_name_in_another_case_is_proposed_as_it_is_written(self):
+        assert str(UnknownName("model", "HAIKU", ["coder", "haiku"])) == "unknown model 'HAIKU'. Did you mean 'haiku'?"
+
     def test_a_model_is_served_by_the_pool_of_its_backends(self) -> None:
         assert [self.catalog.pool_of(alias) for alias in ("coder", "haiku", "tiny")] == ["gpu", "cloud", "gpu"]
 

@@ -40,6 +40,10 @@ USAGES: dict[str, tuple[dict[str, Any], Counts]] = {
         {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 5, "prompt_cache_miss_tokens": 4},
         (9, 4, 5),
     ),
+    "the cache at Mistral": ({"prompt_tokens": 9, "completion_tokens": 4, "num_cached_tokens": 3}, (9, 4, 3)),
+    "the cache at Mistral, in details": (
+        {"prompt_tokens": 9, "completion_tokens": 4, "prompt_token_details": {"cached_tokens": 3}}, (9, 4, 3)
+    ),
     "the cache at Moonshot": ({"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 3}, (9, 4, 3)),
     "whole numbers as floats": ({"prompt_tokens": 9.0, "completion_tokens": 4.0, "total_tokens": 13.0}, (9, 4, None)),
     "numbers as texts": ({"prompt_tokens": "9", "completion_tokens": "4"}, (9, 4, None)),

@@ -28,6 +28,7 @@ from openfall.workers.backends.translate import (
 )
 from openfall.workers.backends.translate.call_ids import with_unique_calls
 from openfall.workers.backends.translate.json_values import Body
+from openfall.workers.backends.translate.openai_parts import with_newer_calls
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 
@@ -83,6 +84,10 @@ def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
 def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
     """The outcome with its body and finish reason in the caller's dialect. Servers repeat the ids of tool calls, or
     send none: they become unique, also for a caller of the same dialect."""
+    if dialect == "openai" and isinstance(outcome, Completion):
+        newer = with_newer_calls(outcome.body, request.body)
+        if newer is not outcome.body:
+            outcome = replace(outcome, body=newer, finish_reason=finish_reason(newer, dialect))
     if request.dialect == dialect:
         if isinstance(outcome, Failure):
             return outcome

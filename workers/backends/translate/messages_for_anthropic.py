@@ -46,7 +46,7 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
             raise unknown("messages of the role", role)
     if system and not result:
         return [], [{"role": "user", "content": system}]
-    if result and result[0]["role"] == "assistant":  # a greeting: Anthropic's conversations begin with the user
+    if not result or result[0]["role"] == "assistant":  # a greeting, or an empty prompt: the user begins
         result.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_WORDS}]})
     if result and result[-1]["role"] == "assistant":
         _strip_end(result[-1]["content"])

@@ -86,13 +86,16 @@ def tool_choice(choice: Any) -> Any:
 
 
 def format_wanted(body: Body) -> dict[str, Any] | Literal["json"] | None:
-    """The schema that the answer must match, "json" for any JSON object, None for a text."""
+    """The schema that the answer must match, "json" for any JSON object, None for a text. llama-server, Together,
+    Fireworks and Cohere have the schema beside the type."""
     wanted = body.get("response_format")
     if wanted is None:
         return None
     match mapping(wanted, "response_format"):
         case {"type": "text"}:
             return None
+        case {"type": "json_object" | "json_schema", "schema": dict(schema)}:
+            return schema
         case {"type": "json_object"}:
             return "json"
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
@@ -115,6 +118,27 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
         string(function.get("name"), f"{path}.function.name"),
         arguments,
     )
+
+
+def with_newer_calls(body: Body, request: Body) -> Body:
+    """An answer whose `function_call` is a tool call: some servers have the older form only. A caller of `functions`
+    gets that."""
+    choices = body.get("choices")
+    if request.get("functions") or not isinstance(choices, list):
+        return body
+    newer = [_with_newer_call(choice) if isinstance(choice, Mapping) else choice for choice in choices]
+    return body if newer == choices else {**body, "choices": newer}
+
+
+def _with_newer_call(choice: Body) -> Body:
+    message = choice.get("message")
+    function = message.get("function_call") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or not isinstance(function, Mapping) or message.get("tool_calls"):
+        return choice
+    rest = {key: value for key, value in message.items() if key != "function_call"}
+    reason = "tool_calls" if choice.get("finish_reason") == "function_call" else choice.get("finish_reason")
+    message = {**rest, "tool_calls": [{"type": "function", "function": dict(function)}]}
+    return {**choice, "message": message, "finish_reason": reason}
 
 
 def with_tool_calls(messages: Any) -> Iterator[tuple[Body, str]]:

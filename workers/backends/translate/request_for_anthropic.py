@@ -91,10 +91,11 @@ def _sampling(body: Body) -> dict[str, Any]:
 def _stop(body: Body) -> dict[str, Any]:
     stop = body.get("stop")
     texts = [stop] if isinstance(stop, str) else stop
+    if not isinstance(texts, list | None) or not all(isinstance(text, str) for text in texts or ()):
+        raise Unreadable("stop is neither a string nor a list of strings")
+    texts = [text for text in texts or () if text]  # an empty field of a form
     if not texts:
         return {}
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise Unreadable("stop is neither a string nor a list of strings")
     if not all(text.strip() for text in texts):
         raise Untranslatable("stop at white space")
     return {"stop_sequences": texts}

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from yarl import URL
 
+from openfall.router_core.printable import escape_controls
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import HoldReason
@@ -37,8 +38,11 @@ MAX_TITLE, MAX_TEXT, MAX_FOOTER = 256, 700, 256
 """Lengths in characters. Discord permits 256 for a title, 4,096 for a description, 1,024 for each of 25 fields, 2,048
 for a footer, and 6,000 in all: seven texts of 700 stay below that."""
 
-UNKNOWN_MESSAGE = 10008
-"""Discord's error code for a deleted message."""
+MAX_ERROR_LENGTH = 200
+"""Characters of Discord's own words that a reason repeats."""
+
+_UNEDITABLE = (400, 403, 404)
+"""The statuses of an edit whose message was deleted, is in an archived thread, or is edited too often."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,8 +66,8 @@ class DiscordNotifier:
         if not message_id:
             return Delivered()  # posted, but Discord gave no id: a second message would be worse than an outdated one
         response = await self._edit(notice, message_id)
-        if _error_code(response) == UNKNOWN_MESSAGE:
-            response = await self._post(notice)
+        if isinstance(response, WebhookResponse) and response.status in _UNEDITABLE:
+            response = await self._post(notice)  # a refusal of the webhook itself is repeated, in its own words
         return self._read_result(response)
 
     async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
@@ -94,7 +98,8 @@ class DiscordNotifier:
             return Delivered(message_id=str(document.get("id", "")))
         retry_after = max(result.retry_after or 0.0, pause) or None
         # `gone` is not passed on: Discord answers 404 for a deleted webhook, and the operator may configure another.
-        return Failed(result.reason, retry_after, refused=result.refused, unreachable=result.unreachable)
+        reason = f"{result.reason}{_words(document)}"
+        return Failed(reason, retry_after, refused=result.refused, unreachable=result.unreachable)
 
 
 def render(notice: Notice) -> dict[str, Any]:
@@ -153,9 +158,20 @@ def _read_document(response: WebhookResponse | NotSent) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _error_code(response: WebhookResponse | NotSent) -> object:
-    missing = isinstance(response, WebhookResponse) and response.status == 404
-    return _read_document(response).get("code") if missing else None
+def _words(document: dict[str, Any]) -> str:
+    """Discord's own words about an error, such as `: Unknown Webhook (10015)`, with the first field that is wrong."""
+    message, code, place, errors = document.get("message"), document.get("code"), [], document.get("errors")
+    if not isinstance(message, str):
+        return ""
+    while isinstance(errors, dict) and errors and "_errors" not in errors:
+        name, errors = next(iter(errors.items()))
+        place.append(str(name))
+    wrong = errors.get("_errors") if isinstance(errors, dict) else None
+    first = wrong[0] if isinstance(wrong, list) and wrong else None
+    text = first.get("message") if isinstance(first, dict) else ""
+    field = f": {'.'.join(place)}: {text}" if text else ""
+    number = f" ({code})" if isinstance(code, int) and code else ""
+    return escape_controls(f": {message}{number}{field}"[:MAX_ERROR_LENGTH])
 
 
 def _rate_limit_pause(response: WebhookResponse | NotSent, document: dict[str, Any]) -> float:
