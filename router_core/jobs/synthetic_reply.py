@@ -8,6 +8,7 @@ from typing import Any
 
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.response_body import build_response
 from openfall.router_core.jobs.response_items import item_id, message_item, text_part
 from openfall.router_core.vocabulary import Dialect
 
@@ -63,30 +64,15 @@ def _ollama(_job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
 
 
 def _responses(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
-    return {
-        "id": f"resp_{job_id}",
-        "object": "response",
-        "created_at": int(now),
-        "status": "completed",
-        "model": MODEL,
-        "output": [message_item(item_id("msg", 0, job_id), [text_part(text)])],
-        "usage": {
-            "input_tokens": 0,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": 0,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": 0,
-        },
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
-        "parallel_tool_calls": True,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": 1.0,
-    }, "completed"
+    usage = {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
+    output = [message_item(item_id("msg", 0, job_id), [text_part(text)])]
+    return build_response(f"resp_{job_id}", output, usage, model=MODEL, created_at=int(now)), "completed"
 
 
 _BODIES: Mapping[Dialect, Callable[[str, str, float], tuple[dict[str, Any], str]]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openfall.router_core.jobs.response_body import build_response
 from openfall.router_core.jobs.response_items import (
     call_item,
     item_id,
@@ -33,27 +34,17 @@ from openfall.workers.backends.usage import (
 def response(body: Body, request: Body) -> dict[str, Any]:
     """The Response. Its items have ids of ours, as no provider of Responses knows them."""
     choice = body["choices"][0]
-    is_cut = choice.get("finish_reason") == "length"
     created, dropped = body.get("created"), left_out(request)
-    return {
-        "id": text_field(body, "id"),
-        "object": "response",
-        "created_at": created if isinstance(created, int) else 0,
-        "status": "incomplete" if is_cut else "completed",
-        "model": text_field(body, "model"),
-        "output": list(_items(choice, CallIds.after(request))),
-        "usage": _usage(completion_usage(body)),
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
-        "instructions": None,
-        "metadata": {},
-        "parallel_tool_calls": True,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": 1.0,
-        **({"openfall": {"left_out": dropped}} if dropped else {}),
-    }
+    translated = build_response(
+        text_field(body, "id"),
+        list(_items(choice, CallIds.after(request))),
+        _usage(completion_usage(body)),
+        model=text_field(body, "model"),
+        created_at=created if isinstance(created, int) else 0,
+    )
+    if choice.get("finish_reason") == "length":
+        translated |= {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    return translated | ({"openfall": {"left_out": dropped}} if dropped else {})
 
 
 def _items(choice: Body, ids: CallIds) -> Iterator[dict[str, Any]]:
