@@ -13,9 +13,15 @@ from openfall.producers.client_store import OUTAGE_POLL_SECONDS
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all, start_background
-from openfall.router_core.state.decoding import read_json
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.inbox import READER_TIMEOUT_SECONDS, InboxEntry, InboxReader, acknowledge
+from openfall.router_core.state.inbox import (
+    READER_TIMEOUT_SECONDS,
+    InboxEntry,
+    InboxReader,
+    acknowledge,
+    read_entry_result,
+    read_reply_to,
+)
 from openfall.router_core.state.redis_connection import RedisConnection
 
 log = logging.getLogger("openfall.inbox")
@@ -71,13 +77,13 @@ async def read_inbox(
             async for entry in _entries(inbox, unacknowledged, follow):
                 unacknowledged.add(entry.entry_id)
                 try:
-                    result = entry.result
+                    result = read_entry_result(connection, name, entry)
                 except UnreadableEnvelope as error:
                     log.warning("inbox %s: job %s stays in the inbox: %s", name, entry.job_id, error)
                     continue
                 yield InboxDelivery(
                     result=result,
-                    reply_to=read_json(entry.reply_to),
+                    reply_to=read_reply_to(connection, name, entry),
                     created_at=entry.at,
                     ack=_Ack(connection, name, entry, unacknowledged),
                 )

@@ -112,6 +112,8 @@ async def _fetch_last_result(link: RedisConnection, key: str) -> Result | None:
         packed = await link.command("GET", keys.LAST_ANSWER + key)
     except StoreUnreachable:  # not the job's fault: its next remedy applies
         return None
-    with contextlib.suppress(UnreadableEnvelope):
+    try:
         return None if packed is None else unpack_result("", packed)
-    return None
+    except UnreadableEnvelope:
+        link.notes.add(keys.LAST_ANSWER + key, "has a result that cannot be read")
+        return None

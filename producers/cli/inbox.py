@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any
 
 import click
-from pydantic_core import from_json
 
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.cli.options import common_options, with_client
@@ -18,8 +17,9 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
 from openfall.producers.inbox_delivery import read_inbox
 from openfall.router_core.jobs.answer_reason import describe_reply
+from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.inbox import InboxReader, peek
+from openfall.router_core.state.inbox import InboxReader, peek, read_entry_result, read_reply_to
 
 POLL_INTERVAL_SECONDS = 0.5
 
@@ -53,8 +53,13 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool) -> None:
     after = ""
     while True:
         async for entry in peek(llm.store.connection, name, after):
-            _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None)
             after = entry.entry_id
+            try:
+                result = read_entry_result(llm.store.connection, name, entry)
+            except UnreadableEnvelope as error:
+                print_line(f"the entry of job {entry.job_id} cannot be read: {error}")
+            else:
+                _show(result, entry.at, read_reply_to(llm.store.connection, name, entry))
         if not follow:
             if not after:
                 print_line(f"inbox {name} has no results")

@@ -108,10 +108,16 @@ def _list() -> None:
     ring = with_client(lambda llm: fetch_keys(llm.store.connection))
     known = sorted(ring.by_digest.values(), key=lambda key: key.name)
     if wants_json():
-        show_json([_row_json(key) for key in known])
-    elif known:
+        show_json([*map(_row_json, known), *({"name": name, "unreadable": True} for name in ring.unreadable)])
+        return
+    if known:
         show_table(COLUMNS, _rows(known))
-    else:
+    if ring.unreadable:
+        print_line(
+            f"Keys that cannot be read, and open nothing: {', '.join(ring.unreadable)}. Every caller needs a key."
+        )
+        print_line("Make each again: `openfall keys revoke NAME`, then `openfall keys new NAME`")
+    elif not known:
         echo("no keys: a gateway on this machine serves every caller. `openfall keys new NAME` creates one")
 
 

@@ -38,10 +38,10 @@ class Access:
             return _OPEN
         secret = presented_key(headers)
         if not secret:
-            raise Refusal("no_key", _without_key(headers))
+            raise Refusal("no_key", _without_key(headers) + unreadable_keys(self.keys))
         key = self.keys.find(secret)
         if key is None:
-            raise Refusal("no_key", _unknown(secret))
+            raise Refusal("no_key", _unknown(secret) + unreadable_keys(self.keys))
         return key
 
     def check_origin(self, headers: Headers) -> None:
@@ -88,6 +88,15 @@ def _without_key(headers: Headers) -> str:
             where = "Authorization lacks the word `Bearer`" if name.lower() == "authorization" else f"it is in {name}"
             return f"this gateway reads no key there ({where}): {wanted}"
     return f"this gateway needs a key: {wanted} (`openfall keys new NAME` prints one)"
+
+
+def unreadable_keys(keys: KeyRing) -> str:
+    """The end of a message while keys in Redis cannot be read; empty: all can."""
+    if not keys.unreadable:
+        return ""
+    number = len(keys.unreadable)
+    subject = "1 key in Redis" if number == 1 else f"{number} keys in Redis"
+    return f". {subject} cannot be read: `openfall keys list` names {'it' if number == 1 else 'them'} and the remedy"
 
 
 @lru_cache(256)

@@ -45,5 +45,5 @@ async def revoke_key(operator: Operator, name: str) -> None:
     """End a key, and every sign-in at the page with it. Raises `UnknownName`."""
     if not await client_keys.revoke_key(operator.link, name):
         known = await client_keys.fetch_keys(operator.link)
-        raise UnknownName("key", name, [key.name for key in known.by_digest.values()])
+        raise UnknownName("key", name, [*(key.name for key in known.by_digest.values()), *known.unreadable])
     await operator.note("key.revoke", name)

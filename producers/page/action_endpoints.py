@@ -6,6 +6,7 @@ import secrets
 
 from starlette.responses import RedirectResponse, Response
 
+from openfall.producers.gateway.access import unreadable_keys
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import json_response
@@ -103,7 +104,8 @@ async def sign_in(exchange: Exchange) -> Response:
     key = gateway.keys.find(form.get("key", "").strip())
     if key is None or key.page_right is None:
         exchange.caller, exchange.refused = key or exchange.caller, "no_key" if key is None else "not_allowed"
-        problem = "This key is unknown here, or was revoked." if key is None else "This key has no right to the page."
+        problem = "This key is unknown here, or was revoked" if key is None else "This key has no right to the page"
+        problem += f"{unreadable_keys(gateway.keys)}."
         return _sign_in_page(exchange, 403, problem)
     if former := exchange.request.cookies.get(COOKIE):
         await end_session(link, former)

@@ -41,6 +41,7 @@ async def _key_page(exchange: Exchange, visitor: Visitor, typed: Mapping[str, st
         "keys.html",
         status=400 if problem else 200,
         keys=sorted(ring.by_digest.values(), key=lambda key: key.name),
+        unreadable=ring.unreadable,
         may_manage=is_administrator(exchange, visitor),
         typed=typed,
         problem=problem,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,10 +14,14 @@ from openfall.router_core.errors import OpenfallError
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.json_bounds import MAX_RESULT_VALUES, MAX_VALUES, JsonTooLarge, check_values
 from openfall.router_core.jobs.outcome import Answer, Attempt
-from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.unknown_words import carry_word
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, ServedBy
 
 SCHEMA = 2
-"""The version of the form. It rises when an older worker would misread a change."""
+"""The version of the form. It rises when an older worker would misread a change. Of a result or an attempt of a newer
+openfall an unknown field is left out, and an unknown word is carried. A job with an unknown field is not read: the
+field may restrict it."""
 
 _SCHEMA_KEY = "v"
 _ATTEMPT = TypeAdapter(Attempt)
@@ -69,9 +74,19 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
     """The attempts of a job, oldest first, from one JSON object a line."""
     try:
-        return tuple(_ATTEMPT.validate_json(line) for line in lines.splitlines() if line)
+        return tuple(map(_unpack_attempt, filter(None, lines.splitlines())))
     except ValidationError as error:
         raise UnreadableEnvelope(_first_problem(error)) from error
+
+
+def _unpack_attempt(line: bytes) -> Attempt:
+    try:
+        return _ATTEMPT.validate_json(line)
+    except ValidationError as error:
+        try:
+            return _ATTEMPT.validate_python(_carry_words(from_json(line)))
+        except ValueError:
+            raise error from None
 
 
 def pack_answer(answer: Answer) -> bytes:
@@ -102,10 +117,7 @@ def unpack_result(job_id: str, envelope: bytes) -> Result:
     """The result of a job. Raises `UnreadableEnvelope`."""
     _check_values(envelope, MAX_RESULT_VALUES)
     values = _read_object(envelope)
-    try:
-        return Result.model_validate({"id": job_id, **values})
-    except ValidationError as error:
-        raise UnreadableEnvelope(_first_problem(error)) from error
+    return _result({"id": job_id, **values})
 
 
 def unpack_result_head(job_id: str, head: bytes) -> Result:
@@ -114,10 +126,36 @@ def unpack_result_head(job_id: str, head: bytes) -> Result:
     Raises `UnreadableEnvelope`, also if the bytes end before the body.
     """
     values = _read_object(head, is_part=True)
+    return _result(values | {"id": job_id, "body": None if values.get("body") is None else {}})
+
+
+def _result(values: dict[str, Any]) -> Result:
     try:
-        return Result.model_validate(values | {"id": job_id, "body": None if values.get("body") is None else {}})
+        return Result.model_validate(values, extra="ignore")
     except ValidationError as error:
-        raise UnreadableEnvelope(_first_problem(error)) from error
+        try:
+            return Result.model_validate(_carry_words(values), extra="ignore")
+        except ValidationError:
+            raise UnreadableEnvelope(_first_problem(error)) from error
+
+
+_WORDS: Mapping[str, type[StrEnum]] = {
+    "status": Status, "error": ErrorClass, "held_for": HoldReason, "degraded_by": Remedy, "served_by": ServedBy,
+}  # fmt: skip
+"""The fields of results and attempts whose words only people read."""
+
+
+def _carry_words(values: Any) -> Any:
+    """A result or an attempt with the words of a newer openfall as words that are carried."""
+    if not isinstance(values, dict):
+        return values
+    carried = {
+        name: carry_word(_WORDS[name], value) if name in _WORDS and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+    if isinstance(attempts := values.get("attempts"), list):
+        carried["attempts"] = [_carry_words(attempt) for attempt in attempts]
+    return carried
 
 
 def _read_object(envelope: bytes, *, is_part: bool = False) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class Attempt:
 
     @property
     def disposition(self) -> Disposition | None:
-        return None if self.error is None else DISPOSITIONS[self.error]
+        """What its failure means. A class of a newer openfall means what any other error does."""
+        return None if self.error is None else DISPOSITIONS.get(self.error, DISPOSITIONS[ErrorClass.OTHER])
 
     @property
     def may_be_repeated(self) -> bool:

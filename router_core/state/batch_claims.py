@@ -8,9 +8,10 @@ from typing import Any
 
 from openfall.router_core.batch_rules.batch_status import BatchStatus
 from openfall.router_core.state.batches import KEEP_SECONDS
-from openfall.router_core.state.decoding import carry_word, read_moment, read_text
+from openfall.router_core.state.decoding import read_moment, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.stored_files import StoredFile, file_arguments
+from openfall.router_core.unknown_words import carry_word
 
 LEASE_SECONDS = 10.0
 """A batch whose runner has not renewed its lease for this long is taken over."""

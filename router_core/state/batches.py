@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from openfall.router_core.batch_rules.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import (
-    carry_word,
     read_json,
     read_model,
     read_moment,
@@ -21,6 +20,7 @@ from openfall.router_core.state.decoding import (
     read_text,
 )
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.unknown_words import carry_word
 
 KEEP_SECONDS = 30 * 86400
 """How long a batch that has ended can be read."""

@@ -11,9 +11,10 @@ from openfall.router_core.deciding.plan_report import PlanReport
 from openfall.router_core.state import keys
 from openfall.router_core.state.call_money import encode_plan
 from openfall.router_core.state.claims import Probe
-from openfall.router_core.state.decoding import carry_word, read_moment, read_number, read_objects, read_text
+from openfall.router_core.state.decoding import read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
+from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass
 
 NEVER = 9007199254740.0

@@ -44,16 +44,16 @@ class BudgetBook:
         """The budgets, with their windows from `now` (epoch seconds) on. Empty: there are none."""
         if self._budgets and not self._until - EARLIER_SECONDS <= now < self._until:
             windows = {budget.name: self._windows(budget, now) for budget in self._budgets}
-            self._until = min(ends for rows in windows.values() for _, ends in rows if ends > now * 1000) / 1000
+            self._until = min(ends for rows in windows.values() for _, ends, _ in rows if ends > now * 1000) / 1000
             self._packed = to_json({budget.name: _pack(budget, windows[budget.name]) for budget in self._budgets})
         return self._packed
 
-    def _windows(self, budget: Budget, now: float) -> list[tuple[str, int]]:
+    def _windows(self, budget: Budget, now: float) -> list[tuple[str, int, int]]:
         windows = windows_from(budget.per, ZoneInfo(budget.timezone), now - EARLIER_SECONDS, WINDOWS)
-        return [(window.name, int(window.ends_at * 1000)) for window in windows]
+        return [(window.name, int(window.ends_at * 1000), int(window.starts_at * 1000)) for window in windows]
 
 
-def _pack(budget: Budget, windows: list[tuple[str, int]]) -> dict[str, Any]:
+def _pack(budget: Budget, windows: list[tuple[str, int, int]]) -> dict[str, Any]:
     limit = nanodollars(budget.usd)
     conditions = {name: getattr(budget, name) for name in ("group", "role", "task", "producer", "each")}
     return {
@@ -68,6 +68,8 @@ def read_over(text: str) -> OverBudget | None:
     """Read what a script says of a call that does not fit; None: it fits, or the text cannot be read."""
     words = text.split(" ")
     if len(words) != 8 or words[2] not in set(OverCause):
+        if text:
+            note_unreadable("names a budget in another shape")
         return None
     until = min(read_moment(words[1].encode()), NEVER_ENDS)
     spent, reserved, unconfirmed, limit, bound = (read_number(word.encode()) for word in words[3:])

@@ -180,13 +180,19 @@ class CardStore:
 
 def _waiting(row: list[Any]) -> WaitingJobs:
     queue = read_text(row[0])
-    model, urgency = keys.model_of(queue), Urgency(queue.rpartition(".")[2])
+    model, urgency = keys.model_of(queue), _urgency_of(queue)
     return WaitingJobs(model, urgency, read_number(row[1]), read_moment(row[2]), read_moment(row[3]))
+
+
+def _urgency_of(queue: str) -> Urgency:
+    """The urgency of a queue. One of a newer openfall is served last."""
+    word = queue.rpartition(".")[2]
+    return Urgency(word) if word in set(Urgency) else Urgency.BATCH
 
 
 def _call(row: list[Any]) -> CallOnCard:
     backend, job, token, queue = map(read_text, row[:4])
-    urgency = Urgency(queue.rpartition(".")[2])
+    urgency = _urgency_of(queue)
     return CallOnCard(backend, job, token, keys.model_of(queue), urgency, read_moment(row[4]), bool(row[5]))
 
 
@@ -197,7 +203,9 @@ def _record(link: RedisConnection, row: list[Any]) -> CardRecord:
         known, number = read_card_state(state), read_number(version)
     with link.notes.reading(keys.CARD_ORDERS + card):
         ordered = _moments(orders)
-    return CardRecord(card, number, known, ordered, _moments(used))
+    with link.notes.reading(keys.CARD_USED + card):
+        in_use = _moments(used)
+    return CardRecord(card, number, known, ordered, in_use)
 
 
 def _moments(reply: list[bytes]) -> dict[tuple[str, str], float]:

@@ -9,7 +9,8 @@ from openfall.router_core.degrading.degrade import FallContext
 from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
-from openfall.router_core.state.keys import model_of
+from openfall.router_core.state.keys import RECORD, model_of
+from openfall.router_core.state.unreadable_notes import UnreadableNotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class Claim:
     probes: tuple[Probe, ...]
 
 
-def read_claim(reply: list[Any]) -> Claim:
-    """Read the reply of claim.lua."""
+def read_claim(reply: list[Any], notes: UnreadableNotes) -> Claim:
+    """Read the reply of claim.lua. `notes`: those of its connection."""
     state, now, next_due, suspect, more_waiting, jobs, rq_jobs, probes = reply
     server_now = read_moment(now)
     return Claim(
@@ -104,10 +105,15 @@ def read_claim(reply: list[Any]) -> Claim:
         next_due_at=read_moment(next_due),
         suspect=read_text(suspect),
         more_waiting=bool(more_waiting),
-        deliveries=tuple(_delivery(row, server_now) for row in jobs),
+        deliveries=tuple(_read_delivery(row, server_now, notes) for row in jobs),
         rq_jobs=tuple(RqJob(read_text(row[0]), read_text(row[1]), row[2]) for row in rq_jobs),
         probes=tuple(Probe(*map(read_text, row)) for row in probes),
     )
+
+
+def _read_delivery(row: list[Any], server_now: float, notes: UnreadableNotes) -> Delivery:
+    with notes.reading(RECORD + read_text(row[0])):
+        return _delivery(row, server_now)
 
 
 def _delivery(row: list[Any], server_now: float) -> Delivery:

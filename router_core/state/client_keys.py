@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_model
+from openfall.router_core.state.decoding import read_model, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
@@ -70,16 +70,18 @@ class ClientKey(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """Every key, by its digest."""
+    """Every key, by its digest. `unreadable`: the names of those that cannot be read. They open nothing, and a gateway
+    with one of them still asks every caller for a key: damage in Redis opens no gateway."""
 
     by_digest: Mapping[str, ClientKey]
+    unreadable: tuple[str, ...] = ()
 
     def find(self, secret: str) -> ClientKey | None:
         """The key with this secret. An unknown one takes as long as a known one: both are one hash and one look-up."""
         return self.by_digest.get(digest_of(secret))
 
     def __len__(self) -> int:
-        return len(self.by_digest)
+        return len(self.by_digest) + len(self.unreadable)
 
 
 EMPTY = KeyRing({})
@@ -95,11 +97,13 @@ def new_secret() -> str:
 
 
 async def fetch_keys(link: RedisConnection) -> KeyRing:
-    """Every key. One that cannot be read is left out: it opens nothing."""
-    rows = pairs(await link.command("HGETALL", keys.CLIENT_KEYS)).values()
+    """Every key. One that cannot be read opens nothing. Keys that another type of value replaced are one such key,
+    `overwritten`: see prelude.lua."""
+    rows = pairs(await link.command("HGETALL", keys.CLIENT_KEYS))
     with link.notes.reading(keys.CLIENT_KEYS):
-        known = filter(None, (read_model(ClientKey, packed) for packed in rows))
-        return KeyRing({key.digest: key for key in known})
+        known = {name: read_model(ClientKey, packed) for name, packed in rows.items()}
+    unreadable = tuple(sorted(name for name, key in known.items() if key is None))
+    return KeyRing({key.digest: key for key in known.values() if key is not None}, unreadable)
 
 
 async def add_key(link: RedisConnection, key: ClientKey) -> bool:
@@ -110,5 +114,6 @@ async def add_key(link: RedisConnection, key: ClientKey) -> bool:
 
 
 async def revoke_key(link: RedisConnection, name: str) -> bool:
-    """Remove a key. False: there is none of this name."""
-    return bool(await link.command("HDEL", keys.CLIENT_KEYS, name))
+    """Remove a key, also one whose name is no UTF-8. False: there is none of this name."""
+    names = [each for each in await link.command("HKEYS", keys.CLIENT_KEYS) if read_text(each) == name]
+    return bool(names and await link.command("HDEL", keys.CLIENT_KEYS, *names))

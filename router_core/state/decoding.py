@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from openfall.router_core.state.unreadable_notes import note_unreadable
+from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import HoldReason
 
 MAX_MOMENT_MS = 253402300799000
@@ -23,7 +23,6 @@ _MAX_NUMBER = 2**53
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def read_text(value: bytes | None) -> str:
@@ -120,17 +119,6 @@ def read_objects(rows: Iterable[bytes], build: Callable[[dict[str, Any]], T]) ->
                 yield build(fields)
             except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 note_unreadable("has another shape")
-
-
-def carry_word(kind: type[Word], word: str) -> Word:
-    """The member of a kind with this word. A word of a newer openfall becomes a member that no code names: it is shown,
-    stored and compared as it is."""
-    known = kind._value2member_map_.get(word)
-    if known is not None:
-        return kind(word)
-    unknown = str.__new__(kind, word)
-    unknown._name_, unknown._value_ = word.upper(), word
-    return unknown
 
 
 def read_hold_reason(value: bytes | None) -> HoldReason:

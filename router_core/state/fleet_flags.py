@@ -5,7 +5,6 @@ from __future__ import annotations
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.urgent_write import urgent_command
 
 _LOCAL_ONLY = "local-only"
 """A field of the blocks, so that a claim reads it together with them."""
@@ -17,15 +16,12 @@ async def local_only(link: RedisConnection) -> str | None:
     """Why jobs must stay in the local pools now; None: they may leave."""
     value = await link.command("HGET", keys.BLOCKED, _LOCAL_ONLY)
     with link.notes.reading(keys.BLOCKED):
-        return None if value is None else read_text(value)
+        return None if value is None else read_text(value) or NO_REASON
 
 
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:
     """Switch on: no claim hands a job to a pool that is not local. Switch off: claims do again."""
-    if on:
-        await urgent_command(link, "HSET", keys.BLOCKED, _LOCAL_ONLY, why or NO_REASON)
-    else:
-        await link.command("HDEL", keys.BLOCKED, _LOCAL_ONLY)
+    await link.script("operator_switch", {"on": on or None, "why": why or NO_REASON})
 
 
 async def is_suspended(link: RedisConnection) -> bool:

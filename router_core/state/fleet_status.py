@@ -14,7 +14,6 @@ from openfall.router_core.state.decoding import read_moment, read_number, read_t
 from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
-from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
 MAX_PRODUCERS = 16
@@ -144,16 +143,19 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         memory_pressure=read_text(pressed) or None,
         counters=totals,
         queues_age_seconds=at - known.queues_at if known else 0.0,
-        memory_refusals=_refusals(read_text(refusals), totals),
+        memory_refusals=_refusals(link, refusals, totals),
     )
 
 
-def _refusals(text: str, counters: Mapping[str, int]) -> MemoryRefusals | None:
+def _refusals(link: RedisConnection, packed: bytes, counters: Mapping[str, int]) -> MemoryRefusals | None:
     """What Redis has of the refusals that last."""
-    words = text.split()
-    if len(words) != 3:
-        return None
-    since, maxmemory, before = (read_number(word.encode()) for word in words)
+    with link.notes.reading(keys.MEMORY_PRESSURE_SINCE):
+        words = read_text(packed).split()
+        if len(words) != 3:
+            if packed:
+                note_unreadable("has another shape")
+            return None
+        since, maxmemory, before = (read_number(word.encode()) for word in words)
     return MemoryRefusals(since / 1000, maxmemory, max(0, counters.get("refused_memory", 0) - before))
 
 
@@ -215,7 +217,7 @@ def _seconds_since(at: str, now: float) -> float | None:
 
 async def pause_queue(link: RedisConnection, queue: str) -> bool:
     """Pause a queue: no job is claimed from it, but jobs are accepted. False: it was paused already."""
-    return bool(await urgent_command(link, "SADD", keys.PAUSED, queue))
+    return bool(await link.script("operator_switch", {"queue": queue, "on": True}))
 
 
 async def paused_queues(link: RedisConnection) -> list[str]:
@@ -227,7 +229,7 @@ async def paused_queues(link: RedisConnection) -> list[str]:
 
 async def resume_queue(link: RedisConnection, queue: str) -> bool:
     """End a pause. False: it was not paused."""
-    return bool(await link.command("SREM", keys.PAUSED, queue))
+    return bool(await link.script("operator_switch", {"queue": queue}))
 
 
 async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
@@ -235,7 +237,10 @@ async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[s
     results = {}
     for part in _parts(job_ids):
         rows = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
-        results.update({id_: read_result(id_, row) for id_, row in zip(part, rows, strict=True) if row is not None})
+        for job_id, row in zip(part, rows, strict=True):
+            if row is not None:
+                with link.notes.reading(keys.RESULT + job_id):
+                    results[job_id] = read_result(job_id, row)
     return results
 
 

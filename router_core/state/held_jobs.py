@@ -11,11 +11,12 @@ from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.budget_book import read_over
-from openfall.router_core.state.decoding import carry_word, read_hold_reason, read_moment, read_number, read_text
+from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.worker_subscription import BackendCapacity
+from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 BATCH_SIZE = 256

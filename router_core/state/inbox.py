@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
-from openfall.router_core.jobs.envelope import unpack_result
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_moment, read_text
+from openfall.router_core.state.decoding import read_json, read_moment, read_text
 from openfall.router_core.state.errors import StoreRefused
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
@@ -110,6 +111,21 @@ async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bo
     arguments = {"inbox": name, "group": GROUP, "entry": entry.entry_id, "id": entry.job_id}
     reply = await link.script("inbox_ack", arguments)
     return bool(reply[0])
+
+
+def read_entry_result(link: RedisConnection, name: str, entry: InboxEntry) -> Result:
+    """The result in an entry of an inbox. Raises `UnreadableEnvelope`, which is noted."""
+    try:
+        return entry.result
+    except UnreadableEnvelope:
+        link.notes.add(keys.INBOX + name, "has a result that cannot be read")
+        raise
+
+
+def read_reply_to(link: RedisConnection, name: str, entry: InboxEntry) -> Any:
+    """What the producer of a job wrote for itself, in an entry; None: nothing, or it cannot be read."""
+    with link.notes.reading(keys.INBOX + name):
+        return read_json(entry.reply_to or None)
 
 
 async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterator[InboxEntry]:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from openfall.router_core.state.cancellation import cancel_all, keep_cancel, sta
 from openfall.router_core.state.decoding import read_number, read_object
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_pool import open_redis
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 POLL_INTERVAL_SECONDS = 2.0
 """Seconds after which a subscriber reads without an announcement: one can be missed."""
@@ -58,12 +59,33 @@ async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> lis
         return [_event(row) for row in rows]
 
 
+_NUMBER = (int, float)
+_FALL: Mapping[str, Any] = {"reason": str, "detail": str}
+_CALL: Mapping[str, Any] = {"backend": str, "model": str, "seconds": _NUMBER}
+_REQUIRED: Mapping[str, Mapping[str, Any]] = {
+    "queued": {"queue": str, "position": int}, "scheduled": {"queue": str, "due": _NUMBER, "at": _NUMBER},
+    "started": {"backend": str}, "fallen": _FALL, "held": _FALL, "degraded": _FALL, "loading": _CALL,
+    "waiting": {**_CALL, "limit_seconds": _NUMBER}, "put_back": {"why": str},
+    "writing": {"model": str, "characters": int, "text_characters": int},
+}  # fmt: skip
+"""The fields, by event, without which its readers could not describe it. An unknown event is carried."""
+
+
+def _has_fields(event: Mapping[str, Any]) -> bool:
+    required = {"event": str, **_REQUIRED.get(str(event.get("event")), {})}
+    return isinstance(event.get("at", 0), _NUMBER) and all(
+        isinstance(event.get(field), kind) for field, kind in required.items()
+    )
+
+
 def _event(row: bytes) -> dict[str, Any]:
     """An event; `unreadable` for anything else: the index of the others is their cursor."""
     event = read_object(row)
-    if event is None or not isinstance(event.get("event"), str):
-        return {"event": "unreadable", "at": 0}
-    return event
+    if event is not None and _has_fields(event):
+        return event
+    if event is not None:
+        note_unreadable("has another shape")
+    return {"event": "unreadable", "at": 0}
 
 
 class Listener(Protocol):

@@ -104,8 +104,16 @@ def _job(prompt: bytes, deadline: float, accepted_at: float) -> CompletionJob | 
 def read_result(job_id: str, packed: bytes) -> Result:
     """The result of a job. One that cannot be read is a failure that says so: its caller must not wait for ever."""
     try:
-        return unpack_result(job_id, packed)
+        return unpack_noted(job_id, packed)
     except UnreadableEnvelope as error:
-        note_unreadable("has a result that cannot be read")
         why = f"its result in Redis cannot be read: {error}"
         return Result(id=job_id, status=Status.FAILED, error=ErrorClass.OTHER, detail=why)
+
+
+def unpack_noted(job_id: str, packed: bytes) -> Result:
+    """The result of a job. Raises `UnreadableEnvelope`, which is noted."""
+    try:
+        return unpack_result(job_id, packed)
+    except UnreadableEnvelope:
+        note_unreadable("has a result that cannot be read")
+        raise

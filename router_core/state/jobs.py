@@ -19,7 +19,7 @@ from openfall.router_core.jobs.request_fingerprint import digest
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.caller_leases import ConnectedCaller, EqualRequests, caller_arguments, read_awaited_jobs
-from openfall.router_core.state.decoding import carry_word, read_text
+from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.delivery_counts import DeliveryCounts
 from openfall.router_core.state.errors import (
     DeadlinePassed,
@@ -35,6 +35,7 @@ from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import Confirmation, RedisConnection, pairs
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.state.waiting_jobs import fetch_position
+from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import ErrorClass, Urgency
 
 ENTRY_POINT = "openfall.deliver"
@@ -191,14 +192,18 @@ class JobStore:
         """The terminal result, or None while there is none; `UnknownJob` when there is no such job."""
         packed = await self._link.command("GET", keys.RESULT + job_id)
         if packed is not None:
-            return read_result(job_id, packed)
+            return self._read_result(keys.RESULT + job_id, job_id, packed)
         state = await self._link.command("HGET", keys.RECORD + job_id, "state")
         if state == b"done":
             packed = await self._link.command("GET", keys.RESULT + job_id)  # it has ended since
-            return read_result(job_id, packed or b"")
+            return self._read_result(keys.RESULT + job_id, job_id, packed or b"")
         if state is None and not await self._link.command("EXISTS", keys.PROMPT + job_id):
             raise UnknownJob(job_id)
         return None
+
+    def _read_result(self, place: str, job_id: str, packed: bytes) -> Result:
+        with self._link.notes.reading(place):
+            return read_result(job_id, packed)
 
     async def interim_reply(self, job_id: str) -> tuple[Result, Urgency] | None:
         """The reply while a job is held, and its urgency. None: it is not held, or has no reply."""
@@ -207,7 +212,7 @@ class JobStore:
         if state != b"held" or reply is None:
             return None
         urgency = carry_word(Urgency, read_text(fell_from or queue).rpartition(".")[2])
-        return read_result(job_id, reply), urgency
+        return self._read_result(keys.RECORD + job_id, job_id, reply), urgency
 
     async def record(self, job_id: str) -> JobRecord:
         """All that is known of a job; `UnknownJob` when there is no such job."""

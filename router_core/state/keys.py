@@ -49,6 +49,7 @@ LISTED = "of:listed:"  # hash, by queue: producer -> its jobs in the queue's lis
 BACKLOGS = "of:backlogs"  # set: the lists of producers whose further jobs wait for a turn (see producer_turns.lua)
 WAKEUP = "of:wakeup:"  # list, by queue: one entry wakes one waiting worker
 PAUSED = "of:paused"  # set of queue names
+SWITCHES = "of:switches"  # hash: `local-only` and `paused {queue}`, as operators switched them: a second place
 PRESENCE = "of:presence"  # zset: worker -> alive until (ms)
 LAST_BEAT = "of:last-beat"  # string: when any worker beat last (ms)
 RQ_JOBS_TAKEN = "of:rq-jobs"  # zset: job of plain rq, taken by a worker -> until (ms)

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_objects, read_text
 from openfall.router_core.state.incidents import Incident, read_incident
+from openfall.router_core.state.job_records import unpack_noted
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LEASE_SECONDS = 60.0
@@ -244,13 +244,14 @@ async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotifi
     packed, at = (reply, held_at) if entry.kind == DEGRADED else (result, ended)
     if not url or not packed:
         return None
-    return JobNotification(
-        url=read_text(url),
-        result=unpack_result(entry.job_id, packed),
-        reply_to=read_json(reply_to),
-        at=read_moment(at),
-        is_response=bool(is_response),
-    )
+    with link.notes.reading((keys.RECORD if entry.kind == DEGRADED else keys.RESULT) + entry.job_id):
+        return JobNotification(
+            url=read_text(url),
+            result=unpack_noted(entry.job_id, packed),
+            reply_to=read_json(reply_to),
+            at=read_moment(at),
+            is_response=bool(is_response),
+        )
 
 
 async def is_forgotten(link: RedisConnection, entry: JobEntry) -> bool:

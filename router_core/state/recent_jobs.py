@@ -200,6 +200,7 @@ def _of_result(job_id: str, head: bytes, waited: float) -> dict[str, Any]:
     try:
         result = unpack_result_head(job_id, head)
     except UnreadableEnvelope:
+        note_unreadable("has a result that cannot be read")
         return {"why": ""}
     return {
         "why": _why(result),

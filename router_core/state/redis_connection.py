@@ -22,7 +22,7 @@ from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefuse
 from openfall.router_core.state.redis_error_remedies import translate
 from openfall.router_core.state.redis_pool import REPLY_TIMEOUT_SECONDS, Demoted, display_address, open_pool, server_at
 from openfall.router_core.state.scripts import Script
-from openfall.router_core.state.unreadable_notes import UnreadableNotes
+from openfall.router_core.state.unreadable_notes import LAST_NOTES_SECONDS, UnreadableNotes
 
 MAX_BATCH = 128
 """Commands in one batch. More brings nothing, and the first would wait for the last."""
@@ -139,6 +139,10 @@ class RedisConnection:
             await self.script("note_unreadable", self.notes.take())
 
     async def close(self) -> None:
+        """End the connection. What was noted last goes first, if Redis answers at once."""
+        if self.notes and self._sender is not None and self._loop is asyncio.get_running_loop():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._send_notes(), LAST_NOTES_SECONDS)
         await cancel_all(self._noting, self._sender)
         self._sender = None
         while self._waiting:

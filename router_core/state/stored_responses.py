@@ -38,6 +38,7 @@ class Unread(StrEnum):
     """Why the items of a conversation are not read."""
 
     GONE = "gone"
+    UNREADABLE = "unreadable"
     LARGE = "large"
     LONG = "long"
 
@@ -78,14 +79,21 @@ async def fetch_input(link: RedisConnection, job_id: str, max_bytes: int) -> lis
     state, *rows = await link.script("response_items", arguments)
     if state != b"whole":
         raise UnreadConversation(Unread(state.decode()))
-    if sum(map(len, rows)) <= LARGE_BODY_BYTES:
-        return _parse_items(rows)
-    return await asyncio.to_thread(_parse_items, rows)
+    try:
+        if sum(map(len, rows)) <= LARGE_BODY_BYTES:
+            return _parse_items(rows)
+        return await asyncio.to_thread(_parse_items, rows)
+    except ValueError:
+        link.notes.add(keys.RESPONSE + job_id, "has items that cannot be read")
+        raise UnreadConversation(Unread.UNREADABLE) from None
 
 
 def _parse_items(rows: list[bytes]) -> list[Any]:
-    lists = (from_json(row) for row in rows)
-    return [item for items in lists if isinstance(items, list) for item in items]
+    """The items of all requests. Raises `ValueError`: a conversation without one of them would be another one."""
+    lists = [from_json(row) for row in rows]
+    if not all(isinstance(items, list) for items in lists):
+        raise ValueError("no list")
+    return [item for items in lists for item in items]
 
 
 async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse | None:

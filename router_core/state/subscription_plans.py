@@ -15,6 +15,7 @@ from openfall.router_core.deciding.plan_report import LOW_SHARE, PlanShare
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.unreadable_notes import note_unreadable
 
 _SHARE = re.compile(r"(\d{1,9}) (\d{1,4}) (\d{1,15})", re.ASCII)
 """What flat_plan.lua writes of a window of the provider: its length (s), the used share (per mille), its reset (ms)."""
@@ -102,7 +103,10 @@ def _windows(
 
 def _named(fields: Mapping[str, bytes], now: float) -> dict[float, _Named]:
     """What the provider names of its present windows, by their lengths."""
-    matches = (_SHARE.fullmatch(read_text(fields.get(f"share:{number}"))) for number in (1, 2))
+    texts = [read_text(fields.get(f"share:{number}")) for number in (1, 2)]
+    matches = [_SHARE.fullmatch(text) for text in texts if text]
+    if None in matches:
+        note_unreadable("has another shape")
     return {
         float(match[1]): _Named(named_share=int(match[2]) / 1000, resets_at=int(match[3]) / 1000)
         for match in matches

@@ -12,6 +12,8 @@ REPEAT_SECONDS = 60.0
 """A connection notes the same place once in this time."""
 FLEET_REPEAT_SECONDS = 3600
 """The fleet counts the same note once in this time: the value stays as it is, and many processes read it."""
+LAST_NOTES_SECONDS = 0.5
+"""How long a connection that closes waits for what it noted last."""
 MAX_PLACES = 1000
 """Places that a connection remembers."""
 

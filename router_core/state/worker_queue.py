@@ -111,7 +111,8 @@ class WorkerQueue:
             "suspect": suspect or None,
             "jobs_since_update": self._jobs_since_update,
         }
-        claim = read_claim(await self._run_claim(arguments, self._subscription, self._book.pack(self._server_now)))
+        reply = await self._run_claim(arguments, self._subscription, self._book.pack(self._server_now))
+        claim = read_claim(reply, self._link.notes)
         self._rq_state, self._server_now = claim.state, claim.now
         self._jobs_since_update += len(claim.deliveries)
         if self._jobs_since_update >= CREDIT_INTERVAL_JOBS:

@@ -21,19 +21,20 @@ import httpx
 import redis
 
 from openfall import AsyncOpenfall, config
+from openfall.producers.gateway.gateway import KEYS_TTL_SECONDS
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.chaos.environment import environment
 from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, Problem, chat_body, sign_in, submit_batch
-from tests.chaos.garbage_fleet import GarbageFleet, fill, garbage_fleet, park, upstreams
+from tests.chaos.garbage_fleet import PARKED, GarbageFleet, fill, garbage_fleet, park, upstreams
 from tests.chaos.garbage_keys import (
     NOT_DAMAGED,
-    NOT_NOTED,
     PAGE,
     TRANSIENT,
     KeyPattern,
     damage_key,
     documented_keys,
+    not_noted_keys,
     sort_keys,
 )
 from tests.chaos.progress import Progress
@@ -42,11 +43,14 @@ EARLIER_JOBS = 3
 """Of each role, before the keys are damaged in one way."""
 IN_FLIGHT = 2
 """Calls of the slow model that are always in flight, from the client and from the gateway."""
+UNAUTHORIZED = 401
 BAD_WORDS = ("unexpected error", "internal error", "Traceback")
 FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented", "not_noted")
 """Figures of a verdict that must be empty."""
-KEYS_OF_CALLERS, PAUSED_QUEUES = "of:client-keys", "of:paused"
-"""After their damage an operator makes the key of the drill, and pauses a queue, again: nothing else knows of them."""
+KEYS_OF_CALLERS = "of:client-keys"
+"""After its damage the gateway opens to no caller without a key, and an operator makes the key of the drill again."""
+KEYS_OF_A_JOB = ("of:job:", "of:prompt:", "of:result:", "of:events:", "of:answers:")
+"""After their damage people look at the job."""
 WORKERS_SECONDS = 15.0
 """Within this time every worker has beaten again, and gateways have read the keys of their callers again."""
 APPEARS_WITHIN = 60
@@ -147,16 +151,31 @@ class GarbageDrill:
             self.never_damaged.add(pattern.name)
             return
         damage_key(store, key, damage, rng)
+        problems = []
         if pattern.name == KEYS_OF_CALLERS:
+            problems += await self._look_without_key()
             await asyncio.to_thread(self.fleet.make_key)
             await self._sign_in()
-        elif pattern.name == PAUSED_QUEUES:
-            await park(self.fleet)
-        problems = [*await self._wait_for_workers(store), *await self.checks.run(), *self._bad_log_lines()]
+        elif pattern.name.startswith(KEYS_OF_A_JOB):
+            problems += await self._look_at_job(key.rpartition(b":")[2].decode(errors="replace"))
+        problems += [*await self._wait_for_workers(store), *await self.checks.run(), *self._bad_log_lines()]
+        if PARKED.encode() not in store.smembers("of:paused"):
+            problems.append(f"the queue {PARKED} is not paused any more")
         await self._read_notes()
         row = {"pattern": pattern.name, "key": key.decode(errors="replace"), "damage": damage, "problems": problems}
         self.rows.append(row)
         self.progress.log_line(f"{len(self.rows)}: {row['key'][:60]} {damage} {problems or ''}")
+
+    async def _look_without_key(self) -> list[str]:
+        """A gateway whose keys cannot be read serves no caller without one."""
+        await asyncio.to_thread(self.fleet.cli, "keys", "list")
+        await asyncio.sleep(KEYS_TTL_SECONDS)
+        answer = await self.checks.http.get("/v1/models")
+        return [] if answer.status_code == UNAUTHORIZED else [f"without a key: {answer.status_code}"]
+
+    async def _look_at_job(self, job_id: str) -> list[str]:
+        outputs = [await asyncio.to_thread(self.fleet.cli, "job", verb, job_id) for verb in ("show", "why")]
+        return [f"openfall job: {output[:300]}" for _, output in outputs if any(word in output for word in BAD_WORDS)]
 
     async def _read_notes(self) -> None:
         self.noted |= {value.place for value in await list_unreadable(self.checks.client.store.connection)}
@@ -206,7 +225,8 @@ class GarbageDrill:
     def figures(self) -> dict[str, Any]:
         """What the judge needs beside the rows."""
         garbage = [row for row in self.rows if row["damage"] == "garbage"]  # half of a number is a number
-        silent = sorted({row["pattern"] for row in garbage if row["pattern"] not in NOT_NOTED} - {
+        excused = not_noted_keys(PAGE.read_text())
+        silent = sorted({row["pattern"] for row in garbage} - excused - {
             row["pattern"] for row in garbage if is_noted(row, self.noted)})  # fmt: skip
         return {
             "patterns": len({row["pattern"] for row in self.rows}), "earlier_jobs": len(self.earlier),
@@ -226,6 +246,8 @@ class GarbageDrill:
 def is_noted(row: dict[str, Any], noted: Iterable[str]) -> bool:
     """Whether a note names the key of a row. The key of a sign-in has the hash of a cookie, which no note has."""
     names = (row["key"], re.sub(r"\{.*", "*", row["pattern"]))
+    if row["pattern"].startswith(KEYS_OF_A_JOB):  # a job that cannot be read is noted by its record
+        names += ("of:job:" + row["key"].rpartition(":")[2],)
     return any(place.startswith(names) for place in noted)
 
 

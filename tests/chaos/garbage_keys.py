@@ -22,40 +22,6 @@ NOT_DAMAGED: Mapping[str, str] = {
 }
 """Why the drill leaves these keys as they are."""
 
-NOT_NOTED: Mapping[str, str] = {
-    name: why
-    for why, names in {
-        "opaque: any text is a value, or its reader is the caller": (
-            "of:answers:{id}", "of:last-answer:{group}:{digest}", "of:lock:{name}", "of:wakeup:{queue}",
-            "of:idem:{n}:{producer}:{key}", "of:repeats:{producer}:{digest}", "of:last-keys", "of:credits:{pool}",
-        ),
-        "names that lead to nothing are passed over, and the next write enters the right ones": (
-            "of:backends", "of:breakers", "of:batches:{form}:{key}", "of:files:{key}", "of:gateways",
-            "of:held:{model}", "of:open-batches:{directory}", "of:presence", "of:release-window",
-            "of:released:{model}", "of:rq-job-queues", "of:caller-leases", "rq:canceled:{queue}",
-            "rq:executions:{id}", "rq:failed:{queue}", "rq:finished:{queue}", "rq:queue:{queue}",
-            "rq:queue:{queue}~{producer}", "rq:queues", "rq:wip:{queue}", "rq:workers", "rq:workers:{queue}",
-        ),
-        "replaced by its writer, often before anything reads it": (
-            "of:audit-cursor", "of:breaker-window:{target}", "of:card-admitted:{card}", "of:card-used:{card}",
-            "of:job-counts-at:{day or month}", "of:last-beat", "of:limits:{backend}", "of:memory-pressure-since",
-            "of:model-use:{model}", "of:notice-rate", "of:other-models", "of:unmet-demand:{model}",
-        ),
-        "an operator makes it again at once: see KEYS_OF_CALLERS": (
-            "of:client-keys", "of:page-session:{digest}",
-        ),
-        "nothing reads this one in the drill: its job, batch or incident has ended, or no check shows it": (
-            "of:breaker-history", "of:events:{id}", "of:inbox:{name}", "of:incident:{id}", "of:outbox-entry:{entry}",
-            "of:prompt:{id}", "of:response:{job}", "of:result:{id}",
-        ),
-        "only tools of rq read it": (
-            "rq:execution:{id}:{token}", "rq:job:{id}", "rq:results:{id}",
-        ),
-    }.items()
-    for name in names
-}  # fmt: skip
-"""Why garbage in these keys may leave no note."""
-
 TRANSIENT: Mapping[str, str] = {
     "of:caller-leases": "of:caller-leases",
     "of:credits:{pool}": "of:credits:gpu",
@@ -105,6 +71,18 @@ def documented_keys(page: str) -> list[KeyPattern]:
             cell = re.findall(r"`((?:of|rq):[^`]*)`", line.split("|")[1])
             names |= {name + "{queue}" if name.endswith(":") else name: None for name in cell}
     return [KeyPattern(name) for name in names]
+
+
+def damage_rows(page: str) -> dict[str, str]:
+    """By key the last column of the table `What damage to each key costs`: whether its damage is noted."""
+    _, _, section = page.partition("### What damage to each key costs")
+    rows = [line.split(" | ") for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    return {name: row[-1].removesuffix(" |") for row in rows for name in re.findall(r"`([^`]*)`", row[0])}
+
+
+def not_noted_keys(page: str) -> set[str]:
+    """The keys for which that table gives a reason why garbage in them may leave no note."""
+    return {name for name, noted in damage_rows(page).items() if noted.startswith("no:")}
 
 
 def sort_keys(keys: Iterable[bytes], patterns: Iterable[KeyPattern]) -> dict[str, list[bytes]]:

@@ -31,7 +31,7 @@ from openfall.workers.outbox.host_backoff import HostBackoff
 from openfall.workers.outbox.notifiers.wording import Notice
 from openfall.workers.outbox.outbox_settings import OutboxSettings, open_notifiers
 from openfall.workers.outbox.producer_webhook import Webhook, webhook_of_batch, webhook_of_job
-from openfall.workers.outbox.retry_schedule import job_retry_delay, notice_retry_delay
+from openfall.workers.outbox.retry_schedule import NOTICE_GIVE_UP_SECONDS, job_retry_delay, notice_retry_delay
 from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.webhook_url_check import TRUSTED, host_and_port
 
@@ -118,8 +118,16 @@ class OutboxDispatcher:
             case ActionEntry() as action_entry:
                 await self._deliver_action(claimed, action_entry)
             case None:
-                log.warning("%s: unknown kind of outbox entry; removed", claimed.entry)
-                await self._record(outbox.mark_delivered, claimed)
+                await self._keep_unknown(claimed)
+
+    async def _keep_unknown(self, claimed: ClaimedEntry) -> None:
+        """An entry of an unknown kind may be one of a newer openfall: another worker delivers it, or none ever does."""
+        if claimed.now - claimed.first_claimed_at > NOTICE_GIVE_UP_SECONDS:
+            await self._record(outbox.mark_dead, claimed, "", "no worker knows this kind of entry")
+            return
+        if claimed.now == claimed.first_claimed_at:
+            log.warning("%s: unknown kind of outbox entry: it is left to a newer worker", claimed.entry)
+        await self._record(outbox.defer_entry, claimed, UNREADABLE_RETRY_SECONDS)
 
     async def _deliver_job(self, claimed: ClaimedEntry, job_entry: JobEntry) -> None:
         try:

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from pydantic_core import from_json
 from starlette.responses import Response
 
 from openfall.producers.gateway.caller_wait import unless_left
@@ -18,7 +17,16 @@ from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, body_of, js
 from openfall.producers.job_request import parse_duration
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.inbox import InboxEntry, acknowledge, await_entry, get_entry, is_entry_id, peek
+from openfall.router_core.state.inbox import (
+    InboxEntry,
+    acknowledge,
+    await_entry,
+    get_entry,
+    is_entry_id,
+    peek,
+    read_entry_result,
+    read_reply_to,
+)
 from openfall.router_core.state.redis_connection import RedisConnection
 
 MAX_LISTED = 100
@@ -33,7 +41,7 @@ async def read_inbox(exchange: Exchange) -> Response:
     wanted = query.get("wait")
     seconds = 0.0 if wanted is None else min(parse_duration(wanted), exchange.gateway.settings.wait_at_most)
     entries = await _read(exchange, name, after, limit, time.monotonic() + seconds)
-    data = [_shown(entry) for entry in entries[:limit]]
+    data = [_shown(exchange, name, entry) for entry in entries[:limit]]
     return json_response({"object": "list", "data": data, "has_more": len(entries) > limit})
 
 
@@ -76,17 +84,17 @@ async def _is_own(exchange: Exchange, entry: InboxEntry) -> bool:
     return False
 
 
-def _shown(entry: InboxEntry) -> dict[str, Any]:
+def _shown(exchange: Exchange, name: str, entry: InboxEntry) -> dict[str, Any]:
     result = None
     with suppress(UnreadableEnvelope):
-        result = entry.result.as_json()
+        result = read_entry_result(exchange.link, name, entry).as_json()
     return {
         "id": entry.entry_id,
         "object": "inbox.entry",
         "job_id": entry.job_id,
         "kind": entry.kind,
         "at": entry.at,
-        "reply_to": from_json(entry.reply_to) if entry.reply_to else None,
+        "reply_to": read_reply_to(exchange.link, name, entry),
         "result": result,
     }
 

@@ -221,7 +221,8 @@ def _unread(exchange: Exchange, error: UnreadConversation, named: str) -> Refusa
     if error.why is Unread.LONG:
         text = f"the conversation has more than {MAX_TURNS:,} Responses: start again, with the messages themselves"
         return Refusal("bad_request", text, "previous_response_id")
-    text = f"the items of {named} are gone: send the messages themselves"
+    state = "cannot be read in Redis" if error.why is Unread.UNREADABLE else "are gone"
+    text = f"the items of {named} {state}: send the messages themselves"
     return Refusal("no_previous_response", text, "previous_response_id")
 
 

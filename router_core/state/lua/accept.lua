@@ -24,8 +24,10 @@ end
 local idem
 if args.idempotency_key then  -- the length first: a producer's name may have any character
   idem = #args.producer .. ':' .. args.producer .. ':' .. args.idempotency_key
-  local other, other_digest = string.match(redis.call('GET', IDEMPOTENCY .. idem) or '', '^(%S+) (%S+)$')
+  local text = redis.call('GET', IDEMPOTENCY .. idem)
+  local other, other_digest = string.match(text or '', '^(%S+) (%S+)$')
   local deadline = other and fields(RECORD .. other, 'deadline').deadline
+  if text and not deadline then note_unreadable(IDEMPOTENCY .. idem, 'names no job') end
   if deadline then
     if other_digest ~= digest then return {'conflict', other} end
     return {'joined', other, deadline, 0}

@@ -98,6 +98,13 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
   end
 end
 
+-- What operators switched on stands twice: what one of the places lacks is written again.
+redis.call('HLEN', SWITCHES)
+restore_switches()
+for queue in pairs(read_paused()) do redis.call('HSETNX', SWITCHES, 'paused ' .. queue, '') end
+local only_local = redis.call('HGET', BLOCKED, 'local-only')
+if only_local then redis.call('HSETNX', SWITCHES, 'local-only', only_local) end
+
 for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
   if string.sub(key, 1, #RQ_WORKER) ~= RQ_WORKER or redis.call('EXISTS', key) == 0 then
     redis.call('SREM', RQ_WORKERS, key)

@@ -12,6 +12,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', open, '-inf', now, 'LIMIT', 0, a
     claimed[#claimed + 1] = tostring(redis.call('HINCRBY', BATCH .. id, 'claim', 1))
   else
     redis.call('ZREM', open, id)
+    note_unreadable(open, 'names no batch: ' .. id)
   end
 end
 return claimed

@@ -8,7 +8,9 @@ end_silence(args.silence, now)
 redis.call('ZADD', PRESENCE, now + args.presence_ms, args.worker)
 local at, seconds = iso(now), string.format('%.3f', now / 1000)
 -- A registration that another program has changed is written again.
-local known = redis.call('HGET', worker, 'queues') == args.queues and redis.call('SISMEMBER', RQ_WORKERS, worker) or 0
+local queues = redis.call('HGET', worker, 'queues')
+local known = queues == args.queues and redis.call('SISMEMBER', RQ_WORKERS, worker) or 0
+if queues and queues ~= args.queues then note_unreadable(worker, 'names other queues than its worker serves') end
 if known == 1 then
   redis.call('HSET', worker, 'last_heartbeat', at)
   if args.answered > 0 then redis.call('HINCRBY', worker, 'successful_job_count', args.answered) end

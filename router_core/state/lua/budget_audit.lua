@@ -1,4 +1,4 @@
--- @include budget_sums
+-- @include budget_recount
 -- @include lock
 -- Compare what budgets have reserved with the reserves of the calls in flight, which are the truth, and correct it. Once for
 -- the whole fleet. A difference is an error of openfall, or damage from outside: it is counted.
@@ -14,27 +14,14 @@ local function is_probe_over(target)
   return now > number(leased_until, 0) + args.check_ms
 end
 
-local sums, corrected = {}, {}
-for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
-  for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, 0, -1)) do
-    local id, token = string.match(member, '^([^:]+):(.+)$')
-    local job = id and redis.call('HMGET', RECORD .. id, 'state', 'lease', 'reserve') or {}
-    if job[1] == 'started' and job[2] == token and job[3] then
-      local bound = number(string.match(job[3], '^%d+'), 0)
-      for key in string.gmatch(job[3], ' (%S+)') do sums[key] = (sums[key] or 0) + bound end
-    end
-  end
-end
 for _, target in ipairs(redis.call('SMEMBERS', BREAKERS)) do
   local key = BREAKER .. target
   local breaker = redis.call('HMGET', key, 'state', 'probe', 'reserve')
   if breaker[3] and (breaker[1] ~= 'half_open' or not breaker[2] or is_probe_over(target)) then
     end_probe_reserve(key)  -- the breaker has changed since, or its worker died: no result of the probe counts
-  elseif breaker[3] then
-    local bound = number(string.match(breaker[3], '^%d+'), 0)
-    for window in string.gmatch(breaker[3], ' (%S+)') do sums[window] = (sums[window] or 0) + bound end
   end
 end
+local sums, corrected = recounting.reserves(), {}
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_KEPT_MS, 'LIMIT', 0, MAX_REMOVED)) do
   redis.call('HDEL', BUDGET_SUMS, key)
   redis.call('ZREM', BUDGETS, key)
@@ -42,7 +29,7 @@ end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf')) do
   local right = sums[key] or 0
   local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, redis.call('HGET', BUDGET_SUMS, key))
-  if reserved ~= right then
+  if spent and reserved ~= right then  -- what cannot be read the next claim counts again
     redis.call('HSET', BUDGET_SUMS, key, pack_sums(spent, right, unconfirmed, calls, refusals))
     count('budget_drift')
     corrected[#corrected + 1] = key

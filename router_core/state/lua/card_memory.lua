@@ -7,7 +7,9 @@ for _, period in ipairs(args.periods) do
   local key, number_of_period = CARD_MEMORY .. args.card .. ':' .. period.name, math.floor(now / 1000 / period.seconds)
   local field = number_of_period % period.fields
   local entry = {}
-  for text in string.gmatch(redis.call('HGET', key, field) or '', '[%d.]+') do entry[#entry + 1] = tonumber(text) end
+  local text = redis.call('HGET', key, field)
+  for digits in string.gmatch(text or '', '[%d.]+') do entry[#entry + 1] = tonumber(digits) end
+  if text and #entry ~= 6 then note_unreadable(key, 'has a period that cannot be read') end
   if entry[1] ~= number_of_period or #entry ~= 6 then entry = {number_of_period, 0, 0, 0, 0, 0} end
   local samples = entry[6] + 1
   local models = entry[2] + (args.models_mb - entry[2]) / samples

@@ -20,8 +20,7 @@ local epoch = number(holder.epoch, 0)
 if holder.worker ~= args.worker then epoch = epoch + 1 end
 redis.call('HSET', manager, 'worker', args.worker, 'epoch', epoch, 'until', now + args.lease_ms)
 
-local capacity, paused = load_capacity(now), {}
-for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+local capacity, paused = load_capacity(now), read_paused()
 
 -- Jobs of a model that no breaker lets a worker call make no demand: a model that is loaded for them would wait for ever.
 local function takes_calls(model)

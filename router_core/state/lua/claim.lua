@@ -200,8 +200,7 @@ for i = #due_ids, 1, -1 do
   end
 end
 
-local paused = {}
-for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+local paused = read_paused()
 
 -- A job that may be crashing its workers runs alone: one worker lets its other calls end first, then takes it.
 local MAX_SUSPECTS = 16

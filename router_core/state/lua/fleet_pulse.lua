@@ -4,7 +4,8 @@
 -- Arguments: none
 -- Reply: a text; two that are equal say that nothing has changed
 local parts = redis.call('HGETALL', BLOCKED)
-local paused = redis.call('SMEMBERS', PAUSED)
+local paused = {}
+for name in pairs(read_paused()) do paused[#paused + 1] = name end
 table.sort(paused)
 for _, part in ipairs({table.concat(paused, ','), redis.call('LINDEX', BREAKER_HISTORY, 0) or '',
   redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),

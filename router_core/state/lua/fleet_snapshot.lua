@@ -14,8 +14,7 @@
 --   block: {'open UNTIL' ... (see breaker.lua; '': none), and of an open breaker why, error, cause}
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
-local paused = {}
-for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+local paused = read_paused()
 local served = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
   for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end

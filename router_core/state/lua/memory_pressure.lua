@@ -21,7 +21,9 @@ end
 local why = string.format('Redis uses %.0f MiB of its %.0f MiB of memory (maxmemory)', used / 2 ^ 20, max / 2 ^ 20)
 local reported = redis.call('EXISTS', MEMORY_PRESSURE) == 1
 redis.call('SET', MEMORY_PRESSURE, why, 'PX', args.pressure_ms)
-local since, before = string.match(redis.call('GET', MEMORY_PRESSURE_SINCE) or '', '^(%d+) %d+ (%d+)$')
+local refusals = redis.call('GET', MEMORY_PRESSURE_SINCE)
+local since, before = string.match(refusals or '', '^(%d+) %d+ (%d+)$')
+if refusals and not since then note_unreadable(MEMORY_PRESSURE_SINCE, 'has another shape') end
 if not since then since, before = ms(now), number(redis.call('HGET', COUNTERS, 'refused_memory'), 0) end
 redis.call('SET', MEMORY_PRESSURE_SINCE, string.format('%s %.0f %d', since, max, before), 'PX', args.pressure_ms)
 return reported and '' or why

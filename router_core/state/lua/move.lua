@@ -33,6 +33,7 @@ elseif verb == 'later' then
   deliver_later(id, args.queue, args.delay_ms, args.why, now)
 elseif verb == 'fall' then
   if suspect then redis.call('HSET', record, 'suspect', 1) end  -- it runs alone also when it is released
+  if args.reason == 'unreadable' then note_unreadable_job(id, args.detail) end
   fall(id, args.reason, args.detail, now)
 end
 if job.released and model_of(redis.call('HGET', record, 'queue')) ~= job.released then

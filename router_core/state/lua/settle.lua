@@ -117,8 +117,12 @@ elseif verb == 'later' then
   deliver_later(id, args.queue, args.delay_ms, why_it_goes_on(), now)
   count('delayed')
 elseif verb == 'hold' then
+  if args.hold.reason == 'unreadable' and redis.call('HGET', record, 'fell_for') ~= 'unreadable' then
+    note_unreadable_job(id, args.hold.detail)
+  end
   hold(id, args.hold, result, incident, now)
 elseif verb == 'fall' then
+  if args.reason == 'unreadable' then note_unreadable_job(id, args.detail) end
   fall(id, args.reason, args.detail, now)
   if args.over then redis.call('HSET', record, 'fell_over', args.over) end
 elseif verb == 'default_fallback' then

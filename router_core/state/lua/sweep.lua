@@ -77,7 +77,9 @@ local function is_off_its_list(id, queue, producer, status)
   return is_missing(id, RQ_QUEUE .. queue) and is_missing(id, backlog_of(queue, producer))
 end
 
-local from = math.max(0, math.floor(number(redis.call('GET', AUDIT_CURSOR), 0)))
+local cursor = redis.call('GET', AUDIT_CURSOR)
+if cursor and not number(cursor) then note_unreadable(AUDIT_CURSOR, 'is no number') end
+local from = math.max(0, math.floor(number(cursor, 0)))
 local unfinished = redis.call('ZRANGE', UNFINISHED, from, from + limit - 1)
 redis.call('SET', AUDIT_CURSOR, #unfinished < limit and 0 or from + limit)
 for _, id in ipairs(unfinished) do

@@ -43,6 +43,20 @@ def test_a_name_is_taken_once_and_is_free_again_when_revoked(openfall: Run) -> N
     assert json.loads(openfall("keys", "revoke", "bot", "--json").stdout) == {"name": "bot", "revoked": True}
 
 
+def test_keys_that_cannot_be_read_are_named_with_the_remedy(openfall: Run, redis_url: str) -> None:
+    openfall("keys", "new", "good")
+    with redis.from_url(redis_url) as store:
+        store.hset(keys.CLIENT_KEYS, "bot", b"\xff")
+    listed = openfall("keys", "list")
+    assert "good" in listed.stdout
+    assert "open nothing: bot. Every caller needs a key" in listed.stderr
+    assert "`openfall keys revoke NAME`" in listed.stderr
+    assert json.loads(openfall("keys", "--json").stdout)[1:] == [{"name": "bot", "unreadable": True}]
+    assert openfall("keys", "new", "bot").returncode == 2
+    assert openfall("keys", "revoke", "bot").returncode == 0
+    assert openfall("keys", "new", "bot").returncode == 0
+
+
 def test_a_wrong_name_is_answered_with_the_nearest_or_the_rule(openfall: Run) -> None:
     openfall("keys", "new", "discord")
     revoked = openfall("keys", "revoke", "discrod")

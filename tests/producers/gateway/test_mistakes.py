@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
+from openfall.router_core.state.keys import CLIENT_KEYS
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import open_gateway, run
 from tests.producers.gateway.sdk_streams import ASK, anthropic_client, openai_client
@@ -116,6 +117,25 @@ def test_a_missing_wrong_or_misplaced_key_gets_its_remedy_and_is_not_shown(redis
         assert "it is in x-goog-api-key): send `Authorization: Bearer of_...`" in misplaced
         assert secret not in misplaced
         assert "`openfall keys list` names the known ones" in unknown
+
+    run(main)
+
+
+@pytest.mark.parametrize("damage", [("HSET", CLIENT_KEYS, "bot", b"\xff"), ("SET", CLIENT_KEYS, b"garbage")])
+def test_a_gateway_whose_keys_cannot_be_read_serves_no_caller_without_one(
+    redis_url: str, tmp_path: Path, damage: tuple[Any, ...]
+) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            assert (await gateway.http.get("/v1/models")).status_code == 200
+            await gateway.link.command(*damage)
+            for _ in range(2):
+                gateway.instance.keys = await fetch_keys(gateway.link)
+                for headers in ({}, {"authorization": "Bearer of_any"}):
+                    response = await gateway.http.get("/v1/models", headers=headers)
+                    assert response.status_code == 401
+                    assert "1 key in Redis cannot be read: `openfall keys list` names it" in response.text
+                assert (await gateway.http.get("/", headers={"accept": "text/html"})).status_code == 303
 
     run(main)
 

@@ -84,6 +84,14 @@ def test_another_key_lists_keys_and_manages_none(gateway: PageGateway, name: str
     assert stored(gateway, "boss") is not None
 
 
+def test_a_key_that_cannot_be_read_is_shown_and_can_be_revoked(gateway: PageGateway) -> None:
+    gateway.redis.hset(keys.CLIENT_KEYS, "lost", b"\xff")
+    with signed_in(gateway, "boss") as browser:
+        assert "The key lost cannot be read in Redis" in browser.get("/keys").text
+        assert press(browser, "revoke-key", "lost").status_code == 303
+        assert "cannot be read" not in browser.get("/keys").text
+
+
 @pytest.mark.parametrize("data", [{}, {"token": "guessed"}])
 def test_a_form_of_another_site_creates_no_key(gateway: PageGateway, data: dict[str, str]) -> None:
     with signed_in(gateway, "boss") as browser:

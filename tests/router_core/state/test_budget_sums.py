@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.vocabulary import ErrorClass, HoldReason
 from tests.budget_sums import pack_sums
-from tests.router_core.state.test_budgets import CALL, HOUSE, claimed, replace_budget, settle, start, submit, sums
+from tests.router_core.state.test_budgets import (
+    CALL,
+    HOUSE,
+    claimed,
+    ended,
+    replace_budget,
+    settle,
+    start,
+    submit,
+    sums,
+)
 
 
 def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like_any_other(fleet):
@@ -33,27 +46,134 @@ def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like
     fleet(story)
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [b"many", b"", b"-1 x", b"0 900 0 2 0 0", b"x" * 31, b"x" * 40, b"x" * 49, b"\xff" * 32, b"\xff" * 48],
-    ids=lambda damaged: f"{len(damaged)} bytes of {damaged[:5]!r}",
-)
-def test_sums_that_cannot_be_read_stop_no_claim_and_no_settle_and_are_noted(fleet, damaged):
+async def settle_as_recorded(f, worker, delivery):
+    """The call is reported with the group and the producer of its job, as workers do."""
+    names = {name: f.record_field(delivery.id, name) or "" for name in ("group", "producer")}
+    outcome = ended(f, delivery, cost=CALL)
+    await worker.settle(worker.settlement(delivery, replace(outcome, call=replace(outcome.call, **names))))
+
+
+def overwrite_sums(text):
+    async def overwrite(f):
+        (key,) = f.store.zrange("of:budgets", 0, -1)
+        f.store.hset("of:budget-sums", key, text)
+
+    return overwrite
+
+
+async def overwrite_key(f):
+    f.store.delete("of:budget-sums")
+    f.store.set("of:budget-sums", "garbage")
+
+
+async def lose_key(f):
+    f.store.delete("of:budget-sums")
+
+
+UNREADABLE = (
+    b"many", b"", b"-1 x", b"0 900 0 2 0 0", b"x" * 31, b"x" * 40, b"x" * 49, b"\xff" * 32, b"\xff" * 48
+)  # fmt: skip
+DAMAGES = {
+    **{f"{len(text)} bytes of {text[:5]!r}": overwrite_sums(text) for text in UNREADABLE},
+    "another type": overwrite_key,
+    "removed": lose_key,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_sums_that_cannot_be_read_are_counted_again_and_the_budget_allows_no_call_more(fleet, damage):
+    async def story(f):
+        worker = await start(f, HOUSE)
+        await submit(f, 8)
+        (first, second, third), _ = await claimed(worker, 3)
+        await settle(f, worker, first, cost=CALL)
+        await settle(f, worker, second, cost=None, error=ErrorClass.TIMEOUT)
+        await DAMAGES[damage](f)
+        allowed, overs = await claimed(worker)
+        assert await sums(f) == (CALL, 3 * CALL, CALL)
+        assert (len(allowed), {over.cause for over in overs}) == (2, {OverCause.RESERVED})
+        for delivery in (third, *allowed):
+            await settle(f, worker, delivery, cost=CALL)
+        assert await sums(f) == (4 * CALL, 0, CALL)
+        assert "counted again from the ledger" in b"".join(f.store.lrange("of:unreadable", 0, -1)).decode()
+        assert await audit_budgets(f.link) == []
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_call_ends_while_sums_cannot_be_read_and_its_cost_is_counted_by_the_next_claim(fleet, damage):
     async def story(f):
         worker = await start(f, HOUSE)
         await submit(f, 2)
         (first,), _ = await claimed(worker, 1)
-        (key,) = f.store.zrange("of:budgets", 0, -1)
-        f.store.hset("of:budget-sums", key, damaged)
-        assert await sums(f) == (0, 0, 0)
-        (second,), _ = await claimed(worker, 1)
-        assert await sums(f) == (0, CALL, 0)
-        await settle(f, worker, first)
-        f.store.hset("of:budget-sums", key, damaged)
-        await settle(f, worker, second)
-        assert await sums(f) == (CALL // 4, 0, 0)
-        # Two scripts set it aside, and before them the reader of the budgets could not decode it.
-        assert f.store.hget("of:counters", "unreadable") == b"3"
+        await DAMAGES[damage](f)
+        await settle(f, worker, first, cost=CALL)
+        assert await audit_budgets(f.link) == []
+        await claimed(worker, 1)
+        assert await sums(f) == (CALL, CALL, 0)
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("budget", "counted"),
+    [
+        (replace_budget(), 3), (replace_budget(producer="night bot"), 2), (replace_budget(producer="other"), 0),
+        (replace_budget(group="discord:main"), 3), (replace_budget(group="discord"), 0),
+        (replace_budget(per=Period.DAY), 3), (replace_budget(per=Period.EVER), 3),
+    ],
+)  # fmt: skip
+def test_only_calls_that_a_budget_may_count_are_counted_again(fleet, budget, counted):
+    async def story(f):
+        worker = await start(f, budget)
+        await submit(f, 2, producer="night bot", group="discord:main")
+        await submit(f, 1, producer="day", group="discord:main")
+        for delivery in (await worker.claim(3, 0)).deliveries:
+            await settle_as_recorded(f, worker, delivery)
+        f.store.delete("of:budget-sums")
+        await submit(f, 1, producer="night bot", group="discord:main")
+        await claimed(worker, 1)
+        (state,) = await list_budgets(f.link, [budget], f.clock.now)
+        assert state.spent == counted * CALL
+
+    fleet(story)
+
+
+def test_each_owner_of_a_budget_has_its_own_calls_counted_again(fleet):
+    each = Budget(name="each", usd=0.005, each=Each.PRODUCER)
+
+    async def story(f):
+        worker = await start(f, each)
+        for producer, count in (("night bot", 2), ("a=20b", 1)):
+            await submit(f, count, producer=producer)
+        for delivery in (await worker.claim(3, 0)).deliveries:
+            await settle_as_recorded(f, worker, delivery)
+        f.store.delete("of:budget-sums")
+        await submit(f, 1, producer="night bot")
+        await submit(f, 1, producer="a=20b")
+        await claimed(worker, 2)
+        states = await list_budgets(f.link, [each], f.clock.now)
+        assert {state.owner: state.spent // CALL for state in states} == {"night bot": 2, "a=20b": 1}
+
+    fleet(story)
+
+
+def test_a_budget_without_end_counts_as_spent_where_the_ledger_does_not_reach_as_far_back(fleet):
+    budget = replace_budget(per=Period.EVER)
+
+    async def story(f):
+        worker = await start(f, budget)
+        await submit(f, 1)
+        (old,), _ = await claimed(worker)
+        await settle(f, worker, old)
+        f.clock.now += 95 * 86400
+        f.store.delete("of:budget-sums")
+        await submit(f, 1)
+        assert [over.cause for over in (await claimed(worker))[1]] == [OverCause.SPENT]
+        await raise_budget(f.link, "house", CALL, f.clock.now + 60)
+        await submit(f, 1)
+        assert len((await claimed(worker))[0]) == 1
 
     fleet(story)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.router_core.state.decoding import carry_word
+from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import HoldReason
 
 

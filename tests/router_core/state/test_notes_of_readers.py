@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import redis
 
+from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import (
     audit_log,
     backend_reports,
@@ -26,9 +29,11 @@ from openfall.router_core.state import (
     unexpected_spend_days,
 )
 from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_object, read_text
+from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_flags import local_only
-from openfall.router_core.state.fleet_status import fetch_status, paused_queues
-from openfall.router_core.state.inbox import peek
+from openfall.router_core.state.fleet_status import fetch_results, fetch_status, paused_queues
+from openfall.router_core.state.inbox import peek, read_entry_result, read_reply_to
+from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.recent_jobs import JobFilter, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.unreadable_notes import MAX_PLACES, REPEAT_SECONDS, UnreadableNotes, note_unreadable
@@ -41,6 +46,23 @@ DAY_BEGAN = 1_795_219_200.0
 
 async def read_inbox(link):
     return [entry async for entry in peek(link, "bot")]
+
+
+async def read_inbox_results(link):
+    for entry in await read_inbox(link):
+        with suppress(UnreadableEnvelope):
+            read_entry_result(link, "bot", entry)
+        read_reply_to(link, "bot", entry)
+
+
+async def read_conversation(link):
+    with pytest.raises(stored_responses.UnreadConversation, match="unreadable"):
+        await stored_responses.fetch_input(link, "r1", 1000)
+
+
+async def read_webhook(link):
+    with pytest.raises(UnreadableEnvelope):
+        await outbox.read_notification(link, outbox.JobEntry("j1", "degraded"))
 
 
 async def read_falls(link):
@@ -74,7 +96,16 @@ READERS = {
     "of:load-errors": ("hash", backend_reports.remembered_load_errors),
     "of:other-models": ("hash", backend_reports.remembered_other_models),
     "of:health": ("hash", backend_reports.remembered_health),
+    "of:result:j1": ("string", lambda link: fetch_results(link, ["j1"])),
+    "of:result:j2": ("string", lambda link: JobStore(link).result("j2")),
+    "of:job:j1": ("reply", lambda link: JobStore(link).interim_reply("j1")),
 }
+FAILING_READERS = {
+    "of:inbox:bot": ("an entry", read_inbox_results),
+    "of:response:r1": ("items", read_conversation),
+    "of:job:j1": ("reply", read_webhook),
+}
+"""They tell their caller that the value cannot be read."""
 FIELDS = {"refused": "anna no_key n", "hash": "box/smol", "ledger": "smol@box - - -", "metrics": "fallback a b c calls"}
 
 
@@ -86,10 +117,14 @@ def damage(store: redis.Redis, key: str, kind: str) -> None:
         store.rpush(key, GARBAGE)
     elif kind == "set":
         store.sadd(key, GARBAGE)
+    elif kind == "an entry":
+        store.xadd(key, {"id": "j1", "kind": "done", "at": "1", "result": '{"v":2,"status":"answ', "reply_to": '{"x'})
     elif kind == "stream":
         store.xadd(key, {name: GARBAGE for name in ("entry", "fall", "at")})
     else:
         store.sadd("of:breakers", "box/smol")
+        if kind == "reply":
+            store.hset(key, mapping={"state": "held", "queue": "gpu.smol.batch", "webhook": "http://127.0.0.1:9/"})
         store.hset(key, FIELDS.get(kind, kind), GARBAGE)
 
 
@@ -99,10 +134,10 @@ async def send_notes(link: RedisConnection) -> None:
     await link.command("PING")
 
 
-@pytest.mark.parametrize("key", READERS)
-def test_a_value_that_a_reader_cannot_decode_is_counted_and_listed_by_its_key(fleet, key):
+@pytest.mark.parametrize(("readers", "key"), [(each, key) for each in (READERS, FAILING_READERS) for key in each])
+def test_a_value_that_a_reader_cannot_decode_is_counted_and_listed_by_its_key(fleet, readers, key):
     async def story(f):
-        kind, read = READERS[key]
+        kind, read = readers[key]
         damage(f.store, key, kind)
         await read(f.link)
         await send_notes(f.link)
@@ -128,11 +163,22 @@ def test_values_that_are_absent_or_can_be_read_are_not_noted(fleet):
     async def story(f):
         await f.accept()
         for _, read in READERS.values():
-            await read(f.link)
+            with suppress(UnknownJob):
+                await read(f.link)
         assert await list_jobs(f.link, JobFilter(), 5)
         assert (await f.job_store.record("job-00001")).state == "queued"
         await send_notes(f.link)
         assert await list_unreadable(f.link) == []
+
+    fleet(story)
+
+
+def test_what_a_connection_reads_last_is_noted_when_it_closes(fleet):
+    async def story(f):
+        f.store.sadd("of:paused", GARBAGE)
+        async with RedisConnection(f.url) as link:
+            await paused_queues(link)
+        assert [value.place for value in await list_unreadable(f.link)] == ["of:paused"]
 
     fleet(story)
 

@@ -76,14 +76,24 @@ def test_a_response_that_was_deleted_is_gone_while_those_that_continue_it_stay_w
     on(redis_url, work)
 
 
-@pytest.mark.parametrize("why", Unread)
-def test_a_conversation_that_is_gone_too_large_or_too_long_is_not_read(redis_url: str, why: Unread) -> None:
+@pytest.mark.parametrize(
+    ("why", "damaged"),
+    [
+        (Unread.GONE, ""), (Unread.LARGE, ""), (Unread.LONG, ""),
+        *((Unread.UNREADABLE, damaged) for damaged in (b"\xff", b"", b'[{"a":', b"{}", b"7")),
+    ],
+)  # fmt: skip
+def test_a_conversation_that_is_gone_damaged_too_large_or_too_long_is_not_read(
+    redis_url: str, why: Unread, damaged: bytes
+) -> None:
     async def work(link: RedisConnection) -> None:
         await converse(link, 3)
         if why is Unread.GONE:
             await link.command("DEL", f"{keys.RESPONSE}turn-0")
         elif why is Unread.LONG:  # the first one is behind as many others as may be read
             await link.command("HSET", f"{keys.RESPONSE}turn-0", "previous", "turn-0")
+        elif why is Unread.UNREADABLE:
+            await link.command("HSET", f"{keys.RESPONSE}turn-0", "items", damaged)
         with pytest.raises(UnreadConversation) as unread:
             await fetch_input(link, "turn-2", 1500 if why is Unread.LARGE else MAX_TURNS * PLENTY)
         assert unread.value.why is why

@@ -15,7 +15,8 @@ from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import outbox
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
-from openfall.workers.outbox.dispatcher import MAX_CONCURRENT_DELIVERIES
+from openfall.workers.outbox.dispatcher import MAX_CONCURRENT_DELIVERIES, UNREADABLE_RETRY_SECONDS
+from openfall.workers.outbox.retry_schedule import NOTICE_GIVE_UP_SECONDS
 from openfall.workers.outbox.webhook_url_check import UrlPolicy
 from tests.faults import answer, fault_server, raw, reset, stall
 from tests.workers.outbox.dispatcher_harness import DONE, INTERIM, JOB, SECRET, TOKEN
@@ -254,15 +255,20 @@ def test_no_webhook_is_posted_unsigned(dispatching, caplog):
     assert "set `webhooks: secret`" in caplog.text
 
 
-def test_an_unknown_entry_is_removed(dispatching, caplog):
+def test_an_entry_of_an_unknown_kind_is_left_to_a_newer_worker_and_dead_after_three_days(dispatching, caplog):
     async def story(harness, server):
         harness.add_entry("parcel:x")
         harness.add_entry("notice:pager:outage-1:began")
+        for _ in range(2):
+            await harness.run()
+            assert harness.delays() == {"parcel:x": UNREADABLE_RETRY_SECONDS}
+            harness.time[0] += UNREADABLE_RETRY_SECONDS
+        harness.time[0] += NOTICE_GIVE_UP_SECONDS
         await harness.run()
-        assert harness.delays() == {}
+        assert (harness.delays(), harness.dead_count()) == ({}, 1)
 
     dispatching(story)
-    assert "parcel:x: unknown kind of outbox entry" in caplog.text
+    assert caplog.text.count("parcel:x: unknown kind of outbox entry") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
--- @include budget_sums
+-- @include budget_recount
 -- Budgets: whether a call fits into each that counts it, and its reserve there (see budget_sums.lua).
 local RESERVED_RETRY_MS = 5000
 
@@ -67,7 +67,8 @@ local function current_window(name, budget, who, now)
   local n = #budget.windows
   while n > 1 and now < budget.windows[n - 1][2] do n = n - 1 end
   local window, before = budget.windows[n], budget.windows[n - 1]
-  return {key = name .. ':' .. window[1] .. who, shown = name .. who, name = name, begins = before and before[2] or 0, ends = window[2]}
+  return {key = name .. ':' .. window[1] .. who, shown = name .. who, name = name, who = who, starts = window[3],
+    begins = before and before[2] or 0, ends = window[2]}
 end
 
 -- The plan of a job: the windows that count its calls, their keys and limits (`others_limits`: for calls that are not
@@ -153,6 +154,26 @@ local function read_plan(book, names, record)
   return plan
 end
 
+-- The sums of a window that has none which can be read: of a new one nothing; of another what can be counted, or its whole limit.
+function recounting.window(book, i)
+  local key, window = book.plan.keys[i], book.plan.windows[i]
+  if not book.sums[i] and not redis.call('ZSCORE', BUDGETS, key) then return 0, 0, 0, 0, '' end
+  local budget = book.budgets[window.name]
+  local spent, unconfirmed, calls = recounting.ledger(budget, window.who, window.starts, book.now, budget_word)
+  local reserved = recounting.reserves()[key] or 0
+  note_unreadable(BUDGET_SUMS .. ' ' .. key, spent and 'is counted again from the ledger'
+    or 'counts as spent: the ledger does not reach as far back. Raise the budget')
+  if not spent then spent, unconfirmed, calls = budget.limit, 0, 0 end
+  book.sums[i], book.changed = pack_sums(spent, reserved, unconfirmed, calls, ''), true
+  return spent, reserved, unconfirmed, calls, ''
+end
+
+function recounting.sums(book, i)
+  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(book.plan.keys[i], book.sums[i])
+  if not spent then return recounting.window(book, i) end
+  return spent, reserved, unconfirmed, calls, refusals
+end
+
 -- Why a call does not fit into the window of a budget, if it is that of the budgets which lasts longest; or `over`, which is
 -- that of another.
 local function longest_over(book, over, i, bound, limit, spent, reserved, unconfirmed)
@@ -182,6 +203,7 @@ local function reserve_call(book, terms, interactive, record)
   local keys, sums, limits, pack = plan.keys, book.sums, interactive and plan.limits or plan.others_limits, struct.pack
   for i = 1, #keys do
     local spent, reserved, unconfirmed, calls, refusals = unpack_sums(keys[i], sums[i])
+    if not spent then spent, reserved, unconfirmed, calls, refusals = recounting.window(book, i) end
     if not bound or spent + unconfirmed + reserved + bound > limits[i] then
       over = longest_over(book, over, i, bound, limits[i], spent, reserved, unconfirmed)
     end
@@ -198,7 +220,7 @@ end
 -- Count a call that did not fit.
 local function refuse_call(book, over)
   local i = over.number
-  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(book.plan.keys[i], book.sums[i])
+  local spent, reserved, unconfirmed, calls, refusals = recounting.sums(book, i)
   book.sums[i] = pack_sums(spent, reserved, unconfirmed, calls, struct.pack(REFUSALS, refused_of(refusals) + 1, over.needed))
   book.changed = true
 end
@@ -267,8 +289,8 @@ function budgeting.spend(book, terms, record, cost, must_fit)
     over = select(2, reserve_call(book, {budgets = names, price = fixed_price(cost)}, true, record))
     if over then refuse_call(book, over) end
   end
-  for i, key in ipairs(over and {} or read_plan(book, names, record).keys) do
-    local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, book.sums[i])
+  for i in ipairs(over and {} or read_plan(book, names, record).keys) do
+    local spent, reserved, unconfirmed, calls, refusals = recounting.sums(book, i)
     if must_fit then reserved = reserved - cost else calls = calls + 1 end
     book.sums[i], book.changed = pack_sums(spent + cost, reserved, unconfirmed, calls, refusals), true
   end

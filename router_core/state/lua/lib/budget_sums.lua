@@ -14,9 +14,9 @@ local function whole(digits)
   return n < MAX_NUMBER and n or 0
 end
 
--- The sums of a window, and what stands behind them. None, and what cannot be read, counts as nothing.
+-- The sums of a window, and what stands behind them; nil if there are none, or if they cannot be read.
 local function unpack_sums(key, packed)
-  if not packed then return 0, 0, 0, 0, '' end
+  if not packed then return nil end
   local more = #packed - SUMS_BYTES
   if more == 0 or more == REFUSALS_BYTES then
     local spent, reserved, unconfirmed, calls = struct.unpack(SUMS, packed)
@@ -25,7 +25,7 @@ local function unpack_sums(key, packed)
     end
   end
   note_unreadable(BUDGET_SUMS .. ' ' .. key, 'cannot be read')
-  return 0, 0, 0, 0, ''
+  return nil
 end
 
 local function pack_sums(spent, reserved, unconfirmed, calls, refusals)
@@ -38,7 +38,8 @@ local function refused_of(refusals)
   return refused < MAX_NUMBER and refused or 0
 end
 
--- Change the sums of the windows that a reserve is in. No sum falls below 0.
+-- Change the sums of the windows that a reserve is in. No sum falls below 0. Those that cannot be read stay: the next claim
+-- counts them again (see budget_recount.lua), and what it counts has this change too.
 local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   local keys, entries = {}, {}
   for key in string.gmatch(reserve, ' (%S+)') do keys[#keys + 1] = key end
@@ -46,11 +47,13 @@ local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   local sums = redis.call('HMGET', BUDGET_SUMS, unpack(keys))
   for i, key in ipairs(keys) do
     local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, sums[i])
-    entries[2 * i - 1] = key
-    entries[2 * i] = pack_sums(math.max(0, spent + spent_by), math.max(0, reserved + reserved_by),
-      math.max(0, unconfirmed + unconfirmed_by), calls, refusals)
+    if spent then
+      entries[#entries + 1] = key
+      entries[#entries + 1] = pack_sums(math.max(0, spent + spent_by), math.max(0, reserved + reserved_by),
+        math.max(0, unconfirmed + unconfirmed_by), calls, refusals)
+    end
   end
-  redis.call('HSET', BUDGET_SUMS, unpack(entries))
+  if entries[1] then redis.call('HSET', BUDGET_SUMS, unpack(entries)) end
 end
 
 -- What may have been billed stands in the ledger too, in the row of its call, until its cost is known. Returns where:

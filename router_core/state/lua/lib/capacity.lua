@@ -9,7 +9,7 @@ local function token_suffix(queue) return is_interactive(queue) and 'i' or '' en
 
 -- A block, as it is. One that cannot be read is removed; that of a breaker which is not closed is probed at once.
 local function readable_block(name, block)
-  if name == 'local-only' then return block end
+  if name == 'local-only' then return block ~= '' and block or 'its reason is gone' end
   if string.sub(name, -5) == ' cool' then
     if string.find(block, '^%d+$') and #block < 17 then return block end
   elseif string.find(block, '^slow_start %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then

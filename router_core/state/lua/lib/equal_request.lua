@@ -8,6 +8,7 @@ local function join_equal_request(repeats, args, now)
   for _, other in ipairs(args.left_jobs or {}) do left[other[1]] = other[2] end
   for other in string.gmatch(redis.call('GET', repeats) or '', '%S+') do
     local job = fields(RECORD .. other, 'deadline', 'gateway', 'left', 'read', 'state', 'status')
+    if string.find(other, '[^\33-\126]') then note_unreadable(repeats, 'names no job') end
     local present_ms = job.gateway and number(redis.call('ZSCORE', GATEWAYS, job.gateway), 0) - now or 0
     local has_caller = present_ms > 0 and left[other] ~= job.gateway
     local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'

@@ -9,6 +9,12 @@ local function end_release(id, model, answered)
   if answered then redis.call('HINCRBY', RELEASE_WINDOW, model, 1) else redis.call('HDEL', RELEASE_WINDOW, model) end
 end
 
+-- A job cannot be read: its record, its request, or what is kept with it.
+local function note_unreadable_job(id, why)
+  note_unreadable(RECORD .. id, why)
+  count('unreadable_jobs')
+end
+
 -- Hand a job that nothing can serve to the degrade worker. `fell_from` is the queue to which it returns; a queue to
 -- which it came only as its default fallback is not kept.
 local function fall(id, reason, detail, now)

@@ -4,7 +4,9 @@
 -- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it. A gateway
 -- gets `silence.caller_lease_ms` to say which callers still wait.
 local function end_silence(silence, now)
-  local last = number(redis.call('GET', LAST_BEAT), now)
+  local beat = redis.call('GET', LAST_BEAT)
+  local last = number(beat, now)
+  if beat and not number(beat) then note_unreadable(LAST_BEAT, 'is no moment') end
   redis.call('SET', LAST_BEAT, ms(now))
   if last - now > silence.after_ms then set_clock_back(last - now, silence, now) end
   if now - last <= silence.after_ms then return false end

@@ -45,8 +45,7 @@ local function fall_unreadable(id, queue, why, now)
   for name, value in pairs(known) do
     if not job[name] then redis.call('HSET', record, name, value) end
   end
-  note_unreadable(record, why)
-  count('unreadable_jobs')
+  note_unreadable_job(id, why)
   if redis.call('EXISTS', RQ_JOB .. id) == 0 then redis.call('HSET', RQ_JOB .. id, 'created_at', iso(now)) end
   redis.call('ZADD', UNFINISHED, 'NX', job.deadline or known.deadline, id)
   remove_waiting(id, job.state or 'queued', job.queue, now)

@@ -7,6 +7,7 @@ local function parse_notice(entry) return string.match(entry, '^notice:([^:]*):(
 local function other_turns(notifier, own, since, now)
   local turns = {}
   for at in string.gmatch(redis.call('HGET', NOTICE_RATE, notifier) or '', '%S+') do
+    if not number(at) then note_unreadable(NOTICE_RATE .. ' ' .. notifier, 'has a turn that is no moment') end
     if at == own then own = nil elseif number(at, 0) > since and number(at) <= now then turns[#turns + 1] = at end
   end
   return turns

@@ -22,8 +22,24 @@ local function note_unreadable(what, why)
   redis.pcall('LTRIM', UNREADABLE, 0, MAX_NOTES - 1)
 end
 
+-- What operators switched on stands in SWITCHES a second time, so that damage to its key switches nothing off. What the key
+-- lacks is written again.
+local function restore_switches()
+  local copy = redis.pcall('HGETALL', SWITCHES)
+  for i = 1, failed(copy) and 0 or #copy, 2 do
+    local queue = string.match(copy[i], '^paused (.+)$')
+    local key, lacked = queue and PAUSED or BLOCKED, 0
+    if queue then
+      lacked = redis.pcall('SADD', key, queue)
+    elseif copy[i] == 'local-only' then
+      lacked = redis.pcall('HSETNX', key, copy[i], copy[i + 1])
+    end
+    if lacked == 1 then note_unreadable(key, 'lacked "' .. copy[i] .. '" of an operator: it is in it again') end
+  end
+end
+
 -- Rename a key of another type than `wanted`. rq's record of a job is written again at once: without it the job would count
--- as deleted with rq's tools.
+-- as deleted with rq's tools. A gateway whose keys are gone must not count as one without keys: see client_keys.py.
 local RQ_STATUS = {queued = 'queued', scheduled = 'scheduled', started = 'started', held = 'deferred'}
 local function set_aside(key, wanted)
   local is = redis.call('TYPE', key).ok
@@ -31,6 +47,8 @@ local function set_aside(key, wanted)
   redis.call('RENAME', key, SET_ASIDE .. key)
   redis.call('EXPIRE', SET_ASIDE .. key, SET_ASIDE_TTL_S)
   note_unreadable(key, 'is a ' .. is .. ', not a ' .. wanted)
+  if key == CLIENT_KEYS then redis.call('HSET', key, 'overwritten', 'cannot be read') end
+  if key == PAUSED or key == BLOCKED then restore_switches() end
   local id = string.match(key, '^' .. RQ_JOB .. '(.*)$')
   if not id then return end
   local job = redis.pcall('HMGET', RECORD .. id, 'state', 'queue')
@@ -168,15 +186,18 @@ end
 
 -- The date of a moment, and the moment in rq's format.
 local function date(ms) return date_of(math.floor(ms / DAY_MS)) end
-local iso_second, iso_text
-local function iso(ms)
-  local second = math.floor(ms / 1000)
-  if second ~= iso_second then
-    local r = second % 86400
-    iso_second = second
-    iso_text = string.format('%sT%02d:%02d:%02d.', date(ms), math.floor(r / 3600), math.floor(r / 60) % 60, r % 60)
+local iso
+do
+  local iso_second, iso_text
+  function iso(ms)
+    local second = math.floor(ms / 1000)
+    if second ~= iso_second then
+      local r = second % 86400
+      iso_second = second
+      iso_text = string.format('%sT%02d:%02d:%02d.', date(ms), math.floor(r / 3600), math.floor(r / 60) % 60, r % 60)
+    end
+    return iso_text .. string.format('%03d000Z', ms % 1000)
   end
-  return iso_text .. string.format('%03d000Z', ms % 1000)
 end
 
 -- A whole number as digits. `%d` takes 40 % less than `%.0f`.
@@ -187,18 +208,21 @@ end
 
 -- The parts of the name of a queue. They stay from script to script: to match a pattern takes longer than all that a claim does
 -- with a part.
-local MAX_QUEUES = 2000
-local parts_of_queue, parts_count = {}, 0
-local function parts_of(queue)
-  local parts = parts_of_queue[queue]
-  if parts then return parts end
-  if parts_count >= MAX_QUEUES then parts_of_queue, parts_count = {}, 0 end
-  parts = {pool = string.match(queue, '^([^.]*)'), model = string.match(queue, '^[^.]*%.([^.]*)') or '',
-    urgency = string.match(queue, '[^.]*$'), all_but_urgency = string.match(queue, '^(.*%.)'),
-    is_interactive = string.sub(queue, -12) == '.interactive'}
-  parts.model_and_urgency = parts.model .. ' ' .. parts.urgency
-  parts_of_queue[queue], parts_count = parts, parts_count + 1
-  return parts
+local parts_of
+do
+  local MAX_QUEUES = 2000
+  local parts_of_queue, parts_count = {}, 0
+  function parts_of(queue)
+    local parts = parts_of_queue[queue]
+    if parts then return parts end
+    if parts_count >= MAX_QUEUES then parts_of_queue, parts_count = {}, 0 end
+    parts = {pool = string.match(queue, '^([^.]*)'), model = string.match(queue, '^[^.]*%.([^.]*)') or '',
+      urgency = string.match(queue, '[^.]*$'), all_but_urgency = string.match(queue, '^(.*%.)'),
+      is_interactive = string.sub(queue, -12) == '.interactive'}
+    parts.model_and_urgency = parts.model .. ' ' .. parts.urgency
+    parts_of_queue[queue], parts_count = parts, parts_count + 1
+    return parts
+  end
 end
 local function pool_of(queue) return parts_of(queue).pool end
 local function model_of(queue) return parts_of(queue).model end
@@ -227,4 +251,28 @@ local function deliver_later(id, queue, delay_ms, why, now)
   schedule(id, queue, due)
   guarded_call('ZADD', SCHEDULED .. pool_of(queue), due, id)
   add_event(id, cjson.encode({event = 'scheduled', at = now, queue = queue, due = due, why = why}))
+end
+
+-- A function of Lua, and so a script, may have 200 locals: those that only one function needs are in a block.
+-- The paused queues, by name. A name that is no queue may stand in place of one.
+local read_paused
+do
+  local URGENCIES = {interactive = true, background = true, batch = true, [DEGRADE] = true}
+  function read_paused()
+    local paused, is_damaged = {}, false
+    for _, name in ipairs(guarded_call('SMEMBERS', PAUSED)) do
+      paused[name] = true
+      if not is_queue(name) or not URGENCIES[urgency_of(name)] then
+        is_damaged = true
+        if not string.find(name, '^[\33-\126]+$') then
+          guarded_call('SREM', PAUSED, name)
+          note_unreadable(PAUSED, 'names no queue')
+        end
+      end
+    end
+    if not is_damaged then return paused end
+    restore_switches()
+    for _, name in ipairs(guarded_call('SMEMBERS', PAUSED)) do paused[name] = true end
+    return paused
+  end
 end

@@ -44,6 +44,9 @@ end
 local function count_waiting(queue, producer)
   local counts, length = redis.call('HMGET', LISTED .. queue, producer, ''), redis.call('LLEN', RQ_QUEUE .. queue)
   local is_sole, backlogged = counts[1] == '*', number(counts[2], 0)
+  if counts[1] and not is_sole and not number(counts[1]) or counts[2] and not number(counts[2]) then
+    note_unreadable(LISTED .. queue, 'is no number')  -- the sweep counts again
+  end
   local listed = is_sole and length or number(counts[1], 0)
   local own = backlogged == 0 and listed or listed + redis.call('LLEN', backlog_of(queue, producer))
   return {own = own, listed = listed, backlogged = backlogged, all = backlogged + length, is_sole = is_sole}
