@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import email.parser  # noqa: F401 - redis-py imports it in each connect, where a fork would leave its lock held
 from typing import Any
 
 import redis.asyncio as aioredis
+from redis import DriverInfo
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -20,6 +20,9 @@ from openfall.router_core.state.sentinel import Sentinels
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
 """Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
+
+_DRIVER = DriverInfo()
+"""The name and version that `CLIENT LIST` shows. redis-py would read them from a file for each connection."""
 
 
 def server_at(server: RedisServer | str) -> RedisServer:
@@ -50,6 +53,7 @@ def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
         "protocol": 2,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "retry": Retry(NoBackoff(), 0),
+        "driver_info": _DRIVER,
         **_credentials(server),
         **more,
     }
