@@ -28,7 +28,7 @@ from openfall.router_core.placement.residence import Departure, Residence
 
 DEFAULT_POLICY = PlacementPolicy()
 MAX_COMPARED = 6
-"""If at most this number of models could leave, all sets of them are compared. Of more, the cheapest leave."""
+"""All sets of at most this number of models that could leave are compared. Of more, the cheapest leave."""
 
 
 def _bits(positions: Iterable[int]) -> int:
@@ -84,7 +84,7 @@ class Planner:
     residence: Residence = field(init=False)
     waiting: dict[str, list[Demand]] = field(init=False)
     _ranked: list[Demand] = field(init=False)
-    """The demands, the first one first."""
+    """The demands in their order."""
     _movable_on: dict[str, _Movable] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Planner:
         return plans
 
     def _beside_pinned(self, cards: Iterable[Card], demand: Demand) -> dict[str, str]:
-        """By card why a model does not fit there: it has pinned models."""
+        """For each card on which a model does not fit beside the pinned models, the reason."""
         facts, reasons = self.view.facts, {}
         for card in cards:
             pinned = [model.model for model in card.resident if facts[model.model].pinned]

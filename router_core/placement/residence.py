@@ -24,8 +24,8 @@ IDLE_HALVES_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """When a model may leave. `in_use`: it is kept by callers who are no more urgent than the demand, so nothing less
-    urgent than the demand starts there meanwhile."""
+    """When a model may leave its card. `in_use`: callers that are no more urgent than the demand keep it. Until then no
+    job starts on it that is less urgent than the demand."""
 
     at: float
     in_use: bool = False
@@ -59,7 +59,7 @@ class Residence:
         return Departure(self._served_until(card, model, demand, min(users)), in_use=True)
 
     def _served_until(self, card: Card, model: ResidentModel, demand: Demand, most_urgent: int) -> float:
-        """Until when its callers, who are no more urgent than the demand, keep it."""
+        """The moment until which its callers, none more urgent than the demand, keep a model."""
         waiting = self.waiting.get(model.model, ())
         stays = self.stays_until(card, model) if waiting else LONG_AGO
         if most_urgent > demand.urgency:
@@ -70,7 +70,7 @@ class Residence:
         return max(stays, gate + self._swap_seconds(model, demand))
 
     def stays_until(self, card: Card, model: ResidentModel) -> float:
-        """Until when a model with waiting callers keeps its place against every other demand."""
+        """The moment until which a model with waiting callers keeps its place against every other demand."""
         if not self.is_thrashing(card):
             return model.protected_until
         served = (1 / self.policy.max_load_share - 1) * self.view.facts[model.model].load_seconds
@@ -85,7 +85,8 @@ class Residence:
         return self.thrashing[card.name]
 
     def eviction_cost(self, model: ResidentModel) -> float:
-        """What it costs to have a model back: its load, the less the longer it is idle; and the end of its calls."""
+        """The cost of having a model back, in seconds: its load, and a call if it has calls in flight. The load of an
+        idle model counts less, the longer it is idle."""
         facts = self.view.facts[model.model]
         if model.model in self.waiting or model.calls:
             return facts.load_seconds + (facts.call_seconds if model.calls else 0.0)
@@ -103,7 +104,7 @@ class Residence:
         return max(demand.due_at, card.served_at.get(demand.model, 0.0)) + max(1, late) * cost / share
 
     def _late(self, urgency: int) -> int:
-        """The demands of an urgency that are due."""
+        """How many demands of an urgency are due."""
         if urgency not in self.late:
             self.late[urgency] = sum(
                 [other.urgency == urgency and other.due_at <= self.now for other in self.view.demands]
@@ -111,12 +112,12 @@ class Residence:
         return self.late[urgency]
 
     def _swap_seconds(self, model: ResidentModel, demand: Demand) -> float:
-        """The loads there and back."""
+        """The seconds of two loads: of the demanded model, and of this one when it returns."""
         return self.view.facts[model.model].load_seconds + self.view.facts[demand.model].load_seconds
 
     def _warm_until(self, card: Card, model: ResidentModel, demand: Demand) -> float:
-        """Until when it is kept, idle, for callers who are more urgent than the demand. On a card that is thrashing it
-        is not kept before a late background job: there each idle second makes every job later."""
+        """The moment until which an idle model stays for callers that are more urgent than the demand. On a card that
+        is thrashing it does not stay when a background job is late: each idle second delays every job there."""
         configured = self.view.facts[model.model].keep_warm_seconds
         is_late = demand.urgency == BACKGROUND and demand.due_at <= self.now
         if is_late and configured is None and not model.calls and self.is_thrashing(card):
