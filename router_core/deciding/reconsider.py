@@ -45,9 +45,9 @@ def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> 
     if current.blocked is None:
         idle = [candidate for candidate in others if late and _is_idle(chain, candidate)]
         return _hand_to_first(chain, current, idle, now)
-    if job.urgency is not Urgency.INTERACTIVE:
+    if job.urgency is not Urgency.INTERACTIVE and not _all_away(candidates):
         if current.blocked.reason in OUTAGE_BLOCKS:
-            late = now >= job.accepted_at + chain.outage_wait_limit
+            late = now >= chain.late_in_outage
         if not late:
             if current.blocked.until <= min(chain.start_by, job.deadline):
                 others = [candidate for candidate in others if current.blocked.is_outage and _is_able(chain, candidate)]
@@ -57,6 +57,10 @@ def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> 
             return _hand_to_first(chain, current, free, now)
     step = decide(job, catalog, attempts, conditions, now)
     return None if isinstance(step, Later) and step.model == current.model else step
+
+
+def _all_away(candidates: Sequence[Candidate]) -> bool:
+    return all(candidate.blocked and candidate.blocked.reason in OUTAGE_BLOCKS for candidate in candidates)
 
 
 def _hand_to_first(chain: ChainState, current: Candidate, others: Sequence[Candidate], now: float) -> Handoff | None:

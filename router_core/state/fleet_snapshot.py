@@ -82,8 +82,8 @@ class FleetSnapshot:
     unknown_queues: frozenset[str]
     fleet_states: Mapping[Urgency, FleetState]
     stranded_queues: tuple[str, ...]
-    """Queues from which no worker can claim now; of background jobs, only with a late one. Queues of unknown models are
-    left out: workers reload a changed configuration one after the other, and the jobs there are late soon enough."""
+    """Queues from which no worker can claim now. Queues of unknown models are left out: workers reload a changed
+    configuration one after the other, and the jobs there are late soon enough."""
     blocked_queues: tuple[str, ...] = ()
     """Queues of other jobs whose model has an outage, while another model can take more jobs."""
     backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
@@ -140,7 +140,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         queue.name
         for alias, queues, _ in rows
         for urgency, queue in zip(Urgency, queues, strict=True)
-        if queue.waiting and is_stranded(catalog, urgency, queue, fleets[urgency].model(alias).blocked)
+        if queue.waiting and is_stranded(urgency, fleets[urgency].model(alias).blocked)
     )
     less_urgent = [(urgency, number) for number, urgency in enumerate(Urgency) if number]
     blocked = tuple(

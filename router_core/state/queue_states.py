@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, Blocked, ModelState
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.vocabulary import BlockReason, Urgency
@@ -22,14 +21,13 @@ class QueueState:
     served: bool
 
 
-def is_stranded(catalog: Catalog, urgency: Urgency, queue: QueueState, blocked: Blocked | None) -> bool:
-    """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough. A batch job is late
-    after an hour by default, which is too late to learn of an outage. A background job is late soon enough; once it is,
-    it is examined again seconds later only, but it may have moved into the queue of a breaker that opens next."""
+def is_stranded(urgency: Urgency, blocked: Blocked | None) -> bool:
+    """Whether the jobs of a queue are examined before they are late. No worker is no reason: its pool may only be
+    restarting, and the jobs are late soon enough."""
     if blocked is None:
         return False
     if blocked.reason in OUTAGE_BLOCKS:
-        return urgency is not Urgency.BACKGROUND or queue.oldest >= catalog.urgency[urgency].start_within
+        return True
     return urgency is Urgency.INTERACTIVE and blocked.reason is not BlockReason.NO_WORKER
 
 

@@ -43,7 +43,11 @@ def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
 CATALOG = catalog()
 PATIENT = Catalog.model_validate({
     **dict(CATALOG),
-    "urgency": {**CATALOG.urgency, Urgency.BATCH: UrgencyPolicy(start_within=3600, expires_after=86400)},
+    "urgency": {
+        **CATALOG.urgency,
+        Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=3600),
+        Urgency.BATCH: UrgencyPolicy(start_within=3600, expires_after=86400),
+    },
 })  # fmt: skip
 """A batch job may take an hour to start."""
 

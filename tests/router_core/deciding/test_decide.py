@@ -247,10 +247,10 @@ CALM = BlockReason.COOLDOWN
             by=PATIENT,
         ),
         case(
-            "in an outage a batch job waits no longer than a background job",
-            Later("small", 30),
+            "in an outage a batch job waits no longer than an interactive job",
+            Later("small", 5),
             of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
-            when=conditions(small=blocked(NOW + 30), large=blocked(NOW + 700)),
+            when=conditions(small=blocked(NOW + 5), large=blocked(NOW + 700)),
             by=PATIENT,
         ),
         case(

@@ -74,10 +74,10 @@ def expired(detail):
             when=conditions(large=blocked(detail="no worker")),
         ),
         case(
-            "a batch job falls in an outage like a background job, not after an hour",
+            "a batch job falls in an outage like an interactive job, not after an hour",
             Fall(HoldReason.OUTAGE, BOTH_OPEN),
             of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
-            when=conditions(small=blocked(NOW + 60), large=blocked(NOW + 60)),
+            when=conditions(small=blocked(NOW + 6), large=blocked(NOW + 60)),
             by=PATIENT,
         ),
         case("a cancel ends the job", Done(Failure(error_class=E.CANCELLED)), tried=[tried("small", E.CANCELLED)]),

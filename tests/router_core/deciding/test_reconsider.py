@@ -134,9 +134,22 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             when=conditions(small=blocked(LATE + 1), large=BUSY),
         ),
         case(
-            "an early job is left when no other model is due, however long the block",
+            "an early job falls at once when every model of its chain is away",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be called (small: its breaker is open; large: unhealthy)",
+            ),
+            when=conditions(small=blocked(), large=blocked(FOREVER, BlockReason.UNHEALTHY, "unhealthy")),
+        ),
+        case(
+            "an early job is left when another model of its chain only has no worker at the moment",
             None,
-            when=conditions(small=blocked(), large=blocked()),
+            when=conditions(small=blocked(), large=blocked(reason=BlockReason.NO_WORKER)),
+        ),
+        case(
+            "an early job is left when its model is away and another one is paused",
+            None,
+            when=conditions(small=blocked(), large=blocked(reason=BlockReason.PAUSED)),
         ),
         case(
             "a late job goes to a model with a free slot, past one without",
@@ -185,10 +198,10 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             when=conditions(small=blocked()),
         ),
         case(
-            "a job that is not late is left however long its only model is blocked",
+            "a job that is not late is left however long its only model is paused",
             None,
             of=job(("small",)),
-            when=conditions(small=blocked(NOW + 90)),
+            when=conditions(small=blocked(NOW + 90, BlockReason.PAUSED)),
         ),
         case(
             "a job that is late falls when its only model is blocked for longer than it may take to start",

@@ -133,16 +133,17 @@ def test_queues_of_jobs_with_time_are_named_in_an_outage_while_another_model_can
     fleet(story)
 
 
-def test_interactive_jobs_are_stranded_where_no_worker_can_claim_them(fleet):
+def test_jobs_are_stranded_in_an_outage_and_interactive_ones_where_no_worker_can_claim_them(fleet):
     async def story(f):
         await serve_all(f)
-        for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive"):
+        for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive", "cloud.far.background"):
             await f.enqueue(1, queue)
         assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == ()
         await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         await set_local_only(f.link, True)
         assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == (
             "gpu.large.interactive",
+            "gpu.large.background",
             "cloud.far.interactive",
         )
         f.clock.now += 11
