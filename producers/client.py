@@ -156,7 +156,7 @@ class AsyncOpenfall:
         (`final` is False). Show that one. `wait(job, accept_interim=False)` or an inbox gives the final one.
         Raises what `submit` raises, and `StillQueued` (a `TimeoutError`) when the time is over: the job goes on.
         """
-        seconds = None if timeout is None else parse_duration(timeout)
+        seconds = None if timeout is None else parse_duration(timeout, "timeout")
         prepared = await self._prepare_one(prompt, options)
         job = await self._accept(prepared)
         connections = self.store.connection.connections
@@ -192,7 +192,7 @@ class AsyncOpenfall:
         """
         job_id = _job_id(job)
         try:
-            async with asyncio.timeout(None if timeout is None else parse_duration(timeout)):
+            async with asyncio.timeout(None if timeout is None else parse_duration(timeout, "timeout")):
                 return await wait_result(self.store, job_id, accept_interim)
         except TimeoutError:
             raise StillQueued(job_id) from None

@@ -25,5 +25,5 @@ def read_filter(
             raise UnknownName("state", state, KNOWN_STATES)
     if urgency is not None and urgency not in set(Urgency):
         raise UnknownName("urgency", urgency, [each.value for each in Urgency])
-    accepted_since = None if since is None else now - parse_duration(since)
+    accepted_since = None if since is None else now - parse_duration(since, "since")
     return JobFilter(states=chosen, since=accepted_since, urgency=urgency, **names)

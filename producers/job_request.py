@@ -181,37 +181,41 @@ def _route_fields(routed: Route) -> dict[str, Any]:
     return {**fields, "considered": routed.considered if len(routed.considered) > 1 else ()}
 
 
-def parse_duration(value: float | str) -> float:
-    """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest` for anything else and for zero."""
-    check("a duration", value, DURATION)
+def parse_duration(value: float | str, name: str) -> float:
+    """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest`, with the name of the argument,
+    for anything else and for zero."""
+    check(name, value, DURATION)
     seconds = durations_and_sizes.parse_duration(value.strip()) if isinstance(value, str) else value
     if seconds is None or not 0 < seconds < MAX_DURATION:
         wrong = repr(value) if isinstance(value, str) else describe(value)
-        raise BadRequest(f"not a duration: {wrong}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
+        raise BadRequest(f"`{name}` is not a duration: {wrong}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
     return float(seconds)
 
 
-def parse_timestamp(value: float | str | datetime) -> float:
-    """Epoch seconds of a number, an aware datetime, or ISO 8601 text (`2027-01-31T08:00:00+09:00`)."""
-    moment = _parse_moment(value) if isinstance(value, str) else value
+def parse_timestamp(value: float | str | datetime, name: str) -> float:
+    """Epoch seconds of a number, an aware datetime, or ISO 8601 text (`2027-01-31T08:00:00+09:00`). Raises `BadRequest`
+    for anything else, with the name of the argument."""
+    moment = _parse_moment(value, name) if isinstance(value, str) else value
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
-            raise BadRequest("the deadline has no time zone: write one (2027-01-31T08:00:00+09:00)")
+            raise BadRequest(f"`{name}` has no time zone: write one (2027-01-31T08:00:00+09:00)")
         return moment.timestamp()
     if not 0 < moment < MAX_DEADLINE:
         raise BadRequest(
-            f"not a moment: {describe(value)}. Write epoch seconds before the year 2100, or 2027-01-31T08:00:00+09:00."
+            f"`{name}` is not a moment: {describe(value)}. Write epoch seconds before the year 2100, "
+            "or 2027-01-31T08:00:00+09:00."
         )
     return float(moment)
 
 
-def _parse_moment(text: str) -> float | datetime:
+def _parse_moment(text: str, name: str) -> float | datetime:
     with suppress(ValueError):
         return float(text)
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise BadRequest(f"not a moment: {text!r}. Write epoch seconds or 2027-01-31T08:00:00+09:00.") from None
+        remedy = "Write epoch seconds or 2027-01-31T08:00:00+09:00."
+        raise BadRequest(f"`{name}` is not a moment: {text!r}. {remedy}") from None
 
 
 def parse_urgency(value: Urgency | str | None) -> Urgency | None:
@@ -234,10 +238,10 @@ def _terms(config: LoadedConfig, routed: Route, options: SubmitOptions, body_byt
         body_bytes=body_bytes,
         unmet=routed.unmet,
         start_within_seconds=policy.start_within,
-        expires_after_seconds=policy.expires_after if expires_in is None else parse_duration(expires_in),
+        expires_after_seconds=policy.expires_after if expires_in is None else parse_duration(expires_in, "expires_in"),
         has_deadline=expires_in is not None or deadline is not None,
         keep_seconds=max(1.0, config.settings.retention.results),
-        deadline=None if deadline is None else parse_timestamp(deadline),
+        deadline=None if deadline is None else parse_timestamp(deadline, "deadline"),
         idempotency_key=_idempotency_key(options.get("idempotency_key")),
         max_queued=policy.max_queued,
         **callback_options(options, config.settings),

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 
 class OpenfallError(Exception):
     """Base class. The message says what is wrong and what to do. It shows neither prompt nor secret.
 
-    An error can be pickled and copied, and keeps its attributes then.
+    An error can be pickled and copied, and keeps its attributes then. A traceback names an exported one `openfall.X`.
     """
 
+    __module__ = "openfall"
     remedy: ClassVar[str] = ""
     """What to do about any error of this class. The message may say more."""
     job_id: str | None = None
     """The job that the error is about. A request that failed may be submitted again with this `id`."""
     _cause: str = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        exported = sys.modules["openfall"].__all__  # the package is imported before any module in it
+        if cls.__name__ in exported and cls.__module__.startswith("openfall."):
+            cls.__module__ = "openfall"
 
     @property
     def cause(self) -> str:

@@ -14,6 +14,7 @@ from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.cli.wait_hint import HINT_DELAY_SECONDS, explain_wait
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import StillQueued
@@ -41,7 +42,7 @@ class _Mode:
 @click.command()
 @click.argument("text")
 @job_options
-@click.option("--wait", metavar="DURATION", help="Maximum wait. Then exits with 7; the job continues.")
+@click.option("--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues.")
 @click.option(
     "--stream/--no-stream", default=None, help="Print the answer while it is generated. Default: in a terminal."
 )
@@ -76,7 +77,7 @@ def _interrupted(job_id: str) -> None:
 
 
 async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
-    timeout = None if mode.wait is None else parse_duration(mode.wait)
+    timeout = None if mode.wait is None else parse_duration(mode.wait, "--wait")
     async with open_client() as llm:
         job = await llm.submit(prompt, **options)
         mode.job_id = job.id

@@ -8,6 +8,7 @@ import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import parse_duration
 from openfall.producers.log_tables import audit_table
@@ -15,7 +16,7 @@ from openfall.router_core.state.audit_log import AuditEntry, read_entries
 
 
 @click.command(short_help="List what operators did.")
-@click.option("--since", metavar="DURATION", help="Only actions within this time: 30m, 2h, 1d.")
+@click.option("--since", type=DURATION, help="Only actions within this time: 30m, 2h, 1d.")
 @click.option(
     "--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="Show at most N actions."
 )
@@ -27,5 +28,5 @@ def audit(since: str | None, limit: int) -> None:
 
 
 async def _fetch(llm: AsyncOpenfall, limit: int, since: str | None) -> list[AuditEntry]:
-    start = None if since is None else await llm.store.server_time() - parse_duration(since)
+    start = None if since is None else await llm.store.server_time() - parse_duration(since, "--since")
     return await read_entries(llm.store.connection, limit, start)

@@ -11,6 +11,7 @@ from openfall.producers.breaker_names import display_name
 from openfall.producers.cli.options import add_options, common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show
 from openfall.producers.cli.terminal import show_outcome
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import parse_duration
 from openfall.producers.log_tables import breaker_history_table, breaker_table
@@ -44,7 +45,7 @@ async def _show_history(llm: AsyncOpenfall) -> None:
 
 
 _override_options = add_options(
-    click.option("--for", "lasts", metavar="DURATION", help="How long: 90s, 10m, 2h. Default: until reset."),
+    click.option("--for", "lasts", type=DURATION, help="How long: 90s, 10m, 2h. Default: until reset."),
     click.option("--reason", "why", default="an operator forced it", help="A note for other operators."),
     common_options,
 )
@@ -77,7 +78,7 @@ def reset(name: str) -> None:
 
 def _force(name: str, **override: Any) -> None:
     lasts = override.pop("lasts")
-    order = BreakerOverride(**override, seconds=parse_duration(lasts) if lasts else None)
+    order = BreakerOverride(**override, seconds=parse_duration(lasts, "--for") if lasts else None)
     forced = with_operator(lambda operator: force_breaker(operator, name, order))
     _show_state(name, forced, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
 

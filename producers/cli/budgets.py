@@ -11,6 +11,7 @@ from openfall.producers.amount_text import format_usd
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
 from openfall.producers.operations.budget_raise import raise_budget
@@ -61,7 +62,7 @@ def budgets() -> None:
 @budgets.command("raise")
 @click.argument("name")
 @click.argument("usd", type=click.FloatRange(min=0))
-@click.option("--for", "duration", default="1d", show_default=True, help="How long: 90s, 5m, 2h, 1d.")
+@click.option("--for", "duration", type=DURATION, default="1d", show_default=True, help="How long: 90s, 5m, 2h, 1d.")
 @common_options
 def raise_(name: str, usd: float, duration: str) -> None:
     """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""

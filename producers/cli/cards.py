@@ -11,6 +11,7 @@ import click
 
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
 from openfall.producers.job_request import parse_duration
@@ -29,7 +30,7 @@ NO_CARD = "no backend has vram_gb: openfall loads and evicts no models"
 @click.command(short_help="List the graphics cards and their models.")
 @click.option("--memory", is_flag=True, help="Show the memory in use over time.")
 @click.option(
-    "--since", metavar="DURATION", help="With --memory: within this time, 2h or 30d. A year is kept.  [default: 1d]"
+    "--since", type=DURATION, help="With --memory: within this time, 2h or 30d. A year is kept.  [default: 1d]"
 )
 @common_options
 def cards(memory: bool, since: str | None) -> None:
@@ -38,7 +39,7 @@ def cards(memory: bool, since: str | None) -> None:
     hour."""
     if since is not None and not memory:
         raise click.UsageError("--since is for --memory: openfall cards --memory --since 30d")
-    seconds = DAY_SECONDS if since is None else parse_duration(since)
+    seconds = DAY_SECONDS if since is None else parse_duration(since, "--since")
 
     async def fetch(llm: AsyncOpenfall) -> tuple[list[CardStatus], dict[str, list[MemoryUse]]]:
         rows = await fetch_card_status(llm.store.connection, llm.config.catalog)

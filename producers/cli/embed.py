@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from openfall.producers.cli.options import common_options, read_text, route_options, submit_options, with_client
 from openfall.producers.cli.render import receipt
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.embeddings_result import Embeddings
 from openfall.producers.job_request import AskOptions
@@ -19,8 +20,8 @@ from openfall.producers.job_request import AskOptions
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @route_options("role", "task", "model", "group", "local_only", "urgency")
 @click.option("--dimensions", type=click.IntRange(min=1), help="The length of each vector, where the model allows it.")
-@click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h.")
-@click.option("--wait", metavar="DURATION", help="Maximum wait. Then exits with 7; the job continues.")
+@click.option("--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h.")
+@click.option("--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues.")
 @common_options
 def embed(texts: tuple[str, ...], **options: Any) -> None:
     """Print the vector of each text: a line of JSON for each, in their order. - takes each line of standard input for a

@@ -25,6 +25,7 @@ from openfall.producers.cli.job import describe_attempt, id_argument, record_jso
 from openfall.producers.cli.options import common_options, config_option, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, show_outcome, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age, format_time
 from openfall.producers.held_release_text import configured_models, describe_release, fetch_blocks
@@ -228,7 +229,7 @@ async def _export(llm: AsyncOpenfall, selection: HeldSelection, output: IO[bytes
 
 
 @held.command(short_help="Print the last falls.")
-@click.option("--since", metavar="DURATION", help="Only falls within this time: 30m, 2h, 1d.")
+@click.option("--since", type=DURATION, help="Only falls within this time: 30m, 2h, 1d.")
 @common_options
 def log(since: str | None) -> None:
     """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""
@@ -236,7 +237,7 @@ def log(since: str | None) -> None:
 
 
 async def _log(llm: AsyncOpenfall, since: str | None) -> None:
-    start = None if since is None else await llm.store.server_time() - parse_duration(since)
+    start = None if since is None else await llm.store.server_time() - parse_duration(since, "--since")
     async for fall in read_falls(llm.store.connection, start):
         if wants_json():
             show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})

@@ -8,6 +8,7 @@ import click
 
 from openfall.producers.cli.options import add_options, check_id
 from openfall.producers.cli.progress import Progress
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.operations.held_actions import HeldSelection
 from openfall.router_core.state.held_jobs import count_held
@@ -32,7 +33,7 @@ def any_selection(options: dict[str, Any]) -> HeldSelection:
 filter_options = add_options(
     click.option("--role", help="Only jobs of this role."),
     click.option("--reason", help="Only jobs held for this reason: outage, local_only, budget, own_fault ..."),
-    click.option("--since", metavar="DURATION", help="Only jobs held within this time: 30m, 2h, 1d."),
+    click.option("--since", type=DURATION, help="Only jobs held within this time: 30m, 2h, 1d."),
 )
 
 

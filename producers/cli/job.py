@@ -14,6 +14,7 @@ from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_time
 from openfall.producers.job_story import fetch_story
@@ -106,7 +107,7 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[
 
 @job.command()
 @id_argument
-@click.option("--wait", metavar="DURATION", help="Maximum wait. Exits with 7 if it is over.")
+@click.option("--wait", type=DURATION, help="Maximum wait. Exits with 7 if it is over.")
 @click.option("--accept-interim", is_flag=True, help="Return the interim reply of a held job.")
 @raw_option
 @common_options

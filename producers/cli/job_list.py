@@ -13,6 +13,7 @@ from openfall.producers.cli.options import add_options, check_id, common_options
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
 from openfall.producers.job_filter import read_filter
@@ -40,7 +41,7 @@ filter_options = add_options(
     click.option("-u", "--urgency", help="Only jobs of this urgency."),
     click.option("-g", "--group", metavar="PATTERN", help="Only jobs of this group of the configuration."),
     click.option("--producer", metavar="PATTERN", help="Only jobs of this producer: 'anna@desk', 'bot*'."),
-    click.option("--since", metavar="DURATION", help="Only jobs accepted within this time: 30m, 2h, 1d."),
+    click.option("--since", type=DURATION, help="Only jobs accepted within this time: 30m, 2h, 1d."),
     click.option("--id", "id_text", metavar="TEXT", help="Only jobs with this text in their id."),
 )
 """The filters of `job list`, and of the commands that change several jobs."""

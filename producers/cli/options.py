@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from openfall.producers.cli.time_options import DURATION, WHEN
+
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
@@ -92,9 +94,9 @@ _ROUTE_OPTIONS = {
 }
 
 _JOB_OPTIONS = (
-    click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h."),
+    click.option("--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h."),
     click.option(
-        "--deadline", metavar="WHEN", help="Expire the job at this time: epoch seconds, or 2027-01-31T08:00:00+09:00."
+        "--deadline", type=WHEN, help="Expire the job at this time: epoch seconds, or 2027-01-31T08:00:00+09:00."
     ),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Maximum tokens of the answer."),
     click.option("--temperature", type=click.FloatRange(min=0), help="Sampling temperature."),
@@ -130,10 +132,6 @@ job_options = add_options(*_ROUTE_OPTIONS.values(), *_JOB_OPTIONS)
 
 def submit_options(text: dict[str, Any]) -> SubmitOptions:
     """Convert command line options to options of the client."""
-    from openfall.producers.job_request import parse_timestamp
-
-    if text.get("deadline") is not None:
-        text = {**text, "deadline": parse_timestamp(text["deadline"])}
     if text.get("reply_to") is not None:
         text = {**text, "reply_to": _json_or_text(text["reply_to"])}
     return cast("SubmitOptions", text)

@@ -32,17 +32,17 @@ def stats(by: str, day: str | None, month: str | None) -> None:
     """
     if day and month:
         raise click.UsageError("name a day or a month, not both")
-    period, rows = with_client(lambda llm: _fetch(llm, by, day or month))
+    period, rows = with_client(lambda llm: _fetch(llm, by, day, month))
     shown = statistics_table(rows, StatisticsKey(by), period)
     show(shown, [_json(row) for row in rows], narrow=NARROW_COLUMNS)
 
 
-async def _fetch(llm: AsyncOpenfall, by: str, period: str | None) -> tuple[str, list[StatisticsRow]]:
-    period = period or ledger_day(await llm.store.server_time())
+async def _fetch(llm: AsyncOpenfall, by: str, day: str | None, month: str | None) -> tuple[str, list[StatisticsRow]]:
+    period = day or month or ledger_day(await llm.store.server_time())
     try:
         return period, await fetch_table(llm.store.connection, StatisticsKey(by), period)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"`{'--day' if day else '--month'}`: {error}") from None
 
 
 def _json(row: StatisticsRow) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
+from openfall.producers.cli.time_options import DURATION
 from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
@@ -55,14 +56,14 @@ REFRESH_INTERVAL_SECONDS = 2.0
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
-@click.option("--max-wait", metavar="DURATION", help="Report a failure if a job waits longer: 90s, 5m, 2h.")
+@click.option("--max-wait", type=DURATION, help="Report a failure if a job waits longer: 90s, 5m, 2h.")
 @common_options
 def status(watch: bool, max_wait: str | None) -> int:
     """Show the health of the fleet, its causes with what to do, and every queue.
 
     For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
     """
-    limit = parse_duration(max_wait) if max_wait else None
+    limit = parse_duration(max_wait, "--max-wait") if max_wait else None
     if watch:
         _watch(limit)
     status = _status(limit)

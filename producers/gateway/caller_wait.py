@@ -146,7 +146,7 @@ async def _describe_wait(exchange: Exchange, job_id: str) -> str:
 
 def wait_limit(headers: Mapping[str, str], wanted: str | None, wait_at_most: float) -> float:
     """Seconds: the shortest of what the caller wants, what its client declares, and what the gateway allows."""
-    limits = [wait_at_most] if wanted is None else [wait_at_most, parse_duration(wanted)]
+    limits = [wait_at_most] if wanted is None else [wait_at_most, parse_duration(wanted, "X-Openfall-Wait")]
     for declared in (headers.get(name, "") for name in _DECLARED):
         with suppress(ValueError):
             if 0 < (seconds := float(declared)) < float("inf"):

@@ -20,7 +20,7 @@ async def raise_budget(operator: Operator, name: str, usd: float, duration: str,
     known = [budget.name for budget in all_budgets(operator.catalog)]
     if name not in known:
         raise UnknownName("budget", name, known)
-    until = await operator.llm.store.server_time() + parse_duration(duration)
+    until = await operator.llm.store.server_time() + parse_duration(duration, "for")
     await budget_book.raise_budget(operator.link, name, round(usd * 1e9), until)
     await operator.note("budget.raise", name, f"${usd:g} more for {duration}", why)
     return until

@@ -64,7 +64,9 @@ async def _held_filter(llm: AsyncOpenfall, selection: HeldSelection) -> HeldFilt
         raise UnknownName("reason", selection.reason, [reason.value for reason in HoldReason])
     if selection.role is not None and selection.role not in llm.config.catalog.roles:
         raise UnknownName("role", selection.role, llm.config.catalog.roles)
-    since = None if selection.since is None else await llm.store.server_time() - parse_duration(selection.since)
+    since = (
+        None if selection.since is None else await llm.store.server_time() - parse_duration(selection.since, "since")
+    )
     return HeldFilter(
         role=selection.role, reason=HoldReason(selection.reason) if selection.reason else None, since=since
     )

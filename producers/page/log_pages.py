@@ -28,7 +28,7 @@ async def _show_audit(exchange: Exchange, visitor: Visitor) -> Response:
     """List what operators did."""
     store, since = exchange.gateway.client.store, exchange.request.query_params.get("since", "")
     since = since if since in SPANS else ""
-    start = await store.server_time() - parse_duration(since) if since else None
+    start = await store.server_time() - parse_duration(since, "since") if since else None
     entries = await read_entries(store.connection, AUDIT_LINES, start)
     return table_page(
         exchange, visitor, "Audit", [ShownTable(audit_table(entries))],

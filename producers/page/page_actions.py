@@ -82,7 +82,7 @@ def _force(state: Literal[BreakerState.OPEN, BreakerState.CLOSED]) -> Callable[[
     async def force(operator: Operator, form: Form) -> str:
         lasts = form.get("lasts", "")
         why = form.get("reason", "").strip() or f"{operator.name} forced it"
-        override = BreakerOverride(state, why, parse_duration(lasts) if lasts else None)
+        override = BreakerOverride(state, why, parse_duration(lasts, "lasts") if lasts else None)
         name = _subject(form)
         after = await force_breaker(operator, name, override)
         return f"{name} is {after} for {lasts}" if lasts else f"{name} is {after} until it is reset"

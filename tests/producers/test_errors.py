@@ -7,6 +7,7 @@ import importlib
 import pickle
 import pkgutil
 import re
+import traceback
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,22 @@ def test_every_error_of_the_package_has_the_base_class_and_is_exported() -> None
                 importlib.import_module(module.name)
     ours = {kind for kind in subclasses(Exception) if kind.__module__.startswith(PACKAGES)}
     ours -= {kind for kind in ours if kind.__module__.startswith(PROGRAMS)}
-    public = {kind for kind in ours - OF_COMMANDS_ALONE if kind.__name__ not in INTERNAL and kind.__name__[0] != "_"}
+    missing = {kind for kind in ours - OF_COMMANDS_ALONE if kind.__name__ not in INTERNAL and kind.__name__[0] != "_"}
+    assert missing == set(), "an exported error has the module `openfall`"
+    public = {kind for kind in subclasses(openfall.OpenfallError) if kind.__module__ == "openfall"}
     assert len(public) > 20
     for kind in public:
-        assert issubclass(kind, openfall.OpenfallError), kind
         assert getattr(openfall, kind.__name__) is kind
+
+
+def test_a_traceback_names_an_exported_error_as_a_program_imports_it() -> None:
+    for error in errors():
+        assert traceback.format_exception_only(error)[0].startswith(f"openfall.{type(error).__name__}: ")
+
+
+def test_an_error_of_a_program_with_the_name_of_an_exported_one_keeps_its_own_module() -> None:
+    kind = type("NoModel", (openfall.NoModel,), {"__module__": "bot.errors"})
+    assert kind.__module__ == "bot.errors"
 
 
 def test_the_page_of_errors_has_every_exported_exception_with_its_remedy() -> None:

@@ -53,7 +53,7 @@ async def query(exchange: Exchange) -> Response:
     urgency = parse_urgency(body.get("urgency")) or Urgency.INTERACTIVE
     accepted = await submit(exchange, chat, "openai", urgency=urgency, stays=True, **_task(body))
     limit = WAIT_SECONDS.get(urgency, exchange.gateway.settings.wait_at_most)
-    seconds = parse_duration(body["wait"]) if body.get("wait") else limit
+    seconds = parse_duration(body["wait"], "wait") if body.get("wait") else limit
     job_urgency = accepted.job.urgency if accepted.job is not None else urgency
     try:
         if seconds <= 0:
