@@ -15,6 +15,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import read_pieces, text_of
 from openfall.router_core.state import job_events
 from openfall.router_core.state.decoding import read_object
+from openfall.router_core.state.errors import LostJob, UnknownJob
 from openfall.router_core.state.job_events import Announcement, continue_from
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.vocabulary import Urgency
@@ -34,6 +35,8 @@ class _Progress:
     """The last event of the list that was read."""
     has_pieces: bool = False
     position: int | None = None
+    is_known: bool = False
+    """Redis knew the job."""
     ended: bool = False
     silent_polls: int = 0
     explained: bool = False
@@ -75,7 +78,7 @@ async def follow(
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
     `requests_pieces` of a job that was submitted without a stream too. With a `catalog` there is a `blocked` when
     nothing has happened for some seconds and no worker may take the job, and a `waiting_for_model` or `model_switching`
-    while a card must first load its model. Raises `UnknownJob`.
+    while a card must first load its model. Raises `UnknownJob`, and `LostJob` of a job that it has seen.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one. When a failover of Redis has
     lost events that were read, those that it has follow from the first one on, after a `reset` if pieces were read.
@@ -130,11 +133,13 @@ async def _why_silent(
 
 
 async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:
-    """The result of a job, as soon as there is one; see `AsyncOpenfall.wait`. Raises `UnknownJob`."""
+    """The result of a job, as soon as there is one; see `AsyncOpenfall.wait`. Raises `UnknownJob`, and `LostJob` of a
+    job that it has seen."""
+    is_known = False
     async with store.events.subscribe(job_id) as listener:
         while True:
             try:
-                result = await store.jobs.result(job_id)
+                result, is_known = await _read_result(store, job_id, is_known=is_known), True
                 if result is None and accept_interim is not False:
                     result = await interim_reply(store.jobs, job_id, accept_interim)
             except UNREACHABLE:
@@ -144,6 +149,15 @@ async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | No
                 return result
             while (rows := _announced(await listener.next_events())) and _ENDS.isdisjoint(rows):
                 pass  # the events of a stream say nothing of a result
+
+
+async def _read_result(store: ClientStore, job_id: str, *, is_known: bool) -> Result | None:
+    try:
+        return await store.jobs.result(job_id)
+    except UnknownJob:
+        if is_known:
+            raise LostJob(job_id) from None
+        raise
 
 
 def _announced(announcements: Sequence[Announcement]) -> list[str] | None:
@@ -164,7 +178,8 @@ async def interim_reply(jobs: JobStore, job_id: str, accept_interim: bool | None
 
 async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> list[dict[str, Any]]:
     """The events since the last read. Reads the result before the events, so that `done` never overtakes a delta."""
-    result = await store.jobs.result(job_id)
+    result = await _read_result(store, job_id, is_known=progress.is_known)
+    progress.is_known = True
     last, events = progress.last, list[dict[str, Any]]()
     rows = await job_events.read_events(store.connection, job_id, progress.cursor - (last is not None))
     if last is not None:

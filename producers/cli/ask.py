@@ -23,7 +23,7 @@ from openfall.producers.job_request import SubmitOptions, parse_duration
 from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.errors import LostJob, StoreError
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 
@@ -83,7 +83,13 @@ async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
         mode.job_id = job.id
         try:
             async with asyncio.timeout(timeout), WaitIndicator("submitted") as indicator:
-                return await _follow(llm, mode, indicator)
+                try:
+                    return await _follow(llm, mode, indicator)
+                except LostJob:
+                    indicator.announce(f"Redis has lost job {job.id}: submitted again")
+                    await llm.submit(prompt, **{**options, "id": job.id})
+                    _write({"event": "reset"}, mode, indicator)
+                    return await _follow(llm, mode, indicator)
         except TimeoutError:
             raise StillQueued(job.id) from None
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from openfall.producers.amount_text import plural
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
@@ -79,6 +80,7 @@ class BatchRun:
         self._refused_before = {} if plan.retry_failed else earlier.refused
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
+        self._submitted_again: set[str] = set()
         self._refusals: list[dict[str, Any]] = []
         self._backpressure_noticed = False
         self.tally = BatchTally()
@@ -261,6 +263,7 @@ class BatchRun:
             missing = [job for job in jobs if job not in results] if find_lost else []
             states = await fetch_states(connection, missing)
             await self._note_blockage(jobs if find_lost and not results else [])
+            await self._submit_lost([job for job, state in states.items() if state is None])
         except StoreUnreachable as error:
             self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
             await asyncio.sleep(MAX_POLL_SECONDS)
@@ -270,12 +273,25 @@ class BatchRun:
         for job, result in results.items():
             del self._waiting[job]
             self.tally.add(result, answered=rows[job]["error"] is None)
-        for job in [job for job, state in states.items() if state is None]:
-            del self._waiting[job]
-            self.tally.lost += 1
-            self.on_notice(f"Redis no longer knows job {job}")
         self.on_progress()
         return bool(results)
+
+    async def _submit_lost(self, jobs: list[str]) -> None:
+        """Submit the lines of jobs that Redis has lost again, each once."""
+        again = []
+        for job in jobs:
+            line = self._waiting[job]
+            prepared = self._prepare(line)
+            if job in self._submitted_again or isinstance(prepared, InvalidLine):
+                del self._waiting[job]
+                self.tally.lost += 1
+                self.on_notice(f"Redis no longer knows job {job}")
+            else:
+                again.append((line, prepared))
+        if again:
+            self.on_notice(f"Redis has lost {plural(len(again), 'job')}: submitted again")
+            await self._submit_chunk(again)
+            self._submitted_again.update(prepared[0].id for _, prepared in again)
 
     async def _note_blockage(self, jobs: list[str]) -> None:
         """Find out why none of the jobs is answered. Gives one notice for each standstill."""

@@ -153,6 +153,20 @@ class UnknownJob(StoreError):
         super().__init__(f"no job {job_id}: it was never accepted here, or its result has expired{hint}")
 
 
+class LostJob(UnknownJob):
+    """Redis has accepted the job, and no longer knows it: its last writes were lost, or the result has expired."""
+
+    remedy = "submit it again with the same id"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        StoreError.__init__(
+            self,
+            f"job {job_id} was accepted, and Redis no longer knows it: it has lost its last writes, or the result has "
+            f"expired. Submit the request again, with the same id",
+        )
+
+
 class AmbiguousId(StoreError):
     """Several jobs have ids that begin with the typed letters."""
 

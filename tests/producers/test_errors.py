@@ -73,6 +73,7 @@ def errors() -> list[openfall.OpenfallError]:
         openfall.DeadlinePassed("it has passed"),
         openfall.IdempotencyConflict("key-1", "job-000002"),
         openfall.UnknownJob("job-000003"),
+        openfall.LostJob("job-000003"),
         openfall.UnreadableEnvelope("schema 9"),
     ]
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall
+from openfall import AsyncOpenfall, LostJob
 from openfall.producers.client_store import ClientStore
-from openfall.router_core.state import job_events
+from openfall.router_core.state import job_events, keys
 from openfall.router_core.state.errors import UnknownJob
 from tests.faults import COMPLETION, answer, fault_server
 from tests.producers.test_outage import ANSWER, configured, worker
 from tests.valkey_server import Server
 
 KEPT, LOST = "kept-00001", "lost-00001"
+LINE = '{"custom_id": "a", "body": {"messages": [{"role": "user", "content": "hello"}]}}\n'
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +72,49 @@ def test_a_caller_who_waits_has_the_answer_of_a_job_that_redis_has_lost(
                 assert (await llm.wait(KEPT)).text == ANSWER
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def openfall(tmp_path: Path, *args: str) -> Awaitable[Process]:
+    command = str(Path(sys.executable).with_name("openfall"))
+    config = ("--config", str(tmp_path / "openfall.yaml"))
+    return asyncio.create_subprocess_exec(command, *args, *config, stdout=PIPE, stderr=PIPE)
+
+
+def test_each_who_waits_for_a_lost_job_learns_it_or_submits_it_again(server: Server, tmp_path: Path) -> None:
+    """Nothing had claimed the job. A wait in a program raises; commands go on by themselves."""
+    (tmp_path / "in.jsonl").write_text(LINE)
+    batch = ("batch", "run", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl"), "-r", "chat")
+
+    async def main() -> None:
+        async with (
+            fault_server(answer(COMPLETION)) as upstream,
+            AsyncOpenfall(config=configured(tmp_path, server.url, upstream.url)) as llm,
+        ):
+            await llm.submit("hello", role="chat", urgency="batch", id=KEPT)
+            size = append_only_file(server).stat().st_size
+            receipt = await llm.submit("hello", role="chat", urgency="batch", id=LOST)
+            waits = [asyncio.create_task(llm.wait(receipt)), asyncio.create_task(llm.wait(LOST)),
+                     asyncio.create_task(read_all(llm.stream(LOST)))]  # fmt: skip
+            commands = [await openfall(tmp_path, "ask", "x", "-r", "chat", "-u", "batch"),
+                        await openfall(tmp_path, *batch)]  # fmt: skip
+            while await llm.store.connection.command("ZCARD", keys.UNFINISHED) < 4:
+                await asyncio.sleep(0.05)
+            await cut_power(server, size)
+            for wait in waits:
+                with pytest.raises(LostJob, match=f"job {LOST} was accepted, and Redis no longer knows it"):
+                    await wait
+            async with worker(tmp_path, "gpu"):
+                ended = [(await command.communicate(), command.returncode) for command in commands]
+        assert [code for _, code in ended] == [0, 0], ended
+        (asked, notes), (_, counts) = (output for output, _ in ended)
+        assert (ANSWER in asked.decode(), b"Redis has lost job" in notes, b"submitted again" in counts) == (True,) * 3
+        assert ANSWER in (tmp_path / "out.jsonl").read_text()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+async def read_all(events: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event async for event in events]
 
 
 def test_a_job_that_disappears_while_redis_runs_is_unknown(server: Server, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.batch_lines import BatchLines, LineCheck
 from openfall.producers.gateway.batches.line_endpoints import line_urls
 from openfall.producers.gateway.batches.result_files import write_results
-from openfall.producers.gateway.batches.submission_pace import submit_lines
+from openfall.producers.gateway.batches.submission_pace import submit_again, submit_lines
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batch_rules.batch_status import BatchStatus, final_status
 from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, index_of, job_id_of
@@ -68,6 +68,7 @@ class BatchExecution:
         self._folder = batch_folder(gateway.directory.path, batch.terms.id)
         self._is_cancelled = BatchStatus.CANCELLING in batch.moments
         self._clock_ahead = 0.0
+        self._submitted_again: set[int] = set()
         self._read_limit = MAX_READ
         self.lines: BatchLines
         self.journal: BatchJournal
@@ -203,7 +204,8 @@ class BatchExecution:
         return values
 
     async def _reconcile(self) -> None:
-        """Take the results that did not come by the inbox, and give up jobs that Redis no longer knows."""
+        """Take the results that did not come by the inbox, and submit the lines of lost jobs again. A job that is lost
+        twice is given up."""
         for jobs in self._jobs_without_end():
             states = await fetch_states(self._link, list(jobs))
             done = [job for job, state in states.items() if state == "done"]
@@ -214,9 +216,11 @@ class BatchExecution:
                 is_cancelled=self._is_cancelled,
             )
             lost = Refusal("other", "its job is no longer known: its result expired before it was collected")
-            unknown = [jobs[job] for job, state in states.items() if state is None]
-            rows += [self.lines.refused(index, lost) for index in unknown]
+            unknown = {jobs[job] for job, state in states.items() if state is None}
+            rows += [self.lines.refused(index, lost) for index in unknown & self._submitted_again]
             await self.write(rows)
+            await submit_again(self, sorted(unknown - self._submitted_again))
+            self._submitted_again |= unknown
         self.note(await self.claim.renew(values=self.progress))
 
     async def _end_rest(self) -> None:

@@ -35,6 +35,14 @@ async def submit_lines(batch: BatchExecution, submitted: int) -> None:
             batch.note(await batch.claim.renew(values={"submitted": submitted}))
 
 
+async def submit_again(batch: BatchExecution, indexes: list[int]) -> None:
+    """Submit lines whose jobs Redis has lost. Raises `StoreError`."""
+    if indexes and not batch.is_over:
+        jobs, refused = await asyncio.to_thread(batch.lines.prepare, indexes, await batch.gateway.client.store.fleet())
+        await batch.write(refused)
+        await _submit(batch, [*jobs.values()])
+
+
 async def _submit(batch: BatchExecution, jobs: list[PreparedJob]) -> bool:
     """False: the batch was over before all were accepted. Raises `StoreError`."""
     client = batch.gateway.client

@@ -172,14 +172,13 @@ def test_interactive_jobs_of_a_paused_queue_are_moved_at_once_but_fall_only_when
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_of_an_open_breaker_go_on_at_once_and_fall_when_late(redis_url, tmp_path):
+def test_jobs_of_an_open_breaker_go_on_or_fall_at_once(redis_url, tmp_path):
     async def story(fleet, upstream):
         await force_breaker(
             fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
         )
         delays = await check_moves(fleet, "first", "its breaker is open (the fan is off)")
-        early = {job for job, seconds in delays.items() if seconds < (5 if job.startswith("interactive") else 8)}
-        assert early == {"interactive-two", "interactive-one", "background-two", "batch-two"}
+        assert all(seconds < (5 if job.startswith("interactive") else 8) for job, seconds in delays.items()), delays
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", background=8, batch=8)
