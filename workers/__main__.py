@@ -1,11 +1,11 @@
 """`python -m openfall.workers COMMAND`: see `workers.commands`."""
 
-import signal
 import sys
 
+from openfall.workers.stop_signals import end_on_interrupt
+
 if __name__ == "__main__":
-    # Ctrl-C while modules are imported ends the process without a traceback. A command installs its own handler later.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_on_interrupt()
 
     from openfall.workers.module_imports import no_garbage_collection
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from itertools import chain, repeat
 
@@ -14,6 +15,13 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, hangup
+
+
+def end_on_interrupt() -> None:
+    """End at Ctrl-C without a traceback, until the process handles it. One that came while Python started counts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def handle_stop_signals(drain: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
+from openfall.producers.cli.become import become
 from openfall.producers.cli.options import config_option, log_format_option, process_arguments
 
 
@@ -20,4 +18,4 @@ def serve(log_format: str | None, quiet: bool) -> None:
     The addresses and what callers may do are in the section `gateway` of the configuration.
     """
     arguments = process_arguments(log_format) + ["--quiet"] * quiet
-    os.execv(sys.executable, [sys.executable, "-m", "openfall.producers.gateway", *arguments])
+    become("openfall.producers.gateway", *arguments)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
+from openfall.producers.cli.become import become
 from openfall.producers.cli.options import log_format_option
 
 
@@ -24,4 +23,4 @@ def sidecar(manifest: Path | None, log_format: str | None, check: bool, quiet: b
     arguments = ["--manifest", str(manifest)] if manifest else []
     arguments += ["--log-format", log_format] if log_format else []
     arguments += ["--check"] * check + ["--quiet"] * quiet
-    os.execv(sys.executable, [sys.executable, "-m", "openfall.workers.sidecar", *arguments])
+    become("openfall.workers.sidecar", *arguments)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
+from openfall.producers.cli.become import become
 from openfall.producers.cli.options import config_option, process_arguments
 
 
@@ -23,4 +21,4 @@ def work(ctx: click.Context, pool: str) -> None:
     More options: --backend NAME, --slots N, --procs N, --burst (stop when the queues are empty), --quiet,
     --log-format human|json.
     """
-    os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", pool, *process_arguments(), *ctx.args])
+    become("openfall.workers", "work", pool, *process_arguments(), *ctx.args)

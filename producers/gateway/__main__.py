@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from openfall.workers.stop_signals import end_on_interrupt
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve, and return the exit code: 0; 2 a configuration or an address cannot be used; 3 Redis does not answer."""
@@ -94,5 +96,5 @@ def _announce() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_on_interrupt()
     sys.exit(main())

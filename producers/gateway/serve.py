@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from openfall.producers.gateway.app import App
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.http_connection import HttpConnection
 from openfall.router_core.state.client_keys import fetch_keys
+from openfall.workers.stop_signals import stop_signals
 
 log = logging.getLogger("openfall.gateway")
 
@@ -52,7 +52,7 @@ class CannotListen(Exception):
 
 
 async def serve(loaded: LoadedConfig, manager: Manager, sockets: Sequence[socket.socket] = ()) -> None:
-    """Serve until SIGTERM or SIGINT, on the configured addresses or on these sockets.
+    """Serve until a signal to stop, on the configured addresses or on these sockets.
 
     Raises `CannotListen`, `NoRedis`, `StoreError`.
     """
@@ -66,13 +66,13 @@ async def serve(loaded: LoadedConfig, manager: Manager, sockets: Sequence[socket
 
 
 async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], manager: Manager) -> None:
-    """Open the addresses, and keep `gateway: processes` processes that serve them until SIGTERM or SIGINT.
+    """Open the addresses, and keep `gateway: processes` processes that serve them until a signal to stop.
 
     Raises `CannotListen` if one cannot be used as it is configured; its log says why.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     with listening_sockets(loaded.settings.gateway.listen) as sockets:
         numbers = [each.fileno() for each in sockets]
@@ -162,7 +162,7 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM) if self._handles_signals else ()
+        numbers = stop_signals() if self._handles_signals else ()
         for number in numbers:
             loop.add_signal_handler(number, self.stop)
         try:

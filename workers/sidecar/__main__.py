@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from openfall.workers.stop_signals import end_on_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,5 +51,5 @@ def _announce() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_on_interrupt()
     sys.exit(main())

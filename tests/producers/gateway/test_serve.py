@@ -45,13 +45,14 @@ def _free_address() -> str:
     return f"127.0.0.1:{find_free_port()}"
 
 
-def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path, number: int) -> None:
     address = _free_address()
     with _gateway(tmp_path, redis_url, address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
         health = httpx.get(f"http://{address}/health", timeout=60)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert health.json()["status"] == "ok"
@@ -64,7 +65,9 @@ def test_a_gateway_imports_no_worker_code_and_no_client_for_providers_at_its_sta
     code = "import sys, openfall.producers.gateway.serve; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "openfall.producers.gateway.app" in modules
-    assert not {module for module in modules if module.startswith(("openfall.workers", "aiohttp"))}
+    workers = {module for module in modules if module.startswith("openfall.workers.")}
+    assert workers == {"openfall.workers.stop_signals"}
+    assert not {module for module in modules if module.startswith("aiohttp")}
 
 
 def test_an_address_in_use_is_named_with_its_remedy(redis_url: str, tmp_path: Path) -> None:
