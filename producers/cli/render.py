@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from openfall.producers.amount_text import format_usd
-from openfall.producers.cli.terminal import console, plain, print_line
+from openfall.producers.cli.terminal import console, plain, print_line, status_line
 from openfall.router_core.jobs.answer_reason import why_this_model
 from openfall.router_core.jobs.result import Result
 
@@ -72,7 +72,7 @@ class WaitIndicator:
 
     async def __aenter__(self) -> WaitIndicator:
         if sys.stderr.isatty():
-            self._status = console(err=True).status(plain(self._text))
+            self._status = status_line(plain(self._text), console(err=True))
             self._status.start()
         else:
             self._ticking = asyncio.create_task(self._tick())

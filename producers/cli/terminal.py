@@ -18,6 +18,7 @@ from openfall.router_core.printable import escape_controls, escape_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
     from rich.text import Text
 
 PIPE_WIDTH = 200
@@ -104,6 +105,11 @@ def console(*, err: bool = False) -> Console:
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(stderr=err, markup=False, emoji=False, highlight=False, width=width)
+
+
+def status_line(text: str | Text, shown_on: Console) -> Status:
+    """A status line with a spinner that the terminal has the characters for."""
+    return shown_on.status(text, spinner="dots" if shown_on.encoding.startswith("utf") else "line")
 
 
 def plain(text: object, style: str = "") -> Text:

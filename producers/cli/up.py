@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, log_format_option, process_arguments
-from openfall.producers.cli.terminal import console, plain, show_json_line, wants_json
+from openfall.producers.cli.terminal import console, plain, show_json_line, status_line, wants_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -162,7 +162,7 @@ def render(events: IO[str], errors: IO[str] | None) -> None:
     from pydantic_core import from_json
 
     screen_console = console(err=True)
-    with screen_console.status("starting") as status:
+    with status_line("starting", screen_console) as status:
         screen = _Screen(screen_console, status)
         thread = threading.Thread(target=_print_lines, args=(errors or (), screen), name="errors")
         thread.start()
