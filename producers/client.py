@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +53,7 @@ from openfall.producers.submit_retries import (
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import Backpressure, LostJob, UnknownJob
+from openfall.router_core.state.errors import Backpressure, UnknownJob
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
@@ -192,10 +192,8 @@ class AsyncOpenfall:
         """
         job_id = _job_id(job)
         try:
-            seconds = None if timeout is None else parse_duration(timeout, "timeout")
-            with _lost_if_accepted(job):
-                async with asyncio.timeout(seconds):
-                    return await wait_result(self.store, job_id, accept_interim)
+            async with asyncio.timeout(None if timeout is None else parse_duration(timeout, "timeout")):
+                return await wait_result(self.store, job, accept_interim)
         except TimeoutError:
             raise StillQueued(job_id) from None
 
@@ -213,19 +211,16 @@ class AsyncOpenfall:
         if no worker has begun it, and of a call in flight if its provider streams (that of an interactive job does).
         With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `jobs/stream_pieces.py`), and some
         have no text. After some seconds without an event `blocked` has `why` no worker may take the job, with the
-        remedy; `waiting_for_model` and `model_switching` (a card loads it first) have `card` and `eta_seconds` too.
-        Raises what `wait` raises.
+        remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`. Raises as `wait` does.
         """
-        job_id = _job_id(job)
+        _job_id(job)
         check("cursor", cursor, COUNT, required=True)
-        stream = follow(self.store, job_id, cursor, self.config.catalog, requests_pieces=deltas)
-        with _lost_if_accepted(job):
-            async with aclosing(stream) as events:
-                async for event in events:
-                    if event["event"] != "delta" or pieces:
-                        yield event
-                    elif event["text"]:
-                        yield {key: value for key, value in event.items() if key != "pieces"}
+        async with aclosing(follow(self.store, job, cursor, self.config.catalog, requests_pieces=deltas)) as events:
+            async for event in events:
+                if event["event"] != "delta" or pieces:
+                    yield event
+                elif event["text"]:
+                    yield {key: value for key, value in event.items() if key != "pieces"}
 
     def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
         """Results of the jobs submitted with `inbox=name`. Each repeats until `await delivery.ack()`.
@@ -299,17 +294,6 @@ class AsyncOpenfall:
 
     async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
         return await retry(step, self.retry_for)
-
-
-@contextmanager
-def _lost_if_accepted(job: Receipt | str) -> Iterator[None]:
-    """Raises `LostJob` in place of `UnknownJob` for a job with a receipt."""
-    try:
-        yield
-    except UnknownJob:
-        if isinstance(job, Receipt):
-            raise LostJob(job.id) from None
-        raise
 
 
 def _job_id(job: Receipt | str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from openfall.router_core.state import job_events
 from openfall.router_core.state.decoding import read_object
 from openfall.router_core.state.errors import LostJob, UnknownJob
 from openfall.router_core.state.job_events import Announcement, continue_from
-from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.state.jobs import JobStore, Receipt
 from openfall.router_core.vocabulary import Urgency
 
 _ENDS = frozenset({"done", "degraded", "held"})
@@ -73,23 +74,31 @@ class _Progress:
 
 
 async def follow(
-    store: ClientStore, job_id: str, cursor: int = 0, catalog: Catalog | None = None, *, requests_pieces: bool = False
+    store: ClientStore,
+    job: Receipt | str,
+    cursor: int = 0,
+    catalog: Catalog | None = None,
+    *,
+    requests_pieces: bool = False,
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
     `requests_pieces` of a job that was submitted without a stream too. With a `catalog` there is a `blocked` when
     nothing has happened for some seconds and no worker may take the job, and a `waiting_for_model` or `model_switching`
-    while a card must first load its model. Raises `UnknownJob`, and `LostJob` of a job that it has seen.
+    while a card must first load its model. Raises `UnknownJob`, and `LostJob` of a job with a
+    receipt, or that it has seen.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one. When a failover of Redis has
     lost events that were read, those that it has follow from the first one on, after a `reset` if pieces were read.
     """
-    progress = _Progress(cursor)
+    job_id, is_known = _id_of(job)
+    progress = _Progress(cursor, is_known=is_known)
     rows: list[dict[str, Any]] | None = None
     async with store.events.subscribe(job_id) as listener:
         while not progress.ended:
             try:
                 if requests_pieces:
-                    await store.jobs.request_stream(job_id)
+                    with suppress(UnknownJob):  # the read that follows says so
+                        await store.jobs.request_stream(job_id)
                     requests_pieces = False
                 events = progress.take(rows) if rows is not None else await _read_new(store, job_id, progress)
             except UNREACHABLE:
@@ -132,10 +141,10 @@ async def _why_silent(
     return {"event": "blocked", "why": why, "cursor": progress.cursor} if why else None
 
 
-async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:
+async def wait_result(store: ClientStore, job: Receipt | str, accept_interim: bool | None) -> Result:
     """The result of a job, as soon as there is one; see `AsyncOpenfall.wait`. Raises `UnknownJob`, and `LostJob` of a
-    job that it has seen."""
-    is_known = False
+    job with a receipt, or that it has seen."""
+    job_id, is_known = _id_of(job)
     async with store.events.subscribe(job_id) as listener:
         while True:
             try:
@@ -149,6 +158,11 @@ async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | No
                 return result
             while (rows := _announced(await listener.next_events())) and _ENDS.isdisjoint(rows):
                 pass  # the events of a stream say nothing of a result
+
+
+def _id_of(job: Receipt | str) -> tuple[str, bool]:
+    """The id, and whether Redis is known to have accepted the job."""
+    return (job, False) if isinstance(job, str) else (job.id, True)
 
 
 async def _read_result(store: ClientStore, job_id: str, *, is_known: bool) -> Result | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from pydantic_core import to_json
 
+from openfall.producers.errors import BatchFileError
 from openfall.producers.job_request import SubmitOptions
-from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine
+from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine, read_lines
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_fingerprint import digest, sorted_deep
 from openfall.router_core.jobs.result import Result
@@ -104,3 +107,12 @@ def is_edited(line: BatchLine, row_id: str) -> bool:
 
 def _request_mark(line: BatchLine) -> str:
     return sha256(to_json(sorted_deep(line.request.prompt))).hexdigest()[:MARK_LENGTH]
+
+
+def read_plan(plan: BatchPlan) -> Iterator[BatchLine | InvalidLine]:
+    """The lines of its file. Raises `BatchFileError`."""
+    try:
+        with plan.source.open("rb") as source:
+            yield from islice(read_lines(source), plan.limit)
+    except OSError as error:
+        raise BatchFileError(f"{plan.source} cannot be read: {error.strerror}") from error

@@ -17,19 +17,17 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from openfall.producers.amount_text import plural
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
-from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
+from openfall.producers.errors import BadRequest, ProducerError
 from openfall.producers.job_request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.producers.local_batches.batch_file_lines import (
     BatchLine,
     InvalidLine,
     answer_row,
-    read_lines,
     refusal_row,
 )
-from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited
+from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited, read_plan
 from openfall.producers.local_batches.output_journal import Journal, JournalState
 from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
 from openfall.router_core.catalog.catalog_errors import UnknownName
@@ -56,17 +54,9 @@ def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
 
 
 def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:
-    for line in _read(plan):
+    for line in read_plan(plan):
         if isinstance(line, BatchLine) and (row := state.answered.get(line.custom_id)) and is_edited(line, row):
             yield line.custom_id
-
-
-def _read(plan: BatchPlan) -> Iterator[BatchLine | InvalidLine]:
-    try:
-        with plan.source.open("rb") as source:
-            yield from islice(read_lines(source), plan.limit)
-    except OSError as error:
-        raise BatchFileError(f"{plan.source} cannot be read: {error.strerror}") from error
 
 
 class BatchRun:
@@ -203,7 +193,7 @@ class BatchRun:
 
     def _lines(self) -> Iterator[BatchLine]:
         """The lines without an answer. Counts all lines."""
-        for line in _read(self._plan):
+        for line in read_plan(self._plan):
             self.tally.total += 1
             if isinstance(line, InvalidLine):
                 self._refuse(line)
@@ -280,18 +270,16 @@ class BatchRun:
         """Submit the lines of jobs that Redis has lost again, each once."""
         again = []
         for job in jobs:
-            line = self._waiting[job]
-            prepared = self._prepare(line)
+            prepared = self._prepare(line := self._waiting[job])
             if job in self._submitted_again or isinstance(prepared, InvalidLine):
                 del self._waiting[job]
                 self.tally.lost += 1
-                self.on_notice(f"Redis no longer knows job {job}")
             else:
                 again.append((line, prepared))
-        if again:
-            self.on_notice(f"Redis has lost {plural(len(again), 'job')}: submitted again")
-            await self._submit_chunk(again)
-            self._submitted_again.update(prepared[0].id for _, prepared in again)
+        if jobs:
+            self.on_notice(f"Redis no longer knows {len(jobs)} of the jobs; {len(again)} are submitted again")
+        await self._submit_chunk(again)
+        self._submitted_again.update(prepared[0].id for _, prepared in again)
 
     async def _note_blockage(self, jobs: list[str]) -> None:
         """Find out why none of the jobs is answered. Gives one notice for each standstill."""

@@ -13,6 +13,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.state.errors import UnknownJob
 from tests.faults import Script, head, piece
 from tests.producers.gateway.running_gateway import open_gateway, run
+from tests.producers.gateway.sdk_streams import openai_client
 
 
 class HeldStream:
@@ -69,6 +70,28 @@ def test_a_follower_of_a_background_job_before_its_claim_switches_its_stream_on(
         async with open_gateway(redis_url, tmp_path, upstream.script) as gateway:
             assert "".join(await follow(gateway.instance.client, job.id, upstream)) == "A lantern festival."
             assert b'"stream":true' in gateway.upstream.calls_received[0].body
+
+    run(main)
+
+
+def test_a_response_of_the_gateway_that_no_worker_has_begun_is_streamed_to_its_follower(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        upstream, home = HeldStream(), tmp_path / "workers"
+        home.mkdir()
+        async with open_gateway(redis_url, tmp_path, pools=()) as idle, openai_client(idle) as client:
+            waiting = await client.responses.create(model="scene", input="Haruka waves", background=True)
+            texts = []
+            events = await client.responses.retrieve(waiting.id, stream=True)
+            async with open_gateway(redis_url, home, upstream.script) as gateway:
+                async for event in events:
+                    if event.type == "response.output_text.delta":
+                        texts.append(event.delta)
+                        upstream.released.set()
+                assert b'"stream":true' in gateway.upstream.calls_received[0].body
+        assert len(texts) > 1
+        assert "".join(texts) == "A lantern festival."
 
     run(main)
 
