@@ -145,20 +145,10 @@ class ChainState:
     def policy(self) -> UrgencyPolicy:
         return self.catalog.urgency[self.job.urgency]
 
-    @property
-    def outage_wait_limit(self) -> float:
-        """Seconds for which the job waits for a model that is away: the `start_within` of an interactive job. An outage
-        is known long before the answer is due, and its caller should learn of it."""
-        return self._shortest_start(Urgency.INTERACTIVE)
-
-    @property
-    def late_in_outage(self) -> float:
-        """The moment from which the job is late while its model is away: for a batch job that of a background job."""
-        return self.job.accepted_at + self._shortest_start(Urgency.BACKGROUND)
-
-    def _shortest_start(self, urgency: Urgency) -> float:
-        """The `start_within` of the job, or that of this urgency if it is shorter."""
-        return min(self.policy.start_within, self.catalog.urgency.get(urgency, self.policy).start_within)
+    def wait_in_outage(self, of: Urgency) -> float:
+        """Seconds for which the job waits for a model that is away: its `start_within`, or that of this urgency if it is
+        shorter. An outage is known long before the answer is due, and its caller should learn of it."""
+        return min(self.policy.start_within, self.catalog.urgency.get(of, self.policy).start_within)
 
     @property
     def _local_only_rule(self) -> str | None:

@@ -198,7 +198,7 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     if block.reason is BlockReason.LIMIT:  # as at a backend without a free slot
         return True
     if block.reason in OUTAGE_BLOCKS:
-        wait_limit = chain.outage_wait_limit
+        wait_limit = chain.wait_in_outage(Urgency.INTERACTIVE)
     latest = now + wait_limit
     # A rate limit means that the provider is up. An outage may last.
     if interactive or block.reason is not BlockReason.COOLDOWN:

@@ -47,7 +47,7 @@ def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> 
         return _hand_to_first(chain, current, idle, now)
     if job.urgency is not Urgency.INTERACTIVE and not _all_away(candidates):
         if current.blocked.reason in OUTAGE_BLOCKS:
-            late = now >= chain.late_in_outage
+            late = now >= job.accepted_at + chain.wait_in_outage(Urgency.BACKGROUND)
         if not late:
             if current.blocked.until <= min(chain.start_by, job.deadline):
                 others = [candidate for candidate in others if current.blocked.is_outage and _is_able(chain, candidate)]
