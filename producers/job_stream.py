@@ -84,8 +84,7 @@ async def follow(
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
     `requests_pieces` of a job that was submitted without a stream too. With a `catalog` there is a `blocked` when
     nothing has happened for some seconds and no worker may take the job, and a `waiting_for_model` or `model_switching`
-    while a card must first load its model. Raises `UnknownJob`, and `LostJob` of a job with a
-    receipt, or that it has seen.
+    while a card must first load its model. Raises `UnknownJob`, and `LostJob` of a job that was accepted.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one. When a failover of Redis has
     lost events that were read, those that it has follow from the first one on, after a `reset` if pieces were read.

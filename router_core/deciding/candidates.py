@@ -146,8 +146,8 @@ class ChainState:
         return self.catalog.urgency[self.job.urgency]
 
     def wait_in_outage(self, of: Urgency) -> float:
-        """Seconds for which the job waits for a model that is away: its `start_within`, or that of this urgency if it is
-        shorter. An outage is known long before the answer is due, and its caller should learn of it."""
+        """Seconds for which the job waits for a model that is away: its `start_within`, or that of this urgency if that
+        is shorter. An outage is known long before the answer is due, and its caller should learn of it."""
         return min(self.policy.start_within, self.catalog.urgency.get(of, self.policy).start_within)
 
     @property
