@@ -87,7 +87,8 @@ async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
                     return await _follow(llm, mode, indicator)
                 except LostJob:
                     indicator.announce(f"Redis has lost job {job.id}: submitted again")
-                    await llm.submit(prompt, **{**options, "id": job.id})
+                    options["id"] = job.id
+                    await llm.submit(prompt, **options)
                     _write({"event": "reset"}, mode, indicator)
                     return await _follow(llm, mode, indicator)
         except TimeoutError:
