@@ -181,7 +181,7 @@ def _route_fields(routed: Route) -> dict[str, Any]:
     return {**fields, "considered": routed.considered if len(routed.considered) > 1 else ()}
 
 
-def parse_duration(value: float | str, name: str) -> float:
+def parse_duration(value: float | str, name: str = "duration") -> float:
     """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest`, with the name of the argument,
     for anything else and for zero."""
     check(name, value, DURATION)
@@ -192,7 +192,7 @@ def parse_duration(value: float | str, name: str) -> float:
     return float(seconds)
 
 
-def parse_timestamp(value: float | str | datetime, name: str) -> float:
+def parse_timestamp(value: float | str | datetime, name: str = "deadline") -> float:
     """Epoch seconds of a number, an aware datetime, or ISO 8601 text (`2027-01-31T08:00:00+09:00`). Raises `BadRequest`
     for anything else, with the name of the argument."""
     moment = _parse_moment(value, name) if isinstance(value, str) else value

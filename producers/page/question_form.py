@@ -47,7 +47,7 @@ class QuestionForm:
         typed = {name: text.strip() for name, text in form.items() if text.strip()}
         expires_in = typed.get("expires_in")
         if expires_in is not None:
-            parse_duration(expires_in)
+            parse_duration(expires_in, "expires_in")
         return cls(
             question=typed.get("question", ""),
             target=typed.get("target", AUTO),
