@@ -52,6 +52,8 @@ class Generation:
         self._housekeeping: Housekeeping | None = None
         self._stop_mode = StopMode.NO
         self.ready = asyncio.Event()
+        self.status = ""
+        """What the service manager shows of it once it is ready."""
 
     def stop(self, mode: StopMode) -> None:
         """See `StopMode`."""
@@ -109,13 +111,14 @@ class Generation:
     async def _work(self, worker: Worker, housekeeping: Housekeeping) -> None:
         await housekeeping.beat()
         identity = housekeeping.identity
-        log.info("%s: slots: %d, queues: %d", identity.name, self._config.settings.slots, len(identity.queues))
+        self.status = f"{identity.name}: slots: {self._config.settings.slots}"
+        log.info("%s, queues: %d", self.status, len(identity.queues))
         # Objects that exist now live to the end: the collector need not scan them while jobs wait for their start.
         gc.collect()
         gc.freeze()
         housekeeping.start()
         self.ready.set()
-        self._config.manager.ready(f"{identity.name}: slots: {self._config.settings.slots}")
+        self._config.manager.ready(self.status)
         try:
             await worker.work()
         finally:
@@ -167,7 +170,7 @@ async def _take_over(config: WorkerConfig, generations: Generations, manager: Se
         raise
     finally:
         await cancel_all(ready)
-        manager.reloaded()
+        manager.reloaded(generation.status)
     if task.done():
         log.error("the changed configuration cannot start yet; the previous one stays in force: %s", task.exception())
         return False

@@ -64,8 +64,9 @@ class ServiceManager:
         """A changed configuration is being applied. `reloaded` follows."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
-    def reloaded(self) -> None:
-        self._send("READY=1")
+    def reloaded(self, status: str = "") -> None:
+        """A configuration is in force: the changed one with its `status`, or without one the previous."""
+        self._send("READY=1", *([f"STATUS={status}"] if status else []))
 
     def stopping(self, grace_seconds: float) -> None:
         """This process stops, and needs at most `grace_seconds` and a little for it."""

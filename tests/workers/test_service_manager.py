@@ -83,7 +83,9 @@ def test_a_worker_reports_that_it_is_ready_turns_reloads_and_stops(redis_url: st
         config.write_text(text + "roles: {chat: {chain: [smol]}}\n")
         *_, reloading = manager.until("RELOADING=1")
         assert int(reloading["MONOTONIC_USEC"]) > 0
-        manager.until("READY=1")
+        *_, reloaded = manager.until("READY=1")
+        assert reloaded["STATUS"].startswith("of-gpu-")
+        assert reloaded["STATUS"] != ready["STATUS"], "the worker with the previous configuration is gone"
         manager.until("WATCHDOG=1")
         process.send_signal(signal.SIGTERM)
         *_, stopping = manager.until("STOPPING=1")
