@@ -8,7 +8,7 @@ import grp
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import click
 
 from openfall import config as configuration
 from openfall.config.env_file import FILE_NAME as ENV_FILE
-from openfall.config.env_file import read_env_file
+from openfall.config.env_file import EnvFile, read_env_file
 from openfall.config.paths import FILE_NAME
 from openfall.config.yaml_document import Document
 from openfall.producers.amount_text import plural
@@ -47,7 +47,8 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
     the environment and in .env. No value of a key is read into a file or shown.
     """
     target = directory.absolute()
-    machine = asyncio.run(detect(_variables(target)))
+    env_file = _env_file(target)
+    machine = asyncio.run(detect(env_file.over(os.environ)))
     if only_detect:
         show_json(_shown(machine)) if as_json else _show_machine(machine)
         return
@@ -70,6 +71,8 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
         echo(f"kept {_shorten(config_file)}{_IN_CONTAINERS if wanted['compose'] else ''}")
     echo("\nNext:")
     pools = dict.fromkeys(backend.pool for backend in loaded.catalog.backends.values())
+    if any(wanted.values()) and (keys := [name for name in machine.keys if not env_file.values.get(name)]):
+        echo(f"  # add to .env, as a service does not see the variables of your shell: {', '.join(keys)}")
     for command in _next(target, machine, pools, **wanted):
         echo(f"  {command}")
 
@@ -82,10 +85,9 @@ def _shown(machine: Machine) -> dict[str, Any]:
     return fields
 
 
-def _variables(target: Path) -> Mapping[str, str]:
-    """The variables of the process and of the `.env` file in the directory. A file with an error has none."""
-    document = Document(target / ENV_FILE, os.environ)
-    return read_env_file(target / ENV_FILE, document).over(os.environ)
+def _env_file(target: Path) -> EnvFile:
+    """The `.env` file in the directory. One with an error has no variables."""
+    return read_env_file(target / ENV_FILE, Document(target / ENV_FILE, os.environ))
 
 
 def _files(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> Iterator[NewFile]:
@@ -93,6 +95,7 @@ def _files(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> I
     if compose:
         yield NewFile(target / stack_files.COMPOSE_FILE, stack_files.compose_text())
         variables = {stack_files.PASSWORD: stack_files.new_password()}
+        variables["COMPOSE_PROFILES"] = ",".join(_profiles(machine))
         variables["OPENFALL_POOL"] = "cloud" if machine.keys else "gpu"
         if any(server.protocol == "ollama" for server in machine.servers):
             variables["OLLAMA_URL"] = "http://host.docker.internal:11434"
@@ -101,6 +104,15 @@ def _files(target: Path, machine: Machine, *, systemd: bool, compose: bool) -> I
     if systemd:
         for name, text in render_units(_unit_plan(target)).items():
             yield NewFile(target / "systemd" / name, text)
+
+
+def _profiles(machine: Machine) -> Iterator[str]:
+    """The profiles of docker-compose.yml that this machine needs."""
+    yield "gateway"
+    if machine.servers and machine.keys:
+        yield "local-worker"
+    if not machine.servers and not machine.keys:
+        yield "local"
 
 
 def _unit_plan(target: Path) -> UnitPlan:
@@ -145,13 +157,9 @@ def _next(target: Path, machine: Machine, pools: Iterable[str], *, systemd: bool
     if target != Path.cwd():
         yield f"cd {shlex.quote(str(target))}"
     if compose:
-        yield "docker compose --profile gateway run --rm gateway keys new me    # prints the key of the gateway, once"
-        if machine.servers and machine.keys:
-            yield "docker compose --profile gateway --profile local-worker up -d"
-        elif machine.servers or machine.keys:
-            yield "docker compose --profile gateway up -d"
-        else:
-            yield "docker compose --profile gateway --profile local up -d"
+        yield "docker compose run --rm gateway keys new me    # prints the key of the gateway, once"
+        yield "docker compose up -d"
+        if "local" in _profiles(machine):
             yield "docker compose exec ollama ollama pull llama3.2:3b"
         if machine.servers:
             yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"

@@ -36,12 +36,14 @@ class Provider:
 PROVIDERS = (
     Provider(
         "anthropic", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
-        '{protocol: anthropic, api_key: "${ANTHROPIC_API_KEY:-}", auth_token: "${ANTHROPIC_AUTH_TOKEN:-}", '
-        "pool: cloud, slots: 8}",
+        '{protocol: anthropic, url: "${ANTHROPIC_BASE_URL:-https://api.anthropic.com}", '
+        'api_key: "${ANTHROPIC_API_KEY:-}", auth_token: "${ANTHROPIC_AUTH_TOKEN:-}", pool: cloud, slots: 8}',
         (("sonnet", "claude-sonnet-4-6", "200k"), ("haiku", "claude-haiku-4-5", "200k")),
     ),
     Provider(
-        "openai", ("OPENAI_API_KEY",), '{protocol: openai, api_key: "${OPENAI_API_KEY:-}", pool: cloud, slots: 8}',
+        "openai", ("OPENAI_API_KEY",),
+        '{protocol: openai, url: "${OPENAI_BASE_URL:-https://api.openai.com/v1}", '
+        'api_key: "${OPENAI_API_KEY:-}", pool: cloud, slots: 8}',
         (("gpt", "gpt-4.1", "1M"), ("gpt-mini", "gpt-4.1-mini", "1M")),
     ),
     Provider(

@@ -89,6 +89,18 @@ def test_everything_that_a_machine_has_is_in_its_configuration_which_loads(tmp_p
     assert "nomic-embed-text" not in catalog.roles["chat"].chain
 
 
+def test_a_provider_is_called_at_the_address_that_its_variable_names(tmp_path: Path) -> None:
+    """A proxy for ANTHROPIC_BASE_URL was passed by: the key and the prompts went to the provider itself."""
+    file = tmp_path / "openfall.yaml"
+    file.write_text(build_config(Machine(keys=("ANTHROPIC_API_KEY", "OPENAI_API_KEY"))))
+    proxies = {"ANTHROPIC_BASE_URL": "http://proxy:1", "OPENAI_BASE_URL": "http://proxy:2/v1"}
+    urls = [{name: each.url for name, each in load(file, environ=e).catalog.backends.items()} for e in ({}, proxies)]
+    assert urls == [
+        {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com/v1"},
+        {"anthropic": "http://proxy:1", "openai": "http://proxy:2/v1"},
+    ]
+
+
 def test_a_model_that_does_not_fit_the_card_is_a_comment_with_the_reason(tmp_path: Path) -> None:
     text = build_config(EVERYTHING)
     assert '  # model-x-gguf-q4-k-m: {upstream: "hf.co/Some/Model_X-GGUF:Q4_K_M"' in text
@@ -174,12 +186,14 @@ def test_init_writes_every_file_once_says_what_comes_next_and_never_overwrites(i
         "openfall.yaml", ".env", "docker-compose.yml", "systemd/openfall-serve.service",
         "systemd/openfall-degrade.service", "systemd/openfall-sidecar.service", "systemd/openfall-work@.service",
     }  # fmt: skip
-    assert "docker compose --profile gateway up -d" in first.stdout
+    assert "docker compose up -d" in first.stdout
+    assert "add to .env, as a service does not see the variables of your shell: ANTHROPIC_API_KEY" in first.stdout
     written = "".join(file.read_text() for file in fleet.rglob("*") if file.is_file())
     assert KEY not in written + first.stdout
     assert "${ANTHROPIC_API_KEY:-}" in written
     env = fleet / ".env"
     assert env.stat().st_mode & 0o777 == 0o600
+    assert "COMPOSE_PROFILES=gateway\n" in env.read_text()
     password = next(line for line in env.read_text().splitlines() if line.startswith("OPENFALL_VALKEY_PASSWORD="))
     assert len(password) == len("OPENFALL_VALKEY_PASSWORD=") + 48
     assert password.partition("=")[2] not in first.stdout
