@@ -27,9 +27,11 @@ class ProducerError(OpenfallError):
 
 
 class BadRequest(ProducerError, ValueError):
-    """An argument or a request is malformed. The message names the argument and what is expected."""
+    """An argument or a request is malformed. The message names the argument and what is expected. `is_local_only`: it
+    must stay in the local pools, and only other models could take it."""
 
     remedy = "correct it"
+    is_local_only: bool = False
 
 
 class RequestTooComplex(BadRequest):

@@ -142,7 +142,9 @@ def prepare(
     try:
         routed = route(config.catalog, fleet.fleet, wanted, fleet.now)
     except NothingFits as error:
-        raise BadRequest(str(error)) from None
+        refused = BadRequest(str(error))
+        refused.is_local_only = error.is_local_only
+        raise refused from None
     try:
         job = CompletionJob(
             id=options.get("id") or new_job_id(),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openfall.producers.errors import ProducerError, PromptTooLarge, StillQueued
+from openfall.producers.errors import BadRequest, ProducerError, PromptTooLarge, StillQueued
 from openfall.producers.gateway.surface import Surface
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
@@ -174,6 +174,8 @@ def refusal_of_error(error: Exception) -> Refusal | None:
     cause = next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), None)
     if cause is None:
         return None
+    if isinstance(error, BadRequest) and error.is_local_only:
+        return Refusal("local_only", str(error), "model")
     if isinstance(error, UnknownName) and "model" in error.kind:
         return Refusal("unknown_model", str(error), "model")
     return Refusal(

@@ -47,10 +47,13 @@ class Route:
 
 
 class NothingFits(Exception):
-    """No model can or may take the job. The message gives the reason for each of `considered`, and a remedy."""
+    """No model can or may take the job. The message gives the reason for each of `considered`, and a remedy.
+    `is_local_only`: a model of the chain could, if the job might leave the local pools."""
 
-    def __init__(self, message: str, considered: tuple[ConsideredModel, ...] = ()) -> None:
-        self.considered = considered
+    def __init__(
+        self, message: str, considered: tuple[ConsideredModel, ...] = (), *, is_local_only: bool = False
+    ) -> None:
+        self.considered, self.is_local_only = considered, is_local_only
         super().__init__(message)
 
 
@@ -78,7 +81,8 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     local_reason = local_rule or stays_local(catalog, urgency)
     fitting, excluded = _split_by_fit(catalog, choice.chain, request.needs, local_reason)
     if not fitting:
-        raise _nothing_fits(catalog, request.needs, local_reason, excluded)
+        could_elsewhere = bool(local_reason) and bool(_split_by_fit(catalog, choice.chain, request.needs, "")[0])
+        raise _nothing_fits(catalog, request.needs, local_reason, excluded, is_local_only=could_elsewhere)
     context = _rank_context(catalog, choice, urgency, request.needs, now)
     ranked = rank(fitting, fleet, context)
     considered = (*[considered_model(model, context) for model in ranked], *excluded)
@@ -174,7 +178,7 @@ def _no_choice(catalog: Catalog, kind: JobKind) -> str:
 
 
 def _nothing_fits(
-    catalog: Catalog, needs: Requirements, local_reason: str, excluded: list[ConsideredModel]
+    catalog: Catalog, needs: Requirements, local_reason: str, excluded: list[ConsideredModel], *, is_local_only: bool
 ) -> NothingFits:
     """The error: each model with its reason, and a remedy: another model that could, if the catalog has one."""
     against = "; ".join(f"{model.model}: {model.reason.removeprefix('left out: ')}" for model in excluded)
@@ -186,7 +190,8 @@ def _nothing_fits(
         remedy = "Add a model of a local pool that can, or allow such jobs to leave the local pools."
     else:
         remedy = "Reduce the request, or add a model that can take it to the configuration."
-    return NothingFits(f"no model can take this job ({against}). {remedy}", tuple(excluded))
+    message = f"no model can take this job ({against}). {remedy}"
+    return NothingFits(message, tuple(excluded), is_local_only=is_local_only)
 
 
 def _sentence(choice: ChainSelection, ranked: list[RankedModel], context: RankContext) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import click.testing
 import httpx
@@ -23,6 +24,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.refused_requests import NO_KEY, RefusedRequests
 from tests.conftest import Server
+from tests.producers.gateway.running_gateway import CONFIG, open_gateway
 from tests.producers.page.page_gateway import HTML, PageGateway, page_gateway
 from tests.producers.page.page_text import text_of
 from tests.producers.page.test_rights import token_of
@@ -160,3 +162,25 @@ def test_while_redis_is_away_the_counts_are_kept() -> None:
 
 def test_no_row_says_so() -> None:
     assert (describe_refused([]), refused_table([], 0.0).if_empty) == ("", "no request was refused today (UTC)")
+
+
+@pytest.mark.parametrize(
+    ("words", "headers", "status", "cause"),
+    [
+        (3, {"x-openfall-local-only": "yes"}, 403, "local_only"),
+        (99_000, {"x-openfall-local-only": "yes"}, 400, "bad_request"),
+        (99_000, {}, 400, "bad_request"),
+    ],
+    ids=["only the rule forbids", "its prompt is too long too", "its prompt is too long"],
+)
+def test_a_request_that_only_the_rule_of_local_pools_forbids_is_a_403(
+    redis_url: str, tmp_path: Path, words: int, headers: dict[str, str], status: int, cause: str
+) -> None:
+    async def main() -> None:
+        cloud = CONFIG.replace("local: yes", "local: no")
+        async with open_gateway(redis_url, tmp_path, config=cloud, pools=()) as gateway:
+            body = {"model": "chat", "messages": [{"role": "user", "content": "wave " * words}]}
+            refused = await gateway.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["openfall"]["cause"]) == (status, cause)
+
+    asyncio.run(main())
