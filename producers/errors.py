@@ -31,7 +31,10 @@ class BadRequest(ProducerError, ValueError):
     must stay in the local pools, and only other models could take it."""
 
     remedy = "correct it"
-    is_local_only: bool = False
+
+    def __init__(self, message: str, *, is_local_only: bool = False) -> None:
+        self.is_local_only = is_local_only
+        super().__init__(message)
 
 
 class RequestTooComplex(BadRequest):

@@ -142,9 +142,7 @@ def prepare(
     try:
         routed = route(config.catalog, fleet.fleet, wanted, fleet.now)
     except NothingFits as error:
-        refused = BadRequest(str(error))
-        refused.is_local_only = error.is_local_only
-        raise refused from None
+        raise BadRequest(str(error), is_local_only=error.is_local_only) from None
     try:
         job = CompletionJob(
             id=options.get("id") or new_job_id(),
