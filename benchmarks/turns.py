@@ -42,6 +42,7 @@ class OneListLink:
 
     def __init__(self, link: RedisConnection) -> None:
         self._link, self.server = link, link.server
+        self.notes = link.notes
         self._functions: dict[str, str] = {}
 
     async def load(self, *names: str) -> None:
