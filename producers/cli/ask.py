@@ -24,6 +24,7 @@ from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import LostJob, StoreError
+from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 
@@ -84,21 +85,21 @@ async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
         try:
             async with asyncio.timeout(timeout), WaitIndicator("submitted") as indicator:
                 try:
-                    return await _follow(llm, mode, indicator)
+                    return await _follow(llm, job, mode, indicator)
                 except LostJob:
                     indicator.announce(f"Redis has lost job {job.id}: submitted again")
                     options["id"] = job.id
                     await llm.submit(prompt, **options)
                     _write({"event": "reset"}, mode, indicator)
-                    return await _follow(llm, mode, indicator)
+                    return await _follow(llm, job, mode, indicator)
         except TimeoutError:
             raise StillQueued(job.id) from None
 
 
-async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> Result:
+async def _follow(llm: AsyncOpenfall, job: Receipt, mode: _Mode, indicator: WaitIndicator) -> Result:
     hint = asyncio.create_task(_hint(llm, mode))
     try:
-        async with aclosing(llm.stream(mode.job_id, deltas=mode.stream)) as events:
+        async with aclosing(llm.stream(job, deltas=mode.stream)) as events:
             async for event in events:
                 describe = indicator.announce if is_news(event) else indicator.update
                 describe(describe_event(event))
