@@ -16,7 +16,7 @@ from openfall.router_core.state.worker_subscription import BackendCapacity, Queu
 
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 BUDGETS = tuple(Budget(name=name, usd=10**6) for name in ("day", "other-day", "third-day"))
-PRICE = CallPrice(input=1, output=1, request=0, web_search=0, answer=1)
+PRICE = CallPrice(input=1000, output=1000, request=0, web_search=0, answer=1)
 RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**7, tokens_per_minute=10**9))
 """Limits that are never reached."""
 CARD = "card"

@@ -49,8 +49,8 @@ _CLAIM_TERMS = {
 
 
 @lru_cache(maxsize=64)
-def _digest(body: bytes) -> str | None:
-    return sha1(body, usedforsecurity=False).hexdigest() if body else None
+def _digest(*bodies: bytes) -> str:
+    return sha1(b"\n".join(bodies), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ class WorkerQueue:
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
         self._book, self._server_now = BudgetBook(budgets), time.time()
-        self._sent: tuple[str | None, ...] = ()
-        """The digests of the bodies that this worker has sent."""
+        self._sent = ""
+        """The digest of the bodies that this worker has sent."""
 
     async def claim(
         self, limit: int, in_flight: int, suspect: str = "", max_not_interactive: int | None = None
@@ -121,12 +121,11 @@ class WorkerQueue:
 
     async def _run_claim(self, arguments: dict[str, Any], *bodies: bytes) -> Any:
         """Run the script. It gets the bodies, most of the bytes of a claim, only if the server does not know them."""
-        digests = tuple(map(_digest, bodies))
-        arguments["subscription"], arguments["budgets"] = digests
-        if digests == self._sent and (reply := await self._link.script("claim", arguments, b"", b"")):
+        digest = arguments["bodies"] = _digest(*bodies)
+        if digest == self._sent and (reply := await self._link.script("claim", arguments, b"", b"")):
             return reply
         reply = await self._link.script("claim", arguments, *bodies)
-        self._sent = digests
+        self._sent = digest
         return reply
 
     def settlement(self, delivery: Delivery, outcome: DeliveryOutcome) -> Settlement:

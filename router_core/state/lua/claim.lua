@@ -13,14 +13,14 @@
 -- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive? (how many of them may be other than
 --   interactive; absent: any number), in_flight (calls of this worker), rq_state (the last state in rq), suspect? (the worker
 --   has let its calls end for this one), jobs_since_update (claimed since it last updated credits),
---   subscription, budgets? (digests of the bodies)
--- Bodies ('': the server should know it): the subscription, which workers with the same queues share, JSON: lease_ms, update_after (jobs after which credits
+--   bodies (their digest)
+-- Bodies ('': the server should know them): the subscription, which workers with the same queues share, JSON: lease_ms, update_after (jobs after which credits
 --   are updated), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end), pool, is_local,
 --   has_cards (of its backends), max_history, queues in drain order ({name, backends: {name,
 --   slots, keys, reserved, rates, answer_tokens, card, model_slots, terms (0: no budget)}...}), terms ({budgets, price}...), shares ({urgency, share, first, last}: see urgency_shares.lua), places
 --   by target
---   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets (JSON: see budget_book.py)
--- Reply: {}: the server does not know a body, and nothing is done. Else {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
+--   ({backend, model, keys, lease_ms, order}: see probes.lua); budgets ('' or JSON: see budget_book.py)
+-- Reply: {}: the server does not know the bodies, and nothing is done. Else {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, tokens charged
@@ -29,9 +29,12 @@
 --         the budget that its call does not fit into ('': it fits; otherwise no call may be made)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
-local subscription = decode_named(args.subscription, ARGV[3], name_lists)
-local budgets = args.budgets and decode_named(args.budgets, ARGV[4])
-if not subscription or (args.budgets and not budgets) then return {} end
+local bodies = decoded[args.bodies]
+if not bodies then  -- as after a restart
+  if ARGV[3] == '' then return {} end
+  bodies = keep_decoded(args.bodies, {decode_once(ARGV[3], name_lists), ARGV[4] ~= '' and decode_once(ARGV[4])})
+end
+local subscription, budgets = bodies[1], bodies[2]
 local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool
 local jobs, rq_jobs, probes = {}, {}, {}
 

@@ -95,20 +95,21 @@ local function number(text, default)
 end
 
 -- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. `prepare` may add to it what
--- is computed from it. Do not change what it returns. A long text has a name, its digest: it is sent only if it is not known
--- (nil), which it never is after a restart.
-local MAX_DECODED = 100
+-- is computed from it. Do not change what it returns.
+local MAX_DECODED = 200
 local decoded, decoded_count = {}, 0
-local function decode_named(name, text, prepare)
-  local value = decoded[name]
-  if value or text == '' then return value end
+local function keep_decoded(name, value)
   if decoded_count >= MAX_DECODED then decoded, decoded_count = {}, 0 end
-  value = cjson.decode(text)
-  if prepare then prepare(value) end
   decoded[name], decoded_count = value, decoded_count + 1
   return value
 end
-local function decode_once(text, prepare) return decode_named(text, text, prepare) end
+local function decode_once(text, prepare)
+  local value = decoded[text]
+  if value then return value end
+  value = cjson.decode(text)
+  if prepare then prepare(value) end
+  return keep_decoded(text, value)
+end
 
 -- The fields that are whole numbers, with the highest of each: counts, and moments (ms) up to the year 9999.
 local MAX_COUNT, MAX_MOMENT, DAY_MS = 1e9, 253402300799000, 86400000
