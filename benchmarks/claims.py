@@ -34,6 +34,7 @@ from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.unreadable_notes import UnreadableNotes
 from openfall.router_core.state.worker_queue import CREDIT_INTERVAL_JOBS, WorkerQueue
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
@@ -55,6 +56,11 @@ class Side:
     clock: ThreadClock
     taken: list[float] = field(default_factory=list)
     bare: BareLink | None = None
+
+    @property
+    def notes(self) -> UnreadableNotes:
+        """What could not be read, as of the connection."""
+        return self.link.notes
 
     async def script(self, name: str, arguments: Any, *bodies: Any) -> Any:
         """Run a script, as a worker does, and note the CPU time of the server."""
