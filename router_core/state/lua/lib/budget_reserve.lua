@@ -252,7 +252,7 @@ local function write_reserves(book)
       end
     end
   end
-  book.plan, book.kept, book.changed = nil, nil, false
+  book.plan, book.kept, book.changed = false, false, false
 end
 
 -- The book of budgets for a script.
@@ -260,10 +260,12 @@ local function open_book(budgets, now)
   local book = books[budgets]
   if not book or book.size > MAX_PLANS then
     if books_count >= MAX_DECODED then books, books_count = {}, 0 end
-    book = {budgets = budgets, size = 0, plans = {}, names = {}}
+    -- All fields are there from the start: with a new one Lua lays out the table again.
+    book = {budgets = budgets, size = 0, plans = {}, names = {}, now = now, plan = false, sums = false, kept = false, raises = false,
+      changed = false}
     books[budgets], books_count = book, books_count + 1
   end
-  book.now, book.plan, book.kept, book.raises, book.changed = now, nil, nil, nil, false
+  book.now, book.plan, book.kept, book.raises, book.changed = now, false, false, false, false
   return book
 end
 local function load_budgets(packed, now) return packed ~= '' and open_book(decode_once(packed), now) or nil end

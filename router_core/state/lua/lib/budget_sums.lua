@@ -6,7 +6,7 @@
 -- many did not, and what the last of them may cost, 0 once a call fits. One hash, one value for each window: a script reads all
 -- windows of a call with one command, and writes them with one. The record of a job has `reserve` while its call is in flight:
 -- '{nanodollars} {budget}...'. Each number has 8 bytes, the lowest first: to read and write digits would cost as much as the rest.
-local SUMS, SUMS_BYTES, REFUSALS, REFUSALS_BYTES = '<I8I8I8I8', 32, '<I8I8', 16
+local SUMS, SUMS_BYTES, REFUSALS, REFUSALS_BYTES = '<LLLL', 32, '<LL', 16
 
 -- A number of a text of digits.
 local function whole(digits)
