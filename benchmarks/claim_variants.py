@@ -119,7 +119,6 @@ class BareLink:
                 raise BenchmarkError(f"claim.lua has changed: {part!r} is not once in it")
             text = text.replace(part, replacement)
         self._link, self._function = link, f"{claim.function}_bare"
-        self.notes = link.notes
         self.library = text.replace(claim.function, self._function)
 
     async def script(self, name: str, arguments: Any, *bodies: Any) -> Any:
