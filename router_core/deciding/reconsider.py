@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.candidates import Candidate, ChainState, ready
 from openfall.router_core.deciding.decide import decide, fall_for_reply, get_chain, hand_off
-from openfall.router_core.deciding.steps import Call, Conditions, Handoff, Later, Step
+from openfall.router_core.deciding.steps import Call, Conditions, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 
 def reconsider(
@@ -20,9 +20,11 @@ def reconsider(
     """The step for a job that waits in the queue of its current model, queued or scheduled; None: leave it there.
     Never `Call`. docs/decisions.md has the rules."""
     chain = get_chain(job, catalog, attempts, conditions)
-    if not conditions.answers and now < job.deadline and (late := fall_for_reply(chain, now)) is not None:
-        return late
-    return _reconsider_chain(chain, conditions, now)
+    waits_for_reply = not conditions.answers and now < job.deadline
+    step = (fall_for_reply(chain, now) if waits_for_reply else None) or _reconsider_chain(chain, conditions, now)
+    if conditions.is_stranded and isinstance(step, Fall) and _is_paused(conditions):
+        return None  # a pause ends: a job that cannot go elsewhere falls only when it is late
+    return step
 
 
 def leaves_unmet(catalog: Catalog, fleet: FleetState, current_model: str, step: Step) -> tuple[str, ...]:
@@ -57,6 +59,11 @@ def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> 
             return _hand_to_first(chain, current, free, now)
     step = decide(job, catalog, attempts, conditions, now)
     return None if isinstance(step, Later) and step.model == current.model else step
+
+
+def _is_paused(conditions: Conditions) -> bool:
+    blocked = conditions.fleet.model(conditions.current_model).blocked
+    return blocked is not None and blocked.reason is BlockReason.PAUSED
 
 
 def _all_away(candidates: Sequence[Candidate]) -> bool:

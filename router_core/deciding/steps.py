@@ -21,7 +21,8 @@ class Conditions:
     chain (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent (for
     `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied. `over`:
     the budget that the next call does not fit into; no model that it counts is called. `refusal`: the last one of a
-    model; it is the answer of the job if no model gives another."""
+    model; it is the answer of the job if no model gives another. `is_stranded`: the sweep examines the job because no
+    worker can claim from its queue, and not because it is late."""
 
     current_model: str
     jitter: float = 0.5
@@ -32,6 +33,7 @@ class Conditions:
     replied: bool = False
     over: OverBudget | None = None
     refusal: Answer | None = None
+    is_stranded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.reap_and_sweep import WaitingJob, move
 from openfall.router_core.state.reap_and_sweep import sweep as find_waiting
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 from openfall.workers.execution.delivery_log import DeliveryLog, describe_step
 from openfall.workers.execution.executor import job_jitter
 from openfall.workers.execution.job_traces import trace_end
@@ -72,6 +72,7 @@ class Sweeper:
             default_fallback=bool(waiting.default_fallback),
             replied=waiting.replied,
             refusal=refusal,
+            is_stranded=waiting.cause == "stranded",
         )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
@@ -79,8 +80,6 @@ class Sweeper:
                 job, self.catalog, attempts, step, now
             )  # a default fallback's answer is settled, never here
             return await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
-        if isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
-            return False  # a pause ends: a job that cannot go elsewhere falls only when it is late
         if step is None:
             return False
         unmet = leaves_unmet(self.catalog, fleet, current_model, step)
@@ -152,11 +151,6 @@ class Sweeper:
                 counts=counts,
             )
         return False
-
-
-def _is_paused(conditions: Conditions) -> bool:
-    blocked = conditions.fleet.model(conditions.current_model).blocked
-    return blocked is not None and blocked.reason is BlockReason.PAUSED
 
 
 def _cancelled(waiting: WaitingJob) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from openfall.router_core.catalog.answer_policy import Ensemble
@@ -276,6 +278,22 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
 )
 def test_reconsider(of, attempts, when, now, by, step):
     assert reconsider(of, by, attempts, when, now) == step
+
+
+@pytest.mark.parametrize(
+    ("is_stranded", "small", "large", "step"),
+    [
+        (True, blocked(reason=BlockReason.PAUSED), blocked(), None),
+        (False, blocked(reason=BlockReason.PAUSED), blocked(), Fall),
+        (True, blocked(), blocked(), Fall),
+        (True, blocked(reason=BlockReason.PAUSED), IDLE, Handoff),
+    ],
+    ids=["stranded in a paused queue", "late in it", "stranded before a broken model", "another model is idle"],
+)
+def test_a_job_that_can_go_nowhere_else_waits_in_a_paused_queue_until_it_is_late(is_stranded, small, large, step):
+    when = replace(conditions(small=small, large=large), is_stranded=is_stranded)
+    decided = reconsider(job(urgency=INTERACTIVE), CATALOG, (), when, EARLY)
+    assert decided is None if step is None else isinstance(decided, step)
 
 
 def test_an_ensemble_with_an_answer_waits_for_no_model():
