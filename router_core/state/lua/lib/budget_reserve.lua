@@ -14,11 +14,10 @@ local function call_bound(price, bound)
   if not tokens then
     tokens, asked, thinking, answers, searches, priority = string.match(bound or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d) ')
     if not tokens then return nil end
-    thinking, answers, searches = whole(thinking), whole(answers), whole(searches)
   end
   if type(price) ~= 'table' or (priority == '1' and price.priority == 0) then return nil end
   local input, output = price.input, price.output
-  tokens, asked = whole(tokens), whole(asked)
+  tokens, asked = tokens + 0, asked + 0  -- numbers from here on
   if priority == '1' then
     input, output = math.max(input, price.priority_input), math.max(output, price.priority_output)
   end
@@ -26,7 +25,8 @@ local function call_bound(price, bound)
     input, output = math.max(input, price.long_input), math.max(output, price.long_output)
   end
   local answer = (asked > 0 and asked or price.answer) + thinking
-  return math.ceil((tokens * input + answers * answer * output) / 1000) + price.request + searches * price.web_search
+  local most = math.ceil((tokens * input + answers * answer * output) / 1000) + price.request + searches * price.web_search
+  return most < MAX_NUMBER and most or MAX_NUMBER - 1
 end
 
 -- The price of a call whose whole cost is known before it is made.

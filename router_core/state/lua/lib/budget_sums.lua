@@ -8,12 +8,6 @@
 -- '{nanodollars} {budget}...'. Each number has 8 bytes, the lowest first: to read and write digits would cost as much as the rest.
 local SUMS, SUMS_BYTES, REFUSALS, REFUSALS_BYTES = '<LLLL', 32, '<LL', 16
 
--- A number of a text of digits.
-local function whole(digits)
-  local n = digits + 0
-  return n < MAX_NUMBER and n or 0
-end
-
 -- The sums of a window, and what stands behind them; nil if there are none, or if they cannot be read.
 local function unpack_sums(key, packed)
   if not packed then return nil end
