@@ -8,22 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from openfall.router_core.degrading.incident_end import end_conditions
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_object, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import FLAT_PLAN, MONEY_REASONS, RELEASED_BY_ITSELF, HoldReason
-
-QUIET_SECONDS = 10.0
-"""Seconds since the last fall before an incident is over."""
-
-MONEY_QUIET_SECONDS = 600.0
-"""Seconds since an incident of money was last observed before it is over."""
-
-FLAT_PLAN_QUIET_SECONDS = 60.0
-"""Seconds since a flat plan was last out before its incident is over: it may be called only now and then."""
-
-_QUIET = {FLAT_PLAN: FLAT_PLAN_QUIET_SECONDS, **dict.fromkeys(MONEY_REASONS, MONEY_QUIET_SECONDS)}
-"""The quiet times of incidents that are no falls of jobs."""
 
 BATCH_SIZE = 256
 _UNKNOWN_FALL = {"at": 0.0, "reason": "unreadable", "detail": ""}
@@ -97,27 +85,21 @@ async def observe_incident(
 async def close_incident(
     link: RedisConnection, reason: str, models: Sequence[str], former_models: Iterable[str] = ()
 ) -> str | None:
-    """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
+    """Close the incident of that reason if it is over (see incident_end.py); its id, or None: it goes on, or there is
+    none.
 
-    It is over when the last fall was `QUIET_SECONDS` ago, no job waits or is claimed in `degrade`, and one of these is
-    so:
-
-    - It is an outage, and a job that had fallen was answered since the last fall. The rest of the held jobs follows.
-    - It is no incident of jobs: it was not observed for its own quiet time.
-    - No job is held for it that one of the catalog's `models` will release (where only people release: no job at all),
-      and no job that a model of the catalog, or one of its `former_models`, released is on its way.
-
-    The caller checks whether its models take calls. The end of an outage is sent to each notifier to which its
-    beginning was sent, or still will be.
+    `models` are those of the catalog: only they release jobs. A job that one of them, or of its `former_models`,
+    released is on its way. The caller checks whether an outage has an unserved chain.
     """
+    conditions = end_conditions(reason)
     arguments = {
         "reason": reason,
-        "quiet_ms": int(_QUIET.get(reason, QUIET_SECONDS) * 1000),
+        "quiet_ms": int(conditions.quiet_seconds * 1000),
         "retention_s": RETENTION_SECONDS,
-        "notify_end": reason in (HoldReason.OUTAGE, FLAT_PLAN),
-        "of_jobs": reason not in _QUIET,
-        "ends_with_answer": reason == HoldReason.OUTAGE,
-        "releases_itself": reason in RELEASED_BY_ITSELF,
+        "notify_end": conditions.sends_notice,
+        "of_jobs": conditions.of_jobs,
+        "ends_with_answer": conditions.ends_with_answer,
+        "releases_itself": conditions.releases_itself,
         "models": list(models),
         "other_models": [model for model in former_models if model not in models],
     }

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.degrading.incident_end import FLAT_PLAN_QUIET_SECONDS
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
-from openfall.router_core.state.incidents import FLAT_PLAN_QUIET_SECONDS, observe_incident
+from openfall.router_core.state.incidents import observe_incident
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import FLAT_PLAN, BlockReason
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.deciding.plan_report import LOW_SHARE
+from openfall.router_core.degrading.incident_end import MONEY_QUIET_SECONDS
 from openfall.router_core.state.budget_book import BudgetState
-from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, observe_incident
+from openfall.router_core.state.incidents import observe_incident
 from openfall.router_core.state.money_report import MoneyReport, read_money
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND

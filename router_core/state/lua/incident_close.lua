@@ -1,4 +1,5 @@
--- Close the incident of a reason when it is over. The last fall was long enough ago, no job waits in `degrade`, and
+-- Close the incident of a reason when it is over (incident_end.py has the conditions). The last fall was long enough ago, no
+--   job waits in `degrade`, and
 --   a job that fell was answered after the last fall (`ends_with_answer`); or
 --   no job is held for it and no released job is on its way. Jobs that no model of the catalog releases do not count: a
 --   person must release them.

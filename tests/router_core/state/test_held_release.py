@@ -11,9 +11,10 @@ from pydantic_core import to_json
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.incident_end import QUIET_SECONDS
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
-from openfall.router_core.state.incidents import QUIET_SECONDS, close_incident, fetch_incident, open_incidents
+from openfall.router_core.state.incidents import close_incident, fetch_incident, open_incidents
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.reap_and_sweep import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome

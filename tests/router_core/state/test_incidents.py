@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.state.incidents import (
-    QUIET_SECONDS,
-    RETENTION_SECONDS,
-    close_incident,
-    fetch_incident,
-    open_incidents,
-)
+from openfall.router_core.degrading.incident_end import QUIET_SECONDS
+from openfall.router_core.state.incidents import RETENTION_SECONDS, close_incident, fetch_incident, open_incidents
 from tests.incidents import open_incident
 
 MODELS = ("smol", "large")

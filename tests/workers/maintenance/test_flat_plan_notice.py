@@ -13,16 +13,11 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.degrading.incident_end import FLAT_PLAN_QUIET_SECONDS
 from openfall.router_core.state.breakers import reset_breaker
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.incidents import (
-    FLAT_PLAN_QUIET_SECONDS,
-    Incident,
-    close_incident,
-    fetch_incident,
-    open_incidents,
-)
+from openfall.router_core.state.incidents import Incident, close_incident, fetch_incident, open_incidents
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import FLAT_PLAN, ErrorClass

@@ -13,7 +13,8 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
-from openfall.router_core.state.incidents import MONEY_QUIET_SECONDS, close_incident, open_incidents
+from openfall.router_core.degrading.incident_end import MONEY_QUIET_SECONDS
+from openfall.router_core.state.incidents import close_incident, open_incidents
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.state.redis_connection import RedisConnection
