@@ -28,6 +28,14 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
             assert (document.parent / link).exists(), link
 
 
+def test_a_number_names_one_decision_and_its_title_has_the_same_number() -> None:
+    decisions = sorted((ROOT / "docs/adr").glob("*.md"))
+    numbers = [int(decision.name[:4]) for decision in decisions]
+    assert numbers == list(range(1, len(decisions) + 1))
+    titles = [decision.read_text("utf-8").splitlines()[0] for decision in decisions]
+    assert [title.split(".")[0] for title in titles] == [f"# {number}" for number in numbers]
+
+
 def test_every_key_in_redis_is_described() -> None:
     actual = text("docs/redis.md")
     for name, key in vars(keys).items():
