@@ -2,7 +2,6 @@
 -- @include lifecycle
 -- @include budget_reserve
 -- @include hold_and_incident
--- @include capacity
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
 -- urgent first, then the oldest. Each starts its chain again.
 -- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released, backend of the model or null}...)

@@ -1,29 +1,11 @@
--- @include rate_limits
--- Capacity: the backends at which a job may be called now, and with which key. Slots are counted by live leases, over
--- the whole fleet. Breakers, cooldowns, limits and reserved slots reduce them.
+-- @include key_rotation
+-- Capacity: the backends at which a job may be called now. Slots are counted by live leases, over the whole fleet. Breakers,
+-- cooldowns, limits and reserved slots reduce them.
 
 local function is_interactive(queue) return parts_of(queue).is_interactive end
 
 -- The end of the token of an interactive job's lease. It tells which leases may use reserved slots.
 local function token_suffix(queue) return is_interactive(queue) and 'i' or '' end
-
--- A block, as it is. One that cannot be read is removed; that of a breaker which is not closed is probed at once.
-local function readable_block(name, block)
-  if name == 'local-only' then return block ~= '' and block or 'its reason is gone' end
-  if string.sub(name, -5) == ' cool' then
-    if string.find(block, '^%d+$') and #block < 17 then return block end
-  elseif string.find(block, '^slow_start %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then
-    return block
-  end
-  note_unreadable(BLOCKED .. ' ' .. name, 'is no block')
-  local state = redis.call('HGET', BREAKER .. name, 'state')
-  if state ~= 'open' and state ~= 'half_open' then
-    redis.call('HDEL', BLOCKED, name)
-    return nil
-  end
-  redis.call('HSET', BLOCKED, name, state .. ' 0')
-  return state .. ' 0'
-end
 
 -- The state of one moment, for the functions below: the entries of BLOCKED (see breaker.lua), and the slots in use,
 -- counted once for each backend.
@@ -95,13 +77,6 @@ local function slots_used_not_interactive(capacity, name)
   return n
 end
 
--- Note which of several keys a call uses.
-local function note_key(capacity, backend, key)
-  if #backend.keys < 2 then return end
-  capacity.last_keys[backend.name] = key
-  redis.call('HSET', LAST_KEYS, backend.name, key)
-end
-
 -- Note that `n` jobs of a queue were leased at a backend.
 local function note_leased(capacity, name, queue, n)
   if next(capacity.called) then  -- only models on cards have slots of their own
@@ -112,104 +87,6 @@ local function note_leased(capacity, name, queue, n)
   if capacity.not_interactive[name] and not is_interactive(queue) then
     capacity.not_interactive[name] = capacity.not_interactive[name] + n
   end
-end
-
-local function remove_block(capacity, block)
-  redis.call('HDEL', BLOCKED, block)
-  capacity.blocked[block] = nil
-end
-
--- What blocks a target: 'open' or 'half_open' and until when, or 'slow_start' and the share of its slots that is back. One
--- that is over is deleted.
-local function get_block(capacity, target)
-  local block = capacity.blocked[target]
-  if not block then return nil end
-  local kind, first, second = string.match(block, '^(%S+) (%d+) ?(%d*)$')
-  if kind ~= 'slow_start' then return kind, number(first, 0) end
-  local share = (capacity.now - first) / second
-  if share < 1 then return kind, share end
-  remove_block(capacity, target)
-  return nil
-end
-
--- Until when a target cools down; nil when it does not.
-local function cooling_until(capacity, target)
-  local ends_at = tonumber(capacity.blocked[target .. ' cool'])
-  if not ends_at or ends_at > capacity.now then return ends_at end
-  remove_block(capacity, target .. ' cool')
-  return nil
-end
-
--- The slots that a breaker allows: 0 while it is open or half open, few while it ramps up.
-local function allowed_slots(capacity, target, slots)
-  local kind, share = get_block(capacity, target)
-  if kind == 'open' or kind == 'half_open' then return 0 end
-  return kind and math.max(1, math.floor(slots * share)) or slots
-end
-
--- Until when a key of a backend ('': it has none) must wait after a 429 for a model; nil when it need not.
-local function key_cooling_until(capacity, backend, model, key)
-  if not capacity.any_blocked then return nil end
-  return cooling_until(capacity, cooldown_target(backend.name, model, #backend.keys > 1 and key or ''))
-end
-
--- The slots that a key of a backend may use for a model. 0, and when it may be used again, while it is at a limit.
-local function key_slots(capacity, backend, model, key, call)
-  if backend.rates[1] then
-    local free_at = limited_until(capacity, backend, key, call.interactive, call.tokens)
-    if free_at > capacity.now then return 0, free_at end
-  end
-  if not capacity.any_blocked then return backend.slots end
-  if key_cooling_until(capacity, backend, model, key) then return 0 end
-  return key == '' and backend.slots or allowed_slots(capacity, 'key:' .. key, backend.slots)
-end
-
--- The number of the key that was used last at a backend; 0: none of these was.
-local function last_key(capacity, name, keys)
-  if not capacity.last_keys[name] then capacity.last_keys[name] = redis.call('HGET', LAST_KEYS, name) or '' end
-  for i, key in ipairs(keys) do
-    if key == capacity.last_keys[name] then return i end
-  end
-  return 0
-end
-
--- The key for the next call of a model at a backend, and the slots that it may use. 0: no key may be used now; then also
--- when the first key that is at a limit may be used. Keys take turns: it is the first that may be used after the key of
--- the last call. `call`: interactive, tokens.
-local function next_key(capacity, backend, model, call)
-  local keys, name = backend.keys, backend.name
-  if #keys < 2 then return keys[1] or '', key_slots(capacity, backend, model, keys[1] or '', call) end
-  local last, soonest = last_key(capacity, name, keys), nil
-  for i = 1, #keys do
-    local key = keys[(last + i - 1) % #keys + 1]
-    local slots, free_at = key_slots(capacity, backend, model, key, call)
-    if slots > 0 then return key, slots end
-    soonest = free_at and math.min(free_at, soonest or NEVER) or soonest
-  end
-  return '', 0, soonest
-end
-
--- The key for a probe at a place: the next in turn that is not parked, if there is any. Or nil, and when the first key may
--- be used.
-local function next_probe_key(capacity, place)
-  local found, soonest, keys = nil, NEVER, place.keys
-  local last = #keys > 1 and last_key(capacity, place.backend.name, keys) or 0
-  for i = 1, math.max(1, #keys) do
-    local key = keys[(last + i - 1) % math.max(1, #keys) + 1] or ''
-    local cooling = key_cooling_until(capacity, place.backend, place.model, key)
-    if not cooling and place.backend.rates[1] then
-      local free_at = limited_until(capacity, place.backend, key, true, 0)
-      cooling = free_at > capacity.now and free_at or nil
-    end
-    if cooling then
-      soonest = math.min(soonest, cooling)
-    elseif key == '' or allowed_slots(capacity, 'key:' .. key, 1) > 0 then
-      return key, NEVER
-    else
-      found = found or key
-    end
-  end
-  return found, soonest
 end
 
 -- The tokens that a job counts at a backend, by an estimate: its prompt, and the limit of its answer. 0 without a limit of
