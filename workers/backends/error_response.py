@@ -17,9 +17,9 @@ from openfall.router_core.jobs.outcome import UNKNOWN_LIMIT, Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
 from openfall.workers.backends.exact_json import loads, whole_number
+from openfall.workers.backends.limit_scope import find_limit
 from openfall.workers.backends.redaction import redact
 from openfall.workers.backends.retry_after import limit_reset, plan_reset, retry_after, stated_reset, stated_wait
-from openfall.workers.backends.usage_limit_errors import find_limit
 
 MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends import error_words as words
-from openfall.workers.backends.usage_limit_errors import MODEL_CODES, MODEL_TEXT
+from openfall.workers.backends.limit_scope import MODEL_CODES, MODEL_TEXT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a limit that refuses a call counts, by the words, codes and headers of the refusal. Pure.
+"""The scope of a limit that refuses a call (what it counts), by the words, codes and headers of the refusal. Pure.
 
 Providers refuse a call for the limit of one model (Gemini's quotas `PerModel`, Groq's tokens of a day, OpenRouter's
 free models, Copilot's premium requests, Claude's Opus week) and for that of a key (a plan, an account, an organization)
