@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openfall.router_core.degrading.degrade import DefaultFallback, DegradeAction, Degraded, FallContext, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback, DegradeAction, Degraded
+from openfall.router_core.degrading.hold import Hold
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import total_cost
 from openfall.router_core.routing.fleet_state import FleetState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.degrading.degrade import FallContext
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text

@@ -12,7 +12,8 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from openfall.router_core.deciding.steps import Handoff
-from openfall.router_core.degrading.degrade import DefaultFallback, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

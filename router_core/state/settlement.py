@@ -14,7 +14,8 @@ from openfall.router_core.catalog.rate_limits import ChargedCall, Rate, correcti
 from openfall.router_core.deciding.cost import FREE_ERRORS
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
-from openfall.router_core.degrading.degrade import DefaultFallback, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt

@@ -10,8 +10,9 @@ from pydantic_core import to_json
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig
 from openfall.router_core.deciding.steps import Fall
-from openfall.router_core.degrading.degrade import FallContext, Hold
 from openfall.router_core.degrading.fall_record import fall_record
+from openfall.router_core.degrading.hold import Hold
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.envelope import unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status

@@ -12,15 +12,10 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import answer_with
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.steps import Done
-from openfall.router_core.degrading.degrade import (
-    DefaultFallback,
-    DegradeAction,
-    Degraded,
-    FallContext,
-    Hold,
-    degrade,
-)
+from openfall.router_core.degrading.degrade import DefaultFallback, DegradeAction, Degraded, degrade
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
+from openfall.router_core.degrading.hold import Hold
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure

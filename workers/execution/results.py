@@ -7,7 +7,8 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.steps import Done
 from openfall.router_core.deciding.substitution import Substitution, job_substitution
-from openfall.router_core.degrading.degrade import Degraded, Hold
+from openfall.router_core.degrading.degrade import Degraded
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.result import Result, Status

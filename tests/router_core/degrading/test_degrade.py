@@ -1,4 +1,4 @@
-"""What follows a fall: every remedy, the holds, and what releases them."""
+"""What follows a fall: every remedy, and the hold after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from openfall.router_core.catalog.open_fall_policy import (
 from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.decide import conclude
 from openfall.router_core.deciding.steps import Conditions, Fall
-from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, FallContext, Hold, degrade
+from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, degrade
+from openfall.router_core.degrading.hold import Hold
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.routing.fleet_state import FleetState
@@ -223,55 +225,6 @@ class TestTheFallOfADefaultFallback:
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
         assert step == Fall(OUTAGE, "nor does its default fallback answer (opus: context_overflow)")
-
-
-class TestRelease:
-    def test_no_model_releases_a_job_that_needs_an_operator(self):
-        for reason in (OWN, POISONED):
-            assert land(CATALOG, fallen=fell(reason), opus=blocked()) == kept(reason=reason, detail=WHY)
-
-    def test_a_model_that_the_job_may_never_use_does_not_release_it(self):
-        of = job(("small", "gone", "opus"), local_only=True)
-        assert land(CATALOG, of).models == ("small",)
-        assert land(CATALOG, job(("opus",), local_only=True), fell(SWITCH)).models == ()
-
-    def test_the_switch_of_the_fleet_ends_and_its_models_release_then(self):
-        held = land(CATALOG, job(("opus", "haiku")), fell(SWITCH), local_only=True, small=blocked())
-        assert (held.models, held.ready_at) == (("opus", "haiku"), 0.0)
-
-    def test_a_job_that_fell_while_a_model_took_calls_pauses_before_its_release(self):
-        held = land(CATALOG, small=blocked())
-        assert (held.ready_at, held.strikes) == (NOW + 5, 0)
-
-    def test_the_pause_doubles_with_each_strike(self):
-        second = land(CATALOG, fallen=fell(falls=2), small=blocked())
-        assert (second.ready_at, second.strikes) == (NOW + 10, 1)
-        third = land(CATALOG, fallen=fell(falls=3, strikes=1), small=blocked())
-        assert (third.ready_at, third.strikes) == (NOW + 20, 2)
-
-    def test_the_third_strike_makes_it_the_jobs_own_fault(self):
-        held = land(CATALOG, fallen=fell(falls=4, strikes=2), small=blocked())
-        detail = f"fell 3 times while large took calls; last: {WHY}"
-        assert held == kept(reason=OWN, detail=detail, strikes=3)
-
-    def test_an_outage_of_days_costs_nothing(self):
-        held = land(CATALOG, fallen=fell(falls=99, strikes=2))
-        assert (held.reason, held.strikes, held.ready_at) == (OUTAGE, 2, 0.0)
-
-    def test_a_model_whose_answers_failed_the_checks_does_not_release_the_job(self):
-        attempts = (tried("large", E.INVALID_OUTPUT), tried("large", E.INVALID_OUTPUT))
-        held = land(CATALOG, fallen=fell(attempts=attempts), small=blocked())
-        assert (held.reason, held.models, held.ready_at) == (OUTAGE, ("small",), 0.0)
-
-    def test_a_released_job_whose_answers_fail_the_checks_again_is_held_for_its_own_fault(self):
-        attempts = (tried("small", E.AUTH), tried("large", E.INVALID_OUTPUT), tried("large", E.INVALID_OUTPUT))
-        held = land(CATALOG, fallen=fell(attempts=attempts, falls=2), small=blocked())
-        assert (held.reason, held.models) == (OWN, ())
-        assert held.detail == f"its answers failed their checks again; last: {WHY}"
-
-    def test_only_an_outage_strikes(self):
-        held = land(CATALOG, fallen=fell(SWITCH, falls=5, strikes=2), small=blocked())
-        assert (held.reason, held.strikes, held.ready_at) == (SWITCH, 2, NOW + 20)
 
 
 ALL = (*LOCAL, *CLOUD)

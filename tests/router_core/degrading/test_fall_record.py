@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.degrading.degrade import DefaultFallback, Degraded, FallContext, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback, Degraded
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
+from openfall.router_core.degrading.hold import Hold
+from openfall.router_core.degrading.judged_fall import FallContext
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, HoldReason, Remedy, Urgency

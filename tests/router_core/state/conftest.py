@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.deciding.steps import Fall, Later
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import backend_reports, fleet_flags, incidents, ledger, outbox, reap_and_sweep
 from openfall.router_core.state.breakers import ProbeResult, breaker_history, list_breakers, report_probe

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.deciding.steps import Fall
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.budget_book import BudgetBook, list_budgets
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held

@@ -9,7 +9,7 @@ import pytest
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.decide import Fall
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.budget_book import audit_budgets, list_budgets, raise_budget
 from openfall.router_core.state.settlement import DeliveryOutcome

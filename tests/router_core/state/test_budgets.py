@@ -10,7 +10,7 @@ from openfall.router_core.catalog.budget_scope import CallPrice
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.jobs.result import Result, Status

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import DefaultFallback, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from openfall.router_core.deciding.steps import Fall
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.held_jobs import (

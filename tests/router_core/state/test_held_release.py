@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.degrading.incident_end import QUIET_SECONDS
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import DefaultFallback, Hold
+from openfall.router_core.degrading.degrade import DefaultFallback
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.delivery_counts import DeliveryEnd, count_delivery

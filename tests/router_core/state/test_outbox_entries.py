@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic_core import to_json
 
 from openfall.router_core.deciding.steps import Fall
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result, Status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.steps import Fall, Handoff
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.state.settlement import DeliveryOutcome

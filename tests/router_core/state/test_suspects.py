@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
-from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held, release_held, replay_held
 from openfall.router_core.state.job_events import read_events

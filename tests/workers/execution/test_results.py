@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.steps import Done
-from openfall.router_core.degrading.degrade import Degraded, Hold
+from openfall.router_core.degrading.degrade import Degraded
+from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.envelope import pack_result, unpack_result
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.jobs.result import Result, Status
