@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.retry_backoff import MIN_SECONDS, delay, longest_delay
-from openfall.router_core.deciding.service_tier import is_tier_refusal
+from openfall.router_core.deciding.retry_backoff import longest_delay
+from openfall.router_core.deciding.retry_rules import is_exhausted, retry_wait
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
@@ -18,9 +18,7 @@ from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetStat
 from openfall.router_core.routing.local_only import local_only_rule
 from openfall.router_core.vocabulary import (
     BlockReason,
-    CredentialSignal,
     ErrorClass,
-    Severity,
     Urgency,
 )
 
@@ -171,62 +169,18 @@ class ChainState:
         blocked = self.blocked(alias, now)
         return blocked is not None and blocked.reason is BlockReason.LOCAL_ONLY
 
-    def has_other_key(self, attempts: Sequence[Attempt]) -> bool:
-        """Whether the last of these calls of one model failed for its key alone, and another key of its backend had no
-        such call yet."""
-        return bool(attempts) and _is_key_fault(attempts[-1]) and _key_faults(attempts) <= self._spare_keys(attempts)
-
     def _is_exhausted(self, attempts: Sequence[Attempt]) -> bool:
-        """A call that failed for its key alone counts only when no other key remains. One that failed for its service
-        tier does not count."""
-        attempts = [attempt for attempt in attempts if not is_tier_refusal(attempt)]
-        if not attempts:
-            return False
-        last = attempts[-1]
-        if self.has_other_key(attempts):
-            others = [attempt for attempt in attempts if not _is_key_fault(attempt)]
-            if not others:
-                return False
-            last = others[-1]
-        tries = len(attempts) - min(_key_faults(attempts), self._spare_keys(attempts))
-        return tries > self._max_retries(last)
-
-    def _spare_keys(self, attempts: Sequence[Attempt]) -> int:
-        """How many keys the backend of the last call has beside one."""
-        spec = self.catalog.backends.get(attempts[-1].backend)
-        return 0 if spec is None else max(0, len(spec.secrets) - 1)
-
-    def _max_retries(self, last: Attempt) -> int:
-        """How often a model may be called again in all, by the severity of its last failure."""
-        if last.disposition is None or not last.may_be_repeated:
-            return 0
-        if self.default_fallback and last.error is ErrorClass.INVALID_OUTPUT:
-            return 0
-        max_retries = self.catalog.retry.max_retries
-        return max_retries if last.disposition.severity is Severity.TRANSIENT else min(1, max_retries)
+        return is_exhausted(self.catalog, attempts, default_fallback=self.default_fallback)
 
     def _candidate(self, alias: str, attempts: Sequence[Attempt], earliest: float, now: float) -> Candidate:
         """A candidate that is due at `earliest`, after its back-off, and after the end of a block."""
         due = earliest
         if attempts:
-            backoff = MIN_SECONDS
-            if not self.has_other_key(attempts):
-                backoff = delay(len(attempts), self.jitter, self.catalog.retry, attempts[-1].retry_after)
-            due = max(due, attempts[-1].ended_at + backoff)
+            due = max(due, attempts[-1].ended_at + retry_wait(self.catalog, attempts, self.jitter))
         blocked = self.blocked(alias, now)
         if blocked is not None:
             due = max(due, blocked.until)
         return Candidate(alias, due, len(attempts), blocked)
-
-
-def _is_key_fault(attempt: Attempt) -> bool:
-    """Whether the failure of a call is one of its key: refused, or limited."""
-    is_fault = attempt.disposition is not None and attempt.disposition.credential is not CredentialSignal.FINE
-    return is_fault and not is_tier_refusal(attempt)
-
-
-def _key_faults(attempts: Sequence[Attempt]) -> int:
-    return sum(map(_is_key_fault, attempts))
 
 
 def postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:

@@ -28,6 +28,7 @@ from openfall.router_core.deciding.explain import (
 )
 from openfall.router_core.deciding.over_budget_rules import is_over_budget, refused_for_budget
 from openfall.router_core.deciding.reply_deadline import explain_reply_limit, reply_is_due
+from openfall.router_core.deciding.retry_rules import has_other_key
 from openfall.router_core.deciding.service_tier import FLEX_TIMEOUT_SECONDS, asked_tier
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.job import CompletionJob
@@ -210,7 +211,7 @@ def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
     """Rule 5, for a failure that allows a retry. A retry with another key does not wait, so it is for every job."""
     if failed.model != current.model or current.blocked is not None or current.due >= chain.job.deadline:
         return False
-    return chain.has_other_key(chain.attempts_of(current.model)) or (
+    return has_other_key(chain.catalog, chain.attempts_of(current.model)) or (
         chain.job.urgency is not Urgency.INTERACTIVE and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
     )
 
