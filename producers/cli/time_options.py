@@ -6,9 +6,6 @@ from collections.abc import Callable
 
 import click
 
-from openfall.producers.errors import BadRequest
-from openfall.producers.job_request import parse_duration, parse_timestamp
-
 
 class _Time(click.ParamType[str]):
     """Text that names a time. A wrong one is an error that names its option; the client reads it again."""
@@ -17,6 +14,8 @@ class _Time(click.ParamType[str]):
         self.name, self._parse = name, parse
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from openfall.producers.errors import BadRequest  # `openfall --help` reads this file, and imports nothing slow
+
         try:
             self._parse(value, param.opts[0] if param else self.name)
         except BadRequest as error:
@@ -24,4 +23,16 @@ class _Time(click.ParamType[str]):
         return value
 
 
-DURATION, WHEN = _Time("duration", parse_duration), _Time("when", parse_timestamp)
+def _parse_duration(value: str, name: str) -> float:
+    from openfall.producers.job_request import parse_duration
+
+    return parse_duration(value, name)
+
+
+def _parse_timestamp(value: str, name: str) -> float:
+    from openfall.producers.job_request import parse_timestamp
+
+    return parse_timestamp(value, name)
+
+
+DURATION, WHEN = _Time("duration", _parse_duration), _Time("when", _parse_timestamp)
