@@ -1,4 +1,4 @@
--- @include inbox
+-- @include inbox_acknowledge
 -- @include batch_fence
 -- The runner of a batch renews its lease, and writes what it has done.
 -- Arguments: id, directory, claim, lease_ms (0: it gives the batch up), set? (fields), status? and from? (the status, and

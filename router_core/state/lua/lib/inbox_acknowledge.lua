@@ -1,4 +1,4 @@
--- Entries of an inbox that were handled.
+-- The acknowledgement of an entry of an inbox: its result was handled.
 
 -- Delete an entry. The result of its job, kept longer for its reader, is now kept as any other. Returns 1 if it was there.
 local function acknowledge(inbox, group, entry, id)
