@@ -126,6 +126,9 @@ AUDIT_CURSOR = "of:audit-cursor"  # string: how far the audit of unfinished jobs
 BACKLOG_MARK = "~"
 """In the name of a list: between a queue and the producer whose backlog it is."""
 
+INTERACTIVE_MARK = "i"
+"""At the end of the token of an interactive job's lease. It tells which leases may use reserved slots."""
+
 DEGRADE = "degrade"  # the queue of fallen jobs; its deferred registry lists the held ones
 
 

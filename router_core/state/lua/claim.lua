@@ -1,3 +1,4 @@
+-- @include budget_reserve
 -- @include fall_and_release
 -- @include lifecycle
 -- @include breaker
@@ -5,7 +6,6 @@
 -- @include drain_order
 -- @include urgency_shares
 -- @include probes
--- @include budget_reserve
 -- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
 -- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that
 -- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close
@@ -54,7 +54,7 @@ if capacity.blocked['local-only'] and not subscription.is_local then
   return {set_worker_state(args.in_flight > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, rq_jobs, probes}
 end
 
-local book = budgets and open_book(budgets, now)
+if budgets then budgeting.open(budgets, now) end
 local epochs = {}
 local function epoch_of(target)
   if not epochs[target] then epochs[target] = redis.call('HGET', BREAKER .. target, 'epoch') or '0' end
@@ -78,7 +78,7 @@ end
 
 -- The reserve of a job that cannot be read ends: the sums of its budgets change.
 local function fall_damaged(id, queue, why)
-  if book then budgeting.write(book) end
+  if budgets then budgeting.write() end
   fall_unreadable(id, queue, why, now)
 end
 
@@ -87,10 +87,10 @@ end
 local RAISED_WITHIN_MS = 60000
 local function reserve_probe(probe)
   local terms = subscription.terms[probe.backend.terms]
-  if not book or not terms then return true end
-  budgeting.write(book)
+  if not budgets or not terms then return true end
+  budgeting.write()
   end_probe_reserve(BREAKER .. probe.target)
-  local reserve, over = budgeting.fits(book, terms, true, {bound = subscription.probe_bound})
+  local reserve, over = budgeting.reserve(terms, true, {bound = subscription.probe_bound})
   if over then
     capacity.blocked[probe.target] = 'half_open ' .. ms(math.min(over.ends, now + RAISED_WITHIN_MS))
     redis.call('HSET', BLOCKED, probe.target, capacity.blocked[probe.target])
@@ -103,9 +103,9 @@ end
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local NO_FIELDS = {}
 local function lease(id, queue, backend, key)
-  local terms = book and subscription.terms[backend.terms]
+  local terms = budgets and subscription.terms[backend.terms]
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'alone', 'stream', 'accepted', 'pieces',
-    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(terms and budgeting.record_fields(book, terms) or NO_FIELDS))
+    'queue', 'local_only', 'answers', 'default_fallback', 'producer', 'replied', unpack(terms and budgeting.record_fields(terms) or NO_FIELDS))
   if not job.state then
     if redis.call('EXISTS', PROMPT .. id) == 1 then
       fall_damaged(id, queue, 'its record is gone')
@@ -136,14 +136,18 @@ local function lease(id, queue, backend, key)
     fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
     return job.producer or '?'
   end
-  local token = args.nonce .. #jobs .. token_suffix(queue)
+  local interactive = is_interactive(queue)
+  local token = args.nonce .. #jobs .. (interactive and INTERACTIVE_MARK or '')
   local member = id .. ':' .. token
   local charged, reserve, over = -1, nil, nil
   note_key(capacity, backend, key)
-  if terms then reserve, over = budgeting.reserve(book, terms, is_interactive(queue), job) end
+  if terms then
+    reserve, over = budgeting.reserve(terms, interactive, job)
+    if over then budgeting.refuse(over) end
+  end
   if backend.rates[1] and not over then
     charged = call_tokens(capacity, backend, id)
-    charge_limits(capacity, backend, key, is_interactive(queue), charged)
+    charge_limits(capacity, backend, key, interactive, charged)
   end
   local deliveries = (tonumber(job.deliveries) or 0) + 1
   if job.alone then redis.call('HDEL', RECORD .. id, 'alone') end
@@ -306,6 +310,6 @@ if #jobs == 0 then
 end
 if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)
-if book then budgeting.write(book) end
+if budgets then budgeting.write() end
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

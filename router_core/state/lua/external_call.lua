@@ -6,8 +6,8 @@
 --   budget_reserve.lua), limits? ({backend, moved}: see limit_corrections.lua), substitution? (see ledger.lua)
 -- Bodies: breaker policy (JSON), budgets ('' or JSON: see budget_book.py)
 -- Reply: {1 if a breaker opened}
-local call, book = args.call, load_budgets(ARGV[4], now)
-if book and args.terms and call.cost_nusd then budgeting.spend(book, args.terms, args.owner, call.cost_nusd, false) end
+local call = args.call
+if args.terms and call.cost_nusd then budgeting.spend(ARGV[4], now, args.terms, args.owner, call.cost_nusd, false) end
 add_to_ledger(call, now)
 count_substitution(args.substitution, now)
 if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end

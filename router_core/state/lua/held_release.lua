@@ -1,6 +1,6 @@
+-- @include budget_reserve
 -- @include fall_and_release
 -- @include lifecycle
--- @include budget_reserve
 -- @include hold_and_incident
 -- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
 -- urgent first, then the oldest. Each starts its chain again.
@@ -8,7 +8,8 @@
 -- Bodies: budgets of money ('' or JSON: see budget_book.py)
 -- Reply: {id, queue}...
 local MAX_READY, MAX_CHECKED = 256, 64
-local reply, book = {}, load_budgets(ARGV[3], now)
+local reply, has_budgets = {}, ARGV[3] ~= ''
+if has_budgets then budgeting.open(decode_once(ARGV[3]), now) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
   redis.call('ZREM', HELD_LATER, id)
@@ -39,12 +40,12 @@ local function remove_lost(model)
 end
 
 -- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget resets: it costs no
--- claim, no fall and no settle.
+-- claim, no fall and no settle. What is reserved here is never written: the claim reserves.
 local function stays_held(id, budget, urgency)
-  if not book or type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
+  if not has_budgets or type(budget.backend) ~= 'table' or not budget.backend.budgets[1] then return false end
   local job = fields(RECORD .. id, 'held_for', 'held_by', 'bound', 'group', 'producer')
   if job.held_for ~= 'budget' then return false end
-  local reserve, over = budgeting.fits(book, budget.backend, urgency == 'interactive', job)
+  local reserve, over = budgeting.reserve(budget.backend, urgency == 'interactive', job)
   if reserve then return false end
   for model in string.gmatch(job.held_by or '', '[^,]+') do redis.call('ZREM', HELD .. model, id) end
   redis.call('HSET', RECORD .. id, 'ready_at', ms(over.ends))

@@ -5,8 +5,7 @@
 --   and buckets: see ledger.lua)
 -- Bodies: budgets ('' or JSON: see budget_book.py)
 -- Reply: the budget that it does not fit into ('': it fits; see budget_book.py)
-local book = load_budgets(ARGV[3], now)
-local over = book and budgeting.spend(book, args.terms, args.owner, args.cost_nusd, true) or ''
+local over = budgeting.spend(ARGV[3], now, args.terms, args.owner, args.cost_nusd, true)
 if over == '' then
   local call = {model = '-', backend = args.backend, group = '-', duration_ms = 0, input_tokens = 0, output_tokens = 0,
     cost_nusd = args.cost_nusd}

@@ -32,7 +32,7 @@ def test_a_window_that_refused_every_call_is_removed_100_days_after_its_end_like
     budget = replace_budget(usd=0)
 
     async def story(f):
-        worker = await start(f, budget)
+        worker = await start(f, budget, replace_budget(name="other"))
         await submit(f, 1)
         await claimed(worker)
         ((key, ends),) = f.store.zrange("of:budgets", 0, -1, withscores=True)
@@ -71,7 +71,8 @@ async def lose_key(f):
 
 
 UNREADABLE = (
-    b"many", b"", b"-1 x", b"0 900 0 2 0 0", b"x" * 31, b"x" * 40, b"x" * 49, b"\xff" * 32, b"\xff" * 48
+    b"many", b"", b"-1 x", b"0 900 0 2 0 0", b"x" * 31, b"x" * 40, b"x" * 49, b"\xff" * 32, b"\xff" * 48,
+    bytes(24) + b"\xff" * 8,
 )  # fmt: skip
 DAMAGES = {
     **{f"{len(text)} bytes of {text[:5]!r}": overwrite_sums(text) for text in UNREADABLE},
@@ -209,7 +210,7 @@ def test_what_a_refused_call_needs_is_kept_until_one_fits(fleet):
         assert not (await state(f)).is_spent
         await submit(f, 1)
         await claimed(worker)
-        assert (await state(f)).needed == 0
+        assert ((await state(f)).needed, (await state(f)).refused) == (0, 1)
 
     fleet(story)
 

@@ -208,6 +208,7 @@ def replace_budget(**fields):
         pytest.param(HOUSE, PRICE, None, "unpriced", id="nor is that of a call of unknown size"),
         pytest.param(HOUSE, PRICE, "500 9000 0 1 0 0 - -", "above_limit", id="a call above the whole budget"),
         pytest.param(HOUSE, PRICE, f"500 {10**30} 0 1 0 0 - -", "above_limit", id="nor one beyond any number"),
+        pytest.param(HOUSE, replace(PRICE, input=5_000_000_001), "1 1 0 0 0 0 - -", "above_limit", id="nor by a part"),
         pytest.param(HOUSE, PRICE, "500 500 0 20 0 0 - -", "above_limit", id="twenty answers cost twenty times"),
         pytest.param(HOUSE, PRICE, "500 500 9000 1 0 0 - -", "above_limit", id="thinking beside the limit counts"),
         pytest.param(

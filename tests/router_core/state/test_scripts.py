@@ -23,6 +23,13 @@ def test_every_script_is_a_library_that_the_server_accepts(redis_url, store, nam
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_room_for_20_more_of_the_200_locals_of_lua(redis_url, store, name):
+    header, _, text = scripts.load(name).library.decode().partition("\n")
+    more = ", ".join(f"more_{number}" for number in range(20))
+    store.execute_command("FUNCTION", "LOAD", "REPLACE", f"{header}\nlocal {more} = nil\n{text}")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_script_has_the_key_names_that_it_mentions_and_no_other(name):
     text = scripts.load(name).library.decode()
     declared = re.findall(r"^local ([A-Z_]+) = '", text, re.MULTILINE)

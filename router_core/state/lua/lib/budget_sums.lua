@@ -8,14 +8,14 @@
 -- '{nanodollars} {budget}...'. Each number has 8 bytes, the lowest first: to read and write digits would cost as much as the rest.
 local SUMS, SUMS_BYTES, REFUSALS, REFUSALS_BYTES = '<LLLL', 32, '<LL', 16
 
--- The sums of a window, and what stands behind them; nil if there are none, or if they cannot be read.
+-- The sums of a window, and what stands behind them (nil: nothing). No sums at all: there are none, or they cannot be read.
 local function unpack_sums(key, packed)
   if not packed then return nil end
-  local more = #packed - SUMS_BYTES
-  if more == 0 or more == REFUSALS_BYTES then
+  local bytes = #packed
+  if bytes == SUMS_BYTES or bytes == SUMS_BYTES + REFUSALS_BYTES then
     local spent, reserved, unconfirmed, calls = struct.unpack(SUMS, packed)
     if spent + reserved + unconfirmed + calls < MAX_NUMBER then
-      return spent, reserved, unconfirmed, calls, more == 0 and '' or string.sub(packed, SUMS_BYTES + 1)
+      return spent, reserved, unconfirmed, calls, bytes > SUMS_BYTES and string.sub(packed, SUMS_BYTES + 1) or nil
     end
   end
   note_unreadable(BUDGET_SUMS .. ' ' .. key, 'cannot be read')
@@ -23,12 +23,13 @@ local function unpack_sums(key, packed)
 end
 
 local function pack_sums(spent, reserved, unconfirmed, calls, refusals)
-  return struct.pack(SUMS, spent, reserved, unconfirmed, calls) .. refusals
+  local sums = struct.pack(SUMS, spent, reserved, unconfirmed, calls)
+  return refusals and sums .. refusals or sums
 end
 
 -- How many calls did not fit.
 local function refused_of(refusals)
-  local refused = refusals == '' and 0 or struct.unpack(REFUSALS, refusals)
+  local refused = refusals and struct.unpack(REFUSALS, refusals) or 0
   return refused < MAX_NUMBER and refused or 0
 end
 
@@ -42,9 +43,12 @@ local function change_sums(reserve, spent_by, reserved_by, unconfirmed_by)
   for i, key in ipairs(keys) do
     local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, sums[i])
     if spent then
-      entries[#entries + 1] = key
-      entries[#entries + 1] = pack_sums(math.max(0, spent + spent_by), math.max(0, reserved + reserved_by),
-        math.max(0, unconfirmed + unconfirmed_by), calls, refusals)
+      spent, reserved, unconfirmed = spent + spent_by, reserved + reserved_by, unconfirmed + unconfirmed_by
+      if spent < 0 then spent = 0 end  -- `math.max` takes five times as long
+      if reserved < 0 then reserved = 0 end
+      if unconfirmed < 0 then unconfirmed = 0 end
+      local n = #entries
+      entries[n + 1], entries[n + 2] = key, pack_sums(spent, reserved, unconfirmed, calls, refusals)
     end
   end
   if entries[1] then redis.call('HSET', BUDGET_SUMS, unpack(entries)) end

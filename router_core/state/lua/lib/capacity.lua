@@ -4,9 +4,6 @@
 
 local function is_interactive(queue) return parts_of(queue).is_interactive end
 
--- The end of the token of an interactive job's lease. It tells which leases may use reserved slots.
-local function token_suffix(queue) return is_interactive(queue) and 'i' or '' end
-
 -- The state of one moment, for the functions below: the entries of BLOCKED (see breaker.lua), and the slots in use,
 -- counted once for each backend.
 local function load_capacity(now)
@@ -71,7 +68,7 @@ local function slots_used_not_interactive(capacity, name)
   if n then return n end
   n = 0
   for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
-    if string.sub(member, -1) ~= 'i' then n = n + 1 end
+    if string.sub(member, -1) ~= INTERACTIVE_MARK then n = n + 1 end
   end
   capacity.not_interactive[name] = n
   return n

@@ -131,7 +131,7 @@ local TEXTS = {queue = is_queue, fell_from = is_queue}
 local function is_readable(name, value)
   local most = NUMBERS[name]
   if most then return not string.find(value, '%D') and (tonumber(value) or MAX_NUMBER) <= most end
-  return not TEXTS[name] or TEXTS[name](value)
+  return TEXTS[name](value)
 end
 
 -- The named fields of a hash, as a table by name; nil where there is none. What cannot be read is removed.
@@ -140,11 +140,11 @@ local function fields(key, ...)
   for i = 1, #names do
     local name, value = names[i], values[i]
     if value then
-      if is_readable(name, value) then
-        row[name] = value
-      else
+      if (NUMBERS[name] or TEXTS[name]) and not is_readable(name, value) then
         guarded_call('HDEL', key, name)
         note_unreadable(key .. ' ' .. name, 'cannot be read')
+      else
+        row[name] = value
       end
     end
   end
