@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.remedies import allowed_remedies
-from openfall.router_core.vocabulary import (
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 RESERVE_SECONDS = 2.0
 """The time that a call leaves to each of its successors; a sixth of the whole time, if that is shorter."""
@@ -28,15 +25,15 @@ def _last_progress(chain: ChainState) -> float:
 
 
 def explain_reply_limit(chain: ChainState, now: float) -> str:
-    """Why there is no time for another call: how long no answer has begun, and the limit by which the caller needs a
+    """Why there is no time for a call: how long no answer has begun, and the limit by which the caller needs a
     reply. To stand behind `no answer has begun`."""
     within, started = chain.policy.reply_within, _last_progress(chain)
     event = "acceptance" if started == chain.job.accepted_at else "last progress"
     expires = chain.job.deadline - started
     by_deadline = within is None or expires < within
-    limit = f"the job expires {expires:.0f} s" if by_deadline else f"its caller needs a reply {within:g} s"
+    need = f"it expires within {expires:.0f} s" if by_deadline else f"its caller needs a reply within {within:g} s"
     name = "" if by_deadline else " (reply_within)"
-    return f"in {now - started:.0f} s since its {event}; {limit} after it{name}, too soon for another call"
+    return f"in {now - started:.0f} s since its {event}, and {need}{name}: no time is left for a call"
 
 
 def reply_is_due(chain: ChainState, now: float) -> bool:

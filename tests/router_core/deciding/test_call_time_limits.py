@@ -132,16 +132,16 @@ class TestTheReply:
         step = decide(requested(), CATALOG, [hung], conditions("second"), NOW + 11.5)
         assert step == Fall(
             HoldReason.OUTAGE,
-            "no answer has begun in 12 s since its acceptance; its caller needs a reply 14 s after it (reply_within), "
-            "too soon for another call (first: timeout (no first token within 5 s); second: not called)",
+            "no answer has begun in 12 s since its acceptance, and its caller needs a reply within 14 s (reply_within)"
+            ": no time is left for a call (first: timeout (no first token within 5 s); second: not called)",
         )
 
     @pytest.mark.parametrize(
         ("progressed_at", "deadline", "expected"),
         [
-            (NOW + 20, NOW + 120, "in 12 s since its last progress; its caller needs a reply 14 s after it"),
-            (NOW, NOW + 12.5, "in 12 s since its acceptance; the job expires 12 s after it, too soon"),
-            (NOW + 106, NOW + 119, "in 12 s since its last progress; the job expires 13 s after it, too soon"),
+            (NOW + 20, NOW + 120, "in 12 s since its last progress, and its caller needs a reply within 14 s"),
+            (NOW, NOW + 12.5, "in 12 s since its acceptance, and it expires within 12 s: no time"),
+            (NOW + 106, NOW + 119, "in 12 s since its last progress, and it expires within 13 s: no time"),
         ],
     )
     def test_the_fall_names_the_limit_and_from_when_it_counts(self, progressed_at, deadline, expected):
@@ -190,8 +190,8 @@ class TestTheReply:
         late = decide(of, CATALOG, attempts, when, NOW + 13)
         assert late == Fall(
             HoldReason.OUTAGE,
-            "its default fallback began no answer either in 13 s since its acceptance; its caller needs a reply 14 s "
-            "after it (reply_within), too soon for another call (fifth: not called)",
+            "its default fallback began no answer either in 13 s since its acceptance, and its caller needs a reply "
+            "within 14 s (reply_within): no time is left for a call (fifth: not called)",
         )
 
     def test_the_best_answer_so_far_ends_an_ensemble_whose_caller_needs_a_reply(self):
