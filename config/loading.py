@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -237,6 +238,8 @@ def read_source(document: Document, source: Path, option: str = "--config", vari
     except IsADirectoryError:
         document.report(0, "", "it is a directory", _in_place_of_a_file(source))
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # too many open files: it is not this file's fault
         document.report(0, "", f"it cannot be read: {error.strerror}", "Name a file that you may read.")
     return None
 

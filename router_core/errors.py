@@ -22,8 +22,8 @@ class OpenfallError(Exception):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         exported = sys.modules["openfall"].__all__  # the package is imported before any module in it
-        if cls.__name__ in exported and cls.__module__.startswith("openfall."):
-            cls.__module__ = "openfall"
+        is_exported = cls.__name__ in exported and cls.__module__.startswith("openfall.")
+        cls.__module__ = "openfall" if is_exported else cls.__module__
 
     @property
     def cause(self) -> str:

@@ -80,6 +80,7 @@ class Start:
     new_session: bool
     process_group: int
     umask: int
+    ignores_sighup: bool
 
 
 class ForkServer:
@@ -167,7 +168,8 @@ def _read_start(argv: Sequence[Any], close_fds: bool, kept: Sequence[int], rest:
     if not plain or _startup_variables(environment) != _startup_variables(os.environ):
         return None
     umask = umask if umask >= 0 else int(_read_status("Umask"), 8)
-    return Start(words, directory, environment, bool(new_session), group, umask)
+    ignores_sighup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # a program inherits it
+    return Start(words, directory, environment, bool(new_session), group, umask, ignores_sighup)
 
 
 def _startup_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -231,6 +233,7 @@ def _become(start: Start, streams: Sequence[int], owner: int) -> NoReturn:
     os.chdir(start.directory)
     os.umask(start.umask)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if start.ignores_sighup else signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(start.environment)
     time.tzset()

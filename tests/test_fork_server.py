@@ -76,6 +76,16 @@ def test_a_start_that_a_fork_cannot_repeat_is_that_of_an_interpreter(command: An
     assert not state(command, env={**os.environ, **variables}, cwd=ROOT)["imported"]
 
 
+def test_a_forked_program_ignores_the_hangup_that_its_owner_ignores() -> None:
+    state(FORKED, cwd=ROOT)  # the server runs before the owner ignores it
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        handlers = [state(command, cwd=ROOT)["handlers"][str(int(signal.SIGHUP))] for command in (FORKED, INTERPRETER)]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert handlers == [str(signal.SIG_IGN)] * 2
+
+
 def test_a_forked_program_ends_as_a_process_does() -> None:
     assert subprocess.run([*FORKED, STATE, "7"], stdout=subprocess.DEVNULL, cwd=ROOT).returncode == 7
     failed = subprocess.run([*FORKED, STATE, "seven"], capture_output=True, text=True, cwd=ROOT)
