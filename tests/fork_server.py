@@ -167,6 +167,8 @@ def _read_start(argv: Sequence[Any], close_fds: bool, kept: Sequence[int], rest:
     plain = close_fds and set(kept) <= {errors} and before in (None, die_with_parent) and os.path.isdir(directory)
     if not plain or _startup_variables(environment) != _startup_variables(os.environ):
         return None
+    if environment.get("PYTHONPATH", "").split(os.pathsep)[0] not in ("", str(ROOT)):
+        return None  # modules of another directory come first, and some of those are imported here
     umask = umask if umask >= 0 else int(_read_status("Umask"), 8)
     ignores_sighup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # a program inherits it
     return Start(words, directory, environment, bool(new_session), group, umask, ignores_sighup)

@@ -70,6 +70,7 @@ def test_a_forked_program_begins_in_the_state_of_an_interpreter(tmp_path: Path, 
         (FORKED, {"PYTHONWARNINGS": "error"}),
         (FORKED, {"SSL_CERT_FILE": "/elsewhere.pem"}),
         (FORKED, {"LC_ALL": "de_DE.UTF-8"}),
+        (FORKED, {"PYTHONPATH": f"/elsewhere:{ROOT}"}),
     ],
 )
 def test_a_start_that_a_fork_cannot_repeat_is_that_of_an_interpreter(command: Any, variables: dict[str, str]) -> None:
