@@ -16,4 +16,5 @@ def carry_word(kind: type[Word], word: str) -> Word:
         return kind(word)
     unknown = str.__new__(kind, word)
     unknown._name_, unknown._value_ = word.upper(), word
+    vars(unknown)["__reduce_ex__"] = lambda protocol: (carry_word, (kind, word))  # Enum copies and pickles by the name
     return unknown

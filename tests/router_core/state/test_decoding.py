@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import HoldReason
 
@@ -16,3 +19,8 @@ def test_an_unknown_word_is_carried_and_is_none_of_the_members() -> None:
     assert (str(word), word.value, word.name) == ("moonlight", "moonlight", "MOONLIGHT")
     assert word not in tuple(HoldReason)
     assert "moonlight" not in {reason.value for reason in HoldReason}, "the vocabulary is as before"
+
+
+def test_an_unknown_word_can_be_copied_and_pickled() -> None:
+    word = carry_word(HoldReason, "moonlight")
+    assert copy.deepcopy(word) == copy.copy(word) == pickle.loads(pickle.dumps(word)) == word
