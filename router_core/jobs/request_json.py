@@ -23,10 +23,10 @@ def loads_request(raw: bytes, *, allow_inf_nan: bool = True) -> Any:
     try:
         return from_json(raw, allow_inf_nan=allow_inf_nan)
     except ValueError:
-        mended = _ESCAPE.sub(_whole, raw)
-        if mended == raw:
+        replaced = _ESCAPE.sub(_whole, raw)
+        if replaced == raw:
             raise
-        return from_json(mended, allow_inf_nan=allow_inf_nan)
+        return from_json(replaced, allow_inf_nan=allow_inf_nan)
 
 
 def _whole(escape: re.Match[bytes]) -> bytes:

@@ -59,7 +59,7 @@ class WorkerProcess:
 
 @dataclass
 class WorkerPool:
-    """All workers. Their number stays the same until `stop_all`. `crowded`: so many start at once that one may find
+    """All workers. Their number stays the same until `stop_all`. `crowded`: they start all at once, and one may find
     no Redis at its start."""
 
     environment: Environment
