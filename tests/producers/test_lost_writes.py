@@ -80,7 +80,7 @@ def openfall(tmp_path: Path, *args: str) -> Awaitable[Process]:
     return asyncio.create_subprocess_exec(command, *args, *config, stdout=PIPE, stderr=PIPE)
 
 
-def test_each_who_waits_for_a_lost_job_learns_it_or_submits_it_again(server: Server, tmp_path: Path) -> None:
+def test_each_waiter_of_a_lost_job_learns_of_it_or_submits_it_again(server: Server, tmp_path: Path) -> None:
     """Nothing had claimed the job. A wait in a program raises; commands go on by themselves."""
     (tmp_path / "in.jsonl").write_text(LINE)
     batch = ("batch", "run", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl"), "-r", "chat")

@@ -67,7 +67,7 @@ def refuse_requests(gateway: PageGateway) -> None:
             return program.post("/v1/chat/completions", json={**body, **changes}, headers=headers).status_code
 
         assert program.post("/v1/chat/completions", json=body).status_code == 401
-        assert [ask("nobody"), ask("reader", model="other"), ask("boss", model="chatt")] == [401, 403, 404]
+        assert [ask("unknown"), ask("reader", model="other"), ask("boss", model="chatt")] == [401, 403, 404]
         assert ask("chatty", messages=3) == 400  # it uses the minute of its key
         assert [ask("chatty"), ask("chatty")] == [429, 429]
         assert program.get("/no-such-page").status_code == 404
