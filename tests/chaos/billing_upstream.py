@@ -12,7 +12,7 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ class BillingUpstream:
 
     def __init__(self, invoice: Path, latency_seconds: float, cut: float, filtered: float, seed: int) -> None:
         self._file, self._latency = invoice.open("ab", buffering=0), latency_seconds
-        self._cut, self._filtered, self._chance = cut, filtered, random.Random(seed)
-        self.calls = 0
+        self._chance, self.calls = random.Random(seed), 0
+        self._cut, self._filtered = (_one_in_each(round(1 / share), self._chance) for share in (cut, filtered))
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """A chat completion."""
@@ -59,14 +59,13 @@ class BillingUpstream:
         """Bill one call, then answer it, or not. `answer` builds the body of a usage, refused by a filter or not."""
         job, group, producer = text.split(" ")[:3]
         cost = usage[0] * INPUT_NUSD + usage[1] * OUTPUT_NUSD
-        fate, self.calls = self._chance.random(), self.calls + 1
-        is_cut = fate < self._cut
+        is_cut, is_filtered, self.calls = next(self._cut), next(self._filtered), self.calls + 1
         row = {"call": self.calls, "job": job, "group": group, "producer": producer, "nusd": cost, "cut": is_cut}
         self._file.write((json.dumps(row) + "\n").encode())
         await asyncio.sleep(self._latency * (0.5 + self._chance.random()))
         if is_cut:
             return await self._cut_off(request)
-        return web.json_response(answer(usage, fate < self._cut + self._filtered))
+        return web.json_response(answer(usage, is_filtered))
 
     def _usage(self, prompt: Any, limit: int) -> Usage:
         return self._chance.randint(1, len(json.dumps(prompt))), self._chance.randint(0, limit)
@@ -79,6 +78,13 @@ class BillingUpstream:
         if request.transport is not None:
             request.transport.abort()
         return response
+
+
+def _one_in_each(period: int, chance: random.Random) -> Iterator[bool]:
+    """True for one call in each `period` calls, at a place of chance: a short run has its share of them too."""
+    while True:
+        place = chance.randrange(period)
+        yield from (number == place for number in range(period))
 
 
 def _completion(usage: Usage, is_filtered: bool) -> dict[str, Any]:
