@@ -37,8 +37,8 @@ def test_a_job_with_what_another_version_writes_is_answered_and_read(redis_url: 
             assert all(worker.alive for worker in (await fetch_status(link)).workers)
             assert b"gpu.tiny.someday" in await link.command("SMEMBERS", keys.PAUSED)
             assert await link.command("ZSCORE", keys.OUTBOX, "parcel:x") is not None
-            noted = {value.place for value in await list_unreadable(link)}
-            assert noted <= {f"{keys.BLOCKED} rack/other"}
+            assert await link.command("HGET", keys.BLOCKED, "rack/other") == b"resting 7"
+            assert await list_unreadable(link) == []
 
             packed = json.loads(await link.command("GET", keys.RESULT + newer))
             packed |= {"status": "partial", "error": "melted", "moon": {"phase": 3}}

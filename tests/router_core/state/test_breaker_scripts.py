@@ -10,6 +10,7 @@ from openfall.router_core.state.breakers import (
     force_breaker,
     list_breakers,
 )
+from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from tests.router_core.state.breaker_steps import (
     AT_BOX,
@@ -205,3 +206,52 @@ def test_an_open_breaker_survives_a_crash_of_the_server(server, own_fleet):
         assert await f.claim(worker)
 
     own_fleet(story)
+
+
+BLOCKS_OF_NEWER_VERSIONS = {
+    "big/smol": "resting 7", "box/smol": "draining 1790000000000 20", "key:k1": "parked_until 9999999999999",
+    "box/smol pause": "9999999999999", "cloud-only": "ticket 4711: the lawyers want it",
+}  # fmt: skip
+
+
+def test_a_block_of_a_newer_version_stays_and_keeps_no_call_of_this_version_away(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(1)
+        f.store.hset("of:blocked", mapping=BLOCKS_OF_NEWER_VERSIONS)
+        assert await f.claim(worker)
+        assert f.store.hgetall("of:blocked") == {
+            name.encode(): block.encode() for name, block in BLOCKS_OF_NEWER_VERSIONS.items()
+        }
+        assert await list_unreadable(f.link) == []
+
+    fleet(story)
+
+
+def test_an_open_breaker_keeps_calls_away_and_is_probed_though_its_block_is_of_a_newer_version(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await opened(f, worker)
+        await f.enqueue(1)
+        f.store.hset("of:blocked", BOX, "draining 20")
+        claimed = await worker.claim(1, 0)
+        assert claimed.deliveries == ()
+        assert [probe.target for probe in claimed.probes] == [BOX]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [("box/smol", "open 5 6"), ("box/smol", "slow_start 5 0"), ("box/smol", "resting"), ("box/smol cool", "resting 7")],
+)
+def test_a_block_that_no_version_writes_is_removed_and_noted(fleet, name, block):
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(1)
+        f.store.hset("of:blocked", name, block)
+        assert await f.claim(worker)
+        assert f.store.hgetall("of:blocked") == {}
+        assert [value.place for value in await list_unreadable(f.link)] == [f"of:blocked {name}"]
+
+    fleet(story)

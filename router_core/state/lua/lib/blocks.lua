@@ -1,7 +1,19 @@
 -- Blocks: what keeps calls from a target (a model at a backend, or a key), as a claim sees it. BLOCKED has the entries that
 -- breaker.lua writes.
 
--- A block, as it is. One that cannot be read is removed; that of a breaker which is not closed is probed at once.
+local KINDS = {open = true, half_open = true, slow_start = true}
+
+-- Whether a newer version may have written a block: its name is a switch of the fleet, or ends with a word as ' cool' does, or
+-- its kind is another word. The block has the form of all others.
+local function is_of_newer_version(name, block)
+  if string.find(name, '^%l[%l_-]*$') then return true end
+  local kind = string.match(block, '^(%l[%l_]*) %d[%d ]*$')
+  if string.find(name, ' %l+$') then return string.sub(name, -5) ~= ' cool' and (kind or string.find(block, '^%d+$')) end
+  return kind and not KINDS[kind]
+end
+
+-- A block, as it is. One of a newer version stays, and keeps no call of this one away. One that cannot be read is removed. In
+-- both cases a breaker that is not closed still keeps calls away, and is probed at once.
 local function readable_block(name, block)
   if name == 'local-only' then return block ~= '' and block or 'its reason is gone' end
   if string.sub(name, -5) == ' cool' then
@@ -9,14 +21,16 @@ local function readable_block(name, block)
   elseif string.find(block, '^slow_start %d+ [1-9]%d*$') or string.find(block, '^open %d+$') or string.find(block, '^half_open %d+$') then
     return block
   end
-  note_unreadable(BLOCKED .. ' ' .. name, 'is no block')
   local state = redis.call('HGET', BREAKER .. name, 'state')
-  if state ~= 'open' and state ~= 'half_open' then
+  local of_breaker = (state == 'open' or state == 'half_open') and state .. ' 0' or nil
+  if is_of_newer_version(name, block) then return of_breaker end
+  note_unreadable(BLOCKED .. ' ' .. name, 'is no block')
+  if of_breaker then
+    redis.call('HSET', BLOCKED, name, of_breaker)
+  else
     redis.call('HDEL', BLOCKED, name)
-    return nil
   end
-  redis.call('HSET', BLOCKED, name, state .. ' 0')
-  return state .. ' 0'
+  return of_breaker
 end
 
 local function remove_block(capacity, block)

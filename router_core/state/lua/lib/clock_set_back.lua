@@ -20,7 +20,8 @@ end
 local function move_breakers_back(by)
   local blocked = redis.call('HGETALL', BLOCKED)
   for i = 1, #blocked, 2 do
-    if blocked[i] ~= 'local-only' then redis.call('HSET', BLOCKED, blocked[i], moved_back(blocked[i + 1], by)) end
+    local is_switch = string.find(blocked[i], '^%l[%l_-]*$')  -- its text is for people
+    if not is_switch then redis.call('HSET', BLOCKED, blocked[i], moved_back(blocked[i + 1], by)) end
   end
   for _, target in ipairs(redis.call('SMEMBERS', BREAKERS)) do
     for _, field in ipairs({'since', 'away_since', 'until', 'forced'}) do
