@@ -24,7 +24,7 @@ import uvloop
 from multidict import CIMultiDict
 from yarl import URL
 
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 

@@ -16,7 +16,7 @@ from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.backends.completion_backend import CompletionBackend
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
@@ -45,7 +45,7 @@ class Composition:
     executor: Executor
     prober: Prober
     tasks: Sequence[PeriodicTask] = ()
-    loading_backends: Mapping[str, CompletionBackend] = field(default_factory=dict)
+    loading_backends: Mapping[str, HttpBackend] = field(default_factory=dict)
 
 
 def completion_worker(

@@ -10,7 +10,7 @@ from benchmarks.peers.command_line import PeerDriver, main
 from benchmarks.peers.parameters import Order, Parameters
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.transport import Transport
 

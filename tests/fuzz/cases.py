@@ -22,7 +22,7 @@ from openfall.router_core.jobs.outcome import Completion, Outcome
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.translate import translate_request, translate_response
 from tests.fuzz import samples

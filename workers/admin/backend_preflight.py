@@ -20,8 +20,9 @@ from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.base_url import bearer, is_azure, parse_address
-from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.http_client import HttpClient
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.registry import first_key, open_backend
 from openfall.workers.backends.transport import Transport
 
@@ -103,7 +104,7 @@ async def _check_further_keys(spec: Backend, name: str, response: _Response) -> 
             yield _check_refusal(name, names, f"its key {number}")
 
 
-async def _query(backend: CompletionBackend, catalog: Catalog, name: str) -> _Response:
+async def _query(backend: HttpBackend, catalog: Catalog, name: str) -> _Response:
     started = time.monotonic()
     spec = catalog.backends[name]
     may_be_llama_server = spec.protocol != "ollama" and catalog.pools[spec.pool].local

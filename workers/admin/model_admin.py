@@ -33,7 +33,8 @@ from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.backends import health_check
-from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
+from openfall.workers.backends.http_backend import HttpBackend
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.registry import open_backend
 
 LOAD_TIMEOUT_SECONDS = 600.0
@@ -98,7 +99,7 @@ class ModelAdmin:
             await backend.close()
         return {"verb": verb, "model": alias, "backend": name, **report}
 
-    async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Report:
+    async def _load(self, backend: HttpBackend, alias: str, name: str) -> Report:
         spec = self.catalog.models[alias]
         if await backend.list_loaded(health_check.ENDPOINT_TIMEOUT_S) is None:
             return {"ok": True, "message": "keeps its models ready: there is nothing to load"}
@@ -143,12 +144,12 @@ class ModelAdmin:
         load_time = self.catalog.models[alias].load_time
         return LOAD_TIMEOUT_SECONDS if load_time is None else 4 * load_time + UNLOAD_TIMEOUT_SECONDS
 
-    async def _unload(self, backend: CompletionBackend, alias: str, name: str) -> Report:
+    async def _unload(self, backend: HttpBackend, alias: str, name: str) -> Report:
         failure = await backend.unload(self.catalog.models[alias].upstream, UNLOAD_TIMEOUT_SECONDS)
         await self._record_loaded(backend, name)
         return _report(failure, "is no longer in memory")
 
-    async def _check(self, backend: CompletionBackend, alias: str, name: str, force: bool) -> Report:
+    async def _check(self, backend: HttpBackend, alias: str, name: str, force: bool) -> Report:
         """Check the model, or return the last check if it is younger than `HEALTH_TTL_SECONDS`; `force` checks
         again."""
         now = await self._now()
@@ -176,7 +177,7 @@ class ModelAdmin:
         report = (await remembered_health(self.link)).get(name) if self.link is not None else None
         return report if report is not None and now - report["at"] <= HEALTH_TTL_SECONDS else None
 
-    async def _record_loaded(self, backend: CompletionBackend, name: str) -> None:
+    async def _record_loaded(self, backend: HttpBackend, name: str) -> None:
         if self.link is not None:
             await record_models(self.link, self.catalog, name, backend, await self._now())
 
@@ -220,9 +221,7 @@ def _report(failure: Failure | None, done: str) -> Report:
     return {"ok": False, "message": failure.detail or str(failure.error_class), "error": failure.error_class}
 
 
-async def record_models(
-    link: RedisConnection, catalog: Catalog, name: str, backend: CompletionBackend, now: float
-) -> None:
+async def record_models(link: RedisConnection, catalog: Catalog, name: str, backend: HttpBackend, now: float) -> None:
     """Record in Redis which models a backend has: those of the catalog that are in memory, and those that the catalog
     does not name. A backend that refuses the connection is no choice for a job. `now` is the server's time.
     """

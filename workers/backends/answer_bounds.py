@@ -50,7 +50,7 @@ class AnswerMemory:
     """
 
     def __init__(self, total: int = MAX_PROCESS_MEMORY) -> None:
-        self._free = total
+        self.free = total
 
     @contextmanager
     def reading(self) -> Iterator[KeptBytes]:
@@ -59,28 +59,23 @@ class AnswerMemory:
         try:
             yield kept
         finally:
-            self._free += kept.size
-
-    def take(self, kept: KeptBytes, size: int, limit: int) -> None:
-        """Keep more of an answer. Raises `AnswerTooLarge`."""
-        allowed = min(limit, max(MIN_ANSWER_BYTES, self._free))
-        if kept.size + size > allowed:
-            raise AnswerTooLarge(f"the answer is longer than {allowed / 2**20:.3g} MiB")
-        self._free -= size
-        kept.size += size
+            self.free += kept.size
 
 
 class KeptBytes:
-    """What one answer keeps. `limit`: the most that it may."""
+    """What one answer keeps."""
 
     def __init__(self, memory: AnswerMemory) -> None:
         self._memory = memory
         self.size = 0
 
     def take(self, size: int, limit: int) -> None:
-        """Keep more. Raises `AnswerTooLarge`."""
-        if size:
-            self._memory.take(self, size, limit)
+        """Keep more. `limit`: the most that it may keep. Raises `AnswerTooLarge`."""
+        allowed = min(limit, max(MIN_ANSWER_BYTES, self._memory.free))
+        if size and self.size + size > allowed:
+            raise AnswerTooLarge(f"the answer is longer than {allowed / 2**20:.3g} MiB")
+        self._memory.free -= size
+        self.size += size
 
 
 ANSWER_MEMORY = AnswerMemory()

@@ -7,7 +7,7 @@ from typing import Any
 
 from openfall.router_core.catalog.capabilities import known_capabilities
 from openfall.workers.backends.base_url import Address, bearer, parse_address
-from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, Request
+from openfall.workers.backends.call_request import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.thinking import fit_thinking, thinking_tokens, without_unsigned_thinking
 from openfall.workers.backends.transport import Transport

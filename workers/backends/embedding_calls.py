@@ -14,7 +14,7 @@ from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import MAX_STREAM_MEMORY
 from openfall.workers.backends.answer_formats import AnswerFormat
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response_reader import AnswerReader

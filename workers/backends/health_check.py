@@ -13,7 +13,9 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass, JobKind
-from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel, Request
+from openfall.workers.backends.call_request import Request
+from openfall.workers.backends.http_backend import HttpBackend
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.stall_watch import CallWatch
 
 PROMPT = "Reply with one word: ready."
@@ -35,15 +37,14 @@ _MAX_GARBLED_SHARE = 0.25
 
 _NO_TEXT = frozenset({"Cc", "Co", "Cs"})
 
-CheckMethod = Literal["prompted", "alive", "skipped"]
+CheckMethod = Literal["prompted", "alive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The health of a model. `method`: by the test prompt, by its endpoint alone, or the check was skipped.
+    """The health of a model. `method`: by the test prompt, or by its endpoint alone.
 
-    `latency` is in seconds. `loaded` and `vram_share` (the part of the model on the card) are None if the endpoint does
-    not say. `failure` is None with `ok`.
+    `latency` is in seconds. `loaded` is None if the endpoint does not say. `failure` is None with `ok`.
     """
 
     ok: bool
@@ -51,7 +52,6 @@ class Health:
     latency: float = 0.0
     detail: str = ""
     loaded: bool | None = None
-    vram_share: float | None = None
     failure: Failure | None = None
 
 
@@ -90,9 +90,7 @@ def find_flaw(answer: Completion) -> str | None:
     return None
 
 
-async def probe_without_load(
-    backend: CompletionBackend, spec: ModelSpec, watch: CallWatch | None = None
-) -> Outcome | None:
+async def probe_without_load(backend: HttpBackend, spec: ModelSpec, watch: CallWatch | None = None) -> Outcome | None:
     """Probe a model and never load it. None: it is not in memory, and its endpoint answers and lists it.
 
     A model in memory, and one of an endpoint that does not say what is in memory, gets the test prompt.
@@ -105,7 +103,7 @@ async def probe_without_load(
     return await _check_listed(backend, spec)
 
 
-async def _check_listed(backend: CompletionBackend, spec: ModelSpec) -> Failure | None:
+async def _check_listed(backend: HttpBackend, spec: ModelSpec) -> Failure | None:
     names = await backend.list_models(ENDPOINT_TIMEOUT_S)
     if isinstance(names, Failure):
         return names
@@ -114,7 +112,7 @@ async def _check_listed(backend: CompletionBackend, spec: ModelSpec) -> Failure 
     return Failure(error_class=ErrorClass.NOT_INSTALLED, detail="its endpoint does not list it")
 
 
-async def probe(backend: CompletionBackend, spec: ModelSpec, watch: CallWatch | None = None) -> Outcome:
+async def probe(backend: HttpBackend, spec: ModelSpec, watch: CallWatch | None = None) -> Outcome:
     """Send the test prompt. An answer that makes no sense is a `Failure` that counts against the model. `watch`: gets
     what the response says of the limits of a subscription."""
     request = replace(health_prompt(spec), watch=watch)
@@ -127,19 +125,14 @@ async def probe(backend: CompletionBackend, spec: ModelSpec, watch: CallWatch | 
     return outcome
 
 
-async def check(
-    backend: CompletionBackend, spec: ModelSpec, *, force: bool = False, metered: bool = False, busy: bool = False
-) -> Health:
+async def check(backend: HttpBackend, spec: ModelSpec, *, force: bool = False, metered: bool = False) -> Health:
     """Check the health of a model by the cheapest method that is enough.
 
     A model in memory gets the test prompt. For a model that is not in memory only the endpoint is checked, and whether
     it lists the model: the check does not load it. If the endpoint does not say what is in memory, the model gets the
     prompt unless it is `metered` (an answer costs money). `force` sends the prompt in any case, and loads and pays as
-    needed. `busy` (every slot is in use) skips the check: the running calls show more, and a test prompt would wait
-    behind them.
+    needed.
     """
-    if busy and not force:
-        return Health(ok=True, method="skipped", detail="every slot is in use: the running calls show its health")
     began = time.monotonic()
     loaded = await backend.list_loaded(ENDPOINT_TIMEOUT_S)
     if isinstance(loaded, Failure) and not force:
@@ -161,14 +154,14 @@ async def check(
     return Health(ok=True, method="alive", latency=time.monotonic() - began, detail=detail, loaded=in_memory)
 
 
-async def _prompt(backend: CompletionBackend, spec: ModelSpec, loaded: bool | None, share: float | None) -> Health:
+async def _prompt(backend: HttpBackend, spec: ModelSpec, loaded: bool | None, share: float | None) -> Health:
     began = time.monotonic()
     outcome = await probe(backend, spec)
     if isinstance(outcome, Failure):
         return _unhealthy(outcome, "prompted", began, loaded)
     detail = f"only {share:.0%} of it is on the card" if share is not None and share < 1 else ""
     latency = time.monotonic() - began
-    return Health(ok=True, method="prompted", latency=latency, detail=detail, loaded=loaded, vram_share=share)
+    return Health(ok=True, method="prompted", latency=latency, detail=detail, loaded=loaded)
 
 
 def _unhealthy(failure: Failure, method: CheckMethod, began: float, loaded: bool | None = None) -> Health:

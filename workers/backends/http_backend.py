@@ -1,4 +1,4 @@
-"""What the clients of all protocols share. A protocol states its dialect, its paths and its bodies."""
+"""The client of a backend, which each wire protocol extends: one call in, one outcome out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base_url import Address
-from openfall.workers.backends.completion_backend import LoadedModel, OnPieces, Request
+from openfall.workers.backends.call_request import OnPieces, Request
 from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
@@ -35,9 +36,13 @@ MAX_REPEATS = 3
 
 
 class HttpBackend:
-    """One endpoint that has all of its models ready. It closes its `transport`.
+    """One endpoint that has all of its models ready. A protocol adds its dialect, its paths and its bodies.
 
-    `path` is that of a completion. `liveness_path` is llama-server's and vLLM's: a 404 is a sign of life too.
+    A method raises nothing for a fault of an upstream or a network: failures are data (`Failure`). It raises only
+    `asyncio.CancelledError`, and closes the connection then, which makes engines stop generating.
+
+    It closes its `transport`. `path` is that of a completion. `liveness_path` is llama-server's and vLLM's: a 404 is a
+    sign of life too.
     """
 
     dialect: ClassVar[Dialect]
@@ -110,7 +115,8 @@ class HttpBackend:
         return outcome
 
     async def embed(self, request: Request) -> Outcome:
-        """The embeddings of the inputs of a body in OpenAI's form, within the timeout of the whole call."""
+        """The embeddings of the inputs of a body in OpenAI's form, within the timeout of the whole call. The body of a
+        `Completion` has packed vectors."""
         if self._embedding is None:
             detail = f"the {self.dialect} protocol has no embeddings"
             return Failure(error_class=ErrorClass.UNSUPPORTED, detail=detail)
@@ -143,21 +149,30 @@ class HttpBackend:
         return decompressed(response)
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
+        """Check, at no cost, whether the endpoint responds at all. None: it does."""
         return await self._http.check_alive(self.liveness_path, timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
+        """The names of the models that the endpoint lists."""
         names = parse_names(await self._http.fetch_json(self._version + self.models_path, timeout_s))
         return names or malformed("its list of models is empty")  # of a gateway, or without a right to read it
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
+        """The models in memory. None: this endpoint does not say, or has all of its models ready."""
         return None
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
+        """Load a model into memory. None: it is loaded. An endpoint that has all of its models ready does nothing.
+
+        `epoch`: of the manager of the cards that orders it, 0 for a person. An endpoint that can refuses an older one.
+        """
         return None
 
     async def unload(self, upstream: str, timeout_s: float, epoch: int = 0) -> Failure | None:
+        """Unload a model from memory. None: it is unloaded. A `Failure` if the endpoint cannot."""
         detail = f"the {self.dialect} protocol cannot unload a model"
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
 
     async def close(self) -> None:
+        """Close every connection."""
         await self._http.close()

@@ -14,7 +14,7 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.base_url import Address
-from openfall.workers.backends.completion_backend import FIELDS_OF_ANSWERS, Request
+from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.decompression import Undecodable
 from openfall.workers.backends.error_response import shorten
 from openfall.workers.backends.exact_json import dumps

@@ -21,12 +21,12 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base_url import Address, bearer, parse_address
-from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, LoadedModel, Request
+from openfall.workers.backends.call_request import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.embedding_answer import parse_ollama
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.http_backend import HttpBackend
+from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
-from openfall.workers.backends.other_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.transport import Transport
 
@@ -184,12 +184,11 @@ def _digests(models: list[Any]) -> Iterator[str]:
 
 def _in_memory(models: list[Any], names: NamesByModel) -> Iterator[LoadedModel]:
     for model in _named(models):
-        size, on_card, ctx = model.get("size"), model.get("size_vram", 0), model.get("context_length")
+        size, on_card = model.get("size"), model.get("size_vram", 0)
         known = isinstance(size, int) and isinstance(on_card, int) and size > 0 <= on_card
         yield LoadedModel(
             upstream=model["name"],
             other_names=names.get(str(model.get("digest")), ()),
             vram_gb=on_card / _GIB if known else None,
             vram_share=min(on_card / size, 1.0) if known else None,
-            ctx=ctx if isinstance(ctx, int) and ctx > 0 else None,
         )

@@ -9,7 +9,7 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.base_url import Address, bearer, is_azure, parse_address
-from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, OnPieces, Request
+from openfall.workers.backends.call_request import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.embedding_answer import parse_openai
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.http_backend import HttpBackend

@@ -16,7 +16,7 @@ from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.call_id_forms import ANY_FORM, CallIdForm, form_demanded
-from openfall.workers.backends.completion_backend import FIELDS_OF_ANSWERS, Request
+from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.thinking import fit_thinking
 
 _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})

@@ -10,7 +10,6 @@ from yarl import URL
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.workers.backends.anthropic_client import AnthropicBackend
-from openfall.workers.backends.completion_backend import CompletionBackend
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.loader_clients import LOADERS
 from openfall.workers.backends.ollama_client import OllamaBackend
@@ -27,11 +26,11 @@ PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], HttpBackend]] =
     ),
 }
 
-Clients = Mapping[tuple[str, str], CompletionBackend]
+Clients = Mapping[tuple[str, str], HttpBackend]
 """The clients of some backends: one for each backend and name of a key (empty: the backend has none)."""
 
 
-def open_clients(catalog: Catalog, names: Iterable[str]) -> dict[tuple[str, str], CompletionBackend]:
+def open_clients(catalog: Catalog, names: Iterable[str]) -> dict[tuple[str, str], HttpBackend]:
     """A client for each key of these backends."""
     return {
         (name, credential): open_backend(catalog.backends[name], key=key)

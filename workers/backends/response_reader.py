@@ -24,7 +24,7 @@ from openfall.workers.backends.answer_bounds import (
     event_memory,
 )
 from openfall.workers.backends.answer_formats import AnswerFormat, format_instead, recognize
-from openfall.workers.backends.completion_backend import OnPieces
+from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import BOM, in_utf8
@@ -35,7 +35,7 @@ from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.shortage_errors import raise_shortage
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.transport import BoundedHandler
-from openfall.workers.backends.usage import usage_of
+from openfall.workers.backends.usage import usage_piece
 
 EVENT_STREAM = "text/event-stream"
 LINES = "application/x-ndjson"
@@ -95,7 +95,7 @@ class AnswerReader:
                 streamed = await self._read_stream(_in_lines(body), _no_chunks(), kept)
                 return outcome if _is_malformed(streamed) and not self.watch.characters else streamed
         if self.on_pieces and isinstance(outcome, Completion):
-            self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_of(outcome)))
+            self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_piece(outcome.usage)))
         return outcome
 
     def read_as(self, other: AnswerFormat) -> AnswerFormat:

@@ -10,7 +10,7 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.jobs.response_items import is_own
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.base_url import Address
-from openfall.workers.backends.completion_backend import SAMPLING_PARAMETERS, OnPieces, Request
+from openfall.workers.backends.call_request import SAMPLING_PARAMETERS, OnPieces, Request
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.transport import Transport
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.stream_pieces import UsagePiece
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.workers.backends.exact_json import whole_number
@@ -39,11 +38,6 @@ def completion_usage(document: Mapping[str, Any]) -> Any:
     usages = [place.get("usage") for place in places if isinstance(place, Mapping)]
     usages += [document.get("usageMetadata"), document.get("timings")]
     return next((usage for usage in usages if isinstance(usage, dict)), None)
-
-
-def usage_of(answer: Completion) -> UsagePiece:
-    """The usage of a whole answer, as a piece."""
-    return usage_piece(answer.usage)
 
 
 def usage_piece(usage: Usage) -> UsagePiece:

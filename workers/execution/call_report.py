@@ -20,14 +20,13 @@ from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savi
 from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
 from openfall.router_core.deciding.steps import Call
 from openfall.router_core.deciding.unexpected_spend import unexpected_call
-from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.call_money import CallMoney
-from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 from openfall.router_core.vocabulary import CallSignal
+from openfall.workers.execution.delivery_state import DeliveryState
 from openfall.workers.execution.model_call import CallResult
 
 
@@ -50,20 +49,12 @@ class CallReporter:
     catalog: Catalog
     jitter: Callable[[], float]
 
-    def report(
-        self,
-        job: CompletionJob,
-        delivery: Delivery,
-        earlier: Sequence[Attempt],
-        finished: FinishedCall,
-        fleet: FleetState,
-    ) -> CallReport:
-        """The report of a call that was made after the `earlier` attempts."""
+    def report(self, state: DeliveryState, finished: FinishedCall, fleet: FleetState) -> CallReport:
+        """The report of a call that was made after the attempts of `state`."""
+        job, delivery = state.job, state.delivery
         attempt = self._build_attempt(finished, delivery.backend)
-        seconds, slow_after = (
-            finished.ended_at - finished.started_at,
-            self.catalog.models[finished.step.model].slow_after,
-        )
+        seconds = finished.ended_at - finished.started_at
+        slow_after = self.catalog.models[attempt.model].slow_after
         signal, key_signal = tier_signals(
             attempt,
             breaker_signal(attempt.error, seconds, slow_after, delivery.credential),
@@ -74,7 +65,7 @@ class CallReporter:
             group=job.group,
             role=job.role or job.task,
             producer=job.producer,
-            signal=CallSignal.NEUTRAL if is_error_of_one_request(attempt, earlier) else signal,
+            signal=CallSignal.NEUTRAL if is_error_of_one_request(attempt, state.attempts) else signal,
             epoch=delivery.epoch,
             credential=delivery.credential,
             credential_signal=key_signal,
@@ -83,23 +74,16 @@ class CallReporter:
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
             is_slow=is_slow(attempt.error) and not is_tier_refusal(attempt),
-            money=self._money(job, earlier, attempt, finished, fleet),
+            money=self._money(state, attempt, finished, fleet),
             first_token_seconds=finished.called.first_token_after,
         )
 
-    def _money(
-        self,
-        job: CompletionJob,
-        earlier: Sequence[Attempt],
-        attempt: Attempt,
-        finished: FinishedCall,
-        fleet: FleetState,
-    ) -> CallMoney:
-        usage = finished.called.answer.usage
+    def _money(self, state: DeliveryState, attempt: Attempt, finished: FinishedCall, fleet: FleetState) -> CallMoney:
+        chain, usage = state.job.as_configured, finished.called.answer.usage
         return CallMoney(
             usage=usage,
-            savings=self._savings(job, attempt, usage),
-            unexpected=unexpected_call(self.catalog, job.as_configured, (*earlier, attempt), fleet),
+            savings=self._savings(chain, attempt, usage),
+            unexpected=unexpected_call(self.catalog, chain, (*state.attempts, attempt), fleet),
             plan=self._plan(attempt, finished),
         )
 
@@ -113,35 +97,32 @@ class CallReporter:
             report = plan_report(windows, outcome if isinstance(outcome, Failure) else None)
         return replace(report, shares=finished.called.plan_shares)
 
-    def _savings(self, job: CompletionJob, attempt: Attempt, usage: Usage) -> Savings:
+    def _savings(self, chain: Sequence[str], attempt: Attempt, usage: Usage) -> Savings:
         """What the call saved. A free call without an answer saved nothing: another model answers in its place."""
         if attempt.error is not None and not attempt.cost_nusd:
             return NONE_SAVED
         called = attempt.model, attempt.backend
-        return call_savings(self.catalog, job.as_configured, called, usage, attempt.cost_nusd)
+        return call_savings(self.catalog, chain, called, usage, attempt.cost_nusd)
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:
-        outcome, answer, prices = (
-            finished.outcome,
-            finished.called.answer,
-            self.catalog.models[finished.step.model].usd_per_mtok,
-        )
+        step, outcome, answer = finished.step, finished.outcome, finished.called.answer
+        prices = self.catalog.models[step.model].usd_per_mtok
         failure = outcome if isinstance(outcome, Failure) else None
         error = failure.error_class if failure else None
         return Attempt(
-            model=finished.step.model,
+            model=step.model,
             backend=backend,
             started_at=finished.started_at,
             ended_at=finished.ended_at,
             error=error,
             detail=failure.detail if failure else "",
-            retry_after=failure.retry_after if failure and not finished.step.service_tier else None,
-            service_tier=finished.step.service_tier,
+            retry_after=failure.retry_after if failure and not step.service_tier else None,
+            service_tier=step.service_tier,
             input_tokens=answer.usage.input_tokens,
             output_tokens=answer.usage.output_tokens,
             cost_nusd=call_cost(prices, self.catalog.billing(backend), answer, error),
-            why=finished.step.why,
-            is_judging=finished.step.is_judging,
+            why=step.why,
+            is_judging=step.is_judging,
             http_status=failure.http_status if failure else None,
             connection_fault=failure.connection_fault if failure else "",
             progressed_at=_progressed_at(finished),

@@ -25,7 +25,7 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
-from openfall.workers.backends.completion_backend import OnPieces
+from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.execution.delivery_log import describe_step
 from openfall.workers.execution.job_traces import trace_end
 from openfall.workers.execution.progress_events import OnProgress
@@ -57,8 +57,8 @@ class DegradeExecutor:
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_pieces: OnPieces | None,
-        on_progress: OnProgress | None = None,
+        on_pieces: OnPieces,
+        on_progress: OnProgress | None,
     ) -> DeliveryOutcome:
         """Decide about one fallen job. `clock` is the server's, in epoch seconds."""
         fall = _require_fall(delivery)

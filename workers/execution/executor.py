@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 from zlib import crc32
 
@@ -13,14 +13,7 @@ from openfall.router_core.deciding.answer_checks import check_answer
 from openfall.router_core.deciding.decide import conclude, decide, is_retry
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
-from openfall.router_core.jobs.envelope import (
-    UnreadableEnvelope,
-    pack_answer,
-    unpack_answers,
-    unpack_attempts,
-    unpack_job,
-)
-from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, pack_answer, unpack_attempts
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.request_fingerprint import request_key
 from openfall.router_core.jobs.result import Result, Status
@@ -28,13 +21,14 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
-from openfall.workers.backends.completion_backend import OnPieces
+from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
+from openfall.workers.execution.delivery_state import DeliveryState, read_state
 from openfall.workers.execution.job_traces import trace_call, trace_end
 from openfall.workers.execution.json_schema import schema_error
-from openfall.workers.execution.model_call import CalledJob, ModelCaller
+from openfall.workers.execution.model_call import ModelCaller
 from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
 from openfall.workers.execution.retry_budget import RetryBudget
@@ -48,8 +42,8 @@ class Executor(Protocol):
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_pieces: OnPieces | None,
-        on_progress: OnProgress | None = None,
+        on_pieces: OnPieces,
+        on_progress: OnProgress | None,
     ) -> DeliveryOutcome:
         """Execute one delivery. `clock` is the server's, in epoch seconds. Raises `WorkerShort`."""
         ...
@@ -86,39 +80,39 @@ class JobExecutor:
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_pieces: OnPieces | None,
-        on_progress: OnProgress | None = None,
+        on_pieces: OnPieces,
+        on_progress: OnProgress | None,
     ) -> DeliveryOutcome:
         """Make at most one call. Raises `WorkerShort` if this process could not make it."""
         try:
-            progress = _read_progress(delivery, clock())
+            state = read_state(delivery, clock())
         except UnreadableEnvelope as error:
             return DeliveryOutcome(next_step=Fall(HoldReason.UNREADABLE, str(error)))
-        job, attempts = progress.job, progress.attempts
-        conditions = self._conditions(progress)
-        step = self._first_step(progress, conditions)
+        job, attempts = state.job, state.attempts
+        conditions = self._conditions(state)
+        step = self._first_step(state, conditions)
         if not isinstance(step, Call):
-            return self._conclude(step, progress, None)
-        called = await self._caller.call(step, progress.as_called, on_pieces, on_progress)
+            return self._conclude(step, state, None)
+        called = await self._caller.call(step, state, on_pieces, on_progress)
         if isinstance(called.answer, Failure) and called.answer.error_class is ErrorClass.WORKER_LIMIT:
             raise WorkerShort(called.answer.detail)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.is_judging else check_answer(called.answer, job, self._catalog, schema_error)
-        finished = FinishedCall(step=step, called=called, outcome=outcome, started_at=progress.now, ended_at=clock())
-        report = self._reporter.report(job, delivery, attempts, finished, conditions.fleet)
-        progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
+        finished = FinishedCall(step=step, called=called, outcome=outcome, started_at=state.now, ended_at=clock())
+        report = self._reporter.report(state, finished, conditions.fleet)
+        state = replace(state, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):
-            may_retry = self._retry_budget.may_retry(progress.now)
-            conditions = replace(self._conditions(progress), may_retry=may_retry)  # the fleet may have changed since
-        next_step = conclude(job, self._catalog, progress.attempts, outcome, conditions)
-        self._count_against_budget(progress.attempts, next_step, progress.now)
-        return self._conclude(next_step, progress, report, outcome)
+            may_retry = self._retry_budget.may_retry(state.now)
+            conditions = replace(self._conditions(state), may_retry=may_retry)  # the fleet may have changed since
+        next_step = conclude(job, self._catalog, state.attempts, outcome, conditions)
+        self._count_against_budget(state.attempts, next_step, state.now)
+        return self._conclude(next_step, state, report, outcome)
 
-    def _first_step(self, progress: _Progress, conditions: Conditions) -> Step:
+    def _first_step(self, state: DeliveryState, conditions: Conditions) -> Step:
         """What to do with a job that was claimed. No call is made for which the claim has reserved nothing."""
-        step = decide(progress.job, self._catalog, progress.attempts, self._as_claimed(conditions), progress.now)
-        over = progress.delivery.over
+        step = decide(state.job, self._catalog, state.attempts, self._as_claimed(conditions), state.now)
+        over = state.delivery.over
         return Fall(HoldReason.BUDGET, over.detail, over) if isinstance(step, Call) and over is not None else step
 
     def _count_against_budget(self, attempts: Sequence[Attempt], next_step: Step, now: float) -> None:
@@ -147,19 +141,19 @@ class JobExecutor:
         """After a bug in openfall the job falls: it is not lost, and not tried again."""
         return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, reason), cut=True)
 
-    def _conditions(self, progress: _Progress) -> Conditions:
-        delivery, job = progress.delivery, progress.job
+    def _conditions(self, state: DeliveryState) -> Conditions:
+        delivery, job = state.delivery, state.job
         default_fallback = delivery.fall is not None
         fleet = self._fleet_state(job.urgency)
         return Conditions(
             delivery.model,
             job_jitter(job.id),
             fleet,
-            progress.answers,
+            state.answers,
             default_fallback,
             replied=delivery.replied,
             over=delivery.over,
-            refusal=progress.refusal,
+            refusal=state.refusal,
         )
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
@@ -171,35 +165,35 @@ class JobExecutor:
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
 
     def _conclude(
-        self, step: Step, progress: _Progress, report: CallReport | None, answer: Outcome | None = None
+        self, step: Step, state: DeliveryState, report: CallReport | None, answer: Outcome | None = None
     ) -> DeliveryOutcome:
         """The outcome of a delivery, after a line in the log."""
-        outcome = self._build_outcome(step, progress, report, answer)
-        self._log.write(progress.job, progress.attempts, outcome)
+        outcome = self._build_outcome(step, state, report, answer)
+        self._log.write(state.job, state.attempts, outcome)
         if report is not None:
-            trace_call(progress.job, self._catalog, report.attempt, answer)
-        trace_end(progress.job, outcome.next_step)
-        fall = progress.delivery.fall
-        return outcome.counted(progress.job, progress.delivery.model, None if fall is None else fall.reason)
+            trace_call(state.job, self._catalog, report.attempt, answer)
+        trace_end(state.job, outcome.next_step)
+        fall = state.delivery.fall
+        return outcome.counted(state.job, state.delivery.model, None if fall is None else fall.reason)
 
     def _build_outcome(
-        self, step: Step, progress: _Progress, report: CallReport | None, outcome: Outcome | None = None
+        self, step: Step, state: DeliveryState, report: CallReport | None, outcome: Outcome | None
     ) -> DeliveryOutcome:
         match step:
             case Done():
-                return self._finish(step, progress, report)
+                return self._finish(step, state, report)
             case Handoff(model=model) | Later(model=model):
-                queue = self._catalog.queue(model, progress.job.urgency)
+                queue = self._catalog.queue(model, state.job.urgency)
                 return DeliveryOutcome(next_step=step, call=report, to_queue=queue, answer=_pack_kept(report, outcome))
             case Fall():
                 return DeliveryOutcome(next_step=step, call=report, answer=_pack_kept(report, outcome))
             case Call():
                 raise RuntimeError("conclude() returned a call: a model that has just failed is never due at once")
 
-    def _finish(self, done: Done, progress: _Progress, report: CallReport | None) -> DeliveryOutcome:
+    def _finish(self, done: Done, state: DeliveryState, report: CallReport | None) -> DeliveryOutcome:
         """End the job. A good answer is remembered if a later job with the same request may get it."""
-        job, fall = progress.job, progress.delivery.fall
-        result = final_result(job, self._catalog, progress.attempts, done, progress.now)
+        job, fall = state.job, state.delivery.fall
+        result = final_result(job, self._catalog, state.attempts, done, state.now)
         if fall is not None:
             result = default_fallback_result(result, fall.detail)
         remember = None
@@ -209,32 +203,8 @@ class JobExecutor:
             and Remedy.LAST_ANSWER in allowed_remedies(job, self._catalog)
         ):
             remember = (request_key(job), self._catalog.open_fall.last_answer_ttl)
-        substitution = get_substitution(job, self._catalog, progress.attempts, done)
+        substitution = get_substitution(job, self._catalog, state.attempts, done)
         return DeliveryOutcome(next_step=result, call=report, substitution=substitution, remember_answer=remember)
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """The state of a delivery: its job, the attempts and ensemble answers so far, the last refusal of a model, and the
-    time."""
-
-    job: CompletionJob
-    delivery: Delivery
-    attempts: tuple[Attempt, ...]
-    answers: tuple[Answer, ...]
-    refusal: Answer | None
-    now: float
-
-    @property
-    def as_called(self) -> CalledJob:
-        delivery = self.delivery
-        return CalledJob(self.job, delivery.backend, delivery.credential, self.answers, delivery.streamed)
-
-
-def _read_progress(delivery: Delivery, now: float) -> _Progress:
-    job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
-    answers, refusal = unpack_answers(delivery.answers)
-    return _Progress(job, delivery, unpack_attempts(delivery.attempts), answers, refusal, now)
 
 
 def job_jitter(job_id: str) -> float:

@@ -11,30 +11,19 @@ from openfall.router_core.deciding.accepted_refusals import accepts_refusals
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.deciding.steps import Call
-from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Answer, Outcome
+from openfall.router_core.jobs.outcome import Outcome
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.jobs.stream_pieces import Piece, RefusalPiece
+from openfall.router_core.state.claims import Delivery
 from openfall.router_core.vocabulary import JobKind
-from openfall.workers.backends.completion_backend import OnPieces, Request
+from openfall.workers.backends.call_request import OnPieces, Request
 from openfall.workers.backends.registry import Clients
 from openfall.workers.backends.stall_watch import CallWatch
-from openfall.workers.execution.progress_events import CalledModel, CallProgress, OnProgress
+from openfall.workers.execution.delivery_state import DeliveryState
+from openfall.workers.execution.progress_events import CallProgress, OnProgress
 
 LOOK_TIMEOUT_SECONDS = 2.0
 """For the list of an endpoint's loaded models."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalledJob:
-    """The job of a call, the backend and the key that the claim chose, and the answers that an ensemble has so far.
-    `streamed`: the job is streamed from its start."""
-
-    job: CompletionJob
-    backend: str
-    credential: str
-    answers: Sequence[Answer] = ()
-    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +51,48 @@ class ModelCaller:
     loading: dict[tuple[str, str], CallWatch] = field(default_factory=dict)
 
     async def call(
-        self, call: Call, called: CalledJob, on_pieces: OnPieces | None, on_progress: OnProgress | None = None
+        self, call: Call, state: DeliveryState, on_pieces: OnPieces, on_progress: OnProgress | None
     ) -> CallResult:
         """Make one call. Raises only when cancelled."""
-        watch = CallWatch(call.timeout, call.stream_limits)
-        embedded = self.catalog.backends[called.backend].embedded
-        if not (called.streamed or call.stream_limits is not None or embedded):
-            on_pieces = None  # no reader follows the job, and nothing else needs a stream
-        if ensemble_for(called.job, self.catalog) is not None:
-            on_pieces = None  # this is one of several answers, and perhaps not the one that is picked
-        if on_pieces is None and embedded:
-            on_pieces = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
-        if on_pieces is not None and not accepts_refusals(called.job, self.catalog):
-            on_pieces = _without_refusals(on_pieces)
+        delivery, watch = state.delivery, CallWatch(call.timeout, call.stream_limits)
         load_time = self.catalog.models[call.model].load_time
-        progress = CallProgress(CalledModel(call.model, called.backend, load_time), watch, on_progress)
-        looking = asyncio.create_task(self._look(call, called, watch, progress)) if watch.load_seconds else None
+        progress = CallProgress(
+            model=call.model, backend=delivery.backend, load_time=load_time, watch=watch, show=on_progress
+        )
+        looking = asyncio.create_task(self._look(call, delivery, progress)) if watch.load_seconds else None
         progress.start()
         try:
-            client = self.clients[called.backend, called.credential]
-            request = self._request(call, called, watch)
-            if called.job.kind is JobKind.EMBEDDING:
+            client = self.clients[delivery.backend, delivery.credential]
+            request = self._request(call, state, watch)
+            if state.job.kind is JobKind.EMBEDDING:
                 answer = await client.embed(request)
             else:
-                answer = await client.complete(request, on_pieces)
+                answer = await client.complete(request, self._receiver(call, state, on_pieces))
         finally:
             progress.stop()
             if looking is not None:
                 looking.cancel()
-                if self.loading.get(key := (called.backend, call.model)) is watch:
+                if self.loading.get(key := (delivery.backend, call.model)) is watch:
                     del self.loading[key]
         first_token_after = None if watch.whole else watch.first_token_after
         return CallResult(answer, watch.progressed_after, first_token_after, watch.plan_shares)
 
-    async def _look(self, call: Call, called: CalledJob, watch: CallWatch, progress: CallProgress) -> None:
+    def _receiver(self, call: Call, state: DeliveryState, on_pieces: OnPieces) -> OnPieces | None:
+        """The receiver of the pieces of an answer; None: the call need not be streamed."""
+        embedded = self.catalog.backends[state.delivery.backend].embedded
+        is_followed = state.delivery.streamed or call.stream_limits is not None or embedded
+        # One of several answers is perhaps not the one that is picked.
+        if not is_followed or ensemble_for(state.job, self.catalog) is not None:
+            # llama.cpp notices a closed connection only while it streams (6 s late, measured).
+            return _discard if embedded else None
+        return on_pieces if accepts_refusals(state.job, self.catalog) else _without_refusals(on_pieces)
+
+    async def _look(self, call: Call, delivery: Delivery, progress: CallProgress) -> None:
         """Look whether the model has to be loaded first. The call is on its way meanwhile."""
-        key = called.backend, call.model
+        key, watch = (delivery.backend, call.model), progress.watch
         if key not in self.loading or not self.loading[key].is_loading:
-            client, upstream = self.clients[called.backend, called.credential], self.catalog.models[call.model].upstream
+            client = self.clients[delivery.backend, delivery.credential]
+            upstream = self.catalog.models[call.model].upstream
             loaded = await client.list_loaded(LOOK_TIMEOUT_SECONDS)
             if not isinstance(loaded, tuple) or any(model.is_called(upstream) for model in loaded):
                 return  # an endpoint that does not say it has nothing to load, and one that hangs loads nothing
@@ -108,11 +101,11 @@ class ModelCaller:
         if watch.is_loading:
             progress.show_load()
 
-    def _request(self, call: Call, called: CalledJob, watch: CallWatch) -> Request:
-        job, model = called.job, self.catalog.models[call.model]
+    def _request(self, call: Call, state: DeliveryState, watch: CallWatch) -> Request:
+        job, model = state.job, self.catalog.models[call.model]
         body: Mapping[str, object] = job.body
         if call.is_judging:
-            body = judge_body(last_user_text(job.body), called.answers, job.dialect)
+            body = judge_body(last_user_text(job.body), state.answers, job.dialect)
         capabilities = model.capabilities
         return Request(
             body=body,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.workers.backends.stall_watch import CallWatch
@@ -16,30 +16,24 @@ OnProgress = Callable[[dict[str, Any]], None]
 """Called with an event for the caller of a job, on the event loop; it must not block."""
 
 
-@dataclass(frozen=True, slots=True)
-class CalledModel:
-    """The model of a call. `load_time` in seconds; None: unknown."""
+@dataclass(slots=True, kw_only=True)
+class CallProgress:
+    """Shows the progress of one call, and only what is known: a call without a token shows nothing.
+
+    `load_time`: of the model, in seconds; None: unknown. `show` None: there is no caller who waits.
+    """
 
     model: str
     backend: str
     load_time: float | None
-
-
-class CallProgress:
-    """Shows the progress of one call, and only what is known: a call without a token shows nothing.
-
-    `show` None: there is no caller who waits.
-    """
-
-    def __init__(self, called: CalledModel, watch: CallWatch, show: OnProgress | None) -> None:
-        self._called = called
-        self._watch, self._show = watch, show
-        self._shown_characters = 0
-        self._timer: asyncio.TimerHandle | None = None
+    watch: CallWatch
+    show: OnProgress | None
+    _shown_characters: int = field(default=0, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Show the progress every few seconds until `stop`."""
-        if self._show is not None:
+        if self.show is not None:
             self._timer = asyncio.get_running_loop().call_later(SHOW_INTERVAL_SECONDS, self._tick)
 
     def stop(self) -> None:
@@ -48,10 +42,10 @@ class CallProgress:
 
     def show_load(self) -> None:
         """Show that the model is being loaded."""
-        self._emit("loading", seconds=round(self._watch.seconds), expected_seconds=self._called.load_time)
+        self._emit("loading", seconds=round(self.watch.seconds), expected_seconds=self.load_time)
 
     def _tick(self) -> None:
-        watch = self._watch
+        watch = self.watch
         if watch.is_loading:
             self.show_load()
         elif watch.whole:
@@ -62,5 +56,5 @@ class CallProgress:
         self.start()
 
     def _emit(self, event: str, **fields: float | None) -> None:
-        if self._show is not None:
-            self._show({"event": event, "model": self._called.model, "backend": self._called.backend, **fields})
+        if self.show is not None:
+            self.show({"event": event, "model": self.model, "backend": self.backend, **fields})

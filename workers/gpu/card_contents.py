@@ -14,6 +14,7 @@ from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.cards import CardStore
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.registry import is_loopback
 from openfall.workers.gpu.card_engine import CardEngine, EngineContent
 from openfall.workers.gpu.device_memory import DeviceMemory, MemoryReader, read_device_memory
 
@@ -25,7 +26,6 @@ DEVICE_SHARE = 0.9
 """A driver keeps a part of the memory for itself: a card that is sold with 24 GB may have 22.5."""
 FOREIGN_STEP_GB = 1.0
 """So much more memory in the use of others is worth a line in the log."""
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(slots=True)
@@ -109,12 +109,7 @@ class CardContents:
 
 def local_cards(backends: Mapping[str, Backend], cards: Mapping[str, str]) -> dict[str, float]:
     """The cards with an engine on this machine, by its address, and their GB. `cards`: by backend."""
-    return {card: backends[name].vram_gb or 0.0 for name, card in cards.items() if _is_here(backends[name])}
-
-
-def _is_here(backend: Backend) -> bool:
-    host = backend.url.split("/")[2].rpartition("@")[2]
-    return any(host == name or host.startswith(f"{name}:") for name in LOOPBACK)
+    return {card: backends[name].vram_gb or 0.0 for name, card in cards.items() if is_loopback(backends[name].url)}
 
 
 def match_devices(cards: Mapping[str, float], devices: Sequence[DeviceMemory]) -> dict[str, DeviceMemory]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
-from openfall.workers.backends.completion_backend import CompletionBackend, LoadedModel
+from openfall.workers.backends.http_backend import HttpBackend
+from openfall.workers.backends.loaded_models import LoadedModel
 
 LIST_TIMEOUT_SECONDS = 5.0
 MAX_MODELS: Mapping[Loader, int] = {Loader.OLLAMA: 3}
@@ -27,34 +27,20 @@ class EngineContent:
     is_away: bool = False
 
 
-class CardEngine(Protocol):
-    """One engine on a card. `max_models`: how many it holds at once. `epoch` of a load or an unload: an engine that can
-    refuses an older one, so that a frozen manager changes nothing."""
+class CardEngine:
+    """The engine of a backend on a card. Its models never leave by themselves: each call and each load keeps them in an
+    Ollama (`keep_alive: -1`), the configuration in the others.
 
-    max_models: int
+    `max_models`: how many it holds at once. `epoch` of a load or an unload: an engine that can refuses an older one, so
+    that a frozen manager changes nothing.
+    """
 
-    async def content(self) -> EngineContent | Failure:
-        """What is in memory now."""
-        ...
-
-    async def load(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
-        """Load a model and keep it until it is unloaded. None: it is ready."""
-        ...
-
-    async def unload(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
-        """Unload a model. None: its memory is free."""
-        ...
-
-
-class BackendCardEngine:
-    """The engine of a backend. Its models never leave by themselves: each call and each load keeps them in an Ollama
-    (`keep_alive: -1`), the configuration in the others."""
-
-    def __init__(self, client: CompletionBackend, models: Mapping[str, ModelSpec], loader: Loader) -> None:
+    def __init__(self, client: HttpBackend, models: Mapping[str, ModelSpec], loader: Loader) -> None:
         self._client, self._models = client, models
         self.max_models = MAX_MODELS.get(loader, UNLIMITED)
 
     async def content(self) -> EngineContent | Failure:
+        """What is in memory now."""
         loaded = await self._client.list_loaded(LIST_TIMEOUT_SECONDS)
         if loaded is None or isinstance(loaded, Failure):
             return loaded or EngineContent({})
@@ -63,10 +49,12 @@ class BackendCardEngine:
         return EngineContent(models, foreign)
 
     async def load(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        """Load a model and keep it until it is unloaded. None: it is ready."""
         spec = self._models[alias]
         return await self._client.load(spec.upstream, spec.context, timeout_seconds, epoch)
 
     async def unload(self, alias: str, timeout_seconds: float, epoch: int) -> Failure | None:
+        """Unload a model. None: its memory is free."""
         return await self._client.unload(self._models[alias].upstream, timeout_seconds, epoch)
 
     def _aliases(self, loaded: LoadedModel) -> list[str]:

@@ -14,7 +14,7 @@ from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.gpu.build_cards_view import CardsContext
 from openfall.workers.gpu.card_contents import CardContents, local_cards
-from openfall.workers.gpu.card_engine import BackendCardEngine, CardEngine
+from openfall.workers.gpu.card_engine import CardEngine
 from openfall.workers.gpu.card_manager import CardManager
 from openfall.workers.gpu.learned_use import LearnedUse
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -33,7 +33,7 @@ def card_manager(
         client = open_backend(catalog.backends[name])
         stack.push_async_callback(client.close)
         models = {alias: catalog.models[alias] for alias, names in store.models.items() if name in names}
-        engines[name] = BackendCardEngine(client, models, catalog.backends[name].loader or Loader.OLLAMA)
+        engines[name] = CardEngine(client, models, catalog.backends[name].loader or Loader.OLLAMA)
     wakeup = WakeUp(link.server, (f"cards:{identity.pool}",))
     stack.push_async_callback(wakeup.close)
 

@@ -30,7 +30,7 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register, report_quiet, report_shortage
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.workers.admin.model_admin import record_models
-from openfall.workers.backends.completion_backend import CompletionBackend
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.loop_watch import WATCH_INTERVAL_SECONDS, LoopWatch
 from openfall.workers.maintenance.sweeper import Sweeper
@@ -75,7 +75,7 @@ class Housekeeping:
     fleet_cache: FleetCache
     spool: Spool
     jitter: Callable[[], float]
-    loading_backends: Mapping[str, CompletionBackend] = field(default_factory=dict)
+    loading_backends: Mapping[str, HttpBackend] = field(default_factory=dict)
     """The backends that load models on demand, by name."""
     extra_tasks: Sequence[PeriodicTask] = ()
     max_memory: float = 0.85

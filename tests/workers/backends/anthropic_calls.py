@@ -9,7 +9,7 @@ import orjson
 
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.anthropic_client import AnthropicBackend
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, answer, fault_server, head, raw
 from tests.workers.backends.openai_calls import run

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from openfall.router_core.jobs.outcome import Outcome
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, fault_server

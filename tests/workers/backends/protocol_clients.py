@@ -12,7 +12,8 @@ import httpx
 
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.completion_backend import CompletionBackend, Request
+from openfall.workers.backends.call_request import Request
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.registry import open_backend
 from tests.fakes.ollama import FakeModel, ollama_fake
 
@@ -29,7 +30,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def adapter(protocol: Protocol, url: str, **more: Any) -> AsyncIterator[CompletionBackend]:
+async def adapter(protocol: Protocol, url: str, **more: Any) -> AsyncIterator[HttpBackend]:
     """The adapter of that protocol at that url."""
     backend = open_backend(Backend(url=url, pool="gpu", protocol=protocol, **more))
     try:
@@ -39,7 +40,7 @@ async def adapter(protocol: Protocol, url: str, **more: Any) -> AsyncIterator[Co
 
 
 @asynccontextmanager
-async def adapter_to(protocol: Protocol, engine: str) -> AsyncIterator[CompletionBackend]:
+async def adapter_to(protocol: Protocol, engine: str) -> AsyncIterator[HttpBackend]:
     """The adapter in front of the engine, which serves two of the protocols itself."""
     if protocol != "ollama":
         async with adapter(protocol, engine) as backend:

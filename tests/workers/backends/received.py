@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openfall.router_core.jobs.stream_pieces import Piece, text_of
-from openfall.workers.backends.completion_backend import OnPieces
+from openfall.workers.backends.call_request import OnPieces
 
 
 def texts_into(deltas: list[str] | None) -> OnPieces | None:

@@ -12,7 +12,7 @@ from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import text_of
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.anthropic_client import MAX_TOKENS
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.usage import read_message_usage
 from tests.faults import answer, fault_server

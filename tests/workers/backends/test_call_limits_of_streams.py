@@ -9,7 +9,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.transport import Transport

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from tests.faults import answer, fault_server
 from tests.workers.backends.protocol_clients import adapter, run
 

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.workers.backends.protocol_clients import (
     MODEL,

@@ -12,7 +12,7 @@ from openfall.router_core.catalog.backend_entry import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import Dialect
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
 from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, adapter_to, request, request_body, run

@@ -11,7 +11,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, FaultServer, Script, answer, events, fault_server, head, piece, raw
 from tests.workers.backends.received import texts_into

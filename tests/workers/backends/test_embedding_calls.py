@@ -16,7 +16,7 @@ from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.stall_watch import CallWatch
 from tests.faults import Script, answer, fault_server

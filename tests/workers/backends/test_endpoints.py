@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.completion_backend import CompletionBackend
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.registry import open_backend
 from tests.faults import FaultServer, Script, answer, drip, fault_server, reset, stall
 
@@ -22,7 +22,7 @@ both = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 
 
 def request_at(
-    protocol: Protocol, script: Script, question: Callable[[CompletionBackend], Awaitable[T]], base: str = ""
+    protocol: Protocol, script: Script, question: Callable[[HttpBackend], Awaitable[T]], base: str = ""
 ) -> tuple[T, FaultServer]:
     async def work() -> tuple[T, FaultServer]:
         async with fault_server(script) as server:
@@ -116,7 +116,7 @@ def test_an_invalid_list_of_models_is_a_failure(protocol: Protocol, script: Scri
 
 @both
 def test_an_endpoint_without_loading_neither_loads_nor_unloads(protocol: Protocol) -> None:
-    async def questions(backend: CompletionBackend) -> tuple[Any, Any, Any]:
+    async def questions(backend: HttpBackend) -> tuple[Any, Any, Any]:
         return await backend.list_loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
 
     (loaded, load, unload), server = request_at(protocol, answer({}), questions)

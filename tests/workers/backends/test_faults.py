@@ -11,7 +11,7 @@ from openfall.router_core.catalog.backend_entry import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends import response_reader
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from tests.faults import (
     COMPLETION,
     Script,

@@ -13,7 +13,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import Piece, ThinkingPiece, text_of
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
 from openfall.workers.backends.registry import open_backend
 from tests.faults import Script, answer, events, fault_server, head, lines, named_events, raw

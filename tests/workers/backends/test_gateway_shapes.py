@@ -13,7 +13,7 @@ from openfall.router_core.jobs.outcome import Completion, Outcome
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolArguments, ToolStart
 from openfall.workers.backends.anthropic_answer import parse_message
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.ollama_answer import parse_chat
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion

@@ -17,7 +17,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming

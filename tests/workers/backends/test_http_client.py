@@ -15,7 +15,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends import response_reader
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.transport import Transport

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.workers.backends import health_check
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.workers.backends.protocol_clients import MODEL, adapter, request, run
 

@@ -11,7 +11,7 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.ollama_generate import as_generate
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.faults import stall

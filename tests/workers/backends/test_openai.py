@@ -11,7 +11,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import Dialect
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.usage import read_completion_usage
 from tests.faults import (

@@ -13,7 +13,7 @@ from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, Script, answer, fault_server
 

@@ -27,7 +27,7 @@ from openfall.router_core.jobs.stream_pieces import (
     read_pieces,
 )
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import Script, answer, events, fault_server, head, piece, raw
 from tests.workers.backends.anthropic_calls import END, MESSAGE, block, sse, start, stop

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.admin.backend_preflight import is_listed
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, Script, answer, fault_server
 

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.workers.backends.anthropic_answer import MessageAssembler
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler, to_outcome
 from openfall.workers.backends.translate import translate_response

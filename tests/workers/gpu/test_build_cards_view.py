@@ -13,7 +13,7 @@ from openfall.router_core.state.card_state import CardState, FailedLoad
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardStore
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.gpu.build_cards_view import CardsContext
-from openfall.workers.gpu.card_engine import BackendCardEngine
+from openfall.workers.gpu.card_engine import CardEngine
 
 NOW = 10_000.0
 CATALOG = Catalog(
@@ -23,7 +23,7 @@ CATALOG = Catalog(
 FAILED = FailedLoad(NOW + 40, 60.0, "out of memory")
 
 
-class IdleEngine(BackendCardEngine):
+class IdleEngine(CardEngine):
     """One that is never asked."""
 
     def __init__(self) -> None:

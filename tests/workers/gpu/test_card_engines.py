@@ -19,7 +19,7 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.gpu.card_engine import BackendCardEngine
+from openfall.workers.gpu.card_engine import CardEngine
 from tests.fakes.card_ollama import card_ollama
 from tests.fakes.loading_servers import LlamaRouter, LlamaSwap, serving
 from tests.faults import answer, fault_server
@@ -41,7 +41,7 @@ Crash = Callable[[str], object]
 
 @dataclass
 class OnCard:
-    engine: BackendCardEngine
+    engine: CardEngine
     crash: Crash
 
     async def models(self) -> set[str]:
@@ -91,7 +91,7 @@ def on_card(
             spec = Backend(url=url, protocol=protocol, pool="gpu", vram_gb=CARD_GB, loader=loader, api_key="t")
             client = open_backend(spec)
             stack.push_async_callback(client.close)
-            await story(OnCard(BackendCardEngine(client, models, loader), crash))
+            await story(OnCard(CardEngine(client, models, loader), crash))
 
     asyncio.run(work())
 

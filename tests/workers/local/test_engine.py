@@ -15,7 +15,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.engine_process import main

@@ -14,7 +14,7 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import (
     ollama_and_anthropic,
     ollama_to_openai,

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolStart
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.completion_backend import OnPieces, Request
+from openfall.workers.backends.call_request import OnPieces, Request
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import safe_id
 from openfall.workers.backends.translate.tool_names import callers_names

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import translate_request
 
 HI = {"role": "user", "content": "Hi"}

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.stream_pieces import Piece, ToolStart
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import (
     ollama_to_openai,
     openai_to_ollama,

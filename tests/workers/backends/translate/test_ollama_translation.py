@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import ollama_answer
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import (
     TRANSLATORS,
     ollama_to_openai,

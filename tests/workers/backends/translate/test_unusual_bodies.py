@@ -10,7 +10,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import anthropic_answer as anthropic_answer
 from openfall.workers.backends import openai_answer as openai_answer
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import (
     request_for_anthropic,
     request_for_openai,

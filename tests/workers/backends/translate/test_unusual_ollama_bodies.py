@@ -12,7 +12,7 @@ from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import anthropic_answer as anthropic_answer
 from openfall.workers.backends import ollama_answer as ollama_answer
 from openfall.workers.backends import openai_answer as openai_answer
-from openfall.workers.backends.completion_backend import Request
+from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from tests.workers.backends.corruption import assert_translated_or_refused, corruptions
 from tests.workers.backends.translate.test_ollama_translation import ANSWER, OLLAMA_BODY, REQUEST_BODY

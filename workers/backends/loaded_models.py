@@ -1,9 +1,12 @@
-"""Further names of the models in the memory of an endpoint: it lists each by one of them."""
+"""The models in the memory of an endpoint, and the further names of each: an endpoint lists a model by one of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from openfall.router_core.catalog.model_names import same_model
 
 BELIEVED_SECONDS = 60.0
 """How long a list is believed: a new name is rare."""
@@ -11,6 +14,24 @@ BELIEVED_SECONDS = 60.0
 NamesByModel = Mapping[str, tuple[str, ...]]
 FetchNames = Callable[[float], Awaitable[NamesByModel]]
 """Asks the endpoint, within this number of seconds. Empty: it does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in an endpoint's memory. `upstream` is the endpoint's own spelling, `other_names` are further ones of the
+    same model there: compare by `is_called`.
+
+    `vram_gb` is in GiB; `vram_share` is the part of the model on the card (0 to 1). None means unknown.
+    """
+
+    upstream: str
+    other_names: tuple[str, ...] = ()
+    vram_gb: float | None = None
+    vram_share: float | None = None
+
+    def is_called(self, name: str) -> bool:
+        """Whether a name means this model."""
+        return any(same_model(name, own) for own in (self.upstream, *self.other_names))
 
 
 class OtherNames:
