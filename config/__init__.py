@@ -2,13 +2,12 @@
 
 from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
-from openfall.config.loading import LoadedConfig, Stamp, check, key_place, load, missing_keys, stamp, variables
+from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, stamp, variables
 from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
-from openfall.config.manifest_sections import EMBEDDED_COMMAND, ProfileSection
+from openfall.config.manifest_sections import EMBEDDED_COMMAND
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import (
-    EngineSettings,
     LogFormat,
     NoRedis,
     Settings,
@@ -22,15 +21,12 @@ __all__ = [
     "ENV_EXAMPLE",
     "ConfigError",
     "ConfigProblem",
-    "EngineSettings",
     "LoadedConfig",
     "LogFormat",
     "Manifest",
     "NoRedis",
-    "ProfileSection",
     "Settings",
     "Stamp",
-    "check",
     "dump",
     "in_force",
     "key_place",

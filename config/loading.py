@@ -135,17 +135,6 @@ def _file_stamp(file: Path) -> FileStamp | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def check(
-    path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> tuple[ConfigProblem, ...]:
-    """The problems of the configuration that `load` would read."""
-    try:
-        load(path, environ=environ, cwd=cwd)
-    except ConfigError as error:
-        return error.problems
-    return ()
-
-
 def variables(source: Path, path: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The environment variables in the value at a dotted path (`backends.anthropic.api_key`) of a file."""
     process = os.environ if environ is None else environ

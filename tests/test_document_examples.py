@@ -11,6 +11,7 @@ import pytest
 
 from openfall import config
 from openfall.producers.cli.commands import openfall as program
+from tests.config.config_texts import check
 from tests.test_documents import DOCUMENTS
 
 PAGES = [page for page in DOCUMENTS if "adr" not in page.parts and page.name != "CHANGELOG.md"]
@@ -74,4 +75,4 @@ def test_every_configuration_of_a_page_is_valid(page: Path, tmp_path: Path) -> N
         if page.name == "sidecar.md":
             config.load_manifest(file, environ={"HOME": str(tmp_path)}, cwd=tmp_path)
         else:
-            assert config.check(file, environ=VARIABLES, cwd=tmp_path) == (), block
+            assert check(file, environ=VARIABLES, cwd=tmp_path) == (), block

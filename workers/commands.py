@@ -81,7 +81,7 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     start_traces(loaded.settings.traces.endpoint)
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
-    manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
+    manager = ServiceManager.of(os.environ, announces=options.announce)
     work = process.run(ConfigWatcher(loaded, worker_options, configure).worker_config(manager))
     if sys.platform == "win32":
         asyncio.run(work)
@@ -110,7 +110,3 @@ def _load(path: Path | None, configure: ApplyToLog, pool: str | None = None) -> 
     for warning in (*loaded.warnings, *(problem for _, problem in config.missing_keys(loaded, pool))):
         logging.getLogger("openfall.worker").warning("%s", warning)
     return loaded
-
-
-def _announce() -> None:
-    print('{"event": "ready"}', flush=True)  # noqa: T201 - the supervisor reads it

@@ -6,12 +6,12 @@ import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_result
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state import keys
-from openfall.router_core.state.budget_book import examine_held_for_budgets
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_subscription import WorkerIdentity
@@ -23,7 +23,7 @@ from openfall.workers.execution.executor import Executor, JobExecutor
 from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
 from openfall.workers.gpu.cards_of_pool import card_manager
 from openfall.workers.maintenance.fleet_cache import FleetCache
-from openfall.workers.maintenance.held_releaser import RELEASE_INTERVAL_SECONDS, release_held_jobs
+from openfall.workers.maintenance.held_releaser import RELEASE_INTERVAL_SECONDS, HeldReleaser
 from openfall.workers.maintenance.housekeeping import PeriodicTask
 from openfall.workers.maintenance.incident_closer import CLOSE_INTERVAL_SECONDS, close_ended_incidents
 from openfall.workers.maintenance.plan_out_notice import FlatPlanWatch
@@ -31,10 +31,6 @@ from openfall.workers.maintenance.prober import Prober
 from openfall.workers.maintenance.spend_watch import SpendWatch
 from openfall.workers.outbox.dispatcher import OUTBOX_INTERVAL_SECONDS, OutboxDispatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
-
-EXAMINED_RUNS = (0, 10)
-"""Of the releases of a new configuration, those before which held jobs that wait for a budget are examined again. Other
-workers follow a changed file some seconds later: a job that one of them claims before that falls for the old limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +68,14 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
     stack.push_async_callback(dispatcher.close)
     flat_plans = FlatPlanWatch(link, catalog, settings.notifiers)
     spend = SpendWatch(link, catalog, settings.notifiers)
-
-    async def last_result(key: str) -> Result | None:
-        return await _fetch_last_result(link, key)
+    releaser, last_result = HeldReleaser(link, catalog), partial(_fetch_last_result, link)
 
     async def fleet_state(urgency: Urgency, since: float) -> FleetState:
         await fleet_cache.refresh_at_least(since)  # a snapshot from before the fall would show that every model is well
         return fleet_cache.fleet_state(urgency)
 
-    examine_in = list(EXAMINED_RUNS)
-
     async def release() -> None:
-        if examine_in and examine_in[0] == 0:  # this configuration may have raised a budget
-            await examine_held_for_budgets(link)
-            examine_in.pop(0)
-        examine_in[:] = [runs - 1 for runs in examine_in]
-        if fleet_cache.snapshot is not None:
-            await release_held_jobs(link, catalog, fleet_cache.snapshot)
+        await releaser.release(fleet_cache.snapshot)
 
     async def close_incidents() -> None:
         if fleet_cache.snapshot is not None:

@@ -19,7 +19,6 @@ from openfall.router_core.state.redis_rights import WORKER_SCRIPTS
 from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
-from openfall.router_core.state.worker_subscription import QueueSubscription, WorkerIdentity
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -32,15 +31,6 @@ from openfall.workers.worker import StopMode, Worker
 from openfall.workers.worker_config import WorkerConfig, identify
 
 log = logging.getLogger("openfall.worker")
-
-
-def _worker_queue(
-    link: RedisConnection, identity: WorkerIdentity, queues: tuple[QueueSubscription, ...], config: WorkerConfig
-) -> WorkerQueue:
-    catalog = config.catalog
-    return WorkerQueue(
-        link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts, budgets=all_budgets(catalog)
-    )
 
 
 class Generation:
@@ -82,7 +72,10 @@ class Generation:
             await link.load(*WORKER_SCRIPTS)
             wakeup = WakeUp(link.server, identity.queues)
             stack.push_async_callback(wakeup.close)
-            queue = _worker_queue(link, identity, queues, config)
+            queue = WorkerQueue(
+                link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts,
+                budgets=all_budgets(catalog),
+            )  # fmt: skip
             fleet_cache, spool = FleetCache(link, catalog), Spool(config.spool)
             if torn := await asyncio.to_thread(spool.remove_drafts):
                 log.warning("%s: %d torn drafts removed", config.spool, torn)

@@ -28,26 +28,27 @@ STOP_RESERVE_SECONDS = 15.0
 
 @dataclass(slots=True)
 class ServiceManager:
-    """The service manager, and what it wants to know. `on_ready` is called when this process is ready."""
+    """The service manager, and what it wants to know."""
 
     address: str = ""
     """A path, or `@name` of an abstract socket. Without it nothing is sent."""
     watchdog_seconds: float | None = None
     """The service manager kills this process when `alive` was not called for this time. None: never."""
-    on_ready: Callable[[], object] = lambda: None
+    announces: bool = False
+    """Whether `{"event": "ready"}` is written to standard output once this process is ready: its starter reads it."""
     alive_file: str = ""
     """It exists from `ready` on, and its modification time is that of the last `alive`."""
     _alive_at: float = field(default=float("-inf"), init=False)
 
     @classmethod
-    def of(cls, environ: MutableMapping[str, str], on_ready: Callable[[], object] = lambda: None) -> ServiceManager:
+    def of(cls, environ: MutableMapping[str, str], *, announces: bool = False) -> ServiceManager:
         """The one that the environment names. It is removed there: processes that this one starts are no services."""
         address, watchdog, pid = (environ.pop(name, "") for name in (ADDRESS, WATCHDOG_USEC, WATCHDOG_PID))
         is_meant = watchdog.isdecimal() and int(watchdog) > 0 and pid in ("", str(os.getpid()))
         seconds = int(watchdog) / 1e6 if is_meant else None
         address = address if address.startswith(("/", "@")) else ""
         file = environ.pop(ALIVE_FILE, "")
-        return cls(address, seconds if address else ALIVE_FILE_SECONDS if file else None, on_ready, file)
+        return cls(address, seconds if address else ALIVE_FILE_SECONDS if file else None, announces, file)
 
     @property
     def beat_seconds(self) -> float | None:
@@ -58,7 +59,8 @@ class ServiceManager:
         """This process does its work from now on."""
         self._send("READY=1", f"STATUS={status}")
         self._touch()
-        self.on_ready()
+        if self.announces:
+            print('{"event": "ready"}', flush=True)  # noqa: T201 - for the program that started this one
 
     def reloading(self) -> None:
         """A changed configuration is being applied. `reloaded` follows."""

@@ -64,12 +64,11 @@ class Settler:
             log.warning("rq job not adopted: %s; another worker will claim it", error, extra={"job": rq_job.id})
 
     async def _write_to_spool(self, settlement: Settlement, reason: StoreError) -> None:
+        fields = {"job": settlement.id}
         try:
             path = await asyncio.to_thread(self.spool.write, settlement)
         except OSError as error:
             # The job itself is safe in Redis: its lease ends, and it is delivered again.
-            fields = {"job": settlement.id}
             log.error("neither Redis (%s) nor the disk (%s) accepts the settlement", reason, error, extra=fields)
         else:
-            fields = {"job": settlement.id}
             log.warning("settlement stored at %s until Redis accepts it (%s)", path, reason, extra=fields)

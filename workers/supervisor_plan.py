@@ -20,6 +20,7 @@ from openfall.router_core.state.redis_server_check import require_server
 from openfall.router_core.vocabulary import JobKind
 from openfall.workers.local import supervisor
 from openfall.workers.local.engine import EngineSpec
+from openfall.workers.local.restarter import Report
 from openfall.workers.local.services import WorkerSpec
 from openfall.workers.local.shipped_model import locate_model
 from openfall.workers.service_manager import ServiceManager
@@ -53,7 +54,7 @@ async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: 
     return await _supervise(plan, _report, manager)
 
 
-async def _supervise(plan: supervisor.SupervisorPlan, report: supervisor.Report, manager: ServiceManager) -> int:
+async def _supervise(plan: supervisor.SupervisorPlan, report: Report, manager: ServiceManager) -> int:
     """Run the plan, and keep the service manager informed."""
 
     def report_to_both(event: dict[str, Any]) -> None:

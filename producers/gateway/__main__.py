@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = _parser().parse_args(argv)
     configure = configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
-    manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
+    manager = ServiceManager.of(os.environ, announces=options.announce)
     try:
         loaded = config.load(options.config)
         loaded.require_models()
@@ -86,13 +86,6 @@ def _end_with_parent(descriptor: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
-
-
-def _announce() -> None:
-    from openfall.producers.cli.terminal import echo
-
-    echo('{"event": "ready"}')  # the supervisor reads it
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

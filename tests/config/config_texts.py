@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from openfall import config
-from openfall.config import LoadedConfig
+from openfall.config import ConfigError, ConfigProblem, LoadedConfig
 
 VALID = {
     "backends": "backends: {tower: {url: http://127.0.0.1:8080, pool: gpu}}",
@@ -29,11 +29,22 @@ def load_text(directory: Path, text: str, environ: Mapping[str, str] | None = No
     return config.load(file, environ=environ or {}, cwd=directory)
 
 
+def check(
+    path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[ConfigProblem, ...]:
+    """The problems of the configuration that `load` would read."""
+    try:
+        config.load(path, environ=environ, cwd=cwd)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
 def check_text(directory: Path, text: str, *, base: str = "") -> list[str]:
     """The problems of a file that begins with this text, then `base`."""
     file = directory / "openfall.yaml"
     file.write_text(dedent(text).lstrip("\n") + base, encoding="utf-8")
-    return [str(problem) for problem in config.check(file, environ={"EMPTY": ""}, cwd=directory)]
+    return [str(problem) for problem in check(file, environ={"EMPTY": ""}, cwd=directory)]
 
 
 def check_section(directory: Path, text: str, *, base: str = MODELS) -> list[str]:

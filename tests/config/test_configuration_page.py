@@ -11,6 +11,7 @@ import yaml
 from deploy import config_tables
 from openfall import config
 from openfall.router_core.vocabulary import Remedy
+from tests.config.config_texts import check
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 PAGE = FILE.read_text("utf-8")
@@ -37,5 +38,5 @@ def test_every_remedy_is_explained() -> None:
 def test_every_example_can_be_used(tmp_path: Path, snippet: str) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(snippet, "utf-8")
-    assert config.check(file, environ={}, cwd=tmp_path) == ()
+    assert check(file, environ={}, cwd=tmp_path) == ()
     assert yaml.safe_load(snippet)

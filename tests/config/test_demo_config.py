@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from openfall.config import EngineSettings, LoadedConfig
+from openfall.config import LoadedConfig
 from openfall.config.paths import DEMO
+from openfall.config.settings import EngineSettings
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.route import route

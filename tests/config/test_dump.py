@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from openfall import config
-from openfall.config.redact import redact_key
+from openfall.config.redact import redact_key, redact_value
+from tests.config.config_texts import check
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from openfall.config.redact import redact_key
     ],
 )
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert config.redact_value(url) == shown
+    assert redact_value(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_several_keys_are_read_from_variables_and_each_is_masked(tmp_path: Path)
 def test_keys_without_a_value_are_reported_with_line_and_remedy(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("backends:\n  sky: {url: 'https://a.invalid', pool: cloud, api_keys: ['${A:-}', '${B:-}']}\n")
-    (problem,) = config.check(file, environ={}, cwd=tmp_path)
+    (problem,) = check(file, environ={}, cwd=tmp_path)
     assert (problem.line, problem.path) == (2, "backends.sky.api_keys")
     assert "none of its keys has a value: set their variables" in str(problem)
 
@@ -147,6 +148,6 @@ def test_a_dump_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
 def test_a_masked_secret_cannot_be_loaded_as_a_secret(tmp_path: Path, text: str) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(text, encoding="utf-8")
-    problems = config.check(file, environ={"KEY": "sk-ant-…x9Qk"}, cwd=tmp_path)
+    problems = check(file, environ={"KEY": "sk-ant-…x9Qk"}, cwd=tmp_path)
     assert problems[0].line == 1
     assert "is masked, as `openfall config show` prints it. Write the secret itself" in str(problems[0])

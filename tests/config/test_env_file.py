@@ -14,6 +14,7 @@ from openfall.config import ConfigError, LoadedConfig
 from openfall.config.env_file import EnvFile, read_env_file
 from openfall.config.paths import SHIPPED
 from openfall.config.yaml_document import Document
+from tests.config.config_texts import check
 
 FILE = """
 redis: ${REDIS_URL:-embedded}
@@ -47,7 +48,7 @@ def read(home: Path, text: str | bytes, **environ: str) -> dict[str, str]:
 
 def problems(home: Path, text: str | bytes) -> list[str]:
     write(home, text)
-    return [str(problem) for problem in config.check(environ={}, cwd=home)]
+    return [str(problem) for problem in check(environ={}, cwd=home)]
 
 
 def load(home: Path, **environ: str) -> LoadedConfig:
@@ -165,7 +166,7 @@ class TestPlace:
     def test_a_provider_in_it_is_enough_without_any_other_file(self, tmp_path: Path) -> None:
         (tmp_path / ".git").mkdir()
         write(tmp_path, "OPENAI_MODEL=gpt-4.1\nOPENAI_API_KEY=sk-0123456789-abcdefgh\nOPENAI_BASE_URL=localhost:1")
-        (problem,) = config.check(environ={}, cwd=tmp_path)
+        (problem,) = check(environ={}, cwd=tmp_path)
         assert str(problem) == ".env:3 OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080."
         write(tmp_path, "OPENAI_MODEL=gpt-4.1\nOPENAI_API_KEY=sk-0123456789-abcdefgh\n")
         loaded = load(tmp_path)
@@ -179,7 +180,7 @@ class TestPlace:
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
     def test_one_that_may_not_be_read_is_an_error(self, home: Path) -> None:
         write(home, "API_KEY=x").chmod(0)
-        (problem,) = config.check(environ={}, cwd=home)
+        (problem,) = check(environ={}, cwd=home)
         assert str(problem).startswith(".env: it cannot be read: Permission denied.")
 
     def test_nothing_else_gets_its_variables(self, home: Path) -> None:

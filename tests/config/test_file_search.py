@@ -11,6 +11,7 @@ import pytest
 
 from openfall import config
 from openfall.config.paths import DEMO
+from tests.config.config_texts import check
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_given_path_wins_over_the_variable(project: Path) -> None:
 
 
 def test_a_variable_that_names_no_file_is_reported_and_not_ignored(project: Path) -> None:
-    (problem,) = config.check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+    (problem,) = check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
     assert str(problem).startswith("no.yaml: there is no such file.")
 
 

@@ -10,7 +10,7 @@ from openfall import config
 from openfall.config import ConfigError, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
 from openfall.router_core.catalog.pools import Billing
-from tests.config.config_texts import unmask
+from tests.config.config_texts import check, unmask
 
 OPENAI = {"OPENAI_API_KEY": "sk-0123456789-abcdefgh", "OPENAI_MODEL": "gpt-4.1"}
 ANTHROPIC = {"ANTHROPIC_API_KEY": "sk-ant-0123456789-x9Qk", "ANTHROPIC_MODEL": "claude-haiku-4-5"}
@@ -169,7 +169,7 @@ def test_notices_go_to_the_address_in_the_variable(current_dir: Path) -> None:
 
 
 def test_a_wrong_notify_address_is_reported_by_its_variable_and_not_shown(current_dir: Path) -> None:
-    (problem,) = config.check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=current_dir)
+    (problem,) = check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=current_dir)
     assert str(problem).startswith("the environment DISCORD_WEBHOOK: must be the address of a Discord webhook, ")
     assert "hunter2" not in str(problem)
 
@@ -187,7 +187,7 @@ def test_no_message_says_to_edit_the_environment(current_dir: Path) -> None:
 
 
 def test_an_environment_without_a_model_is_reported_with_what_to_set(current_dir: Path) -> None:
-    (problem,) = config.check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=current_dir)
+    (problem,) = check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=current_dir)
     assert str(problem) == (
         "the environment: it names no model and how to reach it. "
         "Set OPENAI_MODEL with OPENAI_API_KEY or OPENAI_BASE_URL, or the same of ANTHROPIC_."

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from openfall import config
+from tests.config.config_texts import check
 
 EDITOR = Draft202012Validator(config.schema())
 
@@ -113,7 +114,7 @@ traces: {endpoint: "http://otel:4318/v1/traces"}
 def test_a_file_with_every_key_is_read_and_accepted(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(EVERYTHING)
-    assert config.check(file, environ={}, cwd=tmp_path) == ()
+    assert check(file, environ={}, cwd=tmp_path) == ()
     assert faults(EVERYTHING) == []
 
 
@@ -236,7 +237,7 @@ def test_an_unreadable_value_breaks_the_schema(tmp_path: Path, text: str) -> Non
     whole = yaml.safe_load(VALID) | yaml.safe_load(text)
     file = tmp_path / "openfall.yaml"
     file.write_text(yaml.safe_dump(whole))
-    assert config.check(file, environ={}, cwd=tmp_path)
+    assert check(file, environ={}, cwd=tmp_path)
     assert list(EDITOR.iter_errors(whole))
 
 

@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from openfall import config
-from openfall.config import EngineSettings, LoadedConfig, NoRedis
+from openfall.config import LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
+from openfall.config.settings import EngineSettings
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy

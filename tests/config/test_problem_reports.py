@@ -9,7 +9,7 @@ import pytest
 
 from openfall import config
 from openfall.config import ConfigError, ConfigProblem
-from tests.config.config_texts import VALID, check_text
+from tests.config.config_texts import VALID, check, check_text
 
 
 def test_a_key_that_occurs_twice_is_reported_at_the_second(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ def test_an_unquoted_variable_between_braces_is_reported_with_the_remedy(tmp_pat
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    (problem,) = config.check(tmp_path / "no.yaml", environ={}, cwd=tmp_path)
+    (problem,) = check(tmp_path / "no.yaml", environ={}, cwd=tmp_path)
     assert str(problem) == "no.yaml: there is no such file. Name one that exists with --config or $OPENFALL_CONFIG."
 
 
 def test_a_directory_is_reported(tmp_path: Path) -> None:
-    (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
+    (problem,) = check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
     assert str(problem) == f"{tmp_path}: it is a directory. Name a file."
     (tmp_path / "openfall.yaml").write_text("")
-    (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
+    (problem,) = check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
     assert str(problem) == f"{tmp_path}: it is a directory. Name the file in it: {tmp_path / 'openfall.yaml'}."
 
 
@@ -180,7 +180,7 @@ def test_a_wrong_value_beside_a_credential_is_the_only_problem(
 def test_a_file_in_another_encoding_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_bytes("# fine\n# schön".encode("latin-1"))
-    (problem,) = config.check(file, environ={}, cwd=tmp_path)
+    (problem,) = check(file, environ={}, cwd=tmp_path)
     assert str(problem) == "openfall.yaml:2: not UTF-8 text. Save the file as UTF-8."
 
 
@@ -232,7 +232,7 @@ def test_an_api_key_of_digits_is_reported_without_showing_it(tmp_path: Path) -> 
 def test_the_value_of_a_variable_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("workers: {slots: '${SLOTS}', shutdown_grace: '${SLOTS}'}\nroles: {chat: {urgency: '${SLOTS}'}}")
-    problems = config.check(file, environ={"SLOTS": SECRET}, cwd=tmp_path)
+    problems = check(file, environ={"SLOTS": SECRET}, cwd=tmp_path)
     assert len(problems) == 4
     assert SECRET not in "\n".join(map(str, problems))
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall import config
-from tests.config.config_texts import VALID, check_text, with_valid_sections
+from tests.config.config_texts import VALID, check, check_text, with_valid_sections
 
 
 @pytest.mark.parametrize(
@@ -318,6 +317,6 @@ def test_a_mistake_in_another_section_is_reported(tmp_path: Path, line: str, mes
 def test_a_variable_that_is_read_without_being_written_is_reported_too(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("")
-    (problem,) = config.check(file, environ={"REDIS_URL": "hunter2"}, cwd=tmp_path)
+    (problem,) = check(file, environ={"REDIS_URL": "hunter2"}, cwd=tmp_path)
     assert (problem.line, problem.path) == (0, "redis")
     assert "hunter2" not in str(problem)

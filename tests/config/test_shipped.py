@@ -18,7 +18,7 @@ from openfall.router_core.catalog.answer_policy import CheckKind, Pick
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.vocabulary import Remedy, Urgency
-from tests.config.config_texts import unmask
+from tests.config.config_texts import check, unmask
 
 NAMES = {path.stem: path for path in SHIPPED}
 
@@ -40,7 +40,7 @@ def upstreams(catalog: Catalog, chain: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 class TestEach:
     def test_it_loads_with_nothing_set(self, tmp_path: Path, name: str) -> None:
-        assert config.check(NAMES[name], environ={}, cwd=tmp_path) == ()
+        assert check(NAMES[name], environ={}, cwd=tmp_path) == ()
 
     def test_its_dump_means_the_same(self, tmp_path: Path, name: str) -> None:
         first = shipped(name, tmp_path)
@@ -107,7 +107,7 @@ class TestAce:
         assert catalog.roles["ace"].chain == ("sonnet", "haiku", "llama")
 
     def test_a_primary_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
-        (problem,) = config.check(NAMES["ace"], environ={"ACE_PRIMARY": "glm-4.7-flash"}, cwd=tmp_path)
+        (problem,) = check(NAMES["ace"], environ={"ACE_PRIMARY": "glm-4.7-flash"}, cwd=tmp_path)
         assert str(problem).startswith("ACE_PRIMARY (read at ")
         assert "roles.ace.chain): unknown model" in str(problem)
 

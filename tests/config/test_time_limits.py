@@ -8,7 +8,7 @@ import pytest
 
 from openfall import config
 from openfall.router_core.vocabulary import Urgency
-from tests.config.config_texts import check_text, load_text
+from tests.config.config_texts import check, check_text, load_text
 
 REST = """
 backends: {tower: {url: http://127.0.0.1:8080, pool: gpu}}
@@ -51,4 +51,4 @@ def test_limits_that_a_file_leaves_out_fit_those_that_it_has(tmp_path: Path, wri
 @pytest.mark.parametrize("name", ["ace", "groups", "artifacts", "echo-brain", "demo"])
 def test_no_shipped_file_has_a_contradiction(tmp_path: Path, name: str) -> None:
     shipped = Path(config.__file__).parent / f"{name}.yaml"
-    assert config.check(shipped, environ={}, cwd=tmp_path) == ()
+    assert check(shipped, environ={}, cwd=tmp_path) == ()

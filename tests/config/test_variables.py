@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openfall import config
 from openfall.config import ENVIRONMENT, ConfigError, load, variables
+from tests.config.config_texts import check
 
 TEXT = """
 redis: ${REDIS_URL:-embedded}
@@ -53,5 +53,5 @@ def test_a_fault_is_reported_at_its_variable_and_at_the_file_if_it_is_in_the_def
         assert str(caught.value).startswith("REDIS_URL (read at ")
         assert url not in str(caught.value)
     file.write_text(TEXT.replace(":-embedded", ":-nonsense"))
-    (problem,) = config.check(file, environ={})
+    (problem,) = check(file, environ={})
     assert problem.variables == ()

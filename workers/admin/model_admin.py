@@ -77,27 +77,28 @@ class ModelAdmin:
             yield await task
 
     async def _run_at(self, verb: str, alias: str, name: str, force: bool) -> Report:
+        return {"verb": verb, "model": alias, "backend": name, **await self._report_at(verb, alias, name, force)}
+
+    async def _report_at(self, verb: str, alias: str, name: str, force: bool) -> Report:
         card = "" if self.catalog.models[alias].passed_on else self.catalog.card_of(name)
         if card and self.link is not None and verb in CARD_ORDERS:
             managed = await is_managed(self.link, self.catalog.backends[name].pool)
             if managed or verb in ("pin", "unpin"):
-                report = await self._order(self.link, card, verb, alias, managed)
-                return {"verb": verb, "model": alias, "backend": name, **report}
+                return await self._order(self.link, card, verb, alias, managed)
         if verb in ("pin", "unpin"):
             message = "openfall decides about no card there: write vram_gb of the backend, and connect to Redis"
-            return {"verb": verb, "model": alias, "backend": name, "ok": False, "message": message}
+            return {"ok": False, "message": message}
         backend = open_backend(self.catalog.backends[name])
         try:
             match verb:
                 case "load":
-                    report = await self._load(backend, alias, name)
+                    return await self._load(backend, alias, name)
                 case "unload":
-                    report = await self._unload(backend, alias, name)
+                    return await self._unload(backend, alias, name)
                 case _:
-                    report = await self._check(backend, alias, name, force)
+                    return await self._check(backend, alias, name, force)
         finally:
             await backend.close()
-        return {"verb": verb, "model": alias, "backend": name, **report}
 
     async def _load(self, backend: HttpBackend, alias: str, name: str) -> Report:
         spec = self.catalog.models[alias]
@@ -128,17 +129,13 @@ class ModelAdmin:
                 while await pending_order(link, card, verb, alias):  # noqa: ASYNC110 - another process carries it out
                     await asyncio.sleep(ORDER_POLL_SECONDS)
         except TimeoutError:
-            return {
-                "ok": False,
-                "message": describe_pending(card, (await fetch_managed_cards(link, self.catalog)).get(card)),
-            }
+            managed_cards = await fetch_managed_cards(link, self.catalog)
+            return {"ok": False, "message": describe_pending(card, managed_cards.get(card))}
         state = (await fetch_cards(link, [card]))[card]
         if verb == "load" and alias not in state.models and alias in state.refused:
             return {"ok": False, "message": state.refused[alias].why}
-        return {
-            "ok": True,
-            "message": CARD_ORDERS[verb] + (pin_notice(self.catalog, card, state) if verb == "pin" else ""),
-        }
+        notice = pin_notice(self.catalog, card, state) if verb == "pin" else ""
+        return {"ok": True, "message": CARD_ORDERS[verb] + notice}
 
     def _load_timeout(self, alias: str) -> float:
         load_time = self.catalog.models[alias].load_time

@@ -19,7 +19,7 @@ from openfall.workers.log_place import LOG_VARIABLE
 _POLL_INTERVAL_S = 0.2
 """For a process that is not our own child."""
 
-_OUTPUT_TIMEOUT_S = 1.0
+OUTPUT_TIMEOUT_S = 1.0
 """For the output that a process wrote before its end. A process that it has started may keep the output open longer."""
 
 
@@ -46,7 +46,7 @@ class Child:
         if self.process:
             status = await self.process.wait()
             if self.following:
-                await asyncio.wait([self.following], timeout=_OUTPUT_TIMEOUT_S)
+                await asyncio.wait([self.following], timeout=OUTPUT_TIMEOUT_S)
             return status
         while self.identity.alive():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(_POLL_INTERVAL_S)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openfall.workers.local.child import Child, spawn
+from openfall.workers.local.child import OUTPUT_TIMEOUT_S, Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
@@ -89,10 +89,6 @@ class EngineService(Service):
         self._starts += 1
         fields = {"url": engine.url, "adopted": engine.adopted}
         return Started(child=engine.child, fields=fields, stop=lambda stop_now: engine.stop())
-
-
-OUTPUT_TIMEOUT_S = 1.0
-"""For the output that a worker wrote before its end. A process that it has started may keep the output open longer."""
 
 
 class WorkerService(Service):

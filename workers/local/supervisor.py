@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,6 @@ class SupervisorPlan:
     grace: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Signals:
-    """The first signal requests a stop, the second shortens the grace."""
-
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    stop_now: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 async def run(plan: SupervisorPlan, report: Report) -> int:
     """Run the plan until a signal, or until all of its services have ended by themselves.
 
@@ -71,53 +63,46 @@ async def run(plan: SupervisorPlan, report: Report) -> int:
     if sys.platform == "win32":
         raise LocalError("The supervisor runs on Linux and macOS. On Windows use WSL, or docker compose up.")
     data = make_private(plan.data)
-    signals = _Signals()
+    stop, stop_now = asyncio.Event(), asyncio.Event()  # the first signal stops, the second shortens the grace
 
     def emit(event: dict[str, Any]) -> None:
         try:
             report(event)
         except OSError:
-            signals.stop.set()
+            stop.set()
 
-    handle_stop_signals(signals.stop.set, signals.stop_now.set)
+    handle_stop_signals(stop.set, stop_now.set)
     with only_one(data / "up.lock", "openfall up") if plan.exclusive else nullcontext():
-        return await _run(_tiers(plan, data, emit), signals, emit)
+        return await _run(_tiers(plan, data, emit), emit, stop, stop_now)
 
 
-def _tiers(
-    plan: SupervisorPlan, data: Path, report: Report
-) -> tuple[list[Restarter], list[Restarter], list[Restarter]]:
+def _tiers(plan: SupervisorPlan, data: Path, report: Report) -> list[list[Restarter]]:
     """Valkey, engines, workers."""
     environment: dict[str, str] = {}
-
-    def restarters(services: Sequence[Service]) -> list[Restarter]:
-        return [Restarter(service, report) for service in services]
-
-    return (
-        restarters([ValkeyService(data, environment)] if plan.valkey else []),
-        restarters([EngineService(spec, data) for spec in plan.engines]),
-        restarters(
-            [
-                WorkerService(spec, number, data, environment, plan.grace)
-                for spec in plan.workers
-                for number in range(1, spec.procs + 1)
-            ]
-        ),
+    tiers: tuple[Sequence[Service], ...] = (
+        [ValkeyService(data, environment)] if plan.valkey else [],
+        [EngineService(spec, data) for spec in plan.engines],
+        [
+            WorkerService(spec, number, data, environment, plan.grace)
+            for spec in plan.workers
+            for number in range(1, spec.procs + 1)
+        ],
     )
+    return [[Restarter(service, report) for service in tier] for tier in tiers]
 
 
-async def _run(tiers: tuple[list[Restarter], ...], signals: _Signals, report: Report) -> int:
+async def _run(tiers: list[list[Restarter]], report: Report, stop: asyncio.Event, stop_now: asyncio.Event) -> int:
     work = asyncio.create_task(_run_tiers(tiers, report))
-    stop = asyncio.create_task(signals.stop.wait())
+    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         work.cancel()
-        stop.cancel()
-        failure = (await asyncio.gather(work, stop, return_exceptions=True))[0]
+        stopping.cancel()
+        failure = (await asyncio.gather(work, stopping, return_exceptions=True))[0]
         report({"event": "fleet_stopping"})
         for tier in reversed(tiers):  # workers settle into Valkey, and their calls end in the engines
-            await asyncio.gather(*(restarter.stop(signals.stop_now) for restarter in tier))
+            await asyncio.gather(*(restarter.stop(stop_now) for restarter in tier))
     if isinstance(failure, BaseExceptionGroup):
         raise _first_error(failure)
     code = max((restarter.code for tier in tiers for restarter in tier), default=0)
@@ -125,7 +110,7 @@ async def _run(tiers: tuple[list[Restarter], ...], signals: _Signals, report: Re
     return code
 
 
-async def _run_tiers(tiers: tuple[list[Restarter], ...], report: Report) -> None:
+async def _run_tiers(tiers: list[list[Restarter]], report: Report) -> None:
     """Run all restarters. Valkey is ready before the others start. Ends when every restarter has ended."""
     began = time.monotonic()
     first, *rest = tiers
@@ -143,6 +128,3 @@ def _first_error(failure: BaseExceptionGroup[BaseException]) -> BaseException:
     """One error is enough for a person: the first `LocalError`, unless there is an unexpected one."""
     known, unknown = failure.split(LocalError)
     return unknown or (known.exceptions[0] if known else failure)
-
-
-__all__ = ["EngineSpec", "LocalError", "Report", "SupervisorPlan", "WorkerSpec", "run"]

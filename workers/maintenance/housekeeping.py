@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from openfall.router_core.state.beats_and_leases import BEAT_INTERVAL_SECONDS
 from openfall.router_core.state.budget_book import audit_budgets
@@ -58,7 +59,7 @@ class PeriodicTask:
 
     name: str
     interval_seconds: float
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[object]]
     for_fleet: bool = False
     jittered: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,25 +85,24 @@ class Housekeeping:
 
     def tasks(self) -> list[PeriodicTask]:
         """Every periodic task of this worker."""
-        opened = self.fleet_cache.breaker_opened
+        opened, loaded = self.fleet_cache.breaker_opened, self.fleet_cache.model_loaded
         return [
             PeriodicTask("beat", BEAT_INTERVAL_SECONDS, self.beat, jittered=False),
             PeriodicTask("loop", WATCH_INTERVAL_SECONDS, LoopWatch().check, jittered=False),
             PeriodicTask("reap", REAP_INTERVAL_SECONDS, self._reap),
             PeriodicTask("spool", SPOOL_INTERVAL_SECONDS, self._deliver_spool),
             PeriodicTask("sweep", SWEEP_INTERVAL_SECONDS, self._sweep, for_fleet=True, wake=opened),
-            PeriodicTask(
-                "models",
-                MODELS_INTERVAL_SECONDS,
-                self._record_models,
-                for_fleet=True,
-                wake=self.fleet_cache.model_loaded,
-            ),
+            PeriodicTask("models", MODELS_INTERVAL_SECONDS, self._record_models, for_fleet=True, wake=loaded),
             PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_abandoned_jobs, for_fleet=True),
             PeriodicTask("audit", AUDIT_INTERVAL_SECONDS, self._audit, for_fleet=True),
             PeriodicTask("budgets", BUDGET_AUDIT_INTERVAL_SECONDS, self._audit_budgets, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
-            PeriodicTask("depths", SAMPLE_INTERVAL_SECONDS, self._sample_depths, for_fleet=True),
+            PeriodicTask(
+                "depths",
+                SAMPLE_INTERVAL_SECONDS,
+                partial(sample_depths, self.link, self.fleet_cache.catalog),
+                for_fleet=True,
+            ),
             *self.extra_tasks,
         ]
 
@@ -167,9 +167,6 @@ class Housekeeping:
         left = await sweeper.sweep(snapshot, clean=clean)
         while left >= JOBS_PER_SWEEP:
             left = await sweeper.sweep(await self.fleet_cache.refresh(), clean=False)
-
-    async def _sample_depths(self) -> None:
-        await sample_depths(self.link, self.fleet_cache.catalog)
 
     async def _record_models(self) -> None:
         """Record which models the backends have and have loaded; one worker does it for all. An outdated report is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,9 +75,8 @@ class Sweeper:
         )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
-            result = final_result(
-                job, self.catalog, attempts, step, now
-            )  # a default fallback's answer is settled, never here
+            # No default fallback has answered: its answer is settled.
+            result = final_result(job, self.catalog, attempts, step, now)
             return await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
         if step is None:
             return False
@@ -140,17 +138,13 @@ class Sweeper:
         counts: DeliveryCounts | None = None,
     ) -> bool:
         """End a job. False: it has ended already, or moved on."""
-        deliveries = waiting.deliveries
-        with contextlib.suppress(UnknownJob):
+        try:
             return await end_job(
-                self.link,
-                result,
-                rq_status=rq_status,
-                expected_deliveries=deliveries,
-                substitution=substitution,
-                counts=counts,
-            )
-        return False
+                self.link, result, rq_status=rq_status, expected_deliveries=waiting.deliveries,
+                substitution=substitution, counts=counts,
+            )  # fmt: skip
+        except UnknownJob:
+            return False
 
 
 def _cancelled(waiting: WaitingJob) -> Result:

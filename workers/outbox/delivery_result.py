@@ -1,11 +1,20 @@
-"""The result of one delivery attempt. Pure."""
+"""The response to one delivery attempt, and what it means. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openfall.workers.backends.retry_after import retry_after
-from openfall.workers.outbox.sender import NotSent, WebhookResponse
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookResponse:
+    """The server's response. Header names are in lower case; `body` is bounded, and may be only its beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +27,7 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The attempt failed. `retry_after`: seconds that the server requested. `gone`: the server wants no more (410).
-    `refused`: the URL policy forbids it. `unreachable`: the host did not answer."""
+    `refused`: the URL policy forbids it, and the reason has the remedy. `unreachable`: the host did not answer."""
 
     reason: str
     retry_after: float | None = None
@@ -37,10 +46,10 @@ class Deferred:
 DeliveryResult = Delivered | Failed | Deferred
 
 
-def classify_response(response: WebhookResponse | NotSent) -> Delivered | Failed:
+def classify_response(response: WebhookResponse | Failed) -> Delivered | Failed:
     """What a response means, after Standard Webhooks. 2xx: delivered; 410: stop sending; all others: failed."""
-    if isinstance(response, NotSent):
-        return Failed(response.reason, refused=response.refused, unreachable=not response.refused)
+    if isinstance(response, Failed):
+        return response
     if 200 <= response.status < 300:
         return Delivered()
     redirect = ", a redirect, which is not followed" if 300 <= response.status < 400 else ""

@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from ssl import SSLContext
 
@@ -24,6 +23,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 from openfall.workers.backends.transport import explain_fault, trusted_roots
+from openfall.workers.outbox.delivery_result import Failed, WebhookResponse
 from openfall.workers.outbox.webhook_url_check import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
@@ -43,24 +43,6 @@ DEFAULT_HEADERS = {"content-type": "application/json", "accept-encoding": "ident
 
 MAX_CONCURRENT_LOOKUPS = 8
 """DNS lookups at a time: a slow name server holds no more threads than these."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookResponse:
-    """The server's response. Header names are in lower case; `body` has at most `MAX_RESPONSE_BYTES`."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """There is no response. `refused`: the URL policy forbids it, and `reason` has the remedy; otherwise the host
-    cannot be reached."""
-
-    reason: str
-    refused: bool = False
 
 
 Lookup = Callable[[str, int], Sequence[str]]
@@ -85,20 +67,20 @@ class Sender:
 
     async def send(
         self, url: str, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
-    ) -> WebhookResponse | NotSent:
-        """Send a request with a JSON body once and read the response."""
+    ) -> WebhookResponse | Failed:
+        """Send a request with a JSON body once and read the response. Failed: there is none."""
         received = bytearray()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._send(method, url, body, headers, received)
         except UrlRefused as error:
-            return NotSent(str(error), refused=True)
+            return Failed(str(error), refused=True)
         except (aiohttp.ClientError, OSError) as error:
             if status := _FINAL_STATUS.match(received):
                 return WebhookResponse(int(status[1]), {}, b"")
             if isinstance(error, TimeoutError):
-                return NotSent(f"no response within {self._timeout_seconds:g} s")
-            return NotSent(str(explain_fault(error)))
+                return Failed(f"no response within {self._timeout_seconds:g} s", unreachable=True)
+            return Failed(str(explain_fault(error)), unreachable=True)
 
     async def close(self) -> None:
         self._lookup_threads.shutdown(wait=False, cancel_futures=True)

@@ -22,7 +22,7 @@ SECRET_PREFIX = "whsec_"
 
 def event_body(event_type: str, timestamp: float, data: Mapping[str, Any]) -> bytes:
     """The body of an event. `timestamp` (epoch seconds) is when it happened."""
-    return to_json({"type": event_type, "timestamp": iso_time(timestamp), "data": data})
+    return to_json({"type": event_type, "timestamp": utc_time(timestamp), "data": data})
 
 
 def openai_event(event_type: str, timestamp: float, subject_id: str) -> bytes:
@@ -49,7 +49,7 @@ def sign(message_id: str, timestamp: str, body: bytes, secret: str) -> str:
     return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, sha256)).decode()
 
 
-def iso_time(timestamp: float) -> str:
+def utc_time(timestamp: float) -> str:
     """An epoch time in ISO 8601, UTC, with milliseconds."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

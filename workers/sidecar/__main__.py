@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.check:
             print(f"{manifest.source}: {len(manifest.profiles)} profiles, no problem")  # noqa: T201 - for the user
             return 0
-        manager = ServiceManager.of(os.environ, _announce if options.announce else lambda: None)
+        manager = ServiceManager.of(os.environ, announces=options.announce)
         asyncio.run(serve(manifest, manager))
     except (config.ConfigError, CannotServe, LocalError, OSError) as error:
         return report_end(error, 2 if isinstance(error, config.ConfigError | CannotServe) else 1)
@@ -44,10 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     add_log_options(parser)
     parser.add_argument("--announce", action="store_true", help='write {"event": "ready"} when ready')
     return parser
-
-
-def _announce() -> None:
-    print('{"event": "ready"}', flush=True)  # noqa: T201 - the program that started the sidecar reads it
 
 
 if __name__ == "__main__":

@@ -173,10 +173,11 @@ class SidecarApi:
 
     def _profile(self, name: str) -> dict[str, Any]:
         profile, resident = self.switcher.manifest.profiles[name], self.switcher.residents.get(name)
-        _, error, _ = self.switcher.errors.get(name, ("", None, 0.0))
+        failure = self.switcher.failures.get(name)
         shown: dict[str, Any] = {
             "name": name, "display_name": profile.display_name or name, "aliases": list(profile.aliases),
-            "vram_gb": profile.vram_gb, "state": self._profile_state(name), "error": error,
+            "vram_gb": profile.vram_gb, "state": self._profile_state(name),
+            "error": None if failure is None else failure.message,
         }  # fmt: skip
         if resident is not None:
             seconds = round(time.monotonic() - resident.since, 1)
@@ -187,7 +188,7 @@ class SidecarApi:
     def _profile_state(self, name: str) -> str:
         resident = self.switcher.residents.get(name)
         if resident is None:
-            return "error" if name in self.switcher.errors else "not_loaded"
+            return "error" if name in self.switcher.failures else "not_loaded"
         if resident.closing:
             return "closing"
         return "in_use" if resident.is_ready and resident.calls else str(resident.state)
@@ -203,7 +204,7 @@ class SidecarApi:
             return "loading" if active is None else "switching"
         if active is not None:
             return "ready"
-        return "error" if self.switcher.errors else "idle"
+        return "error" if self.switcher.failures else "idle"
 
 
 def _event(name: str, value: dict[str, Any]) -> bytes:

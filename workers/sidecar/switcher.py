@@ -43,14 +43,27 @@ class SwitchInProgress:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """Why a profile does not run, and until when a request does not start it again (monotonic)."""
+
+    code: str
+    message: str
+    until: float
+
+    def error(self) -> SidecarError:
+        """The refusal of a request for the profile."""
+        return SidecarError(self.code, self.message)
+
+
 @dataclass(slots=True)
 class Switcher:
     """Starts and stops the profiles of a manifest. All times are monotonic."""
 
     manifest: Manifest
     residents: dict[str, Resident] = field(default_factory=dict)
-    errors: dict[str, tuple[str, str, float]] = field(default_factory=dict)
-    """By profile: code and message of its last failure, and until when a request does not start it again."""
+    failures: dict[str, LastFailure] = field(default_factory=dict)
+    """By profile."""
     switch: SwitchInProgress | None = None
     _waiting: list[_Waiter] = field(default_factory=list)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -65,8 +78,8 @@ class Switcher:
             resident.calls += 1
             return resident
         if not may_load:
-            code, message, _ = self.errors.get(name, ("not_loaded", f"{name} is not loaded", 0.0))
-            raise SidecarError(code, message)
+            failure = self.failures.get(name)
+            raise failure.error() if failure else SidecarError("not_loaded", f"{name} is not loaded")
         return await self._wait(name, is_call=True)
 
     async def bring(self, name: str) -> Resident:
@@ -74,7 +87,7 @@ class Switcher:
         if self.switch is not None and self.switch.profile != name:
             message = f"{self.switch.profile} is being loaded: send the request again when it is ready"
             raise SidecarError("switching", message)
-        self.errors.pop(name, None)
+        self.failures.pop(name, None)
         return await self._wait(name, is_call=False)
 
     async def load(self, name: str, epoch: int) -> None:
@@ -84,9 +97,8 @@ class Switcher:
         async with self._lock:
             resident = self.residents.get(name)
             if epoch and resident is not None and resident.gave_up_within(CRASH_WINDOW_SECONDS):
-                code, message, _ = self.errors[name]
-                raise SidecarError(code, message)
-            self.errors.pop(name, None)
+                raise self.failures[name].error()
+            self.failures.pop(name, None)
             if leaving := self._leaving(name):
                 needed, beside = self.manifest.profiles[name].vram_gb, ", ".join(leaving)
                 size = "the whole card" if needed is None else f"{needed:g} GB"
@@ -124,10 +136,9 @@ class Switcher:
             self._epoch, self._epoch_at = epoch, now
 
     async def _wait(self, name: str, *, is_call: bool) -> Resident:
-        sections = self.manifest.sections
-        code, message, until = self.errors.get(name, ("", "", 0.0))
-        if until > time.monotonic():
-            raise SidecarError(code, message)
+        sections, failure = self.manifest.sections, self.failures.get(name)
+        if failure is not None and failure.until > time.monotonic():
+            raise failure.error()
         if len(self._waiting) >= sections.max_waiting:
             raise SidecarError("queue_full", f"{len(self._waiting)} requests wait for a profile already")
         waiter = _Waiter(name, is_call, asyncio.get_running_loop().create_future())
@@ -199,9 +210,8 @@ class Switcher:
             if resident.is_ready:
                 return
             await self._stop(name)
-            if resident.error and name in self.errors:
-                code, message, _ = self.errors[name]
-                raise SidecarError(code, message)
+            if resident.error and name in self.failures:
+                raise self.failures[name].error()
         log.info("%s: starts", name)
         self.switch = SwitchInProgress(name, time.monotonic())
         resident = self.residents[name] = Resident(self.manifest, name, lambda event: self._note(name, event))
@@ -225,9 +235,9 @@ class Switcher:
 
     def _failed(self, name: str, error: Exception) -> SidecarError:
         code = error.code if isinstance(error, LoadError) else "load_failed"
-        self.errors[name] = (code, str(error), time.monotonic() + FAILED_LOAD_SECONDS)
+        failure = self.failures[name] = LastFailure(code, str(error), time.monotonic() + FAILED_LOAD_SECONDS)
         log.warning("%s", error)
-        return SidecarError(code, str(error))
+        return failure.error()
 
     async def _stop(self, name: str) -> None:
         resident = self.residents.get(name)
@@ -242,7 +252,7 @@ class Switcher:
     def _note(self, name: str, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "ready":
-                self.errors.pop(name, None)
+                self.failures.pop(name, None)
                 log.info("%s: ready after %.1f s (pid %d)", name, event["seconds"], event["pid"])
             case "exited":
                 log.warning("%s: ended with status %s, and is started again", name, event["code"])
@@ -250,5 +260,5 @@ class Switcher:
                 log.warning("%s", event["error"])
             case "gave_up":
                 message = f"{name}: {event['error']}. Send POST /models/switch to try again"
-                self.errors[name] = ("load_failed", message, float("inf"))
+                self.failures[name] = LastFailure("load_failed", message, float("inf"))
                 log.error("%s", message)

@@ -5,7 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from openfall.workers.local.supervisor import EngineSpec, LocalError, SupervisorPlan, WorkerSpec, run
+from openfall.workers.local.engine import EngineSpec
+from openfall.workers.local.errors import LocalError
+from openfall.workers.local.services import WorkerSpec
+from openfall.workers.local.supervisor import SupervisorPlan, run
 
 
 def main() -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.workers.outbox.delivery_result import Delivered, Failed, classify_response
-from openfall.workers.outbox.sender import NotSent, WebhookResponse
+from openfall.workers.outbox.delivery_result import Delivered, Failed, WebhookResponse, classify_response
 
 
 @pytest.mark.parametrize(
@@ -18,8 +17,8 @@ from openfall.workers.outbox.sender import NotSent, WebhookResponse
         (WebhookResponse(410, {}, b""), Failed("HTTP 410", gone=True)),
         (WebhookResponse(429, {"retry-after": "7"}, b""), Failed("HTTP 429", retry_after=7)),
         (WebhookResponse(503, {"retry-after": "7"}, b""), Failed("HTTP 503", retry_after=7)),
-        (NotSent("no answer"), Failed("no answer", unreachable=True)),
-        (NotSent("internal", refused=True), Failed("internal", refused=True)),
+        (Failed("no answer", unreachable=True), Failed("no answer", unreachable=True)),
+        (Failed("internal", refused=True), Failed("internal", refused=True)),
     ],
 )
 def test_a_2xx_means_delivered_and_a_410_means_stop_sending(response, result):

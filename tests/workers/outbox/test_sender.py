@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookResponse
+from openfall.workers.outbox.delivery_result import Failed, WebhookResponse
+from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, Sender
 from openfall.workers.outbox.webhook_url_check import TRUSTED, UrlPolicy
 from tests.faults import LINGERING, Script, answer, cut, drip, fault_server, flood, raw, reset, stall
 
@@ -92,7 +93,7 @@ def test_a_host_that_is_not_listed_is_not_looked_up():
 
 def test_a_silent_server_times_out():
     response, _ = send(stall, timeout_seconds=0.2)
-    assert response == NotSent("no response within 0.2 s")
+    assert response == Failed("no response within 0.2 s", unreachable=True)
 
 
 def test_the_status_counts_when_the_body_comes_a_byte_now_and_then():
@@ -142,7 +143,7 @@ def test_the_status_line_decides_whatever_follows_it(response_bytes, status):
 
 def test_an_interim_response_alone_is_no_response():
     response, _ = send(raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"))
-    assert isinstance(response, NotSent)
+    assert isinstance(response, Failed)
 
 
 def test_a_body_that_never_ends_is_read_for_a_while_and_the_status_counts():
@@ -177,22 +178,24 @@ def test_a_flood_of_headers_is_bounded(piece):
 )
 def test_an_unreachable_host_is_reported_without_the_url(more, reason):
     response, _ = send(answer({}), **more)
-    assert response == NotSent(reason)
+    assert response == Failed(reason, unreachable=True)
 
 
 def test_a_closed_connection_is_reported():
     response, requests = send(reset)
-    assert response == NotSent("the connection failed: the server closed the connection")
+    assert response == Failed("the connection failed: the server closed the connection", unreachable=True)
     assert len(requests) == 1, "and nothing is sent twice"
 
 
 def test_a_response_that_is_not_http_is_reported():
     response, _ = send(raw(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"))
-    assert response == NotSent("the connection failed: the response is not valid HTTP (ClientResponseError)")
+    assert response == Failed(
+        "the connection failed: the response is not valid HTTP (ClientResponseError)", unreachable=True
+    )
 
 
 def test_a_failed_tls_handshake_is_reported():
-    async def main() -> NotSent | WebhookResponse:
+    async def main() -> Failed | WebhookResponse:
         async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example ESMTP\r\n")
             await writer.drain()
@@ -206,4 +209,4 @@ def test_a_failed_tls_handshake_is_reported():
         server.close()
         return response
 
-    assert asyncio.run(main()) == NotSent("cannot connect: the TLS handshake failed")
+    assert asyncio.run(main()) == Failed("cannot connect: the TLS handshake failed", unreachable=True)

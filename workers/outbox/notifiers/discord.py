@@ -19,7 +19,14 @@ from openfall.router_core.printable import escape_controls
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import HoldReason
-from openfall.workers.outbox.delivery_result import Deferred, Delivered, DeliveryResult, Failed, classify_response
+from openfall.workers.outbox.delivery_result import (
+    Deferred,
+    Delivered,
+    DeliveryResult,
+    Failed,
+    WebhookResponse,
+    classify_response,
+)
 from openfall.workers.outbox.notifiers.wording import (
     REMEDY_LABELS,
     Notice,
@@ -30,7 +37,7 @@ from openfall.workers.outbox.notifiers.wording import (
     title,
 )
 from openfall.workers.outbox.retry_schedule import MAX_RETRY_AFTER_SECONDS
-from openfall.workers.outbox.sender import NotSent, Sender, WebhookResponse
+from openfall.workers.outbox.sender import Sender
 
 RED, AMBER, GREEN, GREY = 0xD92D20, 0xF79009, 0x12B76A, 0x667085
 
@@ -57,49 +64,43 @@ class DiscordNotifier:
 
     async def notify(self, notice: Notice) -> DeliveryResult:
         """Post a message, or edit the existing one. While Discord's rate limit lasts, nothing is sent."""
-        pause = self._paused_until - self.clock()
-        if pause > 0:
+        if (pause := self._paused_until - self.clock()) > 0:
             return Deferred(pause)
         if notice.kind is not NoticeKind.UPDATE:
-            return self._read_result(await self._post(notice))
+            return self._read_result(await self._post(render(notice)))
         message_id = notice.incident.messages.get("discord", "")
         if not message_id:
             return Delivered()  # posted, but Discord gave no id: a second message would be worse than an outdated one
         response = await self._edit(notice, message_id)
         if isinstance(response, WebhookResponse) and response.status in _UNEDITABLE:
-            response = await self._post(notice)  # a refusal of the webhook itself is repeated, in its own words
+            response = await self._post(render(notice))  # a refusal of the webhook itself is repeated, in its own words
         return self._read_result(response)
 
     async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
         """Post what an operator did."""
-        pause = self._paused_until - self.clock()
-        if pause > 0:
+        if (pause := self._paused_until - self.clock()) > 0:
             return Deferred(pause)
-        return self._read_result(await self._post_message(render_action(action)))
+        return self._read_result(await self._post(render_action(action)))
 
-    async def _post(self, notice: Notice) -> WebhookResponse | NotSent:
-        return await self._post_message(render(notice))
-
-    async def _post_message(self, message: dict[str, Any]) -> WebhookResponse | NotSent:
+    async def _post(self, message: dict[str, Any]) -> WebhookResponse | Failed:
         url = str(URL(self.url).update_query(wait="true"))
         return await self.sender.send(url, to_json(message), {})
 
-    async def _edit(self, notice: Notice, message_id: str) -> WebhookResponse | NotSent:
+    async def _edit(self, notice: Notice, message_id: str) -> WebhookResponse | Failed:
         url = URL(self.url)
         message_url = str(url.with_path(f"{url.path.rstrip('/')}/messages/{message_id}").with_query(url.query))
         return await self.sender.send(message_url, to_json(render(notice)), {}, method="PATCH")
 
-    def _read_result(self, response: WebhookResponse | NotSent) -> DeliveryResult:
-        result = classify_response(response)
-        document = _read_document(response)
+    def _read_result(self, response: WebhookResponse | Failed) -> DeliveryResult:
+        if isinstance(response, Failed):
+            return response
+        result, document = classify_response(response), _read_document(response.body)
         pause = _rate_limit_pause(response, document)
         self._paused_until = max(self._paused_until, self.clock() + pause)
         if isinstance(result, Delivered):
             return Delivered(message_id=str(document.get("id", "")))
-        retry_after = max(result.retry_after or 0.0, pause) or None
         # `gone` is not passed on: Discord answers 404 for a deleted webhook, and the operator may configure another.
-        reason = f"{result.reason}{_words(document)}"
-        return Failed(reason, retry_after, refused=result.refused, unreachable=result.unreachable)
+        return Failed(f"{result.reason}{_words(document)}", max(result.retry_after or 0.0, pause) or None)
 
 
 def render(notice: Notice) -> dict[str, Any]:
@@ -148,11 +149,9 @@ def _colour(notice: Notice) -> int:
     return RED if notice.incident.reason == HoldReason.OUTAGE else AMBER
 
 
-def _read_document(response: WebhookResponse | NotSent) -> dict[str, Any]:
-    if isinstance(response, NotSent):
-        return {}
+def _read_document(body: bytes) -> dict[str, Any]:
     try:
-        document = from_json(response.body)
+        document = from_json(body)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
@@ -174,10 +173,8 @@ def _words(document: dict[str, Any]) -> str:
     return escape_controls(f": {message}{number}{field}"[:MAX_ERROR_LENGTH])
 
 
-def _rate_limit_pause(response: WebhookResponse | NotSent, document: dict[str, Any]) -> float:
+def _rate_limit_pause(response: WebhookResponse, document: dict[str, Any]) -> float:
     """Seconds until Discord accepts the next request: after a 429, or when the limit is used up."""
-    if isinstance(response, NotSent):
-        return 0.0
     if response.status == 429:
         return _longest(document.get("retry_after"), response.headers.get("retry-after"))
     if response.headers.get("x-ratelimit-remaining") == "0":

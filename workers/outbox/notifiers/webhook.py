@@ -10,7 +10,7 @@ from openfall.router_core.state.outbox import NoticeKind
 from openfall.workers.outbox.delivery_result import DeliveryResult, classify_response
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
 from openfall.workers.outbox.sender import Sender
-from openfall.workers.outbox.signing import event_body, iso_time, signed_headers
+from openfall.workers.outbox.signing import event_body, signed_headers, utc_time
 
 EVENTS = {
     NoticeKind.BEGAN: "incident.began",
@@ -37,7 +37,7 @@ class WebhookNotifier:
 
     async def announce_action(self, entry: str, action: AuditEntry, now: float) -> DeliveryResult:
         """Post what an operator did."""
-        body = event_body("operator.action", action.at, {**asdict(action), "at": iso_time(action.at)})
+        body = event_body("operator.action", action.at, {**asdict(action), "at": utc_time(action.at)})
         headers = signed_headers(entry, now, body, self.secret)
         return classify_response(await self.sender.send(self.url, body, headers))
 
@@ -59,9 +59,9 @@ def _event_data(notice: Notice) -> dict[str, Any]:
         "title": title(notice),
         "text": summary(notice),
         "to_do": advice(incident),
-        "began": iso_time(incident.began_at),
-        "last": iso_time(incident.last_fall_at),
-        "ended": None if incident.ended_at is None else iso_time(incident.ended_at),
+        "began": utc_time(incident.began_at),
+        "last": utc_time(incident.last_fall_at),
+        "ended": None if incident.ended_at is None else utc_time(incident.ended_at),
         **{name: getattr(incident, name) for name in ("falls", "held", "replayed", "expired")},
         **{name: dict(getattr(incident, name)) for name in ("urgencies", "models", "causes")},
         "seen": dict(incident.remedies),
