@@ -22,11 +22,11 @@ from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
 from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
 from openfall.workers.gpu.cards_of_pool import card_manager
+from openfall.workers.maintenance.flat_plan_watch import FlatPlanWatch
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.held_releaser import RELEASE_INTERVAL_SECONDS, HeldReleaser
 from openfall.workers.maintenance.housekeeping import PeriodicTask
 from openfall.workers.maintenance.incident_closer import CLOSE_INTERVAL_SECONDS, close_ended_incidents
-from openfall.workers.maintenance.plan_out_notice import FlatPlanWatch
 from openfall.workers.maintenance.prober import Prober
 from openfall.workers.maintenance.spend_watch import SpendWatch
 from openfall.workers.outbox.dispatcher import OUTBOX_INTERVAL_SECONDS, OutboxDispatcher

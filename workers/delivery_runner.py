@@ -23,7 +23,7 @@ from openfall.workers.backends.shortage_errors import OUT_OF_MEMORY
 from openfall.workers.execution.executor import Executor
 from openfall.workers.execution.piece_writer import PieceWriter
 from openfall.workers.settler import Settler
-from openfall.workers.slots_in_shortage import Slots, WorkerShort
+from openfall.workers.slots_in_shortage import Slots, WorkerShortage
 
 log = logging.getLogger("openfall.worker")
 
@@ -134,7 +134,7 @@ class DeliveryRunner:
             if not running.settles:
                 return None
             return self.executor.on_cancelled(delivery, clock(), by_command=_BY_COMMAND in cancelled.args)
-        except WorkerShort as shortage:
+        except WorkerShortage as shortage:
             self.slots.shrink(str(shortage), len(self))
             if self._does_not_fit(delivery, str(shortage)):
                 return self.executor.on_error(delivery, DOES_NOT_FIT, clock())

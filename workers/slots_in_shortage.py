@@ -15,7 +15,7 @@ GROW_SECONDS = 5.0
 """After each such time without a shortage the worker takes one slot more."""
 
 
-class WorkerShort(Exception):
+class WorkerShortage(Exception):
     """This process lacks something that a call needs. Nothing is reported of the upstream."""
 
 

@@ -28,7 +28,7 @@ from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.workers import slots_in_shortage
 from openfall.workers.backends.shortage_errors import describe_shortage
 from openfall.workers.execution.executor import Executor
-from openfall.workers.slots_in_shortage import Slots, WorkerShort
+from openfall.workers.slots_in_shortage import Slots, WorkerShortage
 from tests.faults import COMPLETION, answer
 from tests.worker_harness import healthy_upstream, worker_command
 
@@ -147,7 +147,7 @@ class ShortExecutor:
         if delivery.model != "large":
             return await self._executor.execute(delivery, *more)
         self.calls += 1
-        raise WorkerShort(self._shortage)
+        raise WorkerShortage(self._shortage)
 
 
 @pytest.mark.parametrize(

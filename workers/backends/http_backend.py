@@ -101,8 +101,7 @@ class HttpBackend:
         body = self._body(translated, request, streamed=streamed)
         if isinstance(body, Failure):
             return body
-        if watch.stream_refused:
-            watch.allow_whole()
+        watch.whole = watch.whole or watch.stream_refused
         headers = request.wire_headers if request.dialect == self.dialect else {}
         for _ in range(1 + MAX_REPEATS):
             body = self._learned.apply(body, request)

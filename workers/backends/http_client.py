@@ -99,9 +99,7 @@ class HttpClient:
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None
     ) -> T | Failure:
         try:
-            response = await self._send(self._with_version(path), payload, headers)
-            if response.status in _NO_SUCH_PATH and (other := self._find_other(path)):
-                response = await self._try_other(response, other, payload, headers)
+            response = await self._send(path, payload, headers)
         except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
             return _unsent(error)
         try:
@@ -120,34 +118,35 @@ class HttpClient:
             response.close()
 
     async def _send(self, path: str, payload: bytes | None, more: Mapping[str, str] | None) -> aiohttp.ClientResponse:
+        """The response of the path. If the server does not know it, that of the path with the other version: Open WebUI
+        and others have no version in their paths, Cloudflare has two."""
+        other = self._other_path(path)
+        if other is None or self._has_other_version:
+            return await self._send_to(other or path, payload, more)
+        first = await self._send_to(path, payload, more)
+        if first.status not in _NO_SUCH_PATH:
+            return first
+        second = await self._send_to(other, payload, more)
+        if second.status in _NO_SUCH_PATH:
+            second.close()
+            return first
+        first.close()
+        self._has_other_version = True
+        return second
+
+    async def _send_to(
+        self, path: str, payload: bytes | None, more: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
         method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
         if more:
             headers = headers.copy()
             headers.update(more)
         return await self._transport.send(method, self._address.at(path), headers, payload)
 
-    def _with_version(self, path: str) -> str:
-        return self._find_other(path, again=True) or path if self._has_other_version else path
-
-    def _find_other(self, path: str, *, again: bool = False) -> str | None:
-        """The path with the other version, if the address leaves it open and that was not tried yet."""
+    def _other_path(self, path: str) -> str | None:
+        """The path with the other version; None: the address leaves no other open."""
         version, other = self._address.version, self._address.other_version
-        if other is None or (self._has_other_version and not again) or not path.startswith(f"{version}/"):
-            return None
-        return other + path.removeprefix(version)
-
-    async def _try_other(
-        self, first: aiohttp.ClientResponse, path: str, payload: bytes | None, more: Mapping[str, str] | None
-    ) -> aiohttp.ClientResponse:
-        """The response of the other path if the server knows it, else the first response. Open WebUI and others have no
-        version in their paths, Cloudflare has two."""
-        other = await self._send(path, payload, more)
-        if other.status in _NO_SUCH_PATH:
-            other.close()
-            return first
-        first.close()
-        self._has_other_version = True
-        return other
+        return other + path.removeprefix(version) if other is not None and path.startswith(f"{version}/") else None
 
 
 def _unsent(error: Exception) -> Failure:

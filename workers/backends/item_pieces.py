@@ -35,7 +35,7 @@ _REPEATED = frozenset({
 })  # fmt: skip
 """Events that add nothing to those before them."""
 _TEXTS = ("content", "summary", "arguments")
-_SAID = ("message", "reasoning", "function_call")
+_TYPED_ITEMS = ("message", "reasoning", "function_call")
 """The items whose texts typed pieces say."""
 
 
@@ -96,12 +96,12 @@ class ItemPieces:
         is_new_call = item.get("type") == "function_call" and index not in self._calls  # it began as another item
         if index not in self._begun or is_new_call:
             pieces += self._begin(index, {**item, **{name: [] for name in ("content", "summary") if name in item}})
-        if index not in self._written and item.get("type") in _SAID:
+        if index not in self._written and item.get("type") in _TYPED_ITEMS:
             whole = pieces_of_answer({"output": [item]}, "responses")
             pieces += [self._numbered(index, piece) for piece in whole if not isinstance(piece, _NEVER_AGAIN)]
         elif isinstance(signature := item.get("encrypted_content"), str) and signature:
             pieces.append(SignaturePiece(0, signature))
-        if item.get("type") in _SAID:
+        if item.get("type") in _TYPED_ITEMS:
             item = {key: value for key, value in item.items() if key not in _TEXTS}
         return [*pieces, RawEvent({"type": "response.output_item.done", "output_index": index, "item": item})]
 

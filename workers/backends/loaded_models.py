@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.model_names import same_model
 
-BELIEVED_SECONDS = 60.0
-"""How long a list is believed: a new name is rare."""
+MAX_AGE_SECONDS = 60.0
+"""How long a list is used: a new name is rare."""
 
 NamesByModel = Mapping[str, tuple[str, ...]]
 FetchNames = Callable[[float], Awaitable[NamesByModel]]
@@ -35,18 +35,19 @@ class LoadedModel:
 
 
 class OtherNames:
-    """The names by model, asked again when a model is not among them or they are a minute old."""
+    """The names by model, fetched again when a model is not among them or they are a minute old."""
 
     def __init__(self, fetch: FetchNames) -> None:
         self._fetch = fetch
         self._names: NamesByModel = {}
-        self._asked_at = -BELIEVED_SECONDS
-        self._asked_for: frozenset[str] = frozenset()
+        self._fetched_at = -MAX_AGE_SECONDS
+        self._fetched_for: frozenset[str] = frozenset()
 
     async def of(self, models: Collection[str], timeout_s: float) -> NamesByModel:
         """The names of these models and of others."""
         now = asyncio.get_running_loop().time()
-        if models and (not self._asked_for.issuperset(models) or now - self._asked_at >= BELIEVED_SECONDS):
+        is_new = not self._fetched_for.issuperset(models)
+        if models and (is_new or now - self._fetched_at >= MAX_AGE_SECONDS):
             self._names = await self._fetch(timeout_s) or self._names
-            self._asked_at, self._asked_for = now, frozenset(models)
+            self._fetched_at, self._fetched_for = now, frozenset(models)
         return self._names

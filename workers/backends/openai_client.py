@@ -25,7 +25,6 @@ MAX_OPENAI_INPUTS = 512
 OPENAI = "api.openai.com"
 """Its reasoning models refuse `max_tokens`. All its models know `max_completion_tokens`; most other servers do not."""
 
-
 PREFIXES = {
     "openrouter.ai": "/api/v1",
     "api.groq.com": "/openai/v1",
@@ -88,7 +87,7 @@ class OpenAIBackend(HttpBackend):
         max_inputs = MAX_OPENAI_INPUTS if at_openai else MAX_INPUTS
         endpoint = OpenAIEmbeddings(address.version + EMBEDDINGS_PATH + query, max_inputs)
         self._embedding = EmbeddingCalls(self._http, endpoint)
-        self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
+        self._limit = "max_completion_tokens" if at_openai else "max_tokens"
         self._responses = ResponsesBackend(address, credentials(key, address), transport) if responses else None
 
     async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:

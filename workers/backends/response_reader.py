@@ -122,24 +122,24 @@ class AnswerReader:
     async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> Outcome:
         """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
         is_lines = head[:1] == b"[" or (self.wire.dialect == "ollama" and not looks_like_events(head))
-        adding, framing = _Adding(self, kept), NdjsonFraming() if is_lines else SseFraming()
+        adder, framing = _EventAdder(self, kept), NdjsonFraming() if is_lines else SseFraming()
         for start in range(0, len(head), CHUNK_BYTES):
-            await adding.add(framing.feed(head[start : start + CHUNK_BYTES]))
+            await adder.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
-                if adding.answer.ended:
-                    return adding.answer.outcome()
-                adding.note_waiting(framing.waiting_bytes)
-                await adding.add(framing.feed(chunk))
+                if adder.answer.ended:
+                    return adder.answer.outcome()
+                adder.note_waiting(framing.waiting_bytes)
+                await adder.add(framing.feed(chunk))
         except aiohttp.ClientError as error:
             raise_shortage(error)
-            return adding.answer.outcome()
-        await adding.add(framing.end())
-        return adding.answer.outcome()
+            return adder.answer.outcome()
+        await adder.add(framing.end())
+        return adder.answer.outcome()
 
 
-class _Adding:
-    """Adds the events of one stream to its answer, at a fair loop_share."""
+class _EventAdder:
+    """Adds the events of one stream to its answer, with a fair share of the event loop."""
 
     def __init__(self, reader: AnswerReader, kept: KeptBytes) -> None:
         self.answer = reader.wire.assembler()

@@ -46,7 +46,7 @@ class CallWatch:
         self.plan_shares: tuple[PlanShare, ...] = ()
         """What the response says of the limits of a subscription."""
         self.whole = False
-        """Whether the answer arrives in one piece."""
+        """Whether the answer arrives in one piece: the server does not stream, and no token arrives before the end."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -78,10 +78,6 @@ class CallWatch:
     def allow_load(self) -> None:
         """The model has to be loaded first."""
         self._load = self._limits.load
-
-    def allow_whole(self) -> None:
-        """The server does not stream: until the end of the call no token arrives."""
-        self.whole = True
 
     @property
     def is_loading(self) -> bool:

@@ -32,7 +32,7 @@ from openfall.workers.execution.model_call import ModelCaller
 from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
 from openfall.workers.execution.retry_budget import RetryBudget
-from openfall.workers.slots_in_shortage import WorkerShort
+from openfall.workers.slots_in_shortage import WorkerShortage
 
 
 class Executor(Protocol):
@@ -45,7 +45,7 @@ class Executor(Protocol):
         on_pieces: OnPieces,
         on_progress: OnProgress | None,
     ) -> DeliveryOutcome:
-        """Execute one delivery. `clock` is the server's, in epoch seconds. Raises `WorkerShort`."""
+        """Execute one delivery. `clock` is the server's, in epoch seconds. Raises `WorkerShortage`."""
         ...
 
     def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
@@ -83,7 +83,7 @@ class JobExecutor:
         on_pieces: OnPieces,
         on_progress: OnProgress | None,
     ) -> DeliveryOutcome:
-        """Make at most one call. Raises `WorkerShort` if this process could not make it."""
+        """Make at most one call. Raises `WorkerShortage` if this process could not make it."""
         try:
             state = read_state(delivery, clock())
         except UnreadableEnvelope as error:
@@ -95,7 +95,7 @@ class JobExecutor:
             return self._conclude(step, state, None)
         called = await self._caller.call(step, state, on_pieces, on_progress)
         if isinstance(called.answer, Failure) and called.answer.error_class is ErrorClass.WORKER_LIMIT:
-            raise WorkerShort(called.answer.detail)
+            raise WorkerShortage(called.answer.detail)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.is_judging else check_answer(called.answer, job, self._catalog, schema_error)

@@ -60,7 +60,7 @@ class ValkeyService(Service):
         fields = {"socket": str(valkey.socket), "adopted": valkey.adopted}
         rewriting = asyncio.create_task(self._rewrite_files(valkey), name="rewrite the append-only file")
 
-        async def stop(_hurry: asyncio.Event) -> None:
+        async def stop(_stop_now: asyncio.Event) -> None:
             rewriting.cancel()
             await valkey.stop()
 

@@ -40,6 +40,7 @@ from openfall.workers.worker import StopMode, Worker
 
 log = logging.getLogger("openfall.upkeep")
 
+# Every worker runs each task for the whole fleet; the scripts make it harmless to do one twice.
 REAP_INTERVAL_SECONDS = 1.0
 BUDGET_AUDIT_INTERVAL_SECONDS = 10.0
 SWEEP_INTERVAL_SECONDS = 1.0
@@ -49,7 +50,6 @@ OUTDATED_INTERVAL_SECONDS = 0.5
 SPOOL_INTERVAL_SECONDS = 0.5
 CALLERS_INTERVAL_SECONDS = 1.0
 CLEAN_INTERVAL_SECONDS = 60.0
-"""Every worker runs each task for the whole fleet; the scripts make it harmless to do one twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,12 +63,12 @@ class Resident:
         finally:
             ready.cancel()
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Wait until it is ready again, or has given up."""
         while self.state is ResidentState.RESTARTING:
             await self._changed.wait()
 
-    async def idle(self, timeout_seconds: float) -> None:
+    async def wait_until_idle(self, timeout_seconds: float) -> None:
         """Wait until its calls have ended, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):

@@ -100,13 +100,13 @@ class SidecarApi:
         began = time.monotonic()
         if "text/event-stream" in request.headers.get("accept", ""):
             return await self._switch_in_events(request, name, began)
-        await self.switcher.bring(name)
+        await self.switcher.switch_to(name)
         return web.json_response({"active": name, "took_s": round(time.monotonic() - began, 3)})
 
     async def _switch_in_events(self, request: web.Request, name: str, began: float) -> web.StreamResponse:
         active, resident = _active(self.switcher), self.switcher.residents.get(name)
         is_ready = resident is not None and resident.is_ready
-        switching = asyncio.create_task(self.switcher.bring(name), name=f"switch to {name}")
+        switching = asyncio.create_task(self.switcher.switch_to(name), name=f"switch to {name}")
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
         await response.prepare(request)
         shown = {"model": name, "from": None if active is None else active.name}

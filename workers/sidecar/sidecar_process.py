@@ -80,7 +80,7 @@ async def _preload(manifest: Manifest, switcher: Switcher) -> None:
     for named in manifest.sections.preload:
         if name := manifest.find(named):
             with contextlib.suppress(SidecarError):  # it is logged, and in the status
-                await switcher.bring(name)
+                await switcher.switch_to(name)
 
 
 async def _stop_leftovers(manifest: Manifest) -> None:

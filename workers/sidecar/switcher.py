@@ -82,7 +82,7 @@ class Switcher:
             raise failure.error() if failure else SidecarError("not_loaded", f"{name} is not loaded")
         return await self._wait(name, is_call=True)
 
-    async def bring(self, name: str) -> Resident:
+    async def switch_to(self, name: str) -> Resident:
         """Make a profile ready. Others leave for it. Raises `SidecarError`."""
         if self.switch is not None and self.switch.profile != name:
             message = f"{self.switch.profile} is being loaded: send the request again when it is ready"
@@ -206,7 +206,7 @@ class Switcher:
     async def _make_ready(self, name: str) -> None:
         """Start a profile, or wait for its restart. Raises `SidecarError`."""
         if (resident := self.residents.get(name)) is not None:
-            await resident.settled()
+            await resident.wait_until_settled()
             if resident.is_ready:
                 return
             await self._stop(name)
@@ -244,7 +244,7 @@ class Switcher:
         if resident is None:
             return
         resident.closing = True
-        await resident.idle(self.manifest.sections.drain)
+        await resident.wait_until_idle(self.manifest.sections.drain)
         log.info("%s: stops", name)
         await resident.stop()
         self.residents.pop(name, None)

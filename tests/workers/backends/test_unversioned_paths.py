@@ -19,15 +19,19 @@ NOT_FOUND = answer(b"<html>404</html>", 404)
 NO_MODEL = answer({"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, 404)
 
 
-def asked(base: str, *scripts: Script, calls: int = 1) -> tuple[list[Outcome], list[str]]:
-    """The outcomes of some calls at that base, and the paths that the server received."""
+def asked(base: str, *scripts: Script, calls: int = 1, at_once: bool = False) -> tuple[list[Outcome], list[str]]:
+    """The outcomes of some calls at that base, one after the other or at once, and the paths that the server
+    received."""
 
     async def work() -> tuple[list[Outcome], list[str]]:
         async with fault_server(*scripts) as server:
             backend = open_backend(Backend(url=server.url + base, pool="gpu", protocol="openai"))
             request = Request(body={"messages": [{"role": "user", "content": "Hi"}]}, upstream="m", timeout=60)
             try:
-                outcomes = [await backend.complete(request) for _ in range(calls)]
+                if at_once:
+                    outcomes = await asyncio.gather(*(backend.complete(request) for _ in range(calls)))
+                else:
+                    outcomes = [await backend.complete(request) for _ in range(calls)]
             finally:
                 await backend.close()
             return outcomes, [received.path for received in server.calls_received]
@@ -42,6 +46,27 @@ def test_a_server_without_a_version_in_its_paths_is_reached_and_remembered(base:
     assert all(isinstance(outcome, Completion) for outcome in outcomes)
     root = base.rstrip("/")
     assert paths == [f"{root}/v1/chat/completions", *[f"{root}/chat/completions"] * 2]
+
+
+def test_a_call_that_began_before_the_path_was_known_reaches_it_too() -> None:
+    arrived, known = asyncio.Event(), asyncio.Event()
+
+    async def refuse_first(writer: asyncio.StreamWriter) -> None:
+        await arrived.wait()
+        await NOT_FOUND(writer)
+
+    async def refuse_second(writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await known.wait()
+        await NOT_FOUND(writer)
+
+    async def complete(writer: asyncio.StreamWriter) -> None:
+        await answer(COMPLETION)(writer)
+        known.set()
+
+    outcomes, paths = asked("", refuse_first, refuse_second, complete, calls=2, at_once=True)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert paths == ["/v1/chat/completions"] * 2 + ["/chat/completions"] * 2
 
 
 @pytest.mark.parametrize("base", ["/client/v4/accounts/x/ai", "/v1/projects/p/", "/V4/a"])

@@ -21,8 +21,8 @@ from openfall.router_core.state.incidents import Incident, close_incident, fetch
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import FLAT_PLAN, ErrorClass
+from openfall.workers.maintenance.flat_plan_watch import RATE_LIMITED_SECONDS, FlatPlanWatch
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
-from openfall.workers.maintenance.plan_out_notice import RATE_LIMITED_SECONDS, FlatPlanWatch
 from openfall.workers.outbox.notifiers.wording import Notice, summary, title
 
 CATALOG = Catalog(

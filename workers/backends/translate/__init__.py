@@ -45,26 +45,34 @@ class Translator:
     response: Callable[[Body, Body], dict[str, Any]]
 
 
+def _through_openai(front: Translator, back: Translator) -> Translator:
+    """From a caller's dialect into OpenAI's by `front`, and on into a backend's by `back`."""
+    return Translator(
+        lambda body: back.request(front.request(body)),
+        lambda body, request: front.response(back.response(body, request), request),
+    )
+
+
+_TO_ANTHROPIC = Translator(request_for_anthropic.request, response_from_anthropic.response)
+_TO_OLLAMA = Translator(openai_to_ollama.request, openai_to_ollama.response)
+_FROM_ANTHROPIC = Translator(request_for_openai.request, response_from_openai.response)
+_FROM_OLLAMA = Translator(ollama_to_openai.request, ollama_to_openai.response)
+_FROM_RESPONSES = Translator(responses_request.request, responses_answer.response)
+
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
-    ("openai", "anthropic"): Translator(request_for_anthropic.request, response_from_anthropic.response),
-    ("anthropic", "openai"): Translator(request_for_openai.request, response_from_openai.response),
-    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.response),
-    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.response),
-    ("anthropic", "ollama"): Translator(
-        ollama_and_anthropic.request_for_ollama, ollama_and_anthropic.response_for_anthropic
+    ("openai", "anthropic"): _TO_ANTHROPIC,
+    ("anthropic", "openai"): _FROM_ANTHROPIC,
+    ("openai", "ollama"): _TO_OLLAMA,
+    ("ollama", "openai"): _FROM_OLLAMA,
+    ("anthropic", "ollama"): replace(
+        _through_openai(_FROM_ANTHROPIC, _TO_OLLAMA), request=ollama_and_anthropic.request_for_ollama
     ),
-    ("ollama", "anthropic"): Translator(
-        ollama_and_anthropic.request_from_ollama, ollama_and_anthropic.response_for_ollama
+    ("ollama", "anthropic"): replace(
+        _through_openai(_FROM_OLLAMA, _TO_ANTHROPIC), request=ollama_and_anthropic.request_from_ollama
     ),
-    ("responses", "openai"): Translator(responses_request.request, responses_answer.response),
-    ("responses", "anthropic"): Translator(
-        lambda body: request_for_anthropic.request(responses_request.request(body)),
-        lambda body, request: responses_answer.response(response_from_anthropic.response(body, request), request),
-    ),
-    ("responses", "ollama"): Translator(
-        lambda body: openai_to_ollama.request(responses_request.request(body)),
-        lambda body, request: responses_answer.response(openai_to_ollama.response(body, request), request),
-    ),
+    ("responses", "openai"): _FROM_RESPONSES,
+    ("responses", "anthropic"): _through_openai(_FROM_RESPONSES, _TO_ANTHROPIC),
+    ("responses", "ollama"): _through_openai(_FROM_RESPONSES, _TO_OLLAMA),
 }
 """By the caller's dialect and the backend's. Only a request of Responses is ever sent to an API of Responses."""
 

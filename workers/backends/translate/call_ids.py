@@ -85,14 +85,14 @@ def with_unique_calls(body: Body, request: Body, dialect: Dialect) -> Body:
     if dialect == "openai":
         given = body.get("choices")
         choices = given if isinstance(given, list) else []
+        if not any(map(_has_calls, choices[:MAX_CHOICES])):
+            return body
         changed = [
-            _with_ids(choice, ("message", "tool_calls"), request)
-            if place < MAX_CHOICES and _has_calls(choice)
-            else choice
-            for place, choice in enumerate(choices)
+            {**choice, "message": _with_ids(choice["message"], "tool_calls", request)} if _has_calls(choice) else choice
+            for choice in choices[:MAX_CHOICES]
         ]
-        return {**body, "choices": changed} if any(map(_has_calls, choices[:MAX_CHOICES])) else body
-    return _with_ids(body, ("content",), request) if dialect == "anthropic" else body
+        return {**body, "choices": [*changed, *choices[MAX_CHOICES:]]}
+    return _with_ids(body, "content", request) if dialect == "anthropic" else body
 
 
 def _has_calls(choice: Any) -> bool:
@@ -100,17 +100,14 @@ def _has_calls(choice: Any) -> bool:
     return isinstance(message, Mapping) and bool(message.get("tool_calls"))
 
 
-def _with_ids(value: Body, path: tuple[str, ...], request: Body) -> Body:
-    """The value with unique ids in the calls at that path."""
-    first, *rest = path
-    inner = value.get(first)
-    if rest:
-        return {**value, first: _with_ids(inner, tuple(rest), request)} if isinstance(inner, Mapping) else value
-    if not isinstance(inner, list):
-        return value
+def _with_ids(message: Body, field: str, request: Body) -> Body:
+    """A message with unique ids in the calls of that field."""
+    given = message.get(field)
+    if not isinstance(given, list):
+        return message
     ids = CallIds.after(request)
-    calls = [{**call, "id": ids.add_call(text_field(call, "id"))} if _is_call(call) else call for call in inner]
-    return {**value, first: calls}
+    calls = [{**call, "id": ids.add_call(text_field(call, "id"))} if _is_call(call) else call for call in given]
+    return {**message, field: calls}
 
 
 def _is_call(value: Any) -> bool:

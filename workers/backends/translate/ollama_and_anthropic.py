@@ -1,4 +1,4 @@
-"""Translates between Ollama's dialect and Anthropic's through OpenAI's, and adds what OpenAI's would lose. Pure."""
+"""Translates requests between Ollama's dialect and Anthropic's through OpenAI's, and adds what that loses. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from openfall.workers.backends.translate import (
     openai_to_ollama,
     request_for_anthropic,
     request_for_openai,
-    response_from_anthropic,
-    response_from_openai,
 )
 from openfall.workers.backends.translate.json_values import Body
 
@@ -34,11 +32,6 @@ def request_for_ollama(body: Body) -> dict[str, Any]:
     return result | ({"think": False} if isinstance(thinking, Mapping) and thinking.get("type") == "disabled" else {})
 
 
-def response_for_anthropic(body: Body, request: Body) -> dict[str, Any]:
-    """A response of Ollama's dialect in Anthropic's."""
-    return response_from_openai.response(openai_to_ollama.response(body, request), request)
-
-
 def request_from_ollama(body: Body) -> dict[str, Any]:
     """A request of Ollama's dialect in Anthropic's, with `top_k` and disabled thinking."""
     result = request_for_anthropic.request(ollama_to_openai.request(body))
@@ -46,11 +39,6 @@ def request_from_ollama(body: Body) -> dict[str, Any]:
     if options.get("top_k") is not None and result.get("thinking", {}).get("type") != "enabled":
         result["top_k"] = options["top_k"]
     return result | ({"thinking": {"type": "disabled"}} if body.get("think") is False else {})
-
-
-def response_for_ollama(body: Body, request: Body) -> dict[str, Any]:
-    """A response of Anthropic's dialect in Ollama's."""
-    return ollama_to_openai.response(response_from_anthropic.response(body, request), request)
 
 
 def _thinking_text(content: Any) -> str:
