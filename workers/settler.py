@@ -17,6 +17,9 @@ from openfall.workers.spool import Spool
 
 log = logging.getLogger("openfall.worker")
 
+RQ_EXPIRES_AFTER_SECONDS = 3600.0
+"""A finished job that a plain rq job runs again expires after this time."""
+
 REFUSALS = {
     "late": "another delivery or a cancellation was first",
     "gone": "Redis does not know the job. It has lost its last writes, or the job was deleted",
@@ -55,11 +58,11 @@ class Settler:
         if why := REFUSALS.get(reply.outcome):
             log.warning("settlement refused: %s", why, extra={"job": settlement.id})
 
-    async def adopt(self, rq_job: RqJob, expires_after_seconds: float) -> None:
-        """Run the accepted job that a plain rq job names. A job that runs again expires after that time."""
+    async def adopt(self, rq_job: RqJob) -> None:
+        """Run the accepted job that a plain rq job names."""
         job_id, refusal = parse_rq_call(rq_job.data)
         try:
-            await self.queue.adopt_rq_job(rq_job, job_id, refusal, expires_after_seconds)
+            await self.queue.adopt_rq_job(rq_job, job_id, refusal, RQ_EXPIRES_AFTER_SECONDS)
         except StoreError as error:
             log.warning("rq job not adopted: %s; another worker will claim it", error, extra={"job": rq_job.id})
 

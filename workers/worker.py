@@ -42,12 +42,11 @@ class StopMode(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """`slots`: concurrent calls. `grace_seconds`: for calls in flight when the worker stops. `burst`: stop when no job
-    is left. `rq_expires_after_seconds`: for a finished job that a plain rq job runs again."""
+    is left."""
 
     slots: int
     grace_seconds: float = 30.0
     burst: bool = False
-    rq_expires_after_seconds: float = 3600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,8 +145,7 @@ class Worker:
         for probe in claim.probes:
             self.settler.submit(self.prober.probe(probe), f"probe-{probe.target}")
         for rq_job in claim.rq_jobs:
-            work = self.settler.adopt(rq_job, self.settings.rq_expires_after_seconds)
-            self.settler.submit(work, f"rq-job-{rq_job.id}")
+            self.settler.submit(self.settler.adopt(rq_job), f"rq-job-{rq_job.id}")
 
     async def _wait_for_work(self, claim: Claim) -> bool:
         """Wait for a wake-up, a due job, or (if jobs wait for a slot) the end of a call. False: a burst is done."""

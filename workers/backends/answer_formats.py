@@ -16,8 +16,8 @@ from openfall.workers.backends.completion_shapes import unwrapped
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
-from openfall.workers.backends.parsing import StreamAssembler
 from openfall.workers.backends.response_answer import ResponseAssembler, parse_response
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate import TRANSLATORS
 
 _MESSAGE_TYPES = ("message", "message_start", "content_block_start", "content_block_delta")

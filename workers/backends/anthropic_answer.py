@@ -9,27 +9,18 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.block_pieces import BlockPieces
+from openfall.workers.backends.block_pieces import DELTAS, BlockPieces
 from openfall.workers.backends.error_response import words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
-from openfall.workers.backends.parsing import (
-    TEXT_PARTS,
-    StreamAssembler,
-    append_text,
-    malformed,
-    parse_document,
-    with_usage,
-)
+from openfall.workers.backends.parsing import TEXT_PARTS, append_text, malformed, parse_document, with_usage
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.finish_and_stop_reasons import STOP
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import merge_usage, read_message_usage, usage_piece
 
 _REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "compaction"})
 
-_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json",
-           "signature_delta": "signature"}  # fmt: skip
-"""By a delta's type, its field."""
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the kind of the block that its text extends, and the field of it."""
 
@@ -112,7 +103,7 @@ def _formed_delta(delta: dict[str, Any]) -> dict[str, Any]:
     """A delta with its type, which some servers leave out, and with the text of an input that arrives as an object."""
     kind = delta.get("type")
     if kind is None:
-        kind = next((kind for kind, name in _FIELDS.items() if name in delta), None)
+        kind = next((kind for kind, (name, _) in DELTAS.items() if name in delta), None)
     value = delta.get("partial_json")
     return {**delta, "type": kind} | ({"partial_json": dumps(value).decode()} if isinstance(value, dict) else {})
 

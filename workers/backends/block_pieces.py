@@ -15,11 +15,12 @@ from openfall.router_core.jobs.stream_pieces import (
     ToolStart,
 )
 from openfall.workers.backends.exact_json import dumps
+from openfall.workers.backends.translate.json_values import text_field
 
 _PLAIN = {"text": frozenset({"type", "text", "citations"}), "thinking": frozenset({"type", "thinking", "signature"})}
 """The blocks that typed pieces can say, with their fields."""
 
-_DELTAS: Mapping[str, tuple[str, str | None]] = {
+DELTAS: Mapping[str, tuple[str, str | None]] = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
     "signature_delta": ("signature", "thinking"),
@@ -53,8 +54,7 @@ class BlockPieces:
         if kind == "tool_use":
             number = self._calls[place] = len(self._calls)
             self._input = block.get("input")
-            call_id, name = (value if isinstance(value := block.get(key), str) else "" for key in ("id", "name"))
-            began = ToolStart(0, number, call_id, name)
+            began = ToolStart(0, number, text_field(block, "id"), text_field(block, "name"))
             return [*earlier, began] if block.keys() <= _CALL else [*earlier, RawEvent(event, 1), began]
         if kind not in _PLAIN:
             return [*earlier, RawEvent(event)]
@@ -66,7 +66,7 @@ class BlockPieces:
         """The block at a place grows."""
         delta = event["delta"]
         kind = delta.get("type")
-        field, of_block = _DELTAS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
+        field, of_block = DELTAS.get(kind, _OTHER) if isinstance(kind, str) else _OTHER
         text, of_call = delta.get(field), place in self._calls
         fits = of_call if of_block == "tool_use" else not of_call and of_block == self._kind
         if not fits or not isinstance(text, str):

@@ -19,7 +19,14 @@ from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, 
 from openfall.workers.backends.exact_json import loads, whole_number
 from openfall.workers.backends.limit_scope import find_limit
 from openfall.workers.backends.redaction import redact
-from openfall.workers.backends.retry_after import limit_reset, plan_reset, retry_after, stated_reset, stated_wait
+from openfall.workers.backends.retry_after import (
+    MAX_DETAILS,
+    limit_reset,
+    plan_reset,
+    retry_after,
+    stated_reset,
+    stated_wait,
+)
 
 MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""
@@ -37,9 +44,6 @@ MAX_WORDS = 5
 
 MAX_MESSAGE_LENGTH = 2048
 """How much of an error's message is read for its words, in characters."""
-
-MAX_DETAILS = 32
-"""How many entries of a list of errors are read."""
 
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""

@@ -19,7 +19,8 @@ from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.loaded_models import LoadedModel
-from openfall.workers.backends.parsing import malformed, parse_names
+from openfall.workers.backends.model_lists import parse_names
+from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.refused_options import RefusedOptions, demands_stream
 from openfall.workers.backends.response_reader import AnswerReader

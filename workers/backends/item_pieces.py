@@ -19,6 +19,7 @@ from openfall.router_core.jobs.stream_pieces import (
     ToolArguments,
     ToolStart,
 )
+from openfall.workers.backends.translate.json_values import text_field
 
 _DELTAS: dict[str, type[TextPiece | ThinkingPiece | RefusalPiece]] = {
     "response.output_text.delta": TextPiece,
@@ -86,9 +87,9 @@ class ItemPieces:
         if item.get("type") != "function_call":
             return [RawEvent(began)]
         call = self._calls[index] = len(self._calls)
-        call_id, name = (value if isinstance(value := item.get(key), str) else "" for key in ("call_id", "name"))
+        name = text_field(item, "name")
         self._characters += len(name)
-        return [RawEvent(began, 1), ToolStart(0, call, call_id, name)]
+        return [RawEvent(began, 1), ToolStart(0, call, text_field(item, "call_id"), name)]
 
     def _end(self, index: int, item: dict[str, Any]) -> list[Piece]:
         """The end of an item, with its texts if no event before had them."""

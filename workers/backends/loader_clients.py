@@ -12,8 +12,9 @@ from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
+from openfall.workers.backends.model_lists import parse_gigabytes
 from openfall.workers.backends.openai_client import OpenAIBackend
-from openfall.workers.backends.parsing import malformed, parse_gigabytes
+from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
 
 POLL_SECONDS = 0.25

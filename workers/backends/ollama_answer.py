@@ -14,14 +14,8 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.ollama_generate import as_chat
-from openfall.workers.backends.parsing import (
-    StreamAssembler,
-    append_text,
-    content_text,
-    malformed,
-    parse_document,
-    token_count,
-)
+from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, token_count
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import usage_piece
 

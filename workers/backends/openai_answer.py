@@ -21,14 +21,8 @@ from openfall.workers.backends.error_response import classify, find_error, words
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
 from openfall.workers.backends.google_answer import with_choices
-from openfall.workers.backends.parsing import (
-    StreamAssembler,
-    append_text,
-    content_text,
-    malformed,
-    parse_document,
-    with_usage,
-)
+from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, with_usage
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
 from openfall.workers.backends.usage import completion_usage, merge_usage, read_completion_usage, usage_piece
 

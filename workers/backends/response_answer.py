@@ -13,7 +13,8 @@ from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import dumps, mend_text
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.item_pieces import ItemPieces
-from openfall.workers.backends.parsing import StreamAssembler, malformed, parse_document, with_usage
+from openfall.workers.backends.parsing import malformed, parse_document, with_usage
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate import response_finish
 from openfall.workers.backends.usage import read_response_usage, usage_piece
 

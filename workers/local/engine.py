@@ -15,9 +15,10 @@ from typing import Any
 from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.liveness import describe_port_holder, get, port_released
+from openfall.workers.local.liveness import get
 from openfall.workers.local.locks import one_at_a_time
 from openfall.workers.local.pidfile import claim_record, read_record, write_record
+from openfall.workers.local.ports import describe_port_holder, port_released
 from openfall.workers.local.private_files import make_private
 
 _POLL_INTERVAL_S = 0.1

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openfall.workers.local.liveness import port_taken
 from openfall.workers.local.package_files import install_command
+from openfall.workers.local.ports import port_taken
 
 PREFIX = "engine: "
 """The beginning of that line, which tells it from the library's own lines."""

@@ -13,8 +13,9 @@ from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import PORT_RELEASE_S
 from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.liveness import describe_port_holder, get, port_released
+from openfall.workers.local.liveness import get
 from openfall.workers.local.pidfile import write_record
+from openfall.workers.local.ports import describe_port_holder, port_released
 from openfall.workers.local.restarter import Report, Service, Started
 from openfall.workers.sidecar.engine_command import engine_command
 

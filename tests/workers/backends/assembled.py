@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.framing import Framing
-from openfall.workers.backends.parsing import StreamAssembler
+from openfall.workers.backends.stream_assembly import StreamAssembler
 
 
 def assemble_events(body: bytes, framing: Framing, answer: StreamAssembler) -> Outcome:

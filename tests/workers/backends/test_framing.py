@@ -17,7 +17,7 @@ from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.framing import Framing, NdjsonFraming, SseFraming
 from openfall.workers.backends.ollama_answer import ChatAssembler
 from openfall.workers.backends.openai_answer import CompletionAssembler
-from openfall.workers.backends.parsing import StreamAssembler
+from openfall.workers.backends.stream_assembly import StreamAssembler
 from tests.workers.backends.corruption import corruptions
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)

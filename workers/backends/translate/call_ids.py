@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.translate.json_values import Body, text_field
+from openfall.workers.backends.translate.json_values import Body, objects, text_field
 
 MAX_CHOICES = 128
 """The most choices of an answer at OpenAI. The calls of further ones keep their ids."""
@@ -43,7 +43,7 @@ class CallIds:
     @classmethod
     def after(cls, request: Body) -> CallIds:
         """For the calls of an answer: their ids do not occur in its request, of any dialect."""
-        own = (item.get("call_id") for item in _objects(request.get("input")))  # of Responses
+        own = (item.get("call_id") for item in objects(request.get("input")))  # of Responses
         return cls({*_ids_in(request.get("messages")), *(call_id for call_id in own if isinstance(call_id, str))})
 
     def begin_turn(self) -> None:
@@ -117,12 +117,7 @@ def _is_call(value: Any) -> bool:
 
 def _ids_in(messages: Any) -> Iterator[str]:
     """The ids of the tool calls in messages of any dialect."""
-    for message in _objects(messages):
-        for call in (*_objects(message.get("tool_calls")), *_objects(message.get("content"))):
+    for message in objects(messages):
+        for call in (*objects(message.get("tool_calls")), *objects(message.get("content"))):
             if isinstance(call_id := call.get("id"), str):
                 yield call_id
-
-
-def _objects(values: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(values, list | tuple):
-        yield from (value for value in values if isinstance(value, Mapping))

@@ -86,6 +86,11 @@ def json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def objects(values: Any) -> Iterator[Mapping[str, Any]]:
+    """The objects in a list. There is none in a value of another type."""
+    return (value for value in (values if isinstance(values, list | tuple) else ()) if isinstance(value, Mapping))
+
+
 def text_field(fields: Mapping[str, Any], name: str) -> str:
     """The string under that name; empty if it is missing or not a string."""
     value = fields.get(name)

@@ -8,25 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.json_values import mapping, string, unknown
-from openfall.workers.backends.translate.openai_parts import image_url
+from openfall.workers.backends.translate.openai_parts import IMAGE_STARTS, image_url
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL | re.IGNORECASE)
 _PDF = "application/pdf"
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-"""The types that Anthropic takes."""
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
-_STARTS = {"/9j/": "image/jpeg", "iVBORw0KGgo": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 _DOCUMENT_STARTS = {"JVBERi": _PDF}
-"""The type of data by the beginning of its base64."""
+"""The type of a document by the beginning of its base64."""
 
 
 def image_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     """An `image_url` part as an `image` block. Its `detail` only tunes, so it is omitted."""
     source = _source(image_url(part, path), path)
     if source["type"] == "base64":
-        source["media_type"] = _media_type(source, _STARTS)
-        if source["media_type"] not in _IMAGES:
+        source["media_type"] = _media_type(source, IMAGE_STARTS)
+        if source["media_type"] not in IMAGE_STARTS.values():  # Anthropic takes these
             raise Untranslatable("an image that is neither JPEG, PNG, GIF nor WebP")
     return {"type": "image", "source": source}
 

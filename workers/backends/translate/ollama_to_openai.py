@@ -23,7 +23,7 @@ from openfall.workers.backends.translate.json_values import (
     text_field,
     unknown,
 )
-from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in, tool_call
+from openfall.workers.backends.translate.openai_parts import IMAGE_STARTS, calls_in, reasoning_in, tool_call
 from openfall.workers.backends.translate.refusals import Unreadable
 from openfall.workers.backends.translate.request_for_anthropic import JSON_INSTRUCTION
 from openfall.workers.backends.usage import completion_tokens, completion_usage, prompt_tokens
@@ -32,8 +32,6 @@ _OPTIONS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penal
 """The options with the same name in both."""
 
 _EFFORTS = ("low", "medium", "high")
-_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
-"""The type of an image by the beginning of its base64. Any other image counts as a PNG."""
 
 
 def request(body: Body) -> dict[str, Any]:
@@ -122,8 +120,8 @@ def _content(message: Body, path: str) -> Any:
 
 
 def _image(data: str) -> dict[str, Any]:
-    kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), "png")
-    return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
+    kind = next((kind for start, kind in IMAGE_STARTS.items() if data.startswith(start)), "image/png")
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
 
 
 def _earlier_call(call: Body, path: str, ids: CallIds) -> dict[str, Any]:

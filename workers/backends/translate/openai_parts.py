@@ -11,6 +11,7 @@ from openfall.workers.backends.translate.json_values import (
     json_text,
     listed,
     mapping,
+    objects,
     optional_string,
     string,
     text_field,
@@ -18,8 +19,8 @@ from openfall.workers.backends.translate.json_values import (
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
-_IMAGE_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
-"""How the base64 of a JPEG, a PNG, a GIF and a WebP begins."""
+IMAGE_STARTS = {"/9j/": "image/jpeg", "iVBORw0KGgo": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
+"""The type of an image by the beginning of its base64."""
 
 
 def image_url(part: Body, path: str) -> str:
@@ -32,7 +33,7 @@ def image_url(part: Body, path: str) -> str:
 
 def with_type(url: str) -> str:
     """The url of data. Some callers send the base64 of an image alone, or escape its last characters."""
-    if url.startswith(_IMAGE_STARTS):
+    if url.startswith(tuple(IMAGE_STARTS)):
         return f"data:;base64,{url}"
     return url.replace("%3D", "=") if url.startswith("data:") and url[-9:].endswith("%3D") else url
 
@@ -163,9 +164,8 @@ def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[str, str, dict[str, 
     Some servers send the arguments as an object, not as its text. `Unreadable` for any other, unless the answer was
     `cut` off.
     """
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, Mapping) else None
+    for call in objects(message.get("tool_calls")):
+        function = call.get("function")
         if not isinstance(function, Mapping):
             continue
         value = function.get("arguments")

@@ -18,6 +18,7 @@ from openfall.workers.backends.translate.json_values import (
     Body,
     kind,
     listed,
+    objects,
     optional_string,
     string,
     text_field,
@@ -82,7 +83,7 @@ def _as_whole(name: str, value: Any) -> Any:
 def response(body: Body, request: Body) -> dict[str, Any]:
     """The `chat.completion`. Ollama sends no id; the time of creation gives one."""
     message, moment, ids = body["message"], str(body.get("created_at", "")), CallIds.after(request)
-    calls = [_call(call, ids) for call in _objects(message.get("tool_calls"))]
+    calls = [_call(call, ids) for call in objects(message.get("tool_calls"))]
     content = text_field(message, "content") or (None if calls else "")
     answer = {"role": "assistant", "content": content, "refusal": None}
     if thinking := text_field(message, "thinking"):
@@ -189,10 +190,6 @@ def _call(call: Body, ids: CallIds) -> dict[str, Any]:
     function = value if isinstance(value, Mapping) else {}
     call_id, arguments = text_field(call, "id"), function.get("arguments") or {}
     return tool_call(ids.add_call(call_id), text_field(function, "name"), arguments, "the arguments of a tool call")
-
-
-def _objects(values: Any) -> list[Body]:
-    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 def _epoch(moment: str) -> int:

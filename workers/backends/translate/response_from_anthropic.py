@@ -6,13 +6,12 @@ signatures, so a caller that sends the message back loses nothing at Anthropic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_stop_reasons import FINISH
-from openfall.workers.backends.translate.json_values import Body, text_field
+from openfall.workers.backends.translate.json_values import Body, objects, text_field
 from openfall.workers.backends.translate.openai_parts import completion, tool_call
 from openfall.workers.backends.translate.tool_names import callers_names
 
@@ -22,8 +21,7 @@ REFUSED = "The model refused to answer."
 
 def response(body: Body, request: Body) -> dict[str, Any]:
     """The `chat.completion`. `created` is 0, since the response has no time."""
-    content = body.get("content")
-    blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+    blocks = list(objects(body.get("content")))
     stop = body.get("stop_reason")
     reason = FINISH.get(stop, "stop") if isinstance(stop, str) else "stop"
     head = {"id": text_field(body, "id"), "model": text_field(body, "model")}

@@ -19,7 +19,7 @@ from openfall.router_core.jobs.response_items import (
 )
 from openfall.workers.backends.parsing import content_text, token_count
 from openfall.workers.backends.translate.call_ids import CallIds
-from openfall.workers.backends.translate.json_values import Body, text_field
+from openfall.workers.backends.translate.json_values import Body, objects, text_field
 from openfall.workers.backends.translate.openai_parts import reasoning_in
 from openfall.workers.backends.translate.responses_request import left_out
 from openfall.workers.backends.usage import (
@@ -54,7 +54,7 @@ def _items(choice: Body, ids: CallIds) -> Iterator[dict[str, Any]]:
         yield reasoning_item(item_id("rs", number), reasoning)
         number += 1
     parts = list(_parts(choice, message))
-    calls = [call for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
+    calls = list(objects(message.get("tool_calls")))
     if parts or not (calls or number):
         yield message_item(item_id("msg", number), parts or [text_part("")])
         number += 1

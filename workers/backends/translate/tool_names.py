@@ -12,7 +12,7 @@ from typing import Any
 from zlib import crc32
 
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.translate.json_values import Body
+from openfall.workers.backends.translate.json_values import Body, objects
 
 MAX_LENGTHS: Mapping[Dialect, int] = {"anthropic": 128, "openai": 64}
 """Characters of a name, by the dialect of the backend. The others have no limit."""
@@ -40,9 +40,7 @@ def callers_names(request: Body, dialect: Dialect) -> Mapping[str, str]:
 
 def _names(tools: Any) -> Iterator[str]:
     """The names in tools of any dialect."""
-    for tool in tools if isinstance(tools, list | tuple) else ():
-        if not isinstance(tool, Mapping):
-            continue
+    for tool in objects(tools):
         function = tool.get("function")
         name = function.get("name") if isinstance(function, Mapping) else tool.get("name")
         if isinstance(name, str):

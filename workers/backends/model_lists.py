@@ -1,0 +1,42 @@
+"""The names in a list of models, and the sizes of models, as servers write them. Pure."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from openfall.router_core.jobs.outcome import Failure
+from openfall.workers.backends.parsing import malformed
+
+_LISTS = {"data": ("id", "name", "model"), "models": ("name", "id", "model"), "result": ("name", "id")}
+"""Where a list of models has its entries, and by that where an entry has its name."""
+
+
+def parse_gigabytes(value: Any) -> float | None:
+    """The memory of a model. None: it is no amount of memory."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < inf else None
+
+
+def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
+    """The names in a list of models, in the forms that servers use: `{"data": [{"id": ...}]}` (OpenAI), `{"models":
+    [{"name": ...}]}` (Ollama, Gemini), a bare list (Together), `result` (Cloudflare), names alone or as keys."""
+    if isinstance(document, Failure):
+        return document
+    fields = document if isinstance(document, dict) else {"data": document}
+    place = next((name for name in _LISTS if isinstance(fields.get(name), list | dict)), None)
+    if place is None:
+        return malformed("the list of models has no models")
+    return tuple(name for entry in fields[place] for name in _names_of(entry, _LISTS[place]))
+
+
+def _names_of(entry: Any, keys: tuple[str, ...]) -> list[str]:
+    """The name of a model in a list, and the further names that a request may use."""
+    if isinstance(entry, str):
+        return [entry]
+    if not isinstance(entry, dict):
+        return []
+    name = next((name for key in keys if isinstance(name := entry.get(key), str)), None)
+    others = entry.get("aliases")
+    names = [name, *(others if isinstance(others, list) else ())]
+    return [name for name in names if isinstance(name, str)]
