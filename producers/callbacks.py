@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic_core import to_json
 
@@ -20,6 +20,8 @@ MAX_URL_LENGTH = 2048
 
 _INBOX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PORTS = {"http": 80, "https": 443}
+_KEPT = "/?#[]@!$&'()*+,;=:%"
+"""What a URL has as it is."""
 
 
 def callback_options(options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def _webhook(url: str, settings: Settings) -> str:
             "webhooks are signed, and there is no secret to sign with: "
             "set OPENFALL_WEBHOOK_SECRET, or `webhooks: {secret: ...}` in the configuration"
         )
-    parts, port = _split(url)
+    url, parts, port = _split(url)
     host = (parts.hostname or "").lower().rstrip(".")
     if parts.username is not None or parts.password is not None:
         raise BadRequest("a webhook's URL must not carry a user or a password: it is signed instead")
@@ -77,18 +79,31 @@ def _webhook(url: str, settings: Settings) -> str:
     return url
 
 
-def _split(url: str) -> tuple[SplitResult, int]:
-    """The parts of a URL, and its port. Errors do not quote the URL: its path may be a secret."""
+def _split(url: str) -> tuple[str, SplitResult, int]:
+    """The URL in ASCII, its parts, and its port. Errors do not quote the URL: its path may be a secret."""
     invalid = BadRequest("a webhook is a URL such as https://example.org/hook, without spaces")
-    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
         raise invalid
-    if len(url) > MAX_URL_LENGTH:
-        raise BadRequest(f"a webhook's URL is too long: {len(url):,} characters, more than {MAX_URL_LENGTH:,}")
     try:
+        url = url if url.isascii() else _in_ascii(url)
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         raise invalid from None
+    if len(url) > MAX_URL_LENGTH:
+        raise BadRequest(f"a webhook's URL is too long: {len(url):,} characters, more than {MAX_URL_LENGTH:,}")
     if parts.scheme not in _PORTS or not parts.hostname:
         raise invalid
-    return parts, port
+    return url, parts, port
+
+
+def _in_ascii(url: str) -> str:
+    """The URL as a browser sends it: its host in punycode, the rest in percent-encoded UTF-8. Raises `ValueError`."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    host, colon, port = place.partition(":")
+    host = host.encode("idna").decode()
+    path, query, fragment = (quote(part, safe=_KEPT) for part in (parts.path, parts.query, parts.fragment))
+    return parts._replace(
+        netloc=f"{quote(user, safe=_KEPT)}{at}{host}{colon}{port}", path=path, query=query, fragment=fragment
+    ).geturl()

@@ -80,7 +80,9 @@ def test_a_webhook_needs_a_signing_secret(loaded: LoadedConfig) -> None:
         ("https://example.org:99999/", "such as https"),
         ("https://example.org/a b", "such as https"),
         ("https://example.org/\r\nHost: x", "such as https"),
-        ("https://éxample.org/", "such as https"),
+        ("https://ex℀mple.org/", "such as https"),
+        (f"https://{'ü' * 70}.org/", "such as https"),
+        ("https://example.org/" + "ü" * 400, "too long: 2,420 characters, more than 2,048"),
         ("https://example.org/" + "x" * 3000, "too long: 3,020 characters, more than 2,048"),
         ("https://[::1", "such as https"),
         (7, "such as https"),
@@ -91,6 +93,7 @@ def test_a_webhook_needs_a_signing_secret(loaded: LoadedConfig) -> None:
         ("https://hooks.localhost./", "private address"),
         ("https://127.0.0.1/", "private address"),
         ("https://127.1/", "private address"),
+        ("https://①②⑦.⓪.⓪.①/", "private address"),
         ("https://0x7f000001/", "private address"),
         ("https://2130706433/", "private address"),
         ("https://10.1.2.3/", "private address"),
@@ -112,6 +115,12 @@ def test_a_webhook_needs_https_and_a_public_host(loaded: LoadedConfig, url: Any,
         terms(loaded, SIGNED, webhook=url)
     assert SECRET not in str(refused.value)
     assert "word" not in str(refused.value).replace("password", "")
+
+
+def test_a_url_of_other_letters_is_sent_as_a_browser_sends_it(loaded: LoadedConfig) -> None:
+    url = "https://bücher.example:8443/büro%20a?q=ä"
+    expected = "https://xn--bcher-kva.example:8443/b%C3%BCro%20a?q=%C3%A4"
+    assert terms(loaded, SIGNED, webhook=url).webhook == expected
 
 
 @pytest.mark.parametrize(

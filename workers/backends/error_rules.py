@@ -72,10 +72,11 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.RATE_LIMITED, {400, 403, 500, 503, None}, codes=words.RATE_CODES, text=words.RATE_TEXT),
     _rule(_E.OUT_OF_CREDITS, {402}),
     _rule(_E.CONTEXT_OVERFLOW, {429}, text=r"request too large"),
+    _rule(_E.FORBIDDEN, {429}, text=r"\bplan does not (yet )?include access"),
     _rule(_E.RATE_LIMITED, {429}),
     # the key
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # an Ollama without a login: its local models do not fail
-    _rule(_E.FORBIDDEN, {401, 403, 404}, text=words.NO_ACCESS_TEXT),
+    _rule(_E.FORBIDDEN, {401, 403, 404, None}, text=words.NO_ACCESS_TEXT),
     _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition 1004"),
@@ -126,11 +127,13 @@ RULES: tuple[Rule, ...] = (
         words.UNREADABLE_TEXT,
     ),
     _rule(
-        _E.OVERLOADED, {None}, codes="overloaded_error server_is_overloaded unavailable unavailable_error server_error"
+        _E.OVERLOADED,
+        {None},
+        "overloaded_error server_is_overloaded unavailable unavailable_error server_error upstream_error",
     ),
     _rule(_E.OVERLOADED, {None}, codes="api_error internal internal_server_error internal_error timeout_error"),
     _rule(_E.OVERLOADED, {None}, text=r"overloaded|loading model|no slot available|server busy"),
-    _rule(_E.BAD_REQUEST, {None}, codes="invalid_request_error badrequesterror invalid_argument"),
+    _rule(_E.BAD_REQUEST, {None}, "invalid_request_error badrequesterror invalid_argument 2013", r"^invalid params\b"),
     # the status alone
     _rule(_E.TIMEOUT, {408, 504}),
     _rule(_E.CONNECTION, {502, *range(520, 528)}),

@@ -13,7 +13,7 @@ CREDIT_CODES = (
     " exceeded_current_quota_error insufficient_balance insufficientbalance insufficient_credits insufficient_funds"
     " insufficient_user_quota billing_hard_limit_reached billing_not_active arrearage accountoverdueerror"
     " payment_required allocationquota.freetieronly budget_exceeded 1113 1008 usage_limit_reached 1308 1309 1310 1316"
-    " 1317 1318 1319 1320 1321 exhausted_credits"
+    " 1317 1318 1319 1320 1321 exhausted_credits pre_consume_token_quota_failed customer_verification_required"
 )
 CREDIT_TEXT = (
     r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough)"
@@ -25,7 +25,7 @@ CREDIT_TEXT = (
     r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
     r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
     r"|no credits? (left|remaining)|exceeded your .{0,30}\bcredits|spend(ing)? limit (reached|exceeded)"
-    r"|requires? (a )?payment|add a payment method"
+    r"|requires? (a )?payment|add a payment method|exceeded your (daily|weekly|monthly) quota|from your extra usage"
 )
 RATE_CODES = (
     "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
@@ -51,7 +51,8 @@ TOO_LONG_TEXT = (
     r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed)"
     r"|too many (input |prompt |total )?(tokens|text bytes)|exceed\w* (the )?(model('s)? )?token limit"
     r"|tokens? (count )?(in (the )?request )?(exceed\w*|more than|larger than|greater than)"
-    r"|too large for model|reduce (the |your )?(length|size|number)|range of input length|max_new_tokens. must be <="
+    r"|too large for model|reduce (the |your )?(length|size|number of (input |prompt )?(tokens|messages|images))"
+    r"|range of input length|max_new_tokens. must be <="
     r"|must have (less|fewer) than \d+ tokens|request too large|longer than the model"
     r"|(prompt|input) length \d+ is (greater|longer|larger) than|\b(max_seq|max_model|session)_len\b|\bmax_num_tokens\b"
     r"|cannot truncate to \d|context overflow|\b(prompt|input) too long"
@@ -83,7 +84,8 @@ FILTER_TEXT = (
 )
 NO_MODEL_CODES = (
     "model_not_found model_not_found_error model_decommissioned model_deprecated model_retired deploymentnotfound"
-    " modelnotfound modelnotopen model_not_exist unknown_model invalid_model model_not_available 1211"
+    " modelnotfound modelnotopen model_not_exist unknown_model unavailable_model invalid_model model_not_available"
+    " 1211"
 )
 ENDED = (
     r"decommissioned|retired|removed|shut ?down|discontinued|sunset(ted)?|deprecated|(the )?end[- ]of[- ](its[- ])?life"
@@ -111,7 +113,8 @@ NO_ACCESS_TEXT = (
     r"access to (the |this )?(model|deployment)|requires? .{0,20}terms acceptance|accept the terms"
     r"|(allowed|permitted|authori[sz]ed|entitled|permission)s? to (use|access|call) (the |this )?model"
     r"|model.{0,80}(not (available|enabled|allowed) (for|in|to|on) your)|data policy|guardrail"
-    r"|ignored providers|allowed providers"
+    r"|ignored providers|allowed providers|use case details|marked by (its )?provider as legacy"
+    r"|\bplan (does )?not (yet )?(include|support)"
 )
 NOT_OF_A_MODEL = (
     r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant)s?\b"
@@ -159,7 +162,8 @@ MEDIA_TOO_LARGE_TEXT = (
 
 WRONG_OUTPUT_TEXT = (
     r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
-    r"|produced output that does not match|invalid tool call arguments"
+    r"|produced output that does not match|invalid tool call arguments|\bxml syntax error|element type <\w+> but have <"
+    r"|element <\w+> closed by"
 )
 UNREADABLE_TEXT = r"json\.exception|cannot unmarshal|illegal base64|failed to parse messages|\bBadRequestError\b"
 """The words of a server's own error (5xx) about a request that it cannot read."""

@@ -27,7 +27,9 @@ from openfall.workers.backends.transport import Transport, explain_fault
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
 
-_LABELS = re.compile(rf'"(?:{"|".join(FIELDS_OF_ANSWERS)})":|"(?:tool_call_)?id":"[\w-]{{0,80}}"')
+_LABELS = re.compile(
+    rf'"(?:{"|".join(FIELDS_OF_ANSWERS)}|thought_signature)":|"(?:(?:tool_call_)?id|name)":"[\w-]{{0,80}}"'
+)
 """Names and ids in a prompt, which are no words of a person. A refusal that names one is learned from."""
 
 _NO_SUCH_PATH = frozenset({404, 405})

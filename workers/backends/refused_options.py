@@ -2,8 +2,8 @@
 
 Only what openfall adds or translates is left out, and only what tunes an answer. A caller's own parameter, in the
 dialect of the backend, is sent as it is: if this model refuses it, the next model of the chain may accept it. Only its
-limit gets the other name that a refusal asks for. The ids
-of tool calls are mere labels, so they take the form that a server demands.
+limit gets the other name that a refusal asks for. The ids of tool calls are mere labels, so they take the form that a
+server demands. Earlier answers get the reasoning, or the signatures, that it demands.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.call_id_forms import ANY_FORM, CallIdForm, form_demanded
 from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
+from openfall.workers.backends.history_demands import HistoryDemand, demanded, fulfil
 from openfall.workers.backends.thinking import fit_thinking
 
 _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
@@ -74,6 +75,7 @@ class RefusedOptions:
         self._limits: dict[str, int | None] = {}
         """By model, the limit that its refusal stated."""
         self._id_forms: dict[str, CallIdForm] = {}
+        self._demands: dict[str, set[HistoryDemand]] = {}
 
     def learn(self, body: Mapping[str, Any], request: Request, failure: Failure) -> bool:
         """Whether a refusal names an option that can be left out, or written otherwise, and was not yet."""
@@ -83,6 +85,11 @@ class RefusedOptions:
             return is_new
         if failure.error_class not in _REFUSALS:
             return False
+        if self._dialect == "openai" and (demand := demanded(detail)):
+            demands = self._demands.setdefault(upstream, set())
+            is_new = demand not in demands
+            demands.add(demand)
+            return is_new
         named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
         refused = self._refused.setdefault(upstream, set())
         named = {name for name in named if _RENAMED.get(name) not in refused}  # it has its other name already
@@ -123,6 +130,8 @@ class RefusedOptions:
             rest = {key: value for key, value in body.items() if key not in large}
             body = rest if limit is None else rest | dict.fromkeys(large, limit)
         body = self._id_forms.get(upstream, ANY_FORM).apply(body)
+        for demand in self._demands.get(upstream, ()):
+            body = fulfil(demand, body, request)
         refused = self._refused.get(upstream)
         if not refused:
             return body

@@ -15,6 +15,7 @@ from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.item_pieces import ItemPieces
 from openfall.workers.backends.parsing import malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
+from openfall.workers.backends.streamed_items import StreamedItems
 from openfall.workers.backends.translate import response_finish
 from openfall.workers.backends.usage import read_response_usage, usage_piece
 
@@ -79,12 +80,12 @@ def _failure(error: Any) -> Failure:
 
 
 class ResponseAssembler(StreamAssembler):
-    """Assembles events into a Response: the one of its last event, or of its finished items where that has none."""
+    """Assembles events into a Response: the one of its last event, or of the items before it where that has none."""
 
     def __init__(self) -> None:
         super().__init__()
         self._response: dict[str, Any] = {}
-        self._items: dict[int, Any] = {}
+        self._items = StreamedItems()
         self._pieces = ItemPieces()
         self._texts: list[str] = []
 
@@ -102,12 +103,12 @@ class ResponseAssembler(StreamAssembler):
                 self._response, self.done = response, True
                 self.usage = read_response_usage(response)
                 return [usage_piece(self.usage)] if response.get("usage") else []
-            case {"type": str(kind)}:
+            case {"type": str()}:
+                fields = self._items.numbered(fields)
+                self._items.add(fields)
                 pieces = self._pieces.add(fields)
                 self._texts += [piece.text for piece in pieces if isinstance(piece, TextPiece)]
                 self.characters += self._pieces.take_characters()
-                if kind == "response.output_item.done" and isinstance(index := fields.get("output_index"), int):
-                    self._items[index] = fields.get("item")
                 return pieces
         return []
 
@@ -116,7 +117,7 @@ class ResponseAssembler(StreamAssembler):
             return malformed(CUT_OFF)
         whole = self._response
         if not whole.get("output"):
-            whole = {**whole, "output": [self._items[index] for index in sorted(self._items)]}
+            whole = {**whole, "output": self._items.output()}
         outcome = to_outcome(self._mended(whole))
         if (
             isinstance(outcome, Completion)

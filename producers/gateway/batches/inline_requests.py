@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from pydantic_core import PydanticSerializationError, to_json
 
 from openfall.producers.gateway.error_table import Refusal
+from openfall.router_core.jobs.request_json import loads_request
 
 _READ_BYTES = 1 << 20
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -45,10 +46,11 @@ def _line(number: int, request: Any) -> bytes:
         raise Refusal("bad_request", f"{place} must be an object {{custom_id, params}}", place)
     if not isinstance(request.get("params"), dict):
         raise Refusal("bad_request", f"{place}.params must be the body of a message", place)
+    line = {"custom_id": request.get("custom_id"), "body": request["params"]}
     try:
-        return to_json({"custom_id": request.get("custom_id"), "body": request["params"]}) + b"\n"
-    except (PydanticSerializationError, ValueError):
-        raise Refusal("bad_request", f"{place} is not valid Unicode", place) from None
+        return to_json(line) + b"\n"
+    except (PydanticSerializationError, ValueError):  # half a character
+        return to_json(loads_request(json.dumps(line).encode())) + b"\n"
 
 
 class _Text:

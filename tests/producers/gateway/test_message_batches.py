@@ -131,6 +131,15 @@ def test_a_body_that_is_no_object_of_requests_is_refused(tmp_path: Path, text: s
         write_requests(body, BytesIO(), 1000)
 
 
+def test_half_a_character_in_a_request_is_replaced_and_no_other_character_changes(tmp_path: Path) -> None:
+    body, lines = tmp_path / "body", BytesIO()
+    text = r'{"q": "\ud83d \ud83d\ude00 \\ud83d", "n": 123456789012345678901}'
+    body.write_text(f'{{"requests": [{{"custom_id": "a", "params": {text}}}]}}')
+    write_requests(body, lines, 1000)
+    params = {"q": "\ufffd \U0001f600 \\ud83d", "n": 123456789012345678901}
+    assert json.loads(lines.getvalue()) == {"custom_id": "a", "body": params}
+
+
 def test_requests_are_read_one_by_one_and_a_large_one_is_refused(tmp_path: Path) -> None:
     body, lines = tmp_path / "body", BytesIO()
     params = {"messages": [{"role": "user", "content": "ü" * 3000}]}

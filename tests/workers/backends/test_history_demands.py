@@ -1,0 +1,77 @@
+"""What a server demands of the earlier answers in a history is added once its refusal has named it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.vocabulary import Dialect
+from tests.faults import COMPLETION, answer
+from tests.workers.backends.test_refused_options import HI, called, refusal
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "list_recurring_transactions", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "none"}
+ASKED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+THOUGHT = [
+    {"type": "thinking", "thinking": "I must look.", "signature": "c2ln"},
+    {"type": "tool_use", "id": "call_1", "name": "look", "input": {}},
+]
+FOUND = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "none"}]}
+
+NO_REASONING = (
+    "The `reasoning_content` in the thinking mode must be passed back to the API.",
+    "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+)
+NO_SIGNATURE = (
+    "Function call is missing a thought_signature in functionCall parts. Additional data, function call "
+    "`default_api:list_recurring_transactions` , position 2.",
+    "Unable to submit request because function call list_recurring_transactions in the 4. content block is missing a "
+    "thought_signature.",
+)
+
+
+@pytest.mark.parametrize("words", NO_REASONING)
+@pytest.mark.parametrize(
+    ("dialect", "history", "sent"),
+    [
+        ("openai", [HI, ASKED, RESULT], " "),
+        ("openai", [HI, ASKED | {"reasoning_content": "I look."}, RESULT], "I look."),
+        ("openai", [HI, ASKED | {"reasoning": "I look."}, RESULT], "I look."),
+        ("anthropic", [HI, {"role": "assistant", "content": THOUGHT}, FOUND], "I must look."),
+        ("anthropic", [HI, {"role": "assistant", "content": THOUGHT[1:]}, FOUND], " "),
+        ("ollama", [HI, {"role": "assistant", "content": "A", "thinking": "Hm."}, HI], "Hm."),
+    ],
+)
+def test_the_reasoning_of_earlier_answers_is_sent_back(
+    words: str, dialect: Dialect, history: list[dict[str, Any]], sent: str
+) -> None:
+    body = {"messages": history, "max_tokens": 5}
+    outcomes, bodies = called("openai", body, refusal(words), answer(COMPLETION), calls=2, dialect=dialect)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body["messages"][1].get("reasoning_content") for body in bodies[1:]] == [sent, sent]
+
+
+@pytest.mark.parametrize("words", NO_SIGNATURE)
+def test_a_call_without_a_signature_gets_the_one_that_gemini_documents(words: str) -> None:
+    own = {**CALL, "id": "call_2", "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    history = [HI, {**ASKED, "tool_calls": [CALL, own]}, RESULT, {**RESULT, "tool_call_id": "call_2"}]
+    outcomes, bodies = called("openai", {"messages": history}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    calls = [body["messages"][1]["tool_calls"] for body in bodies]
+    assert calls[0] == [CALL, own]
+    assert (
+        calls[1]
+        == calls[2]
+        == [
+            {**CALL, "extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}},
+            own,
+        ]
+    )
+
+
+def test_a_demand_that_is_fulfilled_and_refused_again_is_the_outcome() -> None:
+    outcomes, bodies = called("openai", {"messages": [HI, ASKED, RESULT]}, *[refusal(NO_REASONING[0])] * 2)
+    assert isinstance(outcomes[0], Failure)
+    assert len(bodies) == 2
