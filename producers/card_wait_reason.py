@@ -13,6 +13,7 @@ from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards, state_on_card
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import LoadState, Urgency
 
@@ -130,8 +131,7 @@ async def card_wait_event(
     `waiting_for_model`. `eta_seconds` None: unknown. None: it waits for no card."""
     if not needs_card(catalog, alias):
         return None
-    seconds, micros = await link.command("TIME")
-    now = int(seconds) + int(micros) / 1e6
+    now = await fetch_server_time(link)
     waits = await _card_waits(link, catalog, alias, urgency, now)
     if not waits:
         return None

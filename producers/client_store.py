@@ -25,6 +25,7 @@ from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.state.subscription_plans import list_plans, scarce_models
 
 REDIS_TIMEOUT_SECONDS = 1.0
@@ -151,8 +152,7 @@ class ClientStore:
 
     async def server_time(self) -> float:
         """Epoch seconds on the server's clock."""
-        seconds, micros = await self.connection.command("TIME")
-        return int(seconds) + int(micros) / 1e6
+        return await fetch_server_time(self.connection)
 
     async def close(self) -> None:
         self._closed = True

@@ -9,6 +9,7 @@ from openfall.router_core.batch_rules.batch_status import ENDED
 from openfall.router_core.state import keys
 from openfall.router_core.state.batches import Batch, BatchQuery, list_batches
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 
 LATE_MS = 5000
 """A gateway that runs claims a batch within half of this time."""
@@ -45,10 +46,8 @@ async def explain_missing_runner(link: RedisConnection, batch: Batch) -> str:
     if batch.status in ENDED:
         return ""
     open_batches = keys.OPEN_BATCHES + batch.terms.directory
-    until, (seconds, _) = await asyncio.gather(
-        link.command("ZSCORE", open_batches, batch.terms.id), link.command("TIME")
-    )
-    now_ms = int(seconds) * 1000
+    until, now = await asyncio.gather(link.command("ZSCORE", open_batches, batch.terms.id), fetch_server_time(link))
+    now_ms = int(now * 1000)
     if until is None or float(until) > now_ms - LATE_MS:
         return ""
     gateways, others = await asyncio.gather(

@@ -162,9 +162,9 @@ def prepare(
 
 def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:
     """Raises `UnknownName` for a header that no provider gets, and `BadRequest` for a value that cannot be sent."""
-    headers = headers or {}
+    headers = {name.lower(): value for name, value in (headers or {}).items()}
     known = {name for names in WIRE_HEADERS.values() for name in names}
-    if unknown := {name.lower() for name in headers} - known:
+    if unknown := headers.keys() - known:
         raise UnknownName("wire header", min(unknown), known)
     for name, value in headers.items():
         if not is_sendable(value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from openfall.producers.amount_text import format_cost, format_usd
@@ -46,29 +45,13 @@ def _spend_cells(entry: LedgerEntry, *, with_mean: bool = True) -> tuple[object,
 
 def savings_table(rows: Sequence[SavingsRow]) -> Table:
     """What calls cost less than at live prices, and a total."""
-    cells = [(row.paid_as, row.model, row.backend, *_Savings.of([row]).cells) for row in rows]
-    total = [("all", "", "", *_Savings.of(rows).cells)] if rows else []
+    cells = [(paid_as, total.model, total.backend, *_savings_cells(total)) for paid_as, total in rows]
+    total = [("all", "", "", *_savings_cells(ledger_total([row.total for row in rows])))] if rows else []
     return Table(columns=SAVED_COLUMNS, rows=[*cells, *total], if_empty=NO_CALLS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Savings:
-    """The sums of some rows. All but the calls are nanodollars."""
-
-    calls: int
-    live: int
-    spent: int
-    saved: int
-    by_caches: int
-
-    @classmethod
-    def of(cls, rows: Iterable[SavingsRow]) -> _Savings:
-        values = [(row.calls, row.live_nusd, row.nusd, row.saved_nusd, row.cache_saved_nusd) for row in rows]
-        return cls(*map(sum, zip(*values, strict=True)))
-
-    @property
-    def cells(self) -> tuple[object, ...]:
-        return self.calls, *map(_usd, (self.live, self.spent, self.saved, self.by_caches))
+def _savings_cells(total: LedgerEntry) -> tuple[object, ...]:
+    return total.calls, *map(_usd, (total.live_nusd, total.nusd, total.saved_nusd, total.cache_saved_nusd))
 
 
 def unexpected_table(days: Iterable[UnexpectedDay]) -> Table:

@@ -14,6 +14,7 @@ from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 
 MAX_NAMES = 3
@@ -60,10 +61,10 @@ class Away:
 async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
     """Everything in the catalog that takes no calls now: an open breaker, a parked key, a cooldown, a failed health
     check."""
-    rows, checks, time = await asyncio.gather(list_breakers(link), remembered_health(link), link.command("TIME"))
+    rows, checks, now = await asyncio.gather(list_breakers(link), remembered_health(link), fetch_server_time(link))
     away = list(list_away(rows, catalog))
     named = {(item.model, item.backends) for item in away}
-    unhealthy = list_unhealthy(checks, catalog, int(time[0]))
+    unhealthy = list_unhealthy(checks, catalog, now)
     return away + [item for item in unhealthy if (item.model, item.backends) not in named]
 
 

@@ -21,6 +21,7 @@ from openfall.router_core.state.outbox import (
     parse_entry,
 )
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 
 MAX_PENDING = 1000
 PENDING_COLUMNS = ("of", "event", "tries", "next try", "last error")
@@ -81,10 +82,10 @@ class OutboxStatus:
 
 async def fetch_outbox(link: RedisConnection, limit: int = MAX_PENDING) -> OutboxStatus:
     """Up to `limit` pending entries, the next one first, and all that failed for good."""
-    pending, failed, time = await asyncio.gather(
-        list_pending(link, limit), list_dead_letters(link), link.command("TIME")
+    pending, failed, now = await asyncio.gather(
+        list_pending(link, limit), list_dead_letters(link), fetch_server_time(link)
     )
-    return OutboxStatus(pending, failed, float(time[0]))
+    return OutboxStatus(pending, failed, now)
 
 
 def _entry_values(entry: str) -> dict[str, Any]:

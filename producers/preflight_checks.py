@@ -32,6 +32,7 @@ from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.vocabulary import BreakerState
 from openfall.workers.admin.backend_preflight import CheckResult, CheckState
 from openfall.workers.admin.backend_preflight import preflight as check_backends
@@ -210,15 +211,15 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
 
 
 async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
-    time, rows, reason = await asyncio.gather(
-        connection.command("TIME"), list_breakers(connection), local_only(connection)
+    now, rows, reason = await asyncio.gather(
+        fetch_server_time(connection), list_breakers(connection), local_only(connection)
     )
     results = []
     for row in rows:
         if row.state is BreakerState.CLOSED:
             continue
         name = display_name(config.catalog, row.target)
-        message = f"the breaker of {name} is {describe_breaker(row, float(time[0]))}: {row.why}"
+        message = f"the breaker of {name} is {describe_breaker(row, now)}: {row.why}"
         remedy = f"It closes when a health prompt succeeds. To try it now: openfall breakers reset {name}"
         if row.forced:
             remedy = f"openfall breakers reset {name}, when it may get calls again."

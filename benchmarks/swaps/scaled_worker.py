@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
-from openfall.router_core.placement import residence
-from openfall.router_core.placement.cards_view import PlacementPolicy
+from openfall.router_core.placement import residence, thrashing
 from openfall.workers.commands import main
-from openfall.workers.gpu import build_cards_view, card_contents, card_manager, cards_of_pool
+from openfall.workers.gpu import build_cards_view, card_contents, card_manager
 
 MIN_INTERVAL_SECONDS = 0.01
 """A decision costs as much as ever."""
@@ -16,9 +14,6 @@ MIN_INTERVAL_SECONDS = 0.01
 
 def scale_down(scale: float) -> None:
     """Divide what the placement of models counts in seconds."""
-    usual = PlacementPolicy()
-    policy = PlacementPolicy(usual.window_seconds / scale, usual.max_load_share, usual.keep_warm_seconds / scale)
-    cards_of_pool.CardManager = partial(card_manager.CardManager, policy=policy)  # type: ignore[misc,assignment]
     card_manager.DECIDE_INTERVAL_SECONDS /= scale
     card_manager.HANG_UP_SECONDS /= scale
     card_manager.ESTIMATE_SECONDS /= scale
@@ -27,6 +22,8 @@ def scale_down(scale: float) -> None:
     build_cards_view.UNMET_SECONDS /= scale
     build_cards_view.ASSUMED_CALL_SECONDS /= scale
     residence.IDLE_HALVES_SECONDS /= scale
+    residence.KEEP_WARM_SECONDS /= scale
+    thrashing.WINDOW_SECONDS /= scale
 
 
 if __name__ == "__main__":

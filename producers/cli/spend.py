@@ -14,7 +14,7 @@ from openfall.producers.money_tables import savings_table, spend_table, unexpect
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.money_report import MoneyReport, read_money
-from openfall.router_core.state.savings_rows import savings_rows
+from openfall.router_core.state.savings_rows import SavingsRow, savings_rows
 
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
@@ -69,9 +69,15 @@ async def _fetch_report(llm: AsyncOpenfall, days: int) -> tuple[MoneyReport, Cat
 
 def _show_saved(report: MoneyReport, catalog: Catalog) -> None:
     rows = savings_rows(report.entries, catalog)
-    show(savings_table(rows), [asdict(row) for row in rows])
+    show(savings_table(rows), list(map(_savings_values, rows)))
     if rows and not wants_json():
         print_line("estimated: tokens as the model that answered counted them")
+
+
+def _savings_values(row: SavingsRow) -> dict[str, object]:
+    names = ("calls", "live_nusd", "nusd", "saved_nusd", "cache_saved_nusd")
+    sums = {name: getattr(row.total, name) for name in names}
+    return {"model": row.total.model, "backend": row.total.backend, "paid_as": row.paid_as, **sums}
 
 
 def _show_unexpected(report: MoneyReport) -> None:

@@ -18,7 +18,7 @@ from openfall.producers.local_batches.batch_file_lines import tier_urgency
 from openfall.producers.submit_retries import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import has_tools, wants_schema
-from openfall.router_core.jobs.wire_headers import WIRE_HEADERS, is_sendable
+from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state.caller_leases import LINGER_SECONDS, ConnectedCaller, EqualRequests
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES, Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
@@ -82,7 +82,7 @@ async def submit(
     options |= {name: chosen for name in ("group", "local_only") if (chosen := terms_of_endpoint.get(name))}
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
-    options["wire_headers"] = _wire_headers(exchange.request.headers, dialect)
+    options["wire_headers"] = pick_wire_headers(exchange.request.headers, dialect)
     whole = {**body, "model": target}
     job, terms = await _prepare(
         exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
@@ -181,11 +181,6 @@ def _caller_of(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays
     read_later = bool(terms.inbox or terms.webhook)
     ends_without_caller = job.urgency is Urgency.INTERACTIVE and not (read_later or stays)
     return ConnectedCaller(gateway_id, ends_without_caller=ends_without_caller)
-
-
-def _wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str]:
-    """The headers that the provider needs too. One that no provider would read is left out."""
-    return {name: headers[name] for name in WIRE_HEADERS[dialect] if is_sendable(headers.get(name, ""))}
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.state.subscription_plans import PlanState, list_plans
 
 RECENT_JOBS_SHOWN = 12
@@ -38,11 +39,11 @@ async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
 
 
 async def _budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
-    return await list_budgets(link, all_budgets(catalog), await _now(link))
+    return await list_budgets(link, all_budgets(catalog), await fetch_server_time(link))
 
 
 async def _plans(link: RedisConnection, catalog: Catalog) -> list[PlanState]:
-    return await list_plans(link, catalog, await _now(link))
+    return await list_plans(link, catalog, await fetch_server_time(link))
 
 
 async def _cards(link: RedisConnection, catalog: Catalog) -> CardsNow:
@@ -50,13 +51,13 @@ async def _cards(link: RedisConnection, catalog: Catalog) -> CardsNow:
 
 
 async def fetch_cards_now(link: RedisConnection, catalog: Catalog, span_seconds: float) -> CardsNow:
-    cards, now = await fetch_card_status(link, catalog), await _now(link)
+    cards, now = await fetch_card_status(link, catalog), await fetch_server_time(link)
     memory = await fetch_card_memory(link, [card.card for card in cards], span_seconds, now)
     return CardsNow(cards, memory, span_seconds)
 
 
 async def _today(link: RedisConnection, _catalog: Catalog) -> list[LedgerEntry]:
-    return await read_ledger(link, [ledger_day(await _now(link))])
+    return await read_ledger(link, [ledger_day(await fetch_server_time(link))])
 
 
 async def _batches(link: RedisConnection, _catalog: Catalog) -> list[ExplainedBatch]:
@@ -68,12 +69,7 @@ async def _outbox(link: RedisConnection, _catalog: Catalog) -> OutboxStatus:
 
 
 async def _refused(link: RedisConnection, _catalog: Catalog) -> list[RefusedRequests]:
-    return await fetch_refused(link, await _now(link))
-
-
-async def _now(link: RedisConnection) -> float:
-    seconds, micros = await link.command("TIME")
-    return int(seconds) + int(micros) / 1e6
+    return await fetch_refused(link, await fetch_server_time(link))
 
 
 RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=5.0)

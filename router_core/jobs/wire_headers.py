@@ -21,9 +21,9 @@ WIRE_HEADERS: Mapping[Dialect, frozenset[str]] = {
 
 
 def pick_wire_headers(headers: Mapping[str, str], dialect: Dialect) -> dict[str, str]:
-    """Those of a request's headers that are kept with its job. One that no provider would read is left out."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    return {name: lower[name] for name in sorted(WIRE_HEADERS[dialect]) if is_sendable(lower.get(name, ""))}
+    """Those of a request's headers, under names in lower case, that are kept with its job. One that no provider would
+    read is left out."""
+    return {name: headers[name] for name in sorted(WIRE_HEADERS[dialect]) if is_sendable(headers.get(name, ""))}
 
 
 def is_sendable(value: str) -> bool:

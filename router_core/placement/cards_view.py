@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS
 from openfall.router_core.vocabulary import Urgency
 
 INTERACTIVE, BACKGROUND, BATCH = range(len(Urgency))
@@ -15,21 +14,9 @@ LONG_AGO = -NEVER
 
 
 @dataclass(frozen=True, slots=True)
-class PlacementPolicy:
-    """The numbers of the rule. A user sets none of them: `keep_warm`, `pinned` and the shares come with the view."""
-
-    window_seconds: float = WINDOW_SECONDS
-    """The period over which the loads of a card are added up."""
-    max_load_share: float = MAX_LOAD_SHARE
-    """The share of that period above which a card is thrashing."""
-    keep_warm_seconds: float = 60.0
-    """How long an idle model stays for interactive callers; longer if the loads of a swap there and back are."""
-
-
-@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """A model as measured: its memory, the time of a load, concurrent calls, the time of a call. `keep_warm_seconds`:
-    how long it stays, idle, for callers who are more urgent than a batch. None: as the policy says."""
+    how long it stays, idle, for callers who are more urgent than a batch. None: see `KEEP_WARM_SECONDS`."""
 
     vram_gb: float
     load_seconds: float

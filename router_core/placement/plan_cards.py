@@ -20,13 +20,11 @@ from openfall.router_core.placement.cards_view import (
     CardPlan,
     CardsView,
     Demand,
-    PlacementPolicy,
     ResidentModel,
 )
 from openfall.router_core.placement.preload import choose_preload
 from openfall.router_core.placement.residence import Departure, Residence
 
-DEFAULT_POLICY = PlacementPolicy()
 MAX_COMPARED = 6
 """All sets of at most this number of models that could leave are compared. Of more, the cheapest leave."""
 
@@ -47,9 +45,9 @@ _SETS = tuple(
 _ROUNDING_GB = 1e-9
 
 
-def plan_cards(view: CardsView, now: float, policy: PlacementPolicy = DEFAULT_POLICY) -> dict[str, CardPlan]:
+def plan_cards(view: CardsView, now: float) -> dict[str, CardPlan]:
     """What each card does now, by its name."""
-    return Planner(view, now, policy).plans()
+    return Planner(view, now).plans()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class Planner:
 
     view: CardsView
     now: float
-    policy: PlacementPolicy
     residence: Residence = field(init=False)
     waiting: dict[str, list[Demand]] = field(init=False)
     _ranked: list[Demand] = field(init=False)
@@ -92,7 +89,7 @@ class Planner:
         self._ranked = sorted(self.view.demands, key=lambda demand: (demand.urgency, demand.due_at, demand.model))
         for demand in self._ranked:
             self.waiting.setdefault(demand.model, []).append(demand)
-        self.residence = Residence(self.view, self.now, self.policy, self.waiting)
+        self.residence = Residence(self.view, self.now, self.waiting)
 
     def plans(self) -> dict[str, CardPlan]:
         plans = {card.name: plan for card in self.view.cards if (plan := self._ordered(card))}
@@ -138,7 +135,7 @@ class Planner:
         """The plans of cards that load a model for which no job waits yet."""
         plans = {}
         for card in cards:
-            if preload := choose_preload(self.view, card, resident, self.now, self.policy):
+            if preload := choose_preload(self.view, card, resident, self.now):
                 model, reason = preload
                 plans[card.name] = CardPlan(self._admitted(card), model, next_model=model, reason=reason)
                 resident.add(model)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from openfall.router_core.placement.cards_view import LONG_AGO, Card, CardsView, PlacementPolicy
+from openfall.router_core.placement.cards_view import LONG_AGO, Card, CardsView
+from openfall.router_core.placement.thrashing import count_recent_loads
 
 PRELOADED = "preloaded: "
 """How the reason of such a load begins."""
@@ -12,9 +13,7 @@ MIN_EXPECTED_MINUTES = 1.0
 """A model that people will hardly use in the next hour is not loaded for them."""
 
 
-def choose_preload(
-    view: CardsView, card: Card, resident: Collection[str], now: float, policy: PlacementPolicy
-) -> tuple[str, str] | None:
+def choose_preload(view: CardsView, card: Card, resident: Collection[str], now: float) -> tuple[str, str] | None:
     """The model that a card loads now, and why. None: no model, for a job waits, or nothing more fits.
 
     It displaces nothing. Models with `preload` come first, then the ones that people use at this hour, most used first.
@@ -23,8 +22,7 @@ def choose_preload(
     own = view.facts.keys() if card.models is None else card.models
     if any(demand.model in own for demand in view.demands):
         return None
-    recent = sum(began_at > now - policy.window_seconds for began_at, _ in card.recent_loads)
-    if recent > len(own) or len(card.resident) >= card.max_models:
+    if count_recent_loads(card.recent_loads, now) > len(own) or len(card.resident) >= card.max_models:
         return None  # something else evicts what is loaded here: another load would not last
     free_gb = card.vram_gb - sum(view.facts[model.model].vram_gb for model in card.resident)
     beside = card.beside if card.resident else 1.0

@@ -13,11 +13,12 @@ from openfall.router_core.placement.cards_view import (
     Card,
     CardsView,
     Demand,
-    PlacementPolicy,
     ResidentModel,
 )
-from openfall.router_core.placement.thrashing import is_thrashing
+from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, is_thrashing
 
+KEEP_WARM_SECONDS = 60.0
+"""How long an idle model stays for interactive callers; longer if the loads of a swap there and back are."""
 IDLE_HALVES_SECONDS = 60.0
 """After this idle time it costs half as much to evict a model: it is less likely to be wanted again soon."""
 
@@ -37,7 +38,6 @@ class Residence:
 
     view: CardsView
     now: float
-    policy: PlacementPolicy
     waiting: Mapping[str, Sequence[Demand]]
     thrashing: dict[str, bool] = field(default_factory=dict, init=False)
     """The answers of `is_thrashing` so far, by card."""
@@ -73,15 +73,13 @@ class Residence:
         """The moment until which a model with waiting callers keeps its place against every other demand."""
         if not self.is_thrashing(card):
             return model.protected_until
-        served = (1 / self.policy.max_load_share - 1) * self.view.facts[model.model].load_seconds
+        served = (1 / MAX_LOAD_SHARE - 1) * self.view.facts[model.model].load_seconds
         return max(model.protected_until, model.ready_at + served)
 
     def is_thrashing(self, card: Card) -> bool:
         """Whether loads took more than their share of the card's recent time."""
         if card.name not in self.thrashing:
-            self.thrashing[card.name] = is_thrashing(
-                card.recent_loads, self.now, self.policy.window_seconds, self.policy.max_load_share
-            )
+            self.thrashing[card.name] = is_thrashing(card.recent_loads, self.now)
         return self.thrashing[card.name]
 
     def eviction_cost(self, model: ResidentModel) -> float:
@@ -129,7 +127,7 @@ class Residence:
             if configured is not None:
                 until = max(until, used_at + configured)
             elif urgency == INTERACTIVE:
-                until = max(until, used_at + max(self.policy.keep_warm_seconds, self._swap_seconds(model, demand)))
+                until = max(until, used_at + max(KEEP_WARM_SECONDS, self._swap_seconds(model, demand)))
             else:
                 until = max(until, used_at)
         return until

@@ -14,9 +14,8 @@ from openfall.router_core.placement.cards_view import (
     Card,
     CardsView,
     Demand,
-    PlacementPolicy,
 )
-from openfall.router_core.placement.plan_cards import DEFAULT_POLICY, Planner, Room
+from openfall.router_core.placement.plan_cards import Planner, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,12 @@ class Start:
 AT_ONCE, NOWHERE = Start(LONG_AGO, 0.0), Start(NEVER, 0.0)
 
 
-def estimate_starts(
-    view: CardsView, now: float, start_within: Sequence[float], policy: PlacementPolicy = DEFAULT_POLICY
-) -> dict[str, tuple[Start, ...]]:
+def estimate_starts(view: CardsView, now: float, start_within: Sequence[float]) -> dict[str, tuple[Start, ...]]:
     """For each model: by urgency, when a job that is accepted now could start. `start_within`: seconds, by urgency.
 
     Waiting jobs of the model itself are left out: routing knows its queues.
     """
-    estimate = _Estimate(view, now, policy)
+    estimate = _Estimate(view, now)
     return {
         model: tuple(
             estimate.start(Demand(model, urgency, 1, now, now + seconds))
@@ -52,9 +49,9 @@ def estimate_starts(
 
 
 class _Estimate:
-    def __init__(self, view: CardsView, now: float, policy: PlacementPolicy) -> None:
+    def __init__(self, view: CardsView, now: float) -> None:
         self._view, self._now = view, now
-        self._planner = Planner(view, now, policy)
+        self._planner = Planner(view, now)
         self._plans = self._planner.plans()
 
     def start(self, demand: Demand) -> Start:

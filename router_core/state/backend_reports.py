@@ -69,4 +69,4 @@ async def remembered_health(link: RedisConnection) -> dict[str, Mapping[str, Any
 async def _fetch_fields(link: RedisConnection, key: str) -> dict[str, Mapping[str, Any]]:
     reply = await link.command("HGETALL", key)
     with link.notes.reading(key):
-        return {name: report.fields for name, report in read_reports(reply).items()}
+        return dict(read_reports(reply))

@@ -37,14 +37,13 @@ MAX_ANSWERED = 500
 
 @dataclass(frozen=True, slots=True)
 class ConnectedCaller:
-    """A caller is connected to this process of the gateway. `joins_repeats`: a repeat of the request joins the job once
-    no caller is connected to it. `ends_without_caller`: no other caller can read the answer.
+    """A caller is connected to this process of the gateway. A repeat of the request joins the job once no
+    caller is connected to it. `ends_without_caller`: no other caller can read the answer.
 
     `left_jobs` of equal requests have no caller any more, each with its gateway. `is_new`: callers wait for all others,
     so this request is no repeat of theirs."""
 
     gateway_id: str
-    joins_repeats: bool = True
     ends_without_caller: bool = True
     left_jobs: tuple[tuple[str, str], ...] = ()
     is_new: bool = False
@@ -72,7 +71,7 @@ def caller_arguments(job: CompletionJob, connected_caller: ConnectedCaller | Non
         return {}
     return {
         "gateway": connected_caller.gateway_id,
-        "repeat_digest": repeat_digest(job, digest) if connected_caller.joins_repeats else None,
+        "repeat_digest": repeat_digest(job, digest),
         "caller_lease_ms": int(LEASE_SECONDS * 1000) if connected_caller.ends_without_caller else None,
         "max_repeats": MAX_REPEATS - 1,
         "left_jobs": connected_caller.left_jobs or None,

@@ -46,7 +46,7 @@ class MemoryUse:
 async def note_card_memory(
     link: RedisConnection, card: str, models_gb: float, others_gb: float, total_gb: float
 ) -> None:
-    """Note how much memory of a card is in use now."""
+    """Note how much memory of a card is in use now. `total_gb` 0: unknown."""
     megabytes = {"models_mb": models_gb * _MB, "others_mb": others_gb * _MB, "total_mb": total_gb * _MB}
     periods = [{"name": period.value[0], "seconds": period.seconds, "fields": period.kept} for period in MemoryPeriod]
     await link.script("card_memory", {"card": card, "periods": periods} | megabytes)

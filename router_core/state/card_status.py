@@ -12,6 +12,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.card_state import CardState, ModelOnCard
 from openfall.router_core.state.cards import fetch_card_manager, fetch_cards, is_managed
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import LoadState, Urgency
 
@@ -96,14 +97,6 @@ class CardStatus:
     """What an operator should know; may be empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class CardDemand:
-    """The jobs of the models of a card, by model: those that wait and those that are started."""
-
-    waiting: Mapping[str, int]
-    started: Mapping[str, int]
-
-
 def models_shown(state: CardState, started: Mapping[str, int], catalog: Catalog, now: float) -> tuple[ModelShown, ...]:
     """The models of a card, those in memory first."""
     moving = () if state.switch is None else (*state.switch.evict, *filter(None, (state.switch.load,)))
@@ -124,8 +117,7 @@ async def fetch_card_status(link: RedisConnection, catalog: Catalog) -> list[Car
     for name in catalog.backends:
         if (card := catalog.card_of(name)) is not None:
             cards.setdefault(card, []).append(name)
-    seconds, micros = await link.command("TIME")
-    now = int(seconds) + int(micros) / 1e6
+    now = await fetch_server_time(link)
     rows = (_card_status(link, catalog, card, backends, now) for card, backends in cards.items())
     return list(await asyncio.gather(*rows))
 
@@ -138,7 +130,7 @@ async def _card_status(
     lease_seconds = 0.0 if manager is None else manager.until - now
     is_managed_now = manager is not None and lease_seconds > 0
     state = (await fetch_cards(link, [card]))[card] if is_managed_now else CardState()
-    demand = await _demand(link, catalog, backends)
+    waiting, started = await _count_jobs(link, catalog, backends)
     reason = state.reason if state.switch is None else state.switch.reason
     return CardStatus(
         card=card,
@@ -146,8 +138,8 @@ async def _card_status(
         vram_gb=backend.vram_gb or 0.0,
         foreign_gb=state.foreign_gb,
         total_gb=state.total_gb,
-        models=models_shown(state, demand.started, catalog, now),
-        waiting=demand.waiting,
+        models=models_shown(state, started, catalog, now),
+        waiting=waiting,
         reason=reason if state.switch is not None or state.draining else "",
         manager=manager.worker if manager is not None and is_managed_now else None,
         manager_lease_seconds=max(0.0, lease_seconds),
@@ -155,7 +147,10 @@ async def _card_status(
     )
 
 
-async def _demand(link: RedisConnection, catalog: Catalog, backends: list[str]) -> CardDemand:
+async def _count_jobs(
+    link: RedisConnection, catalog: Catalog, backends: list[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The jobs of the models of a card, by model: those that wait, and those that are started."""
     models = [
         alias
         for alias, spec in catalog.models.items()
@@ -170,4 +165,4 @@ async def _demand(link: RedisConnection, catalog: Catalog, backends: list[str]) 
     for (alias, _), waits_here, starts_here in zip(queues, waits, starts, strict=True):
         waiting[alias] += waits_here
         started[alias] += starts_here
-    return CardDemand(waiting, started)
+    return waiting, started

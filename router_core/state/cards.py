@@ -8,7 +8,6 @@ from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state import keys
-from openfall.router_core.state.card_memory import note_card_memory
 from openfall.router_core.state.card_state import (
     CardState,
     MeasuredModel,
@@ -19,6 +18,7 @@ from openfall.router_core.state.card_state import (
 )
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
 
@@ -104,7 +104,7 @@ class CardStore:
             name: card for backends in self.models.values() for name in backends if (card := catalog.card_of(name))
         }
         """The card of each backend."""
-        self._link = link
+        self.link = link
         self._who = {"pool": pool, "worker": worker}
         self._queues = {alias: [catalog.queue(alias, urgency) for urgency in Urgency] for alias in self.models}
 
@@ -120,17 +120,17 @@ class CardStore:
                 for alias, backends in self.models.items()
             ],
         }
-        epoch, now, demands, calls, cards, unmet, measured = await self._link.script("card_view", arguments)
+        epoch, now, demands, calls, cards, unmet, measured = await self.link.script("card_view", arguments)
         if not epoch:
             return None
-        with self._link.notes.reading(keys.MODEL_FACTS):
+        with self.link.notes.reading(keys.MODEL_FACTS):
             facts = {read_text(measured[i]): read_measured(measured[i + 1]) for i in range(0, len(measured), 2)}
         return CardsSnapshot(
             epoch,
             read_moment(now),
             tuple(_waiting(row) for row in demands),
             tuple(_call(row) for row in calls),
-            tuple(_record(self._link, row) for row in cards),
+            tuple(_record(self.link, row) for row in cards),
             {read_text(model): tuple(map(read_moment, times)) for model, times in unmet},
             facts,
         )
@@ -150,7 +150,7 @@ class CardStore:
             "wake": change.wake,
             "done": change.done,
         }
-        outcome, version = await self._link.script("card_write", arguments, pack_card_state(record.state))
+        outcome, version = await self.link.script("card_write", arguments, pack_card_state(record.state))
         if read_text(outcome) == "written":
             record.version = read_number(version)
         return read_text(outcome)
@@ -159,19 +159,15 @@ class CardStore:
         """Put the jobs of these calls back into their queues. Returns those that were."""
         rows = [(call.job, call.token, call.backend) for call in calls]
         arguments = {**self._who, "epoch": epoch, "calls": rows, "why": why}
-        return [read_text(job) for job in await self._link.script("card_put_back", arguments)]
+        return [read_text(job) for job in await self.link.script("card_put_back", arguments)]
 
     async def note_measured(self, target: str, measured: MeasuredModel) -> None:
         """Remember what was measured of a model at a backend."""
-        await urgent_command(self._link, "HSET", keys.MODEL_FACTS, target, pack_measured(measured))
-
-    async def note_memory(self, card: str, models_gb: float, others_gb: float, total_gb: float) -> None:
-        """Note how much memory of a card is in use now. `total_gb` 0: unknown."""
-        await note_card_memory(self._link, card, models_gb, others_gb, total_gb)
+        await urgent_command(self.link, "HSET", keys.MODEL_FACTS, target, pack_measured(measured))
 
     async def release(self) -> None:
         """Stop being the manager."""
-        await self._link.script("card_release", self._who)
+        await self.link.script("card_release", self._who)
 
     def queues_of(self, alias: str, least_urgent: int) -> list[str]:
         """The queues of a model that are as urgent."""
@@ -240,16 +236,14 @@ async def fetch_card_manager(link: RedisConnection, pool: str) -> ManagerLease |
 
 async def is_managed(link: RedisConnection, pool: str) -> bool:
     """Whether a worker manages the cards of a pool now."""
-    seconds, _ = await link.command("TIME")
-    manager = await fetch_card_manager(link, pool)
-    return manager is not None and manager.until > int(seconds)
+    now, manager = await fetch_server_time(link), await fetch_card_manager(link, pool)
+    return manager is not None and manager.until > now
 
 
 async def give_order(link: RedisConnection, card: str, verb: str, model: str) -> None:
     """Order the manager of a card to load, unload, pin or unpin a model."""
-    seconds, micros = await link.command("TIME")
-    moment = int(seconds) * 1000 + int(micros) // 1000
-    await urgent_command(link, "HSET", keys.CARD_ORDERS + card, f"{verb} {model}", moment)
+    now_ms = int(await fetch_server_time(link) * 1000)
+    await urgent_command(link, "HSET", keys.CARD_ORDERS + card, f"{verb} {model}", now_ms)
 
 
 async def pending_order(link: RedisConnection, card: str, verb: str, model: str) -> bool:

@@ -1,13 +1,12 @@
 """Reads values of Redis. Another program, or a newer openfall, may have written any of them: none raises an error.
 
-What cannot be read counts as unknown, and is noted (see unreadable.py). An empty value counts as absent. A word that
-this version does not know is carried as it is.
+What cannot be read counts as unknown, and is noted (see unreadable_notes.py). An empty value counts as absent. A word
+that this version does not know is carried as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -84,27 +83,15 @@ def read_model(kind: type[Model], value: bytes | None) -> Model | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a worker wrote down about a backend or a model: a JSON object with `at` (epoch seconds)."""
-
-    at: float
-    fields: Mapping[str, Any]
-
-    def texts(self, name: str) -> tuple[str, ...] | None:
-        """A field that is a list of texts; None if it is not."""
-        value = self.fields.get(name)
-        return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
-
-
-def read_reports(reply: Sequence[bytes]) -> dict[str, Report]:
-    """A hash of reports as HGETALL returns it. An unreadable value is left out: its writer repeats it soon."""
+def read_reports(reply: Sequence[bytes]) -> dict[str, dict[str, Any]]:
+    """A hash as HGETALL returns it, of what workers wrote down about backends or models: JSON objects with `at` (epoch
+    seconds). An unreadable value is left out: its writer repeats it soon."""
     reports = {}
     for name, value in zip(reply[::2], reply[1::2], strict=True):
         fields = read_object(value)
         at = None if fields is None else fields.get("at")
         if fields is not None and isinstance(at, int | float) and 0 <= at <= MAX_MOMENT_MS / 1000:
-            reports[read_text(name)] = Report(float(at), fields)
+            reports[read_text(name)] = fields
         elif fields is not None:
             note_unreadable("has another shape")
     return reports

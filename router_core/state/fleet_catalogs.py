@@ -9,6 +9,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.fleet_status import WorkerStatus, fetch_worker
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.server_clock import fetch_server_time
 
 MAX_NAMES = 3
 """Workers that a message names for each configuration."""
@@ -16,12 +17,11 @@ MAX_NAMES = 3
 
 async def fetch_workers(link: RedisConnection) -> list[WorkerStatus]:
     """The workers that rq knows, in two round trips."""
-    time, names, presence = await asyncio.gather(
-        link.command("TIME"),
+    now, names, presence = await asyncio.gather(
+        fetch_server_time(link),
         link.command("SMEMBERS", keys.RQ_WORKERS),
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
     )
-    now = int(time[0]) + int(time[1]) / 1e6
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
     workers = await asyncio.gather(*(fetch_worker(link, read_text(key), alive, now) for key in sorted(names)))
     return [worker for worker in workers if worker is not None]

@@ -123,12 +123,12 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
     with link.notes.reading(keys.LOADED):
         loaded_reports = read_reports(reports)
     loaded = {
-        name: upstreams
+        name: report["models"]
         for name, report in loaded_reports.items()
-        if at - report.at <= LOADED_TTL_SECONDS and (upstreams := report.texts("models")) is not None
+        if at - report["at"] <= LOADED_TTL_SECONDS and _is_texts(report.get("models"))
     }
     with link.notes.reading(keys.HEALTH):
-        checks = {name: report.fields for name, report in read_reports(health).items() if "ok" in report.fields}
+        checks = {name: check for name, check in read_reports(health).items() if "ok" in check}
     with link.notes.reading(keys.CARD + "*"):
         starts = read_starts(catalog, cards, at)
     view = _View(catalog, at, loaded, checks, bool(local_only) or catalog.local_only, starts)
@@ -151,6 +151,10 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         if queues[number].waiting and has_outage(fleets[urgency].model(alias))
     )
     return FleetSnapshot(at, view.local_only, others, fleets, stranded, blocked, at_backends, loaded, view.health)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:

@@ -101,6 +101,11 @@ class CallSums:
         """The known cost for people to read; sums are made of `nusd`."""
         return self.nusd * _NANO
 
+    @property
+    def live_nusd(self) -> int:
+        """What the same tokens would have cost at live prices without a cache."""
+        return self.nusd + self.saved_nusd + self.cache_saved_nusd
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry(CallSums):

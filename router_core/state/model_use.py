@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from openfall.router_core.placement.use_by_hour import HourOfUse
 from openfall.router_core.state import keys
-from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.state.urgent_write import urgent_command
 
@@ -26,7 +26,7 @@ async def fetch_use(link: RedisConnection, models: Iterable[str]) -> dict[str, U
     for model in models:
         reply = await link.command("HGETALL", keys.MODEL_USE + model)
         with link.notes.reading(keys.MODEL_USE + model):
-            uses[model] = _read(reply)
+            uses[model] = _read(pairs(reply))
     return uses
 
 
@@ -36,10 +36,9 @@ async def write_use(link: RedisConnection, model: str, hour: int, use: HourOfUse
     await link.command("EXPIRE", keys.MODEL_USE + model, TTL_SECONDS)
 
 
-def _read(reply: object) -> Use:
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=False)  # type: ignore[index]
+def _read(fields: Mapping[str, bytes]) -> Use:
     use = {}
-    for hour, text in pairs:
+    for hour, text in fields.items():
         try:
             minutes, week = text.split()
             entry = HourOfUse(float(minutes), int(week))

@@ -31,6 +31,7 @@ from openfall.router_core.state.cards import fetch_cards, give_order, is_managed
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.backends import health_check
 from openfall.workers.backends.http_backend import HttpBackend
@@ -180,10 +181,7 @@ class ModelAdmin:
 
     async def _now(self) -> float:
         """The server's time; 0 without Redis."""
-        if self.link is None:
-            return 0.0
-        seconds, micros = await self.link.command("TIME")
-        return int(seconds) + int(micros) / 1e6
+        return 0.0 if self.link is None else await fetch_server_time(self.link)
 
 
 def pin_notice(catalog: Catalog, card: str, state: CardState) -> str:

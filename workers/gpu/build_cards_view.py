@@ -17,7 +17,6 @@ from openfall.router_core.placement.cards_view import (
     CardsView,
     Demand,
     ModelFacts,
-    PlacementPolicy,
     ResidentModel,
 )
 from openfall.router_core.placement.start_estimate import estimate_starts
@@ -82,9 +81,7 @@ class CardsContext:
         """The backends of a card."""
         return [name for name, other in self.store.backends.items() if other == card]
 
-    def starts(
-        self, card: str, view: CardsView, now: float, policy: PlacementPolicy
-    ) -> dict[str, tuple[ExpectedStart | None, ...]]:
+    def starts(self, card: str, view: CardsView, now: float) -> dict[str, tuple[ExpectedStart | None, ...]]:
         """When jobs could start, for the models of a card; rounded, so that a small difference is no change."""
         within = [self.catalog.urgency[urgency].start_within for urgency in Urgency]
         own = next(each.models for each in view.cards if each.name == card)
@@ -93,7 +90,7 @@ class CardsContext:
                 None if start.seconds_from(now) == NEVER else (round(max(0.0, start.at)), round(start.after_seconds, 1))
                 for start in starts
             )
-            for alias, starts in estimate_starts(view, now, within, policy).items()
+            for alias, starts in estimate_starts(view, now, within).items()
             if own is None or alias in own
         }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.state.card_memory import note_card_memory
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.cards import CardStore
 from openfall.router_core.state.errors import StoreError
@@ -102,7 +103,8 @@ class CardContents:
             if device is not None:
                 models_gb = max(0.0, device.used_gb - foreign_gb)
             try:
-                await self.store.note_memory(card, models_gb, foreign_gb, device.total_gb if device else 0.0)
+                total_gb = device.total_gb if device is not None else 0.0
+                await note_card_memory(self.store.link, card, models_gb, foreign_gb, total_gb)
             except StoreError as error:
                 log.debug("the memory of card %s is not noted: %s", card, error)
 

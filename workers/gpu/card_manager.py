@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.placement.cards_view import CardPlan, CardsView, PlacementPolicy
-from openfall.router_core.placement.plan_cards import DEFAULT_POLICY, plan_cards
+from openfall.router_core.placement.cards_view import CardPlan, CardsView
+from openfall.router_core.placement.plan_cards import plan_cards
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.card_state import CardState, MeasuredModel, Switch
 from openfall.router_core.state.cards import CardRecord, CardsSnapshot, CardWrite
@@ -60,7 +60,6 @@ class CardManager:
     wakeup: WakeUp
     on_load_failed: OnLoadFailed
     use: LearnedUse
-    policy: PlacementPolicy = DEFAULT_POLICY
     _epoch: int = field(default=0, init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _switches: dict[str, asyncio.Task[SwitchOutcome]] = field(default_factory=dict, init=False)
@@ -126,7 +125,7 @@ class CardManager:
             await self._adopt(record, snapshot.now)
         await self.use.note(snapshot)
         view = self.context.view(snapshot)
-        plans = plan_cards(view, snapshot.now, self.policy)
+        plans = plan_cards(view, snapshot.now)
         for record, text in zip(snapshot.cards, before, strict=True):
             await self._act(record, plans[record.name], _Round(snapshot, view, text))
         check_at = min(plan.check_at for plan in plans.values())
@@ -218,7 +217,7 @@ class CardManager:
         now = round_.snapshot.now
         is_due = abs(now - self._estimated_at.get(record.name, 0.0)) >= ESTIMATE_SECONDS
         if is_due or repr(record.state) != round_.before:
-            record.state.starts = self.context.starts(record.name, round_.view, now, self.policy)
+            record.state.starts = self.context.starts(record.name, round_.view, now)
             record.state.too_large = too_large(record.name, round_.view)
             self._estimated_at[record.name] = now
 

@@ -12,7 +12,7 @@ from openfall.producers.page.sections.cause import Cause, FleetHealth, count_hel
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sources import CARD_STATES
 from openfall.producers.runbook import RunbookSection
-from openfall.router_core.placement.thrashing import MAX_LOAD_SHARE, WINDOW_SECONDS, is_thrashing
+from openfall.router_core.placement.thrashing import WINDOW_SECONDS, is_thrashing
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import state_on_card
 from openfall.router_core.state.fleet_status import QueueStatus
@@ -30,7 +30,7 @@ def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
     in_turns = set()
     for name, state in cards.items():
         turns = [seconds for began_at, seconds in state.loads if snapshot.now - began_at <= WINDOW_SECONDS]
-        if len(turns) >= MIN_TURNS and is_thrashing(state.loads, snapshot.now, WINDOW_SECONDS, MAX_LOAD_SHARE):
+        if len(turns) >= MIN_TURNS and is_thrashing(state.loads, snapshot.now):
             in_turns.add(name)
             yield _of_turns(name, turns, snapshot)
     loads = ModelCalls(snapshot).blocks.loads

@@ -8,12 +8,12 @@ from openfall.router_core.jobs.wire_headers import MAX_HEADER_CHARACTERS, pick_w
 from openfall.router_core.vocabulary import Dialect
 
 SENT = {
-    "Anthropic-Version": "2023-06-01",
-    "ANTHROPIC-BETA": "interleaved-thinking-2025-05-14,context-management-2025-06-27",
-    "OpenAI-Beta": "assistants=v2",
-    "Authorization": "Bearer of_secret",
+    "anthropic-version": "2023-06-01",
+    "anthropic-beta": "interleaved-thinking-2025-05-14,context-management-2025-06-27",
+    "openai-beta": "assistants=v2",
+    "authorization": "Bearer of_secret",
     "x-api-key": "secret",
-    "Cookie": "a=b",
+    "cookie": "a=b",
 }
 
 

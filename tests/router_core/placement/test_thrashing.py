@@ -18,4 +18,4 @@ from openfall.router_core.placement.thrashing import is_thrashing
     ],
 )
 def test_a_card_thrashes_when_loads_took_more_than_their_share_of_the_window(loads, thrashes) -> None:
-    assert is_thrashing(loads, 1000.0, 600.0, 1 / 3) is thrashes
+    assert is_thrashing(loads, 1000.0) is thrashes

@@ -75,7 +75,7 @@ def test_tokens_of_caches_reasoning_and_savings_are_summed_and_a_dearer_tier_cou
         assert (row.cached_tokens, row.cache_write_tokens, row.reasoning_tokens) == (9, 6, 15)
         assert (row.saved_nusd, row.cache_saved_nusd) == (-300, 30)
         (saved,) = savings_rows((await money(f)).entries, CATALOG)
-        assert (saved.paid_as, saved.live_nusd) == ("metered", saved.nusd - 270)
+        assert (saved.paid_as, saved.total.live_nusd) == ("metered", saved.total.nusd - 270)
         assert (await money(f)).saved_nusd == -270
 
     fleet(story)
