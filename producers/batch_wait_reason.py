@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.resolve import ALL_SLOTS_BUSY, explain_queue_block
-from openfall.router_core.state.fleet_flags import is_suspended
+from openfall.router_core.state.operator_switches import is_suspended
 from openfall.router_core.state.recent_jobs import ListedJob, fetch_jobs
 
 MAX_EXAMINED = 256

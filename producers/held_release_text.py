@@ -13,9 +13,9 @@ from openfall.producers.outage_text import Away, fetch_away, models_away
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards
-from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urgency
 

@@ -23,7 +23,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.jobs.wire_headers import MAX_HEADER_CHARACTERS, WIRE_HEADERS, is_sendable, pick_wire_headers
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
-from openfall.router_core.routing.classify import MAX_MESSAGES
+from openfall.router_core.routing.classify_by_words import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import Requirements, requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route

@@ -7,7 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from openfall.router_core.state.audit_log import AuditEntry
-from openfall.router_core.state.fleet_flags import NO_REASON
+from openfall.router_core.state.operator_switches import NO_REASON
 
 READ_ENTRIES = 100
 """Lines of the audit log in which a pause or a switch is looked up: the last ones."""

@@ -28,8 +28,8 @@ from openfall.router_core.redis_preconditions import Fault
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
-from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.state.server_clock import fetch_server_time

@@ -8,7 +8,7 @@ from openfall.producers.cli.options import common_options, with_operator
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 from openfall.producers.operations.local_only_switch import set_local_only
 from openfall.producers.operations.operator import Operator
-from openfall.router_core.state import fleet_flags
+from openfall.router_core.state import operator_switches
 
 
 @click.command("local-only")
@@ -24,7 +24,7 @@ def local_only(value: str | None, reason: str) -> None:
     async def switch(operator: Operator) -> tuple[str | None, bool]:
         if value is not None:
             await set_local_only(operator, value == "on", reason)
-        return await fleet_flags.local_only(operator.link), operator.catalog.local_only
+        return await operator_switches.local_only(operator.link), operator.catalog.local_only
 
     why, configured = with_operator(switch)
     if wants_json():

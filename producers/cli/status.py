@@ -39,9 +39,9 @@ from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.redis_preconditions import Finding
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.fleet_catalogs import describe_catalogs
-from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.held_jobs import HeldSummary, fetch_held_summary
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused

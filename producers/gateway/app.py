@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from openfall.producers.gateway.base_url_hints import unknown_path, wrong_method
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.request_headers import IndexedRequest
-from openfall.producers.gateway.request_path import RequestPath, normalize_path, unknown_path, wrong_method
+from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.producers.gateway.surface import Surface, surface_of
 from openfall.producers.gateway.surfaces import (

@@ -33,7 +33,7 @@ from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, 
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
-from openfall.router_core.state.fleet_status import fetch_results, fetch_states
+from openfall.router_core.state.job_records import fetch_results, fetch_states
 from openfall.router_core.state.jobs import Receipt
 
 HEAD, SLICE = 1024, 256

@@ -13,7 +13,7 @@ from openfall.producers.local_batches.batch_file_lines import BatchLine
 from openfall.producers.local_batches.batch_plan import BatchPlan
 from openfall.producers.local_batches.batch_run import BatchRun
 from openfall.producers.local_batches.output_journal import JournalState
-from openfall.router_core.state.fleet_status import fetch_states
+from openfall.router_core.state.job_records import fetch_states
 
 
 class RetriedLines(NamedTuple):

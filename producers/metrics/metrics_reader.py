@@ -15,11 +15,11 @@ from openfall.router_core.state.card_status import CardStatus, fetch_card_status
 from openfall.router_core.state.client_keys import fetch_keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.errors import StoreRefused
-from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.incidents import Incident, open_incidents
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.metric_counts import MetricCounts, fetch_metric_counts
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused

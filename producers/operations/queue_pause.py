@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
-from openfall.router_core.state import fleet_status
+from openfall.router_core.state import operator_switches
 
 
 async def pause_queues(operator: Operator, name: str, why: str = "") -> dict[str, bool]:
@@ -16,17 +16,17 @@ async def pause_queues(operator: Operator, name: str, why: str = "") -> dict[str
 
     Raises `UnknownName`."""
     matching = _matching(name, _all_queues(operator.catalog))
-    changes = {queue: await fleet_status.pause_queue(operator.link, queue) for queue in matching}
+    changes = {queue: await operator_switches.pause_queue(operator.link, queue) for queue in matching}
     await operator.note("queue.pause", name, _effect(changes), why)
     return changes
 
 
 async def resume_queues(operator: Operator, name: str) -> dict[str, bool]:
     """Allow claims again; each queue with whether that changed it. Raises `UnknownName`."""
-    paused = await fleet_status.paused_queues(operator.link)
+    paused = await operator_switches.paused_queues(operator.link)
     known = _all_queues(operator.catalog)
     matching = [queue for queue in paused if fnmatchcase(queue, name)] or _matching(name, known)
-    changes = {queue: await fleet_status.resume_queue(operator.link, queue) for queue in matching}
+    changes = {queue: await operator_switches.resume_queue(operator.link, queue) for queue in matching}
     await operator.note("queue.resume", name, _effect(changes))
     return changes
 

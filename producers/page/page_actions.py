@@ -27,7 +27,7 @@ from openfall.producers.operator_note import READ_ENTRIES, describe_switch, find
 from openfall.producers.page.batch_actions import cancel_batch, retry_batch
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import BreakerOverride
-from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
 

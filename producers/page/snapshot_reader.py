@@ -17,10 +17,10 @@ from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.backend_reports import remembered_health
 from openfall.router_core.state.breakers import list_breakers
-from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_pulse, fetch_status
 from openfall.router_core.state.held_jobs import HeldJob, fetch_held, held_longest, summarize_held
 from openfall.router_core.state.incidents import open_incidents, recent_falls
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.outbox import count_dead_letters
 from openfall.router_core.state.redis_connection import RedisConnection
 

@@ -12,7 +12,6 @@ from enum import StrEnum
 from openfall.router_core.batch_rules.line_tokens import LineTokens
 
 _ROW = re.compile(rb"(\d{1,9}) ([secx]) (-|\d{1,15},\d{1,15},\d{1,15},\d{1,15}) (\{[^\x00-\x1f]*\})\n")
-_JOB_ID = re.compile(r"([0-9a-f]{16})-(\d{1,9})")
 
 
 class LineEnd(StrEnum):
@@ -45,16 +44,3 @@ def read_journal_row(row: bytes, lines: int) -> JournalRow | None:
         return None
     tokens = None if match[3] == b"-" else LineTokens(*map(int, match[3].split(b",")))
     return JournalRow(int(match[1]), LineEnd(match[2].decode()), match[4], tokens)
-
-
-def job_id_of(batch_id: str, index: int) -> str:
-    """The id of the job of a line. It is always the same, so a line that is submitted twice is one job."""
-    return f"{batch_id.rpartition('_')[2]}-{index}"
-
-
-def index_of(batch_id: str, job_id: str, lines: int) -> int | None:
-    """The line of a job. None: the job is not of this batch."""
-    match = _JOB_ID.fullmatch(job_id)
-    if match is None or match[1] != batch_id.rpartition("_")[2] or int(match[2]) >= lines:
-        return None
-    return int(match[2])

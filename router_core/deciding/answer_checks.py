@@ -9,6 +9,7 @@ from typing import Any
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import Role
+from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.reasoning import without_reasoning
@@ -36,13 +37,6 @@ _DIAGRAMS = (
 )  # fmt: skip
 _DIAGRAM = re.compile(r"(?:" + "|".join(sorted(map(re.escape, _DIAGRAMS), key=len, reverse=True)) + r")(?=[\s:{;]|\Z)")
 _FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\s*", re.DOTALL)
-
-
-def get_role(job: CompletionJob, catalog: Catalog) -> Role | None:
-    """The role whose remedies apply to a job: its own, else its task. None: it has neither."""
-    if job.role is not None and job.role in catalog.roles:
-        return catalog.roles[job.role]
-    return None if job.task is None else catalog.tasks.get(job.task)
 
 
 def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:

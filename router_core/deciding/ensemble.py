@@ -16,8 +16,8 @@ from typing import Any
 from openfall.router_core.catalog.answer_policy import Ensemble, Pick
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.model_index import model_index
-from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState, ready
+from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.deciding.reply_deadline import reply_is_due
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Completion, Outcome

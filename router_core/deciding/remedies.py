@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.answer_checks import get_role
+from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.vocabulary import JobKind, Remedy
 

@@ -9,8 +9,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
 from openfall.router_core.catalog.pools import Billing
-from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState
+from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.degrading.hold import Hold, hold
 from openfall.router_core.degrading.judged_fall import FallContext, JudgedFall, judge_by_own_chain

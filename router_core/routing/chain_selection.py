@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, Role
+from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.catalog_errors import UnknownName
-from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.urgency_policy import Order
-from openfall.router_core.routing.classify import classify
+from openfall.router_core.routing.classify_by_words import classify
+from openfall.router_core.routing.default_chain import default_chain
 from openfall.router_core.routing.requirements import NOTHING, Requirements
 from openfall.router_core.vocabulary import JobKind, Urgency
 
-DEFAULT_ROLE = "chat"
 AUTO = "auto"
 """The model name with which a caller leaves the choice to openfall. A role, task or model called `auto` wins."""
 
@@ -74,7 +72,7 @@ def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -
     if request.target and (selection := _target(catalog, request.target)):
         return selection
     own = group and _of_group(catalog, group)
-    if own and (request.needs.kind is JobKind.COMPLETION or _has_kind(catalog, own.chain, request.needs.kind)):
+    if own and (request.needs.kind is JobKind.COMPLETION or catalog.has_kind(own.chain, request.needs.kind)):
         return own
     return _classified(catalog, request.texts) or _default(catalog, request.needs.kind)
 
@@ -132,7 +130,7 @@ def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
 
 
 def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | None:
-    tasks = {name: task for name, task in catalog.tasks.items() if _has_kind(catalog, task.chain, JobKind.COMPLETION)}
+    tasks = {name: task for name, task in catalog.tasks.items() if catalog.has_kind(task.chain, JobKind.COMPLETION)}
     match = classify(texts, tasks) if texts else None
     if match is None:
         return None
@@ -141,45 +139,15 @@ def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | No
 
 
 def _default(catalog: Catalog, kind: JobKind) -> ChainSelection | None:
-    """The configured default, else role `chat`; else the cheapest role, task or model. None: no model is of the kind.
-
-    The configured default is for completions, unless it embeds.
-    """
-    name, why = catalog.default, "the default"
-    own = catalog.roles.get(name or "") or catalog.tasks.get(name or "")
-    if name is None or (own is not None and kind is JobKind.EMBEDDING and not _has_kind(catalog, own.chain, kind)):
-        roles, tasks = _choices(catalog, catalog.roles, kind), _choices(catalog, catalog.tasks, kind)
-        models = {alias: (alias,) for alias, spec in catalog.models.items() if spec.kind is kind}
-        chains = roles or tasks or models
-        if not chains:
-            return None
-        cheapest = min(chains, key=lambda name: _first_price(catalog, chains[name]))
-        name = DEFAULT_ROLE if DEFAULT_ROLE in roles else cheapest
-        why = "the default: the cheapest" if len(chains) > 1 and name != DEFAULT_ROLE else why
+    default = default_chain(catalog, kind)
+    if default is None:
+        return None
+    name, why = default
     if name in catalog.roles:
         return _of_role(catalog, name, why=f"role {name} ({why})")
     if name in catalog.tasks:
         return _of_task(catalog, name, why=f"task {name} ({why})")
     return ChainSelection(chain=(name,), why=f"model {name} ({why})")
-
-
-def _first_price(catalog: Catalog, chain: tuple[str, ...]) -> float:
-    """The price of the model that is called first. An unknown price is the highest."""
-    price = model_index(catalog)[chain[0]].price
-    return float("inf") if price is None else price
-
-
-def _choices(catalog: Catalog, roles: Mapping[str, Role], kind: JobKind) -> dict[str, tuple[str, ...]]:
-    """The chains of the roles that call one model for each job, and a model of this kind."""
-    return {
-        name: role.chain
-        for name, role in roles.items()
-        if role.ensemble is None and _has_kind(catalog, role.chain, kind)
-    }
-
-
-def _has_kind(catalog: Catalog, chain: tuple[str, ...], kind: JobKind) -> bool:
-    return any(catalog.models[alias].kind is kind for alias in chain)
 
 
 def _of_role(catalog: Catalog, name: str, *, why: str = "", task: str | None = None) -> ChainSelection:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from openfall.router_core.routing.word_matching import LETTER
+from openfall.router_core.routing.task_lexicon import LETTER
 
 MAX_END_CHARS = 4000
 """Of a long message only its first and last characters are read: a request stands at the beginning or the end."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
-from openfall.router_core.deciding.plan_report import PlanReport
+from openfall.router_core.deciding.subscription_limits import PlanReport
 from openfall.router_core.state import keys
 from openfall.router_core.state.call_money import encode_plan
 from openfall.router_core.state.claims import Probe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from openfall.router_core.deciding.plan_report import MAX_RETRY_SECONDS, RETRY_SECONDS, PlanReport
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings
+from openfall.router_core.deciding.subscription_limits import MAX_RETRY_SECONDS, RETRY_SECONDS, PlanReport
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 
@@ -46,7 +46,7 @@ def money_sums(money: CallMoney) -> dict[str, int]:
 
 
 def encode_money(money: CallMoney) -> dict[str, Any]:
-    """The arguments of a call that few calls have: see ledger.lua and flat_plan.lua."""
+    """The arguments of a call that few calls have: see ledger.lua and subscription_plan.lua."""
     arguments: dict[str, Any] = {}
     if money.unexpected is not None:
         arguments |= {"instead_of": money.unexpected.model, "instead_why": money.unexpected.cause}
@@ -56,5 +56,5 @@ def encode_money(money: CallMoney) -> dict[str, Any]:
 
 
 def encode_plan(plan: PlanReport) -> dict[str, Any]:
-    """A call at a flat-rate backend as the scripts read it: see flat_plan.lua."""
+    """A call at a flat-rate backend as the scripts read it: see subscription_plan.lua."""
     return {**asdict(plan), "open_for": RETRY_SECONDS, "open_for_max": MAX_RETRY_SECONDS}

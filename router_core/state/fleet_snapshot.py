@@ -16,7 +16,9 @@ from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, LOADE
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.card_starts import read_starts
 from openfall.router_core.state.decoding import read_moment, read_number, read_reports, read_text
-from openfall.router_core.state.key_states import (
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import policy_arguments
+from openfall.router_core.state.snapshot_keys import (
     KeyState,
     LimitPair,
     all_keys_blocked,
@@ -24,9 +26,7 @@ from openfall.router_core.state.key_states import (
     key_limits,
     seconds_per_call,
 )
-from openfall.router_core.state.queue_states import QueueState, has_outage, is_stranded, read_queue
-from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import policy_arguments
+from openfall.router_core.state.snapshot_queues import QueueState, has_outage, is_stranded, read_queue
 from openfall.router_core.state.worker_subscription import backends_for
 from openfall.router_core.vocabulary import BlockReason, Urgency
 

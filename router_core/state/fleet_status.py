@@ -1,25 +1,20 @@
-"""The status of the fleet: queues, workers, results. Reads only, except for pause and resume."""
+"""The status of the fleet: its queues, its workers, and what it counts."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
-from openfall.router_core.state.job_records import read_result
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import Urgency
 
 MAX_PRODUCERS = 16
 """Jobs of a queue that are compared for the oldest."""
-BATCH_SIZE = 256
-"""Jobs read in one command: Redis serves no other client meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,45 +208,3 @@ def _seconds_since(at: str, now: float) -> float | None:
         if at:
             note_unreadable("is no time")
         return None
-
-
-async def pause_queue(link: RedisConnection, queue: str) -> bool:
-    """Pause a queue: no job is claimed from it, but jobs are accepted. False: it was paused already."""
-    return bool(await link.script("operator_switch", {"queue": queue, "on": True}))
-
-
-async def paused_queues(link: RedisConnection) -> list[str]:
-    """The paused queues."""
-    names = await link.command("SMEMBERS", keys.PAUSED)
-    with link.notes.reading(keys.PAUSED):
-        return sorted(map(read_text, names))
-
-
-async def resume_queue(link: RedisConnection, queue: str) -> bool:
-    """End a pause. False: it was not paused."""
-    return bool(await link.script("operator_switch", {"queue": queue}))
-
-
-async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
-    """The results of the jobs that have one."""
-    results = {}
-    for part in _parts(job_ids):
-        rows = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
-        for job_id, row in zip(part, rows, strict=True):
-            if row is not None:
-                with link.notes.reading(keys.RESULT + job_id):
-                    results[job_id] = read_result(job_id, row)
-    return results
-
-
-async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, str | None]:
-    """The state of each job (queued, scheduled, started, held, done); None for an unknown job."""
-    states: dict[str, str | None] = {}
-    for part in _parts(job_ids):
-        rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "state") for job_id in part))
-        states.update({id_: read_text(row) if row else None for id_, row in zip(part, rows, strict=True)})
-    return states
-
-
-def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [job_ids[first : first + BATCH_SIZE] for first in range(0, len(job_ids), BATCH_SIZE)]

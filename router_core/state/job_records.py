@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,14 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_attemp
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
+from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
+
+BATCH_SIZE = 256
+"""Jobs read in one command: Redis serves no other client meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +123,28 @@ def unpack_noted(job_id: str, packed: bytes) -> Result:
     except UnreadableEnvelope:
         note_unreadable("has a result that cannot be read")
         raise
+
+
+async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
+    """The results of the jobs that have one."""
+    results = {}
+    for part in _parts(job_ids):
+        rows = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
+        for job_id, row in zip(part, rows, strict=True):
+            if row is not None:
+                with link.notes.reading(keys.RESULT + job_id):
+                    results[job_id] = read_result(job_id, row)
+    return results
+
+
+async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, str | None]:
+    """The state of each job (queued, scheduled, started, held, done); None for an unknown job."""
+    states: dict[str, str | None] = {}
+    for part in _parts(job_ids):
+        rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "state") for job_id in part))
+        states.update({id_: read_text(row) if row else None for id_, row in zip(part, rows, strict=True)})
+    return states
+
+
+def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [job_ids[first : first + BATCH_SIZE] for first in range(0, len(job_ids), BATCH_SIZE)]

@@ -11,14 +11,15 @@ from typing import TypedDict
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import breaker_target, credential_target
-from openfall.router_core.deciding.plan_report import LOW_SHARE, PlanShare
+from openfall.router_core.deciding.subscription_limits import LOW_SHARE, PlanShare
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 
 _SHARE = re.compile(r"(\d{1,9}) (\d{1,4}) (\d{1,15})", re.ASCII)
-"""What flat_plan.lua writes of a window of the provider: its length (s), the used share (per mille), its reset (ms)."""
+"""What subscription_plan.lua writes of a window of the provider: its length (s), its used
+share (per mille), its reset (ms)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.state import job_events
-from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import replay_held
+from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.vocabulary import Urgency
 from tests.worker_harness import Fleet, eventually, healthy_upstream, running_fleet, unused_url
 

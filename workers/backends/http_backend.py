@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import aiohttp
 
-from openfall.router_core.deciding.plan_report import PlanShare
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.answer_formats import FORMATS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from openfall.router_core.deciding.plan_report import MAX_PAUSE_SECONDS, PlanShare
+from openfall.router_core.deciding.subscription_limits import MAX_PAUSE_SECONDS, PlanShare
 from openfall.workers.backends.retry_after import until
 
 _CLAUDE = "anthropic-ratelimit-unified-"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from openfall.router_core.deciding.plan_report import PlanShare
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass

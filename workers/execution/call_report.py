@@ -14,11 +14,11 @@ from openfall.router_core.deciding.call_signals import (
     is_slow,
 )
 from openfall.router_core.deciding.cost import call_cost
-from openfall.router_core.deciding.plan_report import PlanReport, plan_report
 from openfall.router_core.deciding.rate_limit_cooldown import cooldown
 from openfall.router_core.deciding.savings import NONE_SAVED, Savings, call_savings
 from openfall.router_core.deciding.service_tier import is_tier_refusal, tier_signals
 from openfall.router_core.deciding.steps import Call
+from openfall.router_core.deciding.subscription_limits import PlanReport, plan_report
 from openfall.router_core.deciding.unexpected_spend import unexpected_call
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import Usage

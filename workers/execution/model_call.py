@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import accepts_refusals
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
-from openfall.router_core.deciding.plan_report import PlanShare
 from openfall.router_core.deciding.steps import Call
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.jobs.stream_pieces import Piece, RefusalPiece

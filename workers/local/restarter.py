@@ -16,6 +16,8 @@ from openfall.workers.local.errors import LocalError
 Report = Callable[[dict[str, Any]], None]
 """Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
 
+MAX_CRASHES = 3
+"""An engine that crashes more often within a minute is not started again."""
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
 
 

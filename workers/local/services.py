@@ -14,12 +14,10 @@ from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
 from openfall.workers.local.private_files import write_private
-from openfall.workers.local.restarter import Report, Service, Started
+from openfall.workers.local.restarter import MAX_CRASHES, Report, Service, Started
 from openfall.workers.local.valkey import Valkey, start_valkey
 
 _USAGE_ERROR = 2
-MAX_CRASHES = 3
-"""An engine that crashes more often within a minute is not started again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ class ValkeyService(Service):
 
 
 class EngineService(Service):
-    """An engine. It is restarted after a crash, up to three times a minute: a breaker keeps jobs away from it."""
+    """An engine. It is restarted after up to `MAX_CRASHES` crashes a minute: a breaker keeps jobs away from it."""
 
     crashes = MAX_CRASHES
 

@@ -17,8 +17,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.call_signals import call_signal, credential_signal
 from openfall.router_core.deciding.cost import call_cost
-from openfall.router_core.deciding.plan_report import PlanReport, plan_report
 from openfall.router_core.deciding.rate_limit_cooldown import cooldown
+from openfall.router_core.deciding.subscription_limits import PlanReport, plan_report
 from openfall.router_core.jobs.outcome import Attempt, Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe

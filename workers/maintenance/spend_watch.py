@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
-from openfall.router_core.deciding.plan_report import LOW_SHARE
+from openfall.router_core.deciding.subscription_limits import LOW_SHARE
 from openfall.router_core.degrading.incident_end import MONEY_QUIET_SECONDS
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.incidents import observe_incident

@@ -27,15 +27,16 @@ from openfall.producers.gateway.batches.result_files import write_results
 from openfall.producers.gateway.batches.submission_pace import submit_again, submit_lines
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.batch_rules.batch_status import BatchStatus, final_status
-from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, index_of, job_id_of
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd
+from openfall.router_core.batch_rules.line_job_ids import index_of, job_id_of
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.batch_claims import BatchClaim, RenewalReply
 from openfall.router_core.state.batches import Batch
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.fleet_status import fetch_results, fetch_states
 from openfall.router_core.state.inbox import InboxEntry, read_first
+from openfall.router_core.state.job_records import fetch_results, fetch_states
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.vocabulary import ErrorClass
 

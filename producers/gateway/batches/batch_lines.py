@@ -18,7 +18,8 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error, re
 from openfall.producers.gateway.requested_name import resolve_name
 from openfall.producers.job_request import FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine
-from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, job_id_of
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd
+from openfall.router_core.batch_rules.line_job_ids import job_id_of
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.jobs.result import Result

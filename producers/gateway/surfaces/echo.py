@@ -18,7 +18,7 @@ from openfall.producers.job_request import parse_duration, parse_urgency
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state import fleet_flags
+from openfall.router_core.state import operator_switches
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.model_status import ModelStatus, fetch_model_status
@@ -110,7 +110,7 @@ async def status(exchange: Exchange) -> Response:
     """Describe models, breakers and queues."""
     link, catalog = exchange.link, exchange.catalog
     models, breakers, fleet, local_only = await asyncio.gather(
-        fetch_model_status(link, catalog), list_breakers(link), fetch_status(link), fleet_flags.local_only(link)
+        fetch_model_status(link, catalog), list_breakers(link), fetch_status(link), operator_switches.local_only(link)
     )
     body = {
         "models": [_model_state(catalog, model) for model in models],

@@ -19,12 +19,12 @@ from openfall.producers.gateway.request_path import normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.prices import nanodollars
-from openfall.router_core.deciding.plan_report import PlanShare
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.chain_selection import get_group
 from openfall.router_core.state import keys
 from openfall.router_core.state.external_calls import book_passthrough_request, first_credential
-from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.subscription_plans import report_plan_shares
 
 if TYPE_CHECKING:

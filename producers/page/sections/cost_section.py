@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.producers.amount_text import format_cost, format_usd, plural
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.router_core.deciding.plan_report import LOW_SHARE
+from openfall.router_core.deciding.subscription_limits import LOW_SHARE
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.ledger_sums import UsageKey, usage_rows
 from openfall.router_core.state.subscription_plans import PlanState

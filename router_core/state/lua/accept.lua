@@ -3,13 +3,15 @@
 -- @include acceptance_refusal
 -- @include equal_request
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
--- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
---   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by
---   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
---   one), inbox?, webhook?, is_response? (the webhook is an event of OpenAI's Responses), gateway? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
---   while no caller is connected to it), caller_lease_ms? (the job ends when its caller has been away as long), max_repeats,
---   left_jobs? ({job, gateway that has no caller for it}...), is_new? (an awaited job is another caller's)
---   also unmet? (models that the job would use if their card held them)
+-- Arguments: id, queue, digest, producer, group?, label, idempotency_key?, deadline? (ms), expires_after_ms,
+--   start_within_ms, keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), bound? (what
+--   its call uses at most, for budgets: see cost_bound.py), tokens? (those of the prompt by an estimate, and the limit
+--   of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set one), inbox?, webhook?,
+--   is_response? (the webhook is an event of OpenAI's Responses), gateway? (the caller is connected to it),
+--   repeat_digest? (a repeat of this request joins the job while no caller is connected to it), caller_lease_ms? (the
+--   job ends when its caller has been away as long), max_repeats, left_jobs? ({job, gateway that has no caller for
+--   it}...), is_new? (an awaited job is another caller's), unmet? (models that the job would use if their card held
+--   them)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'awaited', {job, gateway, ms until the gateway's presence ends}...}: a gateway says that callers wait for equal requests;

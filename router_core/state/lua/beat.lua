@@ -1,7 +1,7 @@
 -- @include fleet_silence
 -- A worker is alive, and so are its calls: renew its presence and the leases that it still has. Never revives a lease.
--- Arguments: worker, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last beat), silence (see
---   fleet_silence.lua), deliveries ({id, token, backend}...)
+-- Arguments: worker, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last
+--   beat), silence (see fleet_silence.lua), deliveries ({id, token, backend}...)
 -- Reply: {known to rq (1/0), now, lost job id...}
 local worker = RQ_WORKER .. args.worker
 end_silence(args.silence, now)

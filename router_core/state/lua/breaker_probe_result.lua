@@ -2,9 +2,10 @@
 -- @include budget_sums
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
--- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
---   failure), cooldown_seconds (of a 429), jitter, on_trial (the probe could not call the model: a first failed call
---   opens the breaker again), call? (see call_report.lua: a call of a metered model, which is paid for), plan? (it was refused for a plan: see plan_report.py)
+-- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause
+--   (of a failure), cooldown_seconds (of a 429), jitter, on_trial (the probe could not call the model: a first failed
+--   call opens the breaker again), call? (see call_report.lua: a call of a metered model, which is paid for), plan?
+--   (see subscription_limits.py: it was refused for a plan)
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000

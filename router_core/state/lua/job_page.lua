@@ -1,11 +1,11 @@
 -- @include job_row
 -- The jobs of an index that a filter selects, those with the highest scores first. Reads a bounded part of the index.
 -- Changes nothing.
--- Arguments: index (a zset of ids), by_acceptance? (its scores are moments of acceptance, ms), limit (rows), max_read (records that are read), before? ({score, id}: only jobs behind this
---   one), names
---   (fields of a record), head_bytes; and of the filter, each absent if it does not matter: states (a set of states and of
---   statuses), role, model, urgency, group and producer (patterns: * and ?), since (ms), id_text (a part of the id),
---   only_of (a producer, exactly)
+-- Arguments: index (a zset of ids), by_acceptance? (its scores are moments of acceptance, ms), limit (rows), max_read
+--   (records that are read), before? ({score, id}: only jobs behind this one), names (fields of a record), head_bytes;
+--   and of the filter, each absent if it does not matter: states (a set of states and of statuses), role, model,
+--   urgency, group and producer (patterns: * and ?), since (ms), id_text (a part of the id), only_of (a producer,
+--   exactly)
 -- Reply: {score and id of the last job that was examined, if there are more ('' if not), {id, row (see
 --   job_row.lua)}...}
 local PART, UNREAD_PER_READ = 200, 20

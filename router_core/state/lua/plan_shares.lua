@@ -1,5 +1,6 @@
--- @include flat_plan
--- Note the used share of the windows of a subscription, as the response to a request says that is no call of a job.
--- Arguments: payer (the target of its key, or of its model), shares ({number, window_seconds, permille, resets_in_seconds}...)
+-- @include subscription_plan
+-- Note the used share of the windows of a subscription, from a response to a request that is no call of a job.
+-- Arguments: payer (the target of its key, or of its model), shares ({number, window_seconds, permille,
+--   resets_in_seconds}...)
 -- Reply: nothing
 note_plan_shares(PLAN .. args.payer, args.shares, now)

@@ -4,9 +4,8 @@
 -- Take over the jobs of dead workers: each goes back to the front of its queue. Any worker does it for all.
 -- A crash is counted only when the worker itself is gone: a lease can also end because the reply of its claim was lost.
 -- The rule for suspects, which run alone, and for poisoned jobs is that of crash_limits.py.
--- Arguments: limit, suspect_after (crashes), condemn_after_alone (crashes), worker_retention_ms (how long a dead worker's
--- presence is kept), silence (see
--- fleet_silence.lua)
+-- Arguments: limit, suspect_after (crashes), condemn_after_alone (crashes), worker_retention_ms (how long a dead
+--   worker's presence is kept), silence (see fleet_silence.lua)
 -- Reply: {now, {id, queue, 'queued' | 'suspect' | 'fallen'}...}
 local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end

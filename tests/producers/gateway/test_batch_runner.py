@@ -15,7 +15,7 @@ from openfall.producers.gateway.batches.batch_input import batch_folder
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.producers.gateway.batches.result_rows import Line, RowWriter
 from openfall.producers.gateway.file_cleanup import examine_folders
-from openfall.router_core.batch_rules.journal_row_format import job_id_of
+from openfall.router_core.batch_rules.line_job_ids import job_id_of
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import BatchClaim, claim_batches

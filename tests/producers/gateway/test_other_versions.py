@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.fleet_status import fetch_status, pause_queue, resume_queue
+from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.operator_switches import pause_queue, resume_queue
 from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import open_gateway, run

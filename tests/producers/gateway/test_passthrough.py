@@ -13,7 +13,7 @@ import pytest
 from openfall.producers.gateway.surfaces.passthrough import SUMMARY
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
-from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.subscription_plans import list_plans
 from tests.config.config_texts import check_text
 from tests.faults import Script, answer, raw, stall

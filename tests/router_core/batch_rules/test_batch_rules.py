@@ -7,13 +7,8 @@ import pytest
 from openfall.router_core.batch_rules.batch_line_format import LineProblem, ParsedLine, parse_batch_line
 from openfall.router_core.batch_rules.batch_status import BatchStatus, final_status
 from openfall.router_core.batch_rules.completion_window import window_seconds
-from openfall.router_core.batch_rules.journal_row_format import (
-    JournalRow,
-    LineEnd,
-    index_of,
-    job_id_of,
-    read_journal_row,
-)
+from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd, read_journal_row
+from openfall.router_core.batch_rules.line_job_ids import index_of, job_id_of
 from openfall.router_core.batch_rules.line_tokens import MAX_TOKENS, LineTokens, line_tokens
 
 URLS = ("/v1/chat/completions", "/chat/completions")

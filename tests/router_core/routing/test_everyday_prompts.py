@@ -12,7 +12,7 @@ from openfall import config
 from openfall.config.paths import SHIPPED
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.request_body import user_texts
-from openfall.router_core.routing.classify import classify
+from openfall.router_core.routing.classify_by_words import classify
 
 PROMPTS = Path(__file__).parent / "prompts"
 LIGHT = {"echo-brain": "simple", "artifacts": ""}

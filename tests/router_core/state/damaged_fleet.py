@@ -12,7 +12,7 @@ from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import backend_reports, fleet_flags, incidents, ledger, outbox, reap_and_sweep
+from openfall.router_core.state import backend_reports, incidents, ledger, operator_switches, outbox, reap_and_sweep
 from openfall.router_core.state.breakers import ProbeResult, breaker_history, list_breakers, report_probe
 from openfall.router_core.state.errors import IdempotencyConflict, UnknownJob
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
@@ -143,7 +143,7 @@ async def look(f):
     await outbox.list_dead_letters(f.link)
     await outbox.list_pending(f.link)
     await ledger.read_ledger(f.link, [ledger_day(f.clock.now)])
-    await fleet_flags.local_only(f.link)
+    await operator_switches.local_only(f.link)
     await list_unreadable(f.link)
     for job in JOBS:
         with contextlib.suppress(UnknownJob):

@@ -22,8 +22,8 @@ from openfall.router_core.state.breakers import (
     reset_breaker,
 )
 from openfall.router_core.state.claims import Delivery, Probe
-from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register

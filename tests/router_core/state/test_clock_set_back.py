@@ -7,9 +7,9 @@ import pytest
 from openfall.router_core.deciding.steps import Later
 from openfall.router_core.state import keys, outbox
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
-from openfall.router_core.state.fleet_flags import local_only, set_local_only
 from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.memory_pressure import check_memory
+from openfall.router_core.state.operator_switches import local_only, set_local_only
 from openfall.router_core.state.reap_and_sweep import abandoned_jobs, reap, sweep
 from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.router_core.state.breaker_steps import AT_BOX, breaker, opened

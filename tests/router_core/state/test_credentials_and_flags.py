@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
-from openfall.router_core.state.fleet_flags import local_only, set_local_only
 from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.held_jobs import replay_held
+from openfall.router_core.state.operator_switches import local_only, set_local_only
 from openfall.router_core.state.reap_and_sweep import sweep
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from openfall.router_core.state.backend_reports import LOADED_TTL_SECONDS, remember_loaded
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import BreakerState, Urgency
 from tests.router_core.state.snapshot_steps import BATCH, CATALOG, FAILURE, INTERACTIVE, OK, POLICY, serve_all, state

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import redis
 
-from openfall.router_core.state.fleet_status import FleetStatus, fetch_status, pause_queue
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.operator_switches import pause_queue
 from openfall.router_core.state.redis_connection import RedisConnection
 
 QUEUES = 300

@@ -10,8 +10,8 @@ from openfall.router_core.deciding.steps import Fall
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remember_health, remembered_health
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
-from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import BlockReason, BreakerState, CredentialSignal, ErrorClass, HoldReason
 from tests.router_core.state.snapshot_steps import (

@@ -30,10 +30,11 @@ from openfall.router_core.state import (
 )
 from openfall.router_core.state.decoding import read_json, read_moment, read_number, read_object, read_text
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.fleet_flags import local_only
-from openfall.router_core.state.fleet_status import fetch_results, fetch_status, paused_queues
+from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.inbox import peek, read_entry_result, read_reply_to
+from openfall.router_core.state.job_records import fetch_results
 from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.state.operator_switches import local_only, paused_queues
 from openfall.router_core.state.recent_jobs import JobFilter, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.unreadable_notes import MAX_PLACES, REPEAT_SECONDS, UnreadableNotes, note_unreadable

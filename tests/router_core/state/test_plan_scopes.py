@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.deciding.plan_report import plan_report
 from openfall.router_core.deciding.steps import Later
+from openfall.router_core.deciding.subscription_limits import plan_report
 from openfall.router_core.jobs.outcome import Attempt, Failure, RefusedLimit
 from openfall.router_core.state.call_money import CallMoney
 from openfall.router_core.state.settlement import DeliveryOutcome

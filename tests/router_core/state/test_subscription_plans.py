@@ -10,8 +10,8 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
-from openfall.router_core.deciding.plan_report import PlanReport, PlanShare, plan_report
 from openfall.router_core.deciding.steps import Later
+from openfall.router_core.deciding.subscription_limits import PlanReport, PlanShare, plan_report
 from openfall.router_core.jobs.outcome import Attempt, Failure
 from openfall.router_core.state.breakers import ProbeResult, report_probe
 from openfall.router_core.state.call_money import CallMoney

@@ -6,9 +6,15 @@ import pytest
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, fetch_keys, revoke_key
-from openfall.router_core.state.fleet_flags import NO_REASON, local_only, set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.fleet_status import pause_queue, paused_queues, resume_queue
+from openfall.router_core.state.operator_switches import (
+    NO_REASON,
+    local_only,
+    pause_queue,
+    paused_queues,
+    resume_queue,
+    set_local_only,
+)
 from openfall.router_core.state.reap_and_sweep import audit
 from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription

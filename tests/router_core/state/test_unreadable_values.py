@@ -17,11 +17,12 @@ from openfall.router_core.state.errors import MemoryPressure
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call, start_external_call
 from openfall.router_core.state.fleet_catalogs import fetch_workers
 from openfall.router_core.state.fleet_lock import try_lock
-from openfall.router_core.state.fleet_status import fetch_status, paused_queues
+from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.held_jobs import drop_held, list_held
 from openfall.router_core.state.keys import LOCK, UNFINISHED
 from openfall.router_core.state.memory_pressure import check_memory
 from openfall.router_core.state.model_use import fetch_use
+from openfall.router_core.state.operator_switches import paused_queues
 from openfall.router_core.state.reap_and_sweep import audit, sweep
 from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.vocabulary import HoldReason

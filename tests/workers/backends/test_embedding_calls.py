@@ -12,7 +12,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.cost import call_cost
-from openfall.router_core.deciding.plan_report import PlanShare
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from openfall.router_core.deciding.plan_report import PlanShare
+from openfall.router_core.deciding.subscription_limits import PlanShare
 from openfall.workers.backends.plan_headers import read_plan_shares
 
 DATE = "Mon, 30 Nov 2026 00:00:00 GMT"

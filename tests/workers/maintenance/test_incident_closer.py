@@ -14,10 +14,9 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.degrading.incident_end import QUIET_SECONDS
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.incidents import fetch_incident, open_incidents
+from openfall.router_core.state.operator_switches import pause_queue, set_local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register

@@ -15,7 +15,7 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.fleet_status import pause_queue
+from openfall.router_core.state.operator_switches import pause_queue
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription, WorkerIdentity

@@ -1,6 +1,6 @@
 -- @include breaker
 -- @include ledger
--- @include flat_plan
+-- @include subscription_plan
 -- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py
 -- builds.
 

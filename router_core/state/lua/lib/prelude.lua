@@ -230,9 +230,9 @@ local function model_of(queue) return parts_of(queue).model end
 local function urgency_of(queue) return parts_of(queue).urgency end
 local function count(counter) guarded_call('HINCRBY', COUNTERS, counter, 1) end
 
--- Append an event to a job's list, and announce it to the subscribers of the job, with the length of the list: a
--- subscriber that has read all before it needs not read the list. An empty announcement, and a long event, says only that there is something
--- to read. `event` is JSON.
+-- Append an event (JSON) to a job's list, and announce it to the subscribers of the job, with the length of the list: a
+-- subscriber that has read all before it does not read the list. The announcement of a long event is empty: the
+-- subscriber reads the list.
 local MAX_ANNOUNCED_BYTES = 65536
 local function add_event(id, event)
   local length = guarded_call('RPUSH', EVENTS .. id, event)

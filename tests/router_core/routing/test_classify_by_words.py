@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.catalog_entries import TaskType
-from openfall.router_core.routing.classify import Classification, classify
+from openfall.router_core.routing.classify_by_words import Classification, classify
 from openfall.router_core.routing.pasted_material import MAX_END_CHARS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.plan_report import MAX_PAUSE_SECONDS, PlanReport, plan_report
+from openfall.router_core.deciding.subscription_limits import MAX_PAUSE_SECONDS, PlanReport, plan_report
 from openfall.router_core.jobs.outcome import Failure, RefusedLimit
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import LimitScope

@@ -9,7 +9,7 @@ from functools import lru_cache
 from openfall.router_core.catalog.catalog_entries import TaskType
 from openfall.router_core.catalog.model_index import MAX_CATALOGS, ByIdentity
 from openfall.router_core.routing.pasted_material import instruction, read_ends
-from openfall.router_core.routing.word_matching import Lexicon, Word, build_lexicon
+from openfall.router_core.routing.task_lexicon import Lexicon, Word, build_lexicon
 
 CODE = "code"
 """A message with code or program output has this word too, after all others."""

@@ -1,13 +1,13 @@
 -- @include breaker
--- The limits of a subscription. PLAN has, for each window of a key ({n}: its number), `opened:{n}` (ms: its first call),
--- `calls:{n}` in it, and `caps:{n}`: how many calls were made when it was used up, the last five times, the latest first.
--- `refused` ('MODEL UNTIL') is the last model that was refused for an unknown limit; `pauses:{model}` ('COUNT UNTIL') how
--- often in a row a model was refused without a time, and until when (ms) it waits.
--- `share:{number}` ('WINDOW_SECONDS PERMILLE RESETS_AT'): the used share of a window of the provider, as it names it.
+-- The limits of a subscription. PLAN has, for each window of a key ({n}: its number), `opened:{n}` (ms: its first
+-- call), `calls:{n}` in it, and `caps:{n}`: how many calls were made when it was used up, the last five times, the
+-- latest first. `refused` ('MODEL UNTIL') is the last model that was refused for an unknown limit; `pauses:{model}`
+-- ('COUNT UNTIL') how often in a row a model was refused without a time, and until when (ms) it waits. `share:{number}`
+-- ('WINDOW_SECONDS PERMILLE RESETS_AT'): the used share of a window of the provider, as it names it.
 local PLAN_TTL_S, MAX_CAPS = 100 * 86400, 5
 
--- Whether a refusal is one of the key. A long wait alone is one of the model: other models may have limits of their own.
--- A second model that is refused like this before the first may be called again, without an answer between, is the
+-- Whether a refusal is one of the key. A long wait alone is one of the model: other models may have limits of their
+-- own. A second model that is refused like this before the first may be called again, without an answer between, is the
 -- evidence that the key is used up.
 local function key_is_out(key, model, plan, now)
   if not plan.is_out or plan.scope ~= 'unknown' then return plan.is_out and plan.scope == 'key' end
@@ -37,8 +37,8 @@ local function note_plan_shares(key, shares, now)
   if shares[1] then redis.call('EXPIRE', key, PLAN_TTL_S) end
 end
 
--- Count a call of a key. `plan`: see plan_report.py. Returns whether its key is used up, until when (ms) it is parked (nil:
--- nothing is known), and for how long (ms) the model waits (0: it does not).
+-- Count a call of a key. `plan`: see subscription_limits.py. Returns whether its key is used up, until when (ms) it is
+-- parked (nil: nothing is known), and for how long (ms) the model waits (0: it does not).
 local function count_plan_call(target, model, plan, now)
   local key, parked_until, pause_ms = PLAN .. target, nil, 0
   local is_out = key_is_out(key, model, plan, now)

@@ -1,4 +1,4 @@
-"""Flags of the whole fleet: local only, suspended."""
+"""The switches of an operator: local only, and paused queues. `rq suspend` is one more, which is only read."""
 
 from __future__ import annotations
 
@@ -27,3 +27,20 @@ async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None
 async def is_suspended(link: RedisConnection) -> bool:
     """Whether `rq suspend` keeps every worker from its next job."""
     return bool(await link.command("EXISTS", keys.RQ_SUSPENDED))
+
+
+async def pause_queue(link: RedisConnection, queue: str) -> bool:
+    """Pause a queue: no job is claimed from it, but jobs are accepted. False: it was paused already."""
+    return bool(await link.script("operator_switch", {"queue": queue, "on": True}))
+
+
+async def paused_queues(link: RedisConnection) -> list[str]:
+    """The paused queues."""
+    names = await link.command("SMEMBERS", keys.PAUSED)
+    with link.notes.reading(keys.PAUSED):
+        return sorted(map(read_text, names))
+
+
+async def resume_queue(link: RedisConnection, queue: str) -> bool:
+    """End a pause. False: it was not paused."""
+    return bool(await link.script("operator_switch", {"queue": queue}))
