@@ -7,6 +7,7 @@ from typing import Any
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.jobs.response_items import is_own
+from openfall.router_core.jobs.unchecked_json import as_list, as_objects
 
 Item = dict[str, Any]
 
@@ -32,7 +33,7 @@ def input_items(given: Any) -> list[Any]:
     """An `input` as a list of items. A malformed one is refused where the request is checked."""
     if isinstance(given, str):
         return [{"type": "message", "role": "user", "content": given}]
-    return given if isinstance(given, list) else []
+    return as_list(given)
 
 
 def output_as_input(body: Mapping[str, Any]) -> list[Item]:
@@ -40,14 +41,14 @@ def output_as_input(body: Mapping[str, Any]) -> list[Item]:
 
     Reasoning returns only where it has its encrypted content. No other item keeps its id, as that would be looked up.
     """
-    return list(_returned(_objects(body.get("output"))))
+    return list(_returned(as_objects(body.get("output"))))
 
 
 def _returned(items: list[Mapping[str, Any]]) -> Iterator[Item]:
     for item in items:
         match item.get("type"):
             case "message":
-                parts = _objects(item.get("content"))
+                parts = as_objects(item.get("content"))
                 content = [{name: part[name] for name in _PART_FIELDS if name in part} for part in parts]
                 yield {"type": "message", "role": "assistant", "content": content}
             case "reasoning":
@@ -62,7 +63,7 @@ def _returned(items: list[Mapping[str, Any]]) -> Iterator[Item]:
 
 def listed_items(job_id: str, items: list[Any]) -> list[Item]:
     """The items of a request, each with an id and with parts, as clients list them."""
-    return [_listed(f"_openfall_{job_id}_in_{number}", item) for number, item in enumerate(_objects(items))]
+    return [_listed(f"_openfall_{job_id}_in_{number}", item) for number, item in enumerate(as_objects(items))]
 
 
 def _listed(suffix: str, item: Mapping[str, Any]) -> Item:
@@ -72,7 +73,3 @@ def _listed(suffix: str, item: Mapping[str, Any]) -> Item:
     own: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
     parts = [{"type": kind, "text": content, **own}] if isinstance(content, str) else content
     return {"id": f"msg{suffix}", "status": "completed", **item, "type": "message", "content": parts}
-
-
-def _objects(values: Any) -> list[Mapping[str, Any]]:
-    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []

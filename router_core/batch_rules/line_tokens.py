@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from openfall.router_core.jobs.unchecked_json import as_object
+
 MAX_TOKENS = 10**15 - 1
 """What one line adds at most: what a provider reports of itself must not overflow a sum."""
 
@@ -44,5 +46,5 @@ def line_tokens(body: Mapping[str, Any]) -> LineTokens | None:
 
 
 def _count(counts: Any, name: str) -> int:
-    count = counts.get(name) if isinstance(counts, Mapping) else None
+    count = as_object(counts).get(name)
     return min(MAX_TOKENS, max(0, count)) if isinstance(count, int) else 0

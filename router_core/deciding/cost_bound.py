@@ -8,6 +8,7 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import max_tokens
+from openfall.router_core.jobs.unchecked_json import as_count, as_object, as_objects
 
 MESSAGE_TOKENS = 16
 """What providers add to a message, at most."""
@@ -70,25 +71,21 @@ def _length(value: Any) -> int:
 
 
 def _answers(body: Mapping[str, Any]) -> int:
-    count = body.get("n")
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 1 else 1
+    return as_count(body.get("n")) or 1
 
 
 def _searches(body: Mapping[str, Any]) -> int:
     """The web searches that the provider may make within the call."""
     total = 0
-    tools = body.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, Mapping) and str(tool.get("type", "")).startswith("web_search"):
-            limit = tool.get("max_uses")
-            total += limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else DEFAULT_SEARCHES
+    for tool in as_objects(body.get("tools")):
+        if str(tool.get("type", "")).startswith("web_search"):
+            total += as_count(tool.get("max_uses")) or DEFAULT_SEARCHES
     return total + DEFAULT_SEARCHES * ("web_search_options" in body or "plugins" in body)
 
 
 def _thinking(body: Mapping[str, Any]) -> int:
     """The thinking that is added to the model's limit if the request has none."""
     thinking = body.get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
-    if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
+    if budget := as_count(as_object(thinking).get("budget_tokens")):
         return budget
     return EFFORT_TOKENS if thinking or body.get("reasoning_effort") or body.get("reasoning") else 0

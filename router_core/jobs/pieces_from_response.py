@@ -19,9 +19,8 @@ from openfall.router_core.jobs.stream_pieces import (
     ToolArguments,
     ToolStart,
 )
+from openfall.router_core.jobs.unchecked_json import Body, as_object, as_objects
 from openfall.router_core.vocabulary import Dialect
-
-Body = Mapping[str, Any]
 
 OPENAI_MESSAGE = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"})
 """The fields of OpenAI's messages that typed pieces can say."""
@@ -38,8 +37,8 @@ def pieces_of_answer(body: Body, dialect: Dialect) -> tuple[Piece, ...]:
 
 
 def _of_completion(body: Body) -> Iterator[Piece]:
-    for place, choice in enumerate(_objects(body.get("choices"))):
-        index, message = _number(choice.get("index"), place), _object(choice.get("message"))
+    for place, choice in enumerate(as_objects(body.get("choices"))):
+        index, message = _number(choice.get("index"), place), as_object(choice.get("message"))
         yield from _more_of_choice(index, choice, message)
         yield from _texts(index, message)
         for call, (whole, function) in enumerate(_functions(message)):
@@ -61,7 +60,7 @@ def call_fields(choice: int, call: int, more: Body) -> RawEvent:
 def _more_of_choice(index: int, choice: Body, message: Body) -> Iterator[Piece]:
     """What typed pieces cannot say of a choice, as one chunk of a stream."""
     delta = {key: value for key, value in message.items() if key not in OPENAI_MESSAGE and value}
-    calls = _objects(message.get("tool_calls"))
+    calls = as_objects(message.get("tool_calls"))
     custom = [{"index": place, **call} for place, call in enumerate(calls) if "custom" in call]
     more: dict[str, Any] = {"index": index, "delta": delta | ({"tool_calls": custom} if custom else {})}
     if choice.get("logprobs"):
@@ -75,7 +74,7 @@ def _texts(index: int, message: Body) -> Iterator[Piece]:
     if reasoning := _text(message, "reasoning_content") or _text(message, "reasoning"):
         yield ThinkingPiece(index, reasoning)
     content = message.get("content")
-    parts = [{"text": content}] if isinstance(content, str) else _objects(content)
+    parts = [{"text": content}] if isinstance(content, str) else as_objects(content)
     if text := "".join([_text(part, "text") for part in parts]):
         yield TextPiece(index, text)
     if refusal := _text(message, "refusal"):
@@ -84,7 +83,7 @@ def _texts(index: int, message: Body) -> Iterator[Piece]:
 
 def _of_message(body: Body) -> Iterator[Piece]:
     call, before = 0, ""
-    for index, block in enumerate(_objects(body.get("content"))):
+    for index, block in enumerate(as_objects(body.get("content"))):
         kind = _text(block, "type")
         if kind == "tool_use":
             yield from _tool_call(0, call, _text(block, "id"), _text(block, "name"), block.get("input"))
@@ -102,7 +101,7 @@ def _block(index: int, block: Body, kind: str, before: str) -> Iterator[Piece]:
         yield RawEvent({"type": "content_block_start", "index": index, "content_block": {**block, kind: ""}})
     if text := _text(block, kind):
         yield TextPiece(0, text) if kind == "text" else ThinkingPiece(0, text)
-    for citation in _objects(block.get("citations")):
+    for citation in as_objects(block.get("citations")):
         delta = {"type": "citations_delta", "citation": citation}
         yield RawEvent({"type": "content_block_delta", "index": index, "delta": delta})
     if signature := _text(block, "signature"):
@@ -110,7 +109,7 @@ def _block(index: int, block: Body, kind: str, before: str) -> Iterator[Piece]:
 
 
 def _of_chat(body: Body) -> Iterator[Piece]:
-    message = _object(body.get("message"))
+    message = as_object(body.get("message"))
     more = {key: value for key, value in message.items() if key not in OLLAMA_MESSAGE and value}
     line = {**({"message": more} if more else {}), **({"logprobs": body["logprobs"]} if body.get("logprobs") else {})}
     if line:
@@ -125,7 +124,7 @@ def _of_chat(body: Body) -> Iterator[Piece]:
 
 def _of_response(body: Body) -> Iterator[Piece]:
     call = 0
-    for index, item in enumerate(_objects(body.get("output"))):
+    for index, item in enumerate(as_objects(body.get("output"))):
         began = {"type": "response.output_item.added", "output_index": index, "item": emptied(item)}
         if item.get("type") == "function_call":
             yield RawEvent(began, 1)
@@ -139,10 +138,10 @@ def _of_response(body: Body) -> Iterator[Piece]:
 
 def _parts_of_item(index: int, item: Body) -> Iterator[Piece]:
     """The texts of a message or of reasoning, each in its part."""
-    for place, part in enumerate(_objects(item.get("summary"))):
+    for place, part in enumerate(as_objects(item.get("summary"))):
         yield _part_added("reasoning_summary_part", index, "summary_index", place, {**part, "text": ""})
         yield ThinkingPiece(0, _text(part, "text"))
-    for place, part in enumerate(_objects(item.get("content"))):
+    for place, part in enumerate(as_objects(item.get("content"))):
         kind = _text(part, "type")
         field = "refusal" if kind == "refusal" else "text"
         empty = {**part, field: "", **({"annotations": []} if kind == "output_text" else {})}
@@ -180,8 +179,8 @@ _READERS: Mapping[Dialect, Callable[[Body], Iterator[Piece]]] = {
 
 def _functions(message: Body) -> Iterator[tuple[Body, tuple[str, str, Any]]]:
     """The calls of functions, each with its id, its name and its arguments."""
-    for call in _objects(message.get("tool_calls")):
-        if function := _object(call.get("function")):
+    for call in as_objects(message.get("tool_calls")):
+        if function := as_object(call.get("function")):
             yield call, (_text(call, "id"), _text(function, "name"), function.get("arguments"))
 
 
@@ -190,14 +189,6 @@ def _tool_call(choice: int, call: int, call_id: str, name: str, arguments: Any) 
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
     if text:
         yield ToolArguments(choice, call, text)
-
-
-def _objects(values: Any) -> list[Body]:
-    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list | tuple) else []
-
-
-def _object(value: Any) -> Body:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: Body, key: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.request_body import Body, all_text
+from openfall.router_core.jobs.request_body import all_text
+from openfall.router_core.jobs.unchecked_json import Body, as_object
 
 BYTES_PER_TOKEN = 3.5
 """Of UTF-8. English has about 4 bytes a token, code and JSON fewer; a character of Japanese has three bytes."""
@@ -45,16 +46,12 @@ def _of_media(value: Any) -> int:
         case "image" | "image_url" | "input_image":
             return IMAGE_TOKENS
         case "document":
-            source = _object(value.get("source"))
+            source = as_object(value.get("source"))
             return _file_tokens(source.get("data")) if source.get("type") == "base64" else 0
         case "file" | "input_file":
-            return _file_tokens(_object(value.get("file", value)).get("file_data"))
+            return _file_tokens(as_object(value.get("file", value)).get("file_data"))
     return _of_media(value.get("content"))
 
 
 def _file_tokens(data: Any) -> int:
     return len(data) // FILE_CHARACTERS_PER_TOKEN if isinstance(data, str) else 0
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

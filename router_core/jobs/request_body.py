@@ -11,9 +11,8 @@ from typing import Any
 
 from openfall.router_core.jobs.reasoning import without_thinking
 from openfall.router_core.jobs.response_items import CALLS, FUNCTION_TOOLS, input_messages
+from openfall.router_core.jobs.unchecked_json import Body, as_count, as_list, as_object, as_objects
 from openfall.router_core.vocabulary import Dialect
-
-Body = Mapping[str, Any]
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TOKENS: Mapping[Dialect, tuple[str, ...]] = {
@@ -60,12 +59,12 @@ def has_tools(body: Body) -> bool:
     """Whether it offers tools, or continues a conversation with a tool call. The tools that a provider of Responses
     runs do not count: another provider answers without them."""
     tools = body.get("tools")
-    if tools and ("input" not in body or any(tool.get("type") in FUNCTION_TOOLS for tool in _parts(tools))):
+    if tools and ("input" not in body or any(tool.get("type") in FUNCTION_TOOLS for tool in as_objects(tools))):
         return True
     return any(
         message.get("role") == "tool"
         or bool(message.get("tool_calls"))
-        or any(part.get("type") in _TOOL_PARTS for part in _parts(message.get("content")))
+        or any(part.get("type") in _TOOL_PARTS for part in as_objects(message.get("content")))
         for message in _messages(body)
     )
 
@@ -114,9 +113,8 @@ def max_tokens(body: Body, dialect: Dialect) -> int | None:
     """The token limit of the answer; None: the request has none."""
     parameters = get_parameters(body, dialect)
     for name in _MAX_TOKENS[dialect]:
-        value = parameters.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
+        if limit := as_count(parameters.get(name)):
+            return limit
     return None
 
 
@@ -124,8 +122,7 @@ def get_parameters(body: Body, dialect: Dialect) -> Body:
     """The object with sampling parameters and limits: the body itself, or Ollama's `options`."""
     if dialect != "ollama":
         return body
-    options = body.get("options")
-    return options if isinstance(options, Mapping) else {}
+    return as_object(body.get("options"))
 
 
 def answer_text(body: Body) -> str:
@@ -135,11 +132,11 @@ def answer_text(body: Body) -> str:
     openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`; responses:
     `output`, a list of items.
     """
-    choices, output = body.get("choices"), _parts(body.get("output"))
+    choices, output = body.get("choices"), as_objects(body.get("output"))
     message = _get(next(iter(choices), None), "message") if isinstance(choices, list) else body.get("message", body)
     if output:
         message = {
-            "content": [part for item in output for key in ("summary", "content") for part in _parts(item.get(key))]
+            "content": [part for item in output for key in ("summary", "content") for part in as_objects(item.get(key))]
         }
     content = _get(message, "content")
     text = "".join(_text_parts(body.get("response") if content is None else content)) or _refusal_text(message)
@@ -149,7 +146,7 @@ def answer_text(body: Body) -> str:
 
 def _refusal_text(message: Any) -> str:
     """The words of a refusal: a field of a message, or parts of its content."""
-    refusals = (_get(message, "refusal"), *(part.get("refusal") for part in _parts(_get(message, "content"))))
+    refusals = (_get(message, "refusal"), *(part.get("refusal") for part in as_objects(_get(message, "content"))))
     return "".join(text for text in refusals if isinstance(text, str))
 
 
@@ -163,7 +160,7 @@ def _reasoning_text(message: Any) -> str:
     """The reasoning of an answer that consists of nothing else, under the names that providers use."""
     names = ("reasoning_content", "reasoning", "thinking")
     text = next((value for name in names if isinstance(value := _get(message, name), str) and value), "")
-    parts = _parts(_get(message, "content"))
+    parts = as_objects(_get(message, "content"))
     texts = [part.get("text" if part.get("type") in _THOUGHTS else "thinking") for part in parts]
     return text or "".join(_strings(texts))
 
@@ -178,17 +175,17 @@ def calls_of(body: Body) -> Iterator[tuple[Any, Any]]:
 
     The input of a custom tool (openai) is a text.
     """
-    calls = [item for item in _parts(body.get("output")) if item.get("type") in CALLS]
+    calls = [item for item in as_objects(body.get("output")) if item.get("type") in CALLS]
     yield from ((item.get("name"), item["input"]) if "input" in item else _name_and_arguments(item) for item in calls)
-    for message in (body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))):
-        for call in _list(_get(message, "tool_calls")):
+    for message in (body.get("message"), *(_get(choice, "message") for choice in as_list(body.get("choices")))):
+        for call in as_list(_get(message, "tool_calls")):
             if custom := _get(call, "custom"):
                 yield _get(custom, "name"), _get(custom, "input")
             else:
                 yield _name_and_arguments(_get(call, "function"))
         if function := _get(message, "function_call"):
             yield _name_and_arguments(function)
-    for block in _parts(body.get("content")):
+    for block in as_objects(body.get("content")):
         if block.get("type") == "tool_use":
             yield block.get("name"), _json_object(block.get("input"))
 
@@ -200,7 +197,7 @@ def tool_schemas(body: Body) -> dict[str, Any]:
     anthropic: `tools[].input_schema`; responses: `tools[].parameters`.
     """
     schemas: dict[str, Any] = {}
-    for tool in (*_parts(body.get("tools")), *_parts(body.get("functions"))):
+    for tool in (*as_objects(body.get("tools")), *as_objects(body.get("functions"))):
         if isinstance(name := _get(tool.get("custom"), "name"), str):
             schemas[name] = {"type": "string"}
             continue
@@ -240,18 +237,14 @@ def _refuse(constant: str) -> None:
 
 
 def _messages(body: Body) -> list[Body]:
-    return _parts(body.get("messages")) or input_messages(body)
-
-
-def _parts(content: Any) -> list[Body]:
-    return [part for part in _list(content) if isinstance(part, Mapping)]
+    return as_objects(body.get("messages")) or input_messages(body)
 
 
 def _text_parts(content: Any) -> Iterator[str]:
     """The written texts: a string, or the parts of type text."""
     if isinstance(content, str):
         yield content
-    for part in _parts(content):
+    for part in as_objects(content):
         if part.get("type", "text") in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
             yield part["text"]
 
@@ -259,7 +252,7 @@ def _text_parts(content: Any) -> Iterator[str]:
 def _texts_with_tools(content: Any) -> Iterator[str]:
     """The written texts, and the tool texts that a model reads: arguments of calls, texts of results."""
     yield from _text_parts(content)
-    for part in _parts(content):
+    for part in as_objects(content):
         if part.get("type") == "tool_use":
             yield from _strings(part.get("input"))
         elif part.get("type") == "tool_result":
@@ -271,11 +264,11 @@ def _texts_with_tools(content: Any) -> Iterator[str]:
 
 
 def _tool_calls(message: Body) -> list[Any]:
-    return [call.get("function") for call in _parts(message.get("tool_calls"))]
+    return [call.get("function") for call in as_objects(message.get("tool_calls"))]
 
 
 def _has_image(content: Any) -> bool:
-    return any(part.get("type") in _IMAGES or _has_image(part.get("content")) for part in _parts(content))
+    return any(part.get("type") in _IMAGES or _has_image(part.get("content")) for part in as_objects(content))
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -293,7 +286,3 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, Mapping) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -5,10 +5,11 @@ No function raises: a part without the expected shape counts as absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-Body = Mapping[str, Any]
+from openfall.router_core.jobs.unchecked_json import Body, as_objects
+
 Item = dict[str, Any]
 
 OWN_ID = "openfall"
@@ -59,8 +60,7 @@ def input_messages(body: Body) -> list[Body]:
     given = body.get("input")
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
-    items = [item for item in given if isinstance(item, Mapping)] if isinstance(given, list) else []
-    return list(_messages(items))
+    return list(_messages(as_objects(given)))
 
 
 def _messages(items: list[Body]) -> Iterator[Body]:

@@ -11,6 +11,7 @@ from openfall.producers.gateway.encoders.sse import one_line
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import Piece, TextPiece, ThinkingPiece
+from openfall.router_core.jobs.unchecked_json import as_object
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 NDJSON = "application/x-ndjson"
@@ -52,8 +53,7 @@ class OllamaAnswer:
         """What is left of the answer, its calls of tools, and the last line."""
         body = result.body or {}
         rest = self.pieces(self.sent.rest(pieces_of_answer(body, "ollama")))
-        message = body.get("message")
-        calls = message.get("tool_calls") if isinstance(message, Mapping) else None
+        calls = as_object(body.get("message")).get("tool_calls")
         if calls and not self.generates:
             rest += line(self._line({"content": "", "tool_calls": calls}))
         last = {**self._line({"content": ""}), **self._last(result, receipt)}

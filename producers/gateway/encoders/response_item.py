@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.router_core.jobs.response_items import refusal_part, text_part
+from openfall.router_core.jobs.unchecked_json import as_list
 
 Event = tuple[str, dict[str, Any]]
 
@@ -64,9 +65,9 @@ class OpenItem:
         if isinstance(text, str):
             part[_text_of(part)] += text
             if isinstance(tokens := event.get("logprobs"), list):
-                part["logprobs"] = [*_list(part.get("logprobs")), *tokens]
+                part["logprobs"] = [*as_list(part.get("logprobs")), *tokens]
         if annotation := event.get("annotation"):
-            part["annotations"] = [*_list(part.get("annotations")), annotation]
+            part["annotations"] = [*as_list(part.get("annotations")), annotation]
 
     def open_part(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The next part begins."""
@@ -137,7 +138,3 @@ class OpenItem:
 def _text_of(part: Mapping[str, Any]) -> str:
     """The field of a part that has its text."""
     return "refusal" if part.get("type") == "refusal" else "text"
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

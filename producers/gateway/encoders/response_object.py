@@ -13,6 +13,7 @@ from typing import Any
 from openfall.router_core.jobs.response_items import is_own, item_id
 from openfall.router_core.jobs.response_status import response_id, response_status
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.jobs.unchecked_json import as_object, as_objects
 from openfall.router_core.vocabulary import ErrorClass
 
 _ECHOED: Mapping[str, Any] = {
@@ -50,15 +51,13 @@ ERROR_CODES: Mapping[ErrorClass, str] = {
 def echo_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """What every Response of a request repeats."""
     echo = {name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()}
-    reasoning, text = _object(request.get("reasoning")), _object(request.get("text"))
-    form = _object(text.get("format")) or {"type": "text"}
+    reasoning, text = as_object(request.get("reasoning")), as_object(request.get("text"))
+    form = as_object(text.get("format")) or {"type": "text"}
     if form.get("type") == "json_schema":
         form = {"description": None, "strict": False, **form}
-    given = request.get("tools")
-    tools = [tool for tool in (given if isinstance(given, list) else ()) if isinstance(tool, Mapping)]
     functions = [
         {"description": None, "parameters": None, "strict": None, **tool}
-        for tool in tools
+        for tool in as_objects(request.get("tools"))
         if tool.get("type") == "function"
     ]
     return echo | {
@@ -98,7 +97,7 @@ class ResponseHead:
     def ended(self, result: Result, receipt: Mapping[str, Any], first_index: int = 0) -> dict[str, Any]:
         """The Response of a job that has ended. Its items count from `first_index`."""
         status, body = response_status(result), result.body or {}
-        left_out = _object(body.get("openfall")).get("left_out") or []
+        left_out = as_object(body.get("openfall")).get("left_out") or []
         more: dict[str, Any] = {"openfall": {**receipt, "left_out": left_out}}
         if result.answered:
             more |= {"output": output_items(self.job_id, body, first_index), "usage": _usage(body)}
@@ -113,9 +112,8 @@ class ResponseHead:
 
 def output_items(job_id: str, body: Mapping[str, Any], first_index: int = 0) -> list[dict[str, Any]]:
     """The items of a whole Response. Those of a provider of Responses keep their ids: it finds them by these."""
-    output = body.get("output")
-    items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
-    return [_named(dict(item), index, job_id) for index, item in enumerate(items, first_index)]
+    items = enumerate(as_objects(body.get("output")), first_index)
+    return [_named(dict(item), index, job_id) for index, item in items]
 
 
 def _named(item: dict[str, Any], index: int, job_id: str) -> dict[str, Any]:
@@ -124,16 +122,12 @@ def _named(item: dict[str, Any], index: int, job_id: str) -> dict[str, Any]:
     return item
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """The usage, with every number that clients read."""
     usage = body.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    of_prompt, of_answer = _object(usage.get("input_tokens_details")), _object(usage.get("output_tokens_details"))
+    of_prompt, of_answer = as_object(usage.get("input_tokens_details")), as_object(usage.get("output_tokens_details"))
     prompt, answer = _count(usage, "input_tokens"), _count(usage, "output_tokens")
     cached, stored = _count(of_prompt, "cached_tokens"), _count(of_prompt, "cache_write_tokens")
     return {

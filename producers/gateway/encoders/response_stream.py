@@ -26,6 +26,7 @@ from openfall.router_core.jobs.stream_pieces import (
     ToolArguments,
     ToolStart,
 )
+from openfall.router_core.jobs.unchecked_json import as_object
 from openfall.router_core.vocabulary import MODEL_WAITS
 
 _QUEUED = frozenset({"queued", "scheduled", "held", "fallen", "degraded"})
@@ -162,7 +163,7 @@ class ResponseStream:
         elif self._open is None or not isinstance(kind, str):
             return
         elif kind == "response.output_item.done":
-            yield from self._close("completed", item if isinstance(item, Mapping) else {})
+            yield from self._close("completed", as_object(item))
         elif kind in ("response.content_part.added", "response.reasoning_summary_part.added"):
             if isinstance(part, Mapping) and isinstance(part.get("type"), str):
                 yield from self._open.open_part(part)

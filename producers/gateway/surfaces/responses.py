@@ -29,6 +29,7 @@ from openfall.producers.prompt import check_input
 from openfall.producers.submit_retries import UNCERTAIN
 from openfall.router_core.jobs.prompt_tokens import estimate_tokens
 from openfall.router_core.jobs.response_status import response_id
+from openfall.router_core.jobs.unchecked_json import as_object
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.stored_responses import (
@@ -124,8 +125,7 @@ async def input_tokens(exchange: Exchange) -> Response:
 
 def _background_terms(exchange: Exchange, body: Mapping[str, Any]) -> Terms:
     stays: Terms = {"stays": True, "webhook": exchange.caller.webhook}
-    options = body.get("background_options")
-    window = options.get("completion_window") if isinstance(options, Mapping) else None
+    window = as_object(body.get("background_options")).get("completion_window")
     if isinstance(window, str) and window in _WINDOWS:
         return {**stays, "urgency": Urgency.BATCH, "expires_in": _WINDOWS[window]}
     return {**stays, "urgency": Urgency.BACKGROUND}
