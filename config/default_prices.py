@@ -16,7 +16,6 @@ from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.budget_scope import backend_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
@@ -55,7 +54,7 @@ def add_prices(catalog: Catalog) -> Catalog:
 
 
 def _wants_price(catalog: Catalog, model: ModelSpec) -> bool:
-    return model.usd_per_mtok is None and any(catalog.billing(at) is Billing.METERED for at in model.backends)
+    return model.usd_per_mtok is None and any(catalog.is_metered(at) for at in model.backends)
 
 
 def refuse_unpriced_requests(top: Node, catalog: Catalog, gateway: GatewaySection) -> None:

@@ -23,7 +23,6 @@ from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
 from openfall.config.yaml_document import Document, parse
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.pools import Billing
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
@@ -156,7 +155,7 @@ def missing_keys(loaded: LoadedConfig, pool: str | None = None) -> Iterator[tupl
     used = {name for spec in catalog.models.values() for name in spec.backends}
     for name, backend in catalog.backends.items():
         is_meant = name in used and pool in (None, backend.pool)
-        if not is_meant or backend.secrets or catalog.billing(name) is not Billing.METERED:
+        if not is_meant or backend.secrets or not catalog.is_metered(name):
             continue
         names = _key_variables(loaded, name)
         in_words = f"Set {' or '.join(names)}, in the environment or in .env." if names else ""

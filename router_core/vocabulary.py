@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Literal
 
 Dialect = Literal["openai", "anthropic", "ollama", "responses"]
+"""The wire format of a caller. The job keeps the body in it. `openai` are its chat completions."""
 
 GENERATE_ONLY = ("raw", "suffix", "template", "context")
 """Fields of Ollama's `/api/generate` that no chat has. A request of its dialect with one of them is a generate."""
-"""The wire format of a caller. The job keeps the body in it. `openai` are its chat completions."""
 
 
 class JobKind(StrEnum):

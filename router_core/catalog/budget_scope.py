@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import ExactPrices, Prices, rate_for
 from openfall.router_core.vocabulary import JobKind
 
@@ -69,14 +68,14 @@ def all_budgets(catalog: Catalog) -> tuple[Budget, ...]:
 
 def budgets_of(catalog: Catalog, backend: str, alias: str) -> tuple[str, ...]:
     """The budgets that may count calls of a model at a backend. None does if its calls cost nothing."""
-    if catalog.billing(backend) is not Billing.METERED:
+    if not catalog.is_metered(backend):
         return ()
     return tuple(budget.name for budget in all_budgets(catalog) if _counts(catalog, budget, backend, alias))
 
 
 def backend_budgets(catalog: Catalog, backend: str) -> tuple[str, ...]:
     """The budgets that count requests to a backend beside the queue, which are for no model."""
-    if catalog.billing(backend) is not Billing.METERED:
+    if not catalog.is_metered(backend):
         return ()
     return tuple(budget.name for budget in all_budgets(catalog) if _counts(catalog, budget, backend, None))
 

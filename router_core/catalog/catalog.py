@@ -13,7 +13,7 @@ from openfall.router_core.catalog.catalog_errors import MAX_NAME_CHARACTERS, Amb
 from openfall.router_core.catalog.model_names import models_meant, nearest_model
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.validation import validate_catalog
-from openfall.router_core.vocabulary import JobKind, Urgency
+from openfall.router_core.vocabulary import Urgency
 
 
 class Catalog(UncheckedCatalog):
@@ -69,6 +69,10 @@ class Catalog(UncheckedCatalog):
         spec = self.backends[backend]
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
 
+    def is_metered(self, backend: str) -> bool:
+        """Whether each call at a backend is paid for."""
+        return self.billing(backend) is Billing.METERED
+
     def card_of(self, backend: str) -> str | None:
         """The graphics card of a backend whose models openfall loads and evicts. None: its server decides."""
         spec = self.backends[backend]
@@ -83,10 +87,6 @@ class Catalog(UncheckedCatalog):
         spec = self.backends[backend]
         host = spec.url.split("/")[2]
         return {_digest(f"{host} {key}"): key for key in spec.secrets}
-
-    def has_kind(self, chain: tuple[str, ...], kind: JobKind) -> bool:
-        """Whether a model of a chain is of this kind."""
-        return any(self.models[alias].kind is kind for alias in chain)
 
     def call_timeout(self, alias: str, urgency: Urgency) -> float:
         """The maximum time of one call of a model for a job of an urgency, in seconds: the model's own, else the

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.cost import usage_cost
 from openfall.router_core.jobs.token_usage import Usage
@@ -36,7 +35,7 @@ def call_savings(
     model, backend = called
     if cost is None or usage.cost_nusd is not None:
         return NONE_SAVED
-    if catalog.billing(backend) is not Billing.METERED:
+    if not catalog.is_metered(backend):
         tokens = Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         return Savings(live=usage_cost(_reference_prices(catalog, configured), tokens) or 0)
     prices = catalog.models[model].usd_per_mtok or Prices()
@@ -52,6 +51,6 @@ def _reference_prices(catalog: Catalog, configured: Sequence[str]) -> Prices:
     """The prices of the first model of a chain that is paid by the token; unknown ones without such a model."""
     for alias in configured:
         spec = catalog.models.get(alias)
-        if spec is not None and catalog.billing(spec.backends[0]) is Billing.METERED:
+        if spec is not None and catalog.is_metered(spec.backends[0]):
             return spec.usd_per_mtok or Prices()
     return Prices()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.ensemble import ensemble_for
 from openfall.router_core.jobs.job import CompletionJob
 
@@ -54,10 +53,10 @@ def _left_home(before: Sequence[str], catalog: Catalog, model: str, backend: str
     known = [alias for alias in before if alias in catalog.models]
     if model in catalog.models and not catalog.is_local(model) and any(map(catalog.is_local, known)):
         return True
-    is_metered = backend in catalog.backends and catalog.billing(backend) is Billing.METERED
+    is_metered = backend in catalog.backends and catalog.is_metered(backend)
     return is_metered and any(not _is_metered(catalog, alias) for alias in known)
 
 
 def _is_metered(catalog: Catalog, alias: str) -> bool:
     """Whether every call of a model is paid by the token."""
-    return all(catalog.billing(name) is Billing.METERED for name in catalog.models[alias].backends)
+    return all(catalog.is_metered(name) for name in catalog.models[alias].backends)

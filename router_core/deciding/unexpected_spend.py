@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.fleet_state import FleetState
 
@@ -44,4 +43,4 @@ def unexpected_call(
 
 def _is_free(catalog: Catalog, alias: str) -> bool:
     spec = catalog.models.get(alias)
-    return spec is not None and catalog.billing(spec.backends[0]) is not Billing.METERED
+    return spec is not None and not catalog.is_metered(spec.backends[0])

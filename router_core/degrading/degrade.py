@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.deciding.remedies import allowed_remedies
@@ -122,7 +121,7 @@ def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[
         if alias in job.chain or alias in passed or chain.forbidden(alias) or chain.blocked(alias, now):
             continue
         spec = catalog.models[alias]
-        if incompatibility(spec, needs) is None and not (free and catalog.billing(spec.backends[0]) is Billing.METERED):
+        if incompatibility(spec, needs) is None and not (free and catalog.is_metered(spec.backends[0])):
             yield alias
 
 

@@ -15,12 +15,10 @@ from typing import Any
 MAX_INPUTS = 2048
 """The most inputs of one request, as at OpenAI."""
 
-Input = str | list[int]
-"""A text, or the numbers of its tokens, which only the model's own tokenizer can give."""
-
 
 def inputs_of(body: Mapping[str, Any]) -> list[Any]:
-    """The inputs of a request. Its `input` is one of them, or a list."""
+    """The inputs of a request. Its `input` is one of them, or a list. An input is a text, or the numbers of its tokens,
+    which only the model's own tokenizer can give."""
     value = body.get("input")
     if isinstance(value, str):
         return [value]

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.classify_by_words import classify
-from openfall.router_core.routing.default_chain import default_chain
+from openfall.router_core.routing.default_chain import default_chain, has_kind
 from openfall.router_core.routing.requirements import NOTHING, Requirements
 from openfall.router_core.vocabulary import JobKind, Urgency
 
@@ -72,7 +72,7 @@ def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -
     if request.target and (selection := _target(catalog, request.target)):
         return selection
     own = group and _of_group(catalog, group)
-    if own and (request.needs.kind is JobKind.COMPLETION or catalog.has_kind(own.chain, request.needs.kind)):
+    if own and (request.needs.kind is JobKind.COMPLETION or has_kind(catalog, own.chain, request.needs.kind)):
         return own
     return _classified(catalog, request.texts) or _default(catalog, request.needs.kind)
 
@@ -130,7 +130,7 @@ def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
 
 
 def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | None:
-    tasks = {name: task for name, task in catalog.tasks.items() if catalog.has_kind(task.chain, JobKind.COMPLETION)}
+    tasks = {name: task for name, task in catalog.tasks.items() if has_kind(catalog, task.chain, JobKind.COMPLETION)}
     match = classify(texts, tasks) if texts else None
     if match is None:
         return None

@@ -20,7 +20,7 @@ def default_chain(catalog: Catalog, kind: JobKind) -> tuple[str, str] | None:
     """
     configured = catalog.default
     own = catalog.roles.get(configured or "") or catalog.tasks.get(configured or "")
-    other_kind = own is not None and kind is JobKind.EMBEDDING and not catalog.has_kind(own.chain, kind)
+    other_kind = own is not None and kind is JobKind.EMBEDDING and not has_kind(catalog, own.chain, kind)
     if configured is not None and not other_kind:
         return configured, "the default"
     roles, tasks = _choices(catalog, catalog.roles, kind), _choices(catalog, catalog.tasks, kind)
@@ -34,11 +34,15 @@ def default_chain(catalog: Catalog, kind: JobKind) -> tuple[str, str] | None:
     return cheapest, "the default: the cheapest" if len(chains) > 1 else "the default"
 
 
+def has_kind(catalog: Catalog, chain: tuple[str, ...], kind: JobKind) -> bool:
+    """Whether a model of a chain is of this kind."""
+    return any(catalog.models[alias].kind is kind for alias in chain)
+
+
 def _choices(catalog: Catalog, roles: Mapping[str, Role], kind: JobKind) -> dict[str, tuple[str, ...]]:
     """The chains of the roles that call one model for each job, and a model of this kind."""
-    return {
-        name: role.chain for name, role in roles.items() if role.ensemble is None and catalog.has_kind(role.chain, kind)
-    }
+    single = {name: role.chain for name, role in roles.items() if role.ensemble is None}
+    return {name: chain for name, chain in single.items() if has_kind(catalog, chain, kind)}
 
 
 def _first_price(catalog: Catalog, chain: tuple[str, ...]) -> float:

@@ -37,8 +37,8 @@ MAX_ANSWERED = 500
 
 @dataclass(frozen=True, slots=True)
 class ConnectedCaller:
-    """A caller is connected to this process of the gateway. A repeat of the request joins the job once no
-    caller is connected to it. `ends_without_caller`: no other caller can read the answer.
+    """A caller is connected to this process of the gateway. A repeat of the request joins the job once no caller is
+    connected to it. `ends_without_caller`: no other caller can read the answer.
 
     `left_jobs` of equal requests have no caller any more, each with its gateway. `is_new`: callers wait for all others,
     so this request is no repeat of theirs."""

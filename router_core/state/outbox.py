@@ -263,9 +263,9 @@ async def is_forgotten(link: RedisConnection, entry: JobEntry) -> bool:
     return not result and state in (None, b"done")
 
 
-async def list_dead_letters(link: RedisConnection, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
+async def list_dead_letters(link: RedisConnection) -> list[DeadLetter]:
     """The dead letters, newest first."""
-    rows = await link.command("LRANGE", keys.DEAD_LETTERS, 0, limit - 1)
+    rows = await link.command("LRANGE", keys.DEAD_LETTERS, 0, MAX_DEAD_LETTERS - 1)
     with link.notes.reading(keys.DEAD_LETTERS):
         return list(read_objects(rows, _dead_letter))
 
@@ -279,7 +279,7 @@ async def count_dead_letters(link: RedisConnection) -> int:
     return int(await link.command("LLEN", keys.DEAD_LETTERS))
 
 
-async def list_pending(link: RedisConnection, limit: int = 1000) -> list[PendingEntry]:
+async def list_pending(link: RedisConnection, limit: int) -> list[PendingEntry]:
     """The pending entries, the next one first."""
     rows = await link.command("ZRANGE", keys.OUTBOX, 0, limit - 1, "WITHSCORES")
     with link.notes.reading(keys.OUTBOX):

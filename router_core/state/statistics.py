@@ -80,11 +80,8 @@ class JobStatistics:
 
     @property
     def p95_bound_seconds(self) -> float | None:
-        return self.quantile_bound_seconds(0.95)
-
-    def quantile_bound_seconds(self, share: float) -> float | None:
-        """The time within which this share of the replies arrived, at most: see `quantile_bound`."""
-        return quantile_bound(self.buckets, JOB_BOUNDS, self.seconds, share)
+        """The time within which 95 % of the replies arrived, at most: see `quantile_bound`."""
+        return quantile_bound(self.buckets, JOB_BOUNDS, self.seconds, 0.95)
 
 
 def sum_statistics(rows: Iterable[JobStatistics], by: StatisticsKey | None = None) -> list[JobStatistics]:

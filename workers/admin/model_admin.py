@@ -10,7 +10,6 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.model_names import same_model
-from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.jobs.outcome import Failure
@@ -153,7 +152,7 @@ class ModelAdmin:
         now = await self._now()
         if not force and (last := await self._last_check(breaker_target(name, alias), now)) is not None:
             return {**last, "message": last["detail"], "age": max(0.0, now - last["at"])}
-        metered = self.catalog.billing(name) is Billing.METERED
+        metered = self.catalog.is_metered(name)
         result = await health_check.check(backend, self.catalog.models[alias], force=force, metered=metered)
         report = {"at": now, "ok": result.ok, "how": result.method, "latency": result.latency, "detail": result.detail}
         if result.failure is not None:

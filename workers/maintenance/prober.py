@@ -92,7 +92,7 @@ class Prober:
 
     def _paid_call(self, probe: Probe, outcome: Outcome | None, *, seconds: float) -> CallReport | None:
         """The call of a metered model, for the ledger. None: the probe was not paid for."""
-        if outcome is None or self.catalog.billing(probe.backend) is not Billing.METERED:
+        if outcome is None or not self.catalog.is_metered(probe.backend):
             return None
         error = outcome.error_class if isinstance(outcome, Failure) else None
         prices = self.catalog.models[probe.model].usd_per_mtok

@@ -141,7 +141,7 @@ async def look(f):
     await incidents.open_incidents(f.link)
     _ = [fall async for fall in incidents.read_falls(f.link)]
     await outbox.list_dead_letters(f.link)
-    await outbox.list_pending(f.link)
+    await outbox.list_pending(f.link, 10)
     await ledger.read_ledger(f.link, [ledger_day(f.clock.now)])
     await operator_switches.local_only(f.link)
     await list_unreadable(f.link)

@@ -69,7 +69,7 @@ def test_a_failed_try_is_counted_and_a_deferred_one_is_not(fleet):
             assert done
             assert waits(f) == {JOB: wait}
             f.clock.now += wait
-        assert await outbox.list_pending(f.link) == [outbox.PendingEntry(JOB, f.clock.now, 1, "HTTP 503")]
+        assert await outbox.list_pending(f.link, 10) == [outbox.PendingEntry(JOB, f.clock.now, 1, "HTTP 503")]
         (taken,) = await outbox.claim_entries(f.link, 1)
         assert taken.tries == 1
         assert f.store.hget(f"of:outbox-entry:{JOB}", "why") == b"HTTP 503"
@@ -88,7 +88,7 @@ def test_dead_letters_are_counted_listed_bounded_and_expire(fleet):
         assert len(letters) == outbox.MAX_DEAD_LETTERS
         assert (letters[0].entry, letters[0].host, letters[0].why, letters[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
-        assert await outbox.list_pending(f.link) == []
+        assert await outbox.list_pending(f.link, 10) == []
         assert await outbox.count_dead_letters(f.link) == outbox.MAX_DEAD_LETTERS
         assert f.store.ttl("of:dead-letters") == 7 * 86400, "a week after the last one"
 
