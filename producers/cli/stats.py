@@ -11,7 +11,7 @@ from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.tables import show
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.statistics_table import StatisticsRow, fetch_table, statistics_table
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day
 from openfall.router_core.state.statistics import StatisticsKey
 
 KEYS = ("model", "role", "group", "urgency")

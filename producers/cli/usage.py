@@ -11,8 +11,8 @@ from openfall.producers.cli.spend import days_option
 from openfall.producers.cli.tables import show
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.money_tables import usage_table
+from openfall.router_core.state.ledger import last_days
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, fetch_usage
-from openfall.router_core.state.model_status import last_days
 
 KEYS = ("model", "backend", "group", "role", "producer", "day", "month")
 

@@ -12,8 +12,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch_card_memory
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status, fetch_managed_cards
-from openfall.router_core.state.ledger import LedgerEntry, read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import LedgerEntry, ledger_day, read_ledger
 from openfall.router_core.state.recent_jobs import JobFilter, JobPage, list_jobs
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused

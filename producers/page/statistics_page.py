@@ -14,8 +14,8 @@ from openfall.producers.page.page_handler import for_people
 from openfall.producers.page.table_page import ShownTable, TypedChoice, choice_bar, table_page
 from openfall.producers.statistics_table import fetch_table, statistics_table
 from openfall.producers.table import Table
+from openfall.router_core.state.ledger import last_days, ledger_day
 from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
-from openfall.router_core.state.model_status import last_days, ledger_day
 from openfall.router_core.state.money_report import read_money
 from openfall.router_core.state.savings_rows import savings_rows
 from openfall.router_core.state.statistics import StatisticsKey

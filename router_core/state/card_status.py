@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.placement.preload import PRELOADED
-from openfall.router_core.state import keys
 from openfall.router_core.state.card_state import CardState, ModelOnCard
 from openfall.router_core.state.cards import fetch_card_manager, fetch_cards, is_managed
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_clock import fetch_server_time
-from openfall.router_core.state.waiting_jobs import count_waiting
+from openfall.router_core.state.waiting_jobs import count_jobs
 from openfall.router_core.vocabulary import LoadState, Urgency
 
 OTHER_USERS = "models left its memory by themselves: something else uses its engine"
@@ -157,12 +156,9 @@ async def _count_jobs(
         if not spec.passed_on and not set(backends).isdisjoint(spec.backends)
     ]
     queues = [(alias, catalog.queue(alias, urgency)) for alias in models for urgency in Urgency]
-    waits, starts = await asyncio.gather(
-        asyncio.gather(*(count_waiting(link, queue) for _, queue in queues)),
-        asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for _, queue in queues)),
-    )
+    counts = await count_jobs(link, [queue for _, queue in queues])
     waiting, started = dict.fromkeys(models, 0), dict.fromkeys(models, 0)
-    for (alias, _), waits_here, starts_here in zip(queues, waits, starts, strict=True):
+    for (alias, _), (waits_here, starts_here) in zip(queues, counts, strict=True):
         waiting[alias] += waits_here
         started[alias] += starts_here
     return waiting, started

@@ -227,15 +227,15 @@ class JobStore:
         with self._link.notes.reading(keys.RECORD + job_id):
             return read_record(job_id, fields, *rest)
 
-    async def position(self, job_id: str, max_scanned: int = 10_000) -> int | None:
-        """The position in its queue, from 1. None: it is not waiting, or not among the first `max_scanned`."""
+    async def position(self, job_id: str) -> int | None:
+        """The position in its queue, from 1. None: it is not waiting, or not among the first `MAX_SCANNED`."""
         fields = ("state", "queue", "producer")
         state, queue, producer = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
         if state is None:
             raise UnknownJob(job_id)
         if state != b"queued":
             return None
-        return await fetch_position(self._link, job_id, read_text(queue), producer or b"?", max_scanned)
+        return await fetch_position(self._link, job_id, read_text(queue), producer or b"?")
 
     async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
         """End a job that has no result yet. Its worker stops the call. False: it had ended before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -230,3 +231,13 @@ def _fields(rows: Sequence[_SumsOfRow]) -> dict[str, Any]:
         "seconds_buckets": tuple(total(f"took:{bound}") for bound in bucket_names(JOB_BOUNDS)),
         "cost_buckets": tuple(total(f"cost:{bound}") for bound in bucket_names(COST_BOUNDS)),
     }
+
+
+def ledger_day(now: float) -> str:
+    """The day of the ledger at a time."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
+
+
+def last_days(now: float, days: int) -> tuple[str, ...]:
+    """The last days of the ledger, including today, oldest first."""
+    return tuple(ledger_day(now - 86400 * back) for back in reversed(range(days)))

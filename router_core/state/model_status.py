@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.call_signals import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
-from openfall.router_core.state import keys
 from openfall.router_core.state.backend_reports import (
     HEALTH_TTL_SECONDS,
     remembered_load_errors,
@@ -20,15 +17,12 @@ from openfall.router_core.state.backend_reports import (
 )
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import StateOnCard, fetch_managed_cards, state_on_card
-from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, fetch_fleet_snapshot
-from openfall.router_core.state.ledger import LedgerEntry, read_ledger
+from openfall.router_core.state.ledger import LedgerEntry, ledger_day, read_ledger
+from openfall.router_core.state.loading_marks import fetch_loading
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.waiting_jobs import count_waiting
+from openfall.router_core.state.waiting_jobs import count_jobs
 from openfall.router_core.vocabulary import BlockReason, LoadState, Urgency
-
-LOADING_TTL_SECONDS = 900.0
-"""Seconds after which a load counts as over: its loader has died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +88,7 @@ async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[Mo
     snapshot, queues, loading, load_errors, cards = await asyncio.gather(
         fetch_fleet_snapshot(link, catalog),
         _queues(link, catalog),
-        _loading(link, catalog),
+        fetch_loading(link, catalog),
         remembered_load_errors(link),
         fetch_managed_cards(link, catalog),
     )
@@ -103,52 +97,10 @@ async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[Mo
     return [facts.model(alias, queues[alias]) for alias in catalog.models]
 
 
-def ledger_day(now: float) -> str:
-    """The day of the ledger at a time."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
-
-
-def last_days(now: float, days: int) -> tuple[str, ...]:
-    """The last days of the ledger, including today, oldest first."""
-    return tuple(ledger_day(now - 86400 * back) for back in reversed(range(days)))
-
-
-@asynccontextmanager
-async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
-    """Show a model as loading meanwhile. Yields False when another process loads it already."""
-    name = f"loading:{breaker_target(backend, model)}"
-    locked = await try_lock(link, name, LOADING_TTL_SECONDS)
-    try:
-        yield locked
-    finally:
-        if locked:
-            await link.command("DEL", keys.LOCK + name)
-
-
-async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
-    targets = [breaker_target(backend, alias) for alias, spec in catalog.models.items() for backend in spec.backends]
-    if not targets:
-        return frozenset()
-    marks = await link.command("MGET", *(f"{keys.LOCK}loading:{name}" for name in targets))
-    return frozenset(name for name, mark in zip(targets, marks, strict=True) if mark is not None)
-
-
-async def seconds_loading(link: RedisConnection, catalog: Catalog, alias: str) -> float | None:
-    """The seconds for which a model has been loading, at the backend that began first. None: it is not being loaded."""
-    names = [breaker_target(backend, alias) for backend in catalog.models[alias].backends]
-    rests = await asyncio.gather(*(link.command("PTTL", f"{keys.LOCK}loading:{name}") for name in names))
-    loading = [LOADING_TTL_SECONDS - rest_ms / 1000 for rest_ms in rests if rest_ms > 0]
-    return max(loading, default=None)
-
-
 async def _queues(link: RedisConnection, catalog: Catalog) -> dict[str, list[tuple[int, int]]]:
     """Of each model, by urgency: how many jobs wait, and how many are started."""
     queues = [catalog.queue(alias, urgency) for alias in catalog.models for urgency in Urgency]
-    waiting, started = await asyncio.gather(
-        asyncio.gather(*(count_waiting(link, queue) for queue in queues)),
-        asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)),
-    )
-    counts = zip(waiting, started, strict=True)
+    counts = iter(await count_jobs(link, queues))
     return {alias: [next(counts) for _ in Urgency] for alias in catalog.models}
 
 

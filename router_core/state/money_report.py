@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
-from openfall.router_core.state.ledger import LedgerEntry, read_ledger
+from openfall.router_core.state.ledger import LedgerEntry, last_days, read_ledger
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow, usage_rows
-from openfall.router_core.state.model_status import last_days
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription_plans import PlanState, list_plans
 from openfall.router_core.state.unexpected_spend_days import UnexpectedDay, read_unexpected

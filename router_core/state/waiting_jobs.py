@@ -1,14 +1,18 @@
-"""The jobs that wait in a queue: how many, and at which position. `lua/lib/producer_turns.lua` writes them."""
+"""The jobs of a queue: how many wait and are started, and at which position one waits. `lua/lib/producer_turns.lua` has
+the rule."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number
 from openfall.router_core.state.redis_connection import RedisConnection
 
+MAX_SCANNED = 10_000
+"""The most jobs of a list that are compared for a position."""
 _UNSAFE = re.compile(rb"[^A-Za-z0-9@_.-]")
 
 
@@ -27,17 +31,24 @@ async def count_waiting(link: RedisConnection, queue: str) -> int:
         return int(listed) + max(0, read_number(backlogged))
 
 
-async def fetch_position(
-    link: RedisConnection, job_id: str, queue: str, producer: bytes, max_scanned: int
-) -> int | None:
-    """The position of a job in the order of the claims, from 1. None: it is not among the first `max_scanned`.
+async def count_jobs(link: RedisConnection, queues: Sequence[str]) -> list[tuple[int, int]]:
+    """For each queue how many jobs wait, and how many are started."""
+    waiting, started = await asyncio.gather(
+        asyncio.gather(*(count_waiting(link, queue) for queue in queues)),
+        asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)),
+    )
+    return list(zip(waiting, started, strict=True))
+
+
+async def fetch_position(link: RedisConnection, job_id: str, queue: str, producer: bytes) -> int | None:
+    """The position of a job in the order of the claims, from 1. None: it is not among the first `MAX_SCANNED`.
 
     The producers of a queue take turns. So for a job in a backlog this is the latest position that it can have, as
     long as no other producer enters the queue.
     """
     listed, delayed, waiting, fields, backlogged = await asyncio.gather(
-        link.command("LPOS", keys.RQ_QUEUE + queue, job_id, "MAXLEN", max_scanned),
-        link.command("LPOS", backlog_list(queue, producer), job_id, "MAXLEN", max_scanned),
+        link.command("LPOS", keys.RQ_QUEUE + queue, job_id, "MAXLEN", MAX_SCANNED),
+        link.command("LPOS", backlog_list(queue, producer), job_id, "MAXLEN", MAX_SCANNED),
         count_waiting(link, queue),
         link.command("HLEN", keys.LISTED + queue),
         link.command("HEXISTS", keys.LISTED + queue, ""),

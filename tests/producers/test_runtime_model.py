@@ -17,8 +17,7 @@ from openfall.producers.exception_error_class import error_class
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state import redis_connection
 from openfall.router_core.state.breakers import list_breakers
-from openfall.router_core.state.ledger import LedgerEntry, read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import LedgerEntry, ledger_day, read_ledger
 from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass

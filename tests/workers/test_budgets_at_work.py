@@ -16,8 +16,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.budget_book import list_budgets
 from openfall.router_core.state.jobs import SubmitTerms
-from openfall.router_core.state.ledger import read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day, read_ledger
 from openfall.router_core.vocabulary import ErrorClass, Urgency
 from tests.worker_harness import Fleet, healthy_upstream, running_fleet
 

@@ -10,8 +10,7 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.prices import Prices, TokenPrices
-from openfall.router_core.state.ledger import read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day, read_ledger
 from openfall.router_core.vocabulary import Urgency
 from tests.faults import COMPLETION, answer, fault_server
 from tests.worker_harness import running_fleet

@@ -24,8 +24,7 @@ from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.deciding.call_signals import credential_target
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.ledger import LedgerEntry, ledger_total, read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import LedgerEntry, ledger_day, ledger_total, read_ledger
 from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.vocabulary import BreakerState, Remedy, ServedBy, Urgency
 from tests.worker_harness import Fleet, healthy_upstream, running_fleet

@@ -28,7 +28,7 @@ from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards
 from openfall.router_core.state.cards import fetch_cards, give_order, is_managed, pending_order
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.model_status import note_loading
+from openfall.router_core.state.loading_marks import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.server_clock import fetch_server_time
 from openfall.router_core.vocabulary import BreakerState, ErrorClass

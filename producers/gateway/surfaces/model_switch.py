@@ -17,7 +17,8 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.model_memory import first_model, move_model, requested_name, start_load
 from openfall.producers.gateway.routes import TEXT, Endpoint, body_of, json_response
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.model_status import ModelStatus, fetch_model_status, seconds_loading
+from openfall.router_core.state.loading_marks import seconds_loading
+from openfall.router_core.state.model_status import ModelStatus, fetch_model_status
 from openfall.router_core.vocabulary import LoadState, Urgency
 
 SWITCH_SECONDS = 120.0

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from openfall.config import load
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day
 from tests.budget_sums import pack_sums
 from tests.producers.cli.conftest import Run
 

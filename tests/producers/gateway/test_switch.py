@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openfall.router_core.state.audit_log import read_entries
-from openfall.router_core.state.model_status import note_loading
+from openfall.router_core.state.loading_marks import note_loading
 from tests.faults import answer
 from tests.producers.gateway.running_gateway import CONFIG, open_gateway, run
 

@@ -21,7 +21,8 @@ from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held_summa
 from openfall.router_core.state.inbox import InboxReader, acknowledge
 from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models, ledger_day
+from openfall.router_core.state.ledger import ledger_day
+from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models
 from openfall.router_core.state.outbox import NoticeRate, admit_notice, claim_entries, mark_dead
 from openfall.router_core.state.reap_and_sweep import move, reap, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome

@@ -16,8 +16,7 @@ from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, report_probe, reset_breaker
 from openfall.router_core.state.budget_book import audit_budgets, raise_budget
 from openfall.router_core.state.external_calls import ExternalCall, book_passthrough_request, report_external_call
-from openfall.router_core.state.ledger import read_ledger
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day, read_ledger
 from openfall.router_core.state.worker_subscription import PROBE_BOUND
 from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass
 from tests.router_core.state.test_budgets import CALL, HOUSE, PRICE, start, sums

@@ -15,7 +15,7 @@ from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.degrading.incident_end import MONEY_QUIET_SECONDS
 from openfall.router_core.state.incidents import close_incident, open_incidents
-from openfall.router_core.state.model_status import ledger_day
+from openfall.router_core.state.ledger import ledger_day
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
