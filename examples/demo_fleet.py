@@ -36,7 +36,7 @@ DRAIN_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.05
 
-_PAUSE = """
+PAUSE = """
 import os, signal, sys
 
 def send(number):
@@ -47,9 +47,13 @@ def send(number):
             pass
 
 send(signal.SIGSTOP)
-print(flush=True)
-sys.stdin.read()
-send(signal.SIGCONT)
+try:
+    os.write(1, b"\\n")
+    sys.stdin.read()
+except BrokenPipeError:
+    pass  # the demo is gone already
+finally:
+    send(signal.SIGCONT)
 """
 
 
@@ -122,7 +126,7 @@ async def poll(probe: Callable[[], Awaitable[T | None]]) -> T:
 async def paused(*pids: int) -> AsyncIterator[None]:
     """Stop processes (SIGSTOP) inside the block. They continue when the block ends, and when this process dies."""
     helper = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", "-c", _PAUSE, *map(str, pids)), stdin=PIPE, stdout=PIPE, start_new_session=True
+        *(sys.executable, "-I", "-S", "-c", PAUSE, *map(str, pids)), stdin=PIPE, stdout=PIPE, start_new_session=True
     )
     if helper.stdin is None or helper.stdout is None:
         raise FleetFailed("the helper that pauses a process has no pipes")

@@ -47,6 +47,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(server.close)
     if hasattr(config, "workerinput"):
         server.launch()
+    else:
+        config.pluginmanager.register(EarlyFailures(config))
+
+
+class EarlyFailures:
+    """Prints each failure when it happens. pytest prints them at its end, which a stopped run does not reach."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and (terminal := self._plugins.getplugin("terminalreporter")) is not None:
+            terminal.write_line(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,6 +37,7 @@ from tests.chaos.garbage_keys import (
     not_noted_keys,
     sort_keys,
 )
+from tests.chaos.judge.promise import PATIENCE
 from tests.chaos.progress import Progress
 
 EARLIER_JOBS = 3
@@ -51,7 +52,7 @@ KEYS_OF_CALLERS = "of:client-keys"
 """After its damage the gateway opens to no caller without a key, and an operator makes the key of the drill again."""
 KEYS_OF_A_JOB = ("of:job:", "of:prompt:", "of:result:", "of:events:", "of:answers:")
 """After their damage people look at the job."""
-WORKERS_SECONDS = 15.0
+WORKERS_SECONDS = 15.0 * PATIENCE
 """Within this time every worker has beaten again, and gateways have read the keys of their callers again."""
 APPEARS_WITHIN = 60
 """Looks, a tenth of a second apart, for a key that calls in flight have."""

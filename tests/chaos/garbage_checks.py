@@ -16,8 +16,9 @@ import httpx
 
 from openfall import AsyncOpenfall
 from tests.chaos.garbage_fleet import CLIENT_KEY, GarbageFleet
+from tests.chaos.judge.promise import PATIENCE
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0 * PATIENCE
 POLL_SECONDS = 0.1
 HEALTHY_CODES = (0, 8)
 """Exit codes of reading commands; 8: `status` has something to say."""

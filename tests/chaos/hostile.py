@@ -19,6 +19,7 @@ from openfall import AsyncOpenfall, config
 from openfall.router_core.state.breakers import list_breakers
 from tests.chaos.environment import Environment, environment, mock_upstream
 from tests.chaos.hostile_upstream import KINDS, serving
+from tests.chaos.judge.promise import PATIENCE
 from tests.chaos.progress import Progress
 
 MAX_MEMORY_MB = 300
@@ -51,9 +52,9 @@ def _document(urls: dict[str, str], good: str) -> dict[str, Any]:
     document: dict[str, Any] = {"pools": {}, "backends": {}, "models": {}, "roles": {}}
     for kind, url in urls.items():
         document["pools"][kind] = {"local": True}
-        for name, where in ((f"bad_{kind}", url), (f"good_{kind}", good)):
+        for name, where, patience in ((f"bad_{kind}", url, 1), (f"good_{kind}", good, PATIENCE)):
             document["backends"][name] = {"url": where, "pool": kind, "slots": SLOTS}
-            document["models"][name] = {"upstream": name, "backends": [name], "timeout": TIMEOUT_SECONDS}
+            document["models"][name] = {"upstream": name, "backends": [name], "timeout": TIMEOUT_SECONDS * patience}
             document["roles"][name] = {"chain": [name]}
     return document
 

@@ -105,4 +105,4 @@ def test_a_bot_gets_an_interim_reply_at_once_and_every_answer_after_the_outage(t
             assert got == {reply.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
             assert (await llm.wait(reply.id, 60)).text == ANSWER
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 180))

@@ -36,8 +36,9 @@ def test_a_body_of_a_hundred_levels_is_accepted(kind: str) -> None:
     assert check_size({"metadata": nested(99, kind)}, MIB)
 
 
-@pytest.mark.parametrize("wide", [[0] * MAX_VALUES, {str(key): 1 for key in range(MAX_VALUES)}], ids=["list", "keys"])
-def test_a_body_of_too_many_values_is_refused_and_its_place_named(wide: Any) -> None:
+@pytest.mark.parametrize("kind", ["list", "keys"])
+def test_a_body_of_too_many_values_is_refused_and_its_place_named(kind: str) -> None:
+    wide: Any = [0] * MAX_VALUES if kind == "list" else dict.fromkeys(map(str, range(MAX_VALUES)), 1)
     with pytest.raises(RequestTooComplex, match="the request has more than 300,000 values, in `tools`") as caught:
         check_size({"messages": [1, 2], "tools": wide}, MIB * 32)
     assert caught.value.place == "tools"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from functools import cache
 
 import pytest
 
 from openfall.router_core.printable import escape_controls, escape_json
 
-EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000))
+
+@cache
+def every_character() -> str:
+    return "".join(map(chr, range(0x110000)))
 
 
 def test_plain_text_of_any_language_stays_as_it_is():
@@ -39,7 +43,7 @@ def test_a_control_character_is_shown_escaped(text, shown):
 
 
 def test_no_control_no_direction_mark_and_no_line_break_is_left_of_any_character():
-    shown = escape_controls(EVERY_CHARACTER)
+    shown = escape_controls(every_character())
     controls = {char for char in shown if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")} - {"\n", "\t"}
     directions = {char for char in shown if unicodedata.bidirectional(char) in
                   ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")}  # fmt: skip
@@ -48,7 +52,7 @@ def test_no_control_no_direction_mark_and_no_line_break_is_left_of_any_character
 
 
 def test_json_keeps_its_value_and_is_one_line_for_every_reader_of_lines():
-    value = {"text": "".join(char for char in EVERY_CHARACTER if unicodedata.category(char) != "Cs")}
+    value = {"text": "".join(char for char in every_character() if unicodedata.category(char) != "Cs")}
     document = escape_json(json.dumps(value, ensure_ascii=False))
     assert json.loads(document) == value
     assert len(document.splitlines()) == 1

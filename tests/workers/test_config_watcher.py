@@ -104,7 +104,7 @@ def telling(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., None]]:
                 own.tower = await stack.enter_async_context(fault_server(answer(COMPLETION)))
                 own.write("small")
                 await own.start()
-                await asyncio.wait_for(story(own), 90)
+                await asyncio.wait_for(story(own), 180)
 
         asyncio.run(main())
 

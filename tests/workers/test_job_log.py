@@ -43,7 +43,7 @@ def build_catalog(own: str, cloud: str) -> Catalog:
             "alone": Role(chain=("sonnet",), open_fall=(Remedy.DEFAULT_FALLBACK, Remedy.HOLD)),
         },
         groups=(Group(name="main", match=("whatsapp:main",), role="main"),),
-        urgency={word: UrgencyPolicy(start_within=1.0, expires_after=60) for word in Urgency},
+        urgency={word: UrgencyPolicy(start_within=30.0, expires_after=120) for word in Urgency},
         breakers=BreakerPolicy(consecutive_failures=1, open_for=60, jitter=0),
     )  # fmt: skip
 

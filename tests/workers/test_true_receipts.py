@@ -30,7 +30,7 @@ from openfall.router_core.vocabulary import BreakerState, Remedy, ServedBy, Urge
 from tests.worker_harness import Fleet, healthy_upstream, running_fleet
 
 
-def build_catalog(url: str) -> Catalog:
+def build_catalog(url: str, start_within: float) -> Catalog:
     return Catalog(
         backends={
             "box": Backend(url=url, pool="gpu", slots=8),
@@ -53,7 +53,7 @@ def build_catalog(url: str) -> Catalog:
             "several": Role(chain=("own", "small", "flat"), ensemble=Ensemble(answers=2)),
         },
         tasks={"code": TaskType(chain=("own", "small"))},
-        urgency={word: UrgencyPolicy(start_within=1.0, expires_after=60) for word in Urgency},
+        urgency={word: UrgencyPolicy(start_within=start_within, expires_after=120) for word in Urgency},
         breakers=BreakerPolicy(open_for=60, jitter=0, slow_start=0),
     )  # fmt: skip
 
@@ -76,10 +76,12 @@ class Desk:
         return await read_ledger(self.fleet.link, [ledger_day(await self.fleet.now())])
 
 
-def at_desk(redis_url: str, home: Path, story: Callable[[Desk], Awaitable[object]], *pools: str) -> None:
+def at_desk(
+    redis_url: str, home: Path, story: Callable[[Desk], Awaitable[object]], *pools: str, start_within: float = 30.0
+) -> None:
     async def main() -> None:
         async with healthy_upstream() as upstream:
-            catalog = build_catalog(upstream.url)
+            catalog = build_catalog(upstream.url, start_within)
             async with running_fleet(redis_url, home, catalog, *(pools or ("gpu", "cloud", "degrade"))) as fleet:
                 loaded = LoadedConfig(
                     catalog, Settings(source=home, redis=RedisServer(url=redis_url), data_dir=home), home
@@ -171,7 +173,7 @@ def test_a_job_that_the_sweep_moves_before_its_first_call_counts_as_a_fallback_t
     async def run(desk: Desk) -> None:
         await check_fallback(desk, await move_by_the_sweep(desk), "flat", left_home=True)
 
-    at_desk(redis_url, tmp_path, run, "cloud")
+    at_desk(redis_url, tmp_path, run, "cloud", start_within=1.0)
 
 
 def test_an_answer_of_the_first_choice_is_no_fallback_in_any_place_and_costs_the_job_no_byte(

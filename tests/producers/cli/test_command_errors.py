@@ -88,8 +88,8 @@ def test_up_and_work_name_the_key_that_a_backend_lacks(tmp_path: Path) -> None:
     remedy = "{0} has no key. Set {1}, in the environment or in .env."
     api, other = remedy.format("api", "API_KEY"), remedy.format("other", "OTHER_KEY")
     for arguments, named in ((("work", "cloud"), [True, False]), (("up",), [True, True])):
-        command = [str(Path(sys.executable).with_name("openfall")), *arguments]
-        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        command = [sys.executable, "-m", "openfall.producers.cli", *arguments]
+        environ = {"HOME": str(tmp_path), **{name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE")}}
         ran = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=environ, timeout=60, check=False
         )

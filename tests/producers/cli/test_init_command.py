@@ -170,9 +170,9 @@ def init(tmp_path: Path) -> Init:
     """`openfall init` as a new user runs it: nothing answers at the addresses of this test."""
 
     def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("openfall")), "init", *arguments]
-        own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0", **environ}
-        own |= {"OLLAMA_URL": "http://127.0.0.1:1"}
+        command = [sys.executable, "-m", "openfall.producers.cli", "init", *arguments]
+        own = {"HOME": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0", "OLLAMA_URL": "http://127.0.0.1:1"}
+        own |= {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE")} | environ
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=own, timeout=60, check=False)
 
     return run

@@ -130,7 +130,7 @@ def test_processes_that_stop_end_every_stream_with_words_and_exit_with_0(redis_u
         assert process.stdout.readline() == READY
         _children(process.pid, 2)
         texts = asyncio.run(main(process))
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert all('"code":"restarting"' in text and text.endswith("data: [DONE]\n\n") for text in texts)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -104,7 +103,7 @@ def test_while_redis_is_away_a_scrape_succeeds_and_says_so(server: Any, tmp_path
     run(main)
 
 
-@pytest.mark.parametrize("module", ["openfall.producers.gateway.app", "openfall.producers.cli.metrics"])
-def test_no_process_imports_the_client_of_prometheus_before_the_first_scrape(module: str) -> None:
-    code = f"import sys, {module}; print(*[name for name in sys.modules if name.startswith('prometheus')])"
+def test_no_process_imports_the_client_of_prometheus_before_the_first_scrape() -> None:
+    modules = "openfall.producers.gateway.app, openfall.producers.cli.metrics"
+    code = f"import sys, {modules}; print(*[name for name in sys.modules if name.startswith('prometheus')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

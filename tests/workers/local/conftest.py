@@ -29,7 +29,8 @@ class Up:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("run_supervisor.py")), json.dumps(options)],
+            [sys.executable, "-m", "tests.workers.local.run_supervisor", json.dumps(options)],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

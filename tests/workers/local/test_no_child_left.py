@@ -36,13 +36,13 @@ def command(process: ProcessId) -> str:
 
 @pytest.fixture
 def openfall_up(data: Path, port: int, gateway_port: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`openfall up` with a Valkey, an engine, two workers of a pool, the worker for held jobs, and a gateway of two
+    """`openfall up` with a Valkey, an engine, a worker, the worker for held jobs, and a gateway of two
     processes."""
     engine = {"model": str(model), "context": 256, "threads": 1}
     config = {
         "data": str(data),
         "redis": "embedded",
-        "workers": {"processes": 2},
+        "workers": {"processes": 1},
         "pools": {"gpu": {"local": True}},
         "backends": {
             "demo": {"protocol": "openai", "url": f"http://127.0.0.1:{port}", "pool": "gpu", "slots": 1,
@@ -67,8 +67,10 @@ def openfall_up(data: Path, port: int, gateway_port: int, model: Path) -> Iterat
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-@pytest.mark.parametrize("target", ["command", "supervisor"])
+@pytest.mark.parametrize(
+    ("target", "number"),
+    [("command", signal.SIGKILL), ("command", signal.SIGHUP), ("supervisor", signal.SIGKILL)],
+)
 def test_every_process_ends_when_one_above_it_gets_a_signal(
     openfall_up: subprocess.Popen[bytes], target: str, number: signal.Signals
 ) -> None:
@@ -77,8 +79,8 @@ def test_every_process_ends_when_one_above_it_gets_a_signal(
         pass
     started = [process for pid in children(openfall_up.pid) if (process := identify(pid))]
     commands = {process: command(process) for process in started}
-    # The supervisor, Valkey, the engine, two workers, the worker for held jobs, the gateway and its two processes.
-    assert len(started) == 9, commands
+    # The supervisor, Valkey, the engine, the worker, that for held jobs, the gateway and its two processes.
+    assert len(started) == 8, commands
     [supervisor] = [process for process in started if "openfall.workers up" in commands[process]]
     os.kill(openfall_up.pid if target == "command" else supervisor.pid, number)
     deadline = time.monotonic() + DEADLINE_S

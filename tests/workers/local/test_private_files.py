@@ -123,7 +123,8 @@ def test_up_and_work_refuse_a_data_directory_in_one_line_and_exit_with_1(tmp_pat
 
 
 def run_workers(home: Path, *args: str) -> subprocess.CompletedProcess[Any]:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(home)}
+    kept = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(home)}
     return subprocess.run(
         [sys.executable, "-m", "openfall.workers", *args],
         cwd=home, env=environment, capture_output=True, text=True, timeout=60, check=False,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 WORKER = """
@@ -45,10 +46,11 @@ def url(data: Path) -> str:
     return (data / "redis.url").read_text().strip()
 
 
-def test_workers_stop_first_and_valkey_last(data: Path, up: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_workers_stop_first_and_valkey_last(data: Path, up: Any, number: signal.Signals) -> None:
     fleet = up(data=data, workers=[["gpu", 2, WITNESS]])
     fleet.until("fleet_ready")
-    assert fleet.end() == 0
+    assert fleet.end(number) == 0
     assert [event["valkey"] for event in fleet.events if event["event"] == "left"] == [1, 1]
     stopped = [event["what"] for event in fleet.events if event["event"] == "stopped"]
     assert sorted(stopped[:2]) == ["worker-gpu-1", "worker-gpu-2"]
