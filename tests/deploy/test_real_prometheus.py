@@ -46,7 +46,7 @@ def test_prometheus_reads_a_fleet_and_evaluates_every_rule_and_panel(redis_url: 
                 stderr=asyncio.subprocess.DEVNULL,
             )
             try:
-                async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+                async with httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as http:
                     answered = 'openfall_jobs_total{role="chat",model="tiny",outcome="answered"}'
                     assert await until(http, answered) == "1"
                     assert await until(http, 'up{job="openfall"}') == "1"

@@ -68,7 +68,7 @@ def test_a_caller_that_leaves_leaves_no_reserve_behind(redis_url: str, tmp_path:
         more = budgets_of(1) + "\nurgency: {interactive: {timeout: 2s, first_token_timeout: 1s, stall_timeout: 1s}}"
         async with budget_gateway(redis_url, tmp_path, stall, answer(COMPLETION), more=more) as gateway:
             body = {"model": "chat", **SAY, "stream": streamed}
-            async with httpx.AsyncClient(base_url=gateway.url) as caller:
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as caller:
                 leaving = asyncio.create_task(caller.post("/v1/chat/completions", json=body))
                 await until(lambda: _is_reserved(gateway))
                 leaving.cancel()

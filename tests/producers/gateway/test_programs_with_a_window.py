@@ -97,7 +97,7 @@ def test_open_webui_verifies_both_connections_with_the_origin_of_no_page(redis_u
     async def main() -> None:
         async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             headers = {"authorization": "Bearer any", "x-openwebui-user-name": "A%20Name"}
-            async with httpx.AsyncClient(base_url=gateway.url, headers=headers) as program:
+            async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as program:
                 replies = [await program.get(path) for path in ("/v1/models", "/api/version", "/api/tags", "/api/ps")]
         assert [response.status_code for response in replies] == [200] * 4
         assert all(entry["id"] and entry["owned_by"] for entry in replies[0].json()["data"])

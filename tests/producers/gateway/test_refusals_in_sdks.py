@@ -16,7 +16,7 @@ from tests.producers.gateway.sdk_streams import ASK
 
 
 async def rows(base: str) -> dict[str, dict[str, Any]]:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return {row["cause"]: row for row in (await http.get(f"{base}/rows")).json()}
 
 

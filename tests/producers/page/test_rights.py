@@ -152,9 +152,12 @@ def test_no_get_acts(gateway: PageGateway) -> None:
     ids=["by a name of somebody else", "through a proxy", "through another proxy", "by TLS of a proxy", "via"],
 )
 def test_from_elsewhere_a_gateway_without_keys_wants_a_sign_in(gateway: PageGateway, headers: dict[str, str]) -> None:
-    answer = httpx.get(gateway.url, headers={**HTML, **headers})
+    answer = httpx.get(gateway.url, headers={**HTML, **headers}, timeout=60)
     assert (answer.status_code, answer.headers["location"]) == (303, "/page/sign-in")
-    assert "openfall keys new NAME --page act" in httpx.get(f"{gateway.url}/page/sign-in", headers=headers).text
+    assert (
+        "openfall keys new NAME --page act"
+        in httpx.get(f"{gateway.url}/page/sign-in", headers=headers, timeout=60).text
+    )
 
 
 def status_by_http_1_0(gateway: PageGateway, path: str) -> int:
@@ -225,7 +228,7 @@ def test_a_sign_in_ends_the_former_one_of_this_browser(closed_gateway: ClosedGat
         former = browser.cookies["openfall_session"]
         browser.post("/page/sign-in", data={"key": closed_gateway.secrets["actor"]})
         assert browser.get("/").status_code == 200
-    answer = httpx.get(closed_gateway.running.url, headers={**HTML, "cookie": f"openfall_session={former}"})
+    answer = httpx.get(closed_gateway.running.url, headers={**HTML, "cookie": f"openfall_session={former}"}, timeout=60)
     assert answer.status_code == 303
 
 
