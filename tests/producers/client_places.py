@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 from openfall import AsyncOpenfall, Openfall, OpenfallError, resolve_runtime_model
 
-HANG_SECONDS = 20
+HANG_SECONDS = 60
 
 
 def report(use: Callable[[], object]) -> None:
@@ -219,4 +219,5 @@ def call_at_exit(config: str) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("default", ResourceWarning)
     globals()[sys.argv[1]](sys.argv[2])
