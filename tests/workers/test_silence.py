@@ -80,6 +80,7 @@ def test_when_the_first_model_hangs_an_interactive_caller_has_the_answer_of_the_
     assert any(first.detail in event.get("why", "") for event in events), "the next event says why it goes on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hang_before_head", "hang_after_head", "drip"])
 def test_when_every_model_hangs_an_interactive_caller_has_the_reply_of_open_fall(serve, fault):
     result, _, _ = serve(f"fault={fault}@*", hanging=CHAIN)

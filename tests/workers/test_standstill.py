@@ -76,6 +76,7 @@ async def working(config: Path) -> AsyncIterator[Process]:
         await process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "urgency"), [("the worker", "interactive"), ("Valkey", "background")])
 def test_a_call_whose_answer_is_on_its_way_after_a_silence_of_all_is_waited_for(
     server: Server, tmp_path: Path, first: str, urgency: str
