@@ -129,7 +129,7 @@ def test_a_probe_in_flight_outlives_a_standstill() -> None:
             probe = asyncio.create_task(backend.list_models(STOPPED_SECONDS))
             await upstream.arrived.wait()
             time.sleep(STOPPED_SECONDS + 0.2)  # noqa: ASYNC251 - the whole process stands still
-            waked.set()
+            asyncio.get_running_loop().call_later(TICK_SECONDS / 5, waked.set)
             assert await probe == ("tiny",)
 
     asyncio.run(asyncio.wait_for(main(), 180))
