@@ -3,8 +3,8 @@
 -- @include lock
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more
--- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, and from JOBS the
--- jobs that Redis does not keep any more.
+-- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, from the registries
+-- of rq the names of no job, and from JOBS the jobs that Redis does not keep any more.
 -- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms, listed (entries
 --   of JOBS that are examined each second)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
@@ -39,9 +39,12 @@ local function restore_started(id, job, queue)
   redis.call('SADD', BACKENDS, job.backend)
   -- Its worker renews it, or it is taken over.
   restore(LEASES .. job.backend, now + args.lease_ms, id .. ':' .. job.lease, now + MAX_WAIT_MS)
+  restore(RQ_WIP .. queue, '+inf', id .. ':' .. job.lease)
 end
 
-local function restore_scheduled(id, pool)
+local function restore_scheduled(id, queue)
+  local pool = pool_of(queue)
+  restore(RQ_SCHEDULED .. queue, math.floor(now / 1000), id)
   if not redis.call('ZSCORE', SUSPECTS .. pool, id) then restore(SCHEDULED .. pool, now, id, now + MAX_WAIT_MS) end
 end
 
@@ -80,7 +83,7 @@ local function examine(id)
   elseif state == 'started' then
     restore_started(id, job, queue)
   elseif state == 'scheduled' then
-    restore_scheduled(id, pool_of(queue))
+    restore_scheduled(id, queue)
   elseif state == 'queued' then
     restore_backlog(queue, job.producer or '?')
   end
@@ -96,6 +99,23 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
       note_unreadable(LEASES .. backend, 'names no delivery: ' .. member)
     end
   end
+end
+
+-- Remove from a registry of rq the names of no job: each would count for ever as a call, a wait or a held job.
+local function remove_unknown(registry)
+  for _, member in ipairs(redis.call('ZRANDMEMBER', registry, MAX_PARTS)) do
+    local id = string.match(member, '^[^:]*')
+    if redis.call('EXISTS', RECORD .. id, RQ_JOB .. id) == 0 then
+      redis.call('ZREM', registry, member)
+      note_unreadable(registry, 'names no job: ' .. member)
+    end
+  end
+end
+remove_unknown(RQ_DEFERRED .. DEGRADE)
+for _, key in ipairs(redis.call('SRANDMEMBER', RQ_QUEUES, MAX_PARTS)) do
+  local queue = string.sub(key, #RQ_QUEUE + 1)
+  remove_unknown(RQ_WIP .. queue)
+  remove_unknown(RQ_SCHEDULED .. queue)
 end
 
 -- What operators switched on stands twice: what one of the places lacks is written again.
