@@ -76,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.RATE_LIMITED, {429}),
     # the key
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # an Ollama without a login: its local models do not fail
+    _rule(_E.NOT_INSTALLED, {403}, text=r"\bthis model requires a subscription"),
     _rule(_E.FORBIDDEN, {401, 403, 404, None}, text=words.NO_ACCESS_TEXT),
     _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),

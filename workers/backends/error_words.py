@@ -97,7 +97,7 @@ NO_MODEL_TEXT = (
     rf"|(\bthis model( version)?|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached( its)?)"
     rf" (now )?({ENDED})"
     r"|\bmodel\b.{0,80} is not (available|active|loaded)|(cannot|can't|could not) find (the )?model|invalid model name"
-    r"|not found the model|real modelID for|no router for requested model"
+    r"|not found the model|real modelID for|no router for requested model|no instance found for model"
     r"|\bno models? (is |are )?loaded"
     r"|function '[^']+': not found|\bendpoint does not exist|模型.{0,10}(不存在|已下线|已下架|未找到)"
 )
@@ -117,7 +117,7 @@ NO_ACCESS_TEXT = (
     r"|\bplan (does )?not (yet )?(include|support)"
 )
 NOT_OF_A_MODEL = (
-    r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant)s?\b"
+    r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant|item)s?\b"
     r"(?! not found\.?$).{0,120}(not found|does not exist|not exist)"
 )
 CANNOT_CODES = (
