@@ -10,7 +10,7 @@ import pytest
 
 from openfall.router_core.jobs.request_body import get_schema, wants_schema
 from openfall.router_core.jobs.request_json import loads_request
-from openfall.workers.backends.translate import request_for_anthropic
+from openfall.workers.backends.translate import request_for_anthropic, request_for_openai
 from tests.faults import COMPLETION, MESSAGE, answer
 from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
@@ -141,3 +141,27 @@ def test_a_schema_is_read_wherever_servers_of_openais_protocol_have_it(wanted: A
 def test_an_empty_text_of_a_form_is_nothing_that_anthropic_refuses(fields: Any, expected: Any) -> None:
     body = request_for_anthropic.request({**SAY, **fields})
     assert {name: body.get(name) for name in ("stop_sequences", *expected)} == {"stop_sequences": None, **expected}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"messages": [{"role": "developer", "content": "Be kind."}]}, {"role": "system", "content": "Be kind."}),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "fallback"}, {"type": "text", "text": "A"}]}]},
+            {"role": "assistant", "content": "A"},
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "compaction", "content": "They met."}]}]},
+            {"role": "assistant", "content": "They met.\n\n"},
+        ),
+    ],
+)
+def test_what_only_claude_writes_into_a_conversation_stops_no_other_model(body: Any, expected: Any) -> None:
+    assert request_for_openai.request(body)["messages"] == [expected]
+
+
+def test_a_tool_that_finds_the_others_is_left_out_since_all_of_them_are_sent() -> None:
+    tools = [{"type": "tool_search_tool_bm25_20251119", "name": "find"}, {"name": "f", "input_schema": {}}]
+    body = request_for_openai.request({**SAY, "tools": tools})
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["f"]

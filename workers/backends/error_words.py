@@ -117,7 +117,8 @@ NO_ACCESS_TEXT = (
     r"|\bplan (does )?not (yet )?(include|support)"
 )
 NOT_OF_A_MODEL = (
-    r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant|item)s?\b"
+    r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant"
+    r"|item)s?\b"
     r"(?! not found\.?$).{0,120}(not found|does not exist|not exist)"
 )
 CANNOT_CODES = (

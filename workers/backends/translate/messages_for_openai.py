@@ -22,7 +22,7 @@ Part = dict[str, Any]
 FAILED_PREFIX = "The tool failed. "
 """The beginning of a result that Anthropic's dialect marks as an error."""
 
-_OF_THE_PROVIDER = ("thinking", "redacted_thinking", "server_tool_use")
+_OF_THE_PROVIDER = ("thinking", "redacted_thinking", "server_tool_use", "fallback")
 """Blocks of an answer that only their provider reads, as the results of its own tools."""
 
 
@@ -55,7 +55,7 @@ def _translated(messages: Any) -> Iterator[dict[str, Any]]:
     for message, path in listed(messages, "messages"):
         content = message.get("content")
         match string(message.get("role"), f"{path}.role"):
-            case "system":
+            case "system" | "developer":
                 yield from system_message(content)
             case "assistant":
                 yield _assistant(content, f"{path}.content", ids)
@@ -83,6 +83,8 @@ def _assistant(content: Any, path: str, ids: CallIds) -> dict[str, Any]:
         match kind(block, part_path):
             case "text":
                 texts.append(string(block.get("text"), f"{part_path}.text"))
+            case "compaction" if isinstance(summary := block.get("content"), str):  # of the messages before it
+                texts.append(f"{summary}\n\n")
             case "tool_use":
                 calls.append(_call(block, part_path, ids))
             case other if other not in _OF_THE_PROVIDER and not other.endswith("_tool_result"):

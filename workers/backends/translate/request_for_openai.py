@@ -41,7 +41,7 @@ def request(body: Body) -> dict[str, Any]:
 
 
 def _tools(body: Body) -> dict[str, Any]:
-    tools = [_tool(tool, path) for tool, path in listed(body.get("tools"), "tools")]
+    tools = [_tool(tool, path) for tool, path in listed(body.get("tools"), "tools") if not _searches_tools(tool)]
     if not tools:
         return {}
     choice = body.get("tool_choice")
@@ -50,6 +50,11 @@ def _tools(body: Body) -> dict[str, Any]:
     choice = mapping(choice, "tool_choice")
     result = {"tools": tools, "tool_choice": _choice(choice)}
     return result | ({"parallel_tool_calls": False} if choice.get("disable_parallel_tool_use") is True else {})
+
+
+def _searches_tools(tool: Body) -> bool:
+    """Whether a tool only finds the others, which OpenAI's dialect sends whole."""
+    return str(tool.get("type")).startswith("tool_search_tool_")
 
 
 def _tool(tool: Body, path: str) -> dict[str, Any]:
