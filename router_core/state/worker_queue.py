@@ -91,7 +91,8 @@ class WorkerQueue:
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
-        self._book, self._server_now = BudgetBook(budgets), time.time()
+        is_counted = any(backend.budgets for queue in queues for backend in queue.backends)
+        self._book, self._server_now = BudgetBook(budgets if is_counted else ()), time.time()
         self._sent = ""
         """The digest of the bodies that this worker has sent."""
 

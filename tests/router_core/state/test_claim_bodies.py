@@ -8,6 +8,7 @@ from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
 from tests.router_core.state.test_budgets import HOUSE, claimed, replace_budget, start, submit
 
+FREE = "gpu.own.batch"
 OTHERS = 120
 """More subscriptions than a script remembers."""
 
@@ -30,6 +31,23 @@ def test_a_worker_sends_its_subscription_and_its_budgets_once(fleet):
             sizes.append(received(f) - before)
         assert sizes[0] > 5000
         assert max(sizes[1:]) < 1000
+
+    fleet(story)
+
+
+def test_a_claim_of_a_pool_that_costs_nothing_is_the_same_with_budgets_and_without(fleet):
+    async def story(f):
+        figures = []
+        await f.link.load("accept", "claim")
+        for name, budgets in (("wa", ()), ("wb", (HOUSE,))):
+            worker = await f.start_worker(name, QueueSubscription(FREE, (BackendCapacity("box", 8),)), budgets=budgets)
+            await f.enqueue(3, queue=FREE)
+            f.store.config_resetstat()
+            for _ in range(3):
+                assert len((await worker.claim(1, 0)).deliveries) == 1
+            calls = {command: row["calls"] for command, row in f.store.info("commandstats").items()}
+            figures.append((received(f), calls))
+        assert figures[0] == figures[1]
 
     fleet(story)
 
