@@ -23,16 +23,19 @@ from aiohttp import web
 INPUT_NUSD, OUTPUT_NUSD = 1_000, 5_000
 """Nanodollars a token: 1 and 5 US dollars for a million."""
 MAX_OUTPUT = 100
+POLL_SECONDS = 0.02
 Usage = tuple[int, int]
 """The tokens of a prompt and of its answer."""
 
 
 class BillingUpstream:
     """The server. `cut` is the share of calls whose outcome the caller never learns, `filtered` of those that are
-    refused with a usage."""
+    refused with a usage. It answers no call before the file `after` exists."""
 
-    def __init__(self, invoice: Path, latency_seconds: float, cut: float, filtered: float, seed: int) -> None:
-        self._file, self._latency = invoice.open("ab", buffering=0), latency_seconds
+    def __init__(
+        self, invoice: Path, after: Path, latency_seconds: float, cut: float, filtered: float, seed: int
+    ) -> None:
+        self._file, self._after, self._latency = invoice.open("ab", buffering=0), after, latency_seconds
         self._chance, self.calls = random.Random(seed), 0
         self._cut, self._filtered = (_one_in_each(round(1 / share), self._chance) for share in (cut, filtered))
 
@@ -63,6 +66,8 @@ class BillingUpstream:
         row = {"call": self.calls, "job": job, "group": group, "producer": producer, "nusd": cost, "cut": is_cut}
         self._file.write((json.dumps(row) + "\n").encode())
         await asyncio.sleep(self._latency * (0.5 + self._chance.random()))
+        while not self._after.exists():
+            await asyncio.sleep(POLL_SECONDS)
         if is_cut:
             return await self._cut_off(request)
         return web.json_response(answer(usage, is_filtered))
@@ -134,13 +139,14 @@ async def _serve(upstream: BillingUpstream, port: int) -> None:
 @click.command()
 @click.option("--port", required=True, type=int)
 @click.option("--invoice", required=True, type=click.Path(path_type=Path))
+@click.option("--after", required=True, type=click.Path(path_type=Path))
 @click.option("--latency-ms", required=True, type=float)
 @click.option("--cut", required=True, type=float)
 @click.option("--filtered", required=True, type=float)
 @click.option("--seed", required=True, type=int)
-def main(port: int, invoice: Path, latency_ms: float, cut: float, filtered: float, seed: int) -> None:
+def main(port: int, invoice: Path, after: Path, latency_ms: float, cut: float, filtered: float, seed: int) -> None:
     """Serve on a port of this machine until SIGTERM."""
-    uvloop.run(_serve(BillingUpstream(invoice, latency_ms / 1000, cut, filtered, seed), port))
+    uvloop.run(_serve(BillingUpstream(invoice, after, latency_ms / 1000, cut, filtered, seed), port))
 
 
 if __name__ == "__main__":
