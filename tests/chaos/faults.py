@@ -25,6 +25,7 @@ from tests.chaos.environment import START_TIMEOUT_S, Environment, environment, n
 from tests.chaos.harness import judge, workers
 from tests.chaos.judge.evidence import PlannedJob
 from tests.chaos.judge.fault_kinds import KINDS, Keeps
+from tests.chaos.judge.promise import PATIENCE
 from tests.chaos.progress import Progress
 from tests.chaos.worker_pool import WorkerPool
 
@@ -35,17 +36,17 @@ SLOTS = 4
 GOOD_SLOTS = 128
 CONSECUTIVE_FAILURES = 5
 TIMEOUT_S = 1
-GOOD_TIMEOUT_S = 10
+GOOD_TIMEOUT_S = 10 * PATIENCE
 JOBS_PER_SECOND = 250.0
 BREAKERS = {"consecutive_failures": CONSECUTIVE_FAILURES, "open_for": "2s", "open_for_max": "4s", "slow_start": "1s"}
 STEADY_BREAKERS = {**BREAKERS, "open_for": "3s", "open_for_max": "3s", "jitter": 0}
 """A policy like `open_for: 60s, open_for_max: 60s, jitter: 0`, with a time that a run can wait for."""
 JOBS_AFTER_REPAIR = 5
 
-END_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0 * PATIENCE
 """After the last job, every job ends within this time. The judge names what is left then."""
-RECOVERY_TIMEOUT_S = 30.0
-REPLY_TIMEOUT_S = 30.0
+RECOVERY_TIMEOUT_S = 30.0 * PATIENCE
+REPLY_TIMEOUT_S = 30.0 * PATIENCE
 """No fault of this scenario stops Redis: a late reply means a busy machine."""
 POLL_INTERVAL_S = 0.05
 
@@ -146,7 +147,7 @@ async def _wait_for(condition: Callable[[], bool], seconds: float) -> None:
         await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def _timeout(kind: str) -> int:
+def _timeout(kind: str) -> float:
     """A short one where the fault is a call without an end. Elsewhere only a busy machine reaches it."""
     return TIMEOUT_S if "timeout" in KINDS[kind].errors else GOOD_TIMEOUT_S
 

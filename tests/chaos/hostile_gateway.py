@@ -22,6 +22,7 @@ from benchmarks.processes import Child, started, wait_for
 from benchmarks.server import find_free_port
 from tests.chaos.environment import environment, mock_upstream
 from tests.chaos.harness import workers
+from tests.chaos.judge.promise import PATIENCE
 from tests.chaos.progress import Progress
 
 MAX_MEMORY_MB = 500
@@ -119,7 +120,7 @@ async def _ask_small(port: int, seconds: float) -> list[float | str]:
             return repr(error)
         return loop.time() - began if response.status_code == 200 else f"{response.status_code} {response.text[:200]}"
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20 * PATIENCE) as http:
         requests = []
         for number in range(int(seconds * SMALL_REQUESTS_A_SECOND)):
             requests.append(asyncio.create_task(ask(http, number)))
