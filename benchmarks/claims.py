@@ -3,8 +3,10 @@ side. `python -m benchmarks.claims`
 
 Claims without breakers run the same script without the parts that read blocks and epochs. Claims without shares have no
 urgency with a share. With `batch kept waiting` all is well too, but 100 batch jobs wait behind. Each variant is
-measured beside the base, call by call, on one server, in a database of its own: see `paired.py`. The benchmark exits
-with 1 if budgets or cards cost more than is promised for them.
+measured beside the base, call by call, on one server, in a database of its own: see `paired.py`. A fixed piece of work
+is one of them, and shows how fast the machine is: see `yardstick.py`. The benchmark exits with 1 if budgets or cards
+would cost more on the reference machine than is promised for them. `--instructions` counts the instructions of
+the same claims.
 """
 
 from __future__ import annotations
@@ -14,82 +16,38 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import click
 from redis import Redis
 from rich.console import Console
 
-from benchmarks.claim_variants import BASE, CARD, VARIANTS, BareLink, Pool, Variant
-from benchmarks.paired import ThreadClock, typical_difference
+from benchmarks import claim_instructions
+from benchmarks.claim_side import Side
+from benchmarks.claim_variants import BASE, QUEUES, VARIANTS, YARDSTICK, Variant
+from benchmarks.paired import ThreadClock, scaled_difference, typical_difference
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, readable, show
-from openfall.router_core.catalog.breaker_policy import BreakerPolicy
+from benchmarks.yardstick import INSTRUCTIONS, REFERENCE_SPEED, REFERENCE_US
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.claims import Delivery
-from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
-from openfall.router_core.state.unreadable_notes import UnreadableNotes
 from openfall.router_core.state.worker_queue import CREDIT_INTERVAL_JOBS, WorkerQueue
-from openfall.router_core.state.worker_subscription import WorkerIdentity
-from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
-QUEUES = (12, 150)
-"""A small fleet, and one of 50 models."""
-COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile", "more": "µs more (95 %)"}
+COLUMNS = {
+    "usec": "server µs",
+    "p90": "server µs, 90th percentile",
+    "more": "µs more (95 %)",
+    "scaled": "µs more on the reference machine (95 %)",
+}
 TURNS, JOBS = 40, 104
+BROKEN = "broken: "
 NO_CALL, WELL, PAID, FAILING = "no call was made", "the call went well", "with three budgets", "every third failed"
 SETTLES = {WELL: BASE, NO_CALL: BASE, FAILING: BASE, PAID: next(row for row in VARIANTS if row.budgets)}
-
-
-@dataclass
-class Side:
-    """One of two that are compared: a database, a connection to it, and what each of its calls took."""
-
-    link: RedisConnection
-    store: Redis
-    clock: ThreadClock
-    taken: list[float] = field(default_factory=list)
-    bare: BareLink | None = None
-
-    @property
-    def notes(self) -> UnreadableNotes:
-        """What could not be read, as of the connection."""
-        return self.link.notes
-
-    async def script(self, name: str, arguments: Any, *bodies: Any) -> Any:
-        """Run a script, as a worker does, and note the CPU time of the server."""
-        link, before = self.bare or self.link, self.clock.read_us()
-        reply = await link.script(name, arguments, *bodies)
-        self.taken.append(self.clock.read_us() - before)
-        return reply
-
-    async def begin(self, variant: Variant, queues: int, jobs: int) -> WorkerQueue:
-        """Empty the database, open the breakers of a variant, and submit its jobs. Returns a worker for them."""
-        pool, plain = variant.pool(queues), Pool(queues)
-        self.store.flushdb()
-        for target in plain.targets_to_open(variant.open_breakers):
-            opened = BreakerOverride(BreakerState.OPEN, "a benchmark", 3600)
-            await force_breaker(self.link, target, opened, BreakerPolicy())
-        self.store.hset(f"of:card-admitted:{CARD}", mapping={pool.filled_model: 2, "other": 2, "third": 2})
-        await self._accept(plain.filled_queue, jobs)
-        await self._accept(plain.subscriptions()[-1].queue, variant.batch_jobs)
-        self.bare = BareLink(self.link) if variant.bare else None
-        identity = WorkerIdentity("bench", "gpu", (), ())
-        return WorkerQueue(self, identity, pool.subscriptions(), budgets=pool.budgets)  # type: ignore[arg-type]
-
-    async def _accept(self, queue: str, count: int) -> None:
-        bound = "9 9 0 1 0 0 - -"
-        terms = SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60, bound=bound)
-        body = {"messages": [{"role": "user", "content": "hello"}]}
-        ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
-        jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
-        await JobStore(self.link).accept_many((job, terms) for job in jobs)
 
 
 @dataclass
@@ -107,11 +65,14 @@ class Measured:
         starts = range(CREDIT_INTERVAL_JOBS, len(more), CREDIT_INTERVAL_JOBS)
         self.more += [more[at : at + CREDIT_INTERVAL_JOBS] for at in starts]
 
-    def row(self, name: str, *, is_base: bool = False) -> Row:
+    def row(self, name: str, yardstick: Measured | None) -> Row:
+        """`yardstick`: the fixed work of the same turns. None: this is the base."""
         ranked = [sorted(turn) for turn in self.taken]
         at = {share: figure([turn[int(len(turn) * share)] for turn in ranked]) for share in (0.5, 0.9)}
-        more = None if is_base else typical_difference(self.more)
-        return Row(name, {"usec": at[0.5], "p90": at[0.9], "more": more})
+        more = scaled = None
+        if yardstick is not None:
+            more, scaled = typical_difference(self.more), scaled_difference(self.more, yardstick.more, REFERENCE_US)
+        return Row(name, {"usec": at[0.5], "p90": at[0.9], "more": more, "scaled": scaled})
 
 
 @dataclass
@@ -191,7 +152,7 @@ async def measure(urls: Sequence[str], turns: int, jobs: int, console: Console) 
             store = stack.enter_context(Redis.from_url(url))
             sides.append(Side(link, store, ThreadClock(int(store.info("server")["process_id"]))))
         await sides[0].link.load("accept", "claim", "settle", "breaker_force")
-        await sides[0].link.command("FUNCTION", "LOAD", "REPLACE", BareLink(sides[0].link).library)
+        await sides[0].load_changed()
         return await _compare_all(Comparison((sides[0], sides[1]), jobs), turns, console)
 
 
@@ -209,18 +170,31 @@ async def _compare_all(comparison: Comparison, turns: int, console: Console) -> 
             measured.add(*await comparison.settles(kind, SETTLES[kind], QUEUES[0], turn))
     sheets = []
     for queues in QUEUES:
-        rows = [base[queues].row(BASE.name, is_base=True), *(claims[queues, row].row(row.name) for row in VARIANTS)]
-        sheets.append(Sheet(f"A claim of one job, {queues} queues", COLUMNS, rows, notes=broken_promises(rows)))
-    return [*sheets, Sheet("A settle", COLUMNS, [settles[kind].row(kind) for kind in SETTLES])]
+        fixed = claims[queues, YARDSTICK]
+        rows = [base[queues].row(BASE.name, None), *(claims[queues, row].row(row.name, fixed) for row in VARIANTS)]
+        notes = [speed(rows), *broken_promises(rows)]
+        sheets.append(Sheet(f"A claim of one job, {queues} queues", COLUMNS, rows, notes=notes))
+    fixed = claims[QUEUES[0], YARDSTICK]
+    return [*sheets, Sheet("A settle", COLUMNS, [settles[kind].row(kind, fixed) for kind in SETTLES])]
+
+
+def speed(rows: Sequence[Row]) -> str:
+    """A sentence about this machine."""
+    took = next(more.median for row in rows if row.name == YARDSTICK.name and (more := row.figures["more"]))
+    return (
+        f"{YARDSTICK.name}: {INSTRUCTIONS:,} instructions, {INSTRUCTIONS / took:,.0f} in a µs here, "
+        f"{REFERENCE_SPEED:,} on the reference machine"
+    )
 
 
 def broken_promises(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each row that costs more than is promised, even at the lower end of its interval."""
+    """A sentence for each row that would cost more on the reference machine than is promised, even at the lower end of
+    its interval."""
     most = {row.name: row.most_us for row in VARIANTS if row.most_us is not None}
     return [
-        f"broken: {row.name} cost {readable(more.min)} µs more or above, at most {most[row.name]:.0f} are promised"
+        f"{BROKEN}{row.name} cost {readable(scaled.min)} µs more or above, at most {most[row.name]:.0f} are promised"
         for row in rows
-        if row.name in most and (more := row.figures["more"]) and more.min > most[row.name]
+        if row.name in most and (scaled := row.figures["scaled"]) and scaled.min > most[row.name]
     ]
 
 
@@ -234,11 +208,21 @@ def compare(quick: bool, console: Console) -> list[Sheet]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--quick", is_flag=True, help="A few turns.")
-def main(as_json: bool, quick: bool) -> None:
+@click.option(
+    "--instructions", is_flag=True, help="Count the instructions of claims by valgrind, in place of their time."
+)
+def main(as_json: bool, quick: bool, instructions: bool) -> None:
     """Compare claims and settles with and without breakers, shares, limits, budgets and cards."""
-    sheets = compare(quick, Console(stderr=True))
+    console = Console(stderr=True)
+    if instructions:
+        try:
+            show(claim_instructions.count(console), as_json)
+        except BenchmarkError as error:
+            raise click.ClickException(str(error)) from None
+        return
+    sheets = compare(quick, console)
     show(sheets, as_json)
-    if any(sheet.notes for sheet in sheets):
+    if any(note.startswith(BROKEN) for sheet in sheets for note in sheet.notes):
         sys.exit(1)
 
 

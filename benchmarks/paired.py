@@ -5,7 +5,7 @@ A duration is CPU time of the server's main thread. Other processes do not add t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -35,9 +35,25 @@ def typical_difference(rounds: Sequence[Sequence[float]]) -> Figure:
 
     The figure's spread is an interval of 95 %, by bootstrap: it has the true difference in 95 of 100 runs.
     """
-    chance = Random(SEED)
-    means = sorted(_mean_of_medians(chance.choices(rounds, k=len(rounds))) for _ in range(RESAMPLES))
-    return Figure(_mean_of_medians(rounds), means[OUTSIDE], means[-OUTSIDE - 1], len(rounds))
+    return _with_interval(len(rounds), lambda picked: _mean_of_medians([rounds[n] for n in picked]))
+
+
+def scaled_difference(rounds: Sequence[Sequence[float]], yardstick: Sequence[Sequence[float]], unit: float) -> Figure:
+    """The same on a machine on which the difference of the yardstick is `unit`. Both were measured in the same turns:
+    what slowed one of them down slowed the other. The interval has the error of both."""
+
+    def ratio(picked: Sequence[int]) -> float:
+        ours, theirs = (_mean_of_medians([rows[n] for n in picked]) for rows in (rounds, yardstick))
+        return unit * ours / theirs
+
+    return _with_interval(len(rounds), ratio)
+
+
+def _with_interval(count: int, estimate: Callable[[Sequence[int]], float]) -> Figure:
+    """An estimate from all rounds, and its interval from rounds that are drawn at random."""
+    chance, every = Random(SEED), range(count)
+    drawn = sorted(estimate(chance.choices(every, k=count)) for _ in range(RESAMPLES))
+    return Figure(estimate(every), drawn[OUTSIDE], drawn[-OUTSIDE - 1], count)
 
 
 def _mean_of_medians(rounds: Sequence[Sequence[float]]) -> float:

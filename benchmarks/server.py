@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -67,12 +67,12 @@ class Server:
 
 
 @contextmanager
-def valkey() -> Iterator[Server]:
-    """A fresh server in a directory of its own; both are gone when the block ends."""
+def valkey(under: Sequence[str] = ()) -> Iterator[Server]:
+    """A fresh server in a directory of its own; both are gone when the block ends. `under`: what runs it."""
     with tempfile.TemporaryDirectory(prefix="openfall-bench-") as name:
         port = find_free_port()
         flags = [part for key, value in SETTINGS.items() for part in (f"--{key}", value)]
-        argv = [VALKEY_SERVER, "--port", str(port), "--dir", name, *flags]
+        argv = [*under, VALKEY_SERVER, "--port", str(port), "--dir", name, *flags]
         with started(argv, log=Path(name) / "valkey.log") as process:
             client = redis.Redis(host="127.0.0.1", port=port)
             wait_for(lambda: _answers(client), START_TIMEOUT_S, "the Valkey server to answer", process)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.paired import ThreadClock, typical_difference
+from benchmarks.paired import ThreadClock, scaled_difference, typical_difference
 
 ROUND = 4
 
@@ -38,6 +38,14 @@ def test_what_only_one_call_of_a_round_costs_counts_by_its_share():
 def test_equal_calls_differ_by_nothing():
     figure = typical_difference([[0.0] * ROUND] * 9)
     assert (figure.min, figure.median, figure.max, figure.n) == (0, 0, 0, 9)
+
+
+@pytest.mark.parametrize("slowness", [1, 2.4])
+def test_a_slower_machine_shows_the_same_difference_on_the_reference_machine(slowness):
+    ours, fixed = noisy([10 * slowness] * ROUND), noisy([25 * slowness] * ROUND)
+    figure = scaled_difference(ours, fixed, 25)
+    assert figure.min < 10 < figure.max
+    assert figure.max - figure.min < 4
 
 
 def test_the_clock_of_a_thread_advances_with_its_work():
