@@ -27,6 +27,7 @@ from benchmarks.paired import ThreadClock
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import Server, valkey
 from benchmarks.table import Figure, Row, Sheet
+from benchmarks.yardstick import REFERENCE_SPEED
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_queue import CREDIT_INTERVAL_JOBS
 
@@ -43,7 +44,11 @@ end)"""
 WARM, ROUNDS = 3, 12
 """Rounds before the count begins, and counted ones. A round has the claims between two updates of credits."""
 COUNTED_ROWS = (BASE, *(row for row in VARIANTS if row is YARDSTICK or row.most_us is not None))
-COLUMNS = {"instructions": "instructions of a claim", "more": "more than the base"}
+COLUMNS = {
+    "instructions": "instructions of a claim",
+    "more": "more than the base",
+    "scaled": "µs more on the reference machine",
+}
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,7 @@ async def _count(counter: Counter, console: Console) -> list[Sheet]:
             for row in COUNTED_ROWS:
                 console.print(f"[dim]{queues} queues: {row.name}[/dim]", highlight=False)
                 counts[row.name] = await _count_claims(side, counter, row, queues)
-            rows = [
-                Row(name, {"instructions": _exact(n), "more": _exact(n - counts[BASE.name])})
-                for name, n in counts.items()
-            ]
+            rows = [_row(name, number, number - counts[BASE.name]) for name, number in counts.items()]
             sheets.append(Sheet(f"Instructions of a claim of one job, {queues} queues", COLUMNS, rows))
         return sheets
 
@@ -113,8 +115,9 @@ async def _count_claims(side: Side, counter: Counter, variant: Variant, queues: 
     return fmean(counts[WARM:])
 
 
-def _exact(value: float) -> Figure:
-    return Figure(value, value, value, 1)
+def _row(name: str, instructions: float, more: float) -> Row:
+    figures = {"instructions": instructions, "more": more, "scaled": more / REFERENCE_SPEED}
+    return Row(name, {key: Figure(value, value, value, 1) for key, value in figures.items()})
 
 
 def count(console: Console) -> list[Sheet]:
