@@ -163,6 +163,17 @@ def list_of(item: FieldType[T], *, complete: bool = False) -> FieldType[tuple[T,
     return FieldType(read, shape, lambda values: [item.write(value) for value in values])
 
 
+def mapping_of(item: FieldType[T]) -> FieldType[dict[str, T]]:
+    """Values by any keys. One that cannot be read is left out."""
+
+    def read(node: Node) -> dict[str, T]:
+        values = {key: item.read(below) for key, below in node.entries().items()}
+        return {key: value for key, value in values.items() if value is not None}
+
+    shape = {"type": ["object", "null"], "additionalProperties": item.shape}
+    return FieldType(read, shape, lambda values: {key: item.write(value) for key, value in values.items()})
+
+
 def _name_of(kind: str) -> FieldType[str]:
     """The name of an entry. A known entry that could not be read gives None: its own problems are reported."""
 

@@ -8,48 +8,31 @@ from typing import Annotated
 
 from pydantic import Field
 
-from openfall.config.errors import quoted
-from openfall.config.fields import list_of
+from openfall.config.fields import list_of, mapping_of
 from openfall.config.paths import resolve
-from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes
+from openfall.config.scalars import FieldType, escape, pattern_shape, read_text, size_in_bytes, text_reader
 from openfall.config.yaml_document import Node
 from openfall.router_core.catalog.field_types import BackendName, CatalogEntry, Count, Seconds
 from openfall.router_core.catalog.prices import Usd
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
 
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.*-]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.*-]+):(?P<port>\d{1,5})")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|\*")
 
 
-def _read_address(node: Node) -> str | None:
-    text = read_text(node)
-    match = None if text is None else _ADDRESS.fullmatch(text)
-    if text is None or (match and int(match["port"]) < 65536):
-        return text
-    node.report(f"must be HOST:PORT, not {quoted(text)}", f"For example {DEFAULT_ADDRESS}, or 0.0.0.0:8309.")
-    return None
+def _parse_address(text: str) -> str | None:
+    match = _ADDRESS.fullmatch(text)
+    return text if match and int(match["port"]) < 65536 else None
 
 
-def _read_origin(node: Node) -> str | None:
-    text = read_text(node)
-    if text is None or _ORIGIN.fullmatch(text):
-        return text.lower() if text is not None else None
-    node.report(f"must be an origin, not {quoted(text)}", "Write scheme and host: https://app.example.com")
-    return None
+def _parse_origin(text: str) -> str | None:
+    return text.lower() if _ORIGIN.fullmatch(text) else None
 
 
-def _read_names(node: Node) -> dict[str, str]:
-    names = {pattern: read_text(below) for pattern, below in node.entries().items()}
-    return {pattern: name for pattern, name in names.items() if name is not None}
-
-
-address: FieldType[str] = FieldType(_read_address, pattern_shape(r":\d{1,5}$|\$\{"))
-_addresses: FieldType[tuple[str, ...]] = list_of(address)
-_origins: FieldType[tuple[str, ...]] = list_of(FieldType(_read_origin, pattern_shape(rf"^({_ORIGIN.pattern})$|\$\{{")))
-_names: FieldType[dict[str, str]] = FieldType(
-    _read_names, {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}}, dict
-)
+def _parse_path(text: str) -> str | None:
+    return text if _PATH.fullmatch(text) and not {".", ".."} & set(text.split("/")) else None
 
 
 def _read_directory(node: Node) -> str | None:
@@ -57,21 +40,20 @@ def _read_directory(node: Node) -> str | None:
     return str(resolve(text, node.document.base, node.document.environ)) if text else None
 
 
+address: FieldType[str] = FieldType(
+    text_reader(_parse_address, "HOST:PORT", f"For example {DEFAULT_ADDRESS}, or 0.0.0.0:8309."),
+    pattern_shape(r":\d{1,5}$|\$\{"),
+)
+_origin: FieldType[str] = FieldType(
+    text_reader(_parse_origin, "an origin", "Write scheme and host: https://app.example.com"),
+    pattern_shape(rf"^({_ORIGIN.pattern})$|\$\{{"),
+)
+_path: FieldType[str] = FieldType(
+    text_reader(_parse_path, "a path", "Write it whole, without a query: /v1/rerank"),
+    pattern_shape(rf"^({_PATH.pattern})$|\$\{{"),
+)
 _directory: FieldType[str] = FieldType(_read_directory, {"type": "string"}, escape)
-
-
-_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-
-
-def _read_path(node: Node) -> str | None:
-    text = read_text(node)
-    if text is None or (_PATH.fullmatch(text) and not {".", ".."} & set(text.split("/"))):
-        return text
-    node.report(f"must be a path, not {quoted(text)}", "Write it whole, without a query: /v1/rerank")
-    return None
-
-
-_paths: FieldType[tuple[str, ...]] = list_of(FieldType(_read_path, pattern_shape(rf"^({_PATH.pattern})$|\$\{{")))
+_names: FieldType[dict[str, str]] = mapping_of(FieldType(read_text, {"type": "string", "minLength": 1}))
 
 
 class PageKind(StrEnum):
@@ -91,7 +73,7 @@ class PassthroughSection(CatalogEntry):
         description="What each request costs, for the ledger and for budgets. With a budget that counts the backend it "
         "must be set: 0 if these paths cost nothing.",
     )
-    paths: Annotated[tuple[str, ...], _paths] = Field(
+    paths: Annotated[tuple[str, ...], list_of(_path)] = Field(
         (),
         description="The paths, below the root of the backend's address. A path that the gateway serves stays its own.",
     )
@@ -100,7 +82,7 @@ class PassthroughSection(CatalogEntry):
 class GatewaySection(CatalogEntry):
     """The HTTP gateway, `openfall serve`."""
 
-    listen: Annotated[tuple[str, ...], _addresses] = Field(
+    listen: Annotated[tuple[str, ...], list_of(address)] = Field(
         (DEFAULT_ADDRESS,),
         description="Its addresses. One that other machines reach needs a key (`openfall keys new`), or `open`. "
         "`[]`: `openfall up` starts no gateway.",
@@ -113,7 +95,7 @@ class GatewaySection(CatalogEntry):
         description="Names that programs have wired in, as shell patterns, and the role, task or model that each "
         'means: `"gpt-*": auto`.',
     )
-    cors: Annotated[tuple[str, ...], _origins] = Field(
+    cors: Annotated[tuple[str, ...], list_of(_origin)] = Field(
         (), description="Origins whose web pages may call it. Without it: none."
     )
     wait_at_most: Seconds = Field(

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from openfall.config.dump import DIALECT
 from openfall.config.errors import ConfigError, nearest, quoted
 from openfall.config.fields import build, keys_of, model_shape
 from openfall.config.loading import env_file_of, read_source
@@ -24,7 +25,6 @@ VARIABLE = "OPENFALL_MANIFEST"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 _NAME_RULE = "A name has letters, digits and . _ : / @ + -, begins with a letter or digit, and has at most 128 of them."
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def manifest_schema() -> dict[str, Any]:
     shape = model_shape(ManifestFile)
     profiles = {"type": "object", "additionalProperties": model_shape(ProfileSection)}
     return {
-        "$schema": _DIALECT,
+        "$schema": DIALECT,
         "title": "manifest",
         **shape,
         "properties": shape["properties"] | {"profiles": profiles},

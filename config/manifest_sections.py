@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from openfall.config.fields import list_of
+from openfall.config.fields import list_of, mapping_of
 from openfall.config.gateway_settings import address
 from openfall.config.scalars import FieldType, either, escape, read_scalar, read_text
 from openfall.config.settings import engine_model
@@ -65,18 +65,13 @@ def _words(flag: str, node: Node) -> Iterator[str]:
             yield text
 
 
-def _read_variables(node: Node) -> dict[str, str]:
-    values = {name: read_scalar(below) for name, below in node.entries().items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 _text: FieldType[str] = FieldType(read_scalar, {"type": "string"}, escape)
 _command: FieldType[tuple[str, ...]] = FieldType(
     _read_command, either({"type": "string"}, {"type": "array", "items": {"type": "string"}}), shlex.join
 )
 _flags: FieldType[dict[str, tuple[str, ...]]] = FieldType(_read_flags, {"type": ["object", "null"]}, dict)
 _names: FieldType[tuple[str, ...]] = list_of(_text)
-_variables: FieldType[dict[str, str]] = FieldType(_read_variables, {"type": ["object", "null"]}, dict)
+_variables: FieldType[dict[str, str]] = mapping_of(FieldType(read_scalar, {}))
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/\S*$"), _text]

@@ -9,7 +9,7 @@ import yaml
 from openfall.config.fields import build, keys_of, model_shape, write_entry
 from openfall.config.redis_formats import EMBEDDED
 from openfall.config.scalars import FieldType
-from openfall.config.yaml_document import TEXT, Node
+from openfall.config.yaml_document import TEXT, Document, Node
 from openfall.router_core.catalog.redis_server import RedisServer, contradictions
 
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"
@@ -24,11 +24,15 @@ def read_redis(node: Node) -> RedisServer:
         return RedisServer(url=_url(node))
     server = build(RedisServer, node)
     if server.is_embedded and not {"url", "sentinels"} & node.entries().keys():
-        default = Node(node.document, node.path, node.line, yaml.ScalarNode(TEXT, DEFAULT_REDIS))
-        server = server.model_copy(update={"url": _url(default)})
+        server = server.model_copy(update={"url": default_redis(node.document, node.line).url})
     for key, message, remedy in contradictions(server):
         node.find(key).report(message, remedy)
     return server
+
+
+def default_redis(document: Document, line: int = 0) -> RedisServer:
+    """The server of a file that names none: `line` is that of its section, if it has one."""
+    return RedisServer(url=_url(Node(document, "redis", line, yaml.ScalarNode(TEXT, DEFAULT_REDIS))))
 
 
 def _url(node: Node) -> str | None:

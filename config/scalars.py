@@ -173,6 +173,19 @@ def _parsed(parse: Callable[[str], T | None], wanted: str) -> Callable[[Node], T
     return read
 
 
+def text_reader(parse: Callable[[str], T | None], wanted: str, remedy: str) -> Callable[[Node], T | None]:
+    """A reader of text that is no secret, by a parser."""
+
+    def read(node: Node) -> T | None:
+        text = read_text(node)
+        value = None if text is None else parse(text)
+        if text is not None and value is None:
+            node.report(f"must be {wanted}, not {quoted(text)}", remedy)
+        return value
+
+    return read
+
+
 def _read_tokens(node: Node) -> int | None:
     """A number of tokens. A size in bytes is refused: `32kB` of context can mean 32,000 tokens, or fewer."""
     text = read_scalar(node)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from openfall.config.backend_urls import PUBLIC_URLS, check_embedded, refuse_provider
@@ -15,11 +14,11 @@ from openfall.config.default_prices import add_prices, refuse_unpriced_requests
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
-from openfall.config.redis_section import DEFAULT_REDIS, read_redis
+from openfall.config.redis_section import default_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.service_environment import state_directory
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
-from openfall.config.yaml_document import TEXT, Names, Node
+from openfall.config.yaml_document import Names, Node
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
@@ -56,7 +55,7 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
         if name in sections and isinstance(key.default, BaseModel)
     }
     open_fall = single.pop("open_fall", OpenFallSection())
-    redis = single.pop("redis", None) or read_redis(_unwritten(top, "redis", DEFAULT_REDIS))
+    redis = single.pop("redis", None) or default_redis(document)
     written = keys["data"].type.read(sections["data"]) if "data" in sections else None
     data = written or state_directory(document.environ) or keys["data"].default
     settings = Settings(
@@ -248,8 +247,3 @@ def _refuse_unsigned(section: Node | None, settings: Settings) -> None:
     if all(problem.path != "webhooks.secret" for problem in section.document.problems):
         message, remedy = "a webhook is signed, and there is nothing to sign it with", "Set webhooks: secret."
         section.find("notify.webhook").report(message, remedy)
-
-
-def _unwritten(top: Node, key: str, default: str) -> Node:
-    """A node for a key that the file does not have, with its default."""
-    return Node(top.document, key, 0, yaml.ScalarNode(TEXT, default))

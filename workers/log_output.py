@@ -45,10 +45,11 @@ class DeferredLine:
 class BackgroundHandler(logging.Handler):
     """Formats a line at once, and writes it to a file descriptor within `GATHER_SECONDS`."""
 
+    formatter: LineFormatter
+
     def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._formatter = LineFormatter()
-        self.setFormatter(self._formatter)
+        self.formatter = LineFormatter()
         self._descriptor, self._lines, self._dropped = descriptor, deque[str | DeferredLine](), 0
         self._waiting, self._urgent, self._writing = threading.Event(), threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -59,11 +60,6 @@ class BackgroundHandler(logging.Handler):
             self._add(self.format(record))
         except Exception:  # noqa: BLE001 - a line that cannot be formatted must not end its caller
             self.handleError(record)
-
-    def use(self, formatter: LineFormatter) -> None:
-        """Write every later line in another form."""
-        self._formatter = formatter
-        self.setFormatter(formatter)
 
     def defer(self, logger: str, build: Callable[..., LogLine], *arguments: Any) -> None:
         """Add a line of level info that the thread builds. The arguments must not change. Never blocks."""
@@ -108,7 +104,7 @@ class BackgroundHandler(logging.Handler):
         dropped, self._dropped = self._dropped, 0
         if dropped:
             words = LogLine(f"{dropped} lines of the log were dropped: nothing reads standard error")
-            lines.append(self._formatter.format_line(time.time(), logging.WARNING, "openfall.log", words))
+            lines.append(self.formatter.format_line(time.time(), logging.WARNING, "openfall.log", words))
         data = memoryview("".join(f"{line}\n" for line in lines).encode())
         with contextlib.suppress(OSError):  # its reader is gone: the work goes on
             while data:
@@ -119,7 +115,7 @@ class BackgroundHandler(logging.Handler):
             words = line.build(*line.arguments)
         except Exception as error:  # noqa: BLE001 - the other lines must be written
             words = LogLine(f"a line of the log could not be built: {type(error).__name__}")
-        return self._formatter.format_line(line.at, logging.INFO, line.logger, words)
+        return self.formatter.format_line(line.at, logging.INFO, line.logger, words)
 
 
 def info(logger: logging.Logger, build: Callable[..., LogLine], *arguments: Any) -> None:
@@ -151,14 +147,14 @@ def configure_logging(quiet: bool, descriptor: int, form: LogFormat | None = Non
     logging._srcfile = None  # noqa: SLF001
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = BackgroundHandler(descriptor)
-    handler.use(LineFormatter(form or LogFormat.HUMAN))
+    handler.formatter = LineFormatter(form or LogFormat.HUMAN)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     sys.excepthook = _log_unexpected
     threading.excepthook = lambda hook: _log_unexpected(hook.exc_type, hook.exc_value, hook.exc_traceback)
 
     def apply(loaded: LoadedConfig) -> None:
-        handler.use(LineFormatter(form or loaded.settings.logs.format, loaded.secrets))
+        handler.formatter = LineFormatter(form or loaded.settings.logs.format, loaded.secrets)
 
     return apply
 

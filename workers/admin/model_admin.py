@@ -246,14 +246,13 @@ def _is_among(upstream: str, loaded: tuple[LoadedModel, ...]) -> bool:
 async def _record_alive(link: RedisConnection, targets: list[str], loaded: object, now: float) -> None:
     """Record that an endpoint refuses connections, as a failed health check of its models; else forget that."""
     last = await remembered_health(link)
-    refused = isinstance(loaded, Failure) and loaded.error_class is ErrorClass.CONNECTION
     for target in targets:
         failed_alive = target in last and not last[target]["ok"] and last[target]["how"] == "alive"
-        if refused and isinstance(loaded, Failure):
-            check = {"at": now, "ok": False, "how": "alive", "latency": 0.0, "detail": loaded.detail}
-            await remember_health(link, target, check | {"error": loaded.error_class, "cause": loaded.cause})
-        elif failed_alive and not isinstance(loaded, Failure):
-            await forget_health(link, target)
+        if not isinstance(loaded, Failure):
+            if failed_alive:
+                await forget_health(link, target)
+        elif loaded.error_class is ErrorClass.CONNECTION:
+            await remember_health(link, target, health_check.failed_report(loaded, "alive", now))
 
 
 async def try_connect(server: RedisServer | None) -> RedisConnection | None:

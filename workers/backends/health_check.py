@@ -55,6 +55,13 @@ class Health:
     failure: Failure | None = None
 
 
+def failed_report(failure: Failure, how: str, now: float) -> dict[str, Any]:
+    """The report of a failed check, in the form that `remember_health` writes down. `now` on the server's clock."""
+    detail = failure.detail or str(failure.error_class)
+    report = {"at": now, "ok": False, "how": how, "latency": 0.0, "detail": detail}
+    return report | {"error": failure.error_class, "cause": failure.cause}
+
+
 def health_prompt(spec: ModelSpec) -> Request:
     """The call of a probe: what any call of this model sends, and nothing more. A parameter that the provider refuses
     would keep a model away that answers every job."""

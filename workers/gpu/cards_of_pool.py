@@ -11,6 +11,7 @@ from openfall.router_core.state.cards import CardStore
 from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
+from openfall.workers.backends.health_check import failed_report
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.gpu.build_cards_view import CardsContext
 from openfall.workers.gpu.card_contents import CardContents, local_cards
@@ -42,10 +43,9 @@ def card_manager(
 
     async def on_load_failed(target: str, failure: Failure, now: float) -> None:
         """Jobs of the model go elsewhere: it counts as unhealthy, and its state says why."""
-        detail = failure.detail or str(failure.error_class)
-        await remember_load_error(link, target, detail, now)
-        check = {"at": now, "ok": False, "how": "load", "latency": 0.0, "detail": detail}
-        await remember_health(link, target, check | {"error": failure.error_class, "cause": failure.cause})
+        report = failed_report(failure, "load", now)
+        await remember_load_error(link, target, report["detail"], now)
+        await remember_health(link, target, report)
 
     contents = CardContents(engines=engines, store=store, local_cards=local_cards(catalog.backends, store.backends))
     use = LearnedUse(link, tuple(store.models))
