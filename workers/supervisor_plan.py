@@ -83,8 +83,7 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             name=name,
             model=path,
             port=urlsplit(loaded.catalog.backends[name].url).port or 80,
-            aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.backends))
-            or (name,),
+            aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.backends)),
             ctx=engine.context,
             parallel=engine.parallel or loaded.catalog.backends[name].slots,
             threads=engine.threads,

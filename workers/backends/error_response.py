@@ -172,19 +172,15 @@ def _status(status: int, error: Any) -> int | None:
 def _codes(error: Any, document: Any) -> Iterator[str]:
     """Every short code of the error, in lower case. Some providers write the code beside the error (`signin_url` of
     Ollama, `code` of xAI)."""
-    parts = (
-        [error] if isinstance(error, dict) else [document[0] if isinstance(document, list) and document else document]
-    )
+    top = document[0] if isinstance(document, list) and document else document
+    first = error if isinstance(error, dict) else top
     if isinstance(document, dict) and "signin_url" in document:
         yield "signin_url"
-    if not isinstance(parts[0], dict):
+    if not isinstance(first, dict):
         return
-    metadata, details = parts[0].get("metadata"), parts[0].get("details")
-    parts += [
-        parts[0].get("innererror"),
-        metadata,
-        *(details[:MAX_DETAILS] if isinstance(details, list) else [details]),
-    ]
+    details = first.get("details")
+    several = details[:MAX_DETAILS] if isinstance(details, list) else [details]
+    parts = [first, first.get("innererror"), first.get("metadata"), *several]
     parts += [quota for part in parts if isinstance(part, dict) for quota in _quotas(part.get("violations"))]
     behind = _of_provider(error)
     parts += [behind, behind.get("error") if isinstance(behind, dict) else None]

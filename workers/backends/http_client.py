@@ -128,7 +128,11 @@ class HttpClient:
         first = await self._send_to(path, payload, more)
         if first.status not in _NO_SUCH_PATH:
             return first
-        second = await self._send_to(other, payload, more)
+        try:
+            second = await self._send_to(other, payload, more)
+        except BaseException:
+            first.close()
+            raise
         if second.status in _NO_SUCH_PATH:
             second.close()
             return first

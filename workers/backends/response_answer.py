@@ -59,11 +59,9 @@ def _outcome(document: Any) -> Outcome:
 def _with_parts(item: Any) -> Any:
     """An item whose content is a list of parts. Some servers send the text itself."""
     content = item.get("content") if isinstance(item, dict) else None
-    return (
-        item | {"content": [{"type": "output_text", "text": content, "annotations": []}]}
-        if isinstance(content, str)
-        else item
-    )
+    if not isinstance(content, str):
+        return item
+    return item | {"content": [{"type": "output_text", "text": content, "annotations": []}]}
 
 
 def _refusal(output: list[Any]) -> bool:

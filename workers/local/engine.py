@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import time
 from contextlib import nullcontext
@@ -28,12 +27,11 @@ _START_TIMEOUT_S = 120.0
 PORT_RELEASE_S = 3.0
 """An engine of ours that has just ended may hold its port for this long: its threads end after it does."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """The options of an engine. `ctx` is in tokens and for one request; the engine holds `parallel` times as many.
+    """The options of an engine. `name` is that of its backend, and fit for a file. `ctx` is in tokens and for one
+    request; the engine holds `parallel` times as many.
 
     `aliases` are the names it serves (`name` if there are none). `notice` is shown at its first start, such as the
     licence of its model. `port_setting` is where its port is set, in words.
@@ -50,12 +48,6 @@ class EngineSpec:
     notice: str = ""
     port_setting: str = "the `url` of its backend in openfall.yaml"
     embeds: bool = False
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise LocalError(
-                f"engine name {self.name!r}: only a-z, 0-9, - and _, at most 63, beginning with a letter or digit"
-            )
 
     @property
     def label(self) -> str:

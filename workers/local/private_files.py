@@ -25,19 +25,19 @@ def make_private(directory: Path) -> Path:
 
     `LocalError` if it cannot be used, belongs to another user, or others may write to it: they could replace its files.
     """
-    remedy = "Name another one (`data:` in the configuration)."
+    other = "name another one (`data:` in the configuration)."
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
         usable = os.access(directory, os.R_OK | os.W_OK | os.X_OK)
     except (FileExistsError, NotADirectoryError) as error:
-        raise LocalError(f"{error.filename or directory} is not a directory. Move it away, or n{remedy[1:]}") from None
+        raise LocalError(f"{error.filename or directory} is not a directory. Move it away, or {other}") from None
     except OSError as error:
-        raise LocalError(f"the directory {directory} cannot be used: {error.strerror}. {remedy}") from None
+        raise LocalError(f"the directory {directory} cannot be used: {error.strerror}. {other.capitalize()}") from None
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         raise LocalError(
             f"the directory {directory} belongs to another user (uid {status.st_uid}). Run openfall as that user, or "
-            f"n{remedy[1:]}"
+            f"{other}"
         )
     if not usable:
         raise LocalError(f"the directory {directory} cannot be read and written. Run: chmod 700 {directory}")

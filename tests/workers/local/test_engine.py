@@ -123,11 +123,6 @@ def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_an_engine_name_that_is_not_a_file_name_is_refused(model: Path) -> None:
-    with pytest.raises(LocalError, match="only a-z, 0-9"):
-        EngineSpec(name="../demo", model=model, port=1)
-
-
 def test_an_engine_for_embeddings_gives_a_vector_for_each_text(data: Path, model: Path, port: int) -> None:
     async def story() -> None:
         engine = await start_engine(spec(model, port, aliases=("toy",), embeds=True, parallel=2), data)
