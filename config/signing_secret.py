@@ -1,4 +1,4 @@
-"""The secret that signs webhooks: its forms, and how long it has to be. No message shows it."""
+"""The secret that signs webhooks: its forms and its lengths. No message shows it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ GROW_SECONDS = 5.0
 
 
 class WorkerShortage(Exception):
-    """This process lacks something that a call needs. Nothing is reported of the upstream."""
+    """This process lacks something that a call needs. Nothing is reported about the upstream."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The answers of each dialect: how they are read, and by what they are recognized. Pure.
 
-Gateways that imitate one protocol at times pass on the answer of another one as it is.
+Some gateways that imitate one protocol pass on the answer of another one unchanged.
 """
 
 from __future__ import annotations

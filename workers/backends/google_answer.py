@@ -1,6 +1,6 @@
 """Puts an answer of Gemini's own protocol into the form of a `chat.completion`. Pure.
 
-Gateways to Gemini at times pass on its answer, or a part of its stream, as it is.
+Some gateways to Gemini pass on its answer, or a part of its stream, unchanged.
 """
 
 from __future__ import annotations

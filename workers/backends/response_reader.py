@@ -178,7 +178,7 @@ class _EventAdder:
         return self.answer.add(event)
 
     def note_waiting(self, size: int) -> None:
-        """So much of an event has arrived. Raises `AnswerTooLarge`."""
+        """Note the bytes of an event that is not complete yet. Raises `AnswerTooLarge`."""
         if size > MAX_ANSWER_BYTES:
             raise AnswerTooLarge(f"an event of the stream is longer than {MAX_ANSWER_BYTES / 2**20:g} MiB")
         self._kept.take(size - self._waiting, MAX_STREAM_MEMORY)

@@ -143,18 +143,11 @@ class JobExecutor:
 
     def _conditions(self, state: DeliveryState) -> Conditions:
         delivery, job = state.delivery, state.job
-        default_fallback = delivery.fall is not None
-        fleet = self._fleet_state(job.urgency)
         return Conditions(
-            delivery.model,
-            job_jitter(job.id),
-            fleet,
-            state.answers,
-            default_fallback,
-            replied=delivery.replied,
-            over=delivery.over,
-            refusal=state.refusal,
-        )
+            current_model=delivery.model, jitter=job_jitter(job.id), fleet=self._fleet_state(job.urgency),
+            answers=state.answers, default_fallback=delivery.fall is not None, replied=delivery.replied,
+            over=delivery.over, refusal=state.refusal,
+        )  # fmt: skip
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
         """Correct the cached fleet by what the claim proves: the model takes calls now, and if it is not local, the

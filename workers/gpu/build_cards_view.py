@@ -28,7 +28,7 @@ from openfall.workers.gpu.card_engine import CardEngine
 ASSUMED_CALL_SECONDS = 5.0
 ROUNDING_GB = 0.05
 UNMET_SECONDS = 60.0
-"""How long a job that went elsewhere for want of a model counts."""
+"""How long a job counts that went to another model because this one was not loaded."""
 UNMET_JOBS = 2
 """This number of them counts as one background job."""
 RANKS = {urgency: rank for rank, urgency in enumerate(Urgency)}
@@ -67,10 +67,10 @@ class CardsContext:
         facts = {alias: self._facts(alias, snapshot) for alias in self.store.models}
         policies = self.catalog.urgency
         return CardsView(
-            facts,
-            tuple(self._demands(snapshot, facts)),
-            tuple(self._card(record, snapshot) for record in snapshot.cards),
-            tuple(policies[urgency].min_share for urgency in Urgency),
+            facts=facts,
+            demands=tuple(self._demands(snapshot, facts)),
+            cards=tuple(self._card(record, snapshot) for record in snapshot.cards),
+            shares=tuple(policies[urgency].min_share for urgency in Urgency),
         )
 
     def backend_on(self, card: str, alias: str) -> str:
@@ -95,7 +95,7 @@ class CardsContext:
         }
 
     def is_unmet(self, alias: str, snapshot: CardsSnapshot) -> bool:
-        """Whether jobs went elsewhere for want of a model, of late."""
+        """Whether jobs recently went to another model because this one was not loaded."""
         return any(snapshot.now - moment <= UNMET_SECONDS for moment in snapshot.unmet.get(alias, ()))
 
     def _facts(self, alias: str, snapshot: CardsSnapshot) -> ModelFacts:
@@ -156,21 +156,21 @@ class CardsContext:
         for (alias, _), moment in record.used.items():
             served[alias] = max(moment, served.get(alias, LONG_AGO))
         return Card(
-            record.name,
-            state.usable_gb(self.catalog.backends[backends[0]].vram_gb or 0.0),
-            tuple(resident),
-            state.switch is not None,
-            sum(self.engines[name].max_models for name in backends),
-            served,
-            {
+            name=record.name,
+            vram_gb=state.usable_gb(self.catalog.backends[backends[0]].vram_gb or 0.0),
+            resident=tuple(resident),
+            switching=state.switch is not None,
+            max_models=sum(self.engines[name].max_models for name in backends),
+            served_at=served,
+            refused_until={
                 alias: refusal.until
                 for alias, refusal in state.refused.items()
                 if record.orders.get(("load", alias), LONG_AGO) <= refusal.since
             },
-            tuple(state.loads),
-            frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
-            max(self.catalog.backends[name].beside for name in backends),
-            frozenset(state.kept_out),
+            recent_loads=tuple(state.loads),
+            models=frozenset(alias for alias, names in self.store.models.items() if set(names) & set(backends)),
+            beside=max(self.catalog.backends[name].beside for name in backends),
+            kept_out=frozenset(state.kept_out),
         )
 
     def _resident(self, record: CardRecord, alias: str, calls: Iterable[CallOnCard], now: float) -> ResidentModel:

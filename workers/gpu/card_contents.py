@@ -26,7 +26,7 @@ CONTENT_INTERVAL_SECONDS = 5.0
 DEVICE_SHARE = 0.9
 """A driver keeps a part of the memory for itself: a card that is sold with 24 GB may have 22.5."""
 FOREIGN_STEP_GB = 1.0
-"""So much more memory in the use of others is worth a line in the log."""
+"""An increase of the memory that other programs use is logged from this size on."""
 
 
 @dataclass(slots=True)

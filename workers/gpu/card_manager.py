@@ -27,7 +27,7 @@ from openfall.workers.gpu.learned_use import LearnedUse
 log = logging.getLogger("openfall.cards")
 
 DECIDE_INTERVAL_SECONDS = 1.0
-"""The manager decides at least so often, and on every wake-up."""
+"""The manager decides at least once in this time, and on every wake-up."""
 MIN_INTERVAL_SECONDS = 0.03
 """Wake-ups that follow each other sooner count as one."""
 LISTEN_RETRY_SECONDS = 0.1

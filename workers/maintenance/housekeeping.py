@@ -195,7 +195,7 @@ class Housekeeping:
             log.warning("no job is accepted: %s", reason)
 
     async def _end_abandoned_jobs(self) -> None:
-        """End the jobs whose callers have left: no one can read their answers, and they would hold slots."""
+        """End the jobs whose callers have left: nothing reads their answers, and they would hold slots."""
         for job_id in await abandoned_jobs(self.link):
             with contextlib.suppress(UnknownJob):
                 if await JobStore(self.link).cancel(job_id, CALLER_LEFT):

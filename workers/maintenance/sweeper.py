@@ -41,7 +41,7 @@ class Sweeper:
     catalog: Catalog
 
     async def sweep(self, snapshot: FleetSnapshot, *, clean: bool) -> int:
-        """Look after the jobs that wait in vain now, and count those that left their queue. Two workers may sweep at
+        """Look after the jobs that no worker claims, and count those that left their queue. Two workers may sweep at
         once: each job is moved once."""
         now, jobs = await find_waiting(self.link, snapshot.stranded_queues, snapshot.blocked_queues, clean=clean)
         left = 0
@@ -64,15 +64,10 @@ class Sweeper:
             return await self._handle_unreadable(waiting, str(error), now)
         current_model, fleet = self._current_model(waiting, job), fleets[job.urgency]
         conditions = Conditions(
-            current_model,
-            job_jitter(job.id),
-            fleet,
-            answers,
-            default_fallback=bool(waiting.default_fallback),
-            replied=waiting.replied,
-            refusal=refusal,
+            current_model=current_model, jitter=job_jitter(job.id), fleet=fleet, answers=answers,
+            default_fallback=bool(waiting.default_fallback), replied=waiting.replied, refusal=refusal,
             is_stranded=waiting.cause == "stranded",
-        )
+        )  # fmt: skip
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             # No default fallback has answered: its answer is settled.

@@ -20,7 +20,7 @@ from openfall.workers.sidecar.sidecar_errors import SidecarError
 log = logging.getLogger("openfall.sidecar")
 
 FAILED_LOAD_SECONDS = 60.0
-"""A request does not start a profile again that failed so recently: that would evict the others for nothing."""
+"""A request does not start a profile again that failed within this time: that would evict the others for nothing."""
 EPOCH_SECONDS = 60.0
 """How long after its last order a manager of cards fences the ones before it."""
 
