@@ -51,7 +51,7 @@ _ZONES = ("+08:00", "+00:00")
 _ANTHROPIC = "anthropic-ratelimit-"
 
 
-def parse_duration(text: str) -> float | None:
+def parse_wire_duration(text: str) -> float | None:
     """Seconds of a duration such as `12ms`, `6m0s`, `2 minutes`; None if it is not a duration."""
     return _sum_of(text) if _DURATION.fullmatch(text) else None
 
@@ -100,7 +100,7 @@ def _stated_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
-    return float(text) if _SECONDS.fullmatch(text) else parse_duration(text)
+    return float(text) if _SECONDS.fullmatch(text) else parse_wire_duration(text)
 
 
 def _unit(name: str) -> float:
@@ -114,7 +114,7 @@ def _read_wait(value: str, date: str) -> float | None:
     value = value.strip(' "+')
     if _EPOCH.fullmatch(value) or _ISO.fullmatch(value):
         return until(value, date) or None
-    wait = float(value) if _SECONDS.fullmatch(value) else parse_duration(value)
+    wait = float(value) if _SECONDS.fullmatch(value) else parse_wire_duration(value)
     return until(value, date) if wait is None else wait
 
 

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.error_response import classify
-from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
+from openfall.workers.backends.retry_after import limit_reset, parse_wire_duration, retry_after
 
 DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
 
@@ -104,12 +104,12 @@ def test_google_sends_the_wait_in_the_body() -> None:
     ("text", "seconds"), [("12ms", 0.012), ("6m0s", 360.0), ("7.66s", 7.66), ("1h2m", 3720.0), ("2 min", 120.0)]
 )
 def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
+    assert parse_wire_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
 def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
-    assert parse_duration(text) is None
+    assert parse_wire_duration(text) is None
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def safe_id(call_id: str) -> str:
     return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode('utf-8', 'surrogatepass')):08x}"
 
 
-def shorten(blocks: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+def text_or_blocks(blocks: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """A single plain text needs no list of blocks."""
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         text: str = blocks[0]["text"]

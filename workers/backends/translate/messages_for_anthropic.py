@@ -15,8 +15,8 @@ from openfall.workers.backends.translate.json_values import (
     listed,
     optional_string,
     safe_id,
-    shorten,
     string,
+    text_or_blocks,
     unknown,
 )
 from openfall.workers.backends.translate.media import document_block, image_block
@@ -52,7 +52,7 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
         _strip_end(result[-1]["content"])
     _answer_calls(result)
     return system, [
-        {"role": message["role"], "content": shorten(_results_first(message["content"]))} for message in result
+        {"role": message["role"], "content": text_or_blocks(_results_first(message["content"]))} for message in result
     ]
 
 
@@ -161,7 +161,7 @@ def _result(message: Mapping[str, Any], path: str, ids: CallIds) -> Block:
         texts = "\n".join(block["text"] for block in blocks if block["type"] == "text")
         return {"type": "text", "text": f"{RESULT_WITHOUT_CALL}{texts}"}
     call_id = ids.add_result(given)
-    return {"type": "tool_result", "tool_use_id": call_id, **({"content": shorten(blocks)} if blocks else {})}
+    return {"type": "tool_result", "tool_use_id": call_id, **({"content": text_or_blocks(blocks)} if blocks else {})}
 
 
 def _use(call: Mapping[str, Any], path: str, ids: CallIds) -> Block:

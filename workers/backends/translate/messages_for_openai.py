@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.call_ids import CallIds
-from openfall.workers.backends.translate.json_values import kind, listed, mapping, shorten, string, unknown
+from openfall.workers.backends.translate.json_values import kind, listed, mapping, string, text_or_blocks, unknown
 from openfall.workers.backends.translate.media import document_parts, image_part
 from openfall.workers.backends.translate.messages_for_anthropic import NO_RESULT
 from openfall.workers.backends.translate.openai_parts import tool_call
@@ -113,7 +113,7 @@ def _user(content: Any, path: str, ids: CallIds) -> Iterator[dict[str, Any]]:
         else:
             parts += _parts(block, part_path)
     if parts:
-        yield {"role": "user", "content": shorten(parts)}
+        yield {"role": "user", "content": text_or_blocks(parts)}
 
 
 def _parts(block: Mapping[str, Any], path: str) -> list[Part]:

@@ -15,8 +15,8 @@ from openfall.workers.backends.translate.json_values import (
     listed,
     mapping,
     number,
-    shorten,
     string,
+    text_or_blocks,
     unknown,
     whole,
 )
@@ -66,7 +66,7 @@ def request(body: Body) -> dict[str, Any]:
     elif wanted is not None:
         result["output_config"] = {"format": {"type": "json_schema", "schema": for_anthropic(wanted)}}
     if system:
-        result["system"] = shorten(system)
+        result["system"] = text_or_blocks(system)
     result |= {**_limit(body), **_stop(body), **(_tools(body) or _tools_of_history(messages)), **_user(body)}
     thinking = _thinking(body, result)
     return result | thinking | ({} if thinking.get("thinking", {}).get("type") == "enabled" else _sampling(body))
