@@ -8,18 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_result
-from openfall.router_core.jobs.result import Result
 from openfall.router_core.routing.fleet_state import FleetState
-from openfall.router_core.state import keys
-from openfall.router_core.state.errors import StoreUnreachable
-from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.worker_subscription import WorkerIdentity
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
+from openfall.workers.execution.last_answer import fetch_last_answer
 from openfall.workers.gpu.card_manager import STAND_BY_SECONDS
 from openfall.workers.gpu.cards_of_pool import card_manager
 from openfall.workers.maintenance.flat_plan_watch import FlatPlanWatch
@@ -68,7 +64,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
     stack.push_async_callback(dispatcher.close)
     flat_plans = FlatPlanWatch(link, catalog, settings.notifiers)
     spend = SpendWatch(link, catalog, settings.notifiers)
-    releaser, last_result = HeldReleaser(link, catalog), partial(_fetch_last_result, link)
+    releaser, last_result = HeldReleaser(link, catalog), partial(fetch_last_answer, link)
 
     async def fleet_state(urgency: Urgency, since: float) -> FleetState:
         await fleet_cache.refresh_at_least(since)  # a snapshot from before the fall would show that every model is well
@@ -92,15 +88,3 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
             PeriodicTask("incidents", CLOSE_INTERVAL_SECONDS, close_incidents, for_fleet=True),
         ),
     )
-
-
-async def _fetch_last_result(link: RedisConnection, key: str) -> Result | None:
-    try:
-        packed = await link.command("GET", keys.LAST_ANSWER + key)
-    except StoreUnreachable:  # not the job's fault: its next remedy applies
-        return None
-    try:
-        return None if packed is None else unpack_result("", packed)
-    except UnreadableEnvelope:
-        link.notes.add(keys.LAST_ANSWER + key, "has a result that cannot be read")
-        return None
