@@ -33,7 +33,9 @@ def test_a_request_of_32_mib_reaches_the_provider_whole(
     async def main() -> None:
         body = body_of(32 * MIB - 2000)
         async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as opened:
-            response = await opened.http.post("/v1/chat/completions", json={"model": "chat", **body})
+            # No caller waits for it, and no limit of a reply holds: a slow machine takes its time for so much.
+            more: dict[str, Any] = {"headers": {"x-openfall-urgency": "background"}, "timeout": 150}
+            response = await opened.http.post("/v1/chat/completions", json={"model": "chat", **body}, **more)
             assert response.status_code == 200, response.text[:300]
             sent = orjson.loads(opened.upstream.calls_received[0].body)
             assert sent["messages"] == body["messages"]
