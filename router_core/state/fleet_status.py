@@ -9,12 +9,15 @@ from typing import Any
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
+from openfall.router_core.state.keys import pool_of
+from openfall.router_core.state.last_workers import LastWorker, read_last_workers
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import Urgency
 
 MAX_PRODUCERS = 16
 """Jobs of a queue that are compared for the oldest."""
+_URGENCIES: Mapping[str, Urgency] = {urgency.value: urgency for urgency in Urgency}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,7 @@ class QueueStatus:
     @property
     def urgency(self) -> Urgency | None:
         """None: a queue of plain rq."""
-        last = self.name.rpartition(".")[2]
-        return Urgency(last) if last in set(Urgency) else None
+        return _URGENCIES.get(self.name.rpartition(".")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class WorkerStatus:
     """What its process lacks, and how many slots it takes meanwhile."""
     quiet: bool = False
     """An operator keeps it from claiming jobs."""
+    log: str = ""
+    """The file of its log, or the command that shows it; empty: unknown."""
 
     @property
     def takes_jobs(self) -> bool:
@@ -97,6 +101,8 @@ class FleetStatus:
     """How old the reading of the queues is: the ages of their jobs are of that moment."""
     memory_refusals: MemoryRefusals | None = None
     """None: jobs are accepted, or nothing is known of their refusals."""
+    last_workers: tuple[LastWorker, ...] = ()
+    """The last workers of the pools that no live worker serves, the one that beat last first."""
 
     @property
     def queues_at(self) -> float:
@@ -118,7 +124,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     """Fetch the status, in one round trip. `known`: an earlier one, whose queues are not read again, only whether they
     are paused."""
     reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
-    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals = reply
+    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals, last = reply
     at = read_moment(now)
     with link.notes.reading(keys.PAUSED):
         paused = frozenset(map(read_text, paused_names))
@@ -128,10 +134,14 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         rows = tuple(replace(queue, paused=queue.name in paused) for queue in known.queues)
     with link.notes.reading(keys.COUNTERS):
         totals = {name: read_number(value) for name, value in pairs(counters).items()}
+    listed = tuple(sorted(_workers(link, workers, at), key=lambda worker: worker.name))
+    served = {pool_of(queue) for worker in listed if worker.alive for queue in worker.queues}
+    with link.notes.reading(keys.LAST_WORKERS):
+        last_workers = read_last_workers(pairs(last), served)
     return FleetStatus(
         now=at,
         queues=rows,
-        workers=tuple(sorted(_workers(link, workers, at), key=lambda worker: worker.name)),
+        workers=listed,
         falling=falling,
         held=held,
         suspended=bool(suspended),
@@ -139,6 +149,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         counters=totals,
         queues_age_seconds=at - known.queues_at if known else 0.0,
         memory_refusals=_refusals(link, refusals, totals),
+        last_workers=last_workers,
     )
 
 
@@ -198,6 +209,7 @@ def _worker(name: str, fields: Mapping[str, bytes], now: float, *, alive: bool) 
         catalog=read_text(fields.get(keys.CATALOG_FIELD)),
         shortage=read_text(fields.get(keys.SHORTAGE_FIELD)),
         quiet=bool(fields.get(keys.QUIET_FIELD)),
+        log=read_text(fields.get(keys.LOG_FIELD)),
     )
 
 

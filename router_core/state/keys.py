@@ -51,6 +51,7 @@ WAKEUP = "of:wakeup:"  # list, by queue: one entry wakes one waiting worker
 PAUSED = "of:paused"  # set of queue names
 SWITCHES = "of:switches"  # hash: `local-only` and `paused {queue}`, as operators switched them: a second place
 PRESENCE = "of:presence"  # zset: worker -> alive until (ms)
+LAST_WORKERS = "of:last-workers"  # hash: worker -> its pool, host, pid, log and last beat (JSON), for people
 LAST_BEAT = "of:last-beat"  # string: when any worker beat last (ms)
 RQ_JOBS_TAKEN = "of:rq-jobs"  # zset: job of plain rq, taken by a worker -> until (ms)
 RQ_JOB_QUEUES = "of:rq-job-queues"  # hash: the queue that it came from

@@ -175,6 +175,7 @@ class WorkerQueue:
         answered, failed = self._answered, self._failed
         arguments = {
             "worker": self._identity.name,
+            "pool": self._identity.pool,
             "queues": ",".join(self._identity.queues),
             "presence_ms": int(PRESENCE_SECONDS * 1000),
             "lease_ms": int(LEASE_SECONDS * 1000),

@@ -3,8 +3,8 @@
 -- @include lock
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more
--- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten, from the registries
--- of rq the names of no job, and from JOBS the jobs that Redis does not keep any more.
+-- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten or another one has
+-- replaced, from the registries of rq the names of no job, and from JOBS the jobs that Redis does not keep any more.
 -- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms, listed (entries
 --   of JOBS that are examined each second)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
@@ -133,6 +133,25 @@ for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
     end
   end
 end
+
+-- A dead worker is kept for people until another one serves its pool.
+local function forget_replaced_workers()
+  local rows, dead, is_served = redis.call('HGETALL', LAST_WORKERS), {}, {}
+  for i = 1, #rows, 2 do
+    local is_readable, worker = pcall(cjson.decode, rows[i + 1])
+    local pool = is_readable and type(worker) == 'table' and type(worker.pool) == 'string' and worker.pool or nil
+    if number(redis.call('ZSCORE', PRESENCE, rows[i]), 0) <= now then
+      dead[rows[i]] = pool or ''
+    elseif pool then
+      is_served[pool] = true
+    end
+  end
+  for name, pool in pairs(dead) do
+    if pool == '' or is_served[pool] then redis.call('HDEL', LAST_WORKERS, name) end
+    if pool == '' then note_unreadable(LAST_WORKERS, 'names no pool') end
+  end
+end
+forget_replaced_workers()
 
 local listed_from = math.max(0, math.floor(number(redis.call('HGET', AUDIT, 'listed'), 0)))
 local listed, kept = redis.call('ZRANGE', JOBS, listed_from, listed_from + args.listed - 1), 0

@@ -1,6 +1,6 @@
 -- @include fleet_silence
 -- A worker is alive, and so are its calls: renew its presence and the leases that it still has. Never revives a lease.
--- Arguments: worker, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last
+-- Arguments: worker, pool, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last
 --   beat), silence (see fleet_silence.lua), deliveries ({id, token, backend}...)
 -- Reply: {known to rq (1/0), now, lost job id...}
 local worker = RQ_WORKER .. args.worker
@@ -16,6 +16,10 @@ if known == 1 then
   if args.answered > 0 then redis.call('HINCRBY', worker, 'successful_job_count', args.answered) end
   if args.failed > 0 then redis.call('HINCRBY', worker, 'failed_job_count', args.failed) end
   redis.call('EXPIRE', worker, args.rq_ttl_s)
+  -- rq forgets a worker a minute after its last beat. An operator looks for it later than that.
+  local row = redis.call('HMGET', worker, 'hostname', 'pid', LOG_FIELD)
+  redis.call('HSET', LAST_WORKERS, args.worker,
+    cjson.encode({pool = args.pool, host = row[1] or '', pid = number(row[2], 0), log = row[3] or '', at = math.floor(now)}))
 end
 local reply = {known, tostring(now)}
 for _, delivery in ipairs(args.deliveries) do

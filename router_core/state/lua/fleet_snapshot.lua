@@ -15,9 +15,14 @@
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
 local paused = read_paused()
-local served = {}
+-- The workers of a pool serve the same queues: their list is split once.
+local served, is_split = {}, {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
-  for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end
+  local queues = redis.call('HGET', RQ_WORKER .. worker, 'queues') or ''
+  if not is_split[queues] then
+    is_split[queues] = true
+    for queue in string.gmatch(queues, '[^,]+') do served[queue] = true end
+  end
 end
 
 local all_queues, targets = {}, {}
