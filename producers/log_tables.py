@@ -1,4 +1,4 @@
-"""What operators did, and what breakers did: for `openfall audit`, `openfall breakers` and the page."""
+"""What operators and breakers did, and results that wait: for `openfall audit`, `breakers`, `inbox` and the page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
+from openfall.router_core.state.inbox import InboxSize
 
+INBOX_COLUMNS = ("inbox", "results", "oldest of")
 AUDIT_COLUMNS = ("when", "actor", "via", "action", "subject", "effect", "reason")
 BREAKER_COLUMNS = ("breaker", "state", "since", "opened", "cause", "why")
 HISTORY_COLUMNS = ("when", "breaker", "from", "to", "why")
+
+
+def inbox_table(inboxes: Iterable[InboxSize]) -> Table:
+    rows = [(inbox.name, inbox.entries, format_time(inbox.oldest_at)) for inbox in inboxes]
+    return Table(columns=INBOX_COLUMNS, rows=rows, if_empty="no inbox has results that no program has acknowledged")
 
 
 def audit_table(entries: Iterable[AuditEntry]) -> Table:

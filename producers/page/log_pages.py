@@ -10,7 +10,7 @@ from starlette.responses import Response
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import TEXT, Endpoint
 from openfall.producers.job_request import parse_duration
-from openfall.producers.log_tables import audit_table, breaker_history_table, breaker_table
+from openfall.producers.log_tables import audit_table, breaker_history_table, breaker_table, inbox_table
 from openfall.producers.model_table import model_table
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people
@@ -18,9 +18,10 @@ from openfall.producers.page.table_page import ShownTable, choice_bar, table_pag
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import breaker_history, list_breakers
+from openfall.router_core.state.inbox import list_inboxes
 from openfall.router_core.state.model_status import fetch_model_status
 
-AUDIT_LINES = 200
+AUDIT_LINES, INBOX_SECONDS = 200, 10.0
 SPANS = {"1h": "1 hour", "1d": "1 day", "7d": "7 days", "": "all that is kept"}
 
 
@@ -50,6 +51,17 @@ async def _show_breakers(exchange: Exchange, visitor: Visitor) -> Response:
     return table_page(exchange, visitor, "Breakers", tables, command="openfall breakers --history")
 
 
+async def _show_inboxes(exchange: Exchange, visitor: Visitor) -> Response:
+    """List the inboxes with unacknowledged results. What they contain is not shown."""
+    link = exchange.gateway.client.store.connection
+    inboxes = await exchange.gateway.shared_readings.fetch("inboxes", INBOX_SECONDS, lambda: list_inboxes(link))
+    note = "A program that reads an inbox acknowledges each result. One that is never read uses memory of Redis until "
+    note += "its results expire (retention: unread)."
+    return table_page(
+        exchange, visitor, "Inboxes", [ShownTable(inbox_table(inboxes), note=note)], command="openfall inbox"
+    )
+
+
 def _actions(catalog: Catalog, model: str) -> Sequence[str]:
     """Only what runs on machines of one's own is loaded and unloaded."""
     return ("check-model", "load-model", "unload-model") if catalog.is_local(model) else ("check-model",)
@@ -76,5 +88,6 @@ ENDPOINTS = (
         "GET", "/breaker", for_people(_show_breakers), "The page of breakers and their changes.",
         public=True, media_type=_HTML,
     ),
+    Endpoint("GET", "/inbox", for_people(_show_inboxes), "The page of inboxes.", public=True, media_type=_HTML),
     Endpoint("GET", "/model", for_people(_show_models), "The page of models.", public=True, media_type=_HTML),
 )  # fmt: skip

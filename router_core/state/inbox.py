@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ READER_TIMEOUT_SECONDS = 60.0
 BLOCK_SECONDS = 2.0
 """Seconds for which a read waits for a new entry: less than the reply timeout of a connection."""
 BATCH_SIZE = 100
+SCAN_SIZE = 1000
+"""Keys that Redis examines in one step: it serves other clients between two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,35 @@ class InboxReader:
             await self.heartbeat()  # Redis was emptied meanwhile
             return []
         return [_entry(self._link, self._name, row) for _, rows in reply or () for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSize:
+    """How many results wait in an inbox, and since when the oldest of them does (epoch seconds)."""
+
+    name: str
+    entries: int
+    oldest_at: float
+
+
+async def list_inboxes(link: RedisConnection) -> list[InboxSize]:
+    """The inboxes with results that no program has acknowledged, the fullest first. It scans every key of Redis, in
+    steps of `SCAN_SIZE`."""
+    names, cursor = set[str](), b"0"
+    while True:
+        cursor, found = await link.command("SCAN", cursor, "MATCH", f"{keys.INBOX}*", "COUNT", SCAN_SIZE)
+        names |= {read_text(key).removeprefix(keys.INBOX) for key in found}
+        if int(cursor) == 0:
+            break
+    sizes = await asyncio.gather(*(_size(link, name) for name in names))
+    return sorted((size for size in sizes if size.entries), key=lambda size: (-size.entries, size.name))
+
+
+async def _size(link: RedisConnection, name: str) -> InboxSize:
+    entries, first = await asyncio.gather(
+        link.command("XLEN", keys.INBOX + name), link.command("XRANGE", keys.INBOX + name, "-", "+", "COUNT", 1)
+    )
+    return InboxSize(name, entries, int(first[0][0].partition(b"-")[0]) / 1000 if first else 0.0)
 
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:

@@ -32,7 +32,7 @@ ON_THE_PAGE = {
     "workers": "GET /", "models": "GET /model", "cards": "GET /", "breakers": "GET /breaker", "local-only": "GET /",
     "budgets": "GET /", "held list": "GET /", "held show": "GET /job/{id}", "held log": "GET /", "audit": "GET /audit",
     "outbox": "GET /outbox", "preflight": "GET /preflight", "config check": "GET /preflight",
-    "config show": "GET /config",
+    "config show": "GET /config", "inbox": "GET /inbox",
 }  # fmt: skip
 """Each other command, and the address of the page that does the same."""
 
@@ -43,7 +43,6 @@ HERE_ONLY = {
     "batch run": "its lines and its answers are files of this machine; its progress is on the page",
     "embed": "it is for programs: no person reads vectors",
     "held export": "it writes prompts, which the page does not show",
-    "inbox": "it shows answers, which the page does not show",
 }  # fmt: skip
 """Each command that has nothing like it on the page, and why."""
 

@@ -60,6 +60,7 @@ def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
         (("status", "--foo"), "openfall status", "No such option '--foo'."),
         (("job", "list", "--limit", "x"), "openfall job list", "'x' is not a valid integer range."),
         (("stats", "--day", "1", "--month", "2"), "openfall stats", "name a day or a month, not both."),
+        (("inbox", "--ack"), "openfall inbox", "--follow and --ack need the NAME of an inbox."),
         (("held", "no\nsuch"), "openfall held", r"No such command 'no\nsuch'."),
     ],
 )

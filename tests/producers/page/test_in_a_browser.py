@@ -34,7 +34,7 @@ ROUTE = "/try/route"
 """Not an address that is opened: what the form of /try shows with every option."""
 PATHS = (
     "/", "/page/ask/hold-open?subject=attic/llama-8b", "/page/sign-in", "/page/ask/nothing", "/job", "/try", "/batch",
-    "/outbox", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model", "/keys",
+    "/outbox", "/inbox", "/model", "/breaker", "/audit", "/statistics", "/cost", "/cost?show=model", "/keys",
     "/preflight", "/config", "/runbook", "/runbook/redis", ROUTE,
 )  # fmt: skip
 

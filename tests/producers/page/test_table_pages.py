@@ -40,6 +40,7 @@ async def act(gateway: PageGateway) -> None:
     for error in (None, ErrorClass.TIMEOUT):
         call = ExternalCall(model="tiny", backend="rack", error=error, input_tokens=1234, output_tokens=56, seconds=2.5)
         await report_external_call(link, catalog, call)
+    await link.command("XADD", "of:inbox:bot", "*", "id", "job", "kind", "done")
     operator = Operator(llm, "ann", "page")
     await force_breaker(operator, "rack/tiny", BreakerOverride(BreakerState.OPEN, HOSTILE, None))
 
@@ -51,7 +52,7 @@ def cells_of(page: str) -> list[str]:
 
 PATHS = (
     "/cost", *(f"/cost?show={key}&days=7" for key in ("model", "backend", "group", "role", "producer", "day", "month")),
-    "/cost?show=saved&days=30", "/audit", "/audit?since=1h", "/breaker", "/model",
+    "/cost?show=saved&days=30", "/audit", "/audit?since=1h", "/breaker", "/model", "/inbox",
 )  # fmt: skip
 
 
