@@ -164,6 +164,14 @@ def operator_act(job: HeldJob) -> str:
     return f"replay it when {gone} in the configuration again"
 
 
+HOLD_MEANINGS: Mapping[HoldReason, str] = {
+    HoldReason.OWN_FAULT: "Every model refused it, or no answer passed the checks of its role",
+    HoldReason.POISONED: "Its workers died while they ran it, so no worker runs it again",
+    HoldReason.UNREADABLE: "A newer openfall wrote it, or it is damaged",
+}
+"""What the reasons mean for which an operator decides."""
+
+
 def describe_release(job: HeldJob, now: float, catalog: Catalog, blocks: FleetBlocks) -> str:
     """What releases a held job."""
     until = f"; expires {format_time(job.deadline)}"

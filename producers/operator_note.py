@@ -27,16 +27,25 @@ def find_switch(audit: Iterable[AuditEntry]) -> AuditEntry | None:
 
 def describe_note(entry: AuditEntry | None, now: float, reason: str = "") -> str:
     """`mika, 04:37: 'guests'`. `reason`: what is known of it apart from the log. Empty: nothing is known."""
-    why = reason or (entry.why if entry else "")
-    quoted = f"'{why}'" if why else ""
     if entry is None:
-        return quoted
+        return _quote(reason)
     form = "%H:%M" if now - entry.at < SAME_DAY_SECONDS else "%Y-%m-%d %H:%M"
     by = f"{entry.actor}, {datetime.fromtimestamp(entry.at).astimezone():{form}}"
-    return f"{by}: {quoted}" if quoted else by
+    return ": ".join(filter(None, (by, _quote(reason or entry.why))))
 
 
-def describe_switch(reason: str, audit: Iterable[AuditEntry], now: float) -> str:
-    """Who switched local only on, when and why. `reason`: what the switch keeps."""
-    entry = find_switch(audit)
-    return describe_note(entry, now, "" if reason == NO_REASON else reason) or reason
+def describe_author(entry: AuditEntry | None, reason: str = "") -> str:
+    """`mika: 'guests'`, where the time stands beside it. Empty: nothing is known."""
+    if entry is None:
+        return _quote(reason)
+    return ": ".join(filter(None, (entry.actor, _quote(reason or entry.why))))
+
+
+def _quote(why: str) -> str:
+    return f"'{why}'" if why else ""
+
+
+def describe_switch(reason: str, audit: Iterable[AuditEntry], now: float | None = None) -> str:
+    """Who switched local only on and why, and when if `now` is given. `reason`: what the switch keeps."""
+    entry, own = find_switch(audit), "" if reason == NO_REASON else reason
+    return (describe_author(entry, own) if now is None else describe_note(entry, now, own)) or reason

@@ -189,7 +189,7 @@ def _facts(status: _Status) -> Iterator[str]:
     """What the lines of the page do not have. An empty text says nothing."""
     overview, notes = status.overview, status.notes
     if notes.health["causes"]:
-        yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
+        yield _describe_work(overview, status.held.total) + describe_quiet(overview.workers, notes.quiet_by)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
         yield f"{plural(scheduled, 'job')} scheduled for a retry"
     yield from _pauses(status)
@@ -213,8 +213,8 @@ def _pauses(status: _Status) -> Iterator[str]:
         yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")
 
 
-def _describe_work(status: FleetStatus) -> str:
-    """Whether jobs wait or run, and how many workers take jobs."""
+def _describe_work(status: FleetStatus, held: int) -> str:
+    """Whether jobs wait, are held or run, and how many workers take jobs."""
     alive, ready = (sum(getattr(row, of) for row in status.workers) for of in ("alive", "takes_jobs"))
     started = sum(queue.started for queue in status.queues)
     workers = plural(alive, "worker")
@@ -228,13 +228,12 @@ def _describe_work(status: FleetStatus) -> str:
         return f"No worker takes jobs of {names}; {plural(ready, 'worker')} at other queues"
     if status.waiting:
         return f"{waiting} (the oldest for {format_age(_oldest(status))}), {started} running on {workers}"
+    nothing = f"Queues are empty, {plural(held, 'job')} held" if held else "Nothing waits"
     if started:
-        return f"Nothing waits, {plural(started, 'job')} running on {workers}"
+        return f"{nothing}, {plural(started, 'job')} running on {workers}"
     if ready:
-        return f"Nothing waits; {plural(ready, 'worker')} ready"
-    return (
-        "Nothing waits, and no worker takes jobs" if alive else f"Nothing waits, and no worker is alive: {START_WORKER}"
-    )
+        return f"{nothing}; {plural(ready, 'worker')} ready"
+    return f"{nothing}, and no worker {'takes jobs' if alive else f'is alive: {START_WORKER}'}"
 
 
 def _json(status: _Status) -> dict[str, Any]:

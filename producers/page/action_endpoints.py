@@ -57,7 +57,7 @@ async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
         action=action,
         subject=subject,
         command=action.command_line(subject),
-        context=await action.read_context(operator) if action.read_context else "",
+        context=await action.read_context(operator, subject) if action.read_context else "",
         question=(action.question or f"{action.label} {{subject}}?").replace("{subject}", subject),
         back=own_path(query.get("back", "/")),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from openfall.producers.amount_text import format_usd
+from openfall.producers.duration_text import format_age
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
@@ -25,6 +26,10 @@ from openfall.producers.operations.queue_pause import pause_queues, resume_queue
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
 from openfall.producers.operator_note import READ_ENTRIES, describe_switch, find_switch
 from openfall.producers.page.batch_actions import cancel_batch, retry_batch
+from openfall.producers.page.sections.budget_causes import budget_causes
+from openfall.producers.page.sections.cause import Cause
+from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.producers.page.sources import BUDGETS
 from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.operator_switches import local_only
@@ -47,7 +52,8 @@ class FormField:
 class PageAction:
     """Something to press. `command`: what a person types behind `openfall` to do the same; `{subject}` stands for what
     it concerns. `run` returns what happened, as a sentence. `question`: it is confirmed first, on a page of its own.
-    Empty: it acts at once. `read_context` returns what a person considers before the answer, as a sentence."""
+    Empty: it acts at once. `read_context` returns what a person considers before the answer about a
+    subject, in sentences."""
 
     command: str
     label: str
@@ -57,7 +63,7 @@ class PageAction:
     fields: tuple[FormField, ...] = ()
     is_dangerous: bool = False
     needs_administrator: bool = False
-    read_context: Callable[[Operator], Awaitable[str]] | None = None
+    read_context: Callable[[Operator, str], Awaitable[str]] | None = None
 
     def command_line(self, subject: str) -> str:
         """What a person types to do the same."""
@@ -106,7 +112,7 @@ async def _turn_local_only_off(operator: Operator, _form: Form) -> str:
     return "Jobs may go to cloud models again"
 
 
-async def _who_keeps_jobs_local(operator: Operator) -> str:
+async def _who_keeps_jobs_local(operator: Operator, _subject: str) -> str:
     """Who switched local only on, when and why: the person to ask first."""
     reason, entries = await asyncio.gather(local_only(operator.link), read_entries(operator.link, READ_ENTRIES))
     if reason is None:
@@ -157,6 +163,17 @@ async def _raise_budget(operator: Operator, form: Form) -> str:
         raise Refusal("bad_request", f"{typed[:20]!r} is no number of US dollars: write 5 or 0.50", "usd") from None
     await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
     return f"The budget {name} has {format_usd(usd)} more for {lasts}. Held jobs that fit now return by themselves"
+
+
+async def _what_a_budget_lacks(operator: Operator, name: str) -> str:
+    """What is left of a budget, and how much frees the jobs that wait for it. Empty: nothing waits for it."""
+    snapshot = await SnapshotReader(operator.link, operator.llm.config.catalog).read((BUDGETS,))
+    causes = [cause for cause in budget_causes({}, snapshot) if cause.buttons[0][0] == name]
+    return " ".join(f"{cause.text}. {cause.advice}{_until(cause, snapshot.now)}." for cause in causes)
+
+
+def _until(cause: Cause, now: float) -> str:
+    return "" if cause.until is None else f" {cause.until_text} {format_age(cause.until - now)}"
 
 
 async def _revoke_key(operator: Operator, form: Form) -> str:
@@ -217,9 +234,9 @@ ACTIONS: Mapping[str, PageAction] = {
     ),
     "raise-budget": PageAction(
         "budgets raise {subject} 5 --for 1d", "Raise", _raise_budget, "Raise the budget {subject}?",
-        "The amount is added to its limit for that time, from the next call on. It is enough when what is left and the "
-        "amount cover the next call. Held jobs that fit then return by themselves.",
-        (USD, UNTIL, REASON),
+        "The amount is added to its limit for that time, from the next call on. A call fits when what is left covers "
+        "the most that it may cost. Held jobs that fit then return by themselves.",
+        (USD, UNTIL, REASON), read_context=_what_a_budget_lacks,
     ),
     "pause": PageAction(
         "queues pause {subject}", "Pause", _pause, "Pause {subject}?",

@@ -10,7 +10,6 @@ from typing import Any
 
 from openfall.producers.operator_note import READ_ENTRIES
 from openfall.producers.outage_text import list_away, list_unhealthy
-from openfall.producers.page.last_workers import LastWorkers
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_digest import catalog_digest
@@ -45,7 +44,6 @@ class SnapshotReader:
     digest: str = field(init=False)
     _values: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _status: FleetStatus | None = None
-    _last_workers: LastWorkers = field(default_factory=LastWorkers)
     _held: dict[tuple[str, float], HeldJob] = field(default_factory=dict)
     _queues_read_at: float = float("-inf")
     _held_read_at: float = float("-inf")
@@ -79,7 +77,7 @@ class SnapshotReader:
             now=status.now,
             catalog=self.catalog,
             catalog_digest=self.digest,
-            status=replace(status, workers=self._last_workers.add_gone(status.workers, status.now)),
+            status=status,
             redis_url=link.safe_url,
             breakers=tuple(breakers),
             away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),

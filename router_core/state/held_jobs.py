@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_attempts
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
@@ -37,6 +39,8 @@ _FIELDS = (
     "deliveries",
     "crash_log",
     "fell_over",
+    "history",
+    "attempts",
 )
 
 
@@ -46,7 +50,7 @@ class HeldJob:
 
     The return of one of `release_models` releases it, but not before `ready_at` (0: at once). Without such models it
     waits for a person. It fell from `queue`. `crash_log`: where the log is of the last worker that died while it ran
-    the job; empty: unknown. `over`: the budget into which its call did not fit."""
+    the job; empty: unknown. `over`: the budget into which its call did not fit. `packed_calls`: see `calls`."""
 
     id: str
     role: str | None
@@ -60,6 +64,15 @@ class HeldJob:
     deliveries: int
     crash_log: str = ""
     over: OverBudget | None = None
+    packed_calls: bytes = b""
+
+    @property
+    def calls(self) -> tuple[Attempt, ...]:
+        """Its calls that ended, the oldest first, also those before a replay. None of them, if one cannot be read."""
+        try:
+            return unpack_attempts(self.packed_calls)
+        except UnreadableEnvelope:
+            return ()
 
     @property
     def urgency(self) -> Urgency:
@@ -152,6 +165,7 @@ def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
         deliveries=read_number(fields["deliveries"]),
         crash_log=read_text(fields["crash_log"]),
         over=read_over(read_text(fields["fell_over"])),
+        packed_calls=b"\n".join(filter(None, (fields["history"], fields["attempts"]))),
     )
 
 

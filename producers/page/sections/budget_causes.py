@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from openfall.producers.amount_text import format_usd
 from openfall.producers.page.page_snapshot import PageSnapshot
@@ -12,51 +13,85 @@ from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles, stops
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
+from openfall.router_core.catalog.budget_scope import is_counted
 from openfall.router_core.routing.spent_budgets import budget_key
 from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.keys import model_of
 
 
 def budget_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     """The budgets that are spent, or have too little left for the next call."""
     states: Sequence[BudgetState] = snapshot.sources.get(BUDGETS.name, ())
-    calls = {call.budget: call for job in snapshot.held_jobs for call in calls_over_budget(job, snapshot.catalog)}
-    for budget in states:
-        call = calls.get(budget_key(budget.budget.name, budget.owner))
-        if budget.is_spent or call:
-            yield _of_budget(budget, call, silent)
+    for state in states:
+        demand = _demand(state, snapshot)
+        if state.is_spent or demand.held:
+            yield _of_budget(state, demand, silent)
 
 
-def _of_budget(state: BudgetState, call: CallOverBudget | None, silent: SilentRoles) -> Cause:
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """The calls that a budget keeps waiting: of `held` jobs, each with what it may cost at most, and of `waiting` jobs
+    in the queues of models that it counts."""
+
+    held: tuple[CallOverBudget, ...]
+    waiting: int
+
+    def missing(self, state: BudgetState) -> tuple[int, int]:
+        """What the limit lacks for the next call, and for all of them at once, in nanodollars."""
+        bounds = [call.bound for call in self.held]
+        next_call = bounds[0] if bounds else state.needed
+        every = sum(bounds) + self.waiting * max([next_call, *bounds])
+        left = state.limit - state.used
+        return max(0, next_call - left) if next_call else 0, max(0, max(every, next_call) - left) if next_call else 0
+
+    @property
+    def jobs(self) -> str:
+        """`19 held jobs`, `19 held and 2 waiting jobs`."""
+        parts = [f"{count:,} {kind}" for count, kind in ((len(self.held), "held"), (self.waiting, "waiting")) if count]
+        return f"{' and '.join(parts)} {'job' if len(self.held) + self.waiting == 1 else 'jobs'}"
+
+
+def _demand(state: BudgetState, snapshot: PageSnapshot) -> _Demand:
+    """Held jobs beyond those that the snapshot has are not counted: with the money for these, others are read."""
+    catalog, name = snapshot.catalog, state.budget.name
+    key = budget_key(name, state.owner)
+    first_calls = (next(calls_over_budget(job, catalog), None) for job in snapshot.held_jobs)
+    held = tuple(call for call in first_calls if call is not None and call.budget == key)
+    counted = {alias for alias in catalog.models if is_counted(catalog, name, alias)}
+    return _Demand(held, sum(queue.waiting for queue in snapshot.status.queues if model_of(queue.name) in counted))
+
+
+def _of_budget(state: BudgetState, demand: _Demand, silent: SilentRoles) -> Cause:
     name, owner = state.budget.name, f" of {state.owner}" if state.owner else ""
     left, limit = format_usd(max(0, state.limit - state.used) / 1e9), format_usd(state.limit / 1e9)
-    refused = f"; {state.refused:,} {'call' if state.refused == 1 else 'calls'} did not fit" if state.refused else ""
-    if call is None:
-        needed = f"; the next call needs {format_usd(state.needed / 1e9)}" if state.needed else ""
-        text = f"The budget {name}{owner} is spent ({format_usd(state.used / 1e9)} of {limit}{needed}{refused})"
-    else:
+    if demand.held:
+        call = demand.held[0]
         text = f"The budget {name}{owner} has {left} of {limit} left"
-        text += f", and the next call of {call.model} may cost up to {format_usd(call.bound / 1e9)}{refused}"
+        text += f", and the next call of {call.model} may cost up to {format_usd(call.bound / 1e9)}"
+    else:
+        needed = f"; the next call needs {format_usd(state.needed / 1e9)}" if state.needed else ""
+        text = f"The budget {name}{owner} is spent ({format_usd(state.used / 1e9)} of {limit}{needed})"
     words = (f"budget {name} spent", f"budget {name} has too little left")
     is_cause = FleetHealth.FAILING in (stops(obstacle, silent) for obstacle in words)
-    add = _needed_usd(state, call.bound if call else state.needed)
-    raise_it = f"Raise it by ${add} or more" if add else "Raise it"
+    next_call, every = map(_whole_cents, demand.missing(state))
+    raise_it = f"Raise it by ${every} or more" if every else "Raise it"
+    if every != next_call:
+        raise_it = f"Raise it by ${every} for the {demand.jobs}: ${next_call} is enough for the next call alone"
     resets = state.window != "ever"
     return Cause(
         text=text,
         health=FleetHealth.FAILING if is_cause else FleetHealth.IMPAIRED,
-        advice=f"{raise_it}, or wait until it resets" if resets else raise_it,
+        advice=f"{raise_it}. Or wait until it resets" if resets else raise_it,
         until=state.ends_at if resets else None,
         until_text="in",
-        remedy=f"openfall budgets raise {name} {add or 'USD'}",
+        remedy=f"openfall budgets raise {name} {every or 'USD'}",
         action="raise-budget",
-        subject=name,
-        label=f"Raise {name}",
+        buttons=((name, f"Raise {name}"),),
         section="cost",
         runbook=RunbookSection.BUDGET_SPENT,
     )
 
 
-def _needed_usd(state: BudgetState, bound: int) -> str:
-    """What the limit lacks for a call of `bound` nanodollars, in whole cents. Empty: nothing that is known."""
-    missing = bound - (state.limit - state.used) if bound else 0
-    return f"{math.ceil(missing / 1e7) / 100:.2f}" if missing > 0 else ""
+def _whole_cents(nanodollars: int) -> str:
+    """US dollars, rounded up. Empty: none."""
+    return f"{math.ceil(nanodollars / 1e7) / 100:.2f}" if nanodollars else ""

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from openfall.producers.card_wait_reason import CardLoad, describe_content
-from openfall.producers.held_release_text import join_names
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth, count_held, describe_jobs, health_of_wait
+from openfall.producers.page.sections.cause import Cause, FleetHealth, health_of_wait
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sources import CARD_STATES
 from openfall.producers.runbook import RunbookSection
@@ -22,6 +21,7 @@ from openfall.router_core.vocabulary import LoadState, Urgency
 MIN_TURNS = 4
 """Fewer loads of a thrashing card are no turns: one load may be as long."""
 MAX_NAMED = 3
+_RANKS: Mapping[Urgency | None, int] = {urgency: number for number, urgency in enumerate((*Urgency, None))}
 
 
 def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
@@ -41,10 +41,11 @@ def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
 
 def _late_queues(snapshot: PageSnapshot) -> dict[str, QueueStatus]:
     """The models with jobs that wait for longer than their target, each with its most urgent such queue."""
+    targets = {urgency: policy.start_within for urgency, policy in snapshot.catalog.urgency.items()}
     late: dict[str, QueueStatus] = {}
-    for queue in sorted(snapshot.status.queues, key=_rank):
-        policy = snapshot.catalog.urgency.get(queue.urgency) if queue.urgency is not None else None
-        if policy is not None and (queue.oldest_seconds or 0.0) > policy.start_within:
+    for queue in sorted((queue for queue in snapshot.status.queues if queue.oldest_seconds is not None), key=_rank):
+        urgency = queue.urgency
+        if urgency is not None and (queue.oldest_seconds or 0.0) > targets[urgency]:
             late.setdefault(model_of(queue.name), queue)
     return late
 
@@ -84,37 +85,31 @@ def _of_wait(alias: str, urgency: Urgency, load: CardLoad, state: CardState, sna
 def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Cause:
     loads = f"loaded models {len(turns)} times in 10 minutes, {sum(turns):.0f} s in all"
     waiting = _waiting_on(card, snapshot)
-    text = f"The card {card} {loads}: they take turns{_waits(waiting, card, snapshot)}"
+    text = f"The card {card} {loads}: they take turns{_waits(waiting)}"
     sizes = {alias: snapshot.catalog.models[alias].vram_gb or 0.0 for alias in _models_on(card, snapshot)}
-    matters = waiting[0][0] if waiting else ""
+    matters = list(dict.fromkeys([*(model for model, _ in waiting), *sizes]))[:MAX_NAMED]
     return Cause(
         text=text + _misfit(card, sizes, snapshot),
         health=_worst_health(waiting, snapshot),
         is_wait=True,
         advice=(
-            f"Without a pin they go on so, and held jobs may be held again. Pin {matters or 'the model that matters'}: "
-            f"{_others(matters, sizes, waiting)} then wait until it is unpinned"
+            "Without a pin they go on so, and held jobs may be held again. Pin the model that matters most: jobs for "
+            "the others then wait until it is unpinned"
         ),
-        remedy=f"openfall models pin {matters or 'MODEL'}",
-        action="pin-model" if matters else "",
-        subject=matters,
-        label=f"Pin {matters}",
+        remedy=", or ".join(f"openfall models pin {model}" for model in matters),
+        action="pin-model",
+        buttons=tuple((model, f"Pin {model}") for model in matters),
         section="cards",
         runbook=RunbookSection.CARD_SWAPS,
     )
 
 
-def _waits(waiting: Sequence[tuple[str, QueueStatus]], card: str, snapshot: PageSnapshot) -> str:
-    """How many jobs wait for the models of a card or are held, and how many wait for each."""
-    catalog = snapshot.catalog
-    held = count_held(
-        {catalog.queue(model, level) for model in _models_on(card, snapshot) for level in Urgency}, snapshot
-    )
-    total = sum(queue.waiting for _, queue in waiting)
+def _waits(waiting: Sequence[tuple[str, QueueStatus]]) -> str:
+    """How many jobs wait for each model of a card."""
     parts = [f"{queue.waiting:,} {queue.urgency} for {model}" for model, queue in waiting[:MAX_NAMED]]
     rest = sum(queue.waiting for _, queue in waiting[MAX_NAMED:])
     parts += [f"{rest:,} more"] if rest else []
-    return f". {describe_jobs(total, held)}: {', '.join(parts)}" if total else ""
+    return f". Jobs wait: {', '.join(parts)}" if parts else ""
 
 
 def _worst_health(waiting: Sequence[tuple[str, QueueStatus]], snapshot: PageSnapshot) -> FleetHealth:
@@ -126,15 +121,6 @@ def _worst_health(waiting: Sequence[tuple[str, QueueStatus]], snapshot: PageSnap
         if queue.urgency is not None
     }
     return FleetHealth.FAILING if FleetHealth.FAILING in levels else FleetHealth.IMPAIRED
-
-
-def _others(pinned: str, sizes: Mapping[str, float], waiting: Sequence[tuple[str, QueueStatus]]) -> str:
-    """The models that do not fit beside a pinned one, and how many jobs wait for them now."""
-    others = tuple(alias for alias in sizes if alias != pinned)
-    if not pinned or not others:
-        return "jobs for the others"
-    count = sum(queue.waiting for model, queue in waiting if model in others)
-    return f"jobs for {join_names(others, 'and')} ({count:,} now)"
 
 
 def _misfit(card: str, sizes: Mapping[str, float], snapshot: PageSnapshot) -> str:
@@ -164,4 +150,4 @@ def _waiting_on(card: str, snapshot: PageSnapshot) -> list[tuple[str, QueueStatu
 
 
 def _rank(queue: QueueStatus) -> tuple[int, float]:
-    return [*Urgency, None].index(queue.urgency), -(queue.oldest_seconds or 0.0)
+    return _RANKS[queue.urgency], -(queue.oldest_seconds or 0.0)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
 from openfall.producers.duration_text import format_age
-from openfall.producers.held_release_text import configured_models
-from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.vocabulary import Urgency
 
@@ -34,8 +31,8 @@ class Cause:
     `advice`: what to do, or that nothing is to do.
 
     `is_consequence`: another line says what it is a consequence of. `is_wait`: people wait, and get their answers
-    late. `section` shows more. `action` with its `subject` is the button that helps (see page_actions.py), under
-    `label`; `remedy` is the command that does it, or what an operator does elsewhere. `runbook` says all of it."""
+    late. `section` shows more. `action` is what helps (see page_actions.py), with a button for each subject and label
+    of `buttons`; `remedy` is the command that does it, or what an operator does elsewhere. `runbook` says all of it."""
 
     text: str
     runbook: RunbookSection
@@ -48,8 +45,7 @@ class Cause:
     until_text: str = ""
     remedy: str = ""
     action: str = ""
-    subject: str = ""
-    label: str = ""
+    buttons: tuple[tuple[str, str], ...] = ()
     section: str = ""
 
     def line(self, now: float) -> str:
@@ -76,18 +72,6 @@ def health_of_wait(urgency: Urgency | None, oldest_seconds: float, target: float
     return FleetHealth.FAILING if gives_up else FleetHealth.IMPAIRED
 
 
-def describe_jobs(waiting: int, held: int) -> str:
-    """`3 jobs wait`, `1 job waits and 2 are held`, `2 jobs are held`. Empty: there are none."""
-    if not waiting:
-        return f"{held:,} {'job is' if held == 1 else 'jobs are'} held" if held else ""
-    text = f"{waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}"
-    return f"{text} and {held:,} {'is' if held == 1 else 'are'} held" if held else text
-
-
-def count_held(queues: Collection[str], snapshot: PageSnapshot) -> int:
-    """The held jobs that one of the queues could return."""
-    catalog = snapshot.catalog
-    return sum(
-        any(catalog.queue(model, job.urgency) in queues for model in configured_models(job.release_models, catalog))
-        for job in snapshot.held_jobs
-    )
+def describe_waiting(waiting: int) -> str:
+    """`1 job waits`, `3 jobs wait`. Empty: none does. Held jobs have a line of their own."""
+    return f"{waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}" if waiting else ""

@@ -10,7 +10,7 @@ from openfall.producers.fleet_problems import FleetProblem, ProblemCode, list_pr
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.budget_causes import budget_causes
 from openfall.producers.page.sections.card_causes import card_causes
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_jobs, health_of_wait
+from openfall.producers.page.sections.cause import Cause, FleetHealth, health_of_wait
 from openfall.producers.page.sections.model_and_key_causes import model_and_key_causes
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles, operator_switch_causes
@@ -19,7 +19,7 @@ from openfall.producers.page.sections.worker_causes import pools_without_worker,
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.state.keys import model_of, pool_of
+from openfall.router_core.state.keys import pool_of
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
@@ -71,8 +71,8 @@ def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str],
 def _impaired_sentence(causes: list[Cause], snapshot: PageSnapshot) -> str:
     decisions = sum(count for reason, count in snapshot.held.by_reason.items() if reason not in RELEASED_BY_ITSELF)
     if decisions and len(causes) == 1:
-        waits = "job waits" if decisions == 1 else "jobs wait"
-        return f"Other people get answers, but {decisions:,} {waits} for the decision of an operator."
+        waits = "a held job waits" if decisions == 1 else "held jobs wait"
+        return f"Other people get answers, but {waits} for the decision of an operator."
     return f"People get answers, but {'one thing needs' if len(causes) == 1 else 'some things need'} attention."
 
 
@@ -91,16 +91,12 @@ def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Ca
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
         is_refused = all(why == LOCAL_ONLY for why in obstacles.values())
-        waiting = sum(queue.waiting for queue in status.queues if model_of(queue.name) in obstacles)
-        held = sum(job.role == name for job in snapshot.held_jobs)
-        jobs = describe_jobs(waiting, held) or ("" if is_refused else "its jobs wait or are held")
-        then = "; ".join(filter(None, (jobs, "new requests are refused (HTTP 403)" if is_refused else "")))
-        text = f"No model of the role {name} takes calls ({models}): {then}"
+        then = "new requests are refused (HTTP 403)" if is_refused else "its jobs wait or are held"
         yield Cause(
-            text=text,
+            text=f"No model of the role {name} takes calls ({models}): {then}",
             health=FleetHealth.FAILING,
             is_consequence=True,
-            section="queues" if waiting else "open-fall" if held else "switch" if is_refused else "",
+            section="switch" if is_refused else "queues",
             runbook=RunbookSection.SILENT_ROLE,
         )
 
@@ -144,7 +140,7 @@ def _late(snapshot: PageSnapshot) -> Iterator[Cause]:
         late = [
             queue
             for queue in snapshot.status.queues
-            if queue.urgency is urgency and (queue.oldest_seconds or 0) > policy.start_within
+            if (queue.oldest_seconds or 0) > policy.start_within and queue.urgency is urgency
         ]
         if late:
             yield _of_late_queues(urgency, late, policy.start_within, snapshot.status.queues_at)

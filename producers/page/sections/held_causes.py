@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from openfall.producers.fleet_problems import FleetProblem
 from openfall.producers.held_release_text import (
     ACCEPTS_CALLS,
+    HOLD_MEANINGS,
     SWITCHED_OFF,
     Condition,
     describe_conditions,
@@ -34,7 +35,7 @@ def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
         text=f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})",
         is_consequence=bool(conditions),
         since=min(began, default=None),
-        advice=return_by_themselves(count, conditions) if conditions else f"An operator decides: {_act(reason, jobs)}",
+        advice=return_by_themselves(count, conditions) if conditions else _decision(reason, jobs),
         until=_expected(jobs, snapshot),
         until_text="in about",
         section="open-fall",
@@ -47,8 +48,10 @@ def _roles(jobs: Sequence[HeldJob]) -> str:
     return f" of {join_names(names, 'and')}" if names else ""
 
 
-def _act(reason: HoldReason, jobs: Sequence[HeldJob]) -> str:
-    return operator_act(jobs[0]) if jobs else "see its row" if reason is HoldReason.POISONED else "see their rows"
+def _decision(reason: HoldReason, jobs: Sequence[HeldJob]) -> str:
+    """What the reason means, and what an operator does about it."""
+    act = operator_act(jobs[0]) if jobs else "see its row" if reason is HoldReason.POISONED else "see their rows"
+    return ". ".join(filter(None, (HOLD_MEANINGS.get(reason, ""), f"An operator decides: {act}")))
 
 
 def _conditions(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> list[Condition]:

@@ -75,8 +75,7 @@ def _of_operator(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cau
         until_text="in",
         remedy=f"openfall breakers reset {target or 'NAME'}",
         action="reset-breaker" if target else "",
-        subject=target,
-        label=f"Automatic for {item.name}",
+        buttons=((target, f"Automatic for {item.name}"),),
         section="breakers",
         runbook=RunbookSection.BREAKER_OPEN,
     )

@@ -28,23 +28,32 @@ REMEDIES = {
     "nothing": "nothing yet",
     "": "nothing yet",
 }
+UNKNOWN = "not known any more"
+"""What the caller saw, where the record of the fall is not among the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A held job. `tried`: a text for each call, and whether it was refused. `shown`: what its caller saw.
+    """A held job. `shown`: what its caller saw.
 
     `release`: what releases it, or what an operator does about it. `release_at`: a moment of that, which stands behind
     `release_text`; None: none is known."""
 
     job: HeldJob
-    tried: tuple[str, ...]
     shown: str
     release: str
     release_at: float | None = None
     release_text: str = ""
     why_not: str = ""
     """Why it is not replayed now: no model could be called."""
+
+    @property
+    def tried(self) -> str:
+        """What became of its calls, in their order."""
+        calls = [f"{call.model} {call.cause or 'answered'}" for call in self.job.calls]
+        if not calls:
+            return "no call ended" if self.job.reason is HoldReason.POISONED else "no model was called"
+        return " → ".join(calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +107,15 @@ def _why_not_ready(calls: ModelCalls) -> str:
 
 
 def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
-    tried = tuple(
-        f"{attempt.get('model', '?')} {attempt.get('cause') or attempt.get('error') or 'answered'}"
-        for attempt in fall.get("tried", ())
-        if isinstance(attempt, Mapping)
-    )
-    by = str(fall.get("by") or "")
+    by = str(fall.get("by") or "") if fall else UNKNOWN
     shown = REMEDIES.get(by, by)
     condition = release_condition(job, calls.snapshot.catalog, calls.blocks)
     if not condition:
-        return HeldRow(job, tried, shown, f"An operator decides: {operator_act(job)}")
+        return HeldRow(job, shown, f"An operator decides: {operator_act(job)}")
     release = f"Returns by itself when {condition}"
     why_not = "" if calls.can_run(job) else "It cannot run now."
     if job.ready_at <= calls.snapshot.now:
         start = expected_return(job, calls.snapshot.catalog, calls.blocks)
-        return HeldRow(job, tried, shown, release, start, "in about", why_not)
+        return HeldRow(job, shown, release, start, "in about", why_not)
     text = "in" if job.reason is HoldReason.BUDGET else "in at least"
-    return HeldRow(job, tried, shown, release, job.ready_at, text, why_not)
+    return HeldRow(job, shown, release, job.ready_at, text, why_not)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from openfall.producers.operator_note import describe_note, describe_switch, find_pause, find_switch
+from openfall.producers.operator_note import describe_author, describe_switch, find_pause, find_switch
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth, count_held, describe_jobs
+from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.audit_log import AuditEntry
@@ -32,8 +32,7 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
     entry = find_switch(snapshot.audit)
     first = f"Ask {entry.actor} before you switch it off" if entry else "Switch it off to end it"
     is_configured = snapshot.catalog.local_only
-    switched = describe_switch(snapshot.local_only, snapshot.audit, snapshot.now)
-    note = snapshot.local_only if is_configured else switched
+    note = snapshot.local_only if is_configured else describe_switch(snapshot.local_only, snapshot.audit)
     yield Cause(
         text=f"Local only: no job leaves the local pools ({note})",
         health=stops(LOCAL_ONLY, silent) if any_local else FleetHealth.FAILING,
@@ -43,7 +42,7 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
         else f"{first}: held jobs return then, and callers send refused requests (HTTP 403) again",
         remedy="" if is_configured else "openfall local-only off",
         action="" if is_configured else "local-only-off",
-        label="Switch off local only",
+        buttons=(("", "Switch off local only"),),
         section="switch",
         runbook=RunbookSection.LOCAL_ONLY,
     )
@@ -57,18 +56,15 @@ def _pauses(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
         if queue.paused and (queue.waiting or matters):
             by_entry.setdefault(find_pause(snapshot.audit, queue.name), []).append(queue)
     for entry, queues in by_entry.items():
-        yield _of_pause(entry, queues, stops(PAUSED, silent), snapshot)
+        yield _of_pause(entry, queues, stops(PAUSED, silent))
 
 
-def _of_pause(
-    entry: AuditEntry | None, queues: Sequence[QueueStatus], health: FleetHealth, snapshot: PageSnapshot
-) -> Cause:
+def _of_pause(entry: AuditEntry | None, queues: Sequence[QueueStatus], health: FleetHealth) -> Cause:
     names = ", ".join(queue.name for queue in queues[:MAX_NAMED])
     names += f" and {len(queues) - MAX_NAMED} more" if queues[MAX_NAMED:] else ""
-    note = describe_note(entry, snapshot.now)
-    waiting = sum(queue.waiting for queue in queues)
-    held = describe_jobs(waiting, count_held({queue.name for queue in queues}, snapshot))
-    jobs = f", where {held}," if held else ""
+    note = describe_author(entry)
+    waiting = describe_waiting(sum(queue.waiting for queue in queues))
+    jobs = f", where {waiting}," if waiting else ""
     text = f"The queue {names}{jobs} is paused" if len(queues) == 1 else f"The queues {names}{jobs} are paused"
     subject = queues[0].name if len(queues) == 1 or entry is None else entry.subject
     return Cause(
@@ -78,8 +74,7 @@ def _of_pause(
         advice="Resume to end it: held jobs return by themselves",
         remedy=f"openfall queues resume '{subject}'" if "*" in subject else f"openfall queues resume {subject}",
         action="resume",
-        subject=subject,
-        label=f"Resume {subject}",
+        buttons=((subject, f"Resume {subject}"),),
         section="queues",
         runbook=RunbookSection.QUEUE_PAUSED,
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
+from openfall.producers.last_worker_text import describe_start, start_command, start_commands
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.held_causes import of_held
 from openfall.producers.redis_cli import redis_cli
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import MemoryRefusals
-from openfall.router_core.state.keys import pool_of
+from openfall.router_core.state.keys import DEGRADE, pool_of
+from openfall.router_core.state.last_workers import LastWorker
 
 MIB = 2**20
 
@@ -29,28 +31,37 @@ def _health_of(problem: FleetProblem) -> FleetHealth:
     return FleetHealth.FAILING if problem.severity is ProblemSeverity.FAILURE else FleetHealth.IMPAIRED
 
 
-def _no_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+def _no_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     waits = f", and {_jobs(problem)} {_waits(problem)}" if problem.count else ""
-    remedy = "openfall up, or openfall work POOL"
-    text, advice = f"No worker is alive{waits}", "Start one"
-    return _of_workers(text, FleetHealth.FAILING, advice, remedy)
+    last = snapshot.status.last_workers
+    remedy = start_commands(last) or "openfall up, or openfall work POOL"
+    return _of_workers(f"No worker is alive{waits}", FleetHealth.FAILING, last, remedy)
 
 
-def _not_served(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+def _not_served(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     text = f"No worker serves {problem.subject}, where {_jobs(problem)} {_waits(problem)}"
-    remedy = f"openfall work {pool_of(str(problem.subject))}"
-    return _of_workers(text, _health_of(problem), "Start one", remedy)
+    return _of_pool(text, problem, pool_of(str(problem.subject)), snapshot)
 
 
-def _no_degrade_worker(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
+def _no_degrade_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker: no caller hears anything"
-    remedy = "openfall work degrade"
-    return _of_workers(text, _health_of(problem), "Start it", remedy)
+    return _of_pool(text, problem, DEGRADE, snapshot)
 
 
-def _of_workers(text: str, health: FleetHealth, advice: str, remedy: str) -> Cause:
+def _of_pool(text: str, problem: FleetProblem, pool: str, snapshot: PageSnapshot) -> Cause:
+    last = [worker for worker in snapshot.status.last_workers if worker.pool == pool]
+    return _of_workers(text, _health_of(problem), last, start_command(pool, last))
+
+
+def _of_workers(text: str, health: FleetHealth, last: Sequence[LastWorker], remedy: str) -> Cause:
     return Cause(
-        text=text, health=health, advice=advice, remedy=remedy, section="workers", runbook=RunbookSection.NO_WORKER
+        text=text,
+        health=health,
+        since=last[0].beat_at if last else None,
+        advice=describe_start(last),
+        remedy=remedy,
+        section="workers",
+        runbook=RunbookSection.NO_WORKER,
     )
 
 
@@ -63,10 +74,11 @@ def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 def _not_accepting(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     refusals = snapshot.status.memory_refusals
-    counted = f"{_counted(refusals.refused)} refused since. " if refusals else ""
+    counted = f"{_counted(refusals.refused)} not accepted since. " if refusals else ""
     drop = ", or drop held jobs" if snapshot.held.total else ""
+    detail = problem.detail or ""
     return Cause(
-        text=f"New jobs are refused: {problem.detail}",
+        text=detail[:1].upper() + detail[1:],
         health=_health_of(problem),
         since=refusals.since if refusals else None,
         advice=(

@@ -11,7 +11,7 @@ from openfall.router_core.state.fleet_catalogs import has_other_catalog
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.keys import DEGRADE, pool_of
 
-MAX_ROWS = 40
+MAX_ROWS, MAX_GONE = 40, 10
 LATE_BEAT_SECONDS = 15.0
 """A worker beats every few seconds: only an older beat is worth a look."""
 
@@ -40,10 +40,11 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         )
         for worker in workers
     ]
-    alive = [worker for worker in workers if worker.alive]
+    alive, listed = [worker for worker in workers if worker.alive], {worker.name for worker in workers}
     return {
         "rows": rows[:MAX_ROWS],
         "more": max(0, len(rows) - MAX_ROWS),
+        "gone": [worker for worker in snapshot.status.last_workers if worker.name not in listed][:MAX_GONE],
         "alive": len(alive),
         "has_degrade": any(DEGRADE in worker.queues for worker in alive),
     }

@@ -33,6 +33,7 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
     jobs = json.loads(openfall("held", "list", "--json").stdout)
     waits_for = {job["id"]: job["release_models"] for job in jobs}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
+    assert "Queues are empty, 3 jobs held, and no worker is alive" in openfall("status").stdout
     shown = openfall("held", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
     assert "tiny, other" in shown

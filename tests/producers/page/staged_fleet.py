@@ -8,7 +8,10 @@ import time
 
 import redis
 
+from openfall.router_core.jobs.envelope import pack_attempt
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.card_state import CardState, ModelOnCard, pack_card_state
+from openfall.router_core.vocabulary import ErrorClass
 from tests.budget_sums import pack_sums
 
 MODELS = """
@@ -41,7 +44,10 @@ WAITING = (  # queue, jobs, age of the oldest (s), running
     ("cloud.haiku.batch", 42, 4320, 0),
     ("cloud.gpt-mini.batch", 310, 900, 4),
 )
-TRIED = (("llama-8b", "tower", "timeout"), ("haiku", "anthropic", "overloaded (HTTP 529)"))
+TRIED = (
+    Attempt(model="llama-8b", backend="tower", error=ErrorClass.TIMEOUT, started_at=0, ended_at=5),
+    Attempt(model="haiku", backend="anthropic", error=ErrorClass.OVERLOADED, http_status=529, started_at=5, ended_at=6),
+)
 
 
 def stage(store: redis.Redis) -> None:
@@ -130,12 +136,12 @@ def _hold(store: redis.Redis, number: int, held_at: int, now: int) -> None:
         "state": "held", "held_for": "own_fault" if own_fault else "outage", "held_why": why, "held_at": held_at,
         "deadline": now + 3_600_000, "fell_from": "gpu.llama-8b.interactive", "queue": "degrade", "ready_at": 0,
         "held_by": "" if own_fault else "llama-8b,haiku", "deliveries": 2, "accepted": held_at - 5000,
+        "attempts": b"\n".join(map(pack_attempt, TRIED)),
     }  # fmt: skip
     store.zadd("rq:deferred:degrade", {job: held_at // 1000})
     store.hset(f"of:job:{job}", mapping=fields)
     store.hset(f"rq:job:{job}", mapping={"description": "chat/interactive", "status": "deferred"})
-    tried = [{"model": model, "backend": backend, "cause": cause} for model, backend, cause in TRIED]
-    fall = {"at": held_at / 1000, "id": job, "reason": "outage", "detail": why, "tried": tried, "by": "canned_reply"}
+    fall = {"at": held_at / 1000, "id": job, "reason": "outage", "detail": why, "by": "canned_reply"}
     store.xadd("of:falls", {"fall": json.dumps(fall)})
 
 

@@ -159,5 +159,14 @@ def test_a_card_that_swaps_is_as_bad_as_the_wait_that_it_causes_and_a_pin_has_it
     held = holding(fleet, held_job(HoldReason.OUTAGE, "big"), status=replace(fleet.status, queues=queues))
     cause = next(line for line in lines(on_card(held, turns)) if line.text.startswith("The card rack loaded"))
     assert (cause.health is FleetHealth.FAILING) == is_failing
-    assert "4 jobs wait and 1 is held: 2 interactive for big, 2 interactive for tiny" in cause.text
-    assert "Pin big: jobs for tiny (2 now) then wait until it is unpinned" in cause.advice
+    assert "Jobs wait: 2 interactive for big, 2 interactive for tiny" in cause.text
+    assert "jobs for the others then wait until it is unpinned" in cause.advice
+
+
+@pytest.mark.parametrize("waiting", [QUEUES, (QUEUES[1],), ()], ids=["both", "one", "none"])
+def test_each_model_that_takes_turns_on_a_card_can_be_pinned(fleet: PageSnapshot, waiting: tuple[str, ...]) -> None:
+    turns = CardState(loads=[(NOW - 60 * number, 50.0) for number in range(5)])
+    cause = lines(on_card(late(fleet, *waiting), turns))[0]
+    first, second = ("tiny", "big") if len(waiting) != 1 else ("big", "tiny")
+    assert cause.buttons == ((first, f"Pin {first}"), (second, f"Pin {second}"))
+    assert cause.remedy == f"openfall models pin {first}, or openfall models pin {second}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def test_a_switch_that_leaves_no_model_is_a_failure(calm: PageSnapshot) -> None:
 def test_a_full_redis_says_that_no_job_is_accepted(calm: PageSnapshot) -> None:
     full = replace(calm, status=replace(STATUS, memory_pressure="92 % of maxmemory"))
     assert health(full)[1] == "No new job is accepted: Redis is nearly full."
-    assert health(full)[2] == "New jobs are refused: 92 % of maxmemory [redis-cli -h PRIMARY CONFIG SET maxmemory SIZE]"
+    assert health(full)[2] == "92 % of maxmemory [redis-cli -h PRIMARY CONFIG SET maxmemory SIZE]"
     text = "Redis uses 57 MiB of its 64 MiB of memory (maxmemory)"
     refusals = MemoryRefusals(NOW - 60, 64 * 2**20, 3)
     status = replace(STATUS, memory_pressure=text, memory_refusals=refusals)
@@ -146,7 +145,7 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSna
     ("change", "words"),
     [
         ({"suspended": True}, "Every worker is suspended [rq resume]"),
-        ({"memory_pressure": "92 % of maxmemory"}, "New jobs are refused: 92 % of maxmemory"),
+        ({"memory_pressure": "92 % of maxmemory"}, "92 % of maxmemory"),
         (
             {"queues": (replace(QUEUE, waiting=2, paused=True),)},
             "The queue gpu.tiny.interactive, where 2 jobs wait, is paused",
@@ -174,13 +173,10 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
         budget=budget, window="day", ends_at=NOW + 60, limit=5_000_000_000, spent=5_000_000_000, refused=3
     )
     causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
-    assert (
-        causes
-        == "The budget cloud-day is spent ($5.00 of $5.00; 3 calls did not fit) [openfall budgets raise cloud-day USD]"
-    )
+    assert causes == "The budget cloud-day is spent ($5.00 of $5.00) [openfall budgets raise cloud-day USD]"
     almost = replace(state, spent=4_990_000_000, needed=20_000_000)
     causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
-    assert "is spent ($4.99 of $5.00; the next call needs $0.02; 3 calls did not fit)" in causes
+    assert "is spent ($4.99 of $5.00; the next call needs $0.02)" in causes
     assert health(replace(calm, sources={BUDGETS.name: [replace(almost, needed=0)]}))[2] == ""
 
 
@@ -211,8 +207,8 @@ def test_a_card_whose_models_take_turns_names_the_model_with_the_most_urgent_job
         status=replace(STATUS, queues=queues), sources={CARD_STATES.name: {"rack": turns}},
     )  # fmt: skip
     causes = health(snapshot)[2]
-    assert "42 jobs wait: 2 interactive for small, 40 batch for big. big (8 GB) and small (5 GB) do not fit" in causes
-    assert "do not fit together into its 10 GB [openfall models pin small]" in causes
+    assert "Jobs wait: 2 interactive for small, 40 batch for big. big (8 GB) and small (5 GB) do not fit" in causes
+    assert "do not fit together into its 10 GB [openfall models pin small, or openfall models pin big]" in causes
 
 
 CHAINS = {"chat": ("tiny",), "coder": ("big", "tiny"), "cloudy": ("cloud",)}
@@ -299,10 +295,9 @@ def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> No
     status = replace(STATUS, queues=(replace(QUEUE, waiting=2, paused=True),))
     shown: Any = headline_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
     since = {cause.text: cause.since for cause in shown["causes"] if not cause.is_consequence}
-    clocks = [f"{datetime.fromtimestamp(NOW - age).astimezone():%H:%M}" for age in (60, 30)]
     assert since == {
-        f"The queue gpu.tiny.interactive, where 2 jobs wait, is paused (mika, {clocks[0]})": NOW - 60,
-        f"Local only: no job leaves the local pools (anna, {clocks[1]}: 'audit')": NOW - 30,
+        "The queue gpu.tiny.interactive, where 2 jobs wait, is paused (mika)": NOW - 60,
+        "Local only: no job leaves the local pools (anna: 'audit')": NOW - 30,
     }
 
 

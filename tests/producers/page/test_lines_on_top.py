@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import breaker_section, headline_section
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_jobs
+from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.catalog.budgets import Budget
@@ -61,13 +62,13 @@ def page_of(snapshot: PageSnapshot) -> str:
         (
             HoldReason.OUTAGE,
             {"status": OTHER_WORKER},
-            "No worker serves the pool gpu, where 1 job is held",
+            "No worker serves the pool gpu",
             "It returns by itself when a worker of the pool gpu runs",
         ),
         (
             HoldReason.PAUSED,
             {"status": PAUSED},
-            "The queue gpu.tiny.interactive, where 1 job is held, is paused",
+            "The queue gpu.tiny.interactive is paused",
             "It returns by itself when gpu.tiny.interactive is resumed",
         ),
     ],
@@ -120,16 +121,15 @@ def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(c
     pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", why="dust", at=NOW - 90_000)
     line = lines(replace(calm, status=replace(STATUS, queues=queues, workers=(worker,)), audit=(pause,)))[0]
     paused = f"The queues {', '.join(names[:3])} and 1 more, where 4 jobs wait, are paused"
-    assert line.text.startswith(f"{paused} (mika, 20")
-    assert line.text.endswith(": 'dust')")
-    assert (line.subject, line.remedy) == ("gpu.*", "openfall queues resume 'gpu.*'")
+    assert (line.text, line.since) == (f"{paused} (mika: 'dust')", NOW - 90_000)
+    assert (line.buttons, line.remedy) == ((("gpu.*", "Resume gpu.*"),), "openfall queues resume 'gpu.*'")
 
 
 def test_what_an_operator_keeps_from_calls_waits_for_no_probe(calm: PageSnapshot) -> None:
     forced = replace(AWAY, cause="new fan", wait=Wait.OPERATOR, until=None)
     line, _ = lines(replace(calm, away=(forced,)))
     assert line.text == "An operator keeps calls from tiny@rack: new fan"
-    assert (line.advice, line.until, line.action, line.subject) == (
+    assert (line.advice, line.until, line.action, line.buttons[0][0]) == (
         "Automatic ends it",
         None,
         "reset-breaker",
@@ -173,15 +173,35 @@ def over(budget: str, cause: OverCause) -> OverBudget:
 def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
     snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, refused=1)
     spent, role, held = lines(snapshot)
-    words = "has $0.025 of $0.05 left, and the next call of tiny may cost up to $0.03; 1 call did not fit"
+    words = "has $0.025 of $0.05 left, and the next call of tiny may cost up to $0.03"
     assert spent.text == f"The budget studio {words}"
-    assert (spent.health, spent.action, spent.subject) == (FleetHealth.FAILING, "raise-budget", "studio")
+    assert (spent.health, spent.action, spent.buttons[0][0]) == (FleetHealth.FAILING, "raise-budget", "studio")
     assert (spent.advice, spent.remedy) == (
-        "Raise it by $0.01 or more, or wait until it resets",
+        "Raise it by $0.01 or more. Or wait until it resets",
         "openfall budgets raise studio 0.01",
     )
     assert "(tiny: budget studio has too little left)" in role.text
     assert held.text == "1 job of chat held (budget)"
+
+
+@pytest.mark.parametrize(
+    ("held", "waiting", "advice", "usd"),
+    [
+        (19, 0, "Raise it by $0.56 for the 19 held jobs: $0.01 is enough for the next call alone", "0.56"),
+        (2, 3, "Raise it by $0.13 for the 2 held and 3 waiting jobs: $0.01 is enough for the next call alone", "0.13"),
+        (0, 0, "Raise it by $0.01 or more", "0.01"),
+        (0, 2, "Raise it by $0.04 for the 2 waiting jobs: $0.01 is enough for the next call alone", "0.04"),
+    ],
+)
+def test_a_budget_names_the_amount_that_frees_every_job_that_waits_for_it(
+    calm: PageSnapshot, held: int, waiting: int, advice: str, usd: str
+) -> None:
+    one = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, needed=30_300_000)
+    jobs = [replace(one.held_jobs[0], id=f"job-{number}") for number in range(held)]
+    queues = (replace(QUEUE, waiting=waiting), replace(QUEUE, name="gpu.other.batch", waiting=50))
+    shown = lines(holding(replace(one, status=replace(STATUS, queues=queues)), *jobs))
+    (line,) = (line for line in shown if line.runbook is RunbookSection.BUDGET_SPENT)
+    assert (line.advice, line.remedy) == (f"{advice}. Or wait until it resets", f"openfall budgets raise studio {usd}")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +226,10 @@ def test_held_jobs_name_their_roles(calm: PageSnapshot) -> None:
     jobs = [held_job(HoldReason.POISONED, id=role, role=role) for role in roles]
     assert lines(holding(calm, *jobs[:2]))[0].text == "2 jobs of chat and coder held (poisoned)"
     assert lines(holding(calm, *jobs))[0].text == "5 jobs of acts, chat, coder and 2 more held (poisoned)"
-    assert lines(holding(calm, jobs[0]))[0].advice.startswith("An operator decides: read the end of the log")
+    assert lines(holding(calm, jobs[0]))[0].advice == (
+        "Its workers died while they ran it, so no worker runs it again. An operator decides: read the end of the log "
+        "of the last worker, then replay it once or drop it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,22 +256,20 @@ def test_closed_breakers_are_not_called_well(calm: PageSnapshot) -> None:
     assert "takes calls" not in html
 
 
-@pytest.mark.parametrize(
-    ("waiting", "held", "text"),
-    [
-        (0, 0, ""),
-        (1, 0, "1 job waits"),
-        (4, 3, "4 jobs wait and 3 are held"),
-        (2, 1, "2 jobs wait and 1 is held"),
-        (0, 2, "2 jobs are held"),
-        (0, 1, "1 job is held"),
-    ],
-)
-def test_jobs_that_wait_and_jobs_that_are_held_are_counted_apart(waiting: int, held: int, text: str) -> None:
-    assert describe_jobs(waiting, held) == text
+@pytest.mark.parametrize(("waiting", "text"), [(0, ""), (1, "1 job waits"), (4000, "4,000 jobs wait")])
+def test_waiting_jobs_are_counted_in_words(waiting: int, text: str) -> None:
+    assert describe_waiting(waiting) == text
+
+
+def test_no_number_of_a_line_stands_in_the_line_before(calm: PageSnapshot) -> None:
+    jobs = [held_job(HoldReason.PAUSED, "tiny", id=f"job-{number}") for number in range(7)]
+    status = replace(STATUS, queues=(replace(QUEUE, paused=True, waiting=3),))
+    pause, role, held = (line.text for line in lines(holding(calm, *jobs, status=status)))
+    assert ("3 jobs wait" in pause, "7 jobs of chat held" in held) == (True, True)
+    assert re.findall(r"\d+ jobs?", f"{pause} {role} {held}") == ["3 jobs", "7 jobs"]
 
 
 @pytest.mark.parametrize("reason", [HoldReason.POISONED, HoldReason.OWN_FAULT, HoldReason.UNREADABLE])
 def test_the_headline_says_that_a_held_job_waits_for_an_operator(calm: PageSnapshot, reason: HoldReason) -> None:
     sentence = headline_section.context(holding(calm, held_job(reason)))["sentence"]
-    assert sentence == "Other people get answers, but 1 job waits for the decision of an operator."
+    assert sentence == "Other people get answers, but a held job waits for the decision of an operator."

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openfall.producers.outage_text import Away, Wait
+from openfall.producers.page import rendering
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render, without_ages
 from openfall.producers.page.sections import breaker_section, open_fall_section, queue_section
 from openfall.producers.page.sections.depth_line import depth_line
 from openfall.producers.page.sections.queue_section import GridRow, Lateness
+from openfall.router_core.jobs.envelope import pack_attempt
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.depth_history import Depth, DepthSample
 from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
-from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
+from openfall.router_core.vocabulary import BreakerState, ErrorClass, HoldReason, Urgency
+from tests.producers.page.page_text import text_of
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, calm_snapshot, held_job, holding
 
 
@@ -113,6 +119,9 @@ def test_the_line_of_an_hour_has_depth_and_age_against_the_target() -> None:
     assert depth_line([], "gpu", Urgency.BATCH, 5.0) is None
 
 
+TEMPLATES = Path(rendering.__file__).parent / "templates"
+
+
 def breaker(target: str, **more: Any) -> BreakerStatus:
     values = {
         "state": BreakerState.CLOSED, "epoch": 1, "since": 0.0, "why": "", "open_count": 0, "consecutive_failures": 0,
@@ -134,7 +143,7 @@ def test_open_breakers_come_first_and_a_cooldown_of_one_key_has_no_override(calm
 
 
 def open_fall(snapshot: PageSnapshot, job: HeldJob, **more: Any) -> Any:
-    fall = {"tried": [{"model": "tiny", "cause": "timeout"}, "garbage"], "by": "canned_reply"}
+    fall = {"by": "canned_reply"}
     total = HeldSummary(1, 1, {job.reason: 1})
     return open_fall_section.context(replace(snapshot, held_jobs=(job,), fallen={"j": fall}, held=total, **more))
 
@@ -177,9 +186,30 @@ def test_a_held_job_says_what_was_tried_what_its_caller_got_and_what_releases_it
 ) -> None:
     (group,) = open_fall(calm, job, **change)["groups"]
     row = group.first
-    assert (row.tried, row.shown) == (("tiny timeout",), "a canned reply")
+    assert row.shown == "a canned reply"
     assert row.release.startswith(release)
     assert row.release_at is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "calls", "text"),
+    [
+        (HoldReason.OUTAGE, (ErrorClass.TIMEOUT, None), "tiny timeout → tiny answered"),
+        (HoldReason.OUTAGE, (), "no model was called"),
+        (HoldReason.POISONED, (), "no call ended"),
+    ],
+)
+def test_a_held_job_names_its_calls_although_the_log_of_falls_has_lost_its_record(
+    calm: PageSnapshot, reason: HoldReason, calls: tuple[ErrorClass | None, ...], text: str
+) -> None:
+    attempts = [Attempt(model="tiny", backend="rack", error=error, started_at=0, ended_at=1) for error in calls]
+    job = held_job(reason, "tiny", packed_calls=b"\n".join(map(pack_attempt, attempts)))
+    (group,) = open_fall_section.context(holding(calm, job))["groups"]
+    assert (group.first.tried, group.first.shown) == (text, "not known any more")
+
+
+def test_calls_that_cannot_be_read_are_not_shown() -> None:
+    assert held_job(HoldReason.OUTAGE, packed_calls=b"garbage").calls == ()
 
 
 def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> None:
@@ -254,6 +284,20 @@ def test_a_row_is_replayed_only_when_a_model_could_be_called(
     html = render("sections/open-fall.html", now=NOW, actions=ACTIONS, **open_fall(calm, job, **change))
     assert ('formaction="/page/act/replay" ' in html or 'href="/page/ask/replay-poisoned?' in html) == can_replay
     assert ("It cannot run now." in html) != can_replay
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: str(path.name))
+def test_words_of_two_elements_on_a_line_have_a_space_between_them(template: Path) -> None:
+    inline = "span|b|small|code|a|time|button"
+    ends, begins = rf"(?:</(?:{inline})>|\)\s*\}}\}})", rf"(?:<(?:{inline})\b|\{{\{{ press\()"
+    assert not re.findall(rf"{ends}(?:\{{% (?!el)[^%]*%\}})*{begins}", template.read_text())
+
+
+def test_words_of_two_elements_on_two_lines_have_a_space_between_them(calm: PageSnapshot) -> None:
+    late = replace(QUEUE, waiting=3, started=2, oldest_seconds=90.0)
+    shown = queue_section.context(replace(calm, status=replace(STATUS, queues=(late,))))
+    lines = text_of(render("sections/queues.html", now=NOW, actions=ACTIONS, **shown))
+    assert re.search(r"90s late .*▶ 2 running", lines)
 
 
 def test_a_section_in_which_only_ages_differ_shows_the_same() -> None:

@@ -10,10 +10,11 @@ import pytest
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
 from openfall.router_core.state.breakers import BreakerStatus
+from openfall.router_core.state.last_workers import LastWorker
 from openfall.router_core.vocabulary import BreakerState
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
 
-GONE = replace(WORKER, name="gone", alive=False, host="rack-2", heartbeat_age_seconds=90.0)
+LAST = LastWorker("gone", "gpu", "rack-2", 7, "journalctl --unit w.service _PID=7", NOW - 90)
 OTHER = replace(WORKER, name="other", queues=("degrade",))
 QUIET = replace(WORKER, name="resting", quiet=True)
 
@@ -32,24 +33,17 @@ def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
     ("status", "words"),
     [
         ({"workers": (OTHER,)}, "No worker serves the pool gpu [openfall work gpu]"),
-        (
-            {"workers": (OTHER, GONE)},
-            "No worker serves the pool gpu; gone on rack-2 was there until 90s ago [openfall work gpu]",
-        ),
-        (
-            {"workers": (OTHER, GONE, replace(GONE, name="gone-too", heartbeat_age_seconds=99.0))},
-            "No worker serves the pool gpu; gone on rack-2 and 1 more were there until 90s ago [openfall work gpu]",
-        ),
+        ({"workers": (OTHER,), "last_workers": (LAST,)}, "No worker serves the pool gpu [systemctl restart w.service]"),
         (
             {"workers": (OTHER,), "queues": (replace(QUEUE, waiting=1),)},
             "No worker serves the pool gpu, where 1 job waits [openfall work gpu]",
         ),
         (
             {"workers": (OTHER, QUIET), "queues": (replace(QUEUE, waiting=3),)},
-            "No worker serves the pool gpu, where 3 jobs wait [openfall workers resume NAME]",
+            "No worker serves the pool gpu, where 3 jobs wait: resting is quiet [openfall workers resume resting]",
         ),
     ],
-    ids=["none", "one that is gone", "two that are gone", "a job waits", "a quiet one"],
+    ids=["none", "one that is gone", "a job waits", "a quiet one"],
 )
 def test_a_pool_without_a_worker_is_named_with_the_command_that_starts_one(
     calm: PageSnapshot, status: dict[str, Any], words: str
@@ -57,6 +51,70 @@ def test_a_pool_without_a_worker_is_named_with_the_command_that_starts_one(
     shown = causes(calm, **status)
     assert shown[0] == words
     assert not any("serves gpu.tiny" in line for line in shown), "its queues are not named too"
+
+
+@pytest.mark.parametrize(
+    ("last", "advice", "command"),
+    [
+        ((), "Start one on a machine of the pool: Redis knows of no earlier one", "openfall work gpu"),
+        (
+            (LAST,),
+            "Start one on rack-2. gone beat last there: why it ended is at the end of its log "
+            "(journalctl --unit w.service _PID=7)",
+            "systemctl restart w.service",
+        ),
+        (
+            (replace(LAST, log=""), replace(LAST, name="other", host="attic"), LAST),
+            "Start one on rack-2, attic. gone beat last there",
+            "openfall work gpu",
+        ),
+        (
+            tuple(replace(LAST, log="", host=f"h{number}") for number in range(5)),
+            "Start one on h0, h1, h2 and 2 more. gone beat last there",
+            "openfall work gpu",
+        ),
+        (
+            (replace(LAST, log="/data/log/worker-gpu-1.log"),),
+            "Start one on rack-2. gone beat last there: why it ended is at the end of its log "
+            "(/data/log/worker-gpu-1.log)",
+            "openfall up",
+        ),
+        (
+            (replace(LAST, log="docker logs b0x"),),
+            "Start one on rack-2. gone beat last there: why it ended is at the end of its log (docker logs b0x)",
+            "docker start b0x",
+        ),
+    ],
+    ids=["unknown", "a unit", "no log", "many hosts", "openfall up", "a container"],
+)
+def test_the_line_names_where_the_last_worker_ran_and_how_one_is_started_there(
+    calm: PageSnapshot, last: tuple[LastWorker, ...], advice: str, command: str
+) -> None:
+    shown: Any = headline_section.context(replace(calm, status=replace(STATUS, workers=(OTHER,), last_workers=last)))
+    line = shown["causes"][0]
+    assert (line.advice, line.remedy, line.since) == (advice, command, last[0].beat_at if last else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "command"),
+    [
+        ({"workers": ()}, "No worker is alive", "systemctl restart w.service; openfall work degrade"),
+        (
+            {"workers": (replace(WORKER, queues=("gpu.tiny.interactive",)),), "falling": 2},
+            "2 jobs without a model wait for the degrade worker: no caller hears anything",
+            "openfall work degrade",
+        ),
+    ],
+    ids=["no worker at all", "no degrade worker"],
+)
+def test_every_line_about_missing_workers_names_the_last_ones(
+    calm: PageSnapshot, status: dict[str, Any], text: str, command: str
+) -> None:
+    last = (LAST, replace(LAST, name="d", pool="degrade", log=""))
+    shown: Any = headline_section.context(replace(calm, status=replace(STATUS, **status, last_workers=last)))
+    line = shown["causes"][0]
+    assert (line.text, line.remedy) == (text, command)
+    assert line.advice.startswith("Start one on rack-2. ")
 
 
 def test_a_pool_that_no_role_and_no_job_needs_may_have_no_worker(calm: PageSnapshot) -> None:
