@@ -144,4 +144,4 @@ def test_a_refused_job_is_reported_with_the_remedy(openfall: Run, store: Any) ->
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "openfall: Redis uses 9 MiB" in refused.stderr
         assert "Try again in 5 s" in refused.stderr
-    assert "New jobs are refused: Redis uses 9 MiB" in openfall("status").stdout
+    assert "- Redis uses 9 MiB of its 10 MiB of memory" in openfall("status").stdout

@@ -111,7 +111,7 @@ def test_the_page_of_keys_and_the_front_page_have_them_too(gateway: PageGateway)
     for (key, cause), count in EXPECTED.items():
         row = re.compile(rf"{re.escape(key)}\W+{cause}\W+\d+\W+{count}\W")
         assert row.search(listed), (key, cause)
-    assert "Refused requests 11 today (UTC), by key" in front
+    assert "Refused requests 11 today (UTC), with HTTP 4xx: for their key, a limit, or what they ask; by key" in front
     assert "what helps: fewer requests, or a key with a higher limit" in front
 
 
