@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from openfall.producers.amount_text import format_usd
-from openfall.producers.duration_text import format_age
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
@@ -24,15 +21,9 @@ from openfall.producers.operations.notification_orders import OutboxSelection, o
 from openfall.producers.operations.operator import Operator
 from openfall.producers.operations.queue_pause import pause_queues, resume_queues
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
-from openfall.producers.operator_note import READ_ENTRIES, describe_switch, find_switch
+from openfall.producers.page.action_contexts import what_a_budget_lacks, who_keeps_jobs_local
 from openfall.producers.page.batch_actions import cancel_batch, retry_batch
-from openfall.producers.page.sections.budget_causes import budget_causes
-from openfall.producers.page.sections.cause import Cause
-from openfall.producers.page.snapshot_reader import SnapshotReader
-from openfall.producers.page.sources import BUDGETS
-from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.breakers import BreakerOverride
-from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
 
@@ -112,16 +103,6 @@ async def _turn_local_only_off(operator: Operator, _form: Form) -> str:
     return "Jobs may go to cloud models again"
 
 
-async def _who_keeps_jobs_local(operator: Operator, _subject: str) -> str:
-    """Who switched local only on, when and why: the person to ask first."""
-    reason, entries = await asyncio.gather(local_only(operator.link), read_entries(operator.link, READ_ENTRIES))
-    if reason is None:
-        return "It is off already."
-    note = describe_switch(reason, entries, time.time())
-    entry = find_switch(entries)
-    return f"It is on ({note}).{f' Ask {entry.actor} first.' if entry else ''}"
-
-
 async def _pause(operator: Operator, form: Form) -> str:
     changes = await pause_queues(operator, _subject(form), form.get("reason", "").strip())
     return f"{len(changes)} queues are paused" if len(changes) != 1 else f"{next(iter(changes))} is paused"
@@ -163,17 +144,6 @@ async def _raise_budget(operator: Operator, form: Form) -> str:
         raise Refusal("bad_request", f"{typed[:20]!r} is no number of US dollars: write 5 or 0.50", "usd") from None
     await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
     return f"The budget {name} has {format_usd(usd)} more for {lasts}. Held jobs that fit now return by themselves"
-
-
-async def _what_a_budget_lacks(operator: Operator, name: str) -> str:
-    """What is left of a budget, and how much frees the jobs that wait for it. Empty: nothing waits for it."""
-    snapshot = await SnapshotReader(operator.link, operator.llm.config.catalog).read((BUDGETS,))
-    causes = [cause for cause in budget_causes({}, snapshot) if cause.buttons[0][0] == name]
-    return " ".join(f"{cause.text}. {cause.advice}{_until(cause, snapshot.now)}." for cause in causes)
-
-
-def _until(cause: Cause, now: float) -> str:
-    return "" if cause.until is None else f" {cause.until_text} {format_age(cause.until - now)}"
 
 
 async def _revoke_key(operator: Operator, form: Form) -> str:
@@ -230,13 +200,13 @@ ACTIONS: Mapping[str, PageAction] = {
     "local-only-off": PageAction(
         "local-only off", "Switch off", _turn_local_only_off, "Let jobs leave the local pools?",
         "Their prompts may go to cloud models again. Held jobs return by themselves. Requests that were refused do "
-        "not: their callers send them again.", read_context=_who_keeps_jobs_local,
+        "not: their callers send them again.", read_context=who_keeps_jobs_local,
     ),
     "raise-budget": PageAction(
         "budgets raise {subject} 5 --for 1d", "Raise", _raise_budget, "Raise the budget {subject}?",
         "The amount is added to its limit for that time, from the next call on. A call fits when what is left covers "
         "the most that it may cost. Held jobs that fit then return by themselves.",
-        (USD, UNTIL, REASON), read_context=_what_a_budget_lacks,
+        (USD, UNTIL, REASON), read_context=what_a_budget_lacks,
     ),
     "pause": PageAction(
         "queues pause {subject}", "Pause", _pause, "Pause {subject}?",

@@ -123,8 +123,8 @@ async def list_inboxes(link: RedisConnection) -> list[InboxSize]:
     steps of `SCAN_SIZE`."""
     names, cursor = set[str](), b"0"
     while True:
-        cursor, found = await link.command("SCAN", cursor, "MATCH", f"{keys.INBOX}*", "COUNT", SCAN_SIZE)
-        names |= {read_text(key).removeprefix(keys.INBOX) for key in found}
+        cursor, rows = await link.command("SCAN", cursor, "MATCH", f"{keys.INBOX}*", "COUNT", SCAN_SIZE)
+        names |= {read_text(key).removeprefix(keys.INBOX) for key in rows}
         if int(cursor) == 0:
             break
     sizes = await asyncio.gather(*(_size(link, name) for name in names))

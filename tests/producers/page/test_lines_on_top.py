@@ -196,10 +196,10 @@ def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_nam
 def test_a_budget_names_the_amount_that_frees_every_job_that_waits_for_it(
     calm: PageSnapshot, held: int, waiting: int, advice: str, usd: str
 ) -> None:
-    one = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, needed=30_300_000)
-    jobs = [replace(one.held_jobs[0], id=f"job-{number}") for number in range(held)]
+    snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, needed=30_300_000)
+    jobs = [replace(snapshot.held_jobs[0], id=f"job-{number}") for number in range(held)]
     queues = (replace(QUEUE, waiting=waiting), replace(QUEUE, name="gpu.other.batch", waiting=50))
-    shown = lines(holding(replace(one, status=replace(STATUS, queues=queues)), *jobs))
+    shown = lines(holding(replace(snapshot, status=replace(STATUS, queues=queues)), *jobs))
     (line,) = (line for line in shown if line.runbook is RunbookSection.BUDGET_SPENT)
     assert (line.advice, line.remedy) == (f"{advice}. Or wait until it resets", f"openfall budgets raise studio {usd}")
 
