@@ -146,6 +146,10 @@ class ClientStore:
         self._fetched_at = time.monotonic()
         self.away_since = None if snapshot is not None else self.away_since or time.time()
 
+    def use_catalog(self, catalog: Catalog) -> None:
+        """Read the fleet by a changed catalog, and compare it with those of the workers before the next job."""
+        self._catalog, self._jobs, self._fetched_at = catalog, None, float("-inf")
+
     async def ping(self) -> None:
         """Return when Redis answers. Raises a `StoreError` at once when it does not."""
         await self.connection.command("PING")
@@ -198,6 +202,12 @@ class ClientStores:
             self._forget_ended_loops()
             store = self._stores.setdefault(key, ClientStore(self._find_redis, self._catalog))
         return store
+
+    def use_catalog(self, catalog: Catalog) -> None:
+        """Use a changed catalog in this process. Called in the loop of its store."""
+        self._catalog = catalog
+        for store in self._stores.values():
+            store.use_catalog(catalog)
 
     async def close(self) -> None:
         """Close the connections of every loop of this process. Other loops close theirs on their own time."""

@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
-from openfall.config import ConfigError, LoadedConfig, NoRedis, Stamp, load, redis_server, stamp
+from openfall.config import LoadedConfig, NoRedis, load, redis_server
+from openfall.config.config_watcher import ConfigWatcher
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.sync_client import Openfall
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -54,32 +55,29 @@ class DefaultClients:
 
     _clients: dict[Path | None, tuple[Openfall, RedisServer]] = field(default_factory=dict)
     """With its Redis."""
-    _broken: dict[Path, Stamp | None] = field(default_factory=dict)
+    _watchers: dict[Path | None, ConfigWatcher[LoadedConfig]] = field(default_factory=dict)
     _locks: dict[int, threading.Lock] = field(default_factory=dict)
     """By process: a lock that another thread holds during a fork stays locked in the child for ever."""
 
     def client(self, config_path: Path | None) -> Openfall:
         """The client for a configuration file; None: the usual search applies. Raises `ConfigError`."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
+            config = self._current(config_path)
             client, known = self._clients.get(config_path, (None, None))
-            config = load(config_path) if client is None else self._reload(client.config)
             server = _redis(config)
             if client is None or (client.config, known) != (config, server):
                 client = Openfall(server, config=config)
                 self._clients[config_path] = client, server
             return client
 
-    def _reload(self, config: LoadedConfig) -> LoadedConfig:
-        """The configuration of the current file. While the file is broken, the last good one; logs that once."""
-        current = stamp(config.source)
-        if current in (config.stamp, self._broken.get(config.source)):
-            return config
-        try:
-            return load(config.source)
-        except ConfigError as error:
-            self._broken[config.source] = current
-            log.warning("the changed configuration cannot be used, the previous one stays in force: %s", error)
-            return config
+    def _current(self, config_path: Path | None) -> LoadedConfig:
+        """The configuration of the current file; while it is invalid, the last valid one."""
+        watcher = self._watchers.get(config_path)
+        if watcher is None:
+            watcher = ConfigWatcher(load(config_path), lambda changed: changed, log)
+            self._watchers[config_path] = watcher
+        watcher.reload_if_changed()
+        return watcher.loaded
 
 
 def _redis(config: LoadedConfig) -> RedisServer:

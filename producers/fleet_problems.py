@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.redis_preconditions import Finding
-from openfall.router_core.state.fleet_catalogs import has_other_catalog
-from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
+from openfall.router_core.state.fleet_catalogs import FleetMember, has_other_catalog
+from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.vocabulary import HoldReason
@@ -119,14 +119,14 @@ def problems_of_server(findings: Sequence[Finding]) -> list[FleetProblem]:
     ]
 
 
-def problems_of_catalogs(workers: Sequence[WorkerStatus], own_digest: str) -> list[FleetProblem]:
-    """The live workers that read another configuration."""
+def problems_of_catalogs(members: Iterable[FleetMember], own_digest: str) -> list[FleetProblem]:
+    """The live workers and gateways that read another configuration."""
     return [
         FleetProblem(
-            code=ProblemCode.OTHER_CATALOG, severity=ProblemSeverity.WARNING, subject=worker.name, detail=worker.catalog
+            code=ProblemCode.OTHER_CATALOG, severity=ProblemSeverity.WARNING, subject=member.name, detail=member.catalog
         )
-        for worker in workers
-        if has_other_catalog(worker, own_digest)
+        for member in members
+        if has_other_catalog(member, own_digest)
     ]
 
 

@@ -80,7 +80,7 @@ def check_files(config: LoadedConfig) -> Iterator[CheckResult]:
     except ConfigError as error:
         yield from config_problems(error)
     message = f"{config.source} or its .env has changed since this process read it"
-    remedy = "Restart it, so that it reads the file."
+    remedy = "A valid file is in force within seconds: look again. If this stays, the log of the process says why."
     yield CheckResult("configuration", str(config.source), "warning", message, remedy)
 
 
@@ -192,7 +192,7 @@ async def _check_server(config: LoadedConfig, connection: RedisConnection) -> li
 
 async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
     status, catalog = await fetch_status(connection), config.catalog
-    difference = catalog_difference(status.workers, catalog_digest(catalog))
+    difference = catalog_difference(status.members, catalog_digest(catalog))
     served = [{name.partition(".")[0] for name in worker.queues} for worker in status.workers if worker.alive]
     results = []
     for pool in catalog.pools:

@@ -47,7 +47,7 @@ NOT_FORKED = ("openfall.workers.local.", "tests.chaos.judge")
 IMPORTED = (
     "aiohttp.web", "rich.progress", "uvloop", "uvicorn", "rq.cli", "benchmarks.server", "openfall.producers.client",
     "openfall.producers.cli.commands", "openfall.producers.gateway.serve", "openfall.workers.commands",
-    "openfall.workers.config_watcher", "openfall.workers.execution.job_traces", "openfall.workers.process",
+    "openfall.workers.worker_options", "openfall.workers.execution.job_traces", "openfall.workers.process",
     "openfall.workers.supervisor_plan",
 )  # fmt: skip
 """What the server imports before it forks."""

@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     with no_garbage_collection():
         from openfall.workers import process
-        from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
         from openfall.workers.execution.job_traces import start_traces
+        from openfall.workers.worker_options import WorkerOptions, watch_worker_config
 
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
@@ -82,7 +82,7 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
     manager = ServiceManager.of(os.environ, announces=options.announce)
-    work = process.run(ConfigWatcher(loaded, worker_options, configure).worker_config(manager))
+    work = process.run(watch_worker_config(loaded, worker_options, manager, configure))
     if sys.platform == "win32":
         asyncio.run(work)
     else:

@@ -10,6 +10,7 @@ import random
 import time
 from dataclasses import dataclass
 
+from openfall.config.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
@@ -20,7 +21,6 @@ from openfall.router_core.state.wake_up import WakeUp
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
 from openfall.workers.composition import completion_worker, degrade_worker
-from openfall.workers.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping, PeriodicTask
 from openfall.workers.maintenance.redis_server_watch import SERVER_CHECK_INTERVAL_SECONDS, ServerWatch

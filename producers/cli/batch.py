@@ -123,7 +123,8 @@ class _Run:
             BatchRun(llm, self.plan, JournalState()).check_options()  # before OUT is made or changed
             with Journal(self.out) as journal:
                 self.batch_run = BatchRun(llm, self.plan, reopen(journal, self.plan))
-                save_plan(llm.config.settings.data_dir, self.plan, self.out)
+                if why := save_plan(llm.config.settings.data_dir, self.plan, self.out):
+                    print_line(f"warning: {why}")
                 with Progress("done", self.lines) as progress:
                     _connect(self.batch_run, progress)
                     return await self.batch_run.run(journal)

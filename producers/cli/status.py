@@ -107,7 +107,7 @@ class _Status:
     problems: list[FleetProblem]
     findings: tuple[Finding, ...]
     catalogs: str
-    """Which workers read another configuration; empty: none."""
+    """Which workers and gateways read another configuration; empty: none."""
     unreadable: list[UnreadableValue]
     """The last values in Redis that were set aside, newest first."""
     refused: list[RefusedRequests]
@@ -150,9 +150,9 @@ def _status(max_wait_seconds: float | None) -> _Status:
             await local_only(llm.store.connection) or configured,
             away,
             await fetch_reached_limits(llm.store.connection, llm.config.catalog, status),
-            [*problems_of_server(findings), *problems, *problems_of_catalogs(status.workers, digest)],
+            [*problems_of_server(findings), *problems, *problems_of_catalogs(status.members, digest)],
             findings,
-            describe_catalogs(status.workers, digest),
+            describe_catalogs(status.members, digest),
             await list_unreadable(llm.store.connection),
             await fetch_refused(llm.store.connection, status.now),
             await _fetch_notes(llm, status),

@@ -32,7 +32,7 @@ def workers() -> None:
 
     async def fetch(llm: AsyncOpenfall) -> tuple[FleetStatus, str]:
         status = await fetch_status(llm.store.connection)
-        return status, describe_catalogs(status.workers, catalog_digest(llm.config.catalog))
+        return status, describe_catalogs(status.members, catalog_digest(llm.config.catalog))
 
     status, difference = with_client(fetch)
     if wants_json():

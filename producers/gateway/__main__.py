@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.sockets:
             _end_with_parent(options.alive)
             sockets = [socket.socket(fileno=int(number)) for number in options.sockets.split(",")]
-            _run(serve(loaded, manager, sockets))
+            _run(serve(loaded, manager, configure, sockets))
         elif loaded.settings.gateway.processes > 1:
             _run(serve_processes(loaded, _shared_arguments(options), manager))
         else:
-            _run(serve(loaded, manager))
+            _run(serve(loaded, manager, configure))
     except (config.ConfigError, CannotListen) as error:
         return report_end(error, 2)
     except (StoreError, config.NoRedis) as error:

@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from urllib.parse import quote
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from openfall.producers.gateway.base_url_hints import unknown_path, wrong_method
+from openfall.config.gateway_settings import PassthroughSection
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.request_headers import IndexedRequest
-from openfall.producers.gateway.request_path import RequestPath, normalize_path
+from openfall.producers.gateway.request_path import normalize_path
+from openfall.producers.gateway.route_table import RouteTable
 from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.producers.gateway.surface import Surface, surface_of
 from openfall.producers.gateway.surfaces import (
@@ -65,11 +64,9 @@ class App:
 
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
-        own = tuple(endpoints)
-        every = (*own, *passthrough.endpoints_of(gateway.settings.passthrough, own))
-        self._plain = {(each.method, each.path): each for each in every if "{" not in each.path}
-        """The endpoints whose path is one text."""
-        self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
+        self._endpoints = tuple(endpoints)
+        self._passed: PassthroughSection | None = None
+        self._routes = RouteTable(self._endpoints)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -113,7 +110,7 @@ class App:
         try:
             if exchange.request.method == "OPTIONS" and "origin" in exchange.request.headers:
                 return self._preflight(exchange)
-            endpoint = self._find(exchange.request, exchange.path)
+            endpoint = self._routes_of(exchange).find(exchange.request, exchange.path)
             if not endpoint.public:
                 exchange.caller = self.gateway.access.caller(exchange.request.headers)
             if endpoint.limited:
@@ -128,26 +125,13 @@ class App:
                 refusal = Refusal("other", f"unexpected error; the log of the gateway has it as {exchange.request_id}")
             return _refuse(exchange, refusal)
 
-    def _find(self, request: Request, path: RequestPath) -> Endpoint:
-        """The endpoint of a request, whose path parameters it gets. Raises `Refusal`."""
-        if (plain := self._plain.get((request.method, path.path))) is not None:
-            request.scope["path_params"] = {}
-            return plain
-        other_methods: set[str] = set()
-        host = request.headers.get("host", "")
-        for route, endpoint in self._routes:
-            match, matched = route.matches(request.scope)
-            if match is Match.FULL or (
-                match is Match.PARTIAL and request.method == "HEAD" and endpoint.method == "GET"
-            ):
-                request.scope["path_params"] = matched["path_params"]
-                return endpoint
-            if match is Match.PARTIAL:
-                other_methods.add(endpoint.method)
-        if other_methods:
-            message = wrong_method(request.method, path.path, host, other_methods)
-            raise Refusal("wrong_method", message, extra={"allow": ", ".join(sorted(other_methods))})
-        raise Refusal("unknown_url", unknown_path(request.method, path.path, host))
+    def _routes_of(self, exchange: Exchange) -> RouteTable:
+        """The routes with the paths that the configuration of a request passes through."""
+        passed = exchange.settings.passthrough
+        if passed != self._passed:
+            own = self._endpoints
+            self._passed, self._routes = passed, RouteTable((*own, *passthrough.endpoints_of(passed, own)))
+        return self._routes
 
     def _preflight(self, exchange: Exchange) -> Response:
         """What a browser asks before it sends a request of another origin."""
@@ -190,8 +174,3 @@ def _log_access(exchange: Exchange, status: int, seconds: float) -> None:
 def _loggable(path: str) -> str:
     """The path as it is in a URL: decoded, it may have line feeds and spaces, which would pass for other fields."""
     return quote(path, safe="/:@+,;~()")[:MAX_LOGGED_PATH]
-
-
-async def _unused(request: Request) -> Response:
-    """The routes only match: the application calls the endpoint itself."""
-    raise NotImplementedError(request.url.path)

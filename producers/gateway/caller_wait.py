@@ -73,9 +73,9 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
 
 
 async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
-    limit = wait_limit(exchange.request.headers, exchange.header("wait"), exchange.gateway.settings.wait_at_most)
+    limit = wait_limit(exchange.request.headers, exchange.header("wait"), exchange.settings.wait_at_most)
     try:
-        return await exchange.gateway.client.wait(accepted.id, limit, accept_interim=True)
+        return await exchange.client.wait(accepted.id, limit, accept_interim=True)
     except UnknownJob as error:
         raise lost_job(accepted) or error from None
 
@@ -108,7 +108,7 @@ async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> Non
     """The caller has its answer, or has left."""
     if accepted.connected_caller is None:
         return
-    callers, client = exchange.gateway.callers, exchange.gateway.client
+    callers, client = exchange.gateway.callers, exchange.client
     if visit.ends_job and accepted.connected_caller.ends_without_caller:
         callers.remove(accepted.id)
         with suppress(StoreError):  # its lease ends it
@@ -130,7 +130,7 @@ async def count_workers(store: ClientStore) -> int | None:
 async def lacks_workers(exchange: Exchange, accepted: Accepted) -> bool:
     """Whether a caller waits and no worker runs: neither a model nor Open Fall would reply."""
     waits = accepted.connected_caller is not None and accepted.connected_caller.ends_without_caller
-    return waits and await count_workers(exchange.gateway.client.store) == 0
+    return waits and await count_workers(exchange.client.store) == 0
 
 
 async def refusal_without_workers(exchange: Exchange, job_id: str) -> Refusal:
@@ -140,7 +140,7 @@ async def refusal_without_workers(exchange: Exchange, job_id: str) -> Refusal:
 async def _describe_wait(exchange: Exchange, job_id: str) -> str:
     """What the caller can do about an answer that is not there yet, and why it is not."""
     text = f"no answer yet: job {job_id} goes on. Send the same request again for its answer"
-    why = await try_redis(explain_waiting(exchange.gateway.client, [job_id]))
+    why = await try_redis(explain_waiting(exchange.client, [job_id]))
     return f"{text}. It waits: {why}" if why else text
 
 

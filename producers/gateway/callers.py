@@ -39,7 +39,9 @@ class Callers:
     """Renews the leases of the jobs that callers of this process wait for. While Redis does not answer, it tries again:
     a lease outlives 10 s without it."""
 
-    def __init__(self, link: RedisConnection, hub: EventHub) -> None:
+    def __init__(self, link: RedisConnection, hub: EventHub, catalog: str) -> None:
+        """`catalog`: the digest of the catalog that this process uses."""
+        self.catalog = catalog
         self.gateway_id = f"gateway-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._link, self._hub = link, hub
         self._jobs: Counter[str] = Counter()
@@ -54,7 +56,7 @@ class Callers:
     async def start(self) -> None:
         """Announce this process, and keep its leases. Raises `StoreError`."""
         await self._hub.add(self.gateway_id, self)
-        await renew_leases(self._link, self.gateway_id, ())
+        await self.renew_presence()
         self._renewing = asyncio.create_task(self._renew(), name="callers")
 
     async def stop(self) -> None:
@@ -63,6 +65,10 @@ class Callers:
         with contextlib.suppress(StoreError):
             await self._renew_leases(())
             await asyncio.gather(*(let_go(self._link, self.gateway_id, job, RESTART_SECONDS) for job in self._jobs))
+
+    async def renew_presence(self) -> None:
+        """Say in Redis that this process lives, and which catalog it uses. Raises `StoreError`."""
+        await self._renew_leases(())
 
     def add(self, job_id: str) -> None:
         """A caller waits for a job."""
@@ -159,9 +165,9 @@ class Callers:
 
     async def _renew_leases(self, job_ids: Iterable[str]) -> None:
         """Renew the presence of this process and the leases of these jobs. Raises `StoreError`."""
-        await renew_leases(self._link, self.gateway_id, job_ids)
+        await renew_leases(self._link, self.gateway_id, self.catalog, job_ids)
         while self._answered:
             answered = list(self._answered)[:MAX_ANSWERED]
-            await renew_leases(self._link, self.gateway_id, (), answered)
+            await renew_leases(self._link, self.gateway_id, self.catalog, (), answered)
             for job_id in answered:
                 self._answered.pop(job_id, None)

@@ -237,7 +237,7 @@ class EventStream(Response):
 
     async def _hold(self) -> bytes:
         """The job waits for a model to come back: its interim reply, where the caller wants one."""
-        client = self._exchange.gateway.client
+        client = self._exchange.client
         reply = await interim_reply(client.store.jobs, self._accepted.id, accept_interim=True)
         if reply is None:
             raise Refusal("held", "no model can answer now", job_id=self._accepted.id)
@@ -288,6 +288,6 @@ class EventStream(Response):
 
 def _events_of(exchange: Exchange, accepted: Accepted) -> AsyncGenerator[Event, None]:
     """The events of a job, with its pieces. `accept` has requested those of a new one that streams."""
-    client = exchange.gateway.client
+    client = exchange.client
     requests_pieces = accepted.joined or not accepted.streams
     return follow(client.store, accepted.id, catalog=client.config.catalog, requests_pieces=requests_pieces)

@@ -23,6 +23,9 @@ from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 
 if TYPE_CHECKING:
+    from openfall.config import LoadedConfig
+    from openfall.config.gateway_settings import GatewaySection
+    from openfall.producers.client import AsyncOpenfall
     from openfall.producers.gateway.gateway import Gateway
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.redis_connection import RedisConnection
@@ -64,15 +67,28 @@ class Exchange:
     """The cause for which it was refused (see error_table.py). Empty: it was not."""
     is_replayed: bool = False
     """An earlier request with the same `Idempotency-Key` has created what this response is about."""
+    client: AsyncOpenfall = field(init=False, repr=False)
+    """That of the gateway when the request arrived: the request keeps its configuration to its end."""
     _body_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.client = self.gateway.client
 
     @property
     def link(self) -> RedisConnection:
-        return self.gateway.client.store.connection
+        return self.client.store.connection
+
+    @property
+    def config(self) -> LoadedConfig:
+        return self.client.config
+
+    @property
+    def settings(self) -> GatewaySection:
+        return self.config.settings.gateway
 
     @property
     def catalog(self) -> Catalog:
-        return self.gateway.config.catalog
+        return self.config.catalog
 
     async def body(self) -> dict[str, Any]:
         """The JSON object of the body. Raises `Refusal`."""
@@ -111,7 +127,7 @@ class Exchange:
         """The body as it is. Raises `Refusal`."""
         if (coding := self.request.headers.get("content-encoding", "").strip().lower()) not in _PLAIN:
             raise Refusal("encoded", f"the body is compressed ({coding[:20]!r}): send it without Content-Encoding")
-        limit = self.gateway.settings.max_body
+        limit = self.settings.max_body
         declared = self.request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise self._too_large(int(declared))
@@ -134,7 +150,7 @@ class Exchange:
         return b"".join(chunks)
 
     def _too_large(self, size: int) -> Refusal:
-        limit = self.gateway.settings.max_body
+        limit = self.settings.max_body
         return Refusal(
             "too_large",
             f"the body has {size:,} bytes or more, over the {limit:,} allowed: raise `gateway: {{max_body: ...}}`",

@@ -30,7 +30,7 @@ async def keep_files_tidy(link: RedisConnection, directory: FileDirectory) -> No
             await remove_dead_data(link, directory, time.time())
             await examine_folders(link, directory, time.time())
         except OSError as error:
-            log.warning("files cannot be removed: %s", error)
+            log.warning("files in %s cannot be removed: %s", directory.path, error.strerror)
         except StoreError:
             pass  # the next round tries again
         await asyncio.sleep(INTERVAL_SECONDS)

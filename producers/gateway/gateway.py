@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from openfall.config import LoadedConfig
+from openfall.config.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
 from openfall.producers.gateway.batches.batch_takeover import BatchRunner
 from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.callers import Callers
+from openfall.producers.gateway.config_reload import ConfigReload, UsableConfig
 from openfall.producers.gateway.file_cleanup import keep_files_tidy
 from openfall.producers.gateway.file_directory import FileDirectory
 from openfall.producers.gateway.key_limits import Concurrency, KeyLimits
 from openfall.producers.gateway.refusal_counts import RefusalCounts
 from openfall.producers.page.live_page import LivePage
 from openfall.producers.page.shared_readings import SharedReadings
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
@@ -46,16 +50,21 @@ class Gateway:
     live_page: LivePage | None = None
     """The reader of the operator's page, once a page was opened."""
     shared_readings: SharedReadings = field(default_factory=SharedReadings, repr=False)
+    reload_interval_seconds: float = RELOAD_INTERVAL_SECONDS
+    """How often it looks whether the files of its configuration have changed."""
+    on_load: Callable[[LoadedConfig], None] = lambda _: None
+    """Called with each changed configuration that is valid."""
     _tasks: tuple[asyncio.Task[None], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         self.batch_runner = BatchRunner(self)
 
     @classmethod
-    def of(cls, client: AsyncOpenfall) -> Gateway:
+    def of(cls, client: AsyncOpenfall, on_load: Callable[[LoadedConfig], None] = lambda _: None) -> Gateway:
         settings = client.config.settings
         files = Path(settings.gateway.files) if settings.gateway.files else settings.data_dir / "files"
-        return cls(client, Callers(client.store.connection, client.store.events), FileDirectory(files))
+        callers = Callers(client.store.connection, client.store.events, catalog_digest(client.config.catalog))
+        return cls(client, callers, FileDirectory(files), on_load=on_load)
 
     @property
     def config(self) -> LoadedConfig:
@@ -69,6 +78,15 @@ class Gateway:
     def access(self) -> Access:
         return Access(self.settings, self.keys)
 
+    def use_config(self, changed: UsableConfig) -> None:
+        """Use a changed configuration for every later request. A request in flight keeps its own, and a batch that runs
+        keeps that of its runner."""
+        self.client = self.client.with_config(changed.loaded)
+        self.callers.catalog = changed.digest
+        self.shared_readings.forget()
+        if self.live_page is not None:
+            self.live_page.use_catalog(changed.loaded.catalog)
+
     async def start(self) -> None:
         """Read the keys, and keep them fresh. While Redis does not answer, the last known ones stay in force.
 
@@ -81,6 +99,7 @@ class Gateway:
             asyncio.create_task(self._exchange_keys(), name="client-keys"),
             asyncio.create_task(keep_files_tidy(self.client.store.connection, self.directory), name="file-upkeep"),
             asyncio.create_task(self.batch_runner.run(), name="runner"),
+            asyncio.create_task(ConfigReload(self).run(), name="config"),
         )
 
     async def stop(self) -> None:

@@ -23,7 +23,7 @@ def requested_name(exchange: Exchange, body: Mapping[str, Any], *fields: str) ->
     named = next((body[field] for field in fields if body.get(field)), None)
     if not isinstance(named, str):
         raise Refusal("bad_request", "`model` must be text: the name of a role, task or model", "model")
-    return resolve_name(exchange.catalog, exchange.gateway.settings.aliases, named)
+    return resolve_name(exchange.catalog, exchange.settings.aliases, named)
 
 
 def first_model(catalog: Catalog, name: str) -> str:
@@ -42,9 +42,8 @@ async def administer(
 ) -> list[dict[str, Any]]:
     """Load, unload or check a model at each of its backends. The reports. A change leaves a line in the audit log,
     unless it is not one of an operator (`is_audited`)."""
-    gateway = exchange.gateway
     reports = order_model(
-        gateway.config, gateway.client.store.connection, verb, alias,
+        exchange.config, exchange.link, verb, alias,
         actor=exchange.caller.name, via="http", force=force, is_audited=is_audited,
     )  # fmt: skip
     return [report async for report in reports]

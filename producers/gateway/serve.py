@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
@@ -29,7 +29,7 @@ GRACE_SECONDS = 10
 """How long a gateway that stops waits for responses that are being written. No job ends with it."""
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept for longer than proxies keep theirs (60 s), so that they close first."""
-RESTART_SECONDS = 0.5
+RESTART_SECONDS, UNUSABLE_RESTART_SECONDS = 0.5, 5.0
 
 READY_LINE = b'{"event": "ready"}\n'
 """What a process of the gateway writes to standard output when it is ready, if it is to announce that."""
@@ -51,12 +51,18 @@ class CannotListen(Exception):
     """An address cannot be listened on, or must not be. The message names the remedy."""
 
 
-async def serve(loaded: LoadedConfig, manager: Manager, sockets: Sequence[socket.socket] = ()) -> None:
-    """Serve until a signal to stop, on the configured addresses or on these sockets.
+async def serve(
+    loaded: LoadedConfig,
+    manager: Manager,
+    on_load: Callable[[LoadedConfig], None],
+    sockets: Sequence[socket.socket] = (),
+) -> None:
+    """Serve until a signal to stop, on the configured addresses or on these sockets. `on_load` is called with each
+    valid change of the configuration.
 
     Raises `CannotListen`, `NoRedis`, `StoreError`.
     """
-    gateway = Gateway.of(AsyncOpenfall(config=loaded))
+    gateway = Gateway.of(AsyncOpenfall(config=loaded), on_load)
     keys = await fetch_keys(gateway.client.store.connection)
     if why := refuse_exposed(gateway.settings, keys):
         await gateway.client.close()
@@ -105,17 +111,24 @@ async def _until_stopped(count: int, started: asyncio.Queue[None], stop: asyncio
 
 
 async def _restart(command: Sequence[str], descriptors: Sequence[int], started: asyncio.Queue[None]) -> None:
-    """Run one process, and start it again whenever it ends. A cancellation stops it."""
+    """Run one process, and start it again whenever it ends. A cancellation stops it.
+
+    Raises `CannotListen` if the first one cannot be used as it is configured. A later one may meet a file that is
+    invalid since a change: it is started again until the file is right, while the other processes serve.
+    """
+    was_ready = False
     while True:
         process = await asyncio.create_subprocess_exec(
             *command, pass_fds=descriptors, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
         )
         try:
             if process.stdout is not None and await process.stdout.readline() == READY_LINE:
+                was_ready = True
                 started.put_nowait(None)
-            if await process.wait() == USAGE_ERROR:
+            is_unusable = await process.wait() == USAGE_ERROR
+            if is_unusable and not was_ready:
                 raise CannotListen("the processes of the gateway cannot be used as they are configured: see the log")
-            await asyncio.sleep(RESTART_SECONDS)
+            await asyncio.sleep(UNUSABLE_RESTART_SECONDS if is_unusable else RESTART_SECONDS)
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -152,12 +165,22 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def stop(self) -> None:
-        """Take no more requests, and answer those that wait: they are to come again."""
+        """Take no more requests, and answer those that wait: they are to come again. Responses that are being written
+        may end; a second call ends them at once."""
+        if self.should_exit:
+            self._abort_connections()
+            return
         log.info("stopping")
+        asyncio.get_running_loop().call_later(GRACE_SECONDS - 1, self._abort_connections)
         if self._manager is not None:
             self._manager.stopping(GRACE_SECONDS)
         self._gateway.stopping.set()
         self.should_exit = True
+
+    def _abort_connections(self) -> None:
+        """Close what is still open: its clients do not read. uvicorn logs an error for each that it must cancel."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

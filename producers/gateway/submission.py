@@ -85,7 +85,7 @@ async def submit(
     options["wire_headers"] = pick_wire_headers(exchange.request.headers, dialect)
     whole = {**body, "model": target}
     job, terms = await _prepare(
-        exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=gateway.settings.max_body)
+        exchange, JobRequest(whole, cast("SubmitOptions", options), max_bytes=exchange.settings.max_body)
     )
     if _TRACEPARENT.fullmatch(traceparent := exchange.request.headers.get("traceparent", "").strip()):
         job = job.model_copy(update={"traceparent": traceparent})
@@ -116,7 +116,7 @@ def check_model(exchange: Exchange, body: Mapping[str, Any]) -> tuple[str, str, 
     if not isinstance(asked_for, str):
         raise Refusal("bad_request", "`model` must be text: the name of a role, task or model, or auto", "model")
     name, urgency = split_urgency(asked_for)
-    target = resolve_name(exchange.catalog, exchange.gateway.settings.aliases, name)
+    target = resolve_name(exchange.catalog, exchange.settings.aliases, name)
     check_allowed(exchange.caller, target)
     return asked_for, target, urgency
 
@@ -131,16 +131,16 @@ def could_show_reply(job: CompletionJob) -> bool:
 
 async def _accept(exchange: Exchange, job: CompletionJob, terms: SubmitTerms) -> Receipt:
     """Accept a job, or join that of an equal request whose caller has left."""
-    gateway = exchange.gateway
+    client = exchange.client
 
     async def accept(terms: SubmitTerms) -> Receipt:
-        return await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
+        return await retry(lambda: client.store.jobs.accept(job, terms), client.retry_for)
 
     try:
         return await accept(terms)
     except EqualRequests as equal:
         assert terms.connected_caller is not None
-        left_jobs = await gateway.callers.check(equal.jobs)
+        left_jobs = await exchange.gateway.callers.check(equal.jobs)
         await exchange.check_caller()
         caller = replace(terms.connected_caller, left_jobs=left_jobs, is_new=True)
         return await accept(replace(terms, connected_caller=caller))
@@ -160,13 +160,12 @@ async def _deliver(exchange: Exchange, job_id: str) -> None:
 
 async def _prepare(exchange: Exchange, request: JobRequest) -> PreparedJob:
     """The job of a request. A large one is read in a thread: it takes up to a second, and other callers wait."""
-    gateway = exchange.gateway
     build = partial(
         prepare,
-        gateway.config,
+        exchange.config,
         exchange.caller.name,
         request,
-        await gateway.client.store.fleet(),
+        await exchange.client.store.fleet(),
         default_urgency=Urgency.INTERACTIVE,
     )
     size = exchange.request.headers.get("content-length", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +20,18 @@ class SavedBatch:
     plan: BatchPlan | None
 
 
-def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
-    """Save a plan. If the directory is not writable, only the commands that need it fail."""
+def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> str:
+    """Save a plan. Returns why it cannot be saved; then only the commands that need it fail."""
     saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options, "limit": plan.limit}
     path = _path(data_dir, plan.name)
-    with suppress(OSError):
+    try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_bytes(to_json(saved))
+    except OSError as error:
+        return (
+            f"{path.parent} cannot be written ({error.strerror}): openfall batch list, retry and cancel do not know it"
+        )
+    return ""
 
 
 def find_batch(data_dir: Path, name: Path) -> SavedBatch:

@@ -48,7 +48,7 @@ async def _ask(exchange: Exchange, visitor: Visitor) -> Response:
     check_right(exchange, visitor, needs_administrator=action.needs_administrator)
     query = exchange.request.query_params
     subject = query.get("subject", "")
-    operator = Operator(exchange.gateway.client, visitor.name, "page")
+    operator = Operator(exchange.client, visitor.name, "page")
     return html_page(
         exchange,
         visitor,
@@ -69,7 +69,7 @@ async def _act(exchange: Exchange, visitor: Visitor) -> Response:
     check_form(exchange, visitor, form)
     action = _action(exchange)
     check_right(exchange, visitor, needs_administrator=action.needs_administrator)
-    done = await action.run(Operator(exchange.gateway.client, visitor.name, "page"), form)
+    done = await action.run(Operator(exchange.client, visitor.name, "page"), form)
     exchange.gateway.shared_readings.forget()
     if (live := exchange.gateway.live_page) is not None:
         await live.refresh()
@@ -99,7 +99,7 @@ async def sign_in(exchange: Exchange) -> Response:
         exchange.refused = refusal.cause
         return _sign_in_page(exchange, refusal.status(exchange.surface), refusal.message)
     gateway = exchange.gateway
-    link = gateway.client.store.connection
+    link = exchange.link
     gateway.keys = await fetch_keys(link)  # a key may be newer than the last look at them
     key = gateway.keys.find(form.get("key", "").strip())
     if key is None or key.page_right is None:
@@ -111,7 +111,7 @@ async def sign_in(exchange: Exchange) -> Response:
         await end_session(link, former)
     cookie = secrets.token_urlsafe(32)
     await open_session(link, cookie, key)
-    await Operator(gateway.client, key.name, "page").note("page.sign_in", "page", f"may {key.page_right}")
+    await Operator(exchange.client, key.name, "page").note("page.sign_in", "page", f"may {key.page_right}")
     response = RedirectResponse("/", 303, HEADERS)
     set_cookie(exchange, response, cookie)
     return response

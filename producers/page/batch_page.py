@@ -23,7 +23,7 @@ RUNS, RUNS_SECONDS = 10, 10.0
 
 async def _show_batches(exchange: Exchange, visitor: Visitor) -> Response:
     """List the batches, the newest first."""
-    llm = exchange.gateway.client
+    llm = exchange.client
     rows = batch_rows(await newest_gateway_batches(llm.store.connection, ROWS))
     runs = await exchange.gateway.shared_readings.fetch("runs", RUNS_SECONDS, lambda: list_runs(llm, RUNS))
     return html_page(

@@ -40,7 +40,7 @@ def live_page(exchange: Exchange) -> LivePage:
     """The one reader of this process of the gateway."""
     gateway = exchange.gateway
     if gateway.live_page is None:
-        store = gateway.client.store
+        store = exchange.client.store
         reader = SnapshotReader(store.connection, gateway.config.catalog, lambda: store.away_since)
         gateway.live_page = LivePage(reader, ALL_SECTIONS, gateway.stopping)
     return gateway.live_page
@@ -78,9 +78,7 @@ _front_page = for_people(_show_front_page)
 
 async def root(exchange: Exchange) -> Response:
     """The page for a browser; for any other program what an Ollama says."""
-    if exchange.gateway.settings.page is not PageKind.NONE and "text/html" in exchange.request.headers.get(
-        "accept", ""
-    ):
+    if exchange.settings.page is not PageKind.NONE and "text/html" in exchange.request.headers.get("accept", ""):
         return await _front_page(exchange)
     return PlainTextResponse("Ollama is running")
 

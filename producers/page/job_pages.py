@@ -61,7 +61,7 @@ def choices(catalog: Catalog) -> list[Choice]:
 
 async def _show_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     """List jobs, the newest first."""
-    llm, query = exchange.gateway.client, exchange.request.query_params
+    llm, query = exchange.client, exchange.request.query_params
     now = await llm.store.server_time()
     page, problem = JobPage((), None), ""
     try:
@@ -95,7 +95,7 @@ def _filter(query: QueryParams, now: float) -> JobFilter:
 
 async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
     """Tell the life of a job. The first letters of its id are enough."""
-    llm, typed = exchange.gateway.client, exchange.request.path_params["id"]
+    llm, typed = exchange.client, exchange.request.path_params["id"]
     if len(typed) < MIN_ID_LETTERS:
         raise Refusal("bad_request", f"{typed!r} is too short: at least {MIN_ID_LETTERS} letters of the id are needed")
     job_id = await find_job(llm.store.connection, typed)
@@ -119,7 +119,7 @@ async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
         waits_for=waits_for,
         refused_keys=[] if is_answered else await explain_refused_keys(llm, job_id),
         cost=format_usd(record.result.cost_usd) if record.result else "–",
-        prompt=_prompt(record) if exchange.gateway.config.settings.privacy.keep_prompts else None,
+        prompt=_prompt(record) if exchange.config.settings.privacy.keep_prompts else None,
     )
 
 
@@ -137,7 +137,7 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     check_right(exchange, visitor)
     query = exchange.request.query_params
     verb, matching = _verb(query.get("verb", "")), query.get("matching", "")
-    llm = exchange.gateway.client
+    llm = exchange.client
     if matching:
         operator = Operator(llm, visitor.name, "page")
         matches = await find_jobs(operator, verb, await _matching(exchange, QueryParams(matching)))
@@ -163,7 +163,7 @@ def _command(verb: JobVerb, filters: QueryParams, ids: Sequence[str]) -> str:
 
 async def _matching(exchange: Exchange, query: QueryParams) -> JobSelection:
     """The jobs that the filters of an address select. Raises `UnknownName`, `BadRequest`."""
-    wanted = _filter(query, await exchange.gateway.client.store.server_time())
+    wanted = _filter(query, await exchange.client.store.server_time())
     return JobSelection(matching=wanted, typed={name: value for name, value in query.multi_items() if value})
 
 
@@ -174,7 +174,7 @@ async def _act_on_jobs(exchange: Exchange, visitor: Visitor) -> Response:
     check_form(exchange, visitor, form)
     check_right(exchange, visitor)
     ids = list(dict.fromkeys(value for name, value in fields if name == "id" and value))[:MAX_SELECTED]
-    operator = Operator(exchange.gateway.client, visitor.name, "page")
+    operator = Operator(exchange.client, visitor.name, "page")
     verb, selection = _verb(form.get("verb", "")), JobSelection(ids=ids)
     if not ids and form.get("matching"):
         selection = await _matching(exchange, QueryParams(form["matching"]))

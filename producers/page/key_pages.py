@@ -33,7 +33,7 @@ async def _show_keys(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 async def _key_page(exchange: Exchange, visitor: Visitor, typed: Mapping[str, str], problem: str) -> Response:
-    now = await exchange.gateway.client.store.server_time()
+    now = await exchange.client.store.server_time()
     ring, refused = await asyncio.gather(fetch_keys(exchange.link), fetch_refused(exchange.link, now))
     return html_page(
         exchange,
@@ -58,7 +58,7 @@ async def _create(exchange: Exchange, visitor: Visitor) -> Response:
     form = await read_form(exchange)
     check_form(exchange, visitor, form)
     check_right(exchange, visitor, needs_administrator=True)
-    operator = Operator(exchange.gateway.client, visitor.name, "page")
+    operator = Operator(exchange.client, visitor.name, "page")
     try:
         secret, key = await create_key(operator, form.get("name", "").strip(), **_rights(form))
     except (BadRequest, UnknownName, Refusal) as error:

@@ -23,6 +23,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render, render_section, without_ages
 from openfall.producers.page.section import Section
 from openfall.producers.page.snapshot_reader import NO_FLEET, SnapshotReader
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError
 
@@ -64,6 +65,11 @@ class LivePage:
         self._pulse = b""
         self._read_at = 0.0
         self._task: asyncio.Task[None] | None = None
+
+    def use_catalog(self, catalog: Catalog) -> None:
+        """Read the fleet by a changed catalog from now on. Open pages show it with the next reading."""
+        self._reader, self._read_at = self._reader.with_catalog(catalog), 0.0
+        self._rendered_at.clear()
 
     async def fragments(self, names: Iterable[str]) -> list[Fragment]:
         """The sections, not older than a second."""

@@ -27,7 +27,7 @@ SPANS = {"1h": "1 hour", "1d": "1 day", "7d": "7 days", "": "all that is kept"}
 
 async def _show_audit(exchange: Exchange, visitor: Visitor) -> Response:
     """List what operators did."""
-    store, since = exchange.gateway.client.store, exchange.request.query_params.get("since", "")
+    store, since = exchange.client.store, exchange.request.query_params.get("since", "")
     since = since if since in SPANS else ""
     start = await store.server_time() - parse_duration(since, "since") if since else None
     entries = await read_entries(store.connection, AUDIT_LINES, start)
@@ -41,7 +41,7 @@ async def _show_audit(exchange: Exchange, visitor: Visitor) -> Response:
 
 async def _show_breakers(exchange: Exchange, visitor: Visitor) -> Response:
     """List breakers and their changes."""
-    llm = exchange.gateway.client
+    llm = exchange.client
     link, catalog = llm.store.connection, llm.config.catalog
     now, breakers, changes = await asyncio.gather(llm.store.server_time(), list_breakers(link), breaker_history(link))
     tables = [
@@ -69,7 +69,7 @@ def _actions(catalog: Catalog, model: str) -> Sequence[str]:
 
 async def _show_models(exchange: Exchange, visitor: Visitor) -> Response:
     """List the models at their backends."""
-    llm = exchange.gateway.client
+    llm = exchange.client
     rows = await fetch_model_status(llm.store.connection, llm.config.catalog)
     table = model_table(llm.config.catalog, rows)
     note = "Calls, failures, times and cost are those of today (UTC). Check sends a test prompt to a model that is in "

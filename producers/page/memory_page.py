@@ -43,7 +43,7 @@ class Span(StrEnum):
 
 async def _show_memory(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the memory of the cards over time."""
-    llm, wanted = exchange.gateway.client, exchange.request.query_params.get("span", "") or Span.DAY
+    llm, wanted = exchange.client, exchange.request.query_params.get("span", "") or Span.DAY
     span = Span(wanted) if wanted in set(Span) else Span.DAY
     problem = "" if wanted == span else f"`span` is {', '.join(Span)}: this is {span.label}"
     now, seconds = await llm.store.server_time(), span.days * DAY_SECONDS

@@ -59,7 +59,7 @@ class Visitor:
 
 def check_page(exchange: Exchange) -> None:
     """Raises `Refusal` at a gateway without a page."""
-    if exchange.gateway.settings.page is PageKind.NONE:
+    if exchange.settings.page is PageKind.NONE:
         raise Refusal("unknown_url", "this gateway has no page: `gateway: {page: ...}` is none")
 
 
@@ -71,20 +71,23 @@ async def visitor_of(exchange: Exchange) -> Visitor:
         raise Refusal("not_allowed", "the page is read by a browser at its own address, and by no other web page")
     if not gateway.keys and is_local(exchange):
         return Visitor(LOCAL_NAME, _limited(exchange, PageRight.ACT), cookie or secrets.token_urlsafe(32), not cookie)
-    key = await session_key(gateway.client.store.connection, cookie, gateway.keys) if cookie else None
+    key = await session_key(exchange.link, cookie, gateway.keys) if cookie else None
     if key is None or key.page_right is None:
         raise SignInNeeded
     return Visitor(key.name, _limited(exchange, key.page_right), cookie, key_digest=key.digest)
 
 
 def _limited(exchange: Exchange, right: PageRight) -> PageRight:
-    return PageRight.READ if exchange.gateway.settings.page is PageKind.READ else right
+    return PageRight.READ if exchange.settings.page is PageKind.READ else right
 
 
 async def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
-    """Whether an open page of a visitor may go on: they have not signed out, their key was not revoked, and no key was
-    created since. While Redis is away nothing is known of sign-ins, and the keys alone decide."""
+    """Whether an open page of a visitor may go on: they have not signed out, their key was not revoked, no key was
+    created since, and the gateway still has a page. While Redis is away nothing is known of sign-ins, and the keys
+    alone decide."""
     keys = exchange.gateway.keys
+    if exchange.gateway.settings.page is PageKind.NONE:  # a changed configuration may have said so
+        return False
     if not visitor.is_signed_in or visitor.key_digest not in keys.by_digest:
         return not visitor.is_signed_in and not keys
     try:
@@ -153,6 +156,6 @@ def check_right(exchange: Exchange, visitor: Visitor, *, needs_administrator: bo
         raise Refusal("not_allowed", f"the key {visitor.name} is no administrator's: only those manage keys")
     if visitor.may_act:
         return
-    if exchange.gateway.settings.page is PageKind.READ:
+    if exchange.settings.page is PageKind.READ:
         raise Refusal("not_allowed", "this page is for reading only: `gateway: {page: act}` changes that")
     raise Refusal("not_allowed", f"the key {visitor.name} may read this page, and not act")

@@ -35,7 +35,7 @@ async def _check(config: LoadedConfig) -> CheckReport:
 
 async def _show_checks(exchange: Exchange, visitor: Visitor) -> Response:
     """Check what the configuration names."""
-    config = exchange.gateway.config
+    config = exchange.config
     report = await exchange.gateway.shared_readings.fetch("preflight", FRESH_SECONDS, lambda: _check(config))
     about = f"{report.summary} On {socket.gethostname()}"
     shown = [ShownTable(report.table, note=NOTE)]
@@ -44,7 +44,7 @@ async def _show_checks(exchange: Exchange, visitor: Visitor) -> Response:
 
 async def _show_config(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the configuration that the gateway has read, without secrets."""
-    config = exchange.gateway.config
+    config = exchange.config
     text = await asyncio.to_thread(dump, config)
     return html_page(
         exchange, visitor, "config.html",

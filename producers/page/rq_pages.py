@@ -59,9 +59,7 @@ async def _requeue_job(exchange: Exchange, visitor: Visitor) -> Response:
     if requeue is None:
         raise Refusal("not_allowed", "here rq-dashboard only requeues single jobs: use the page, or openfall held")
     answer = await _answer(exchange, visitor, "POST", path)
-    await Operator(exchange.gateway.client, visitor.name, "page").note(
-        "rq.requeue", requeue[1], str(answer.status_code)
-    )
+    await Operator(exchange.client, visitor.name, "page").note("rq.requeue", requeue[1], str(answer.status_code))
     return answer
 
 

@@ -51,6 +51,10 @@ class SnapshotReader:
     def __post_init__(self) -> None:
         self.digest = catalog_digest(self.catalog)
 
+    def with_catalog(self, catalog: Catalog) -> SnapshotReader:
+        """This reader with a changed catalog. Sources are read again by it."""
+        return replace(self, catalog=catalog, _values={})
+
     async def pulse(self) -> bytes:
         """Changes at once when the fleet must be read again. Raises `StoreError`."""
         return await fetch_pulse(self.link)

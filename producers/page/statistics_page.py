@@ -44,7 +44,7 @@ BY_NOTE = "Every attempt is a call. Half of the calls are below p50, and 95 % be
 
 async def _show_statistics(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the jobs that ended in a day or a month."""
-    llm, query = exchange.gateway.client, exchange.request.query_params
+    llm, query = exchange.client, exchange.request.query_params
     now = await llm.store.server_time()
     today = ledger_day(now)
     by, period = query.get("by", ""), query.get("period", "").strip() or today
@@ -90,7 +90,7 @@ async def _show_cost(exchange: Exchange, visitor: Visitor) -> Response:
 
 
 async def _cost_table(exchange: Exchange, view: str, days: int) -> Table:
-    llm = exchange.gateway.client
+    llm = exchange.client
     link, catalog, now = llm.store.connection, llm.config.catalog, await llm.store.server_time()
     if view in set(UsageKey):
         return usage_table(await fetch_usage(link, last_days(now, days), UsageKey(view)), UsageKey(view))

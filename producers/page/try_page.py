@@ -90,7 +90,7 @@ async def _resolve(exchange: Exchange, question: QuestionForm) -> Resolution:
     catalog = exchange.catalog
     _, target, _ = check_model(exchange, question.body)
     request = question.route_request(target, exchange.caller)
-    fleet = await fetch_fleet(exchange.gateway.client.store.connection, catalog)
+    fleet = await fetch_fleet(exchange.client.store.connection, catalog)
     return resolve(catalog, request, fleet, exclude=question.exclude)
 
 
@@ -124,7 +124,7 @@ def _refused_form(exchange: Exchange, visitor: Visitor, form: dict[str, str], re
 async def _own_record(exchange: Exchange, visitor: Visitor) -> JobRecord:
     """The record of a question of this visitor. Raises `Refusal`: only the visitor that asked may read the answer."""
     check_right(exchange, visitor)
-    record = await exchange.gateway.client.record(exchange.request.path_params["id"])
+    record = await exchange.client.record(exchange.request.path_params["id"])
     if record.producer != exchange.caller.name:
         raise Refusal("not_allowed", "this job is not of yours: its page is /job/ID, without its answer")
     return record
@@ -163,7 +163,7 @@ _stream = for_people(_stream_answer)
 
 async def _events(exchange: Exchange, visitor: Visitor, job_id: str) -> AsyncIterator[bytes]:
     yield b"retry: 2000\n\n"
-    async with aclosing(exchange.gateway.client.stream(job_id)) as events:
+    async with aclosing(exchange.client.stream(job_id)) as events:
         async for event in events:
             if not await may_still_read(exchange, visitor):
                 return

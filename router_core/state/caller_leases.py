@@ -87,11 +87,13 @@ def read_awaited_jobs(rows: Iterable[Sequence[bytes]]) -> tuple[AwaitedJob, ...]
 
 
 async def renew_leases(
-    link: RedisConnection, gateway_id: str, job_ids: Iterable[str], answered: Iterable[str] = ()
+    link: RedisConnection, gateway_id: str, catalog: str, job_ids: Iterable[str], answered: Iterable[str] = ()
 ) -> None:
-    """Renew the presence of a gateway, and the leases of these jobs. Those `answered` are joined by no repeat."""
+    """Renew the presence of a gateway, whose catalog has this digest, and the leases of these jobs. Those `answered`
+    are joined by no repeat."""
     arguments = {
         "gateway": gateway_id,
+        "catalog": catalog,
         "presence_ms": int(PRESENCE_SECONDS * 1000),
         "lease_ms": int(LEASE_SECONDS * 1000),
         "jobs": list(job_ids),

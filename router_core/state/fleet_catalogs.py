@@ -1,4 +1,4 @@
-"""Which configurations the members of a fleet read, by the digests that workers register."""
+"""Which configurations the members of a fleet read, by the digests that workers and gateways register."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_text
-from openfall.router_core.state.fleet_status import WorkerStatus, fetch_worker
+from openfall.router_core.state.fleet_status import GatewayStatus, WorkerStatus, fetch_worker
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.server_clock import fetch_server_time
 
 MAX_NAMES = 3
-"""Workers that a message names for each configuration."""
+"""Workers and gateways that a message names for each configuration."""
+
+FleetMember = WorkerStatus | GatewayStatus
 
 
 async def fetch_workers(link: RedisConnection) -> list[WorkerStatus]:
@@ -27,9 +29,10 @@ async def fetch_workers(link: RedisConnection) -> list[WorkerStatus]:
     return [worker for worker in workers if worker is not None]
 
 
-def has_other_catalog(worker: WorkerStatus, own_digest: str) -> bool:
-    """Whether a live worker reads another configuration."""
-    return worker.alive and worker.catalog not in ("", own_digest)
+def has_other_catalog(member: FleetMember, own_digest: str) -> bool:
+    """Whether a live worker or gateway reads another configuration."""
+    is_alive = isinstance(member, GatewayStatus) or member.alive
+    return is_alive and member.catalog not in ("", own_digest)
 
 
 CATALOG_REMEDY = (
@@ -37,22 +40,22 @@ CATALOG_REMEDY = (
 )
 
 
-def describe_catalogs(workers: Iterable[WorkerStatus], own_digest: str) -> str:
-    """Which live workers read another configuration than this process, and the remedy, in words; empty: none."""
-    difference = catalog_difference(workers, own_digest)
+def describe_catalogs(members: Iterable[FleetMember], own_digest: str) -> str:
+    """Which live members read another configuration than this process, and the remedy, in words; empty: none."""
+    difference = catalog_difference(members, own_digest)
     return f"{difference}. {CATALOG_REMEDY}" if difference else ""
 
 
-def catalog_difference(workers: Iterable[WorkerStatus], own_digest: str) -> str:
-    """Which live workers read another configuration than this process, in words; empty: none."""
+def catalog_difference(members: Iterable[FleetMember], own_digest: str) -> str:
+    """Which live members read another configuration than this process, in words; empty: none."""
     others: dict[str, list[str]] = {}
-    for worker in workers:
-        if has_other_catalog(worker, own_digest):
-            others.setdefault(worker.catalog, []).append(worker.name)
+    for member in members:
+        if has_other_catalog(member, own_digest):
+            others.setdefault(member.catalog, []).append(member.name)
     if not others:
         return ""
     parts = "; ".join(f"{digest}: {_list_names(names)}" for digest, names in sorted(others.items()))
-    return f"workers read another configuration than this file ({own_digest}): {parts}"
+    return f"workers or gateways read another configuration than this file ({own_digest}): {parts}"
 
 
 def _list_names(names: list[str]) -> str:

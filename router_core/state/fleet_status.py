@@ -73,6 +73,14 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """One process of the HTTP gateway that lives. `catalog`: as that of a worker."""
+
+    name: str
+    catalog: str
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryRefusals:
     """Jobs are refused for want of memory, `since` a moment in epoch seconds. `refused`: how many were."""
 
@@ -103,6 +111,12 @@ class FleetStatus:
     """None: jobs are accepted, or nothing is known of their refusals."""
     last_workers: tuple[LastWorker, ...] = ()
     """The last workers of the pools that no live worker serves, the one that beat last first."""
+    gateways: tuple[GatewayStatus, ...] = ()
+
+    @property
+    def members(self) -> tuple[WorkerStatus | GatewayStatus, ...]:
+        """Every process that reads a configuration of its own."""
+        return (*self.workers, *self.gateways)
 
     @property
     def queues_at(self) -> float:
@@ -124,7 +138,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     """Fetch the status, in one round trip. `known`: an earlier one, whose queues are not read again, only whether they
     are paused."""
     reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
-    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals, last = reply
+    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals, last, gateways = reply
     at = read_moment(now)
     with link.notes.reading(keys.PAUSED):
         paused = frozenset(map(read_text, paused_names))
@@ -150,6 +164,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         queues_age_seconds=at - known.queues_at if known else 0.0,
         memory_refusals=_refusals(link, refusals, totals),
         last_workers=last_workers,
+        gateways=tuple(_gateways(link, gateways)),
     )
 
 
@@ -183,6 +198,13 @@ def _workers(link: RedisConnection, rows: Sequence[Any], now: float) -> Iterator
             worker = _worker(read_text(name), pairs(fields), now, alive=bool(alive))
         if worker is not None:
             yield worker
+
+
+def _gateways(link: RedisConnection, rows: Sequence[Any]) -> Iterator[GatewayStatus]:
+    for packed_name, catalog in sorted(rows):
+        name = read_text(packed_name)
+        with link.notes.reading(keys.GATEWAY_CATALOG + name):
+            yield GatewayStatus(name, read_text(catalog))
 
 
 async def fetch_worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:

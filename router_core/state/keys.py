@@ -90,6 +90,7 @@ CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see ur
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
 MEMORY_PRESSURE_SINCE = "of:memory-pressure-since"  # string with a TTL: ms, maxmemory, jobs refused before
 CALLER_LEASES = "of:caller-leases"  # zset: a job that ends with its caller -> until when the caller has a lease (ms)
+GATEWAY_CATALOG = "of:gateway-catalog:"  # string with a TTL, by process of the HTTP gateway: the digest of its catalog
 GATEWAYS = "of:gateways"  # zset: process of the HTTP gateway -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins
 RESPONSE = (

@@ -211,7 +211,7 @@ def test_a_changed_config_file_is_reloaded_and_a_broken_one_is_not(
     ace.write_text(CONFIG.replace("[opus, haiku, llama]", "[haiku, glm-4.7-flash]"))
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
-    assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
+    assert len([record for record in caplog.records if "stays in force" in record.message]) == 1
 
 
 class RateLimitError(Exception):

@@ -31,7 +31,7 @@ from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.reap_and_sweep import WaitingJob, move
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
-from openfall.workers.config_watcher import WorkerOptions, load_worker_config
+from openfall.workers.worker_options import WorkerOptions, load_worker_config
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running
 from tests.gate import Gate, gate

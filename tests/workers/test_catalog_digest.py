@@ -16,10 +16,10 @@ from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.fleet_catalogs import describe_catalogs, fetch_workers
 from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 from openfall.workers.generations import Generation
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import StopMode
+from openfall.workers.worker_options import WorkerOptions, watch_worker_config
 from tests.worker_harness import running_fleet
 
 
@@ -78,12 +78,13 @@ def test_the_first_submit_names_the_worker_that_reads_another_file_and_its_diges
 
 def test_a_changed_configuration_changes_the_registered_digest(redis_url, tmp_path):
     async def digests(loaded: LoadedConfig) -> list[str]:
-        watcher = ConfigWatcher(loaded, WorkerOptions(pool="gpu"))
-        before = Generation(watcher.worker_config(ServiceManager()))
+        config = watch_worker_config(loaded, WorkerOptions(pool="gpu"), ServiceManager())
+        before = Generation(config)
         task = asyncio.create_task(before.work())
         await before.ready.wait()
         configured(tmp_path / "a", redis_url, context=9000)
-        changed = watcher.reload_if_changed()
+        assert config.reload is not None
+        changed = config.reload()
         assert changed is not None
         after = Generation(changed)
         later = asyncio.create_task(after.work())

@@ -96,7 +96,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     """The terms that all batches have. With an `Idempotency-Key` the id follows from it.
 
     Raises `Refusal`, `BadRequest`."""
-    caller, settings = exchange.caller, exchange.gateway.config.settings
+    caller, settings = exchange.caller, exchange.config.settings
     key = exchange.request.headers.get("idempotency-key")
     known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)
     options: dict[str, Any] = {name: exchange.header(name) for name in ("role", "task")}
@@ -124,13 +124,12 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
 
 async def start_batch(exchange: Exchange, terms: BatchTerms) -> Batch:
     """Write down a batch whose input is on the disk, and wake the runner. Raises `Refusal`."""
-    gateway = exchange.gateway
-    link = gateway.client.store.connection
-    known, exchange.is_replayed = await retry(lambda: batches.create_batch(link, terms), gateway.client.retry_for)
+    link = exchange.link
+    known, exchange.is_replayed = await retry(lambda: batches.create_batch(link, terms), exchange.client.retry_for)
     if known.digest != terms.digest:
         exchange.is_replayed = False
         raise Refusal("idempotency_conflict", "this Idempotency-Key belongs to a batch with other parameters")
-    gateway.batch_runner.wake()
+    exchange.gateway.batch_runner.wake()
     batch = await batches.fetch_batch(link, terms.id)
     if batch is None:
         raise Refusal("other", "the batch cannot be read")
@@ -191,7 +190,7 @@ async def _input_file(exchange: Exchange, file_id: object) -> StoredFile:
         raise Refusal("bad_request", refusal.message, "input_file_id") from None
     if file.purpose != "batch":
         raise Refusal("bad_request", f"the file has the purpose {file.purpose}, not batch", "input_file_id")
-    most = exchange.gateway.settings.max_batch_file
+    most = exchange.settings.max_batch_file
     if file.bytes > most:
         text = f"the file has {file.bytes:,} bytes, over the {most:,} of `gateway: {{max_batch_file: ...}}`"
         raise Refusal("bad_request", text, "input_file_id")

@@ -52,13 +52,13 @@ async def query(exchange: Exchange) -> Response:
         chat["model"] = body["model"]
     urgency = parse_urgency(body.get("urgency")) or Urgency.INTERACTIVE
     accepted = await submit(exchange, chat, "openai", urgency=urgency, stays=True, **_task(body))
-    limit = WAIT_SECONDS.get(urgency, exchange.gateway.settings.wait_at_most)
+    limit = WAIT_SECONDS.get(urgency, exchange.settings.wait_at_most)
     seconds = parse_duration(body["wait"], "wait") if body.get("wait") else limit
     job_urgency = accepted.job.urgency if accepted.job is not None else urgency
     try:
         if seconds <= 0:
             raise StillQueued(accepted.id)
-        result = await exchange.gateway.client.wait(accepted.id, seconds)
+        result = await exchange.client.wait(accepted.id, seconds)
     except StillQueued:
         where = f"{PATH}/jobs/{accepted.id}"
         waiting = {"job_id": accepted.id, "status": "queued", "poll": where, "urgency": str(job_urgency)}

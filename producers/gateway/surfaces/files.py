@@ -32,15 +32,15 @@ async def upload(exchange: Exchange) -> Response:
         directory = gateway.directory
         directory_id = await asyncio.to_thread(lambda: directory.id)
         file_id = new_file_id()
-        form = await receive(exchange, directory, file_id, gateway.settings.max_file)
+        form = await receive(exchange, directory, file_id, exchange.settings.max_file)
         try:
             file = _described_form(exchange, form, directory_id)
-            link = gateway.client.store.connection
+            link = exchange.link
             await retry(
-                lambda: stored_files.announce_data(link, directory_id, file_id, time.time()), gateway.client.retry_for
+                lambda: stored_files.announce_data(link, directory_id, file_id, time.time()), exchange.client.retry_for
             )
             await asyncio.to_thread(directory.complete, file_id)
-            await retry(lambda: stored_files.store_file(link, file), gateway.client.retry_for)
+            await retry(lambda: stored_files.store_file(link, file), exchange.client.retry_for)
         except BaseException:
             directory.remove(file_id)
             raise

@@ -39,7 +39,7 @@ async def read_inbox(exchange: Exchange) -> Response:
     if after and not is_entry_id(after):
         raise Refusal("bad_request", "`after` must be the id of an entry", "after")
     wanted = query.get("wait")
-    seconds = 0.0 if wanted is None else min(parse_duration(wanted, "wait"), exchange.gateway.settings.wait_at_most)
+    seconds = 0.0 if wanted is None else min(parse_duration(wanted, "wait"), exchange.settings.wait_at_most)
     entries = await _read(exchange, name, after, limit, time.monotonic() + seconds)
     data = [_shown(exchange, name, entry) for entry in entries[:limit]]
     return json_response({"object": "list", "data": data, "has_more": len(entries) > limit})
@@ -80,7 +80,7 @@ async def _is_own(exchange: Exchange, entry: InboxEntry) -> bool:
     if exchange.caller.admin:
         return True
     with suppress(UnknownJob):
-        return (await exchange.gateway.client.record(entry.job_id)).producer == exchange.caller.name
+        return (await exchange.client.record(entry.job_id)).producer == exchange.caller.name
     return False
 
 

@@ -36,7 +36,7 @@ async def get_job(exchange: Exchange) -> Response:
 async def cancel_job(exchange: Exchange) -> Response:
     """End a job. A job that has ended stays as it is."""
     record = await own_record(exchange)
-    changed = await exchange.gateway.client.cancel(record.id)
+    changed = await exchange.client.cancel(record.id)
     return json_response({**_described(await own_record(exchange)), "changed": changed})
 
 
@@ -89,7 +89,7 @@ async def job_events(exchange: Exchange) -> Response:
 
 async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[bytes]:
     """The events as server-sent events, and a comment now and then. Ids are right here: no SDK reads this stream."""
-    async with aclosing(exchange.gateway.client.stream(job_id, cursor=after)) as events:
+    async with aclosing(exchange.client.stream(job_id, cursor=after)) as events:
         step = asyncio.ensure_future(anext(events, None))
         try:
             while True:
@@ -111,7 +111,7 @@ async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[
 async def own_record(exchange: Exchange) -> JobRecord:
     """The record of the job in the path. A job of another key does not exist for this one. Raises `Refusal`."""
     job_id = exchange.request.path_params["id"]
-    record = await exchange.gateway.client.record(job_id)
+    record = await exchange.client.record(job_id)
     if record.producer != exchange.caller.name and not exchange.caller.admin:
         raise Refusal("not_found", f"no job {job_id}: it was never accepted here, or its result has expired")
     exchange.job_id = record.id

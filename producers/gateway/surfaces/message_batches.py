@@ -43,8 +43,8 @@ async def create(exchange: Exchange) -> Response:
         body, lines = directory.part(name), directory.part(f"{name}-lines")
         try:
             await asyncio.to_thread(lambda: directory.id)
-            digest = await receive_body(exchange, directory, name, gateway.settings.max_batch_file)
-            await asyncio.to_thread(_write_lines, body, lines, gateway.settings.max_body)
+            digest = await receive_body(exchange, directory, name, exchange.settings.max_batch_file)
+            await asyncio.to_thread(_write_lines, body, lines, exchange.settings.max_body)
             now = int(time.time())
             terms = BatchTerms(
                 **await new_batch(exchange, {"digest": digest}, "anthropic"),
@@ -53,7 +53,7 @@ async def create(exchange: Exchange) -> Response:
                 deadline=now + WINDOW_SECONDS,
             )
             await asyncio.to_thread(_check, exchange, terms, lines)
-            if await batches.fetch_batch(gateway.client.store.connection, terms.id) is None:
+            if await batches.fetch_batch(exchange.link, terms.id) is None:
                 await asyncio.to_thread(take_input, directory.path, terms.id, lines)
         finally:
             for part in (body, lines):
@@ -144,14 +144,14 @@ def _write_lines(body: Path, lines: Path, max_request: int) -> None:
 
 def _check(exchange: Exchange, terms: BatchTerms, lines: Path) -> None:
     """The form of the requests is checked at once, as Anthropic does. Raises `Refusal`."""
-    check = LineCheck(exchange.gateway.config, terms)
+    check = LineCheck(exchange.config, terms)
 
     def check_line(line: ParsedLine) -> LineProblem | None:
         if not _CUSTOM_ID.fullmatch(line.custom_id):
             return LineProblem("invalid_value", "custom_id must have 1 to 64 letters, digits, `_` or `-`", "custom_id")
         return check(line)
 
-    most = exchange.gateway.settings.max_batch_requests
+    most = exchange.settings.max_batch_requests
     problems = validate(lines, line_urls(MESSAGES), most, check_line).problems
     if problems:
         first = problems[0]

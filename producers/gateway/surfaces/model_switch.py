@@ -46,7 +46,7 @@ async def status(exchange: Exchange) -> Response:
             "most": catalog.urgency[Urgency.INTERACTIVE].max_queued or None,
             "oldest_s": max(oldest, default=None),
         },
-        "restarts": await asyncio.to_thread(engine_restarts, exchange.gateway.config.settings),
+        "restarts": await asyncio.to_thread(engine_restarts, exchange.config.settings),
         "backend": _backend(local, active),
     })  # fmt: skip
 

@@ -32,7 +32,7 @@ async def get_model(exchange: Exchange) -> Response:
     """Describe one of them."""
     catalog = exchange.catalog
     named = exchange.request.path_params["name"]
-    name = resolve_name(catalog, exchange.gateway.settings.aliases, split_urgency(named)[0])
+    name = resolve_name(catalog, exchange.settings.aliases, split_urgency(named)[0])
     known = {entry["id"]: entry for entry in entries(catalog)}
     return json_response(_for_caller(exchange, known[name if name in known else catalog.find_model(name)]))
 

@@ -19,7 +19,7 @@ from openfall.producers.page.page_access import has_foreign_origin, is_local
 
 async def health(exchange: Exchange) -> Response:
     """Report whether Redis answers, and how many workers live. 503: no request is accepted now."""
-    workers = await count_workers(exchange.gateway.client.store)
+    workers = await count_workers(exchange.client.store)
     answers = workers is not None
     body = {"status": "ok" if answers else "redis unreachable", "redis": answers, "workers": workers or 0}
     return json_response(body, 200 if answers else 503)
@@ -31,9 +31,8 @@ async def metrics(exchange: Exchange) -> Response:
     from openfall.producers.metrics.metrics_reader import read_metrics
 
     _check_reader(exchange)
-    gateway = exchange.gateway
-    catalog = gateway.config.catalog
-    reading = await try_redis(read_metrics(gateway.client.store.connection, catalog))
+    catalog = exchange.catalog
+    reading = await try_redis(read_metrics(exchange.link, catalog))
     accept = exchange.request.headers.get("accept", "")
     text = await asyncio.to_thread(expose, reading, catalog, accept)
     return Response(text.body, media_type=None, headers={"content-type": text.media_type})

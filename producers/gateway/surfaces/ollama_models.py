@@ -38,9 +38,8 @@ async def tags(exchange: Exchange) -> Response:
 
 async def ps(exchange: Exchange) -> Response:
     """List the models in memory on machines of the owner. None, while Redis is away."""
-    gateway = exchange.gateway
-    catalog = gateway.config.catalog
-    rows = await try_redis(fetch_model_status(gateway.client.store.connection, catalog)) or []
+    catalog = exchange.catalog
+    rows = await try_redis(fetch_model_status(exchange.link, catalog)) or []
     present = {
         row.model
         for row in rows

@@ -18,7 +18,7 @@ def endpoints_with(others: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """Every endpoint, and the two that describe them and the paths that the configuration passes through."""
 
     def document(exchange: Exchange) -> dict[str, Any]:
-        return api_document((*endpoints, *endpoints_of(exchange.gateway.settings.passthrough, endpoints)))
+        return api_document((*endpoints, *endpoints_of(exchange.settings.passthrough, endpoints)))
 
     async def describe(exchange: Exchange) -> Response:
         """Describe every path in OpenAPI 3.1."""

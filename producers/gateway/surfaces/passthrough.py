@@ -55,7 +55,7 @@ def endpoints_of(settings: PassthroughSection | None, own: Iterable[Endpoint]) -
 
 async def _pass(exchange: Exchange) -> Response:
     """Send a request to the backend, and its answer back. Raises `Refusal`."""
-    settings = exchange.gateway.settings.passthrough
+    settings = exchange.settings.passthrough
     assert settings is not None
     await _check(exchange, settings.backend)
     if settings.usd_per_request:
@@ -88,11 +88,10 @@ async def _check(exchange: Exchange, name: str) -> None:
 
 async def _book(exchange: Exchange, backend: str, cost_nusd: int) -> None:
     """Book what a request costs. Raises `Refusal` if it does not fit into a budget, or Redis does not answer."""
-    gateway, caller = exchange.gateway, exchange.caller
-    group = get_group(gateway.config.catalog, caller.group)
+    caller, catalog = exchange.caller, exchange.catalog
+    group = get_group(catalog, caller.group)
     owner = CallOwner(group=group.name if group else None, producer=caller.name)
-    link = gateway.client.store.connection
-    over = await book_passthrough_request(link, gateway.config.catalog, backend, cost_nusd, owner)
+    over = await book_passthrough_request(exchange.link, catalog, backend, cost_nusd, owner)
     if over is not None:
         raise Refusal("budget", over.detail)
 
@@ -108,7 +107,7 @@ def _open(exchange: Exchange, name: str) -> tuple[HttpBackend, tuple[bytes, ...]
 
 async def _send(exchange: Exchange, backend: HttpBackend, path: str, payload: bytes) -> ClientResponse:
     """The response of the backend, once its head has arrived. Raises `Refusal`, and `CallerLeft`."""
-    request, limit = exchange.request, exchange.gateway.settings.wait_at_most
+    request, limit = exchange.request, exchange.settings.wait_at_most
     headers = {name: request.headers[name] for name in SENT_HEADERS if name in request.headers}
     query = f"?{request.url.query}" if request.url.query else ""
     sending = backend.pass_on(request.method, path + query, headers, payload)

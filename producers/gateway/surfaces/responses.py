@@ -88,7 +88,7 @@ async def retrieve(exchange: Exchange) -> Response:
 async def cancel(exchange: Exchange) -> Response:
     """End a Response. One that has ended stays as it is."""
     _, record = await _own_response(exchange)
-    await exchange.gateway.client.cancel(record.id)
+    await exchange.client.cancel(record.id)
     return json_response(_described(*await _own_response(exchange)))
 
 
@@ -149,7 +149,7 @@ async def _submit_stored(exchange: Exchange, request: Mapping[str, Any], terms: 
 async def _store(exchange: Exchange, head: ResponseHead, body: Mapping[str, Any], earlier: _Earlier) -> None:
     """Keep the input and what the Response repeats, before its job is accepted: a gateway that dies between loses
     nothing. Raises `Refusal`."""
-    config = exchange.gateway.config
+    config = exchange.config
     stored = StoredResponse(
         producer=exchange.caller.name,
         asked_for=str(body.get("model") or ""),
@@ -182,7 +182,7 @@ async def _find(exchange: Exchange, named: str) -> tuple[ResponseHead, JobRecord
     unknown = Refusal(
         "not_found", f"no response {named[:_MAX_ID]}: it was never created here, was deleted, or has expired"
     )
-    client = exchange.gateway.client
+    client = exchange.client
     is_id = 0 < len(job_id) <= _MAX_ID
     stored = await fetch_response(client.store.connection, job_id) if is_id else None
     if stored is None or (stored.producer != exchange.caller.name and not exchange.caller.admin):
@@ -207,7 +207,7 @@ def _described(head: ResponseHead, record: JobRecord) -> dict[str, Any]:
 async def _stored_input(exchange: Exchange, job_id: str) -> list[Any]:
     """The items of the conversation up to the request of a Response. Raises `Refusal`."""
     try:
-        max_bytes = exchange.gateway.settings.max_body
+        max_bytes = exchange.settings.max_body
         return await fetch_input(exchange.link, job_id, max_bytes)
     except UnreadConversation as error:
         raise _unread(exchange, error, f"response {response_id(job_id)}") from None
@@ -216,7 +216,7 @@ async def _stored_input(exchange: Exchange, job_id: str) -> list[Any]:
 def _unread(exchange: Exchange, error: UnreadConversation, named: str) -> Refusal:
     """Why a conversation cannot be continued, or listed."""
     if error.why is Unread.LARGE:
-        limit = exchange.gateway.settings.max_body
+        limit = exchange.settings.max_body
         return Refusal("too_large", f"the conversation before it has more than the {limit:,} bytes of `max_body`")
     if error.why is Unread.LONG:
         text = f"the conversation has more than {MAX_TURNS:,} Responses: start again, with the messages themselves"

@@ -127,7 +127,7 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
 def _problems(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[FleetProblem]:
     """The problems that have a line of their own. Queues of `pools` that no worker serves have one together."""
     status = snapshot.status
-    yield from problems_of_catalogs(status.workers, snapshot.catalog_digest)
+    yield from problems_of_catalogs(status.members, snapshot.catalog_digest)
     for problem in list_problems(status, snapshot.held, snapshot.dead_letters, ()):
         is_known = problem.code is ProblemCode.NOT_SERVED and pool_of(str(problem.subject)) in pools
         if not is_known and problem.code in CAUSES:

@@ -111,10 +111,13 @@ def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
     return Cause(text=text, advice=advice, remedy="openfall outbox", runbook=runbook)
 
 
-def _other_catalog(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text = f"The worker {problem.subject} reads another configuration than this process"
+def _other_catalog(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    is_gateway = any(gateway.name == problem.subject for gateway in snapshot.status.gateways)
+    text = (
+        f"The {'gateway' if is_gateway else 'worker'} {problem.subject} reads another configuration than this process"
+    )
     advice, runbook = "Use one file on every machine", RunbookSection.OTHER_CONFIGURATION
-    return Cause(text=text, advice=advice, section="workers", runbook=runbook)
+    return Cause(text=text, advice=advice, section="" if is_gateway else "workers", runbook=runbook)
 
 
 CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {

@@ -4,7 +4,8 @@
 -- Arguments: max_producers (jobs of a queue that are compared for the oldest; absent: no queue is read)
 -- Reply: {now (ms), {{queue, waiting, oldest accepted (ms; '': none), started, scheduled}...}, {paused queue...},
 --   {{worker, alive (1 or 0), its hash...}...}, jobs that fall, held jobs, suspended (1 or 0), why no job is accepted
---   ('': they are), counters, since when (ms), maxmemory (bytes) and the jobs refused before it ('': unknown), LAST_WORKERS}
+--   ('': they are), counters, since when (ms), maxmemory (bytes) and the jobs refused before it ('': unknown), LAST_WORKERS,
+--   {{process of a gateway that lives, the digest of its catalog ('': unknown)}...}}
 local paused, queues = redis.call('SMEMBERS', PAUSED), {}
 
 local function queue_names()
@@ -41,6 +42,11 @@ for _, key in ipairs(redis.call('SMEMBERS', RQ_WORKERS)) do
   end
 end
 
+local gateways = {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', GATEWAYS, now, '+inf')) do
+  gateways[#gateways + 1] = {name, redis.call('GET', GATEWAY_CATALOG .. name) or ''}
+end
+
 return {ms(now), queues, paused, workers, redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
   redis.call('EXISTS', RQ_SUSPENDED), refusal() or '', redis.call('HGETALL', COUNTERS),
-  refusal() and redis.call('GET', MEMORY_PRESSURE_SINCE) or '', redis.call('HGETALL', LAST_WORKERS)}
+  refusal() and redis.call('GET', MEMORY_PRESSURE_SINCE) or '', redis.call('HGETALL', LAST_WORKERS), gateways}

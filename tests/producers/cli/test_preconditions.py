@@ -17,8 +17,8 @@ import openfall as api
 from benchmarks.server import find_free_port
 from openfall.config import LoadedConfig, load
 from openfall.workers import process, supervisor_plan
-from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
 from openfall.workers.service_manager import ServiceManager
+from openfall.workers.worker_options import WorkerOptions, watch_worker_config
 from tests.fakes.old_redis import old_redis
 from tests.producers.cli.conftest import Run
 from tests.producers.cli.test_preflight_command import by_check
@@ -43,7 +43,7 @@ def client(loaded: LoadedConfig) -> str:
 
 def work(loaded: LoadedConfig) -> str:
     """The error of a worker at its start."""
-    run = process.run(ConfigWatcher(loaded, WorkerOptions(pool="gpu", burst=True)).worker_config(ServiceManager()))
+    run = process.run(watch_worker_config(loaded, WorkerOptions(pool="gpu", burst=True), ServiceManager()))
     try:
         asyncio.run(run)
     except api.StoreError as error:
@@ -273,7 +273,7 @@ def test_status_workers_and_preflight_name_a_worker_that_reads_another_configura
 ):
     with redis.Redis.from_url(redis_url) as store:
         store.hset("rq:worker:answering-worker", "of_catalog", "0123456789ab")
-    words = "workers read another configuration than this file"
+    words = "workers or gateways read another configuration than this file"
     status = openfall("status")
     assert "- The worker answering-worker reads another configuration than this process" in status.stdout
     assert words in openfall("workers").stderr + openfall("workers").stdout

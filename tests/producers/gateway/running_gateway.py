@@ -90,6 +90,7 @@ async def open_gateway(
         loaded = gateway_config(redis_url, home, upstream.url, more, protocol, models, config)
         async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
+            gateway.reload_interval_seconds = 3600.0  # a test that changes the file says when the gateway looks
             async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
                 yield RunningGateway(url, http, upstream, gateway, fleet.link)
 

@@ -17,8 +17,11 @@ import httpx
 import pytest
 
 from benchmarks.server import find_free_port
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway import serve
+from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.serve import listening_sockets
-from tests.producers.gateway.running_gateway import gateway_config
+from tests.producers.gateway.running_gateway import gateway_config, run
 
 READY = '{"event": "ready"}\n'
 
@@ -150,3 +153,31 @@ def _until_gone(processes: list[int]) -> None:
     while any(Path(f"/proc/{process}").exists() for process in processes):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_second_stop_ends_a_response_that_its_client_does_not_read(redis_url, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(serve, "GRACE_SECONDS", 3600)
+
+    async def main():
+        gateway = Gateway.of(AsyncOpenfall(config=gateway_config(redis_url, tmp_path, "http://127.0.0.1:9")))
+        with listening_sockets(("127.0.0.1:0",)) as sockets:
+            server = serve.Server(gateway, handle_signals=False)
+            serving = asyncio.create_task(server.serve(sockets))
+            while not server.started:
+                await asyncio.sleep(0.005)
+            host, port = sockets[0].getsockname()
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as http:
+                large = {"file": ("a.jsonl", b"x" * 32_000_000)}
+                known = (await http.post("/v1/files", files=large, data={"purpose": "batch"})).json()["id"]
+            reader, writer = await asyncio.open_connection(host, port, limit=1024)
+            writer.write(f"GET /v1/files/{known}/content HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            server.stop()
+            await asyncio.sleep(0)
+            assert not serving.done()
+            server.stop()
+            await serving
+            writer.close()
+
+    run(main)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -80,7 +80,7 @@ def test_reloads_send_no_backend_further_requests(gateway: PageGateway) -> None:
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        ("\nlogs: {format: json}\n", ["has changed since this process read it", "Restart it"]),
+        ("\nlogs: {format: json}\n", ["has changed since this process read it", "in force within seconds"]),
         ("\nlogs: {formt: json}\n", ["has changed since", "formt", "Did you mean"]),
         ("\nroles: [\n", ["has changed since"]),
     ],

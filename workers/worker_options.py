@@ -1,13 +1,13 @@
-"""Derives a worker's configuration from the file, and reloads it when the file changes."""
+"""The command line of a worker, and the configuration that follows from it and from the file."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from openfall import config
-from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.config.config_watcher import ConfigWatcher
 from openfall.workers.outbox.outbox_settings import OutboxSettings
 from openfall.workers.outbox.webhook_url_check import UrlPolicy
 from openfall.workers.service_manager import ServiceManager
@@ -15,9 +15,6 @@ from openfall.workers.worker import WorkerSettings
 from openfall.workers.worker_config import WorkerConfig, identify
 
 log = logging.getLogger("openfall.worker")
-
-RELOAD_INTERVAL_SECONDS = 2.0
-"""How often a worker looks whether its file has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,39 +56,19 @@ def load_worker_config(loaded: config.LoadedConfig, options: WorkerOptions) -> W
     return worker_config
 
 
-@dataclass(slots=True)
-class ConfigWatcher:
-    """Watches one configuration file. It reports an invalid file once, with every problem, and keeps the last valid
-    configuration."""
+def watch_worker_config(
+    loaded: config.LoadedConfig,
+    options: WorkerOptions,
+    manager: ServiceManager,
+    on_load: Callable[[config.LoadedConfig], None] = lambda _: None,
+) -> WorkerConfig:
+    """The configuration of one worker, which reloads itself. `on_load` is called with each valid change. Raises as
+    `load_worker_config`."""
 
-    loaded: config.LoadedConfig
-    options: WorkerOptions
-    on_load: Callable[[config.LoadedConfig], None] = lambda _: None
-    """Called with each changed configuration that is valid."""
-    _last_stamp: config.Stamp | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._last_stamp = self.loaded.stamp
-
-    def worker_config(self, manager: ServiceManager) -> WorkerConfig:
-        """The current configuration, which reloads itself through this watcher."""
-        current = load_worker_config(self.loaded, self.options)
-        return replace(current, manager=manager, reload=self.reload_if_changed)
-
-    def reload_if_changed(self) -> WorkerConfig | None:
-        """The configuration of the changed file; None if it has not changed, or is invalid. Reads a file."""
-        stamp = config.stamp(self.loaded.source)
-        if stamp == self._last_stamp:
-            return None
-        self._last_stamp = stamp
-        try:
-            loaded = config.load(self.loaded.source)
-            worker_config = load_worker_config(loaded, self.options)
-        except (config.ConfigError, config.NoRedis, UnknownName, ValueError) as error:
-            for line in str(error).splitlines():
-                log.error("%s", line)
-            log.error("%s is invalid after a change; the previous configuration stays in force", self.loaded.source)
-            return None
-        self.loaded = loaded
-        self.on_load(loaded)
+    def derive(changed: config.LoadedConfig) -> WorkerConfig:
+        worker_config = load_worker_config(changed, options)
+        on_load(changed)
         return worker_config
+
+    watcher = ConfigWatcher(loaded, derive, log)
+    return replace(load_worker_config(loaded, options), manager=manager, reload=watcher.reload_if_changed)

@@ -1,0 +1,65 @@
+"""Watches the files of a configuration: a process takes over each valid change, and keeps what it has otherwise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from openfall.config.errors import ConfigError
+from openfall.config.loading import LoadedConfig, Stamp, load, stamp
+from openfall.config.settings import NoRedis
+from openfall.router_core.catalog.catalog_errors import UnknownName
+
+T = TypeVar("T")
+
+RELOAD_INTERVAL_SECONDS = 2.0
+"""How often a worker and a gateway look whether their files have changed."""
+
+
+@dataclass(slots=True)
+class ConfigWatcher(Generic[T]):
+    """Watches the file and the `.env` of one configuration.
+
+    `derive` returns what a process makes of a configuration, and raises `ConfigError`, `NoRedis`, `UnknownName` or
+    `ValueError` for one that it cannot use. An invalid change is reported once to `log`, with every problem.
+    """
+
+    loaded: LoadedConfig
+    """The last valid configuration."""
+    derive: Callable[[LoadedConfig], T]
+    log: logging.Logger
+    _last_stamp: Stamp = field(init=False)
+    _last_trouble: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self._last_stamp = self.loaded.stamp
+
+    def reload_if_changed(self) -> T | None:
+        """What the changed configuration gives; None if it has not changed, or is invalid. Reads files."""
+        try:
+            return self._reload_if_changed()
+        except OSError as error:  # such as too many open files: it is not the fault of the configuration
+            if str(error) != self._last_trouble:
+                self.log.warning("%s cannot be read now, and is tried again: %s", self.loaded.source, error)
+            self._last_trouble = str(error)
+            return None
+
+    def _reload_if_changed(self) -> T | None:
+        current = stamp(self.loaded.source)
+        if current == self._last_stamp:
+            return None
+        try:
+            loaded = load(self.loaded.source)
+            derived = self.derive(loaded)
+        except (ConfigError, NoRedis, UnknownName, ValueError) as error:
+            for line in str(error).splitlines():
+                self.log.error("%s", line)
+            self.log.error(
+                "%s is invalid after a change; the previous configuration stays in force", self.loaded.source
+            )
+            self._last_stamp = current
+            return None
+        self.loaded, self._last_stamp, self._last_trouble = loaded, current, ""
+        return derived
