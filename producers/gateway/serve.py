@@ -29,7 +29,7 @@ GRACE_SECONDS = 10
 """How long a gateway that stops waits for responses that are being written. No job ends with it."""
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is kept for longer than proxies keep theirs (60 s), so that they close first."""
-RESTART_SECONDS, UNUSABLE_RESTART_SECONDS = 0.5, 5.0
+RESTART_SECONDS, UNUSABLE_RESTART_SECONDS = 0.5, 2.0
 
 READY_LINE = b'{"event": "ready"}\n'
 """What a process of the gateway writes to standard output when it is ready, if it is to announce that."""

@@ -92,7 +92,9 @@ def test_a_gateway_does_not_serve_other_machines_without_a_key(redis_url: str, t
 
 
 @pytest.mark.slow
-def test_several_processes_share_an_address_and_end_with_their_parent(redis_url: str, tmp_path: Path) -> None:
+def test_several_processes_share_an_address_outlive_a_broken_file_and_end_with_their_parent(
+    redis_url: str, tmp_path: Path
+) -> None:
     address = _free_address()
     with _gateway(tmp_path, redis_url, address, ", processes: 2") as process:
         assert process.stdout is not None
@@ -100,8 +102,14 @@ def test_several_processes_share_an_address_and_end_with_their_parent(redis_url:
         children = _children(process.pid, 2)
         for _ in range(4):
             assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200
+        file = tmp_path / "openfall.yaml"
+        text = file.read_text()
+        file.write_text("roles: [")
         os.kill(children[0], signal.SIGKILL)
+        (refused,) = set(_children(process.pid, 2, but=children[0])) - {children[1]}
+        _until_gone([refused])
         assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200
+        file.write_text(text)
         again = _children(process.pid, 2, but=children[0])
         process.kill()
         process.wait()
