@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from copy import copy
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -97,14 +96,6 @@ class AsyncOpenfall:
         self.producer = producer or producer_name()
         self.retry_for = retry_for
         self._stores = ClientStores(partial(find_redis, redis_url, loaded.settings), loaded.catalog)
-
-    def with_config(self, config: LoadedConfig) -> AsyncOpenfall:
-        """This client with a changed configuration: a second one that shares its connections. The Redis stays the same.
-        Internal: for the gateway."""
-        changed = copy(self)
-        changed.config = config
-        self._stores.use_catalog(config.catalog)
-        return changed
 
     @property
     def store(self) -> ClientStore:

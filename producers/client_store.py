@@ -203,12 +203,6 @@ class ClientStores:
             store = self._stores.setdefault(key, ClientStore(self._find_redis, self._catalog))
         return store
 
-    def use_catalog(self, catalog: Catalog) -> None:
-        """Use a changed catalog in this process. Called in the loop of its store."""
-        self._catalog = catalog
-        for store in self._stores.values():
-            store.use_catalog(catalog)
-
     async def close(self) -> None:
         """Close the connections of every loop of this process. Other loops close theirs on their own time."""
         self._closed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +82,9 @@ class Gateway:
     def use_config(self, changed: UsableConfig) -> None:
         """Use a changed configuration for every later request. A request in flight keeps its own, and a batch that runs
         keeps that of its runner."""
-        self.client = self.client.with_config(changed.loaded)
+        self.client = copy(self.client)  # requests in flight have the other one; both have the same connections
+        self.client.config = changed.loaded
+        self.client.store.use_catalog(changed.loaded.catalog)
         self.callers.catalog = changed.digest
         self.shared_readings.forget()
         if self.live_page is not None:
