@@ -69,18 +69,16 @@ class Exchange:
     """An earlier request with the same `Idempotency-Key` has created what this response is about."""
     client: AsyncOpenfall = field(init=False, repr=False)
     """That of the gateway when the request arrived: the request keeps its configuration to its end."""
+    config: LoadedConfig = field(init=False, repr=False)
     _body_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.client = self.gateway.client
+        self.config = self.client.config
 
     @property
     def link(self) -> RedisConnection:
         return self.client.store.connection
-
-    @property
-    def config(self) -> LoadedConfig:
-        return self.client.config
 
     @property
     def settings(self) -> GatewaySection:
