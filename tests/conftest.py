@@ -24,6 +24,8 @@ from tests.valkey_server import MAX_MEMORY_BYTES, Server
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup; a hangup still ends no test
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, print_blob=True)

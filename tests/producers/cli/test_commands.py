@@ -140,10 +140,11 @@ def test_a_job_is_cancelled_once(openfall: Run) -> None:
 def test_status_is_the_sentence_of_the_page_its_causes_and_a_table(
     openfall: Run, worker_for: Callable[..., Any]
 ) -> None:
-    assert "No worker is alive. Start one. -> openfall up, or openfall work POOL" in openfall("status").stdout
+    start = "Start one on a machine of the pool: Redis knows of no earlier one. -> openfall up, or openfall work POOL"
+    assert f"- No worker is alive. {start}" in openfall("status").stdout
     openfall("enqueue", "-r", "tags", stdin="x")
     ran = openfall("status")
-    assert "- No worker is alive, and 1 job waits. Start one. -> openfall up, or openfall work POOL" in ran.stdout
+    assert f"- No worker is alive, and 1 job waits. {start}" in ran.stdout
     assert "gpu.other.batch" in ran.stdout
     status = json.loads(openfall("status", "--json").stdout)
     assert status["waiting_by_urgency"]["batch"] == 1

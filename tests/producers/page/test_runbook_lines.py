@@ -22,6 +22,7 @@ from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
+from openfall.router_core.state.fleet_status import GatewayStatus
 from openfall.router_core.vocabulary import BreakerState, HoldReason
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
 from tests.producers.page.test_lines_on_top import over, over_budget
@@ -65,6 +66,7 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
             {"memory_pressure": "Redis uses 57 MiB of its 64 MiB of memory (maxmemory)"},
             {"workers": (replace(WORKER, quiet=True),)},
             {"workers": (replace(WORKER, catalog="abc"),)},
+            {"gateways": (GatewayStatus("gateway-1", "abc"),)},
             {"workers": (replace(WORKER, shortage="has no file descriptors"),)},
             {"queues": (replace(QUEUE, waiting=1, oldest_seconds=26.0),)},
         )

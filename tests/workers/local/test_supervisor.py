@@ -8,15 +8,15 @@ import pytest
 import redis
 
 WORKER = """
-import os, signal, sys
+import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print('{"event": "ready"}', flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)
 """
 
 WITNESS = """
-import redis, os, signal, sys
+import redis, os, signal, sys, time
 def leave(*_):
     answers = redis.Redis.from_url(os.environ["REDIS_URL"]).ping()
     os.write(1, b'{"event": "left", "valkey": %d}\\n' % answers)  # print bears no signal in the middle of a print
@@ -24,11 +24,11 @@ def leave(*_):
 signal.signal(signal.SIGTERM, leave)
 os.write(1, b'{"event": "ready"}\\n')
 while True:
-    signal.pause()
+    time.sleep(0.05)
 """
 
 SLOW = """
-import os, signal, sys
+import os, signal, sys, time
 times = []
 def again(*_):
     times.append(1)
@@ -38,7 +38,7 @@ def again(*_):
 signal.signal(signal.SIGTERM, again)
 print('{"event": "ready"}', flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)
 """
 
 
@@ -127,13 +127,13 @@ def test_a_second_up_in_the_same_directory_names_the_first(data: Path, up: Any) 
 
 
 def test_workers_that_end_by_themselves_end_a_fleet_of_workers(data: Path, up: Any) -> None:
-    fleet = up(data=data, valkey=False, workers=[["gpu", 2, WORKER.replace("while True:\n    signal.pause()", "")]])
+    fleet = up(data=data, valkey=False, workers=[["gpu", 2, WORKER.replace("while True:\n    time.sleep(0.05)", "")]])
     assert fleet.wait() == 0
     assert [event["event"] for event in fleet.events].count("finished") == 2
 
 
 def test_a_worker_that_refuses_its_command_line_is_not_started_again(data: Path, up: Any) -> None:
-    code = WORKER.replace("while True:\n    signal.pause()", "sys.exit(2)")
+    code = WORKER.replace("while True:\n    time.sleep(0.05)", "sys.exit(2)")
     fleet = up(data=data, valkey=False, workers=[["gpu", 1, code]])
     assert fleet.wait() == 2
     assert {"event": "gave_up", "what": "worker-gpu-1", "code": 2} in fleet.events
