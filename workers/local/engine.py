@@ -142,7 +142,7 @@ async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child
 async def _ready(spec: EngineSpec, child: Child, deadline: float) -> None:
     while time.monotonic() < deadline:
         if not child.running():
-            raise LocalError(_describe_end(spec, await child.wait(), child))
+            raise LocalError(describe_end(spec, await child.wait(), child))
         answer = await get(spec.port, "/health")
         if answer and answer[0] == 200:
             return
@@ -150,9 +150,11 @@ async def _ready(spec: EngineSpec, child: Child, deadline: float) -> None:
     raise LocalError(f"engine {spec.name}: not ready in time. See {child.log}")
 
 
-def _describe_end(spec: EngineSpec, code: int | None, child: Child) -> str:
-    """The one line that the engine wrote, or else the end of its log."""
+def describe_end(spec: EngineSpec, code: int | None, child: Child) -> str:
+    """The one line that the engine wrote, or else the end of its log. A thread of the library may write the beginning
+    of another line before it."""
     for line in child.last_lines(200):
-        if line.startswith(PREFIX):
-            return f"engine {spec.name}: {line.removeprefix(PREFIX)} (log: {child.log})"
+        _, prefix, message = line.partition(PREFIX)
+        if prefix:
+            return f"engine {spec.name}: {message} (log: {child.log})"
     return f"engine {spec.name} ended while starting (exit status {code}). {child.end_of_log()}"

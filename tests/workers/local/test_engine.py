@@ -17,7 +17,8 @@ from openfall.router_core.jobs.embeddings import packed_vectors, unpack_vector
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.local.engine import EngineSpec, start_engine
+from openfall.workers.local.child import spawn
+from openfall.workers.local.engine import EngineSpec, describe_end, start_engine
 from openfall.workers.local.engine_process import main
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.services import EngineService
@@ -90,6 +91,17 @@ def test_a_taken_port_is_named_with_its_holder_and_the_remedy(data: Path, model:
     assert "another port: set ENGINE_PORT." in message
     if sys.platform == "linux":
         assert f"process {os.getpid()} in {Path.cwd()}" in message
+
+
+def test_the_line_of_an_engine_that_ended_is_read_behind_the_beginning_of_a_line_of_its_library(tmp_path: Path) -> None:
+    async def story() -> None:
+        code = "import sys; sys.stderr.write('0.00.1 I engine: no model\\nsrv  exit\\n')"
+        child = await spawn([sys.executable, "-c", code], tmp_path / "engine.log")
+        status = await child.wait()
+        message = describe_end(spec(tmp_path, 1), status, child)
+        assert message == f"engine demo: no model (log: {child.log})"
+
+    run(story())
 
 
 def test_the_engine_process_refuses_a_taken_port(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
