@@ -49,11 +49,11 @@ class BlockPieces:
 
     def start_block(self, event: dict[str, Any], place: int) -> list[Piece]:
         """A block begins."""
-        earlier, block, before = self.end_block(), event["content_block"], self._kind
+        earlier, block, before = self._whole_input(), event["content_block"], self._kind
         kind = self._kind = block["type"]
         if kind == "tool_use":
             number = self._calls[place] = len(self._calls)
-            self._input = block.get("input")
+            self._input = block.get("input") or {}
             began = ToolStart(0, number, text_field(block, "id"), text_field(block, "name"))
             return [*earlier, began] if block.keys() <= _CALL else [*earlier, RawEvent(event, 1), began]
         if kind not in _PLAIN:
@@ -83,7 +83,13 @@ class BlockPieces:
         return [ToolArguments(0, self._calls[place], text)]
 
     def end_block(self) -> list[Piece]:
-        """The open block ends."""
+        """The open block ends: a call without any input has an empty one."""
+        if self._input == {}:
+            self._input = None
+            return [ToolArguments(0, len(self._calls) - 1, "{}")]
+        return self._whole_input()
+
+    def _whole_input(self) -> list[Piece]:
         value, self._input = self._input, None
         return [ToolArguments(0, len(self._calls) - 1, dumps(value).decode())] if value else []
 

@@ -108,10 +108,13 @@ def _with_text(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_object(call: Any) -> Any:
-    """A tool call whose arguments are an object, which some servers send as its text."""
+    """A tool call whose arguments are an object, which some servers send as its text, or as null."""
     function = call.get("function") if isinstance(call, dict) else None
     arguments = function.get("arguments") if isinstance(function, dict) else None
-    if not isinstance(function, dict) or not isinstance(arguments, str) or (value := json_object(arguments)) is None:
+    if not isinstance(function, dict) or isinstance(arguments, dict):
+        return call
+    value = json_object(arguments) if isinstance(arguments, str) and arguments.strip() else {}
+    if value is None:
         return call
     return {**call, "function": {**function, "arguments": value}}
 

@@ -108,10 +108,12 @@ def _message(choice: dict[str, Any]) -> Any:
 
 
 def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
-    """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end."""
-    if (reason := choice.get("finish_reason")) and str(reason).lower() not in ("null", "none"):
-        return read_finish_reason(reason)
+    """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end.
+    Some say `stop` behind the calls of tools, at which the loop of an agent ends."""
     calls = message.get("tool_calls")
+    if (reason := choice.get("finish_reason")) and str(reason).lower() not in ("null", "none"):
+        known = read_finish_reason(reason)
+        return "tool_calls" if known == "stop" and calls else known
     has_content = any(message.get(key) for key in _OF_AN_ANSWER)
     if not ended or not (calls or has_content):
         return malformed(CUT_OFF)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,21 +12,20 @@ import aiohttp
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
-from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, text_of
+from openfall.router_core.jobs.stream_pieces import RawEvent
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.answer_bounds import (
     ANSWER_MEMORY,
     MAX_ANSWER_BYTES,
     MAX_STREAM_BYTES,
-    MAX_STREAM_MEMORY,
     AnswerTooLarge,
     KeptBytes,
-    event_memory,
 )
-from openfall.workers.backends.answer_formats import AnswerFormat, format_instead, recognize
+from openfall.workers.backends.answer_formats import AnswerFormat, format_instead
 from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
+from openfall.workers.backends.event_adder import EventAdder
 from openfall.workers.backends.exact_json import BOM, in_utf8
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming, looks_like_events
 from openfall.workers.backends.loop_share import LoopShare
@@ -122,67 +121,20 @@ class AnswerReader:
     async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes) -> Outcome:
         """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
         is_lines = head[:1] == b"[" or (self.wire.dialect == "ollama" and not looks_like_events(head))
-        adder, framing = _EventAdder(self, kept), NdjsonFraming() if is_lines else SseFraming()
+        adder, framing = EventAdder(self, kept), NdjsonFraming() if is_lines else SseFraming()
         for start in range(0, len(head), CHUNK_BYTES):
             await adder.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
                 if adder.answer.ended:
-                    return adder.answer.outcome()
+                    return adder.end()
                 adder.note_waiting(framing.waiting_bytes)
                 await adder.add(framing.feed(chunk))
         except aiohttp.ClientError as error:
             raise_shortage(error)
-            return adder.answer.outcome()
+            return adder.end()
         await adder.add(framing.end())
-        return adder.answer.outcome()
-
-
-class _EventAdder:
-    """Adds the events of one stream to its answer, with a fair share of the event loop."""
-
-    def __init__(self, reader: AnswerReader, kept: KeptBytes) -> None:
-        self.answer = reader.wire.assembler()
-        self._reader, self._kept = reader, kept
-        self._is_recognized = False
-        self._loop_share = LoopShare()
-        self._characters = self._waiting = 0
-
-    async def add(self, events: Iterable[bytes]) -> None:
-        """Add some events. Raises `AnswerTooLarge`."""
-        reader, loop_share = self._reader, self._loop_share
-        loop_share.begin()
-        for event in events:
-            if self.answer.ended:
-                return
-            pieces = self._add(in_utf8(event, reader.content_type))
-            answer = self.answer
-            reader.watch.count(answer.characters, text_of(pieces))
-            if pieces and reader.on_pieces:
-                reader.on_pieces(pieces)
-            if memory := event_memory(event) + answer.characters - self._characters:
-                self._kept.take(memory, MAX_STREAM_MEMORY)
-                self._characters = answer.characters
-            if loop_share.is_over():
-                await loop_share.rest()
-        loop_share.pause()
-        if loop_share.is_over():
-            await loop_share.rest()
-
-    def _add(self, event: bytes) -> list[Piece]:
-        """Add an event. The first one that shows its dialect decides how the answer is read."""
-        if not self._is_recognized:
-            self._is_recognized = recognize(event) is not None
-            if other := format_instead(self._reader.wire.dialect, event):
-                self.answer = self._reader.read_as(other).assembler()
-        return self.answer.add(event)
-
-    def note_waiting(self, size: int) -> None:
-        """Note the bytes of an event that is not complete yet. Raises `AnswerTooLarge`."""
-        if size > MAX_ANSWER_BYTES:
-            raise AnswerTooLarge(f"an event of the stream is longer than {MAX_ANSWER_BYTES / 2**20:g} MiB")
-        self._kept.take(size - self._waiting, MAX_STREAM_MEMORY)
-        self._waiting = size
+        return adder.end()
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:

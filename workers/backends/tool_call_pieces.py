@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from openfall.router_core.jobs.pieces_from_response import call_fields, fields_beside_function
 from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolStart
-from openfall.workers.backends.completion_shapes import arguments_of, with_function
+from openfall.workers.backends.completion_shapes import arguments_of, formed_function, with_function
 from openfall.workers.backends.exact_json import dumps, loads, whole_number
+
+_OBJECT = re.compile(r'\s*\{\s*"')
+"""The beginning of a JSON object that is not empty."""
 
 
 class ToolCallPieces:
@@ -73,24 +77,24 @@ class ToolCallPieces:
         known |= {"name": known["name"] or texts.get("name", ""), "input": known["input"] + texts.get("input", "")}
 
     def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
-        """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments."""
-        whole = call["function"]["arguments"]
-        if whole.strip() == "{}" and place not in self._started:  # perhaps these are not its arguments yet
-            return
+        """The start of a call once its arguments begin, since its name may arrive in pieces; and its next arguments.
+
+        Arguments that do not begin as a JSON object wait for the end of the message, which puts them into their form.
+        """
         if place not in self._started:
-            text = whole
-            if not text or not call["function"]["name"]:
+            text = call["function"]["arguments"]
+            if not call["function"]["name"] or not _OBJECT.match(text):
                 return
             yield self._start(place)
         if text:
             yield ToolArguments(self._choice, place, text)
 
     def end(self) -> list[Piece]:
-        """The starts of the calls without arguments, at the end of the message."""
+        """The calls that have not begun by the end of the message."""
         pieces: list[Piece] = []
         for place, call in self._functions():
             if call["function"]["name"] and place not in self._started:
-                call["function"]["arguments"] = call["function"]["arguments"] or "{}"
+                call["function"] = formed_function(call["function"])
                 pieces += self._whole(place)
         return pieces
 
@@ -148,6 +152,8 @@ def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:
     if not _named(piece):
         return False
     known, more = call["function"], arguments_text(arguments_of(function))
+    if not known["name"] and not more:
+        return False  # the name arrives behind the arguments
     if has_ids := bool(piece.get("id") and call["id"]):
         if piece["id"] != call["id"]:
             return True

@@ -24,13 +24,14 @@ _EVENT_NAMES = {"summary_text": "reasoning_summary_text"}
 class OpenItem:
     """An item that is being written. `begun` is the item as it began; `call`: the number of its tool call.
 
-    `own`: no provider began it, so a text of another kind begins another one.
+    `theirs`: its index in the provider's events. -1: no provider began it. Then a text of another kind begins another
+    item.
     """
 
     index: int
     begun: dict[str, Any]
     call: int = -1
-    own: bool = True
+    theirs: int = -1
     arguments: str = ""
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By the field of the item: `content` or `summary`."""
@@ -44,7 +45,7 @@ class OpenItem:
     def accepts(self, part: str) -> bool:
         """Whether the next text of this kind belongs to this item."""
         kind = "message" if part in ("output_text", "refusal") else "reasoning"
-        return self.kind == kind and (not self.own or self._open is None or self._part["type"] == part)
+        return self.kind == kind and (self.theirs >= 0 or self._open is None or self._part["type"] == part)
 
     def write(self, kind: str, text: str) -> Iterator[Event]:
         """The events for the next part of a text."""

@@ -157,11 +157,13 @@ class ResponseStream:
     def _raw(self, event: Mapping[str, Any]) -> Iterator[Event]:
         """The provider's own event, under the index of this stream."""
         kind, item, part = event.get("type"), event.get("item"), event.get("part")
+        index = event.get("output_index")
+        theirs = index if isinstance(index, int) else -1
         if kind == "response.output_item.added" and isinstance(item, Mapping):
             call = self._calls if item.get("type") == "function_call" else -1
-            yield from self._begin(OpenItem(self._index, dict(item), call, own=False))
-        elif self._open is None or not isinstance(kind, str):
-            return
+            yield from self._begin(OpenItem(self._index, dict(item), call, theirs))
+        elif self._open is None or not isinstance(kind, str) or theirs not in (-1, self._open.theirs):
+            return  # the item has ended: another one began before its own end
         elif kind == "response.output_item.done":
             yield from self._close("completed", as_object(item))
         elif kind in ("response.content_part.added", "response.reasoning_summary_part.added"):

@@ -16,6 +16,7 @@ from openfall.router_core.jobs.stream_pieces import (
     SignaturePiece,
     ToolArguments,
     ToolStart,
+    UsagePiece,
     same_text,
 )
 
@@ -35,12 +36,12 @@ class SentPieces:
         self._arguments: dict[tuple[int, int], list[str]] = {}
         """By choice and call, the parts."""
         self.any = False
-        """Something has been sent."""
+        """A part of the answer has been sent. The count of its tokens is none."""
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """These pieces are sent."""
         for piece in pieces:
-            self.any = True
+            self.any = self.any or not isinstance(piece, UsagePiece)
             if isinstance(piece, ToolArguments):
                 self._arguments.setdefault((piece.choice, piece.call), []).append(piece.text)
             elif isinstance(piece, GrowingPiece):

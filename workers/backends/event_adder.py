@@ -1,0 +1,79 @@
+"""Adds the events of a stream to its answer, and reports the pieces in the order that each API can say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from openfall.router_core.jobs.outcome import Outcome
+from openfall.router_core.jobs.stream_pieces import Piece, text_of
+from openfall.workers.backends.answer_bounds import (
+    MAX_ANSWER_BYTES,
+    MAX_STREAM_MEMORY,
+    AnswerTooLarge,
+    KeptBytes,
+    event_memory,
+)
+from openfall.workers.backends.answer_formats import format_instead, recognize
+from openfall.workers.backends.call_order import CallOrder
+from openfall.workers.backends.exact_json import in_utf8
+from openfall.workers.backends.loop_share import LoopShare
+
+if TYPE_CHECKING:
+    from openfall.workers.backends.response_reader import AnswerReader
+
+
+class EventAdder:
+    """Adds the events of one stream to its answer, with a fair share of the event loop."""
+
+    def __init__(self, reader: AnswerReader, kept: KeptBytes) -> None:
+        self.answer = reader.wire.assembler()
+        self._reader, self._kept = reader, kept
+        self._order = CallOrder()
+        self._is_recognized = False
+        self._loop_share = LoopShare()
+        self._characters = self._waiting = 0
+
+    async def add(self, events: Iterable[bytes]) -> None:
+        """Add some events. Raises `AnswerTooLarge`."""
+        reader, loop_share = self._reader, self._loop_share
+        loop_share.begin()
+        for event in events:
+            if self.answer.ended:
+                return
+            pieces = self._add(in_utf8(event, reader.content_type))
+            answer = self.answer
+            reader.watch.count(answer.characters, text_of(pieces))
+            self._report(self._order.add(pieces))
+            if memory := event_memory(event) + answer.characters - self._characters:
+                self._kept.take(memory, MAX_STREAM_MEMORY)
+                self._characters = answer.characters
+            if loop_share.is_over():
+                await loop_share.rest()
+        loop_share.pause()
+        if loop_share.is_over():
+            await loop_share.rest()
+
+    def end(self) -> Outcome:
+        """The outcome at the end of the stream."""
+        self._report(self._order.end())
+        return self.answer.outcome()
+
+    def _report(self, pieces: list[Piece]) -> None:
+        if pieces and self._reader.on_pieces:
+            self._reader.on_pieces(pieces)
+
+    def _add(self, event: bytes) -> list[Piece]:
+        """Add an event. The first one that shows its dialect decides how the answer is read."""
+        if not self._is_recognized:
+            self._is_recognized = recognize(event) is not None
+            if other := format_instead(self._reader.wire.dialect, event):
+                self.answer = self._reader.read_as(other).assembler()
+        return self.answer.add(event)
+
+    def note_waiting(self, size: int) -> None:
+        """Note the bytes of an event that is not complete yet. Raises `AnswerTooLarge`."""
+        if size > MAX_ANSWER_BYTES:
+            raise AnswerTooLarge(f"an event of the stream is longer than {MAX_ANSWER_BYTES / 2**20:g} MiB")
+        self._kept.take(size - self._waiting, MAX_STREAM_MEMORY)
+        self._waiting = size
