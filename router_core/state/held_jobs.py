@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_attempts
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverBudget
 from openfall.router_core.jobs.result import Result, Status
@@ -15,6 +14,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.budget_book import read_over
 from openfall.router_core.state.decoding import read_hold_reason, read_moment, read_number, read_text
 from openfall.router_core.state.errors import UnknownJob
+from openfall.router_core.state.job_records import read_attempts
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.worker_subscription import BackendCapacity
@@ -69,10 +69,7 @@ class HeldJob:
     @property
     def calls(self) -> tuple[Attempt, ...]:
         """Its calls that ended, the oldest first, also those before a replay. None of them, if one cannot be read."""
-        try:
-            return unpack_attempts(self.packed_calls)
-        except UnreadableEnvelope:
-            return ()
+        return read_attempts(self.packed_calls)
 
     @property
     def urgency(self) -> Urgency:

@@ -70,7 +70,7 @@ def read_record(job_id: str, fields: Mapping[str, bytes], prompt: bytes | None, 
         deadline=deadline,
         deliveries=read_number(fields.get("deliveries")),
         crashes=read_number(fields.get("crashes")),
-        attempts=(result.attempts if result else ()) or _attempts(lines),
+        attempts=(result.attempts if result else ()) or read_attempts(lines),
         job=_job(prompt, deadline, accepted_at) if prompt else None,
         result=result,
         worker=_text(fields, "worker"),
@@ -91,7 +91,8 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     return read_text(fields[name]) if name in fields else None
 
 
-def _attempts(lines: bytes) -> tuple[Attempt, ...]:
+def read_attempts(lines: bytes) -> tuple[Attempt, ...]:
+    """The attempts of a job, oldest first; none, if one cannot be read."""
     try:
         return unpack_attempts(lines)
     except UnreadableEnvelope:

@@ -9,7 +9,8 @@ from typing import Any
 
 from openfall.router_core.deciding.crash_limits import CONDEMN_AFTER_ALONE, SUSPECT_AFTER
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
-from openfall.router_core.state.beats_and_leases import FLEET_SILENCE, LEASE_SECONDS
+from openfall.router_core.state.beats_and_leases import FLEET_SILENCE
+from openfall.router_core.state.caller_leases import RETURN_SECONDS
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.delivery_counts import count_move
 from openfall.router_core.state.keys import model_of
@@ -73,7 +74,12 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
 
 async def abandoned_jobs(link: RedisConnection) -> list[str]:
     """Unfinished jobs whose callers have left for good. Each is offered again, in case its worker dies first."""
-    arguments = {"limit": LEFT_JOBS, "again_ms": LEFT_JOBS_AGAIN_MS, "silence": FLEET_SILENCE}
+    arguments = {
+        "limit": LEFT_JOBS,
+        "again_ms": LEFT_JOBS_AGAIN_MS,
+        "longest_ms": int(RETURN_SECONDS * 1000),
+        "silence": FLEET_SILENCE,
+    }
     return [read_text(job_id) for job_id in await link.script("abandoned_jobs", arguments)]
 
 
@@ -85,8 +91,8 @@ async def audit(link: RedisConnection) -> list[UnreadableValue]:
         "check_ms": int(AUDIT_INTERVAL_SECONDS * 800),
         "keys": 500,
         "keys_after_damage": 5000,
-        "lease_ms": int(LEASE_SECONDS * 1000),
         "listed": 200,
+        "silence": FLEET_SILENCE,
     }
     return read_unreadable(await link.script("audit", arguments))
 

@@ -114,12 +114,15 @@ async def delete_file(link: RedisConnection, file: StoredFile) -> None:
 
 
 async def removable_data(link: RedisConnection, directory: str, now: float) -> list[str]:
-    """Files whose data in this directory may have to be removed."""
-    ids = await link.command(
-        "ZRANGE", keys.FILE_DATA + directory, "-inf", int(now * 1000), "BYSCORE", "LIMIT", 0, _PAGE
-    )
-    with link.notes.reading(keys.FILE_DATA + directory):
-        return [read_text(file_id) for file_id in ids]
+    """Files whose data in this directory may have to be removed. A name that cannot be read leaves the list: it would
+    stand before the others for ever."""
+    index = keys.FILE_DATA + directory
+    rows = await link.command("ZRANGE", index, "-inf", int(now * 1000), "BYSCORE", "LIMIT", 0, _PAGE)
+    with link.notes.reading(index):
+        names = {row: read_text(row) for row in rows}
+    if unreadable := [row for row, name in names.items() if name.encode() != row]:
+        await link.command("ZREM", index, *unreadable)
+    return [name for row, name in names.items() if row not in unreadable]
 
 
 async def forget_data(link: RedisConnection, directory: str, file_id: str) -> None:

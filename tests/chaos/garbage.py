@@ -50,6 +50,7 @@ FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented", "not_noted
 """Figures of a verdict that must be empty."""
 KEYS_OF_CALLERS = "of:client-keys"
 """After its damage the gateway opens to no caller without a key, and an operator makes the key of the drill again."""
+SIGN_INS = "of:page-session:*"
 KEYS_OF_A_JOB = ("of:job:", "of:prompt:", "of:result:", "of:events:", "of:answers:")
 """After their damage people look at the job."""
 WORKERS_SECONDS = 15.0 * PATIENCE
@@ -156,6 +157,7 @@ class GarbageDrill:
         if pattern.name == KEYS_OF_CALLERS:
             problems += await self._look_without_key()
             await asyncio.to_thread(self.fleet.make_key)
+            store.delete(*store.scan_iter(SIGN_INS))  # with the key that is gone: nothing reads them any more
             await self._sign_in()
         elif pattern.name.startswith(KEYS_OF_A_JOB):
             problems += await self._look_at_job(key.rpartition(b":")[2].decode(errors="replace"))

@@ -17,7 +17,9 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.delivery_counts import DeliveryCounts, count_end
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
+from openfall.router_core.state.job_records import read_attempts
 from openfall.router_core.state.jobs import end_job
+from openfall.router_core.state.keys import RECORD
 from openfall.router_core.state.reap_and_sweep import WaitingJob, move
 from openfall.router_core.state.reap_and_sweep import sweep as find_waiting
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -55,7 +57,7 @@ class Sweeper:
     async def _look_after(self, waiting: WaitingJob, fleets: dict[Urgency, FleetState], now: float) -> bool:
         """Move the job, end it, or leave it: False."""
         if waiting.cause in _REMOVED:
-            return await self._drop(waiting, _cancelled(waiting), "canceled")
+            return await self._drop(waiting, self._cancelled(waiting), "canceled")
         try:
             job = unpack_job(waiting.head, waiting.deadline, waiting.accepted_at)
             attempts = unpack_attempts(waiting.attempts)
@@ -117,6 +119,13 @@ class Sweeper:
             trace_end(job, result)
         return ended
 
+    def _cancelled(self, waiting: WaitingJob) -> Result:
+        """The end of a job that tools of rq have removed, with the attempts that can be read."""
+        with self.link.notes.reading(RECORD + waiting.id):
+            attempts = read_attempts(waiting.attempts)
+        detail, error = _REMOVED[waiting.cause], ErrorClass.CANCELLED
+        return Result(id=waiting.id, status=Status.CANCELLED, attempts=attempts, error=error, detail=detail)
+
     async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> bool:
         """End a job whose request was not read."""
         ended = await self._end(waiting, result, rq_status)
@@ -140,13 +149,6 @@ class Sweeper:
             )  # fmt: skip
         except UnknownJob:
             return False
-
-
-def _cancelled(waiting: WaitingJob) -> Result:
-    return Result(
-        id=waiting.id, status=Status.CANCELLED, attempts=unpack_attempts(waiting.attempts), error=ErrorClass.CANCELLED,
-        detail=_REMOVED[waiting.cause],
-    )  # fmt: skip
 
 
 def _expired(waiting: WaitingJob) -> Result:

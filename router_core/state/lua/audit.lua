@@ -1,33 +1,37 @@
 -- @include lifecycle
 -- @include hold_and_incident
 -- @include lock
+-- @include clock_set_back
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more
 -- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten or another one has
--- replaced, from the registries of rq the names of no job, and from JOBS the jobs that Redis does not keep any more.
--- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, lease_ms, listed (entries
---   of JOBS that are examined each second)
+-- replaced, from the registries of rq what they list wrongly, and from JOBS the jobs that Redis does not keep any more. Leases
+-- and presences that end later than any that is given now end in time.
+-- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, listed (entries of JOBS
+--   that are examined each second), silence (see fleet_silence.lua)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 if not take_lock('audit', args.check_ms) then return {} end
 
 -- Enter a job in an index. Every script writes a record and its indexes together, so one that lacks a job was damaged.
--- `latest`: a moment after this cannot be right either.
+-- `latest`, `earliest`: a score after or before them cannot be right either.
 local lacked = {}
-local function restore(key, score, member, latest)
+local function restore(key, score, member, latest, earliest)
   local current = redis.call('ZSCORE', key, member)
-  if current and (not latest or number(current, latest + 1) <= latest) then return end
+  if current and (not latest or number(current, latest + 1) <= latest and number(current, latest) >= (earliest or 0)) then return end
   redis.call('ZADD', key, score, member)
   if not current then lacked[key] = (lacked[key] or 0) + 1 end
 end
 
+-- A model releases its held jobs in the order of their scores: one with another score would never have its turn.
 local function restore_held(id, job)
   restore(RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)
-  if not job.held_by or job.held_by == '' or redis.call('ZSCORE', HELD_LATER, id) then return end
+  if not job.held_by or job.held_by == '' then return end
+  local order, ready_at = hold_order(job.fell_from or DEGRADE, job.accepted), tonumber(job.ready_at) or now
   for model in string.gmatch(job.held_by, '[^,]+') do
-    if redis.call('ZSCORE', HELD .. model, id) then return end
+    if number(redis.call('ZSCORE', HELD .. model, id)) == order then return end
   end
-  restore(HELD_LATER, tonumber(job.ready_at) or now, id)
+  restore(HELD_LATER, ready_at, id, ready_at)
 end
 
 local function restore_started(id, job, queue)
@@ -38,14 +42,15 @@ local function restore_started(id, job, queue)
   end
   redis.call('SADD', BACKENDS, job.backend)
   -- Its worker renews it, or it is taken over.
-  restore(LEASES .. job.backend, now + args.lease_ms, id .. ':' .. job.lease, now + MAX_WAIT_MS)
+  restore(LEASES .. job.backend, now + args.silence.lease_ms, id .. ':' .. job.lease)
   restore(RQ_WIP .. queue, '+inf', id .. ':' .. job.lease)
 end
 
 local function restore_scheduled(id, queue)
   local pool = pool_of(queue)
   restore(RQ_SCHEDULED .. queue, math.floor(now / 1000), id)
-  if not redis.call('ZSCORE', SUSPECTS .. pool, id) then restore(SCHEDULED .. pool, now, id, now + MAX_WAIT_MS) end
+  local due = redis.call('ZSCORE', SUSPECTS .. pool, id) and SUSPECTS or SCHEDULED
+  restore(due .. pool, now, id, now + MAX_WAIT_MS)
 end
 
 local function restore_backlog(queue, producer)
@@ -63,9 +68,10 @@ end
 local KNOWN_STATES = {queued = true, scheduled = true, started = true, held = true}
 local function examine(id)
   local job = fields(RECORD .. id, 'state', 'queue', 'deadline', 'lease', 'backend', 'held_by', 'ready_at', 'producer', 'odd_state',
-    'reserve', 'accepted', 'status')
+    'reserve', 'accepted', 'status', 'fell_from')
   local state, queue = job.state, queue_of(id, job)
-  if job.accepted then restore(JOBS, job.accepted, id) end
+  local accepted = tonumber(job.accepted)
+  if accepted then restore(JOBS, accepted, id, accepted, accepted) end
   if state == 'done' then return restore_ended(id, job) end
   if not state or not string.find(state, '^[%l_]+$') then  -- another word is a state of a newer openfall
     if not state and redis.call('EXISTS', PROMPT .. id) == 0 then return end
@@ -89,8 +95,17 @@ local function examine(id)
   end
 end
 
+-- Leases and presences that end later than any that is given now. A dead worker would count as alive, its job as a call.
+local function end_in_time(key)
+  local late = end_leases_within(key, now + args.silence.lease_ms + args.silence.grace_ms)
+  if late > 0 then note_unreadable(key, 'has ' .. late .. ' leases that end too late: they end in time') end
+end
+for _, key in ipairs({PRESENCE, GATEWAYS, RQ_JOBS_TAKEN}) do end_in_time(key) end
+
 -- Remove leases that no delivery has: those which end last hide longest.
 for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
+  if string.find(backend, '[^%w_-]') or backend == '' then redis.call('SREM', BACKENDS, backend) end
+  end_in_time(LEASES .. backend)
   for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, -MAX_PARTS, -1)) do
     local id, token = string.match(member, '^([^:]+):(.+)$')
     local job = id and fields(RECORD .. id, 'state', 'lease') or {}
@@ -101,21 +116,51 @@ for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
   end
 end
 
--- Remove from a registry of rq the names of no job: each would count for ever as a call, a wait or a held job.
-local function remove_unknown(registry)
+-- What is wrong with an entry of a registry, which lists the jobs of a queue (nil: of several) in one state; nil: nothing is. A
+-- call is listed by its lease. Another program may keep jobs of its own in a registry of rq.
+local function what_is_wrong(member, state, queue)
+  local id, token = string.match(member, '^([^:]*):?(.*)$')
+  local job = redis.call('HMGET', RECORD .. id, 'state', 'queue', 'lease')
+  if not job[1] then return redis.call('EXISTS', RECORD .. id, RQ_JOB .. id) == 0 and 'names no job: ' .. member or nil end
+  if job[1] ~= 'done' and not KNOWN_STATES[job[1]] then return nil end  -- a newer openfall may list it here
+  local is_right = job[1] == state and (not queue or (job[2] or queue) == queue) and (state ~= 'started' or job[3] == token)
+  return not is_right and 'names a job that is not ' .. state .. ' there: ' .. member or nil
+end
+
+-- Remove from a registry what it lists wrongly: it would count for ever as a call, a wait or a held job.
+local function clean_registry(registry, state, queue)
   for _, member in ipairs(redis.call('ZRANDMEMBER', registry, MAX_PARTS)) do
-    local id = string.match(member, '^[^:]*')
-    if redis.call('EXISTS', RECORD .. id, RQ_JOB .. id) == 0 then
+    local wrong = what_is_wrong(member, state, queue)
+    if wrong then
       redis.call('ZREM', registry, member)
-      note_unreadable(registry, 'names no job: ' .. member)
+      note_unreadable(registry, wrong)
     end
   end
 end
-remove_unknown(RQ_DEFERRED .. DEGRADE)
+
+local function remove_forgotten_workers(workers)
+  for _, key in ipairs(redis.call('SRANDMEMBER', workers, MAX_PARTS)) do
+    if string.sub(key, 1, #RQ_WORKER) ~= RQ_WORKER or redis.call('EXISTS', key) == 0 then redis.call('SREM', workers, key) end
+  end
+end
+
+clean_registry(RQ_DEFERRED .. DEGRADE, 'held')
+clean_registry(HELD_LATER, 'held')
+remove_forgotten_workers(RQ_WORKERS)
 for _, key in ipairs(redis.call('SRANDMEMBER', RQ_QUEUES, MAX_PARTS)) do
   local queue = string.sub(key, #RQ_QUEUE + 1)
-  remove_unknown(RQ_WIP .. queue)
-  remove_unknown(RQ_SCHEDULED .. queue)
+  clean_registry(RQ_WIP .. queue, 'started', queue)
+  clean_registry(RQ_SCHEDULED .. queue, 'scheduled', queue)
+  clean_registry(SCHEDULED .. pool_of(queue), 'scheduled')
+  clean_registry(SUSPECTS .. pool_of(queue), 'scheduled')
+  remove_forgotten_workers(RQ_WORKERS_OF .. queue)
+  if string.sub(key, 1, #RQ_QUEUE) ~= RQ_QUEUE then  -- tools of rq end with an error for it
+    redis.call('SREM', RQ_QUEUES, key)
+    note_unreadable(RQ_QUEUES, 'names no queue: ' .. key)
+  end
+end
+for _, target in ipairs(redis.call('SRANDMEMBER', BREAKERS, MAX_PARTS)) do
+  if redis.call('EXISTS', BREAKER .. target) == 0 then redis.call('SREM', BREAKERS, target) end
 end
 
 -- What operators switched on stands twice: what one of the places lacks is written again.
@@ -124,15 +169,6 @@ restore_switches()
 for queue in pairs(read_paused()) do redis.call('HSETNX', SWITCHES, 'paused ' .. queue, '') end
 local only_local = redis.call('HGET', BLOCKED, 'local-only')
 if only_local then redis.call('HSETNX', SWITCHES, 'local-only', only_local) end
-
-for _, key in ipairs(redis.call('SRANDMEMBER', RQ_WORKERS, MAX_PARTS)) do
-  if string.sub(key, 1, #RQ_WORKER) ~= RQ_WORKER or redis.call('EXISTS', key) == 0 then
-    redis.call('SREM', RQ_WORKERS, key)
-    for _, queue in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
-      redis.call('SREM', RQ_WORKERS_OF .. string.sub(queue, #RQ_QUEUE + 1), key)
-    end
-  end
-end
 
 -- A dead worker is kept for people until another one serves its pool.
 local function forget_replaced_workers()
@@ -163,9 +199,9 @@ for _, id in ipairs(listed) do
     for _, status in ipairs(ENDS) do redis.call('ZREM', JOBS_ENDED .. status, id) end
   end
 end
-for _, status in ipairs(ENDS) do  -- also jobs that JOBS has lost
-  for _, id in ipairs(redis.call('ZRANGE', JOBS_ENDED .. status, 0, MAX_PARTS - 1)) do
-    if redis.call('EXISTS', RECORD .. id) == 0 then redis.call('ZREM', JOBS_ENDED .. status, id) end
+for _, status in ipairs(ENDS) do  -- also jobs that JOBS has lost, or that have run again since
+  for _, id in ipairs(redis.call('ZRANDMEMBER', JOBS_ENDED .. status, MAX_PARTS)) do
+    if redis.call('HGET', RECORD .. id, 'status') ~= status then redis.call('ZREM', JOBS_ENDED .. status, id) end
   end
 end
 redis.call('HSET', AUDIT, 'listed', #listed < args.listed and 0 or listed_from + kept)

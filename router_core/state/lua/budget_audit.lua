@@ -28,8 +28,11 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, '-inf', now - BUDGET_K
 end
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', BUDGETS, now - DAY_MS, '+inf')) do
   local right = sums[key] or 0
-  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, redis.call('HGET', BUDGET_SUMS, key))
-  if spent and reserved ~= right then  -- what cannot be read the next claim counts again
+  local sums = redis.call('HGET', BUDGET_SUMS, key)
+  local spent, reserved, unconfirmed, calls, refusals = unpack_sums(key, sums)
+  if sums and not spent then
+    redis.call('HDEL', BUDGET_SUMS, key)  -- the next claim counts it again
+  elseif spent and reserved ~= right then
     redis.call('HSET', BUDGET_SUMS, key, pack_sums(spent, right, unconfirmed, calls, refusals))
     count('budget_drift')
     corrected[#corrected + 1] = key

@@ -306,7 +306,7 @@ end
 
 if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
-  if first[2] then due = math.min(due, number(first[2], now)) end
+  if first[2] then due = math.min(due, number(first[2], NEVER)) end
 end
 if capacity.closed then wake_worker(cards_of(pool)) end  -- jobs wait for a model that is not loaded
 write_limits(capacity)

@@ -31,14 +31,6 @@ local function release(id, model, queue)
   reply[#reply + 1] = {id, queue}
 end
 
--- Remove jobs that are not on their way any more, however that came about: they must keep no other job waiting.
-local function remove_lost(model)
-  for _, id in ipairs(redis.call('ZRANGE', RELEASED .. model, 0, MAX_CHECKED - 1)) do
-    local job = fields(RECORD .. id, 'state', 'released')
-    if job.released ~= model or job.state == 'done' then redis.call('ZREM', RELEASED .. model, id) end
-  end
-end
-
 -- Whether a job that fell for a budget does not fit yet. Then it is looked at again when the budget resets: it costs no
 -- claim, no fall and no settle. What is reserved here is never written: the claim reserves.
 local function stays_held(id, budget, urgency)
@@ -75,7 +67,7 @@ end
 for _, budget in ipairs(args.budgets) do
   local model = budget.model
   if redis.call('EXISTS', HELD .. model) == 1 then
-    remove_lost(model)
+    remove_lost_releases(model)
     local window = math.min(budget.max_jobs, args.first + number(redis.call('HGET', RELEASE_WINDOW, model), 0))
     local chosen = first_held(model, window - redis.call('ZCARD', RELEASED .. model), budget.urgencies, budget)
     for n = #chosen, 1, -1 do  -- each goes to the front: the last first

@@ -1,3 +1,4 @@
+-- @include fall_and_release
 -- Close the incident of a reason when it is over (incident_end.py has the conditions). The last fall was long enough ago, no
 --   job waits in `degrade`, and
 --   a job that fell was answered after the last fall (`ends_with_answer`); or
@@ -33,6 +34,7 @@ end
 local function is_on_its_way()
   for _, models in ipairs({args.models, args.other_models}) do
     for _, model in ipairs(models) do
+      remove_lost_releases(model)
       if redis.call('ZCARD', RELEASED .. model) > 0 then return true end
     end
   end

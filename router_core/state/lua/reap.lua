@@ -74,6 +74,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', RQ_JOBS_TAKEN, '-inf', now, 'LIM
   local queue = redis.call('HGET', RQ_JOB_QUEUES, id)
   redis.call('ZREM', RQ_JOBS_TAKEN, id)
   redis.call('HDEL', RQ_JOB_QUEUES, id)
+  if queue and redis.call('SISMEMBER', RQ_QUEUES, RQ_QUEUE .. queue) == 0 then
+    queue = redis.call('HGET', RQ_JOB .. id, 'origin') or DEGRADE
+  end
   if queue then redis.call('LPUSH', RQ_QUEUE .. queue, id) end
 end
 redis.call('ZREMRANGEBYSCORE', PRESENCE, '-inf', now - args.worker_retention_ms)

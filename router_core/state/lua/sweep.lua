@@ -29,11 +29,16 @@ local function add(id, cause)
     answers, job.default_fallback or '', job.replied or ''}
 end
 
+-- Whether UNFINISHED names a job that has ended, or no job.
+local function is_over(id, job)
+  return job.state == 'done' or not job.state and redis.call('EXISTS', PROMPT .. id) == 0
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now, 'LIMIT', 0, limit)) do
   local job = fields(RECORD .. id, 'state', 'deadline', 'queue', 'accepted')
   local deadline = tonumber(job.deadline) or 0
   local unreadable = job.state ~= 'started' and job.queue ~= DEGRADE and job.state ~= 'held' and unreadable_part(id, job)
-  if not job.state and redis.call('EXISTS', PROMPT .. id) == 0 then
+  if is_over(id, job) then
     redis.call('ZREM', UNFINISHED, id)
   elseif unreadable then
     fall_unreadable(id, job.queue, unreadable, now)
@@ -85,10 +90,12 @@ redis.call('SET', AUDIT_CURSOR, #unfinished < limit and 0 or from + limit)
 for _, id in ipairs(unfinished) do
   local job = fields(RECORD .. id, 'state', 'queue', 'producer')
   local status, removed = redis.call('HGET', RQ_JOB .. id, 'status'), removed_by_rq(id)
-  if removed == 'cancelled' or (removed and job.state and job.state ~= 'started') then
+  if is_over(id, job) then
+    redis.call('ZREM', UNFINISHED, id)
+  elseif removed == 'cancelled' or (removed and job.state and job.state ~= 'started') then
     add(id, removed)
   elseif not job.state then
-    if redis.call('EXISTS', PROMPT .. id) == 1 then fall_unreadable(id, nil, 'its record is gone', now) end
+    fall_unreadable(id, nil, 'its record is gone', now)
   elseif job.state == 'queued' and is_off_its_list(id, queue_of(id, job), job.producer or '?', status) then
     redis.call('ZREM', RQ_FAILED .. queue_of(id, job), id)
     count('strayed')

@@ -24,12 +24,17 @@ def hold_one(f, incident_id, place, reason="outage"):
     f.store.zadd(place, {"job-00009": 1})
 
 
+def release_one(f, _incident_id):
+    f.store.hset("of:job:job-00001", mapping={"state": "queued", "released": "large"})
+    f.store.zadd("of:released:large", {"job-00001": 1})
+
+
 IN_THE_WAY = {
     "a job is held": lambda f, incident_id: hold_one(f, incident_id, "of:held:smol"),
     "a job is held until later": lambda f, incident_id: hold_one(f, incident_id, "of:held-later"),
     "a job waits in degrade": lambda f, incident_id: f.store.rpush("rq:queue:degrade", "job-00001"),
     "a job is claimed in degrade": lambda f, incident_id: f.store.zadd("of:leases:degrade", {"job-00001:t": 1}),
-    "a released job is on its way": lambda f, incident_id: f.store.zadd("of:released:large", {"job-00001": 1}),
+    "a released job is on its way": release_one,
     "a job fell just now": lambda f, incident_id: f.store.hset(
         f"of:incident:{incident_id}", "last", int((f.clock.now - 9) * 1000)
     ),

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
+from openfall.router_core.state.unreadable_values import list_unreadable
 from openfall.router_core.vocabulary import BreakerState, Urgency
 from openfall.workers.maintenance import housekeeping
 from tests.faults import stall
@@ -65,3 +67,21 @@ def test_one_turn_ends_all_jobs_past_their_deadline_however_many(
         task.cancel()
 
     working(story, *[stall] * 4, housekeeping=False)
+
+
+@pytest.mark.parametrize("attempts", ["garbage", '{"model":"small"}', "[]"])
+def test_a_job_that_rq_has_cancelled_ends_and_so_do_all_others_although_its_attempts_cannot_be_read(
+    working: Callable[..., None], attempts: str
+) -> None:
+    async def story(bench: WorkerBench, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        jobs = [await bench.accept() for _ in range(3)]
+        for job in jobs:
+            await bench.link.command("HSET", keys.RQ_JOB + job, "status", "canceled")
+        await bench.link.command("HSET", keys.RECORD + jobs[0], "attempts", attempts)
+        await bench.housekeeping.beat()
+        await sweep(bench)
+        assert [(await bench.result(job)).status for job in jobs] == [Status.CANCELLED] * 3
+        assert [value.place for value in await list_unreadable(bench.link)] == [keys.RECORD + jobs[0]]
+
+    working(story, *[stall] * 3, housekeeping=False)

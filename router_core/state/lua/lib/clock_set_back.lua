@@ -6,10 +6,11 @@ local function move_back(key, by)
   for i = 1, #entries, 2 do redis.call('ZADD', key, number(entries[i + 1], 0) - by, entries[i]) end
 end
 
+-- Let the leases of a key that end later than any that is given now end then. Returns how many there were.
 local function end_leases_within(key, ends_at)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. ms(ends_at), '+inf')) do
-    redis.call('ZADD', key, ends_at, member)
-  end
+  local late = redis.call('ZRANGEBYSCORE', key, '(' .. ms(ends_at), '+inf')
+  for _, member in ipairs(late) do redis.call('ZADD', key, ends_at, member) end
+  return #late
 end
 
 -- The first number of a text is a moment.

@@ -9,6 +9,16 @@ local function end_release(id, model, answered)
   if answered then redis.call('HINCRBY', RELEASE_WINDOW, model, 1) else redis.call('HDEL', RELEASE_WINDOW, model) end
 end
 
+-- Remove from the released jobs of a model those that are not on their way any more, however that came about: they must keep
+-- no other job waiting, and no incident open.
+local MAX_RELEASES_CHECKED = 64
+local function remove_lost_releases(model)
+  for _, id in ipairs(redis.call('ZRANGE', RELEASED .. model, 0, MAX_RELEASES_CHECKED - 1)) do
+    local job = fields(RECORD .. id, 'state', 'released')
+    if job.released ~= model or job.state == 'done' then redis.call('ZREM', RELEASED .. model, id) end
+  end
+end
+
 -- A job cannot be read: its record, its request, or what is kept with it.
 local function note_unreadable_job(id, why)
   note_unreadable(RECORD .. id, why)

@@ -10,11 +10,13 @@ local function end_silence(silence, now)
   redis.call('SET', LAST_BEAT, ms(now))
   if last - now > silence.after_ms then set_clock_back(last - now, silence, now) end
   if now - last <= silence.after_ms then return false end
-  local keys = {PRESENCE}
+  local keys, latest = {PRESENCE}, now + silence.lease_ms + silence.grace_ms  -- the last beat may be one that none wrote
   for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do keys[#keys + 1] = LEASES .. backend end
   for _, key in ipairs(keys) do
     local ends_at = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-    for i = 1, #ends_at, 2 do redis.call('ZADD', key, ends_at[i + 1] + now - last + silence.grace_ms, ends_at[i]) end
+    for i = 1, #ends_at, 2 do
+      redis.call('ZADD', key, math.min(ends_at[i + 1] + now - last + silence.grace_ms, latest), ends_at[i])
+    end
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', CALLER_LEASES, '-inf', now + silence.caller_lease_ms)) do
     redis.call('ZADD', CALLER_LEASES, now + silence.caller_lease_ms, id)

@@ -29,7 +29,10 @@ local function restore_switches()
   for i = 1, failed(copy) and 0 or #copy, 2 do
     local queue = string.match(copy[i], '^paused (.+)$')
     local key, lacked = queue and PAUSED or BLOCKED, 0
-    if queue then
+    if queue and string.find(queue, '[^\33-\126]') then
+      redis.pcall('HDEL', SWITCHES, copy[i])
+      note_unreadable(SWITCHES, 'names no queue')
+    elseif queue then
       lacked = redis.pcall('SADD', key, queue)
     elseif copy[i] == 'local-only' then
       lacked = redis.pcall('HSETNX', key, copy[i], copy[i + 1])

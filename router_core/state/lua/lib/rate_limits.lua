@@ -11,7 +11,10 @@ local function load_limits(capacity, name)
   for i = 1, #entries, 2 do
     local full_at = bucket_full_at(entries[i + 1], capacity.now)
     limits[entries[i]] = full_at
-    if not full_at and not number(entries[i + 1]) then note_unreadable(LIMITS .. name, 'has a limit that is no moment') end
+    if not full_at and not number(entries[i + 1]) then
+      redis.call('HDEL', LIMITS .. name, entries[i])
+      note_unreadable(LIMITS .. name, 'has a limit that is no moment')
+    end
   end
   capacity.limits[name] = limits
   return limits

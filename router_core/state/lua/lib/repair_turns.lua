@@ -37,6 +37,12 @@ local function restore_turns(limit)
     sums[queue] = (sums[queue] or 0) + length
     if length == 0 then forget_backlog(backlog) end
   end
+  if #backlogs < limit then  -- all of them: no job of another queue waits for a turn
+    for _, key in ipairs(redis.call('SRANDMEMBER', RQ_QUEUES, limit)) do
+      local queue = string.sub(key, #RQ_QUEUE + 1)
+      if not sums[queue] then set_count(queue, '', 0) end
+    end
+  end
   for queue, sum in pairs(sums) do
     if #backlogs < limit then set_count(queue, '', sum) end
     sums[queue] = sum > 0 and recount(queue) or nil

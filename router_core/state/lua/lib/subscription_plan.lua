@@ -22,7 +22,8 @@ local function model_pause(key, model, plan, now)
   if plan.pause_seconds > 0 then return plan.pause_seconds * 1000 end
   local pauses, ends_at = string.match(redis.call('HGET', key, 'pauses:' .. model) or '0 0', '^(%d+) (%d+)$')
   pauses, ends_at = tonumber(pauses) or 0, tonumber(ends_at) or 0
-  if ends_at > now then return ends_at - now end  -- calls that were in flight together are refused together
+  -- Calls that were in flight together are refused together. No pause of ours ends later than the longest.
+  if ends_at > now and ends_at <= now + plan.open_for_max * 1000 then return ends_at - now end
   local pause_ms = 1000 * math.min(plan.open_for_max, plan.open_for * 2 ^ math.min(pauses, 20))
   redis.call('HSET', key, 'pauses:' .. model, (pauses + 1) .. ' ' .. ms(now + pause_ms))
   return pause_ms
@@ -51,7 +52,7 @@ local function count_plan_call(target, model, plan, now)
   for n, length_s in ipairs(plan.windows) do
     local window = redis.call('HMGET', key, 'opened:' .. n, 'calls:' .. n, 'caps:' .. n)
     local opened, calls = number(window[1], 0), number(window[2], 0)
-    if now >= opened + length_s * 1000 then opened, calls = now, 0 end
+    if opened > now or now >= opened + length_s * 1000 then opened, calls = now, 0 end
     if is_out and plan.refused == n then
       local caps = ms(calls) .. (window[3] and ' ' .. window[3] or '')
       local kept = {}
