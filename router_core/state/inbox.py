@@ -135,7 +135,8 @@ async def _size(link: RedisConnection, name: str) -> InboxSize:
     entries, first = await asyncio.gather(
         link.command("XLEN", keys.INBOX + name), link.command("XRANGE", keys.INBOX + name, "-", "+", "COUNT", 1)
     )
-    return InboxSize(name, entries, int(first[0][0].partition(b"-")[0]) / 1000 if first else 0.0)
+    with link.notes.reading(keys.INBOX + name):
+        return InboxSize(name, entries, read_moment(first[0][0].partition(b"-")[0]) if first else 0.0)
 
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:

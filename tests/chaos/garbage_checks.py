@@ -24,10 +24,13 @@ HEALTHY_CODES = (0, 8)
 """Exit codes of reading commands; 8: `status` has something to say."""
 READS = (
     "status", "job list", "queues", "workers", "models", "cards", "cards --memory", "breakers", "breakers --history",
-    "held list", "audit", "spend", "usage", "stats", "budgets", "outbox", "top --once", "inbox bot", "batch list",
-    "keys list", "local-only", "metrics", "resolve good --explain",
+    "held list", "audit", "spend", "usage", "stats", "budgets", "outbox", "top --once", "inbox", "inbox bot",
+    "batch list", "keys list", "local-only", "metrics", "resolve good --explain",
 )  # fmt: skip
-PAGES = ("/", "/job", "/batch", "/statistics", "/try")
+PAGES = (
+    "/", "/job", "/batch", "/outbox", "/inbox", "/model", "/breaker", "/cards", "/statistics", "/cost", "/keys",
+    "/audit", "/config", "/try",
+)  # fmt: skip
 GETS = (
     "/metrics", "/v1/models", "/models/status", "/health", "/v1/jobs", "/v1/inboxes/bot", "/v1/files", "/v1/batches",
     "/v1/messages/batches", "/api/tags", "/api/ps",

@@ -179,6 +179,15 @@ def test_an_inbox_without_results_is_said_to_have_none(openfall: Run) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "inbox haruka has no results\n")
 
 
+def test_an_inbox_whose_entries_have_no_moment_is_listed_beside_the_others(openfall: Run, store: Any) -> None:
+    store.xadd("of:inbox:later", {"id": "x"}, id="18446744073709551614-1")
+    store.xadd("of:inbox:bot", {"id": "x"}, id="1796059482000-1")
+    store.set("of:inbox:text", "x")
+    shown = openfall("inbox").stdout
+    assert "later" in shown
+    assert "bot" in shown
+
+
 @pytest.mark.parametrize(
     ("job_id", "shown"),
     [
