@@ -147,17 +147,21 @@ end
 clean_registry(RQ_DEFERRED .. DEGRADE, 'held')
 clean_registry(HELD_LATER, 'held')
 remove_forgotten_workers(RQ_WORKERS)
+local pools = {}
 for _, key in ipairs(redis.call('SRANDMEMBER', RQ_QUEUES, MAX_PARTS)) do
   local queue = string.sub(key, #RQ_QUEUE + 1)
   clean_registry(RQ_WIP .. queue, 'started', queue)
   clean_registry(RQ_SCHEDULED .. queue, 'scheduled', queue)
-  clean_registry(SCHEDULED .. pool_of(queue), 'scheduled')
-  clean_registry(SUSPECTS .. pool_of(queue), 'scheduled')
+  pools[pool_of(queue)] = true
   remove_forgotten_workers(RQ_WORKERS_OF .. queue)
   if string.sub(key, 1, #RQ_QUEUE) ~= RQ_QUEUE then  -- tools of rq end with an error for it
     redis.call('SREM', RQ_QUEUES, key)
     note_unreadable(RQ_QUEUES, 'names no queue: ' .. key)
   end
+end
+for pool in pairs(pools) do
+  clean_registry(SCHEDULED .. pool, 'scheduled')
+  clean_registry(SUSPECTS .. pool, 'scheduled')
 end
 for _, target in ipairs(redis.call('SRANDMEMBER', BREAKERS, MAX_PARTS)) do
   if redis.call('EXISTS', BREAKER .. target) == 0 then redis.call('SREM', BREAKERS, target) end
