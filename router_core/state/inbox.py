@@ -21,8 +21,6 @@ READER_TIMEOUT_SECONDS = 60.0
 BLOCK_SECONDS = 2.0
 """Seconds for which a read waits for a new entry: less than the reply timeout of a connection."""
 BATCH_SIZE = 100
-SCAN_SIZE = 1000
-"""Keys that Redis examines in one step: it serves other clients between two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +117,9 @@ class InboxSize:
 
 
 async def list_inboxes(link: RedisConnection) -> list[InboxSize]:
-    """The inboxes with results that no program has acknowledged, the fullest first. It scans every key of Redis, in
-    steps of `SCAN_SIZE`."""
-    names, cursor = set[str](), b"0"
-    while True:
-        cursor, rows = await link.command("SCAN", cursor, "MATCH", f"{keys.INBOX}*", "COUNT", SCAN_SIZE)
-        names |= {read_text(key).removeprefix(keys.INBOX) for key in rows}
-        if int(cursor) == 0:
-            break
-    sizes = await asyncio.gather(*(_size(link, name) for name in names))
+    """The inboxes with results that no program has acknowledged, the fullest first."""
+    names = await link.command("ZRANGE", keys.INBOXES, 0, -1)
+    sizes = await asyncio.gather(*(_size(link, read_text(name)) for name in names))
     return sorted((size for size in sizes if size.entries), key=lambda size: (-size.entries, size.name))
 
 

@@ -82,6 +82,7 @@ RELEASED = "of:released:"  # zset, by model: jobs that it released and that have
 RELEASE_WINDOW = "of:release-window"  # hash: model -> how many of those were answered: as many more may be released
 LAST_ANSWER = "of:last-answer:"  # string, by group and digest: the last good result of the same request
 INBOX = "of:inbox:"  # stream, by name: results for a producer, until it acknowledges them
+INBOXES = "of:inboxes"  # zset: name of an inbox -> when its last entry expires (ms)
 OUTBOX = "of:outbox"  # zset: pending entry (`job:...`, `notice:...`) -> its next try (ms)
 OUTBOX_ENTRY = "of:outbox-entry:"  # hash, by entry of the outbox: tries, since, lease, why the last try failed
 DEAD_LETTERS = "of:dead-letters"  # list, bounded: entries whose last try failed, as JSON, newest first

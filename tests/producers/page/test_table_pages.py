@@ -41,6 +41,7 @@ async def act(gateway: PageGateway) -> None:
         call = ExternalCall(model="tiny", backend="rack", error=error, input_tokens=1234, output_tokens=56, seconds=2.5)
         await report_external_call(link, catalog, call)
     await link.command("XADD", "of:inbox:bot", "*", "id", "job", "kind", "done")
+    await link.command("ZADD", "of:inboxes", 9e15, "bot")
     operator = Operator(llm, "ann", "page")
     await force_breaker(operator, "rack/tiny", BreakerOverride(BreakerState.OPEN, HOSTILE, None))
 

@@ -19,6 +19,7 @@ from openfall.router_core.state.fleet_catalogs import fetch_workers
 from openfall.router_core.state.fleet_lock import try_lock
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.held_jobs import drop_held, list_held
+from openfall.router_core.state.inbox import list_inboxes
 from openfall.router_core.state.keys import LOCK, UNFINISHED
 from openfall.router_core.state.memory_pressure import check_memory
 from openfall.router_core.state.model_use import fetch_use
@@ -201,6 +202,22 @@ def test_an_inbox_without_a_reader_ends_with_the_time_of_its_last_entry(fleet):
             await f.settle(worker, await f.claim(worker))
         assert f.store.xlen("of:inbox:bot") == 2
         assert 0 < f.store.ttl("of:inbox:bot") <= 60
+
+    fleet(story)
+
+
+def test_the_inboxes_are_listed_from_an_index_which_forgets_those_whose_entries_have_expired(fleet):
+    async def story(f):
+        worker = await f.worker()
+        for number, (inbox, keep_seconds) in enumerate((("bot", 3600), ("bot", 60), ("short", 60), ("read", 3600))):
+            await f.accept(f"job-0000{number}", inbox=inbox, keep_unread_seconds=keep_seconds)
+            await f.settle(worker, await f.claim(worker))
+        f.store.delete("of:inbox:read")
+        assert [(each.name, each.entries) for each in await list_inboxes(f.link)] == [("bot", 2), ("short", 1)]
+        await f.pass_time(600)
+        await f.accept("job-00009", inbox="late")
+        await f.settle(await f.worker(), await f.claim(worker))
+        assert f.store.zrange("of:inboxes", 0, -1) == [b"bot", b"read", b"late"], "an entry of bot is kept for an hour"
 
     fleet(story)
 

@@ -84,6 +84,8 @@ local function notify_producer(id, kind, result, now)
       'reply_to', job.reply_to or '', 'result', result)
     -- An inbox that gets no more entries ends with its last one, whether it is read or not.
     if redis.call('TTL', inbox) < keep_s then redis.call('EXPIRE', inbox, keep_s) end
+    redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', ms(now))
+    redis.call('ZADD', INBOXES, 'GT', ms(now + keep_s * 1000), job.inbox)
   end
   if job.webhook then  -- an event of its own, with all its tries, even while an earlier one is being posted
     local entry = 'job:' .. id .. ':' .. kind
