@@ -23,7 +23,7 @@ COLUMNS = ("card", "models", "GB", "waiting", "now", "manager")
 MEMORY_COLUMNS = ("card", "from (UTC)", "models GB", "others GB", "peak GB", "of GB")
 SHOWN_FROM_GB = 0.5
 """A driver and a desktop always use a little."""
-NO_MEMORY = "no worker has managed a card within this time"
+NO_MEMORY = "the use of no card is known within this time"
 NO_CARD = "no backend has vram_gb: openfall loads and evicts no models"
 
 
@@ -81,7 +81,8 @@ def _cells(row: CardStatus) -> tuple[object, ...]:
 
 def _memory(row: CardStatus) -> str:
     others = f"\n{row.foreign_gb:.1f} by others" if row.foreign_gb >= SHOWN_FROM_GB else ""
-    return f"{sum(model.gb for model in row.models) + row.foreign_gb:.1f} of {row.total_gb or row.vram_gb:g}{others}"
+    used = "?" if row.used_gb is None else f"{row.used_gb:.1f}"
+    return f"{used} of {row.total_gb or row.vram_gb:g}{others}"
 
 
 def _model(alias: str, load_state: str, gb: float, seconds: float | None) -> str:

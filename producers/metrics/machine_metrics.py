@@ -108,7 +108,9 @@ class MachineMetrics:
         models: list[tuple[tuple[str, ...], float]] = []
         for card in self.reading.cards:
             own = sum(model.gb for model in card.models)
-            uses = {"limit": card.vram_gb, "models": own, "others": card.foreign_gb, "total": card.total_gb}
+            uses = {"limit": card.vram_gb}
+            uses |= {} if card.used_gb is None else {"models": own, "others": card.foreign_gb}
+            uses |= {"total": card.total_gb} if card.total_gb else {}
             memory += [((card.card, use), gb * BYTES_PER_GB) for use, gb in uses.items()]
             models += [
                 ((card.card, *self.labels.fold(("model",), (model.model,))), model.gb * BYTES_PER_GB)

@@ -43,6 +43,11 @@ class MemoryUse:
     total_gb: float
 
 
+def period_of(span_seconds: float) -> MemoryPeriod:
+    """The periods in which a time is read."""
+    return MemoryPeriod.MINUTE if span_seconds <= DAY_SECONDS else MemoryPeriod.HOUR
+
+
 async def note_card_memory(
     link: RedisConnection, card: str, models_gb: float, others_gb: float, total_gb: float
 ) -> None:
@@ -56,8 +61,9 @@ async def fetch_card_memory(
     link: RedisConnection, cards: Iterable[str], span_seconds: float, now: float
 ) -> dict[str, list[MemoryUse]]:
     """By card its memory in the last `span_seconds` before `now`, the oldest period first: by the minute for up to a
-    day, by the hour for more. Periods without a sample are left out: no worker managed the card then."""
-    period = MemoryPeriod.MINUTE if span_seconds <= DAY_SECONDS else MemoryPeriod.HOUR
+    day, by the hour for more. Periods without a sample are left out: no worker managed the card then, or its use was
+    not known."""
+    period = period_of(span_seconds)
     last = int(now) // period.seconds
     number = min(period.kept, int(span_seconds // period.seconds) + 1)
     wanted = range(last - number + 1, last + 1)

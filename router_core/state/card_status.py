@@ -95,6 +95,14 @@ class CardStatus:
     notice: str = ""
     """What an operator should know; may be empty."""
 
+    @property
+    def used_gb(self) -> float | None:
+        """The memory that is in use, as far as it is known: by models, and by others where `total_gb` is known. None:
+        no worker manages the card, or the size of a model in memory, or on its way, is not known."""
+        if self.manager is None or not all(model.gb for model in self.models):
+            return None
+        return sum(model.gb for model in self.models) + self.foreign_gb
+
 
 def models_shown(state: CardState, started: Mapping[str, int], catalog: Catalog, now: float) -> tuple[ModelShown, ...]:
     """The models of a card, those in memory first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.backend_entry import Backend
@@ -50,13 +50,13 @@ class CardContents:
     by_card: dict[str, DeviceMemory] = field(default_factory=dict, init=False)
     _foreign_gb: dict[str, float] = field(default_factory=dict, init=False)
 
-    async def observe(self, is_manager: Callable[[], bool]) -> None:
-        """Ask at intervals, for ever, while this worker is the manager."""
+    async def observe(self, is_manager: Callable[[], bool], switching: Container[str]) -> None:
+        """Ask at intervals, for ever, while this worker is the manager. `switching`: the cards whose models change."""
         while True:
             await asyncio.sleep(CONTENT_INTERVAL_SECONDS)
             if is_manager():
                 await self.ask()
-                await self._note_memory()
+                await self.note_memory(switching)
 
     async def ask(self) -> None:
         """Ask every engine, and the drivers of the cards."""
@@ -96,17 +96,27 @@ class CardContents:
     def _entries(self, card: str) -> Iterable[BackendContent]:
         return (entry for name, entry in self.by_backend.items() if self.store.backends[name] == card)
 
-    async def _note_memory(self) -> None:
+    async def note_memory(self, switching: Container[str]) -> None:
+        """Note how much of each card is in use. Where that is not known, nothing is noted."""
         for card in sorted(set(self.store.backends.values())):
             foreign_gb, device = self._foreign_gb.get(card, 0.0), self.by_card.get(card)
-            models_gb = sum(sum(entry.content.models.values()) for entry in self._entries(card))
+            models_gb = None if card in switching else self._listed_gb(card)
             if device is not None:
                 models_gb = max(0.0, device.used_gb - foreign_gb)
+            if models_gb is None:
+                continue
             try:
                 total_gb = device.total_gb if device is not None else 0.0
                 await note_card_memory(self.store.link, card, models_gb, foreign_gb, total_gb)
             except StoreError as error:
                 log.debug("the memory of card %s is not noted: %s", card, error)
+
+    def _listed_gb(self, card: str) -> float | None:
+        """What the models of a card use, as its engines list them. None: one is away, or does not say it."""
+        contents = [entry.content for entry in self._entries(card)]
+        sizes = [gb for content in contents for gb in content.models.values()]
+        is_known = contents and all(sizes) and not any(content.is_away for content in contents)
+        return sum(sizes) if is_known else None
 
 
 def local_cards(backends: Mapping[str, Backend], cards: Mapping[str, str]) -> dict[str, float]:

@@ -71,7 +71,9 @@ class CardManager:
     async def run(self) -> None:
         """Manage the cards until cancelled; then another worker may at once."""
         listener = asyncio.create_task(self._listen(), name="cards-wakeup")
-        observer = asyncio.create_task(self.contents.observe(lambda: self._epoch > 0), name="cards-content")
+        observer = asyncio.create_task(
+            self.contents.observe(lambda: self._epoch > 0, self._switches), name="cards-content"
+        )
         try:
             while True:
                 self._woken.clear()

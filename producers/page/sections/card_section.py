@@ -38,7 +38,6 @@ class CardRow:
 
     card: CardStatus
     total_gb: float
-    used_gb: float
     bars: tuple[MemoryBar, ...]
     line: MemoryLine | None
     waiting: Mapping[str, int]
@@ -46,9 +45,7 @@ class CardRow:
 
     @property
     def summary(self) -> str:
-        if self.card.manager is None:
-            return f"{self.total_gb:g} GB, use not known"
-        return f"{self.used_gb:.1f} of {self.total_gb:g} GB in use"
+        return describe_use(self.card)
 
     @staticmethod
     def tone(model: ModelShown) -> str:
@@ -68,6 +65,16 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     }
 
 
+def describe_use(card: CardStatus) -> str:
+    """`18.0 of 24 GB in use`; without its driver what models use."""
+    total = card.total_gb or card.vram_gb
+    if card.used_gb is None:
+        return f"{total:g} GB, use not known"
+    if not card.total_gb:
+        return f"models use {card.used_gb:.1f} of {total:g} GB"
+    return f"{card.used_gb:.1f} of {total:g} GB in use"
+
+
 def line_of(card: CardStatus, memory: Sequence[MemoryUse], span_seconds: float, now: float) -> MemoryLine | None:
     """The memory of a card over time, against all that it has."""
     return memory_line(memory, card.total_gb or card.vram_gb, span_seconds, now)
@@ -81,7 +88,6 @@ def _row(card: CardStatus, line: MemoryLine | None, waiting: Mapping[str, int]) 
     return CardRow(
         card=card,
         total_gb=total,
-        used_gb=sum(model.gb for model in card.models) + card.foreign_gb,
         bars=_bars(card, total),
         line=line,
         waiting=own,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from openfall.router_core.state.card_memory import MemoryUse
+from openfall.producers.duration_text import format_age
+from openfall.router_core.state.card_memory import MemoryUse, period_of
 
 WIDTH, HEIGHT = 600.0, 40.0
 """Of the drawing, in its own units."""
@@ -16,9 +17,9 @@ MAX_STEPS = 120
 
 @dataclass(frozen=True, slots=True)
 class MemoryLine:
-    """Points of SVG, `x,y x,y ...`. A time in which no worker managed the card is a gap, so each curve may have several
+    """Points of SVG, `x,y x,y ...`. A time of which nothing is known is a gap, so each curve may have several
     parts. `models` and `all_programs` are areas down to zero; `peaks` are lines. Means and `peak` are of the whole
-    time."""
+    time, of which `known_seconds` are known."""
 
     models: tuple[str, ...]
     all_programs: tuple[str, ...]
@@ -26,11 +27,14 @@ class MemoryLine:
     mean_models_gb: float
     mean_others_gb: float
     peak: MemoryUse
+    known_seconds: float
 
     @property
     def summary(self) -> str:
         others = f", others {self.mean_others_gb:.1f} GB" if self.mean_others_gb >= 0.05 else ""
-        return f"models {self.mean_models_gb:.1f} GB on average{others}, at most {self.peak.peak_gb:.1f} GB together"
+        together = " together" if self.peak.total_gb else ""
+        most = f"at most {self.peak.peak_gb:.1f} GB{together}; known for {format_age(self.known_seconds)}"
+        return f"models {self.mean_models_gb:.1f} GB on average{others}, {most}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def memory_line(memory: Sequence[MemoryUse], total_gb: float, span_seconds: floa
         mean_models_gb=_mean([use.models_gb for use in memory]),
         mean_others_gb=_mean([use.others_gb for use in memory]),
         peak=max(memory, key=lambda use: use.peak_gb),
+        known_seconds=len(memory) * period_of(span_seconds).seconds,
     )
 
 

@@ -12,6 +12,7 @@ from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import card_section, cost_section, job_section
+from openfall.producers.page.sections.card_section import describe_use
 from openfall.producers.page.sources import CardsNow
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
@@ -59,7 +60,9 @@ def shown_model(name: str, gb: float, state: LoadState = LoadState.READY, *, pin
 
 
 def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(gateway: PageGateway) -> None:
-    full = card(shown_model("a", 12), shown_model("b", 11), foreign_gb=3.0, waiting={"a": 1, "c": 0, "d": 4})
+    full = card(
+        shown_model("a", 12), shown_model("b", 11), foreign_gb=3.0, total_gb=24.0, waiting={"a": 1, "c": 0, "d": 4}
+    )  # fmt: skip
     (row,) = card_section.context(snapshot(gateway, cards=CardsNow([full], {})))["rows"]
     assert row.summary == "26.0 of 24 GB in use"
     assert [(bar.label, round(bar.x), round(bar.width), bar.is_foreign) for bar in row.bars] == [
@@ -69,6 +72,22 @@ def test_the_memory_of_a_card_is_drawn_by_model_and_never_beyond_its_size(gatewa
     ]
     assert row.loadable == (("d", 4), ("c", 0))
     assert row.line is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "summary", "used_gb"),
+    [
+        (card(shown_model("a", 12), total_gb=24.0, foreign_gb=3.0), "15.0 of 24 GB in use", 15.0),
+        (card(shown_model("a", 12)), "models use 12.0 of 24 GB", 12.0),
+        (card(), "models use 0.0 of 24 GB", 0.0),
+        (card(shown_model("a", 0)), "24 GB, use not known", None),
+        (card(shown_model("a", 12), shown_model("b", 0, LoadState.LOADING)), "24 GB, use not known", None),
+        (card(manager=None), "24 GB, use not known", None),
+    ],
+    ids=["a driver", "no driver", "empty", "a size is unknown", "a load", "no manager"],
+)
+def test_the_use_of_a_card_that_is_not_known_is_no_zero(shown: CardStatus, summary: str, used_gb: float | None) -> None:
+    assert (describe_use(shown), shown.used_gb) == (summary, used_gb)
 
 
 def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outside(gateway: PageGateway) -> None:
@@ -84,6 +103,7 @@ def test_a_card_shows_its_models_with_what_may_be_done_and_no_markup_from_outsid
     values = card_section.context(snapshot(gateway, cards=CardsNow([managed], {})))
     assert "/page/act/load-model" in render("sections/cards.html", now=NOW, actions=ACTIONS, **values)
     assert "/page/ask/unload-model" in html
+    assert "Its use in the last day is not known" in html
     assert "No worker manages this card" in html
 
 

@@ -57,7 +57,7 @@ def test_a_peak_of_a_minute_is_in_the_drawing_of_a_year() -> None:
     assert line is not None
     assert min(y for _, y in numbers(line.peaks[0])) == 0.0
     assert (line.peak.at, line.summary) == (
-        NOW - HOUR * 5000, "models 6.0 GB on average, at most 24.0 GB together",
+        NOW - HOUR * 5000, "models 6.0 GB on average, at most 24.0 GB together; known for 366d",
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_a_peak_of_a_minute_is_in_the_drawing_of_a_year() -> None:
     ("hours", "parts"),
     [((3, 2, 1, 0), 1), ((9, 8, 2, 1), 2), ((20, 10, 0), 3), ((0,), 1)],
 )
-def test_a_time_without_a_manager_is_a_gap(hours: Sequence[int], parts: int) -> None:
+def test_a_time_of_which_nothing_is_known_is_a_gap(hours: Sequence[int], parts: int) -> None:
     uses = [use(NOW - HOUR * hour - MINUTE * minute) for hour in hours for minute in range(59, -1, -1)]
     line = memory_line(uses, 24.0, DAY_SECONDS, NOW)
     assert line is not None
@@ -101,7 +101,7 @@ def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_page_offers_a_day_a_month_and_a_year(gateway: PageGateway) -> None:
-    assert "No worker has managed this card in the last day" in gateway.page("/cards")
+    assert "Nothing is known of its memory in the last day" in gateway.page("/cards")
 
     async def note() -> None:
         async with RedisConnection(gateway.redis_url) as link:
@@ -110,7 +110,7 @@ def test_the_page_offers_a_day_a_month_and_a_year(gateway: PageGateway) -> None:
     asyncio.run(note())
     for span in Span:
         html = gateway.page(f"/cards?span={span}")
-        assert "models 12.0 GB on average, others 3.0 GB, at most 15.0 GB together" in html
+        assert "models 12.0 GB on average, others 3.0 GB, at most 15.0 GB together; known for" in html
         assert re.search(rf'href="/cards\?span={span}" aria-current="page"', html)
         assert len(re.findall("<polyline", html)) == 1
     assert "The last day: models 12.0 GB" in gateway.page("/")

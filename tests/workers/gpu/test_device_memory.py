@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +120,36 @@ def test_memory_that_another_program_uses_is_not_for_models():
     assert state.usable_gb(20.0) == 17.0
     contents(DeviceMemory(24, 12), EngineContent({"alpha": 10.0})).adopt_memory("tower", state)
     assert state.usable_gb(20.0) == 20.0, "what the configuration leaves to others may be used by them"
+
+
+LISTED = EngineContent({"alpha": 10.0, "beta": 6.0})
+
+
+@pytest.mark.parametrize(
+    ("device", "content", "switching", "noted"),
+    [
+        (None, LISTED, (), [16.0]),
+        (None, EngineContent({}), (), [0.0]),
+        (None, LISTED, ("tower",), []),
+        (None, EngineContent({"alpha": 10.0, "beta": 0.0}), (), []),
+        (None, EngineContent({}, is_away=True), (), []),
+        (DeviceMemory(24, 17), LISTED, ("tower",), [17.0]),
+        (DeviceMemory(24, 17), EngineContent({}, is_away=True), (), [17.0]),
+    ],
+    ids=["listed", "empty", "a load", "a size is unknown", "away", "a driver knows", "a driver knows it without"],
+)
+def test_the_memory_over_time_has_no_sample_where_the_use_is_not_known(
+    device: DeviceMemory | None, content: EngineContent, switching: Sequence[str], noted: list[float]
+):
+    scripts: list[dict[str, Any]] = []
+
+    async def script(_name: str, arguments: dict[str, Any]) -> None:
+        scripts.append(arguments)
+
+    observed = contents(device, content)
+    observed.store.link = SimpleNamespace(script=script)
+    asyncio.run(observed.note_memory(switching))
+    assert [arguments["models_mb"] / 1024 for arguments in scripts] == noted
 
 
 def test_without_a_driver_the_engine_says_what_others_use():
