@@ -19,6 +19,7 @@ Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.ca
 
 from __future__ import annotations
 
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.errors import InvalidOperation, OpenfallError
 
 
@@ -85,7 +86,8 @@ class StillQueued(ProducerError, TimeoutError):
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        super().__init__(f"no answer yet: job {job_id} continues. Its answer, later: openfall job wait {job_id}")
+        command = shell_command("openfall job wait", job_id)
+        super().__init__(f"no answer yet: job {job_id} continues. Its answer, later: {command}")
 
 
 class ClientClosed(InvalidOperation):

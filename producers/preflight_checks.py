@@ -22,6 +22,7 @@ from openfall.config import (
 )
 from openfall.producers.amount_text import plural
 from openfall.producers.breaker_names import describe_breaker, display_name
+from openfall.producers.shell_command import shell_command
 from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.redis_preconditions import Fault
@@ -202,7 +203,7 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             message = f"{plural(count, 'worker')} of pool {pool}"
             results.append(CheckResult("workers", pool, "ok", message))
         else:
-            remedy = f"openfall work {pool}, or openfall up for everything on this machine."
+            remedy = f"{shell_command('openfall work', pool)}, or openfall up for everything on this machine."
             message = f"no worker of pool {pool}: its models get no calls"
             results.append(CheckResult("workers", pool, "failure", message, remedy))
     if difference:
@@ -220,9 +221,10 @@ async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> 
             continue
         name = display_name(config.catalog, row.target)
         message = f"the breaker of {name} is {describe_breaker(row, now)}: {row.why}"
-        remedy = f"It closes when a health prompt succeeds. To try it now: openfall breakers reset {name}"
+        reset = shell_command("openfall breakers reset", name)
+        remedy = f"It closes when a health prompt succeeds. To try it now: {reset}"
         if row.forced:
-            remedy = f"openfall breakers reset {name}, when it may get calls again."
+            remedy = f"{reset}, when it may get calls again."
         results.append(CheckResult("breakers", name, "warning", message, remedy))
     if not results:
         results.append(CheckResult("breakers", "breakers", "ok", "no breaker is open"))

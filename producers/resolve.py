@@ -9,6 +9,7 @@ from openfall.producers.card_wait_reason import explain_card_wait
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.producers.outage_text import describe_away, fetch_away
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.catalog.budget_scope import NO_OWNER, CallOwner
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import ConsideredModel
@@ -23,12 +24,6 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
 _EXCLUDED = "excluded by the request"
-_REMEDIES = {
-    BlockReason.PAUSED: " (`openfall queues resume {queue}`)",
-    BlockReason.NO_WORKER: " (start one: `openfall up`, or `openfall work {pool}`)",
-    BlockReason.LOCAL_ONLY: " (`openfall local-only off` ends that)",
-}
-"""The command that ends a block, behind its reason."""
 ALL_SLOTS_BUSY = "all of its slots are in use"
 """Of a queue that workers take jobs from: its jobs wait their turn."""
 
@@ -87,8 +82,18 @@ async def explain_queue_block(
     seconds = state.blocked.until - snapshot.now
     text = state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
     if remedies:
-        text += _REMEDIES.get(state.blocked.reason, "").format(queue=queue, pool=catalog.pool_of(alias))
+        text += _remedy(state.blocked.reason, queue, catalog.pool_of(alias))
     return f"{text}; {outage}" if outage else text
+
+
+def _remedy(reason: BlockReason, queue: str, pool: str) -> str:
+    """The command that ends a block, to stand behind its reason. Empty: none does."""
+    remedies = {
+        BlockReason.PAUSED: f" (`{shell_command('openfall queues resume', queue)}`)",
+        BlockReason.NO_WORKER: f" (start one: `openfall up`, or `{shell_command('openfall work', pool)}`)",
+        BlockReason.LOCAL_ONLY: " (`openfall local-only off` ends that)",
+    }
+    return remedies.get(reason, "")
 
 
 def reached_limit(state: ModelState) -> str:

@@ -22,6 +22,7 @@ from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.job_request import SubmitOptions, parse_duration
 from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import LostJob, StoreError
 from openfall.router_core.state.jobs import Receipt
@@ -73,7 +74,7 @@ def ask(text: str, **options: Any) -> None:
 
 def _interrupted(job_id: str) -> None:
     if job_id:
-        print_line(f"\njob {job_id} continues. Its answer: openfall job wait {job_id}")
+        print_line(f"\njob {job_id} continues. Its answer: {shell_command('openfall job wait', job_id)}")
     raise click.exceptions.Exit(130)
 
 

@@ -22,6 +22,7 @@ from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally
 from openfall.producers.local_batches.batch_run import BatchRun, reopen
 from openfall.producers.local_batches.output_journal import Journal, JournalState, read_journal
 from openfall.producers.local_batches.saved_plans import save_plan
+from openfall.producers.shell_command import shell_command
 
 MAX_NOTICES = 20
 """Invalid lines that are printed. The output file has all of them."""
@@ -141,7 +142,7 @@ class _Run:
         print_line(f"{text}. {self.out} has {tally.answered_before + tally.answered:,} answers.")
         todo = "submits the rest and collects the answers" if rest > 0 else "collects the answers"
         print_line(f"Run the same command again to continue: it {todo}.")
-        print_line(f"To end the jobs: openfall batch cancel {self.out}")
+        print_line(f"To end the jobs: {shell_command('openfall batch cancel', str(self.out))}")
 
 
 def _connect(batch_run: BatchRun, progress: Progress) -> None:

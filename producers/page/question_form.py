@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from openfall.producers.errors import BadRequest
 from openfall.producers.gateway.submission import Terms
 from openfall.producers.job_request import parse_duration, parse_urgency
 from openfall.producers.runtime_model import ResolveOptions, route_request
+from openfall.producers.shell_command import shell_command, shell_word
 from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import requirements_for
@@ -102,14 +102,16 @@ class QuestionForm:
     def resolve_command(self, route: Route, caller: ClientKey) -> str:
         """The command that resolves the same. It has no question: its words chose a task."""
         group = self.group or caller.group
-        words = ["-t", route.task] if self.target == AUTO and route.task else [self.target]
+        words = ["--explain"]
+        words += ["-t", route.task] if self.target == AUTO and route.task else []
         words += ["-u", route.urgency]
         words += ["-g", group] if group else []
         words += ["--local-only"] if self.local_only else []
         words += ["--tokens", str(self.prompt_tokens)] if self.prompt_tokens else []
         for name in self.exclude:
             words += ["--exclude", name]
-        return shlex.join(["openfall", "resolve", *words, "--explain"])
+        target = [] if self.target == AUTO and route.task else [self.target]
+        return shell_command(" ".join(["openfall resolve", *map(shell_word, words)]), *target)
 
 
 def _whole(label: str, text: str, least: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
@@ -12,6 +10,7 @@ from openfall.producers.money_tables import savings_table, spend_table, unexpect
 from openfall.producers.page.page_access import Visitor
 from openfall.producers.page.page_handler import for_people
 from openfall.producers.page.table_page import ShownTable, TypedChoice, choice_bar, table_page
+from openfall.producers.shell_command import shell_word
 from openfall.producers.statistics_table import fetch_table, statistics_table
 from openfall.producers.table import Table
 from openfall.router_core.state.ledger import last_days, ledger_day
@@ -57,11 +56,12 @@ async def _show_statistics(exchange: Exchange, visitor: Visitor) -> Response:
     except ValueError as error:
         problem = str(error)
     current = {"by": key.value, "period": period}
+    span = "month" if len(period) == len(today[:7]) else "day"
     periods = [today[:7], *(ledger_day(now - DAY_SECONDS * back) for back in range(DAYS))]
     return table_page(
         exchange, visitor, "Statistics", shown,
         about=f"by {key}, {period} (UTC)", problem=problem,
-        command=f"openfall stats --by {key} --{'month' if len(period) == len(today[:7]) else 'day'} {quote(period)}",
+        command=f"openfall stats --by {key} --{span} {shell_word(period)}",
         bars=[
             choice_bar("What a row is for", "/statistics", "by", BY, current),
             choice_bar("Days and months", "/statistics", "period", periods, current),

@@ -135,14 +135,14 @@ async def press(browser: httpx.AsyncClient, path: str, **form: str) -> httpx.Res
 @pytest.mark.parametrize(
     ("form", "lines"),
     [
-        ({"target": "chat"}, ["tiny at rack would answer", "resolve chat -u interactive --explain"]),
-        ({"target": "scene", "urgency": "batch"}, ["other at rack would answer", "resolve scene -u batch --explain"]),
-        ({"target": "auto", "question": "Haruka waves"}, ["would answer", "resolve auto -u interactive --explain"]),
+        ({"target": "chat"}, ["tiny at rack would answer", "resolve --explain -u interactive chat"]),
+        ({"target": "scene", "urgency": "batch"}, ["other at rack would answer", "resolve --explain -u batch scene"]),
+        ({"target": "auto", "question": "Haruka waves"}, ["would answer", "resolve --explain -u interactive auto"]),
         ({"target": "chatt"}, ["Did you mean", "unknown"]),
         ({"target": "chat", "urgency": "now"}, ["unknown urgency"]),
         (
             {"target": "chat", "exclude": "tiny", "group": "discord:main", "local_only": "on", "prompt_tokens": "70"},
-            ["other at rack would answer", "-g discord:main --local-only --tokens 70 --exclude tiny --explain"],
+            ["other at rack would answer", "-g discord:main --local-only --tokens 70 --exclude tiny chat"],
         ),
         ({"target": "chat", "exclude": "tiny, rack"}, ["no model", "excluded by the request"]),
         ({"target": "chat", "exclude": "tinny"}, ["Did you mean"]),
