@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
@@ -14,11 +15,13 @@ from typing import Protocol
 import uvicorn
 
 from openfall.config import LoadedConfig
+from openfall.config.gateway_settings import PageKind
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import refuse_exposed
 from openfall.producers.gateway.app import App
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.http_connection import HttpConnection
+from openfall.producers.page.rendering import compile_templates
 from openfall.router_core.state.client_keys import fetch_keys
 from openfall.workers.stop_signals import stop_signals
 
@@ -156,6 +159,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             log.info("serves %s", ", ".join(map(_url, sockets or ())))
+            if self._gateway.settings.page is not PageKind.NONE:
+                threading.Thread(target=compile_templates, name="page-templates", daemon=True).start()
         if self.started and self._manager is not None:
             self._manager.ready()
 
