@@ -72,7 +72,7 @@ def describe_card_wait(job: WaitingForCard, card: str, state: CardState, now: fl
             reason = f" ({state.reason})" if state.reason else ""
             return f"{alias} takes only more urgent jobs on card {card}{reason}{_start(job, state, now)}"
         case LoadState.LOADING:
-            usual = f"; a load takes about {state.switch.seconds:.0f} s" if state.switch else ""
+            usual = f"; its loads take about {state.switch.seconds:.0f} s" if state.switch else ""
             return f"card {card} has been loading {alias}{since}{usual}"
         case LoadState.CLOSING:
             return f"{alias} leaves card {card}" + (f": {at.why}" if at.why else "") + _start(job, state, now)
@@ -95,8 +95,8 @@ def _start(job: WaitingForCard, state: CardState, now: float) -> str:
         return ""
     seconds = starts[list(Urgency).index(job.urgency)]
     if seconds == FOREVER:
-        return "; it cannot be loaded there now"
-    return f"; the job could start in about {format_age(seconds)}"
+        return "; its manager expects no load of it"
+    return f"; its manager expects a start in about {format_age(seconds)}"
 
 
 def describe_content(state: CardState, waiting: Mapping[str, int]) -> str:

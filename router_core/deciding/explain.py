@@ -63,11 +63,12 @@ def explain_blocked(chain: ChainState, now: float) -> dict[str, str]:
 
 
 def explain_unanswered(chain: ChainState, now: float) -> str:
-    """For each model of the chain: its last failure, what blocks it, or that it was not called."""
+    """For each model of the chain: its last failure, what blocks it, or that no call ended. Calls before a release are
+    not counted."""
     reasons = explain_blocked(chain, now)
     for attempt in chain.attempts:
         reasons[attempt.model] = f"{attempt.error} ({attempt.detail})" if attempt.detail else str(attempt.error)
-    return "; ".join(f"{alias}: {reasons.get(alias, 'not called')}" for alias in chain.job.chain)
+    return "; ".join(f"{alias}: {reasons.get(alias, 'no call ended meanwhile')}" for alias in chain.job.chain)
 
 
 def _explain_block(chain: ChainState, alias: str, candidate: Candidate | None, now: float) -> str | None:

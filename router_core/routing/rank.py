@@ -53,17 +53,25 @@ class RankedModel:
     after_local: bool
     scarce: bool
     demoted: bool = False
+    load_wait: float = 0.0
+    """The part of `start` in which it is loaded."""
 
     @property
     def trouble(self) -> str:
-        """Why it cannot start at once; empty: that does not matter. Tier 0 may contain a short block too."""
+        """Why it cannot start at once; empty: that does not matter. Tier 0 may contain a short block too. An estimate
+        names what it rests on."""
         if self.state.blocked:
             return self.state.blocked.detail
         if self.state.limited:
             return self.state.limited.detail
         if self.start == FOREVER:
-            return "its card cannot load it now"
-        return "" if self.tier == 0 else f"it could start in about {self.start:.0f} s"
+            return "the manager of its card expects no load of it"
+        if self.tier == 0:
+            return ""
+        waiting = self.state.waiting
+        jobs = f"{waiting} waiting {'job' if waiting == 1 else 'jobs'}" if waiting else ""
+        rest = " and ".join(filter(None, ("its load" if self.load_wait else "", jobs)))
+        return f"about {self.start:.0f} s for {rest}"
 
 
 Entry = tuple[int, str, IndexedModel]
@@ -157,7 +165,7 @@ def _rank_model(
 ) -> RankedModel:
     number, alias, member = entry
     blocked, start_within = state.blocked, context.policy.start_within
-    start = _load_wait(member, state, context.order)
+    start = load_wait = _load_wait(member, state, context.order)
     if state.waiting or state.limited:
         start += _queue_wait(member, state, context.now)
     tier, until = 0, 0.0
@@ -168,7 +176,9 @@ def _rank_model(
     elif start == FOREVER:
         tier = 1
     after_local, quality = scarce or (local_first and not member.local), member.quality_for(context.task)
-    return RankedModel(number, alias, member, state, start, quality, tier, until, after_local, scarce)
+    return RankedModel(
+        number, alias, member, state, start, quality, tier, until, after_local, scarce, load_wait=load_wait
+    )
 
 
 def _load_wait(member: IndexedModel, state: ModelState, order: Order) -> float:

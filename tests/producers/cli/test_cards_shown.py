@@ -128,7 +128,7 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
     assert reason in openfall("job", "show", job_id, "--config", config).stdout
     keep(store, switching())
     shown = json.loads(openfall("job", "why", job_id, "--json", "--config", config).stdout)
-    assert shown["waits_for"] == "card tower has been loading large for 4h; a load takes about 30 s"
+    assert shown["waits_for"] == "card tower has been loading large for 4h; its loads take about 30 s"
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
         ),
         (
             CardState(models={"small": SMALL}, starts={"large": ((0.0, 8.0), (150.0, 8.0), None)}),
-            "large is not loaded; card tower has small; the job could start in about 58s",
+            "large is not loaded; card tower has small; its manager expects a start in about 58s",
         ),
         (
             CardState(models={"small": SMALL}, starts={"large": (None, None, None)}),
-            "large is not loaded; card tower has small; it cannot be loaded there now",
+            "large is not loaded; card tower has small; its manager expects no load of it",
         ),
         (
             CardState(models={"small": SMALL}, too_large={"large": (18.0, 11.5)}),
@@ -171,7 +171,7 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
         (CardState(models={"large": SMALL}, starts={"large": ((0.0, 0.0),) * 3}), ""),
         (
             CardState(models={"large": SMALL}, starts={"large": ((0.0, 0.0), (0.0, 40.0), None)}, reason="b is next"),
-            "large takes only more urgent jobs on card tower (b is next); the job could start in about 40s",
+            "large takes only more urgent jobs on card tower (b is next); its manager expects a start in about 40s",
         ),
     ],
 )  # fmt: skip
@@ -187,7 +187,7 @@ def test_cards_shows_each_card_with_its_models_its_waiting_jobs_what_loads_and_i
     keep(store, state)
     submit_large(openfall, config)
     shown = openfall("cards", "--config", config).stdout
-    memory = ("small ready 3.5 GB for 2h", "large loading for 4h", "4.0 of 16")
+    memory = ("small ready 3.5 GB for 2h", "large loading for 4h", "? of 16")
     for text in (*memory, "1 large", "has waited for longest", "wa (lease: "):
         assert text in shown
     (card,) = json.loads(openfall("cards", "--json", "--config", config).stdout)
@@ -251,7 +251,7 @@ def test_a_stream_says_what_its_card_does_and_when_the_job_could_start(
     queued, waiting, loading, done = asyncio.run(follow())
     assert (queued["event"], done["event"]) == ("queued", "done")
     assert (waiting["model"], waiting["card"], waiting["eta_seconds"]) == ("large", "tower", 60)
-    assert "card tower has small; the job could start in about 60s" in waiting["why"]
+    assert "card tower has small; its manager expects a start in about 60s" in waiting["why"]
     assert (loading["event"], loading["model"], loading["from"], loading["eta_seconds"]) == (
         "model_switching", "large", [], 0,
     )  # fmt: skip

@@ -83,7 +83,7 @@ class TestAsWritten:
         }
         assert ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN)) == {
             "haiku": "3rd in role ace",
-            "busy": "moved back: it could start in about 40 s",
+            "busy": "moved back: about 40 s for 40 waiting jobs",
             "stuck": "moved back: its breaker is open for 24 s more",
         }
 
@@ -142,7 +142,7 @@ class TestAsWritten:
     def test_without_measurements_a_call_is_assumed_to_take_five_seconds(self) -> None:
         states = {"new": ModelState(waiting=13)}  # at 2 slots: 32.5 s
         reasons = ranked({"new": local(), "next": cloud()}, states, context(INTERACTIVE, Order.AS_WRITTEN))
-        assert reasons["new"] == "moved back: it could start in about 32 s"
+        assert reasons["new"] == "moved back: about 32 s for 13 waiting jobs"
 
 
 class TestByUrgency:
@@ -209,7 +209,7 @@ class TestByUrgency:
         assert ranked(models, states, early) == {
             "known": "2nd in role ace, not loaded",
             "unknown": "1st in role ace, not loaded",
-            "large": "moved back: it could start in about 40 s",
+            "large": "moved back: about 40 s for its load",
         }
 
     def test_batch_prefers_quality_then_price_and_minds_no_load(self) -> None:
@@ -315,7 +315,7 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
 def test_what_the_manager_of_a_card_expects_counts_in_place_of_the_time_of_a_load():
     models = {"near": local(load_time=2), "far": cloud()}
     moved = ranked(models, {"near": ModelState(loaded=False, starts_in=90.0)}, context(Urgency.INTERACTIVE))
-    assert moved["near"] == "moved back: it could start in about 90 s"
+    assert moved["near"] == "moved back: about 90 s for its load"
     assert list(moved) == ["far", "near"]
     soon = ranked({"near": local(load_time=600), "far": cloud()}, {"near": ModelState(loaded=False, starts_in=8.0)},
                   context(Urgency.INTERACTIVE))  # fmt: skip
@@ -328,7 +328,7 @@ def test_a_model_that_its_card_cannot_load_is_last_also_as_written(urgency, orde
     never = ModelState(loaded=False, starts_in=FOREVER)
     moved = ranked({"near": local(quality={"default": 1.0}), "far": cloud()}, {"near": never}, context(urgency, order))
     assert list(moved) == ["far", "near"]
-    assert moved["near"] == "moved back: its card cannot load it now"
+    assert moved["near"] == "moved back: the manager of its card expects no load of it"
 
 
 def test_as_written_the_time_until_a_card_has_a_model_does_not_count():
