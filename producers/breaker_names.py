@@ -12,7 +12,7 @@ from openfall.router_core.state.breakers import BreakerStatus
 
 
 def describe_breaker(row: BreakerStatus, now: float) -> str:
-    """The state of a breaker in a few words: `open, next probe in 24s`, `closed by override for 5m more`."""
+    """The state of a breaker in a few words: `open, next probe in at least 24s`, `closed by override for 5m more`."""
     state = str(row.state).replace("_", " ")
     parts = []
     if row.forced:
@@ -20,7 +20,7 @@ def describe_breaker(row: BreakerStatus, now: float) -> str:
         parts.append(f"{state} by override {end}")
     elif row.until is not None:
         remaining = row.until - now
-        parts.append(f"{state}, next probe {f'in {format_age(remaining)}' if remaining > 0 else 'is due'}")
+        parts.append(f"{state}, next probe {f'in at least {format_age(remaining)}' if remaining > 0 else 'is due'}")
     else:
         parts.append(state)
     if row.cooling_until and row.cooling_until > now:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from openfall.producers.card_wait_reason import CardLoad, pending_loads
+from openfall.producers.crash_text import describe_crashes
 from openfall.producers.duration_text import format_age, format_time
 from openfall.producers.outage_text import Away, fetch_away, models_away
+from openfall.producers.shell_command import shell_command
+from openfall.producers.worker_log_text import describe_log_at
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import fetch_managed_cards
 from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.state.keys import pool_of
 from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urgency
@@ -22,6 +26,8 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urge
 MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
 ACCEPTS_CALLS, HAS_ROOM = "accepts calls again", "has a free slot"
+EXPECTED_BY_CARD = "which the manager of the card expects in about"
+"""Stands before the time until a model is loaded: the estimate is that of a live worker."""
 
 
 class Condition(NamedTuple):
@@ -29,11 +35,6 @@ class Condition(NamedTuple):
 
     subject: str
     change: str
-
-    @property
-    def needs_nothing(self) -> bool:
-        """Whether it comes about without an operator."""
-        return self.change in (ACCEPTS_CALLS, HAS_ROOM)
 
 
 SWITCHED_OFF = Condition("local only", "is switched off")
@@ -56,9 +57,8 @@ def describe_conditions(conditions: Iterable[Condition]) -> str:
 
 def return_by_themselves(count: int, conditions: Sequence[Condition]) -> str:
     """What an operator expects of held jobs that return when conditions are met."""
-    they = "it returns by itself" if count == 1 else "they return by themselves"
-    needs_nothing = all(condition.needs_nothing for condition in conditions)
-    return f"{f'Nothing to do: {they}' if needs_nothing else they.capitalize()} when {describe_conditions(conditions)}"
+    they = "It returns by itself" if count == 1 else "They return by themselves"
+    return f"{they} when {describe_conditions(conditions)}"
 
 
 def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
@@ -86,6 +86,13 @@ class FleetBlocks:
         if queue in self.paused:
             return Condition(queue, "is resumed")
         return None if queue in self.served else Condition(f"a worker of the pool {catalog.pool_of(alias)}", "runs")
+
+    def is_probed(self, backends: Iterable[str], catalog: Catalog) -> bool:
+        """Whether a live worker probes the models of backends, or calls them."""
+        pools = {pool_of(queue) for queue in self.served}
+        if self.is_local_only:
+            pools = {pool for pool in pools if pool in catalog.pools and catalog.pools[pool].local}
+        return any(catalog.backends[backend].pool in pools for backend in backends)
 
     def return_of(self, alias: str) -> Condition:
         """When a model whose queue nothing blocks is called for a held job."""
@@ -127,15 +134,11 @@ def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> l
     if job.reason not in RELEASED_BY_ITSELF or not models:
         return []
     if job.reason is HoldReason.BUDGET:
-        return [Condition("its budget", "is raised or resets")]
+        return [Condition("its budget", "is raised enough or resets")]
     ends = {model: blocks.queue_block(model, job.urgency, catalog) for model in models}
     free = [model for model, end in ends.items() if end is None]
     if not free:
         return [end for end in ends.values() if end is not None]
-    if job.reason is HoldReason.LOCAL_ONLY:
-        return [SWITCHED_OFF]
-    if job.reason is HoldReason.PAUSED:
-        return [Condition(model, "is resumed") for model in free]
     return [blocks.return_of(model) for model in free]
 
 
@@ -150,26 +153,36 @@ def expected_return(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> floa
     return min(filter(None, starts), default=None)
 
 
-def operator_act(job: HeldJob) -> str:
-    """What an operator does about a held job that does not return by itself."""
-    log = f" ({job.crash_log})" if job.crash_log else ""
+def operator_act(*jobs: HeldJob) -> str:
+    """What an operator does about held jobs of one reason that do not return by themselves."""
+    it, its = ("it", "its") if len(jobs) == 1 else ("them", "their")
+    logs = _distinct(describe_log_at(job.crash_log, job.crash_host) for job in jobs)
+    at = f" ({join_names(logs, 'and')})" if logs else ""
     acts = {
-        HoldReason.OWN_FAULT: "correct the request or the checks of its role, then replay or drop it",
-        HoldReason.POISONED: f"read the end of the log of the last worker{log}, then replay it once or drop it",
-        HoldReason.UNREADABLE: "upgrade every worker, then replay it",
+        HoldReason.OWN_FAULT: f"correct the request or the checks of {its} role, then replay or drop {it}",
+        HoldReason.POISONED: f"read the end of the log of {its} last worker{at}, then replay {it} once or drop {it}",
+        HoldReason.UNREADABLE: f"upgrade every worker, then replay {it}",
     }
-    if act := acts.get(job.reason):
+    if act := acts.get(jobs[0].reason):
         return act
-    gone = f"{join_names(job.release_models)} is" if job.release_models else "a model of its chain is"
-    return f"replay it when {gone} in the configuration again"
+    models = _distinct(model for job in jobs for model in job.release_models)
+    return f"replay {it} when {join_names(models) or f'a model of {its} chain'} is in the configuration again"
 
 
-HOLD_MEANINGS: Mapping[HoldReason, str] = {
-    HoldReason.OWN_FAULT: "Every model refused it, or no answer passed the checks of its role",
-    HoldReason.POISONED: "Its workers died while they ran it, so no worker runs it again",
-    HoldReason.UNREADABLE: "A newer openfall wrote it, or it is damaged",
-}
-"""What the reasons mean for which an operator decides."""
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, texts)))
+
+
+def hold_meaning(*jobs: HeldJob) -> str:
+    """What the reason means for which an operator decides about held jobs."""
+    it = "it" if len(jobs) == 1 else "each"
+    crashes = describe_crashes(jobs[0].crashes) if len(jobs) == 1 else "Workers died while they ran each of them"
+    meanings = {
+        HoldReason.OWN_FAULT: f"Every model refused {it}, or no answer passed the checks of its role",
+        HoldReason.POISONED: f"{crashes}, so no worker runs {'it' if len(jobs) == 1 else 'them'} again",
+        HoldReason.UNREADABLE: f"A newer openfall wrote {it}, or it is damaged",
+    }
+    return meanings.get(jobs[0].reason, "")
 
 
 def describe_release(job: HeldJob, now: float, catalog: Catalog, blocks: FleetBlocks) -> str:
@@ -178,6 +191,6 @@ def describe_release(job: HeldJob, now: float, catalog: Catalog, blocks: FleetBl
     if condition := release_condition(job, catalog, blocks):
         later = f", not before {format_age(job.ready_at - now)} from now" if job.ready_at > now else ""
         start = expected_return(job, catalog, blocks)
-        later += f", in about {format_age(max(0.0, start - now))}" if start is not None else ""
+        later += f", {EXPECTED_BY_CARD} {format_age(max(0.0, start - now))}" if start is not None else ""
         return f"by itself, when {condition}{later}{until}"
-    return f"openfall held replay {job.id}: {operator_act(job)}{until}"
+    return f"{operator_act(job)} ({shell_command('openfall held replay', job.id)}){until}"

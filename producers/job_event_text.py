@@ -62,7 +62,7 @@ _TEXTS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "put_back": lambda event: f"its call was stopped: {event['why']}; it waits again",
     "blocked": lambda event: f"waits: {event['why']}",
     "scheduled": lambda event: f"{event.get('why', 'no answer')}; repeated in a moment",
-    "started": lambda event: f"{event['backend']} has the request, no token so far",
+    "started": lambda event: f"claimed for {event['backend']}, no token so far",
     "loading": _describe_load,
     "waiting": _describe_whole,
     "writing": _describe_growth,

@@ -10,8 +10,10 @@ from openfall.producers.amount_text import format_usd
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.held_release_text import describe_release, fetch_blocks
 from openfall.producers.resolve import explain_queue_block
+from openfall.producers.worker_log_text import describe_log
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.routing.rank import ordinal
 from openfall.router_core.state.held_jobs import fetch_held
 from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.job_records import JobRecord
@@ -86,7 +88,7 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         at = event["at"] / 1000 - started_at if "at" in event else 0.0
         name = event["event"]
         if name == "started" and record.state == "started" and event is _last(events, "started"):
-            yield Moment(at, _CALL, f"claimed, {event['backend']} is being called")
+            yield Moment(at, _CALL, f"claimed for a call of {event['backend']}")
         if name in _SKIPPED_EVENTS:
             continue
         tone = "warn" if name in _FALLS else ""
@@ -95,9 +97,13 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
 
 
 def _why(event: Mapping[str, Any]) -> str:
-    """Why a job has moved; after the death of its worker also where the log of that worker is."""
-    why, log = str(event.get("why") or ""), event.get("log")
-    return f"{why}: {event.get('worker')}, its log: {log}" if log else why
+    """Why a job has moved; after the death of its worker also which of its deaths it is, and where the log is."""
+    why, log, host = str(event.get("why") or ""), str(event.get("log") or ""), str(event.get("host") or "")
+    if not log and not host:
+        return why
+    place = f", its log: {describe_log(log)}" if log else ""
+    number = f" ({ordinal(crashes)} crash)" if (crashes := event.get("crashes")) else ""
+    return f"{why}{number}: {event.get('worker')}{f' on {host}' if host else ''}{place}"
 
 
 def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def next_step(record: JobRecord) -> str:
         case "scheduled":
             return f"waits for its time, then in {record.queue}"
         case "started":
-            return f"{record.worker} has called {record.backend}, no answer so far"
+            return f"{record.worker} claimed it for {record.backend}, no answer so far"
         case "held" if record.held_for not in RELEASED_BY_ITSELF:
             return "needs an operator"
         case _:

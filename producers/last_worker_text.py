@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from openfall.producers.worker_log_text import describe_log, start_command_of
 from openfall.router_core.state.last_workers import LastWorker
 
 MAX_NAMED = 3
-_UNIT = re.compile(r"journalctl --unit (\S+)")
-_CONTAINER = re.compile(r"docker logs (\S+)")
-_OF_UP = re.compile(r"/log/worker-[^/]+\.log")
-"""A log that `openfall up` keeps."""
 
 
 def describe_start(last: Sequence[LastWorker]) -> str:
@@ -21,22 +17,25 @@ def describe_start(last: Sequence[LastWorker]) -> str:
     hosts = tuple(dict.fromkeys(worker.host or "an unknown host" for worker in last))
     more = f" and {len(hosts) - MAX_NAMED} more" if hosts[MAX_NAMED:] else ""
     where = f"{', '.join(hosts[:MAX_NAMED])}{more}"
-    log = f": why it ended is at the end of its log ({last[0].log})" if last[0].log else ""
-    return f"Start one on {where}. {last[0].name} beat last there{log}"
+    at = f" on {hosts[0]}" if len(hosts) > 1 else " there"
+    log = f": why it ended is at the end of its log ({describe_log(last[0].log)})" if last[0].log else ""
+    return f"Start one on {where}. {last[0].name} beat last{at}{log}"
 
 
 def start_command(pool: str, last: Sequence[LastWorker]) -> str:
-    """The command that starts a worker of a pool as its last one was started, as far as its log tells."""
-    log = last[0].log if last else ""
-    if unit := _UNIT.match(log):
-        return f"systemctl restart {unit[1]}"
-    if container := _CONTAINER.match(log):
-        return f"docker start {container[1]}"
-    return "openfall up" if _OF_UP.search(log) else f"openfall work {pool}"
+    """The command that starts a worker of a pool as its last one was started."""
+    return start_command_of(last[0].log if last else "", pool)
 
 
-def start_commands(last: Sequence[LastWorker]) -> str:
-    """The same for every pool. Empty: no worker is known."""
-    pools = dict.fromkeys(worker.pool for worker in last)
-    commands = (start_command(pool, [worker for worker in last if worker.pool == pool]) for pool in pools)
-    return "; ".join(dict.fromkeys(commands))
+def start_commands(last: Sequence[LastWorker]) -> tuple[str, str]:
+    """The same for every pool: the host, if it is one for all of them, and the commands. Empty: no worker is known."""
+    first: dict[str, LastWorker] = {}
+    for worker in last:
+        first.setdefault(worker.pool, worker)
+    by_host: dict[str, dict[str, None]] = {}
+    for pool, worker in first.items():
+        by_host.setdefault(worker.host, {})[start_command_of(worker.log, pool)] = None
+    texts = {host: "; ".join(commands) for host, commands in by_host.items()}
+    if len(texts) == 1:
+        return next(iter(texts.items()))
+    return "", "; ".join(f"on {host or 'an unknown host'}: {text}" for host, text in texts.items())

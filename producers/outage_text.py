@@ -145,9 +145,9 @@ def models_away(away: Sequence[Away], catalog: Catalog) -> frozenset[str]:
 
 
 def describe_away(away: Sequence[Away], now: float) -> str:
-    """`no calls to llama-8b@tower for 3m (connection; next probe in 40s)`: a part of a sentence; empty: all is well.
+    """`no calls to llama-8b@tower for 3m (connection; next probe in at least 40s)`: a part of a sentence.
 
-    Outages come before cooldowns; those of a flat plan are a part of their own.
+    Empty: all is well. Outages come before cooldowns; those of a flat plan are a part of their own.
     """
     flat = [item for item in away if item.flat_plan]
     others = sorted((item for item in away if not item.flat_plan), key=lambda item: item.wait is Wait.COOLDOWN)
@@ -155,7 +155,7 @@ def describe_away(away: Sequence[Away], now: float) -> str:
     if others:
         parts.append(f"no calls to {_join(others, now)}")
     if flat:
-        parts.append(f"flat plan out: {_join(flat, now)}, so other models answer, which may be metered")
+        parts.append(f"flat plan out: {_join(flat, now)}, so its jobs go to other models, which may be metered")
     return "; ".join(parts)
 
 
@@ -180,7 +180,7 @@ def _next(item: Away, now: float) -> str:
         return "its probe is due"
     rest = format_age(item.until - now)
     texts = {
-        Wait.PROBE: f"next probe in {rest}",
+        Wait.PROBE: f"next probe in at least {rest}",
         Wait.COOLDOWN: f"for {rest} more",
         Wait.CHECK: f"not called for {rest} more",
     }

@@ -40,6 +40,7 @@ from openfall.producers.operations.held_actions import (
     selected_jobs,
 )
 from openfall.producers.operations.operator import Operator
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.answer_reason import describe_reply
 from openfall.router_core.state.held_jobs import HeldJob, fetch_held
@@ -104,7 +105,8 @@ def show(job_id: str) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
     record, job, now, release = with_client(lambda llm: _fetch(llm, job_id))
     if job is None:
-        raise click.UsageError(f"{record.id} is not held, it is {record.state}: openfall job why {record.id}")
+        why = shell_command("openfall job why", record.id)
+        raise click.UsageError(f"{record.id} is not held, it is {record.state}: {why}")
     if wants_json():
         show_json({**record_json(record), "released": release})
     else:
@@ -129,7 +131,7 @@ def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:
         f"why        {job.why}",
         f"submitted  {format_time(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
     ]
-    lines += [f"tried      {describe_attempt(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
+    lines += [f"tried      {describe_attempt(attempt)}" for attempt in record.attempts] or ["tried      no call ended"]
     if record.interim_reply is None:
         lines.append("reply      none")
     else:

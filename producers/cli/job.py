@@ -16,6 +16,7 @@ from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
 from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
+from openfall.producers.crash_text import describe_crashes
 from openfall.producers.duration_text import format_time
 from openfall.producers.job_story import fetch_story
 from openfall.router_core.jobs.answer_reason import describe_reply
@@ -63,7 +64,7 @@ def _describe(record: JobRecord, block_reason: str) -> list[str]:
         f"queue       {record.queue}",
         f"submitted   {format_time(record.accepted_at)} by {record.producer}",
         f"deadline    {format_time(record.deadline)}",
-        f"deliveries  {record.deliveries}" + (f", {record.crashes} crashed" if record.crashes else ""),
+        f"deliveries  {record.deliveries}" + (f"; {describe_crashes(record.crashes)}" if record.crashes else ""),
     ]
     if record.state == "started":
         lines.append(f"at          {record.backend}, by {record.worker}")

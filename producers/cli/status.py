@@ -17,7 +17,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.time_options import DURATION
-from openfall.producers.cli.workers import START_WORKER, describe_quiet, fetch_quiet_by
+from openfall.producers.cli.workers import describe_quiet, fetch_quiet_by
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import (
@@ -32,6 +32,7 @@ from openfall.producers.job_request import parse_duration
 from openfall.producers.operator_note import READ_ENTRIES, describe_note, find_pause
 from openfall.producers.outage_text import Away, fetch_away
 from openfall.producers.page.sections import headline_section
+from openfall.producers.page.sections.cause import describe_waiting
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.refused_table import describe_refused
 from openfall.producers.resolve import fetch_reached_limits
@@ -189,7 +190,7 @@ def _facts(status: _Status) -> Iterator[str]:
     """What the lines of the page do not have. An empty text says nothing."""
     overview, notes = status.overview, status.notes
     if notes.health["causes"]:
-        yield _describe_work(overview, status.held.total) + describe_quiet(overview.workers, notes.quiet_by)
+        yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
         yield f"{plural(scheduled, 'job')} scheduled for a retry"
     yield from _pauses(status)
@@ -213,27 +214,14 @@ def _pauses(status: _Status) -> Iterator[str]:
         yield f"paused: {', '.join(names)}" + (f" ({note})" if note else "")
 
 
-def _describe_work(status: FleetStatus, held: int) -> str:
-    """Whether jobs wait, are held or run, and how many workers take jobs."""
+def _describe_work(status: FleetStatus) -> str:
+    """How many jobs wait and run, and how many workers take jobs. A missing worker has a line of its own."""
     alive, ready = (sum(getattr(row, of) for row in status.workers) for of in ("alive", "takes_jobs"))
     started = sum(queue.started for queue in status.queues)
-    workers = plural(alive, "worker")
-    waiting = f"{plural(status.waiting, 'job')} {'waits' if status.waiting == 1 else 'wait'}"
-    if status.suspended:
-        return "Everything is suspended (rq resume ends that)"
-    if status.unserved and not alive:
-        return f"{waiting}, and no worker is alive: {START_WORKER}"
-    if status.unserved:
-        names = ", ".join(queue.name for queue in status.unserved)
-        return f"No worker takes jobs of {names}; {plural(ready, 'worker')} at other queues"
-    if status.waiting:
-        return f"{waiting} (the oldest for {format_age(_oldest(status))}), {started} running on {workers}"
-    nothing = f"Queues are empty, {plural(held, 'job')} held" if held else "Nothing waits"
-    if started:
-        return f"{nothing}, {plural(started, 'job')} running on {workers}"
-    if ready:
-        return f"{nothing}; {plural(ready, 'worker')} ready"
-    return f"{nothing}, and no worker {'takes jobs' if alive else f'is alive: {START_WORKER}'}"
+    oldest = f" (the oldest for {format_age(_oldest(status))})" if status.waiting else ""
+    jobs = f"{describe_waiting(status.waiting) or 'no job waits'}{oldest}"
+    jobs += f", {plural(started, 'job')} {'runs' if started == 1 else 'run'}" if started else ""
+    return f"{jobs}; {ready} of {plural(alive, 'worker')} ready" if alive else jobs
 
 
 def _json(status: _Status) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason
     if record.held_for:
         yield f"held ({record.held_for}): {record.hold_detail}"
     if why:
-        yield why
+        yield f"when it was accepted: {why}"
     if considered:
         yield ""
         names = pad_all(model.model for model in considered)

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 
-from openfall.producers.cli.held_text import describe_held
+from openfall.producers.amount_text import plural
 from openfall.producers.cli.render import short_id
 from openfall.producers.cli.tables import fits, table
 from openfall.producers.cli.terminal import plain
 from openfall.producers.duration_text import format_age
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import breaker_section, cost_section, headline_section, queue_section
+from openfall.producers.page.sections.card_section import describe_use
 from openfall.producers.page.sections.cost_section import BudgetRow, PlanRow
-from openfall.producers.page.sections.held_causes import held_condition
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.page.sections.queue_section import Cell, GridRow
 from openfall.producers.refused_table import describe_refused
@@ -83,7 +83,8 @@ def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     yield _title(f"Breakers: {len(values['closed'])} closed")
     for card in cards:
         breaker = card.breaker
-        until = f", next probe in {format_age(max(0.0, breaker.until - snapshot.now))}" if breaker.until else ""
+        rest = format_age(max(0.0, breaker.until - snapshot.now)) if breaker.until else ""
+        until = f", next probe in at least {rest}" if rest else ""
         style = {"bad": "red", "warn": "yellow"}.get(card.css_class, "")
         yield plain(f"{card.title}  {card.state}  {breaker.cause or breaker.why or ''}{until}", style)
 
@@ -95,9 +96,9 @@ def _cards(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     yield _title("Models on cards")
     for card in cards:
         total = card.total_gb or card.vram_gb
-        used = sum(model.gb for model in card.models) + card.foreign_gb
-        models = ", ".join(f"{each.model} {each.load_state}" for each in card.models) or "no model"
-        yield plain(f"{card.card}  {_bar(used / total if total else 0)} {used:.1f}/{total:g} GB  {models}")
+        bar = _bar(card.used_gb / total) if card.used_gb is not None and total else ""
+        models = ", ".join(f"{each.model} {each.load_state.replace('_', ' ')}" for each in card.models)
+        yield plain("  ".join(filter(None, (card.card, bar, describe_use(card), models))))
 
 
 def _bar(share: float) -> str:
@@ -107,8 +108,7 @@ def _bar(share: float) -> str:
 
 def _held(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     if snapshot.held.total:
-        yield _title("Open Fall")
-        yield plain(describe_held(snapshot.held, held_condition(snapshot)), "yellow")
+        yield _title(f"Open Fall: {plural(snapshot.held.total, 'job')} held (openfall held list)")
 
 
 def _money(snapshot: PageSnapshot, width: int) -> Iterator[RenderableType]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import parse_duration
 from openfall.producers.operations.operator import Operator
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
-from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import HeldFilter, HeldJob, drop_held, fetch_held, list_held, replay_held
 from openfall.router_core.state.job_search import find_held_job
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urgency
@@ -86,18 +87,25 @@ async def selected_jobs(
         for job in held.values():
             yield job
         return
-    takes_calls = await _available_models(llm) if selection.ready else None
+    snapshot = await fetch_fleet_snapshot(llm.store.connection, llm.config.catalog) if selection.ready else None
+    takes_calls = frozenset() if snapshot is None else _available_models(llm.config.catalog, snapshot)
     async for job in list_held(llm.store.connection, await _held_filter(llm, selection)):
-        if takes_calls is None or (
-            job.reason in RELEASED_BY_ITSELF and takes_calls.intersection(await _models(llm, job))
-        ):
+        if snapshot is None or is_ready(job, takes_calls.intersection(await _models(llm, job)), snapshot.now):
             yield job
 
 
-async def _available_models(llm: AsyncOpenfall) -> frozenset[str]:
-    """The models that accept calls now."""
-    fleet = (await fetch_fleet_snapshot(llm.store.connection, llm.config.catalog)).fleet_state(Urgency.BACKGROUND)
-    return frozenset(alias for alias in llm.config.catalog.models if fleet.model(alias).blocked is None)
+def is_ready(job: HeldJob, takes_calls: Collection[str], now: float) -> bool:
+    """Whether a held job could be called now: it returns by itself, one of its models takes calls (`takes_calls`), and
+    its budget has not to reset first."""
+    waits_for_budget = job.reason is HoldReason.BUDGET and job.ready_at > now
+    return job.reason in RELEASED_BY_ITSELF and bool(takes_calls) and not waits_for_budget
+
+
+def _available_models(catalog: Catalog, snapshot: FleetSnapshot) -> frozenset[str]:
+    """The models that accept calls now. One that its card would have to load first does not."""
+    fleet = snapshot.fleet_state(Urgency.BACKGROUND)
+    states = {alias: fleet.model(alias) for alias in catalog.models}
+    return frozenset(alias for alias, state in states.items() if state.blocked is None and not state.starts_in)
 
 
 async def _models(llm: AsyncOpenfall, job: HeldJob) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ async def who_keeps_jobs_local(operator: Operator, _subject: str) -> str:
 async def what_a_budget_lacks(operator: Operator, name: str) -> str:
     """What is left of a budget, and how much frees the jobs that wait for it. Empty: nothing waits for it."""
     snapshot = await SnapshotReader(operator.link, operator.llm.config.catalog).read((BUDGETS,))
-    causes = [cause for cause in budget_causes({}, snapshot) if cause.buttons[0][0] == name]
+    causes = [cause for cause in budget_causes({}, snapshot) if cause.subject == name]
     return " ".join(f"{cause.text}. {cause.advice}{_until(cause, snapshot.now)}." for cause in causes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -11,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import RedirectResponse, Response
 
 from openfall.producers.amount_text import format_usd
+from openfall.producers.crash_text import describe_crashes
 from openfall.producers.errors import BadRequest
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
@@ -23,6 +23,7 @@ from openfall.producers.page.page_access import Visitor, check_form, check_right
 from openfall.producers.page.page_handler import HEADERS, back_with_notice, for_people, html_page, read_fields
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.refused_keys import explain_refused_keys
+from openfall.producers.shell_command import shell_command, shell_word
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.job_records import JobRecord
@@ -111,6 +112,8 @@ async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
         "job.html",
         now=await llm.store.server_time(),
         record=record,
+        crashes=describe_crashes(record.crashes),
+        command=shell_command("openfall job why", record.id[:8]),
         row=job_rows(listed)[0] if listed else None,
         why=why,
         considered=considered,
@@ -157,8 +160,9 @@ async def _ask_about_jobs(exchange: Exchange, visitor: Visitor) -> Response:
 
 def _command(verb: JobVerb, filters: QueryParams, ids: Sequence[str]) -> str:
     """The command that does the same to the jobs of filters, or of ids."""
-    options = [word for name, value in filters.multi_items() if value for word in (f"--{name}", value)]
-    return shlex.join(["openfall", "job", verb.value, *(options or ids)])
+    options = [f"--{name}={shell_word(value)}" for name, value in filters.multi_items() if value]
+    command = f"openfall job {verb.value}"
+    return " ".join([command, *options]) if options else shell_command(command, *ids)
 
 
 async def _matching(exchange: Exchange, query: QueryParams) -> JobSelection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +22,7 @@ from openfall.producers.operations.queue_pause import pause_queues, resume_queue
 from openfall.producers.operations.worker_orders import EFFECTS, WorkerOrder, order_worker
 from openfall.producers.page.action_contexts import what_a_budget_lacks, who_keeps_jobs_local
 from openfall.producers.page.batch_actions import cancel_batch, retry_batch
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.state.breakers import BreakerOverride
 from openfall.router_core.state.outbox_orders import OutboxVerb
 from openfall.router_core.vocabulary import BreakerState
@@ -57,8 +57,9 @@ class PageAction:
     read_context: Callable[[Operator, str], Awaitable[str]] | None = None
 
     def command_line(self, subject: str) -> str:
-        """What a person types to do the same."""
-        return f"openfall {self.command.format(subject=shlex.quote(subject))}"
+        """What a person types to do the same. `{subject}` stands behind all options, so it may begin with `-`."""
+        before, is_named, behind = self.command.partition("{subject}")
+        return shell_command(f"openfall {before.rstrip()}", subject) + behind if is_named else f"openfall {before}"
 
 
 REASON = FormField("reason", "Why (for the audit log)")
@@ -184,11 +185,11 @@ def _order(order: WorkerOrder) -> Callable[[Operator, Form], Awaitable[str]]:
 
 ACTIONS: Mapping[str, PageAction] = {
     "hold-open": PageAction(
-        "breakers force-open {subject} --for 10m", "Hold open", _force(BreakerState.OPEN), "Hold {subject} open?",
+        "breakers force-open --for 10m {subject}", "Hold open", _force(BreakerState.OPEN), "Hold {subject} open?",
         "No job and no probe is sent there. Its jobs go to the next model of their chain.", (LASTS, REASON),
     ),
     "hold-closed": PageAction(
-        "breakers force-closed {subject} --for 10m", "Close now", _force(BreakerState.CLOSED), "Close {subject} now?",
+        "breakers force-closed --for 10m {subject}", "Close now", _force(BreakerState.CLOSED), "Close {subject} now?",
         "Every call goes through, even if calls fail.", (LASTS, REASON),
     ),
     "reset-breaker": PageAction("breakers reset {subject}", "Automatic", _reset_breaker),
@@ -203,7 +204,7 @@ ACTIONS: Mapping[str, PageAction] = {
         "not: their callers send them again.", read_context=who_keeps_jobs_local,
     ),
     "raise-budget": PageAction(
-        "budgets raise {subject} 5 --for 1d", "Raise", _raise_budget, "Raise the budget {subject}?",
+        "budgets raise --for 1d {subject} 5", "Raise", _raise_budget, "Raise the budget {subject}?",
         "The amount is added to its limit for that time, from the next call on. A call fits when what is left covers "
         "the most that it may cost. Held jobs that fit then return by themselves.",
         (USD, UNTIL, REASON), read_context=what_a_budget_lacks,

@@ -22,7 +22,7 @@ class PageSnapshot:
 
     `redis_away_since`: Redis does not answer, and everything else is as it was at `now`; None: it answers. `shown_at`:
     the moment at which that is shown.
-    `redis_url`: where Redis is, without a password.
+    `redis_url`: where Redis is, without a password, as the machine `host` names it.
     `held_jobs`: the first of the held ones. `fallen`: the record of the last fall of each of them (see
     fall_record.py). `sources`: what the sections read beside this, by the name of the source.
     """
@@ -32,6 +32,7 @@ class PageSnapshot:
     catalog_digest: str
     status: FleetStatus
     redis_url: str = ""
+    host: str = ""
     breakers: tuple[BreakerStatus, ...] = ()
     away: tuple[Away, ...] = ()
     held: HeldSummary = field(default_factory=HeldSummary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -83,6 +84,7 @@ class SnapshotReader:
             catalog_digest=self.digest,
             status=status,
             redis_url=link.safe_url,
+            host=socket.gethostname(),
             breakers=tuple(breakers),
             away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),
             held=summarize_held(status.held, held),

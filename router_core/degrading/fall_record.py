@@ -22,7 +22,7 @@ def fall_record(
     `by` is the remedy for the caller; None: none, the job only waits. `final`: the job ended. `counts` names the
     counters of the incident: its urgency (`u:`), its chain in alphabetical order (`chain:`), each model of it that was
     tried or is blocked (`m:`), each cause of a failed attempt or a block (`c:`, see `describe_cause`), the remedy
-    (`s:`).
+    (`s:`). A poisoned job fell for its crashes, whatever is blocked.
     """
     by, (reason, detail) = _by(action), _why(fall, action)
     return {
@@ -83,7 +83,7 @@ def _counted(job: CompletionJob, fall: FallContext, fleet: FleetState, now: floa
     yield from (f"c:{attempt.cause}" for attempt in fall.attempts if attempt.cause)
     for alias in job.chain:
         blocked = fleet.model(alias).blocked
-        if blocked is not None and blocked.until > now:
+        if blocked is not None and blocked.until > now and fall.reason is not HoldReason.POISONED:
             yield f"m:{alias}"
             yield f"c:{blocked.cause_text}"
         elif alias in tried:

@@ -37,7 +37,7 @@ class OverBudget:
     @property
     def detail(self) -> str:
         """Why the call does not fit, for people."""
-        bound, limit = _usd(self.bound), _usd(self.limit)
+        bound, limit = format_nanodollars(self.bound), format_nanodollars(self.limit)
         match self.cause:
             case OverCause.UNPRICED:
                 return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
@@ -47,17 +47,20 @@ class OverBudget:
                     "set max_tokens, or raise the budget"
                 )
             case _:
-                used = f"{_usd(self.spent)} of {limit} are spent"
-                used += f", {_usd(self.unconfirmed)} may have been billed" if self.unconfirmed else ""
-                used += f", {_usd(self.reserved)} are reserved by calls in flight" if self.reserved else ""
+                used = f"{format_nanodollars(self.spent)} of {limit} are spent"
+                used += f", {format_nanodollars(self.unconfirmed)} may have been billed" if self.unconfirmed else ""
+                used += (
+                    f", {format_nanodollars(self.reserved)} are reserved by calls in flight" if self.reserved else ""
+                )
                 return f"budget {self.budget}: {used}, and this call may cost {bound}"
 
 
 def describe_sums(used: int, limit: int) -> str:
     """What is used of a limit, in nanodollars, for people."""
-    return f"{_usd(used)} of {_usd(limit)}"
+    return f"{format_nanodollars(used)} of {format_nanodollars(limit)}"
 
 
-def _usd(nanodollars: int) -> str:
+def format_nanodollars(nanodollars: int) -> str:
+    """`$0.0303`, `$12.50`: a sum of a budget for people."""
     usd = nanodollars / 1e9
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.4g}"

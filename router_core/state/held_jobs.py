@@ -38,6 +38,8 @@ _FIELDS = (
     "ready_at",
     "deliveries",
     "crash_log",
+    "crash_host",
+    "crashes",
     "fell_over",
     "history",
     "attempts",
@@ -49,8 +51,9 @@ class HeldJob:
     """A job that nothing could serve. Times are epoch seconds on the server's clock.
 
     The return of one of `release_models` releases it, but not before `ready_at` (0: at once). Without such models it
-    waits for a person. It fell from `queue`. `crash_log`: where the log is of the last worker that died while it ran
-    the job; empty: unknown. `over`: the budget into which its call did not fit. `packed_calls`: see `calls`."""
+    waits for a person. It fell from `queue`. `crashes`: the workers that died while they ran it. `crash_log`: where the
+    log of the last of them is, on `crash_host`; empty: unknown. `over`: the budget into which its call did not fit.
+    `packed_calls`: see `calls`."""
 
     id: str
     role: str | None
@@ -63,6 +66,8 @@ class HeldJob:
     ready_at: float
     deliveries: int
     crash_log: str = ""
+    crash_host: str = ""
+    crashes: int = 0
     over: OverBudget | None = None
     packed_calls: bytes = b""
 
@@ -161,6 +166,8 @@ def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
         ready_at=read_moment(fields["ready_at"]),
         deliveries=read_number(fields["deliveries"]),
         crash_log=read_text(fields["crash_log"]),
+        crash_host=read_text(fields["crash_host"]),
+        crashes=read_number(fields["crashes"]),
         over=read_over(read_text(fields["fell_over"])),
         packed_calls=b"\n".join(filter(None, (fields["history"], fields["attempts"]))),
     )

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from openfall.producers.card_wait_reason import CardLoad, describe_content
+from openfall.producers.held_release_text import EXPECTED_BY_CARD
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, health_of_wait
 from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sources import CARD_STATES
 from openfall.producers.runbook import RunbookSection
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.placement.thrashing import WINDOW_SECONDS, is_thrashing
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.card_status import state_on_card
@@ -33,9 +35,12 @@ def card_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
         if len(turns) >= MIN_TURNS and is_thrashing(state.loads, snapshot.now):
             in_turns.add(name)
             yield _of_turns(name, turns, snapshot)
-    loads = ModelCalls(snapshot).blocks.loads
+    blocks = ModelCalls(snapshot).blocks
+    loads = blocks.loads
     for alias, queue in _late_queues(snapshot).items():
-        if alias in loads and loads[alias].card not in in_turns and queue.urgency is not None:
+        if alias not in loads or loads[alias].card in in_turns or queue.urgency is None:
+            continue
+        if blocks.queue_block(alias, queue.urgency, snapshot.catalog) is None:  # else they do not wait for its card
             yield _of_wait(alias, queue.urgency, loads[alias], cards[loads[alias].card], snapshot)
 
 
@@ -71,7 +76,7 @@ def _of_wait(alias: str, urgency: Urgency, load: CardLoad, state: CardState, sna
     content = "is loading it" if loads_it else describe_content(state, waiting)
     advice = "Nothing is broken: its jobs start when it is loaded"
     text = f"{alias} waits for the card {card}, which {content}"
-    until_text = "in about"
+    until_text = EXPECTED_BY_CARD
     return Cause(
         text=text,
         advice=advice,
@@ -96,7 +101,7 @@ def _of_turns(card: str, turns: Sequence[float], snapshot: PageSnapshot) -> Caus
             "Without a pin they go on so, and held jobs may be held again. Pin the model that matters most: jobs for "
             "the others then wait until it is unpinned"
         ),
-        remedy=", or ".join(f"openfall models pin {model}" for model in matters),
+        remedy=", or ".join(shell_command("openfall models pin", model) for model in matters),
         action="pin-model",
         buttons=tuple((model, f"Pin {model}") for model in matters),
         section="cards",

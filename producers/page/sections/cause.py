@@ -27,23 +27,27 @@ SECTION_NAMES = {"open-fall": "held jobs", "cards": "models on cards", "switch":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `until_text` and `until` stand behind
-    `advice`: what to do, or that nothing is to do.
+    """One thing that is wrong, and what helps. `since`, `until`: epoch seconds. `since` stands behind `text`; `effect`
+    says who waits for that. `until_text` and `until` stand behind `advice`: what to do, or that nothing is to do.
 
-    `is_consequence`: another line says what it is a consequence of. `is_wait`: people wait, and get their answers
-    late. `section` shows more. `action` is what helps (see page_actions.py), with a button for each subject and label
-    of `buttons`; `remedy` is the command that does it, or what an operator does elsewhere. `runbook` says all of it."""
+    `subject`: the name of what it is about, where one is needed to find the line. `is_consequence`: another line says
+    what it is a consequence of. `is_wait`: people wait, and get their answers late. `section` shows more. `action` is
+    what helps (see page_actions.py), with a button for each subject and label of `buttons`; `remedy` is the command
+    that does it, or what an operator does elsewhere, on `host` if it must be there. `runbook` says all of it."""
 
     text: str
     runbook: RunbookSection
+    subject: str = ""
     health: FleetHealth = FleetHealth.IMPAIRED
     is_consequence: bool = False
     is_wait: bool = False
     since: float | None = None
+    effect: str = ""
     advice: str = ""
     until: float | None = None
     until_text: str = ""
     remedy: str = ""
+    host: str = ""
     action: str = ""
     buttons: tuple[tuple[str, str], ...] = ()
     section: str = ""
@@ -53,8 +57,9 @@ class Cause:
         since = f" for {format_age(max(0.0, now - self.since))}" if self.since is not None else ""
         until = "" if self.until is None else f", {self.until_text} {format_age(max(0.0, self.until - now))}"
         advice = f" {self.advice}{until}." if self.advice else ""
-        remedy = f" -> {self.remedy}" if self.remedy else ""
-        return f"- {self.text}{since}.{advice}{remedy} (runbook: {self.runbook})"
+        effect = f" {self.effect}." if self.effect else ""
+        remedy = f" -> {f'on {self.host}: ' if self.host else ''}{self.remedy}" if self.remedy else ""
+        return f"- {self.text}{since}.{effect}{advice}{remedy} (runbook: {self.runbook})"
 
     @property
     def section_name(self) -> str:

@@ -51,7 +51,7 @@ def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str],
     if snapshot.catalog.roles and len(silent) == len(snapshot.catalog.roles):
         return "No caller gets an answer."
     if silent:
-        return f"{_role_names(silent)} no answer from a model; other roles do."
+        return f"{_role_names(silent)} no answer; other roles have a model that takes calls."
     if health is FleetHealth.FAILING and all(cause.is_wait for cause in causes if cause.health is health):
         return "People wait too long for their answers."
     if health is FleetHealth.FAILING:
@@ -84,19 +84,20 @@ def _role_names(names: Collection[str]) -> str:
 
 
 def _of_silent_roles(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
-    """The roles of which no model takes calls; none, where another cause stops the whole fleet."""
+    """The roles of which no model takes calls, where the headline and one other line do not say that already."""
     status = snapshot.status
     if snapshot.redis_away_since is not None or status.suspended or not any(row.alive for row in status.workers):
         return
+    reasons = {why for obstacles in silent.values() for why in obstacles.values()}
+    if len(reasons) == 1 and (reasons != {LOCAL_ONLY} or snapshot.local_only is not None):
+        return
     for name, obstacles in list(silent.items())[:MAX_ROLES]:
         models = ", ".join(f"{alias}: {why}" for alias, why in obstacles.items())
-        is_refused = all(why == LOCAL_ONLY for why in obstacles.values())
-        then = "new requests are refused (HTTP 403)" if is_refused else "its jobs wait or are held"
         yield Cause(
-            text=f"No model of the role {name} takes calls ({models}): {then}",
+            text=f"No model of the role {name} takes calls ({models})",
             health=FleetHealth.FAILING,
             is_consequence=True,
-            section="switch" if is_refused else "queues",
+            section="queues",
             runbook=RunbookSection.SILENT_ROLE,
         )
 

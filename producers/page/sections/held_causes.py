@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from openfall.producers.fleet_problems import FleetProblem
 from openfall.producers.held_release_text import (
-    ACCEPTS_CALLS,
-    HOLD_MEANINGS,
-    SWITCHED_OFF,
+    EXPECTED_BY_CARD,
     Condition,
-    describe_conditions,
     expected_return,
+    hold_meaning,
     join_names,
     operator_act,
     release_conditions,
@@ -26,18 +24,19 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 
 def of_held(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    """The jobs that are held for one reason."""
+    """The jobs that are held for one reason. Of a long list the page reads only those that are held longest."""
     reason, count = HoldReason(str(problem.subject)), problem.count or 0
     jobs = [job for job in snapshot.held_jobs if job.reason is reason]
     conditions = _conditions(reason, jobs, snapshot)
-    began = [incident.began_at for incident in snapshot.incidents if incident.reason == reason]
+    at_least = "At least " if snapshot.held.examined < snapshot.held.total else ""
+    names = f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})"
     return Cause(
-        text=f"{count:,} {'job' if count == 1 else 'jobs'}{_roles(jobs)} held ({reason.replace('_', ' ')})",
+        text=f"{at_least}{names}{', the first' if count > 1 else ''}",
         is_consequence=bool(conditions),
-        since=min(began, default=None),
-        advice=return_by_themselves(count, conditions) if conditions else _decision(reason, jobs),
+        since=min((job.held_at for job in jobs), default=None),
+        advice=return_by_themselves(count, conditions) if conditions else _decision(jobs),
         until=_expected(jobs, snapshot),
-        until_text="in about",
+        until_text=EXPECTED_BY_CARD,
         section="open-fall",
         runbook=HELD_SECTIONS.get(reason, RunbookSection.HELD),
     )
@@ -48,10 +47,9 @@ def _roles(jobs: Sequence[HeldJob]) -> str:
     return f" of {join_names(names, 'and')}" if names else ""
 
 
-def _decision(reason: HoldReason, jobs: Sequence[HeldJob]) -> str:
+def _decision(jobs: Sequence[HeldJob]) -> str:
     """What the reason means, and what an operator does about it."""
-    act = operator_act(jobs[0]) if jobs else "see its row" if reason is HoldReason.POISONED else "see their rows"
-    return ". ".join(filter(None, (HOLD_MEANINGS.get(reason, ""), f"An operator decides: {act}")))
+    return ". ".join(filter(None, (hold_meaning(*jobs), f"An operator decides: {operator_act(*jobs)}")))
 
 
 def _conditions(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> list[Condition]:
@@ -59,26 +57,7 @@ def _conditions(reason: HoldReason, jobs: Sequence[HeldJob], snapshot: PageSnaps
     if reason not in RELEASED_BY_ITSELF:
         return []
     blocks = ModelCalls(snapshot).blocks
-    conditions = [each for job in jobs for each in release_conditions(job, snapshot.catalog, blocks)]
-    if conditions or jobs:
-        return conditions
-    if reason is HoldReason.PAUSED:
-        return [Condition(name, "is resumed") for name in sorted(blocks.paused) or ("their queue",)]
-    if reason is HoldReason.LOCAL_ONLY:
-        return [SWITCHED_OFF]
-    if reason is HoldReason.BUDGET:
-        return [Condition("the budget", "is raised or resets")]
-    return [Condition(model, ACCEPTS_CALLS) for model in snapshot.held.models]
-
-
-def held_condition(snapshot: PageSnapshot) -> str:
-    """When the held jobs return by themselves, to stand behind `when`. Empty: an operator returns them."""
-    by_reason = {
-        reason: [job for job in snapshot.held_jobs if job.reason is reason] for reason in snapshot.held.by_reason
-    }
-    return describe_conditions(
-        condition for reason, jobs in by_reason.items() for condition in _conditions(reason, jobs, snapshot)
-    )
+    return [each for job in jobs for each in release_conditions(job, snapshot.catalog, blocks)]
 
 
 def _expected(jobs: Sequence[HeldJob], snapshot: PageSnapshot) -> float | None:

@@ -8,8 +8,10 @@ from openfall.producers.breaker_names import display_name, model_at_backend
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles
 from openfall.producers.runbook import RunbookSection
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.vocabulary import BreakerState
 
 MIN_FAILURES = 3
@@ -28,12 +30,12 @@ def _failing(snapshot: PageSnapshot) -> Iterator[Cause]:
         if row.state is BreakerState.CLOSED and row.consecutive_failures >= MIN_FAILURES:
             name = model_at_backend(display_name(snapshot.catalog, row.target))
             text = f"{name} failed its last {row.consecutive_failures} calls: {row.cause}"
-            advice = "Nothing to do yet: after a few more failures its breaker opens, and jobs go to the next model"
+            advice = "Nothing to do yet: after a few more failures its breaker opens"
             yield Cause(text=text, advice=advice, section="breakers", runbook=RunbookSection.CALLS_FAIL)
 
 
 def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
-    plan = " (a flat plan: other models answer, which may be metered)" if item.flat_plan else ""
+    plan = " (a flat plan: its jobs go to other models, which may be metered)" if item.flat_plan else ""
     if item.wait is Wait.COOLDOWN:
         text, advice = f"{item.name} is rate limited{plan}", "Nothing to do: it is called again"
         return Cause(
@@ -46,7 +48,11 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         )
     if item.wait is Wait.OPERATOR:
         return _of_operator(item, silent, snapshot)
+    is_probed = ModelCalls(snapshot).blocks.is_probed(item.backends, snapshot.catalog)
+    until = item.until if is_probed or item.wait is not Wait.PROBE else None
     advice = "Nothing to do: its breaker closes by itself when a probe is answered"
+    if not is_probed:
+        advice = "No worker probes it now, so its breaker stays open"
     if item.model is None:
         advice = "Renew the key or its credit, then Probe now"
     elif item.wait is Wait.CHECK:
@@ -56,8 +62,8 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         health=_health_of(item, silent, snapshot),
         since=item.since,
         advice=advice,
-        until=item.until,
-        until_text="next probe in" if item.wait is Wait.PROBE else "called again in",
+        until=until,
+        until_text="next probe in at least" if item.wait is Wait.PROBE else "called again in at least",
         section="breakers",
         runbook=RunbookSection.KEY_REFUSED if item.model is None else RunbookSection.BREAKER_OPEN,
     )
@@ -73,7 +79,7 @@ def _of_operator(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cau
         advice="Automatic ends it" if item.until is None else "Automatic ends it at once, else it ends",
         until=item.until,
         until_text="in",
-        remedy=f"openfall breakers reset {target or 'NAME'}",
+        remedy=shell_command("openfall breakers reset", target or "NAME"),
         action="reset-breaker" if target else "",
         buttons=((target, f"Automatic for {item.name}"),),
         section="breakers",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from openfall.producers.held_release_text import FleetBlocks, blocks_of
+from openfall.producers.operations.held_actions import is_ready
 from openfall.producers.outage_text import Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.calls_over_budget import CallOverBudget, calls_over_budget
@@ -87,8 +88,14 @@ class ModelCalls:
                 yield name, obstacles
 
     def can_run(self, job: HeldJob) -> bool:
-        """Whether a held job would be called after a replay."""
+        """Whether a held job would be called after a replay, if need be after a load."""
         if job.reason is HoldReason.BUDGET and job.ready_at > self.snapshot.now:
             return False
         models = [alias for alias in job.release_models if alias in self.snapshot.catalog.models]
         return not models or any(not self.obstacle(alias, job.urgency) for alias in models)
+
+    def is_ready(self, job: HeldJob) -> bool:
+        """Whether a held job could be called now. Of one that names no models this is not known: it may be."""
+        models = self.snapshot.catalog.models.keys() & set(job.release_models) - self.blocks.loads.keys()
+        takes_calls = {alias for alias in models if not self.obstacle(alias, job.urgency)}
+        return is_ready(job, takes_calls if job.release_models else {""}, self.snapshot.now)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.producers.held_release_text import (
+    EXPECTED_BY_CARD,
     describe_conditions,
     expected_return,
     operator_act,
@@ -49,11 +50,11 @@ class HeldRow:
 
     @property
     def tried(self) -> str:
-        """What became of its calls, in their order."""
+        """What became of its calls, in their order. A call that a dead worker made is not among them."""
+        if not self.job.packed_calls:
+            return "no call ended"
         calls = [f"{call.model} {call.cause or 'answered'}" for call in self.job.calls]
-        if not calls:
-            return "no call ended" if self.job.reason is HoldReason.POISONED else "no model was called"
-        return " → ".join(calls)
+        return " → ".join(calls) or "not known: its calls cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class HeldGroup:
     @property
     def first(self) -> HeldRow:
         return self.rows[0]
+
+    @property
+    def is_of_one_cause(self) -> bool:
+        """Whether the reason of the first is that of all."""
+        return self.count == len(self.rows) and len({row.job.why for row in self.rows}) == 1
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
@@ -91,19 +97,19 @@ def _groups(rows: Sequence[HeldRow]) -> list[HeldGroup]:
     for row in rows:
         job = row.job
         own = job.id if job.reason is HoldReason.POISONED else ""
-        key = (own, job.reason, job.role, job.urgency, row.shown, row.release, bool(row.why_not))
+        key = (own, job.reason, job.role, job.urgency, row.tried, row.shown, row.release, bool(row.why_not))
         alike.setdefault(key, []).append(row)
     return [HeldGroup(tuple(group[:MAX_ROWS]), len(group)) for group in alike.values()]
 
 
 def _why_not_ready(calls: ModelCalls) -> str:
-    """Why none of the shown jobs could be called after a replay; empty: one could, or more are held than are shown."""
+    """Why none of the shown jobs could be called now; empty: one could, or more are held than are shown."""
     snapshot = calls.snapshot
     jobs = [job for job in snapshot.held_jobs if job.reason in RELEASED_BY_ITSELF]
-    if len(snapshot.held_jobs) < snapshot.held.total or any(map(calls.can_run, jobs)):
+    if not jobs or len(snapshot.held_jobs) < snapshot.held.total or any(map(calls.is_ready, jobs)):
         return ""
     conditions = [each for job in jobs for each in release_conditions(job, snapshot.catalog, calls.blocks)]
-    return f"None can run: they return when {describe_conditions(conditions)}." if conditions else ""
+    return f"None can run: they return when {describe_conditions(conditions)}." if conditions else "None can run."
 
 
 def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
@@ -116,6 +122,6 @@ def _row(job: HeldJob, fall: Mapping[str, Any], calls: ModelCalls) -> HeldRow:
     why_not = "" if calls.can_run(job) else "It cannot run now."
     if job.ready_at <= calls.snapshot.now:
         start = expected_return(job, calls.snapshot.catalog, calls.blocks)
-        return HeldRow(job, shown, release, start, "in about", why_not)
+        return HeldRow(job, shown, release, start, EXPECTED_BY_CARD, why_not)
     text = "in" if job.reason is HoldReason.BUDGET else "in at least"
     return HeldRow(job, shown, release, job.ready_at, text, why_not)

@@ -9,6 +9,7 @@ from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
 from openfall.producers.runbook import RunbookSection
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.fleet_status import QueueStatus
 from openfall.router_core.vocabulary import HoldReason
@@ -39,7 +40,7 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
         since=None if entry is None else entry.at,
         advice="Set privacy: {local_only: no} in the configuration to end it"
         if is_configured
-        else f"{first}: held jobs return then, and callers send refused requests (HTTP 403) again",
+        else f"{first}. Callers must send refused requests (HTTP 403) again",
         remedy="" if is_configured else "openfall local-only off",
         action="" if is_configured else "local-only-off",
         buttons=(("", "Switch off local only"),),
@@ -51,28 +52,27 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
 def _pauses(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
     """The paused queues whose jobs wait or are held, a line for each pause."""
     matters = stops(PAUSED, silent) is FleetHealth.FAILING or HoldReason.PAUSED in snapshot.held.by_reason
-    by_entry: dict[AuditEntry | None, list[QueueStatus]] = {}
+    by_entry: dict[AuditEntry | str, list[QueueStatus]] = {}
     for queue in snapshot.status.queues:
         if queue.paused and (queue.waiting or matters):
-            by_entry.setdefault(find_pause(snapshot.audit, queue.name), []).append(queue)
+            by_entry.setdefault(find_pause(snapshot.audit, queue.name) or queue.name, []).append(queue)
     for entry, queues in by_entry.items():
-        yield _of_pause(entry, queues, stops(PAUSED, silent))
+        yield _of_pause(None if isinstance(entry, str) else entry, queues, stops(PAUSED, silent))
 
 
 def _of_pause(entry: AuditEntry | None, queues: Sequence[QueueStatus], health: FleetHealth) -> Cause:
     names = ", ".join(queue.name for queue in queues[:MAX_NAMED])
     names += f" and {len(queues) - MAX_NAMED} more" if queues[MAX_NAMED:] else ""
     note = describe_author(entry)
-    waiting = describe_waiting(sum(queue.waiting for queue in queues))
-    jobs = f", where {waiting}," if waiting else ""
-    text = f"The queue {names}{jobs} is paused" if len(queues) == 1 else f"The queues {names}{jobs} are paused"
+    text = f"The queue {names} is paused" if len(queues) == 1 else f"The queues {names} are paused"
     subject = queues[0].name if len(queues) == 1 or entry is None else entry.subject
     return Cause(
         text=f"{text}{f' ({note})' if note else ''}",
         health=health,
         since=None if entry is None else entry.at,
-        advice="Resume to end it: held jobs return by themselves",
-        remedy=f"openfall queues resume '{subject}'" if "*" in subject else f"openfall queues resume {subject}",
+        effect=describe_waiting(sum(queue.waiting for queue in queues)),
+        advice="Resume to end it",
+        remedy=shell_command("openfall queues resume", subject),
         action="resume",
         buttons=((subject, f"Resume {subject}"),),
         section="queues",

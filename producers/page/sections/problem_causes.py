@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.last_worker_text import describe_start, start_command, start_commands
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth
+from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.held_causes import of_held
-from openfall.producers.redis_cli import redis_cli
+from openfall.producers.redis_cli import is_of_one_machine, redis_cli
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import MemoryRefusals
 from openfall.router_core.state.keys import DEGRADE, pool_of
@@ -32,20 +33,23 @@ def _health_of(problem: FleetProblem) -> FleetHealth:
 
 
 def _no_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    waits = f", and {_jobs(problem)} {_waits(problem)}" if problem.count else ""
     last = snapshot.status.last_workers
-    remedy = start_commands(last) or "openfall up, or openfall work POOL"
-    return _of_workers(f"No worker is alive{waits}", FleetHealth.FAILING, last, remedy)
+    host, remedy = start_commands(last) if last else ("", "openfall up, or openfall work POOL")
+    return replace(
+        _of_workers("No worker is alive", FleetHealth.FAILING, last, remedy),
+        host=host,
+        effect=describe_waiting(problem.count or 0),
+    )
 
 
 def _not_served(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    text = f"No worker serves {problem.subject}, where {_jobs(problem)} {_waits(problem)}"
-    return _of_pool(text, problem, pool_of(str(problem.subject)), snapshot)
+    line = _of_pool(f"No worker serves {problem.subject}", problem, pool_of(str(problem.subject)), snapshot)
+    return replace(line, effect=describe_waiting(problem.count or 0))
 
 
 def _no_degrade_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker: no caller hears anything"
-    return _of_pool(text, problem, DEGRADE, snapshot)
+    text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker"
+    return replace(_of_pool(text, problem, DEGRADE, snapshot), since=None, effect="No caller hears anything")
 
 
 def _of_pool(text: str, problem: FleetProblem, pool: str, snapshot: PageSnapshot) -> Cause:
@@ -60,15 +64,20 @@ def _of_workers(text: str, health: FleetHealth, last: Sequence[LastWorker], reme
         since=last[0].beat_at if last else None,
         advice=describe_start(last),
         remedy=remedy,
+        host=last[0].host if last else "",
         section="workers",
         runbook=RunbookSection.NO_WORKER,
     )
 
 
 def _suspended(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text, advice = "Every worker is suspended", "End it"
     return Cause(
-        text=text, health=_health_of(problem), advice=advice, remedy="rq resume", runbook=RunbookSection.SUSPENDED
+        text="Every worker is suspended",
+        health=_health_of(problem),
+        effect=describe_waiting(problem.count or 0),
+        advice="Resume to end it",
+        remedy="rq resume -u REDIS_URL",
+        runbook=RunbookSection.SUSPENDED,
     )
 
 
@@ -87,6 +96,7 @@ def _not_accepting(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
         ),
         runbook=RunbookSection.REDIS_MEMORY,
         remedy=f"{redis_cli(snapshot.redis_url)} CONFIG SET maxmemory {_more_memory(refusals)}",
+        host=snapshot.host if is_of_one_machine(snapshot.redis_url) else "",
     )
 
 
@@ -99,8 +109,15 @@ def _more_memory(refusals: MemoryRefusals | None) -> str:
     return f"{2 * refusals.maxmemory_bytes // MIB}mb" if refusals else "SIZE"
 
 
-def _short(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
-    text, advice = f"The worker {problem.subject} {problem.detail}", "It takes fewer calls until it has what it lacks"
+def _on_host(name: str | None, snapshot: PageSnapshot) -> str:
+    """A worker with its host: what helps is done there."""
+    hosts = (worker.host for worker in snapshot.status.workers if worker.name == name)
+    return f"{name}{''.join(f' on {host}' for host in hosts if host)}"
+
+
+def _short(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    text = f"The worker {_on_host(problem.subject, snapshot)} {problem.detail}"
+    advice = "It takes fewer calls until it has what it lacks"
     return Cause(text=text, advice=advice, section="workers", runbook=RunbookSection.WORKER_SHORT)
 
 
@@ -113,9 +130,8 @@ def _dead_letters(problem: FleetProblem, _snapshot: PageSnapshot) -> Cause:
 
 def _other_catalog(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     is_gateway = any(gateway.name == problem.subject for gateway in snapshot.status.gateways)
-    text = (
-        f"The {'gateway' if is_gateway else 'worker'} {problem.subject} reads another configuration than this process"
-    )
+    name = _on_host(problem.subject, snapshot)
+    text = f"The {'gateway' if is_gateway else 'worker'} {name} reads another configuration than this process"
     advice, runbook = "Use one file on every machine", RunbookSection.OTHER_CONFIGURATION
     return Cause(text=text, advice=advice, section="" if is_gateway else "workers", runbook=runbook)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from openfall.producers.last_worker_text import describe_start, start_command
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.model_calls import NO_WORKER
 from openfall.producers.runbook import RunbookSection
+from openfall.producers.shell_command import shell_command
+from openfall.router_core.state.fleet_status import WorkerStatus
 from openfall.router_core.state.keys import pool_of
 
 
@@ -29,20 +31,26 @@ def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: Page
 
 def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Cause]:
     """What is wrong with the workers."""
-    for pool in pools:
-        yield _of_pool(pool, snapshot)
     quiet = [worker for worker in snapshot.status.workers if worker.alive and worker.quiet]
-    if not quiet:
-        return
+    kept_by_quiet = [pool for pool in pools if any(pool in map(pool_of, worker.queues) for worker in quiet)]
+    for pool in pools:
+        if pool not in kept_by_quiet:
+            yield _of_pool(pool, snapshot)
+    if quiet:
+        yield _of_quiet(quiet, kept_by_quiet, snapshot)
+
+
+def _of_quiet(quiet: Sequence[WorkerStatus], pools: Sequence[str], snapshot: PageSnapshot) -> Cause:
+    """`pools`: those that no other worker serves."""
     names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
     is_everyone = len(quiet) == sum(worker.alive for worker in snapshot.status.workers) and snapshot.status.waiting > 0
-    health = FleetHealth.FAILING if is_everyone else FleetHealth.IMPAIRED
-    text = f"An operator keeps {names} from further jobs"
-    yield Cause(
-        text=text,
-        health=health,
+    alone = f"No other worker serves the pool{'s' if pools[1:] else ''} {', '.join(pools)}" if pools else ""
+    return Cause(
+        text=f"An operator keeps {names} from further jobs",
+        health=FleetHealth.FAILING if is_everyone or pools else FleetHealth.IMPAIRED,
+        effect=": ".join(filter(None, (alone, describe_waiting(_waiting(pools, snapshot))))),
         advice="Resume to end it",
-        remedy=f"openfall workers resume {quiet[0].name if len(quiet) == 1 else 'NAME'}",
+        remedy=shell_command("openfall workers resume", quiet[0].name if len(quiet) == 1 else "NAME"),
         action="resume-worker",
         buttons=tuple((worker.name, f"Resume {worker.name}") for worker in quiet[:3]),
         section="workers",
@@ -51,17 +59,19 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
 
 
 def _of_pool(pool: str, snapshot: PageSnapshot) -> Cause:
-    waiting = sum(queue.waiting for queue in snapshot.status.queues if pool_of(queue.name) == pool)
-    jobs = f", where {describe_waiting(waiting)}" if waiting else ""
-    text = f"No worker serves the pool {pool}{jobs}"
-    quiet = [worker.name for worker in snapshot.status.workers if worker.alive and pool in map(pool_of, worker.queues)]
     last = [worker for worker in snapshot.status.last_workers if worker.pool == pool]
     return Cause(
-        text=f"{text}: {quiet[0]} is quiet" if quiet else text,
+        text=f"No worker serves the pool {pool}",
         health=FleetHealth.FAILING,
-        since=None if quiet or not last else last[0].beat_at,
-        advice="Resume it" if quiet else describe_start(last),
-        remedy=f"openfall workers resume {quiet[0]}" if quiet else start_command(pool, last),
+        since=last[0].beat_at if last else None,
+        effect=describe_waiting(_waiting([pool], snapshot)),
+        advice=describe_start(last),
+        remedy=start_command(pool, last),
+        host=last[0].host if last else "",
         section="workers",
         runbook=RunbookSection.NO_WORKER,
     )
+
+
+def _waiting(pools: Collection[str], snapshot: PageSnapshot) -> int:
+    return sum(queue.waiting for queue in snapshot.status.queues if pool_of(queue.name) in pools)

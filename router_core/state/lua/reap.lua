@@ -36,14 +36,14 @@ local function take_over(id, token, backend)
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)
     if job.alone then crashes_alone = redis.call('HINCRBY', RECORD .. id, 'crashes_alone', 1) end
     count('crashes')
-    redis.call('HSET', RECORD .. id, 'crash_log', dead.log or '')
+    redis.call('HSET', RECORD .. id, 'crash_log', dead.log or '', 'crash_host', dead.host or '')
   end
   local outcome = 'queued'
   if queue == DEGRADE then
     enqueue(id, queue, true, now)
   elseif crashes_alone >= args.condemn_after_alone then
-    fall(id, 'poisoned', crashes .. ' workers died while they ran it, ' .. crashes_alone
-      .. ' of them ran no other job; the last was ' .. worker_and_host(job.worker, dead.host), now)
+    fall(id, 'poisoned', crashes .. ' workers died while they ran it, also while they ran no other job; the last was '
+      .. worker_and_host(job.worker, dead.host), now)
     outcome = 'fallen'
   elseif crashes >= args.suspect_after then
     schedule_suspect(id, queue, nil, now)
@@ -53,7 +53,8 @@ local function take_over(id, token, backend)
   end
   if outcome ~= 'fallen' then
     add_event(id, cjson.encode({event = 'queued', at = now, queue = queue, position = 1,
-      why = alive and 'its lease ended' or 'its worker died', worker = job.worker, log = not alive and dead.log or nil, crashes = crashes}))
+      why = alive and 'its lease ended' or 'its worker died', worker = job.worker, log = not alive and dead.log or nil,
+      host = not alive and dead.host or nil, crashes = crashes}))
   end
   reply[#reply + 1] = {id, queue, outcome}
 end

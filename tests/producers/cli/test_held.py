@@ -18,11 +18,12 @@ from openfall.config import LoadedConfig
 from openfall.producers.cli.held import COLUMNS, held_rows
 from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.tables import table
-from openfall.producers.operations.held_actions import describe_returned
+from openfall.producers.operations.held_actions import describe_returned, is_ready
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.cli.conftest import Run
 from tests.producers.hold_jobs import SORRY, submit_held
+from tests.producers.page.snapshots import NOW, held_job
 
 
 def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
@@ -33,7 +34,10 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
     jobs = json.loads(openfall("held", "list", "--json").stdout)
     waits_for = {job["id"]: job["release_models"] for job in jobs}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
-    assert "Queues are empty, 3 jobs held, and no worker is alive" in openfall("status").stdout
+    status = openfall("status").stdout
+    assert "2 jobs of chat held (outage), the first for" in status
+    assert status.count("No worker is alive") == 1
+    assert status.count("3 jobs") == 0, "held jobs stand in their lines"
     shown = openfall("held", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
     assert "tiny, other" in shown
@@ -126,7 +130,8 @@ def test_a_held_job_shows_its_reason_its_interim_reply_and_its_release(openfall:
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
     shown = openfall("held", "show", job_id).stdout
-    assert f"release    openfall held replay {job_id}: read the end of the log of the last worker" in shown
+    assert "release    read the end of the log of its last worker, then replay it once or drop it" in shown
+    assert f"(openfall held replay {job_id}); expires" in shown
     assert "reply      no reply" in shown
 
 
@@ -134,7 +139,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
     openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = submit_held(loaded, "one", models=("gone",))
-    goes_on = f"openfall held replay {job_id}: replay it when gone is in the configuration again; expires"
+    goes_on = f"replay it when gone is in the configuration again (openfall held replay {job_id}); expires"
     assert goes_on in openfall("held", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
     assert "operator" in openfall("held", "list").stdout.split()
@@ -144,7 +149,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
 def test_a_job_whose_models_are_all_gone_needs_an_operator(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", models=())
     assert (
-        f"release    openfall held replay {job_id}: replay it when a model of its chain"
+        "release    replay it when a model of its chain is in the configuration again"
         in openfall("held", "show", job_id).stdout
     )
 
@@ -205,6 +210,23 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [blocked]
 
 
+@pytest.mark.parametrize(
+    ("reason", "takes_calls", "ready_at", "ready"),
+    [
+        (HoldReason.OUTAGE, {"tiny"}, 0.0, True),
+        (HoldReason.OUTAGE, set(), 0.0, False),
+        (HoldReason.OUTAGE, {"tiny"}, NOW + 60, True),
+        (HoldReason.BUDGET, {"tiny"}, NOW + 60, False),
+        (HoldReason.BUDGET, {"tiny"}, NOW, True),
+        (HoldReason.POISONED, {"tiny"}, 0.0, False),
+    ],
+)
+def test_a_job_is_ready_where_a_model_would_be_called_for_it_now(
+    reason: HoldReason, takes_calls: set[str], ready_at: float, ready: bool
+) -> None:
+    assert is_ready(held_job(reason, "tiny", ready_at=ready_at), takes_calls, NOW) == ready
+
+
 def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "never mind")
     refused = openfall("held", "drop", "--all")
@@ -243,7 +265,8 @@ def test_the_log_has_each_fall_its_reason_and_its_reply(openfall: Run, loaded: L
     lines = openfall("held", "log").stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].endswith(
-        f"{first}  chat/interactive  outage: no worker runs  · tried: nothing  · got: canned_reply, the job continues"
+        f"{first}  chat/interactive  outage: no worker runs  · tried: no call ended  "
+        "· got: canned_reply, the job continues"
     )
     assert f"{second}  dialogue/background" in lines[1]
     assert lines[1].endswith("got: nothing, the job continues")

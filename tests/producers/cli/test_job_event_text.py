@@ -12,7 +12,7 @@ CALL = {"model": "haiku", "backend": "anthropic"}
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        ({"event": "started", "backend": "tower"}, "tower has the request, no token so far"),
+        ({"event": "started", "backend": "tower"}, "claimed for tower, no token so far"),
         (
             {"event": "loading", **CALL, "seconds": 0, "expected_seconds": 45.0},
             "anthropic loads haiku, about 45 s",

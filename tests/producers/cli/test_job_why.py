@@ -193,8 +193,8 @@ def test_job_why_of_a_running_job_names_its_backend(openfall: Run, redis_url: st
     asyncio.run(claim())
     shown = openfall("job", "why", job_id).stdout
     assert f"{job_id}  started" in shown
-    assert "claimed, rack is being called" in shown
-    assert "the-worker has called rack, no answer so far" in shown
+    assert "claimed for a call of rack" in shown
+    assert "the-worker claimed it for rack, no answer so far" in shown
 
 
 def test_job_why_of_a_held_job_has_its_reason_and_its_release(openfall: Run, loaded: LoadedConfig) -> None:

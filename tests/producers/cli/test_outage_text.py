@@ -45,7 +45,7 @@ def test_status_says_why_batch_jobs_wait_not_only_that_they_do(openfall: Run, ca
     called("tiny", "rack", "connection")
     shown = openfall("status").stdout
     assert "1 job waits" in shown
-    assert re.search(r"- tiny@rack takes no calls: connection for \d+s\. Nothing to do: .*, next probe in", shown)
+    assert re.search(r"- tiny@rack takes no calls: connection for \d+s\. No worker probes it now", shown)
     (away,) = json.loads(openfall("status", "--json").stdout)["away"]
     assert (away["model"], away["backends"], away["flat_plan"]) == ("tiny", ["rack"], False)
 
@@ -73,13 +73,18 @@ def test_job_why_and_batch_status_name_the_outage(
 def test_status_names_a_flat_plan_that_is_out(openfall: Run, called: Callable[..., None]) -> None:
     called("plan-cloud", "plan", "out_of_credits")
     shown = openfall("status").stdout
-    assert "- the key of plan takes no calls: out_of_credits (a flat plan: other models answer, which may be" in shown
+    assert (
+        "- the key of plan takes no calls: out_of_credits (a flat plan: its jobs go to other models, which may be"
+        in shown
+    )
 
 
 def test_status_names_a_flat_plan_that_is_rate_limited(openfall: Run, called: Callable[..., None]) -> None:
     called("plan-cloud", "plan", "rate_limited", retry_after_seconds=3000)
     shown = openfall("status").stdout
-    assert "- plan-cloud@plan is rate limited (a flat plan: other models answer, which may be metered)." in shown
+    assert (
+        "- plan-cloud@plan is rate limited (a flat plan: its jobs go to other models, which may be metered)." in shown
+    )
     assert "it is called again, in 50m" in shown
 
 
@@ -107,7 +112,7 @@ def test_a_blocked_key_is_no_outage_while_its_backend_has_another(config_file: P
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({}, "no calls to tiny@rack for 60s (5 failures in a row; next probe in 40s)"),
+        ({}, "no calls to tiny@rack for 60s (5 failures in a row; next probe in at least 40s)"),
         ({"until": 99.0}, "no calls to tiny@rack for 60s (5 failures in a row; its probe is due)"),
         ({"until": None}, "no calls to tiny@rack for 60s (5 failures in a row; no probe is planned)"),
         ({"state": BreakerState.CLOSED}, ""),
@@ -129,7 +134,7 @@ def test_models_shows_that_a_model_has_become_slow_and_then_its_breaker_opens(
     (at,) = json.loads(openfall("models", "--json").stdout)[0]["at"]
     assert (at["slow_calls"], at["recent_calls"], at["latency"]) == (9, 9, 12.0)
     called("tiny", "rack", None, seconds=12.0)
-    assert re.search(r"tiny@rack takes no calls: slow for \d+s\..*next probe in", openfall("status").stdout)
+    assert re.search(r"tiny@rack takes no calls: slow for \d+s\. No worker probes it", openfall("status").stdout)
 
 
 @pytest.mark.parametrize(

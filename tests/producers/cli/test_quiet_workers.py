@@ -42,7 +42,7 @@ def test_a_quiet_worker_is_not_counted_as_ready(openfall: Run, fleet: Fleet) -> 
     fleet.add("tower", CHAT, quiet_by="ann")
     fleet.add("cloud", "cloud.haiku.batch")
     assert (
-        "Nothing waits; 1 worker ready; 1 quiet (tower, by ann; openfall workers resume NAME)."
+        "No job waits; 1 of 2 workers ready; 1 quiet (tower, by ann; openfall workers resume NAME)."
         in openfall("status").stdout
     )
     status = json.loads(openfall("status", "--json").stdout)
@@ -56,10 +56,12 @@ def test_the_last_operator_counts_and_a_forgotten_one_is_left_out(openfall: Run,
     for name in ("x1", "x2"):
         fleet.add(name, CHAT, quiet_by="")
     shown = openfall("status").stdout
-    assert "Nothing waits, and no worker takes jobs; 4 quiet (desk; tower, by bob; x1 and 1 more; openfall" in shown
+    assert "No job waits; 0 of 4 workers ready; 4 quiet (desk; tower, by bob; x1 and 1 more; openfall" in shown
 
 
-@pytest.mark.parametrize(("others", "ready"), [((), "0 workers"), (("cloud.haiku.batch",), "1 worker")])
+@pytest.mark.parametrize(
+    ("others", "ready"), [((), "0 of 1 worker ready"), (("cloud.haiku.batch",), "1 of 2 workers ready")]
+)
 def test_a_queue_of_which_only_quiet_workers_are_left_has_no_worker(
     openfall: Run, fleet: Fleet, others: tuple[str, ...], ready: str
 ) -> None:
@@ -68,7 +70,8 @@ def test_a_queue_of_which_only_quiet_workers_are_left_has_no_worker(
         fleet.add("cloud", queue)
     openfall("enqueue", "-r", "tags", stdin="x")
     ran = openfall("status")
-    assert f"No worker takes jobs of {BATCH}; {ready} at other queues; 1 quiet (tower, by ann; " in ran.stdout
+    assert "1 job waits" in ran.stdout
+    assert f"{ready}; 1 quiet (tower, by ann; " in ran.stdout
     assert ran.returncode == 4
     problems = json.loads(openfall("status", "--json").stdout)["problems"]
     assert [(problem["code"], problem["subject"]) for problem in problems] == [("not_served", BATCH)]

@@ -26,12 +26,13 @@ from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_status import CardStatus, ModelShown
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
-from openfall.router_core.state.held_jobs import HeldSummary
+from openfall.router_core.state.held_jobs import HeldSummary, summarize_held
 from openfall.router_core.state.ledger import LedgerEntry
 from openfall.router_core.state.recent_jobs import JobPage, ListedJob
 from openfall.router_core.state.subscription_plans import PlanState
 from openfall.router_core.vocabulary import BreakerState, HoldReason, LoadState
 from tests.producers.cli.conftest import Run
+from tests.producers.page.snapshots import held_job
 
 NOW = 1_800_000_000.0
 CONFIG = """
@@ -62,13 +63,15 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
         models=(ModelShown(model="tiny", load_state=LoadState.READY, state_seconds=5, gb=11.0),),
         manager_lease_seconds=5.0,
     )  # fmt: skip
+    jobs = tuple(held_job(HoldReason.OUTAGE, "tiny", id=name) for name in ("one", "two"))
     return PageSnapshot(
         now=NOW,
         catalog=load(file).catalog,
         catalog_digest="",
         status=FleetStatus(NOW, queues, workers, 0, 2, False, None, {}),
         breakers=(breaker(),),
-        held=HeldSummary(total=2, examined=2, by_reason={HoldReason.OUTAGE: 2}, models=("tiny",)),
+        held=summarize_held(2, jobs),
+        held_jobs=jobs,
         sources={"jobs": JobPage((JOB,), None), "ledger": [ledger], "budgets": [budget], "cards": CardsNow([card], {})},
     )
 

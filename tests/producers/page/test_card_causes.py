@@ -91,6 +91,7 @@ def test_late_jobs_of_a_model_that_waits_for_its_card_say_so_before_that_they_ar
 ) -> None:
     cause, consequence = lines(on_card(late(fleet, QUEUES[0]), state))
     assert (cause.text, cause.until) == (text, until)
+    assert cause.until_text in ("in", "") or "the manager of the card expects" in cause.until_text
     assert "Nothing to do" not in cause.advice
     assert (consequence.is_consequence, consequence.text.startswith("Interactive jobs start late")) == (True, True)
 
@@ -110,6 +111,26 @@ def test_no_line_says_that_a_model_waits_for_its_card_where_it_does_not_or_anoth
     assert not any("waits for the card" in cause.text for cause in shown)
 
 
+@pytest.mark.parametrize("change", ["paused", "quiet", "no worker"])
+def test_jobs_that_no_worker_would_take_do_not_wait_for_their_card(fleet: PageSnapshot, change: str) -> None:
+    snapshot = late(fleet, QUEUES[0])
+    if change == "paused":
+        queues = tuple(replace(queue, paused=True) for queue in snapshot.status.queues)
+        status = replace(snapshot.status, queues=queues)
+    else:
+        workers = tuple(replace(worker, quiet=True) for worker in snapshot.status.workers)
+        status = replace(snapshot.status, workers=workers if change == "quiet" else ())
+    shown = lines(on_card(replace(snapshot, status=status), HAS_BIG))
+    assert not any("waits for the card" in cause.text or "expects" in cause.until_text for cause in shown)
+
+
+def test_a_held_job_that_waits_for_its_card_is_not_ready(fleet: PageSnapshot) -> None:
+    shown = open_fall_section.context(on_card(holding(fleet, held_job(HoldReason.OUTAGE, "tiny")), HAS_BIG))
+    assert shown["why_not_ready"] == "None can run: they return when tiny is loaded on card rack."
+    shown = open_fall_section.context(on_card(holding(fleet, held_job(HoldReason.OUTAGE, "big")), HAS_BIG))
+    assert shown["why_not_ready"] == ""
+
+
 def test_a_model_that_is_in_the_memory_of_no_managed_card_is_not_said_to_wait_for_one(fleet: PageSnapshot) -> None:
     assert not any("waits for the card" in cause.text for cause in lines(late(fleet, QUEUES[0])))
 
@@ -118,7 +139,7 @@ def test_a_model_that_is_in_the_memory_of_no_managed_card_is_not_said_to_wait_fo
     ("models", "state", "advice", "until"),
     [
         (("tiny",), HAS_BIG, "It returns by itself when tiny is loaded on card rack", NOW + 40),
-        (("big",), HAS_BIG, "Nothing to do: it returns by itself when big has a free slot", None),
+        (("big",), HAS_BIG, "It returns by itself when big has a free slot", None),
         (("tiny",), replace(HAS_BIG, starts={}), "It returns by itself when tiny is loaded on card rack", None),
         (("tiny", "big"), CardState(), "It returns by itself when tiny or big is loaded on card rack", None),
     ],
@@ -141,7 +162,7 @@ def test_a_model_that_takes_no_calls_is_waited_for_before_its_card(fleet: PageSn
     snapshot = on_card(holding(fleet, held_job(HoldReason.OUTAGE, "tiny"), away=(away,)), HAS_BIG)
     held = lines(snapshot)[-1]
     assert (held.advice, held.until) == (
-        "Nothing to do: it returns by itself when tiny accepts calls again",
+        "It returns by itself when tiny accepts calls again",
         None,
     )
 

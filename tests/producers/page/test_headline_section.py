@@ -20,9 +20,8 @@ from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.fleet_status import MemoryRefusals
-from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.vocabulary import HoldReason, Urgency
-from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot
+from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,10 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 
 def health(snapshot: PageSnapshot) -> tuple[FleetHealth, str, str]:
-    """The health, the sentence, and every cause in one text."""
+    """The health, the sentence, and every cause with who waits in one text."""
     shown: Any = headline_section.context(snapshot)
-    return (
-        shown["health"],
-        shown["sentence"],
-        " | ".join(f"{c.text} [{c.remedy or c.section}]" for c in shown["causes"]),
-    )
+    causes = (f"{'. '.join(filter(None, (c.text, c.effect)))} [{c.remedy or c.section}]" for c in shown["causes"])
+    return shown["health"], shown["sentence"], " | ".join(causes)
 
 
 def test_a_calm_fleet_answers(calm: PageSnapshot) -> None:
@@ -58,7 +54,7 @@ def test_waiting_jobs_without_a_worker_are_a_failure_and_name_the_command(calm: 
     queue = replace(QUEUE, waiting=4, oldest_seconds=2.0)
     level, sentence, causes = health(replace(calm, status=replace(STATUS, queues=(queue,), workers=())))
     assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
-    assert "No worker is alive, and 4 jobs wait" in causes
+    assert "No worker is alive. 4 jobs wait" in causes
     assert "openfall work POOL" in causes
 
 
@@ -81,12 +77,12 @@ def test_a_model_that_takes_no_calls_is_named_with_its_cause(calm: PageSnapshot)
 
 
 def test_the_switch_is_named_before_the_held_jobs(calm: PageSnapshot) -> None:
-    held = HeldSummary(3, 3, {HoldReason.OUTAGE: 3}, ("tiny",))
-    _, sentence, causes = health(replace(calm, held=held, local_only="audit"))
+    jobs = [held_job(HoldReason.OUTAGE, "tiny", id=str(number)) for number in range(3)]
+    _, sentence, causes = health(holding(calm, *jobs, local_only="audit"))
     assert sentence == "People get answers, but some things need attention."
     assert causes == (
         "Local only: no job leaves the local pools ('audit') [openfall local-only off] | "
-        "3 jobs held (outage) [open-fall]"
+        "3 jobs of chat held (outage), the first [open-fall]"
     )
 
 
@@ -123,9 +119,8 @@ def test_the_command_for_redis_has_its_address_and_no_password(url: str, command
 
 
 def test_a_held_job_of_its_own_fault_waits_for_an_operator_whatever_releases_others(calm: PageSnapshot) -> None:
-    held = HeldSummary(2, 2, {HoldReason.OUTAGE: 1, HoldReason.POISONED: 1}, ("tiny",))
-    causes = health(replace(calm, held=held))[2]
-    assert "1 job held (poisoned) [open-fall]" in causes
+    jobs = held_job(HoldReason.OUTAGE, "tiny", id="a"), held_job(HoldReason.POISONED)
+    assert "1 job of chat held (poisoned) [open-fall]" in health(holding(calm, *jobs))[2]
 
 
 def test_people_who_only_wait_too_long_are_not_called_unanswered(calm: PageSnapshot) -> None:
@@ -144,22 +139,25 @@ def test_a_fleet_whose_workers_are_all_quiet_answers_no_new_caller(calm: PageSna
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"suspended": True}, "Every worker is suspended [rq resume]"),
+        ({"suspended": True}, "Every worker is suspended [rq resume -u REDIS_URL]"),
         ({"memory_pressure": "92 % of maxmemory"}, "92 % of maxmemory"),
         (
             {"queues": (replace(QUEUE, waiting=2, paused=True),)},
-            "The queue gpu.tiny.interactive, where 2 jobs wait, is paused",
+            "The queue gpu.tiny.interactive is paused. 2 jobs wait",
         ),
         (
             {"queues": (replace(QUEUE, name="gpu.tiny.batch", waiting=2),)},
-            "No worker serves gpu.tiny.batch, where 2 jobs",
+            "No worker serves gpu.tiny.batch. 2 jobs wait",
         ),
         (
             {"falling": 2, "workers": (replace(WORKER, queues=("gpu.tiny.interactive",)),)},
             "2 jobs without a model wait",
         ),
-        ({"workers": (replace(WORKER, shortage="has no file descriptors"),)}, "The worker w has no file descriptors"),
-        ({"workers": (replace(WORKER, catalog="abc"),)}, "The worker w reads another configuration"),
+        (
+            {"workers": (replace(WORKER, shortage="has no file descriptors"),)},
+            "The worker w on host has no file descriptors",
+        ),
+        ({"workers": (replace(WORKER, catalog="abc"),)}, "The worker w on host reads another configuration"),
     ],
     ids=["suspended", "memory", "paused", "not served", "no degrade worker", "short", "another file"],
 )
@@ -176,7 +174,7 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
     assert causes == "The budget cloud-day is spent ($5.00 of $5.00) [openfall budgets raise cloud-day USD]"
     almost = replace(state, spent=4_990_000_000, needed=20_000_000)
     causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
-    assert "is spent ($4.99 of $5.00; the next call needs $0.02)" in causes
+    assert "is spent ($4.99 of $5.00; the next call may cost up to $0.02)" in causes
     assert health(replace(calm, sources={BUDGETS.name: [replace(almost, needed=0)]}))[2] == ""
 
 
@@ -241,27 +239,38 @@ def away_from(model: str | None, backend: str, wait: Wait = Wait.PROBE) -> Away:
 @pytest.mark.parametrize(
     ("change", "sentence", "cause"),
     [
-        ({"away": (away_from("tiny", "rack"),)}, "The role chat gets", "role chat takes calls (tiny: timeout)"),
-        ({"away": (away_from(None, "rack"),)}, "The roles chat and coder get", "(big: timeout, tiny: timeout)"),
-        ({"away": (away_from("cloud", "far"),)}, "The role cloudy gets", "(cloud: timeout)"),
-        ({"local_only": "audit"}, "The role cloudy gets", "(cloud: local only)"),
+        ({"away": (away_from("tiny", "rack"),)}, "The role chat gets", "tiny@rack takes no calls: timeout"),
+        ({"away": (away_from(None, "rack"),)}, "The roles chat and coder get", "the key of rack takes no calls"),
+        ({"away": (away_from("cloud", "far"),)}, "The role cloudy gets", "cloud@far takes no calls"),
+        ({"local_only": "audit"}, "The role cloudy gets", "Local only: no job leaves the local pools"),
     ],
     ids=["a model", "the key of a backend", "a cloud model", "the switch"],
 )  # fmt: skip
-def test_a_role_whose_whole_chain_is_away_is_named(
+def test_a_role_whose_whole_chain_is_away_is_named_in_the_headline_and_its_cause_in_one_line(
     mixed: PageSnapshot, change: dict[str, Any], sentence: str, cause: str
 ) -> None:
     level, shown, causes = health(replace(mixed, **change))
-    assert (level, shown) == (FleetHealth.FAILING, f"{sentence} no answer from a model; other roles do.")
-    assert cause in causes
+    assert (level, shown) == (FleetHealth.FAILING, f"{sentence} no answer; other roles have a model that takes calls.")
+    assert causes.startswith(cause)
+    assert " | " not in causes
 
 
-def test_a_paused_queue_and_a_missing_worker_name_the_role_that_gets_no_answer(mixed: PageSnapshot) -> None:
+def test_where_several_causes_stop_roles_each_role_names_its_own(mixed: PageSnapshot) -> None:
     paused = replace(mixed.status, queues=(replace(QUEUE, name="web.cloud.background", paused=True),))
-    assert "(cloud: paused)" in health(replace(mixed, status=paused))[2]
+    away = (away_from("tiny", "rack"),)
+    causes = health(replace(mixed, status=paused, away=away))[2]
+    assert "No model of the role chat takes calls (tiny: timeout) [queues]" in causes
+    assert "No model of the role cloudy takes calls (cloud: paused) [queues]" in causes
     (worker,) = mixed.status.workers
     local = replace(worker, queues=tuple(queue for queue in worker.queues if queue.startswith("gpu.")))
-    assert "(cloud: no worker)" in health(replace(mixed, status=replace(mixed.status, workers=(local,))))[2]
+    missing = replace(mixed.status, workers=(local,))
+    assert "(cloud: no worker)" in health(replace(mixed, status=missing, away=away))[2]
+
+
+def test_a_role_that_is_kept_local_by_its_own_rule_has_a_line(mixed: PageSnapshot) -> None:
+    roles = {**mixed.catalog.roles, "cloudy": mixed.catalog.roles["cloudy"].model_copy(update={"local_only": True})}
+    catalog = mixed.catalog.model_copy(update={"roles": roles})
+    assert "No model of the role cloudy takes calls (cloud: local only)" in health(replace(mixed, catalog=catalog))[2]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +295,7 @@ def test_a_spent_budget_of_everybody_silences_a_role_whose_models_it_counts(
         now=NOW, catalog=catalog, catalog_digest="", status=replace(STATUS, queues=(), workers=(worker,)),
         sources={BUDGETS.name: [budget]},
     )  # fmt: skip
-    assert ("cloud: budget house spent" in health(snapshot)[2]) == is_silent
+    assert (health(snapshot)[1] == "No caller gets an answer.") == is_silent
 
 
 def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> None:
@@ -296,7 +305,7 @@ def test_a_pause_and_the_switch_say_who_and_since_when(calm: PageSnapshot) -> No
     shown: Any = headline_section.context(replace(calm, status=status, local_only="audit", audit=(switch, pause)))
     since = {cause.text: cause.since for cause in shown["causes"] if not cause.is_consequence}
     assert since == {
-        "The queue gpu.tiny.interactive, where 2 jobs wait, is paused (mika)": NOW - 60,
+        "The queue gpu.tiny.interactive is paused (mika)": NOW - 60,
         "Local only: no job leaves the local pools (anna: 'audit')": NOW - 30,
     }
 

@@ -24,6 +24,7 @@ from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
+from openfall.router_core.state.held_jobs import summarize_held
 from openfall.router_core.vocabulary import HoldReason
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
 
@@ -57,7 +58,7 @@ def page_of(snapshot: PageSnapshot) -> str:
             HoldReason.OUTAGE,
             {"away": (AWAY,)},
             "tiny@rack takes no calls: timeout",
-            "Nothing to do: it returns by itself when tiny accepts calls again",
+            "It returns by itself when tiny accepts calls again",
         ),
         (
             HoldReason.OUTAGE,
@@ -77,9 +78,8 @@ def page_of(snapshot: PageSnapshot) -> str:
 def test_a_cause_stands_before_its_consequences_and_each_says_what_releases_the_jobs(
     calm: PageSnapshot, reason: HoldReason, change: dict[str, Any], first: str, advice: str
 ) -> None:
-    cause, role, held = lines(holding(calm, held_job(reason, "tiny"), **change))
+    cause, held = lines(holding(calm, held_job(reason, "tiny"), **change))
     assert (cause.text, cause.health) == (first, FleetHealth.FAILING)
-    assert role.text.startswith("No model of the role chat takes calls")
     assert (held.text, held.advice) == (f"1 job of chat held ({reason})", advice)
 
 
@@ -97,7 +97,7 @@ def test_every_line_about_a_model_says_what_to_do(calm: PageSnapshot) -> None:
 
 def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapshot) -> None:
     assert '<a href="#breakers">Show breakers</a>' in page_of(replace(calm, away=(AWAY,)))
-    assert "when a probe is answered, next probe in <time" in page_of(replace(calm, away=(AWAY,)))
+    assert "when a probe is answered, next probe in at least <time" in page_of(replace(calm, away=(AWAY,)))
     paused = page_of(replace(calm, status=PAUSED))
     assert 'formaction="/page/act/resume" name="subject" value="gpu.tiny.interactive"' in paused
     assert ">Resume gpu.tiny.interactive</button>" in paused
@@ -120,14 +120,15 @@ def test_the_queues_of_one_pause_are_one_line_that_names_the_pattern_to_resume(c
     worker = replace(WORKER, queues=names)
     pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", why="dust", at=NOW - 90_000)
     line = lines(replace(calm, status=replace(STATUS, queues=queues, workers=(worker,)), audit=(pause,)))[0]
-    paused = f"The queues {', '.join(names[:3])} and 1 more, where 4 jobs wait, are paused"
-    assert (line.text, line.since) == (f"{paused} (mika: 'dust')", NOW - 90_000)
+    paused = f"The queues {', '.join(names[:3])} and 1 more are paused"
+    assert (line.text, line.since, line.effect) == (f"{paused} (mika: 'dust')", NOW - 90_000, "4 jobs wait")
+    assert "(mika: 'dust') for 25h. 4 jobs wait. Resume to end it. -> openfall queues resume 'gpu.*'" in line.line(NOW)
     assert (line.buttons, line.remedy) == ((("gpu.*", "Resume gpu.*"),), "openfall queues resume 'gpu.*'")
 
 
 def test_what_an_operator_keeps_from_calls_waits_for_no_probe(calm: PageSnapshot) -> None:
     forced = replace(AWAY, cause="new fan", wait=Wait.OPERATOR, until=None)
-    line, _ = lines(replace(calm, away=(forced,)))
+    (line,) = lines(replace(calm, away=(forced,)))
     assert line.text == "An operator keeps calls from tiny@rack: new fan"
     assert (line.advice, line.until, line.action, line.buttons[0][0]) == (
         "Automatic ends it",
@@ -135,9 +136,9 @@ def test_what_an_operator_keeps_from_calls_waits_for_no_probe(calm: PageSnapshot
         "reset-breaker",
         "rack/tiny",
     )
-    timed, _ = lines(replace(calm, away=(replace(forced, until=NOW + 60),)))
+    (timed,) = lines(replace(calm, away=(replace(forced, until=NOW + 60),)))
     assert (timed.advice, timed.until) == ("Automatic ends it at once, else it ends", NOW + 60)
-    key, _ = lines(replace(calm, away=(replace(forced, model=None),)))
+    (key,) = lines(replace(calm, away=(replace(forced, model=None),)))
     assert (key.action, key.remedy) == ("", "openfall breakers reset NAME")
 
 
@@ -147,7 +148,6 @@ def test_an_outage_stands_before_a_job_that_is_at_fault_and_before_notifications
         RunbookSection.BREAKER_OPEN,
         RunbookSection.OWN_FAULT,
         RunbookSection.NOTIFIER_FAILS,
-        RunbookSection.SILENT_ROLE,
     ]
 
 
@@ -172,28 +172,28 @@ def over(budget: str, cause: OverCause) -> OverBudget:
 
 def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_named(calm: PageSnapshot) -> None:
     snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, refused=1)
-    spent, role, held = lines(snapshot)
-    words = "has $0.025 of $0.05 left, and the next call of tiny may cost up to $0.03"
+    spent, held = lines(snapshot)
+    words = "has $0.02534 of $0.05 left, and the next call of tiny may cost up to $0.0303"
     assert spent.text == f"The budget studio {words}"
     assert (spent.health, spent.action, spent.buttons[0][0]) == (FleetHealth.FAILING, "raise-budget", "studio")
     assert (spent.advice, spent.remedy) == (
-        "Raise it by $0.01 or more. Or wait until it resets",
+        "Raise it by $0.01 or more for the next call; calls of other jobs may use it up before. Or wait until it "
+        "resets",
         "openfall budgets raise studio 0.01",
     )
-    assert "(tiny: budget studio has too little left)" in role.text
     assert held.text == "1 job of chat held (budget)"
 
 
 @pytest.mark.parametrize(
     ("held", "waiting", "advice", "usd"),
     [
-        (19, 0, "Raise it by $0.56 for the 19 held jobs: $0.01 is enough for the next call alone", "0.56"),
-        (2, 3, "Raise it by $0.13 for the 2 held and 3 waiting jobs: $0.01 is enough for the next call alone", "0.13"),
-        (0, 0, "Raise it by $0.01 or more", "0.01"),
-        (0, 2, "Raise it by $0.04 for the 2 waiting jobs: $0.01 is enough for the next call alone", "0.04"),
+        (19, 0, "$0.56 for one call of each of the 19 held jobs, or by $0.01 for the next call", "0.56"),
+        (2, 3, "$0.13 for one call of each of the 2 held and 3 waiting jobs, or by $0.01 for the next call", "0.13"),
+        (0, 0, "$0.01 or more for the next call", "0.01"),
+        (0, 2, "$0.04 for one call of each of the 2 waiting jobs, or by $0.01 for the next call", "0.04"),
     ],
 )
-def test_a_budget_names_the_amount_that_frees_every_job_that_waits_for_it(
+def test_a_budget_names_an_amount_and_what_it_covers(
     calm: PageSnapshot, held: int, waiting: int, advice: str, usd: str
 ) -> None:
     snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, needed=30_300_000)
@@ -201,7 +201,17 @@ def test_a_budget_names_the_amount_that_frees_every_job_that_waits_for_it(
     queues = (replace(QUEUE, waiting=waiting), replace(QUEUE, name="gpu.other.batch", waiting=50))
     shown = lines(holding(replace(snapshot, status=replace(STATUS, queues=queues)), *jobs))
     (line,) = (line for line in shown if line.runbook is RunbookSection.BUDGET_SPENT)
-    assert (line.advice, line.remedy) == (f"{advice}. Or wait until it resets", f"openfall budgets raise studio {usd}")
+    rest = "calls of other jobs may use it up before. Or wait until it resets"
+    assert (line.advice, line.remedy) == (f"Raise it by {advice}; {rest}", f"openfall budgets raise studio {usd}")
+    assert line.subject == "studio"
+
+
+def test_of_a_long_list_of_held_jobs_a_line_says_that_it_knows_the_first_only(calm: PageSnapshot) -> None:
+    snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=24_660_000, needed=30_300_000)
+    jobs = [replace(snapshot.held_jobs[0], id=f"job-{number}") for number in range(3)]
+    budget, held = lines(replace(snapshot, held=summarize_held(5000, jobs), held_jobs=tuple(jobs)))
+    assert "for one call of each of the first 3 held jobs" in budget.advice
+    assert held.text == "At least 3 jobs of chat held (budget), the first"
 
 
 @pytest.mark.parametrize(
@@ -218,18 +228,38 @@ def test_only_a_budget_of_every_job_keeps_a_whole_role_from_calls(
     calm: PageSnapshot, over: OverBudget | None, is_named: bool
 ) -> None:
     snapshot = over_budget(calm, over, 50_000_000)
-    assert any("role chat" in line.text for line in lines(snapshot)) == is_named
+    assert (headline_section.context(snapshot)["sentence"] == "No caller gets an answer.") == is_named
 
 
 def test_held_jobs_name_their_roles(calm: PageSnapshot) -> None:
     roles = ("chat", "coder", "titles", "acts", "voices")
     jobs = [held_job(HoldReason.POISONED, id=role, role=role) for role in roles]
-    assert lines(holding(calm, *jobs[:2]))[0].text == "2 jobs of chat and coder held (poisoned)"
-    assert lines(holding(calm, *jobs))[0].text == "5 jobs of acts, chat, coder and 2 more held (poisoned)"
-    assert lines(holding(calm, jobs[0]))[0].advice == (
-        "Its workers died while they ran it, so no worker runs it again. An operator decides: read the end of the log "
-        "of the last worker, then replay it once or drop it"
+    assert lines(holding(calm, *jobs[:2]))[0].text == "2 jobs of chat and coder held (poisoned), the first"
+    assert lines(holding(calm, *jobs))[0].text == "5 jobs of acts, chat, coder and 2 more held (poisoned), the first"
+
+
+def test_a_line_about_poisoned_jobs_names_the_log_and_host_of_each(calm: PageSnapshot) -> None:
+    job = held_job(HoldReason.POISONED, crashes=5, crash_log="/var/w 1.log", crash_host="rack-2")
+    assert lines(holding(calm, job))[0].advice == (
+        "5 workers died while they ran it, so no worker runs it again. An operator decides: read the end of the log of "
+        "its last worker ('/var/w 1.log' on rack-2), then replay it once or drop it"
     )
+    other = held_job(HoldReason.POISONED, id="k", crash_log="docker logs b0x", crash_host="rack-3")
+    assert lines(holding(calm, job, other))[0].advice == (
+        "Workers died while they ran each of them, so no worker runs them again. An operator decides: read the end of "
+        "the log of their last worker ('/var/w 1.log' on rack-2 and docker logs b0x on rack-3), then replay them once "
+        "or drop them"
+    )
+
+
+@pytest.mark.parametrize(("local_only", "workers"), [(None, ()), (None, (replace(WORKER, queues=("degrade",)),))])
+def test_without_a_worker_that_probes_no_line_promises_a_probe(
+    calm: PageSnapshot, local_only: str | None, workers: Any
+) -> None:
+    status = replace(STATUS, workers=workers)
+    shown = lines(replace(calm, away=(AWAY,), status=status, local_only=local_only))
+    (line,) = (line for line in shown if line.runbook is RunbookSection.BREAKER_OPEN)
+    assert (line.advice, line.until) == ("No worker probes it now, so its breaker stays open", None)
 
 
 @pytest.mark.parametrize(
@@ -264,9 +294,9 @@ def test_waiting_jobs_are_counted_in_words(waiting: int, text: str) -> None:
 def test_no_number_of_a_line_stands_in_the_line_before(calm: PageSnapshot) -> None:
     jobs = [held_job(HoldReason.PAUSED, "tiny", id=f"job-{number}") for number in range(7)]
     status = replace(STATUS, queues=(replace(QUEUE, paused=True, waiting=3),))
-    pause, role, held = (line.text for line in lines(holding(calm, *jobs, status=status)))
+    pause, held = (line.line(NOW) for line in lines(holding(calm, *jobs, status=status)))
     assert ("3 jobs wait" in pause, "7 jobs of chat held" in held) == (True, True)
-    assert re.findall(r"\d+ jobs?", f"{pause} {role} {held}") == ["3 jobs", "7 jobs"]
+    assert re.findall(r"\d+ jobs?", f"{pause} {held}") == ["3 jobs", "7 jobs"]
 
 
 @pytest.mark.parametrize("reason", [HoldReason.POISONED, HoldReason.OWN_FAULT, HoldReason.UNREADABLE])

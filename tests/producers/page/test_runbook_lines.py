@@ -19,6 +19,7 @@ from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection, read_sections
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.jobs.over_budget import OverCause
+from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
@@ -62,7 +63,6 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
             {"falling": 2, "workers": (replace(WORKER, queues=("gpu.tiny.interactive",)),)},
             {"suspended": True},
             {"queues": (queues[0],)},
-            {"queues": queues},
             {"memory_pressure": "Redis uses 57 MiB of its 64 MiB of memory (maxmemory)"},
             {"workers": (replace(WORKER, quiet=True),)},
             {"workers": (replace(WORKER, catalog="abc"),)},
@@ -71,6 +71,8 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
             {"queues": (replace(QUEUE, waiting=1, oldest_seconds=26.0),)},
         )
     )
+    pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW)
+    yield replace(calm, status=replace(STATUS, queues=queues), audit=(pause,))
     yield replace(calm, local_only="guests")
     yield replace(calm, dead_letters=2)
     for reason in HoldReason:
@@ -80,6 +82,13 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
     yield over_budget(calm, over("house", OverCause.SPENT), 50_000_000)
     yield replace(calm, sources={CARD_STATES.name: {"rack": CardState(loads=[(NOW, 50.0)] * 5)}})
     yield replace(calm, breakers=(failing(),))
+    yield replace(calm, catalog=calm.catalog.model_copy(update=kept_local(calm)))
+
+
+def kept_local(calm: PageSnapshot) -> dict[str, Any]:
+    """A role that must stay local, and no model of its chain is."""
+    roles = {"chat": calm.catalog.roles["chat"].model_copy(update={"local_only": True})}
+    return {"roles": roles, "pools": {"gpu": calm.catalog.pools["gpu"].model_copy(update={"local": False})}}
 
 
 def waiting_for_a_card(home: Path) -> Iterator[PageSnapshot]:

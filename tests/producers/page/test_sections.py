@@ -162,19 +162,19 @@ PAUSED = {"status": replace(STATUS, queues=(replace(QUEUE, paused=True),))}
         (held_job(HoldReason.OUTAGE, "tiny"), {}, "Returns by itself when tiny has a free slot"),
         (held_job(HoldReason.OUTAGE, "tiny"), AWAY, "Returns by itself when tiny accepts calls again"),
         (held_job(HoldReason.PAUSED, "tiny"), PAUSED, "Returns by itself when gpu.tiny.interactive is resumed"),
-        (held_job(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny is resumed"),
-        (held_job(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when local only is switched off"),
-        (held_job(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised or resets"),
+        (held_job(HoldReason.PAUSED, "tiny"), {}, "Returns by itself when tiny has a free slot"),
+        (held_job(HoldReason.LOCAL_ONLY, "tiny"), {}, "Returns by itself when tiny has a free slot"),
+        (held_job(HoldReason.BUDGET, "tiny"), {}, "Returns by itself when its budget is raised enough or resets"),
         (
             held_job(HoldReason.OUTAGE, "gone"),
             {},
             "An operator decides: replay it when gone is in the configuration again",
         ),
-        (held_job(HoldReason.POISONED), {}, "An operator decides: read the end of the log of the last worker, then"),
+        (held_job(HoldReason.POISONED), {}, "An operator decides: read the end of the log of its last worker, then"),
         (
             held_job(HoldReason.POISONED, crash_log="/log/w.log"),
             {},
-            "An operator decides: read the end of the log of the last worker (/log/w.log), then replay it once",
+            "An operator decides: read the end of the log of its last worker (/log/w.log), then replay it once",
         ),
         (held_job(HoldReason.OWN_FAULT), {}, "An operator decides: correct the request or the checks of its role"),
         (held_job(HoldReason.UNREADABLE), {}, "An operator decides: upgrade every worker, then replay it"),
@@ -195,7 +195,7 @@ def test_a_held_job_says_what_was_tried_what_its_caller_got_and_what_releases_it
     ("reason", "calls", "text"),
     [
         (HoldReason.OUTAGE, (ErrorClass.TIMEOUT, None), "tiny timeout → tiny answered"),
-        (HoldReason.OUTAGE, (), "no model was called"),
+        (HoldReason.OUTAGE, (), "no call ended"),
         (HoldReason.POISONED, (), "no call ended"),
     ],
 )
@@ -208,8 +208,21 @@ def test_a_held_job_names_its_calls_although_the_log_of_falls_has_lost_its_recor
     assert (group.first.tried, group.first.shown) == (text, "not known any more")
 
 
-def test_calls_that_cannot_be_read_are_not_shown() -> None:
-    assert held_job(HoldReason.OUTAGE, packed_calls=b"garbage").calls == ()
+def test_calls_that_cannot_be_read_are_not_known(calm: PageSnapshot) -> None:
+    (group,) = open_fall(calm, held_job(HoldReason.OUTAGE, packed_calls=b"garbage"))["groups"]
+    assert group.first.tried == "not known: its calls cannot be read"
+
+
+def test_jobs_of_one_row_have_the_same_calls_and_name_their_cause_once(calm: PageSnapshot) -> None:
+    """A job that fell before its first call does not speak for one that was called."""
+    call = pack_attempt(Attempt(model="tiny", backend="rack", error=ErrorClass.TIMEOUT, started_at=0, ended_at=1))
+    first, second = held_job(HoldReason.OUTAGE, "tiny", id="a", why="x"), held_job(HoldReason.OUTAGE, "tiny", id="b")
+    called = [replace(first, id=name, packed_calls=call) for name in ("c", "d")]
+    shown = open_fall_section.context(holding(calm, first, second, *called))
+    assert [(group.count, group.first.tried, group.is_of_one_cause) for group in shown["groups"]] == [
+        (2, "no call ended", False), (2, "tiny timeout", True),
+    ]  # fmt: skip
+    assert render("sections/open-fall.html", now=NOW, actions=ACTIONS, **shown).count("the first: ") == 1
 
 
 def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> None:
@@ -233,7 +246,7 @@ def test_a_held_job_says_when_it_returns_at_the_earliest(calm: PageSnapshot) -> 
         (
             held_job(HoldReason.BUDGET, "tiny", ready_at=NOW + 9),
             {},
-            "None can run: they return when its budget is raised or resets.",
+            "None can run: they return when its budget is raised enough or resets.",
         ),
         (
             held_job(HoldReason.OUTAGE, "tiny"),

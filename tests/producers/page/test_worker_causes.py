@@ -26,7 +26,10 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
 
 def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
     shown: Any = headline_section.context(replace(snapshot, status=replace(STATUS, **status)))
-    return [f"{cause.text} [{cause.remedy or cause.section}]" for cause in shown["causes"]]
+    return [
+        f"{'. '.join(filter(None, (cause.text, cause.effect)))} [{cause.remedy or cause.section}]"
+        for cause in shown["causes"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -36,11 +39,12 @@ def causes(snapshot: PageSnapshot, **status: Any) -> list[str]:
         ({"workers": (OTHER,), "last_workers": (LAST,)}, "No worker serves the pool gpu [systemctl restart w.service]"),
         (
             {"workers": (OTHER,), "queues": (replace(QUEUE, waiting=1),)},
-            "No worker serves the pool gpu, where 1 job waits [openfall work gpu]",
+            "No worker serves the pool gpu. 1 job waits [openfall work gpu]",
         ),
         (
             {"workers": (OTHER, QUIET), "queues": (replace(QUEUE, waiting=3),)},
-            "No worker serves the pool gpu, where 3 jobs wait: resting is quiet [openfall workers resume resting]",
+            "An operator keeps resting from further jobs. No other worker serves the pool gpu: 3 jobs wait "
+            "[openfall workers resume resting]",
         ),
     ],
     ids=["none", "one that is gone", "a job waits", "a quiet one"],
@@ -65,12 +69,12 @@ def test_a_pool_without_a_worker_is_named_with_the_command_that_starts_one(
         ),
         (
             (replace(LAST, log=""), replace(LAST, name="other", host="attic"), LAST),
-            "Start one on rack-2, attic. gone beat last there",
+            "Start one on rack-2, attic. gone beat last on rack-2",
             "openfall work gpu",
         ),
         (
             tuple(replace(LAST, log="", host=f"h{number}") for number in range(5)),
-            "Start one on h0, h1, h2 and 2 more. gone beat last there",
+            "Start one on h0, h1, h2 and 2 more. gone beat last on h0",
             "openfall work gpu",
         ),
         (
@@ -93,6 +97,7 @@ def test_the_line_names_where_the_last_worker_ran_and_how_one_is_started_there(
     shown: Any = headline_section.context(replace(calm, status=replace(STATUS, workers=(OTHER,), last_workers=last)))
     line = shown["causes"][0]
     assert (line.advice, line.remedy, line.since) == (advice, command, last[0].beat_at if last else None)
+    assert line.host == (last[0].host if last else ""), "where the command is typed"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_the_line_names_where_the_last_worker_ran_and_how_one_is_started_there(
         ({"workers": ()}, "No worker is alive", "systemctl restart w.service; openfall work degrade"),
         (
             {"workers": (replace(WORKER, queues=("gpu.tiny.interactive",)),), "falling": 2},
-            "2 jobs without a model wait for the degrade worker: no caller hears anything",
+            "2 jobs without a model wait for the degrade worker",
             "openfall work degrade",
         ),
     ],
@@ -113,7 +118,7 @@ def test_every_line_about_missing_workers_names_the_last_ones(
     last = (LAST, replace(LAST, name="d", pool="degrade", log=""))
     shown: Any = headline_section.context(replace(calm, status=replace(STATUS, **status, last_workers=last)))
     line = shown["causes"][0]
-    assert (line.text, line.remedy) == (text, command)
+    assert (line.text, line.remedy, line.host) == (text, command, "rack-2")
     assert line.advice.startswith("Start one on rack-2. ")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from openfall.router_core.deciding.steps import Fall, Handoff, Later
@@ -57,11 +59,15 @@ def test_a_poisoned_job_names_the_log_of_the_last_worker_that_died(fleet, log):
             await _crash(f, name)
         await f.degrade()
         (job,) = await fetch_held(f.link, [JOB])
-        assert (job.reason, job.crash_log) == (HoldReason.POISONED, log)
+        assert (job.reason, job.crash_log, job.crash_host) == (HoldReason.POISONED, log, socket.gethostname())
+        assert job.crashes == (await f.job_store.record(JOB)).crashes == 5
+        assert job.why.startswith(
+            "5 workers died while they ran it, also while they ran no other job; the last was fifth"
+        )
         queued = [event for event in await read_events(f.link, JOB) if "why" in event]
-        assert [(event["worker"], event["log"]) for event in queued[:2]] == [
-            ("first", "/of/first"),
-            ("second", "/of/second"),
+        assert [(event["worker"], event["log"], event["crashes"]) for event in queued[:2]] == [
+            ("first", "/of/first", 1),
+            ("second", "/of/second", 2),
         ]
 
     fleet(story)

@@ -90,7 +90,8 @@ def test_a_flat_plan_without_credit_is_reported_once_and_its_recovery_too(watchi
         assert h.outbox == [f"notice:discord:{incident.id}:began"]
         assert text(NoticeKind.BEGAN, incident, h.time[0]) == (
             "A flat plan is out",
-            f"qwen@plan take no calls ({error}). The next models of their chains answer, which may be metered.",
+            f"qwen@plan take no calls ({error}). "
+            "Their jobs go to the next models of their chains, which may be metered.",
         )
         await reset_breaker(h.link, f"key:{next(iter(CATALOG.credentials('plan')))}", CATALOG.breakers)
         h.store.delete("of:blocked")  # its probe was answered

@@ -26,10 +26,10 @@ TITLES: Mapping[str, str] = {
     HoldReason.OUTAGE: "No model can answer",
     HoldReason.LOCAL_ONLY: "Local-only jobs cannot be answered",
     HoldReason.PAUSED: "Jobs wait for paused queues",
-    HoldReason.BUDGET: "The budget is spent",
+    HoldReason.BUDGET: "A budget has too little left",
     HoldReason.OWN_FAULT: "No model gives an answer that passes the checks",
     HoldReason.POISONED: "A job kills its workers",
-    HoldReason.UNREADABLE: "Jobs were written by a newer openfall",
+    HoldReason.UNREADABLE: "Jobs cannot be read",
     FLAT_PLAN: "A flat plan is out",
     UNEXPECTED_SPEND: "Calls cost money that should cost nothing",
     BUDGET_LOW: "A budget is nearly spent",
@@ -41,17 +41,17 @@ ADVICE: Mapping[str, str] = {
     "`openfall held list` shows the jobs, `openfall breakers` the cause.",
     HoldReason.LOCAL_ONLY: "Start a local model, or switch the rule off (`openfall local-only`). "
     "`openfall held list` shows the jobs.",
-    HoldReason.PAUSED: "Run `openfall queues resume` to release the jobs. `openfall held list` shows them.",
+    HoldReason.PAUSED: "Run `openfall queues resume QUEUE` to release the jobs. `openfall held list` shows them.",
     HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall held list` shows the jobs.",
     FLAT_PLAN: "Renew the key or the credit, or wait until the limit of the plan resets. "
     "`openfall breakers` shows the cause, `openfall spend` what the other models cost meanwhile.",
     UNEXPECTED_SPEND: "`openfall spend --unexpected` shows which model should have answered, and why it did not.",
     BUDGET_LOW: "`openfall budgets` shows the forecast. `openfall budgets raise` raises a limit for a while.",
     PLAN_LOW: "`openfall budgets` shows when it resets. The models behind it in a chain may be metered.",
-    HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall held replay`. "
-    "`openfall held list` shows the jobs.",
+    HoldReason.UNREADABLE: "Upgrade every worker, if a newer openfall wrote them, then run "
+    "`openfall held replay --reason unreadable`. `openfall held list` shows the jobs.",
 }
-DEFAULT_ADVICE = "`openfall held list` shows the jobs and the cause. Once it is fixed, run `openfall held replay`."
+DEFAULT_ADVICE = "`openfall held list` shows the jobs and the cause. Once it is fixed, run `openfall held replay ID`."
 
 REMEDY_LABELS: Mapping[str, str] = {
     "default_fallback": "the answer of another model",
@@ -137,8 +137,8 @@ def _flat_plan_summary(notice: Notice) -> str:
         return f"It lasted {lasted}. The models of the plan take calls again: {', '.join(incident.models)}."
     causes = ", ".join(incident.causes)
     return (
-        f"{', '.join(incident.models)} take no calls ({causes}). The next models of their chains answer, "
-        "which may be metered."
+        f"{', '.join(incident.models)} take no calls ({causes}). Their jobs go to the next models of "
+        "their chains, which may be metered."
     )
 
 
