@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -17,20 +18,28 @@ T = TypeVar("T")
 RELOAD_INTERVAL_SECONDS = 2.0
 """How often a worker and a gateway look whether their files have changed."""
 
+SETTLED_SECONDS = 2.0
+"""A file that was written later than this is perhaps not whole yet: some programs empty a file before they write it. A
+file that was written beside its name and renamed has its time too."""
+
 
 @dataclass(slots=True)
 class ConfigWatcher(Generic[T]):
     """Watches the file and the `.env` of one configuration.
 
     `derive` returns what a process makes of a configuration, and raises `ConfigError`, `NoRedis`, `UnknownName` or
-    `ValueError` for one that it cannot use. An invalid change is reported once to `log`, with every problem.
+    `ValueError` for one that it cannot use. An invalid change is reported once to `log`, with every problem. A file
+    that is written meanwhile is read after that: half a file is neither in force nor invalid.
     """
 
     loaded: LoadedConfig
     """The last valid configuration."""
     derive: Callable[[LoadedConfig], T]
     log: logging.Logger
+    clock: Callable[[], float] = time.time
+    """The time in which the files have theirs (epoch seconds)."""
     _last_stamp: Stamp = field(init=False)
+    _was_missing: bool = field(init=False, default=False)
     _last_trouble: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -48,12 +57,16 @@ class ConfigWatcher(Generic[T]):
 
     def _reload_if_changed(self) -> T | None:
         current = stamp(self.loaded.source)
-        if current == self._last_stamp:
+        if current == self._last_stamp or not self._is_settled(current):
             return None
         try:
             loaded = load(self.loaded.source)
+            if stamp(self.loaded.source) != current:
+                return None
             derived = self.derive(loaded)
         except (ConfigError, NoRedis, UnknownName, ValueError) as error:
+            if stamp(self.loaded.source) != current:
+                return None
             for line in str(error).splitlines():
                 self.log.error("%s", line)
             self.log.error(
@@ -63,3 +76,12 @@ class ConfigWatcher(Generic[T]):
             return None
         self.loaded, self._last_stamp, self._last_trouble = loaded, current, ""
         return derived
+
+    def _is_settled(self, current: Stamp) -> bool:
+        """Whether no file was written just now. One that is missing for the first time is perhaps being replaced. A
+        time in the future says nothing."""
+        was_missing, self._was_missing = self._was_missing, current[0] is None
+        if self._was_missing and not was_missing:
+            return False
+        ages = [self.clock() - file[0] / 1e9 for file in current if file is not None]
+        return not any(0 <= age < SETTLED_SECONDS for age in ages)

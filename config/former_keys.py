@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from openfall.config.other_tools_keys import OTHER_TOOLS
+
 _URGENCY = {"give_up": "expires_after", "share": "min_share", "depth": "max_queued", "cloud": "allow_cloud"}
 
 RENAMED: Mapping[str, Mapping[str, str]] = {
@@ -47,6 +49,8 @@ UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 """By section, the keys that were once accepted, why they are refused, and the remedy."""
 
+_OF_ENTRIES = ("backends", "models", "roles", "tasks", "groups", "pools", "budgets")
+
 
 def refuse_former_key(path: str, key: str) -> tuple[str, str] | None:
     """The message and the remedy for a former key of a section. None if it is not one."""
@@ -58,14 +62,21 @@ def refuse_former_key(path: str, key: str) -> tuple[str, str] | None:
     return message, "Write the new name."
 
 
+def meant_by(path: str, key: str) -> tuple[str, ...]:
+    """The key that another tool's word means in a section; empty: none is known."""
+    present = OTHER_TOOLS.get(_section(path), {}).get(key.lower().replace("-", "_"))
+    return () if present is None else (present,)
+
+
 def has_former_key(path: str, key: str, present: Iterable[str]) -> bool:
-    """Whether a missing key is present under its former name, which is reported as such."""
-    return any(RENAMED.get(_section(path), {}).get(word) == key for word in present)
+    """Whether a missing key is present under a former name or under one of another tool, which is reported as such."""
+    former = RENAMED.get(_section(path), {})
+    return any(former.get(word) == key or key in meant_by(path, word) for word in present)
 
 
 def _section(path: str) -> str:
     """The path of a mapping, with `*` for the name of an entry."""
     section, dot, rest = path.partition(".")
-    if not dot or section not in ("backends", "models", "groups"):
+    if not dot or section not in _OF_ENTRIES:
         return path
     return ".".join([section, "*", *rest.split(".")[1:]])

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from openfall.config.errors import ConfigProblem, nearest, quoted
-from openfall.config.former_keys import refuse_former_key
+from openfall.config.former_keys import meant_by, refuse_former_key
 from openfall.config.interpolation import variables_in
 
 try:
@@ -132,7 +132,7 @@ class Node:
                 self.document.report(node.line, node.path, *refusal)
             else:
                 no_space = ":" in key and node.is_empty
-                remedy = "Put a space after its colon." if no_space else nearest(key, known)
+                remedy = "Put a space after its colon." if no_space else nearest(key, known, meant_by(self.path, key))
                 self.document.report(node.line, self.path, f"unknown key {_key(key)}", remedy)
         return values
 

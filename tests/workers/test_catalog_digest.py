@@ -20,6 +20,7 @@ from openfall.workers.generations import Generation
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker import StopMode
 from openfall.workers.worker_options import WorkerOptions, watch_worker_config
+from tests.settled_file import write_settled
 from tests.worker_harness import running_fleet
 
 
@@ -32,7 +33,7 @@ def configured(home: Path, redis_url: str, **model: Any) -> LoadedConfig:
         "models": {"small": {"upstream": "small", "backends": ["box"], **model}},
         "roles": {"chat": {"chain": ["small"]}},
     }
-    (home / "openfall.yaml").write_text(yaml.safe_dump(document))
+    write_settled(home / "openfall.yaml", yaml.safe_dump(document))
     return load(home / "openfall.yaml")
 
 

@@ -18,6 +18,7 @@ from openfall.router_core.state.fleet_catalogs import describe_catalogs
 from openfall.router_core.state.fleet_status import fetch_status
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import RunningGateway, gateway_config, open_gateway, run, served
+from tests.settled_file import write_settled
 
 LOGGER = "openfall.gateway"
 
@@ -33,7 +34,7 @@ class Reloaded:
     async def change(self, edit: Callable[[str], str]) -> bool:
         """Write the file as edited, and let the gateway look at it."""
         self.text = edit(self.text)
-        self.file.write_text(self.text)
+        write_settled(self.file, self.text)
         return await self.reload.apply_change()
 
     async def names(self) -> set[str]:
@@ -93,7 +94,8 @@ def test_an_empty_a_broken_and_a_missing_file_change_nothing(redis_url, tmp_path
             if text is None:
                 own.file.unlink()
             else:
-                own.file.write_text(text, encoding="latin-1")
+                write_settled(own.file, text, "latin-1")
+            assert not await own.reload.apply_change()
             assert not await own.reload.apply_change()
             assert await own.names() == names
 
@@ -125,7 +127,7 @@ def test_status_names_a_gateway_whose_file_differs_until_it_has_taken_the_change
     async def main():
         async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
             own = Reloaded(gateway)
-            own.file.write_text(with_role(own.text))
+            write_settled(own.file, with_role(own.text))
             digest = catalog_digest(load(own.file).catalog)
             status = await fetch_status(gateway.link)
             (member,) = status.gateways

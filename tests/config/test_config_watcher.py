@@ -1,0 +1,96 @@
+"""A configuration that is being written is neither in force nor invalid until it is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openfall.config import LoadedConfig, load
+from openfall.config.config_watcher import SETTLED_SECONDS, ConfigWatcher
+
+VALID = """
+pools: {gpu: {local: yes}}
+backends: {box: {url: "http://127.0.0.1:1", pool: gpu}}
+models: {tiny: {upstream: tiny-1, backends: [box]}}
+roles: {chat: {chain: [tiny]}}
+"""
+CHANGED = f"{VALID}logs: {{format: json}}\n"
+LOGGER = logging.getLogger("openfall.test")
+
+
+class Watched:
+    """A file, its watcher, and the time."""
+
+    def __init__(self, home: Path) -> None:
+        self.file, self.now = home / "openfall.yaml", 1e9
+        self.write(VALID, at=self.now - 60)
+        self.watcher = ConfigWatcher(load(self.file), lambda loaded: loaded, LOGGER, lambda: self.now)
+
+    def write(self, text: str, at: float | None = None) -> None:
+        """Write the file in place."""
+        self.file.write_text(text)
+        moment = round((self.now if at is None else at) * 1e9)
+        os.utime(self.file, ns=(moment, moment))
+
+    def look(self, seconds: float = 0.0) -> LoadedConfig | None:
+        """What the watcher has read after a while."""
+        self.now += seconds
+        return self.watcher.reload_if_changed()
+
+
+@pytest.mark.parametrize("half", ["", VALID, CHANGED[: len(CHANGED) // 2], CHANGED[:-9], "roles: ["])
+def test_half_a_file_is_neither_in_force_nor_invalid(tmp_path: Path, caplog: Any, half: str) -> None:
+    watched = Watched(tmp_path)
+    watched.write(half)
+    assert watched.look() is None
+    assert watched.look(SETTLED_SECONDS * 0.9) is None
+    watched.write(CHANGED)
+    assert watched.look() is None
+    changed = watched.look(SETTLED_SECONDS)
+    assert changed is not None
+    assert changed.settings.logs.format == "json"
+    assert watched.look() is None
+    assert not caplog.records
+
+
+def test_a_file_that_is_replaced_is_not_reported_as_missing(tmp_path: Path, caplog: Any) -> None:
+    watched = Watched(tmp_path)
+    watched.file.unlink()
+    assert watched.look(2.0) is None
+    assert not caplog.records
+    watched.write(CHANGED, at=watched.now - 60)
+    assert watched.look() is not None
+    watched.file.unlink()
+    assert watched.look(2.0) is None
+    assert watched.look(2.0) is None
+    assert "stays in force" in caplog.records[-1].getMessage()
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, caplog: Any) -> None:
+    watched = Watched(tmp_path)
+
+    def change_while_it_is_checked(loaded: LoadedConfig) -> LoadedConfig:
+        watched.write("roles: [", at=watched.now - 50)
+        raise ValueError("half")
+
+    watched.write(CHANGED, at=watched.now - 60.5)
+    watched.watcher.derive = change_while_it_is_checked
+    assert watched.look() is None
+    assert not caplog.records
+
+
+def test_a_file_whose_time_lies_in_the_future_is_read_at_once(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.write(CHANGED, at=watched.now + 3600)
+    assert watched.look() is not None
+
+
+def test_a_file_that_stays_broken_is_reported_once(tmp_path: Path, caplog: Any) -> None:
+    watched = Watched(tmp_path)
+    watched.write("roles: [")
+    assert [watched.look(SETTLED_SECONDS) for _ in range(3)] == [None] * 3
+    assert sum("stays in force" in record.getMessage() for record in caplog.records) == 1
