@@ -18,6 +18,7 @@ MAX_DEPTH = 100
 """Levels of lists and objects in one JSON text. Python code that visits it calls itself for each level, up to 1,000."""
 
 _MAX_PLACE = 60
+_BLOCK_BYTES = 2**18
 
 
 class JsonTooLarge(ValueError):
@@ -35,19 +36,27 @@ def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
         return
     # A fixed number of passes: a pattern for strings starts again at each quote of one that does not end.
     without_escapes = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    parts = without_escapes.split(b'"', 2 * limit + 2)  # every second one is a string
-    if len(parts) > 2 * limit + 2 or count_values(b"".join(parts[::2])) > limit:
-        raise JsonTooLarge(f"has more than {limit:,} values")
+    values, quotes = 0, 0
+    for start in range(0, len(without_escapes), _BLOCK_BYTES):
+        parts = without_escapes[start : start + _BLOCK_BYTES].split(b'"')  # every second one is in a string
+        values += count_values(b"".join(parts[quotes % 2 :: 2]))
+        quotes += len(parts) - 1
+        if values > limit or quotes > 2 * limit + 1:
+            raise JsonTooLarge(f"has more than {limit:,} values")
 
 
 def check_depth(raw: bytes, value: object) -> None:
     """Raise `JsonTooLarge` if the value of a JSON text is nested too deeply. Few texts need a look at the value."""
     if len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        items = [item for parent in level for item in _items(parent)]
-        level = [item for item in items if isinstance(item, dict | list | tuple)]
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 1):  # the list around the value is one more
+        level = [
+            item
+            for parent in level
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(item, dict | list | tuple)
+        ]
         if not level:
             return
     raise JsonTooLarge(f"is nested more than {MAX_DEPTH} levels deep")

@@ -95,6 +95,10 @@ _CALLS = b",".join(
     for number in range(50)
 )
 
+_LONG_WAITS = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n%b\r\n" % b"".join(
+    b"X-RateLimit-Reset-%d: %b\r\n" % (number, b"1h" * 30_000) for number in range(100)
+)
+
 KINDS: Mapping[str, Sends] = {
     "gzip_bomb": encoded(bomb, b"gzip"),
     "gzip_bomb_in_an_error": encoded(bomb, b"gzip", _ERROR_HEAD),
@@ -126,6 +130,12 @@ KINDS: Mapping[str, Sends] = {
     "endless_blanks": endless(STREAM_HEAD, b"\n"),
     "endless_body": endless(JSON_HEAD + b"\r\n", b" " * 64),
     "tiny_chunks": endless(CHUNKED, b"1\r\na\r\n"),
+    "chunk_size": endless(CHUNKED, b"0"),
+    "blank_lines_for_a_head": endless(b"", b"\r\n"),
+    "empty_gzip_members": endless(JSON_HEAD + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"", mtime=0)),
+    "half_characters": document(lambda: choice(b'"content":"' + b"\\ud83d" * 2_000_000 + b'"')),
+    "long_waits": lambda: _once(_LONG_WAITS),
+    "endless_trailers": endless(CHUNKED + b"0\r\n", b"X: a\r\n"),
     "chunk_extension": endless(CHUNKED + b"1;a=", b"a"),
     "long_header": endless(JSON_HEAD + b"X: ", b"a"),
     "many_headers": endless(JSON_HEAD, b"X: a\r\n"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import aiohttp
@@ -21,11 +21,10 @@ from openfall.workers.backends.stall_watch import CallWatch
 
 class _Content:
     def __init__(self, parts: Sequence[bytes]) -> None:
-        self._parts = parts
+        self._parts = filter(None, parts)
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        for part in self._parts:
-            yield part
+    async def readany(self) -> bytes:
+        return next(self._parts, b"")
 
 
 class _Response:

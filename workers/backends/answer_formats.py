@@ -63,8 +63,7 @@ def _dialect_of(document: Any) -> Dialect | None:
     return "ollama" if "done" in document and ("message" in document or "response" in document) else None
 
 
-def format_instead(own: Dialect, data: bytes) -> AnswerFormat | None:
+def format_instead(own: Dialect, dialect: Dialect | None) -> AnswerFormat | None:
     """The format of an answer that is of another dialect than its endpoint, and that can be translated; None: it is no
-    such answer."""
-    dialect = recognize(data)
+    such answer. `dialect`: that of the answer, if it shows one."""
     return None if dialect is None or (own, dialect) not in TRANSLATORS else FORMATS[dialect]

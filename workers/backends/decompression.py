@@ -16,7 +16,10 @@ import aiohttp
 PART_BYTES = 32 * 2**10
 """The most bytes that one step decompresses."""
 
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ZLIB_HEADS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""By level. `deflate` means this form, and some servers send the bytes without it."""
+
 _MIN_HEAD = 2
 _TEXT_STARTS = frozenset(b' \t\r\n{["<:-0123456789deirntfDEIRNTF\xef\xfe\xff')
 """How JSON, events (`data:`, `id:`, `retry:`), marks of byte order and web pages begin."""
@@ -57,7 +60,7 @@ class Decompressor:
         self._stream: zlib._Decompress | None = None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The next parts. Raises `Undecodable`."""
+        """The next parts, each after a bounded step. A step may decompress to nothing. Raises `Undecodable`."""
         if not self._is_begun:
             self._head += chunk
             if len(self._head) < _MIN_HEAD:
@@ -67,8 +70,9 @@ class Decompressor:
             yield chunk
             return
         try:
-            for part in self._inflate(chunk, self._bits):
-                yield from [part] if self._inner is None else self._inner.feed(part)
+            for start in range(0, len(chunk), PART_BYTES):
+                for part in self._inflate(chunk[start : start + PART_BYTES], self._bits):
+                    yield from self._inner.feed(part) if part and self._inner else [part]
         except zlib.error:
             raise Undecodable("the compressed answer is damaged") from None
 
@@ -83,10 +87,16 @@ class Decompressor:
         head, self._head, self._is_begun = self._head, b"", True
         if head.startswith(_GZIP):
             self._bits = _OF_GZIP
-        elif self._encoding == "deflate" and not _is_text(head):
-            self._bits = _ZLIB if head[0] & 0xF == 8 and int.from_bytes(head[:2]) % 31 == 0 else _RAW
-        elif self._encoding in ("br", "zstd", "compress") and not _is_text(head):
+        elif head.startswith(_ZSTD):
             raise Undecodable(UNREADABLE)
+        elif not _is_text(head):
+            names = set(re.split(r"[,\s]+", self._encoding))
+            if head.startswith(_ZLIB_HEADS):
+                self._bits = _ZLIB
+            elif "deflate" in names:
+                self._bits = _RAW
+            elif names & {"br", "zstd", "compress"}:
+                raise Undecodable(UNREADABLE)
         return head
 
     def _inflate(self, data: bytes, bits: int) -> Iterator[bytes]:
@@ -95,8 +105,7 @@ class Decompressor:
             stream = self._stream = self._stream or zlib.decompressobj(bits)
             part = stream.decompress(data, PART_BYTES)
             data = stream.unconsumed_tail
-            if part:
-                yield part
+            yield part
             if stream.eof:  # a gzip may have several members; anything else behind one is ignored
                 self._stream, data, self._is_member_over = None, stream.unused_data, True
 
@@ -105,7 +114,7 @@ async def decompressed(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]
     """The body of a response as it arrives. Raises `aiohttp.ClientError`."""
     decompressor = Decompressor(response.headers.get("content-encoding", ""))
     async for chunk in response.content.iter_any():
-        for part in decompressor.feed(chunk):
+        for part in filter(None, decompressor.feed(chunk)):
             yield part
     for part in decompressor.end():
         yield part

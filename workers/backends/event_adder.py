@@ -17,7 +17,7 @@ from openfall.workers.backends.answer_bounds import (
 from openfall.workers.backends.answer_formats import format_instead, recognize
 from openfall.workers.backends.call_order import CallOrder
 from openfall.workers.backends.exact_json import in_utf8
-from openfall.workers.backends.loop_share import LoopShare
+from openfall.workers.backends.loop_share import LARGE_BYTES, LoopShare
 
 if TYPE_CHECKING:
     from openfall.workers.backends.response_reader import AnswerReader
@@ -41,6 +41,10 @@ class EventAdder:
         for event in events:
             if self.answer.ended:
                 return
+            if len(event) >= LARGE_BYTES:
+                loop_share.pause()
+                await loop_share.await_step(len(event))
+                loop_share.begin()
             pieces = self._add(in_utf8(event, reader.content_type))
             answer = self.answer
             reader.watch.count(answer.characters, text_of(pieces))
@@ -66,8 +70,9 @@ class EventAdder:
     def _add(self, event: bytes) -> list[Piece]:
         """Add an event. The first one that shows its dialect decides how the answer is read."""
         if not self._is_recognized:
-            self._is_recognized = recognize(event) is not None
-            if other := format_instead(self._reader.wire.dialect, event):
+            dialect = recognize(event)
+            self._is_recognized = dialect is not None
+            if other := format_instead(self._reader.wire.dialect, dialect):
                 self.answer = self._reader.read_as(other).assembler()
         return self.answer.add(event)
 

@@ -19,16 +19,21 @@ An ordinary stream of 100 tokens a second uses 0.01."""
 HEAVY_SHARE = 0.2
 """The share of the event loop that all answers together get which use more."""
 
+LARGE_BYTES = 2**18
+SECONDS_A_BYTE = 15e-9
+"""What reading a JSON text takes. A smaller one than `LARGE_BYTES` takes less than a slice."""
+
 
 class LoopShare:
-    """Shares the event loop among the answers that are read: each in slices, the heavy ones in turns.
+    """Shares the event loop among the answers that are read, in slices. Each books its next slice after those that are
+    booked, so that one round of the loop has few of them.
 
-    A heavy answer uses more of the loop than an ordinary one ever does. All heavy ones together get `HEAVY_SHARE`: each
-    books its next turn after those that are booked.
+    A heavy answer uses more of the loop than an ordinary one ever does. All heavy ones together get `HEAVY_SHARE`, and
+    no ordinary one waits for them.
     """
 
-    _next_turn = 0.0
-    """Of all answers of this process: when the turns that are booked end."""
+    _ordinary_until = _heavy_until = 0.0
+    """Of all answers of this process: when the slices that are booked end."""
 
     def __init__(self) -> None:
         self._began = self._since = time.perf_counter()
@@ -52,12 +57,28 @@ class LoopShare:
 
     async def rest(self) -> None:
         """Leave the loop to others, for as long as is fair."""
+        await asyncio.sleep(self.end_slice())
+        self._since = time.perf_counter()
+
+    @classmethod
+    async def await_step(cls, size: int) -> None:
+        """Wait until no other answer reads a large text in the same round of the loop. `size`: the bytes of the text
+        that is read next, in one step."""
+        if size < LARGE_BYTES:
+            return
+        now = time.perf_counter()
+        begin = max(now, cls._ordinary_until)
+        cls._ordinary_until = begin + size * SECONDS_A_BYTE
+        if begin > now:
+            await asyncio.sleep(begin - now)
+
+    def end_slice(self) -> float:
+        """The seconds for which the loop belongs to others now."""
         now = time.perf_counter()
         used, self._slice = self._slice + now - self._since, 0.0
         self._used += used
         if self._used <= FREE_SECONDS + ORDINARY_SHARE * (now - self._began):
-            await asyncio.sleep(0)
-        else:
-            LoopShare._next_turn = max(now, LoopShare._next_turn) + used / HEAVY_SHARE
-            await asyncio.sleep(LoopShare._next_turn - now)
-        self._since = time.perf_counter()
+            LoopShare._ordinary_until = max(now, LoopShare._ordinary_until) + used
+            return LoopShare._ordinary_until - now
+        LoopShare._heavy_until = max(now, LoopShare._heavy_until) + used / HEAVY_SHARE
+        return LoopShare._heavy_until - now

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from openfall.workers.backends.answer_bounds import (
     AnswerTooLarge,
     KeptBytes,
 )
-from openfall.workers.backends.answer_formats import AnswerFormat, format_instead
+from openfall.workers.backends.answer_formats import AnswerFormat, format_instead, recognize
 from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.decompression import Decompressor
 from openfall.workers.backends.error_response import classify
@@ -48,6 +49,11 @@ CHUNK_BYTES = 32 * 2**10
 MAX_REFUSAL_BYTES = 64 * 2**10
 """How much of an error's body is read. Every error fits; the rest of a web page is useless."""
 
+REFUSAL_SECONDS = 5.0
+"""How long an error's body is read. Its status has arrived before."""
+
+QUIET_SECONDS = 0.5
+"""An answer that is whole waits this long for the end of its response: some servers and proxies never send it."""
 
 _REQUEST_FAULTS = frozenset({400, 422})
 _NAMES_STREAM = re.compile(rb"\bstream(?:ing|ed|_options)?\b")
@@ -84,9 +90,10 @@ class AnswerReader:
                 if self._is_stream(head):
                     return await self._read_stream(head, chunks, kept)
                 body, break_off = await _read_rest(head, chunks, kept)
+            await LoopShare.await_step(len(body))
             body = in_utf8(body, self.content_type)
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
-            if _is_malformed(outcome) and (other := format_instead(self.wire.dialect, body)):
+            if _is_malformed(outcome) and (other := format_instead(self.wire.dialect, recognize(body))):
                 outcome = self.read_as(other).parse(body, response.headers)
             if break_off is not None and _is_malformed(outcome):
                 raise break_off
@@ -163,8 +170,10 @@ async def _read_part(response: aiohttp.ClientResponse) -> bytes:
     """The beginning of a refusal's body. The status says the most, so a part is enough."""
     body = bytearray()
     try:
-        async for chunk in _chunks(response, MAX_REFUSAL_BYTES):
-            body += chunk
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REFUSAL_SECONDS), aclosing(_chunks(response, MAX_REFUSAL_BYTES)) as chunks:
+                async for chunk in chunks:
+                    body += chunk
     except (aiohttp.ClientError, AnswerTooLarge) as error:
         raise_shortage(error)
     return in_utf8(bytes(body), response.headers.get("content-type", ""))
@@ -195,10 +204,14 @@ async def _read_rest(
     head: bytes, chunks: AsyncGenerator[bytes, None], kept: KeptBytes
 ) -> tuple[bytes, aiohttp.ClientError | None]:
     """The whole body, and how its connection broke off. A JSON text that is whole ends by itself: a proxy may change
-    a body and not the length that it names."""
-    parts = [head]
+    a body and not the length that it names, or keep the connection open."""
+    parts, is_examined = [head], False
     try:
         async for chunk in chunks:
+            if not chunk and not is_examined and parts[-1].endswith(b"}"):  # a line of several ends with a line feed
+                is_examined = True  # once: a server that sends slowly would have its bytes parsed again and again
+                if isinstance(parse_document(b"".join(parts), {}), dict):
+                    break
             kept.take(len(chunk), MAX_ANSWER_BYTES)
             parts.append(chunk)
     except aiohttp.ClientPayloadError as error:
@@ -228,15 +241,15 @@ async def _no_chunks() -> AsyncGenerator[bytes, None]:
 
 
 async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`. `AnswerTooLarge` past `limit` bytes."""
-    size, parsed, loop_share = 0, 0.0, LoopShare()
-    connection = response.connection and response.connection.protocol
+    """The body as it arrives, decompressed, in parts of `CHUNK_BYTES`; an empty part after each quiet time.
+    `AnswerTooLarge` past `limit` bytes."""
+    size, loop_share = 0, LoopShare()
     decompressor = Decompressor(response.headers.get("content-encoding", ""))
-    async for chunk in response.content.iter_any():
+    async for chunk in _arriving(response.content):
+        if not chunk:
+            yield b""
         loop_share.begin()
-        if isinstance(connection, BoundedHandler):
-            loop_share.charge(connection.parsing_seconds - parsed)
-            parsed = connection.parsing_seconds
+        loop_share.charge(_take_parsing_seconds(response))
         for part in decompressor.feed(chunk):
             loop_share.pause()
             loop_share.begin()
@@ -250,3 +263,23 @@ async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerato
             loop_share.begin()
     for part in decompressor.end():
         yield part
+
+
+def _take_parsing_seconds(response: aiohttp.ClientResponse) -> float:
+    """The time that the connection has used to parse what is read now. A response that has ended has none."""
+    connection = response.connection and response.connection.protocol
+    return connection.take_parsing_seconds() if isinstance(connection, BoundedHandler) else 0.0
+
+
+async def _arriving(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """The bytes of a body as they arrive; none after each `QUIET_SECONDS` in which nothing arrives."""
+    while True:
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                data = await content.readany()
+        except TimeoutError:
+            yield b""
+            continue
+        if not data:
+            return
+        yield data

@@ -26,6 +26,8 @@ _POLICY = re.compile(r"\b(?:r|remaining)=(\d{1,9})[;,] ?(?:t|reset)=(\d{1,9})\b"
 _WAIT_FIELDS = {"retry_after_ms": 1000, "retry_after": 1, "retry_after_seconds": 1, "retryAfter": 1,
                 "retryAfterSeconds": 1, "reset_after": 1, "estimated_time": 1, "retryDelay": 1}  # fmt: skip
 """Fields of an error with a wait, and how many of their numbers are a second."""
+MAX_VALUE_LENGTH = 256
+"""The characters of a header's value that are read. A longer one is no wait."""
 MAX_DETAILS = 32
 """How many details of an error are read."""
 
@@ -75,7 +77,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _longest(value: str, date: str) -> float | None:
-    waits = (_read_wait(part, date) for part in _LIST.split(value))
+    waits = (_read_wait(part, date) for part in _LIST.split(value if len(value) <= MAX_VALUE_LENGTH else ""))
     return max((wait for wait in waits if wait is not None), default=None)
 
 
@@ -167,7 +169,7 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
 def _resets(name: str, value: str, headers: Mapping[str, str]) -> Iterator[tuple[float, str | None]]:
     """The waits of a header (none: it is no reset header), each with what remains of its limit."""
     if name == "ratelimit":
-        yield from ((float(wait), remaining) for remaining, wait in _POLICY.findall(value))
+        yield from ((float(wait), remaining) for remaining, wait in _POLICY.findall(value[:MAX_VALUE_LENGTH]))
     elif name.startswith((_RESET, "ratelimit-reset")) or name == "x-ratelimit-reset":
         if (wait := _longest(value, headers.get("date", ""))) is not None:
             yield wait, headers.get(name.replace("reset", "remaining", 1))
@@ -179,6 +181,8 @@ def _resets(name: str, value: str, headers: Mapping[str, str]) -> Iterator[tuple
 def until(moment: str, date: str) -> float | None:
     """Seconds from an HTTP date to an HTTP date, an RFC 3339 time, or an epoch time in seconds or milliseconds; 0.0 if
     that is past; None if either is invalid."""
+    if len(moment) > MAX_VALUE_LENGTH or len(date) > MAX_VALUE_LENGTH:
+        return None
     moment = moment.strip()
     try:
         if epoch := _EPOCH.fullmatch(moment):

@@ -22,6 +22,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from openfall.workers.backends.environment_proxy import find_proxy
+from openfall.workers.backends.loop_share import SLICE_SECONDS, LoopShare
 
 CONNECT_TIMEOUT_S = 10.0
 """A host that accepts no connection in this time is unreachable. The rest of a call's time is for the answer."""
@@ -38,6 +39,8 @@ MAX_HEADER_BYTES = 2**16
 
 MAX_INTERIM_RESPONSES = 64
 """Interim responses in a row. Servers send one or two."""
+
+_HEAD_END = b"\r\n\r\n"
 
 
 LARGE_BODY_BYTES = 2**20
@@ -106,15 +109,25 @@ class Transport:
 
 
 class BoundedHandler(ResponseHandler):
-    """Ends a connection whose server sends interim responses (100 to 199) for ever. aiohttp bounds all other heads.
-    Remembers that this process had no memory to read a response: aiohttp then hangs up."""
+    """A connection that bounds what its server costs, where aiohttp has no bound.
+
+    It closes after too many interim responses (100 to 199). Bytes that bring its reader nothing, such as an endless
+    extension of a chunk, get a share of the event loop: meanwhile it reads no more of them. A head counts, although no
+    HTTP follows it. It remembers that this process had no memory to read a response: aiohttp then hangs up.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._interim = 0
         self._shortage: MemoryError | None = None
+        self._loop_share = LoopShare()
         self.parsing_seconds = 0.0
-        """The time on the event loop that the bytes of its current response have used."""
+        """The time on the event loop that the bytes of its current response have used, and that no reader has taken."""
+
+    def take_parsing_seconds(self) -> float:
+        """The time that the bytes have used since the last call, which the reader charges to its own share."""
+        seconds, self.parsing_seconds = self.parsing_seconds, 0.0
+        return seconds
 
     def set_exception(self, exc: Any, *cause: BaseException) -> None:
         self._shortage = next((each for each in cause if isinstance(each, MemoryError)), self._shortage)
@@ -125,18 +138,50 @@ class BoundedHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         began = time.perf_counter()
-        super().data_received(data)
+        rest = self._read_heads(data)
+        if rest or not data:
+            super().data_received(rest)
         self.parsing_seconds += time.perf_counter() - began
+        if self.parsing_seconds > SLICE_SECONDS:
+            self._hold()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if data[0].code < 200:
             self._interim += 1
         else:  # else a connection that is reused would charge an answer for all before it, and the 1,000th would wait
-            self._interim, self.parsing_seconds = 0, 0.0
+            self._interim, self.parsing_seconds, self._loop_share = 0, 0.0, LoopShare()
         if self._interim > MAX_INTERIM_RESPONSES:
             self.close()
         else:
             super().feed_data(data, size)
+
+    def _read_heads(self, data: bytes) -> bytes:
+        """Read each head by itself, and return the bytes behind them. aiohttp forgets a head if bytes that come
+        together with it are no HTTP."""
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
+            is_in_body = self._payload is not None and not self._payload.is_eof()
+            end = -1 if is_in_body else data.find(_HEAD_END)
+            if end < 0:
+                break
+            head, data = data[: end + len(_HEAD_END)], data[end + len(_HEAD_END) :]
+            super().data_received(head)
+            if self.transport is None or self.exception() is not None:
+                return b""
+        return data
+
+    def _hold(self) -> None:
+        """Read nothing until the share of this connection allows it."""
+        self._loop_share.begin()
+        self._loop_share.charge(self.take_parsing_seconds())
+        seconds = self._loop_share.end_slice()
+        if seconds:
+            self.force_close()  # behind this response: the next one would wait, too
+        self._pause_transport_reading()
+        self._loop.call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
 
 
 class _Connector(aiohttp.TCPConnector):

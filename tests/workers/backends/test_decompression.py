@@ -47,6 +47,9 @@ def test_a_plain_body_is_read_whatever_compression_its_head_names(encoding: str)
         ("gzip", gzip.compress(gzip.compress(WHOLE))),
         ("deflate", zlib.compress(WHOLE)),
         ("deflate", DEFLATED),
+        ("gzip, deflate", DEFLATED),
+        ("", zlib.compress(WHOLE)),
+        ("gzip", zlib.compress(WHOLE)),
     ],
 )
 def test_a_compressed_body_is_decompressed_wherever_it_is_cut(encoding: str, body: bytes) -> None:
@@ -67,8 +70,19 @@ def test_a_bomb_is_decompressed_in_small_parts() -> None:
         assert max(map(len, Decompressor("gzip").feed(body))) <= PART_BYTES
 
 
+def test_a_body_of_many_empty_files_leaves_the_loop_to_others_after_each() -> None:
+    assert len(list(Decompressor("gzip").feed(gzip.compress(b"") * 5_000))) >= 5_000
+
+
 @pytest.mark.parametrize(
-    ("encoding", "body"), [("br", b"\x8b\x05\x80Hi\x03"), ("gzip", b"\x1f\x8bbroken bytes"), ("deflate", b"\x07\xff")]
+    ("encoding", "body"),
+    [
+        ("br", b"\x8b\x05\x80Hi\x03"),
+        ("gzip, br", b"\x8b\x05\x80Hi\x03"),
+        ("", b"\x28\xb5\x2f\xfd\x04\x58"),
+        ("gzip", b"\x1f\x8bbroken bytes"),
+        ("deflate", b"\x07\xff"),
+    ],
 )
 def test_bytes_that_no_form_explains_are_malformed_with_the_reason(encoding: str, body: bytes) -> None:
     with pytest.raises(Undecodable):

@@ -21,6 +21,7 @@ from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.framing import NdjsonFraming, SseFraming
+from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.stall_watch import CallWatch
@@ -65,6 +66,8 @@ WORDS = {
     "many_headers": "the connection failed: the response is not valid HTTP (ClientResponseError)",
     "length_lie": "the connection broke off within the answer",
     "redirect_to_itself": "HTTP 302: a body that is not JSON",
+    "long_waits": "HTTP 429: a body that is not JSON",
+    "endless_trailers": "the connection broke off within the answer",
 }
 
 
@@ -75,7 +78,9 @@ def test_an_answer_of_a_hostile_upstream_fails_in_words(kind: str) -> None:
     assert outcome.detail == WORDS[kind]
 
 
-@pytest.mark.parametrize("kind", ["endless_events", "endless_tiny_events", "endless_comments", "tiny_chunks"])
+@pytest.mark.parametrize(
+    "kind", ["endless_events", "endless_tiny_events", "endless_comments", "tiny_chunks", "chunk_size"]
+)
 def test_an_endless_stream_ends_at_the_time_limit_of_its_call(kind: str) -> None:
     outcome = call(kind, timeout=0.3)
     assert isinstance(outcome, Failure)
@@ -88,12 +93,13 @@ def test_a_compressed_error_body_is_read_up_to_its_limit() -> None:
     assert outcome.http_status == 500
 
 
-def test_an_endless_stream_leaves_the_event_loop_to_others() -> None:
-    """Beside eight streams at full speed the loop has most of its time left. The time of the CPU counts, so a busy
+@pytest.mark.parametrize("kind", ["endless_tiny_events", "chunk_size", "empty_gzip_members"])
+def test_an_endless_answer_leaves_the_event_loop_to_others(kind: str) -> None:
+    """Beside eight answers at full speed the loop has most of its time left. The time of the CPU counts, so a busy
     machine does not change the result."""
 
     async def work() -> tuple[float, int]:
-        async with upstream("endless_tiny_events") as url:
+        async with upstream(kind) as url:
             backend = open_backend(Backend(url=url, pool="cloud"))
             request = Request(body=REQUEST_BODY, upstream="m", timeout=60.0)
             calls = [asyncio.create_task(backend.complete(request, lambda pieces: None)) for _ in range(8)]
@@ -112,6 +118,21 @@ def test_an_endless_stream_leaves_the_event_loop_to_others() -> None:
 
     longest, ended = run(work())
     assert (longest < 0.25, ended) == (True, 0)
+
+
+def test_ordinary_answers_take_turns_and_wait_for_no_heavy_one() -> None:
+    heavy, first, second = LoopShare(), LoopShare(), LoopShare()
+    for share, seconds in ((heavy, 10.0), (first, 0.05), (second, 0.05)):
+        share.begin()
+        share.charge(seconds)
+    assert heavy.end_slice() >= 50.0
+    assert 0.05 <= first.end_slice() < second.end_slice() < 10.0
+
+
+def test_many_half_characters_are_marked_and_not_joined() -> None:
+    assert loads(b'["%b"]' % (rb"\ud83d" * 30_000)) == ["?" * 30_000]
+    assert loads(b'["' + rb"\ud83d" * 9 + b'"]') == ["\ufffd" * 9]
+    assert loads(b'["%b"]' % (b"\xed\xa0\xbd" * 30_000)) == ["\ufffd" * 90_000]
 
 
 @pytest.mark.parametrize("depth", [50, 2_000, 200_000])

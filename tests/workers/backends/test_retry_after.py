@@ -72,6 +72,14 @@ def test_without_retry_after_the_exhausted_limit_gives_the_wait() -> None:
     assert classify(429, CIMultiDict({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
 
 
+def test_a_header_too_long_for_a_wait_states_none() -> None:
+    long = "1h" * 300
+    headers = {"retry-after": long, "x-ratelimit-reset-tokens": long, "ratelimit": "x" * 300 + ";r=0;t=12"}
+    assert retry_after(CIMultiDict(headers)) is None
+    assert limit_reset(CIMultiDict(headers)) is None
+    assert retry_after(CIMultiDict({"retry-after": "Sat, 21 Nov 2026 10:00:00 GMT" + " " * 300})) is None
+
+
 def test_anthropic_sends_the_time_at_which_a_limit_resets() -> None:
     headers = {
         "date": "Sat, 21 Nov 2026 10:00:00 GMT",
