@@ -183,6 +183,7 @@ def test_an_inbox_whose_entries_have_no_moment_is_listed_beside_the_others(openf
     store.xadd("of:inbox:later", {"id": "x"}, id="18446744073709551614-1")
     store.xadd("of:inbox:bot", {"id": "x"}, id="1796059482000-1")
     store.set("of:inbox:text", "x")
+    store.zadd("of:inboxes", dict.fromkeys(("later", "bot", "text"), 9e15))
     shown = openfall("inbox").stdout
     assert "later" in shown
     assert "bot" in shown
