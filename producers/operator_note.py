@@ -20,6 +20,11 @@ def find_pause(audit: Iterable[AuditEntry], queue: str) -> AuditEntry | None:
     return next((each for each in audit if each.action == "queue.pause" and fnmatchcase(queue, each.subject)), None)
 
 
+def find_quiet(audit: Iterable[AuditEntry], worker: str) -> AuditEntry | None:
+    """The last time at which a worker was kept from further jobs."""
+    return next((each for each in audit if each.action == "worker.quiet" and each.subject == worker), None)
+
+
 def find_switch(audit: Iterable[AuditEntry]) -> AuditEntry | None:
     """The last time at which local only was switched on."""
     return next((each for each in audit if each.action == "local_only.on"), None)

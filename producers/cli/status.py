@@ -17,7 +17,7 @@ from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.tables import show_table, table
 from openfall.producers.cli.terminal import console, echo, plain, show_json, wants_json
 from openfall.producers.cli.time_options import DURATION
-from openfall.producers.cli.workers import describe_quiet, fetch_quiet_by
+from openfall.producers.cli.workers import fetch_quiet_by
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import (
@@ -190,7 +190,7 @@ def _facts(status: _Status) -> Iterator[str]:
     """What the lines of the page do not have. An empty text says nothing."""
     overview, notes = status.overview, status.notes
     if notes.health["causes"]:
-        yield _describe_work(overview) + describe_quiet(overview.workers, notes.quiet_by)
+        yield _describe_work(overview)
     if scheduled := sum(queue.scheduled for queue in overview.queues):
         yield f"{plural(scheduled, 'job')} scheduled for a retry"
     yield from _pauses(status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -89,14 +89,6 @@ async def fetch_quiet_by(link: RedisConnection, workers: Sequence[WorkerStatus])
     entries = await read_entries(link, AUDIT_LINES) if quiet else []
     orders = {entry.subject: entry.actor for entry in reversed(entries) if entry.action == "worker.quiet"}
     return {name: orders.get(name, "") for name in quiet}
-
-
-def describe_quiet(workers: Sequence[WorkerStatus], quiet_by: Mapping[str, str]) -> str:
-    """`; 1 quiet (tower, by ann), which ends with openfall workers resume NAME`; empty: no worker is quiet."""
-    quiet = [worker.name for worker in workers if worker.alive and worker.quiet]
-    names = [f"{name}, by {quiet_by[name]}" if quiet_by.get(name) else name for name in quiet[:3]]
-    more = f" and {len(quiet) - 3} more" if quiet[3:] else ""
-    return f"; {len(quiet)} quiet ({'; '.join(names)}{more}; openfall workers resume NAME)" if quiet else ""
 
 
 def _order(name: str, order: WorkerOrder) -> None:

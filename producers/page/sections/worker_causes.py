@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from openfall.producers.last_worker_text import describe_start, start_command
+from openfall.producers.operator_note import describe_author, find_quiet
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.model_calls import NO_WORKER
@@ -42,7 +43,9 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
 
 def _of_quiet(quiet: Sequence[WorkerStatus], pools: Sequence[str], snapshot: PageSnapshot) -> Cause:
     """`pools`: those that no other worker serves."""
-    names = ", ".join(worker.name for worker in quiet[:3]) + (f" and {len(quiet) - 3} more" if quiet[3:] else "")
+    by = {worker.name: describe_author(find_quiet(snapshot.audit, worker.name)) for worker in quiet[:3]}
+    names = ", ".join(f"{name} ({author})" if author else name for name, author in by.items())
+    names += f" and {len(quiet) - 3} more" if quiet[3:] else ""
     is_everyone = len(quiet) == sum(worker.alive for worker in snapshot.status.workers) and snapshot.status.waiting > 0
     alone = f"No other worker serves the pool{'s' if pools[1:] else ''} {', '.join(pools)}" if pools else ""
     return Cause(
