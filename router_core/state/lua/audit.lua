@@ -164,7 +164,8 @@ for pool in pairs(pools) do
   clean_registry(SUSPECTS .. pool, 'scheduled')
 end
 for _, target in ipairs(redis.call('SRANDMEMBER', BREAKERS, MAX_PARTS)) do
-  if redis.call('EXISTS', BREAKER .. target) == 0 then redis.call('SREM', BREAKERS, target) end
+  local has_none = redis.call('EXISTS', BREAKER .. target) == 0 and redis.call('HEXISTS', BLOCKED, target) == 0
+  if has_none then redis.call('SREM', BREAKERS, target) end
 end
 
 -- What operators switched on stands twice: what one of the places lacks is written again.

@@ -294,9 +294,11 @@ def test_what_can_be_no_name_leaves_its_set(fleet):
             "rq:queues": {b"rq:queue:" + QUEUE.encode()},
             f"rq:workers:{QUEUE}": {b"rq:worker:wa"},
             "rq:workers": {b"rq:worker:wa"},
-            "of:breakers": set(),
+            "of:breakers": {b"box/large"},
             "of:backends": {b"box"},
         }
+        f.store.hset("of:blocked", "box/large", "open 1")  # its breaker was overwritten
+        f.store.sadd("of:breakers", "box/large")
         for key in sets:
             f.store.sadd(key, GARBAGE, b"", b"of:jobs")
         await whole_audit(f)
