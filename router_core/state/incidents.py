@@ -115,7 +115,7 @@ def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
     }
     return Incident(
         id=incident_id,
-        reason=read_text(fields.get("reason")) or incident_id.rpartition("-")[0],
+        reason=incident_id.rpartition("-")[0],
         began_at=moments["began"],
         last_fall_at=moments["last"] or moments["began"],
         ended_at=moments["ended"] or None,

@@ -41,6 +41,10 @@ local function is_on_its_way()
   return false
 end
 local last = tonumber(incident.last or incident.began)
+if last > now then  -- another program wrote it, or the clock was set back
+  last = now
+  redis.call('HSET', key, 'last', now)
+end
 if now - last < args.quiet_ms then return '' end
 if args.of_jobs then
   if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end

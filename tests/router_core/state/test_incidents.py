@@ -53,6 +53,20 @@ def test_an_incident_stays_open_while(fleet, obstacle):
     fleet(story)
 
 
+@pytest.mark.parametrize(("field", "value"), [("reason", b"\xff"), ("last", b"253402300798000"), ("last", b"\xff")])
+def test_an_incident_with_a_field_that_another_program_wrote_ends(fleet, field, value):
+    async def story(f):
+        incident_id = open_one(f)
+        f.store.hset(f"of:incident:{incident_id}", field, value)
+        (incident,) = await open_incidents(f.link)
+        await close_incident(f.link, incident.reason, MODELS)
+        f.clock.now += QUIET_SECONDS
+        await close_incident(f.link, incident.reason, MODELS)
+        assert await open_incidents(f.link) == ()
+
+    fleet(story)
+
+
 @pytest.mark.parametrize("obstacle", ["a job is held", "a job is held until later", "a released job is on its way"])
 def test_an_outage_is_over_with_the_first_answer_after_the_last_fall_whatever_is_still_held(fleet, obstacle):
     async def story(f):

@@ -7,8 +7,7 @@ local function open_incident(reason, notify, now)
   if incident and fields(INCIDENT .. incident, 'began').began then return incident, false end
   incident = reason .. '-' .. ms(now)
   redis.call('HSET', INCIDENTS, reason, incident)
-  redis.call('HSET', INCIDENT .. incident, 'reason', reason, 'began', ms(now), 'ended', '', 'held', 0,
-    'notify', table.concat(notify, ','))
+  redis.call('HSET', INCIDENT .. incident, 'began', ms(now), 'ended', '', 'held', 0, 'notify', table.concat(notify, ','))
   for _, notifier in ipairs(notify) do
     redis.call('ZADD', OUTBOX, 'NX', now, 'notice:' .. notifier .. ':' .. incident .. ':began')
   end
