@@ -40,7 +40,7 @@ def operator_switch_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Itera
         since=None if entry is None else entry.at,
         advice="Set privacy: {local_only: no} in the configuration to end it"
         if is_configured
-        else f"{first}. Callers must send refused requests (HTTP 403) again",
+        else f"{first}. Refused requests (HTTP 403) do not return: their callers must send them again",
         remedy="" if is_configured else "openfall local-only off",
         action="" if is_configured else "local-only-off",
         buttons=(("", "Switch off local only"),),
