@@ -65,12 +65,20 @@ def budgets() -> None:
 @click.option("--for", "duration", type=DURATION, default="1d", show_default=True, help="How long: 90s, 5m, 2h, 1d.")
 @common_options
 def raise_(name: str, usd: float, duration: str) -> None:
-    """Raise the limit of a budget by some US dollars for a while. 0 ends that. It counts from the next claim on."""
-    until = with_operator(lambda operator: raise_budget(operator, name, usd, duration))
+    """Raise the limit of a budget by some US dollars for a while. It counts from the next claim on.
+
+    It is added to the raises before it, each of which lasts until its own end. 0 ends all of them.
+    """
+    done = with_operator(lambda operator: raise_budget(operator, name, usd, duration))
     if wants_json():
-        show_json({"budget": name, "raised_nusd": round(usd * 1e9), "until": until})
+        show_json({"budget": name, "by_nusd": round(usd * 1e9), "until": done.until, "raised_nusd": done.total_nusd})
+    elif usd:
+        total = format_usd(done.total_nusd / 1e9)
+        print_line(
+            f"budget {name}: {format_usd(usd)} more until {format_time(done.until)}; now it is raised by {total}"
+        )
     else:
-        print_line(f"budget {name}: {format_usd(usd)} more until {format_time(until)}")
+        print_line(f"budget {name}: its raises have ended")
 
 
 async def _fetch(llm: AsyncOpenfall) -> MoneyReport:

@@ -143,8 +143,11 @@ async def _raise_budget(operator: Operator, form: Form) -> str:
         usd = float(typed)
     except ValueError:
         raise Refusal("bad_request", f"{typed[:20]!r} is no number of US dollars: write 5 or 0.50", "usd") from None
-    await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
-    return f"The budget {name} has {format_usd(usd)} more for {lasts}. Held jobs that fit now return by themselves"
+    done = await raise_budget(operator, name, usd, lasts, form.get("reason", "").strip())
+    if not usd:
+        return f"The raises of the budget {name} have ended"
+    more = f"{format_usd(usd)} more for {lasts}, {format_usd(done.total_nusd / 1e9)} with the raises before"
+    return f"The budget {name} has {more}. Held jobs that fit now return by themselves"
 
 
 async def _revoke_key(operator: Operator, form: Form) -> str:

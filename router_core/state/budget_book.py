@@ -210,14 +210,18 @@ def _read_sums(packed: bytes | None) -> dict[str, int]:
 
 
 def _raised(row: bytes, now: float) -> int:
-    amount, _, until = read_text(row).partition(" ")
-    return read_number(amount.encode()) if read_moment(until.encode()) > now else 0
+    """The sum of the raises that have not ended: see budget_raises.lua."""
+    words = row.split(b" ")
+    if len(words) % 2:
+        note_unreadable("is no list of raises")
+    return sum(read_number(by) for by, until in zip(words[::2], words[1::2], strict=False) if read_moment(until) > now)
 
 
-async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> None:
-    """Raise the limit of a budget by `by` nanodollars, until a moment (epoch seconds). Held jobs that wait for a budget
-    are examined again. It works also when the memory of Redis is full."""
-    await link.script("budget_raise", {"name": name, "by": by, "ends": int(until * 1000)})
+async def raise_budget(link: RedisConnection, name: str, by: int, until: float) -> int:
+    """Raise the limit of a budget by `by` nanodollars more, until a moment (epoch seconds); 0 ends all raises of the
+    budget. Returns what it is raised by now. Held jobs that wait for a budget are examined again. It works also when
+    the memory of Redis is full."""
+    return int(await link.script("budget_raise", {"name": name, "by": by, "ends": int(until * 1000)}))
 
 
 async def examine_held_for_budgets(link: RedisConnection) -> None:

@@ -238,6 +238,35 @@ def test_one_claim_for_several_producers_counts_each_call_in_its_own_window_and_
     fleet(story)
 
 
+def test_each_raise_is_added_to_those_before_it_and_lasts_until_its_own_end(fleet):
+    async def limits(f, worker):
+        """The limit above the configured one that readers see, and how many calls a claim allows beyond it."""
+        (state,) = await list_budgets(f.link, [HOUSE], f.clock.now)
+        await submit(f, 4)
+        allowed, _ = await claimed(worker)
+        for delivery in allowed:
+            await settle(f, worker, delivery, cost=0)
+        return (state.limit - 5 * CALL) // CALL, len(allowed)
+
+    async def story(f):
+        f.clock.now -= f.clock.now % 86400
+        worker = await start(f, HOUSE)
+        await submit(f, 5)
+        for delivery in (await claimed(worker))[0]:
+            await settle(f, worker, delivery, cost=CALL)
+        assert await raise_budget(f.link, "house", 2 * CALL, f.clock.now + 100) == 2 * CALL
+        assert await raise_budget(f.link, "house", CALL, f.clock.now + 50) == 3 * CALL
+        assert await limits(f, worker) == (3, 3)
+        f.clock.now += 60
+        assert await limits(f, worker) == (2, 2)
+        assert await raise_budget(f.link, "house", CALL, f.clock.now + 10) == 3 * CALL
+        assert await raise_budget(f.link, "house", 0, f.clock.now + 10) == 0
+        assert await limits(f, worker) == (0, 0)
+        assert f.store.hgetall("of:budget-raises") == {}
+
+    fleet(story)
+
+
 def test_a_raised_budget_lets_the_jobs_that_wait_for_it_return_and_no_others(fleet):
     async def story(f):
         worker, ends, held = await start(f), f.clock.now + 3600, {}

@@ -1,4 +1,5 @@
 -- @include budget_recount
+-- @include budget_raises
 -- Budgets: whether a call fits into each that counts it, and its reserve there (see budget_sums.lua).
 -- A table of functions, and a block: a script may have 200 locals, and a function of it may use 60 names of others.
 local budgeting = {}
@@ -50,8 +51,7 @@ do
       raises = {}
       local rows = redis.call('HGETALL', BUDGET_RAISES)
       for i = 1, #rows, 2 do
-        local by, ends = string.match(rows[i + 1], '^(%d+) (%d+)$')
-        if by and tonumber(ends) > book_now then raises[rows[i]] = tonumber(by) end
+        raises[rows[i]] = select(2, active_raises(rows[i + 1], book_now))
       end
     end
     return raises[name] or 0
