@@ -28,7 +28,8 @@ took turns, and jobs that started together ended together: a quarter less throug
 REDIS_RETRY_SECONDS = 0.25
 
 NO_SLOT_RETRY_SECONDS = 0.05
-"""How soon an idle worker claims again when other workers hold every slot: a freed slot sends no wake-up."""
+"""How soon an idle worker claims again when other workers hold every slot: a freed slot sends no wake-up. Each further
+wait is twice as long, up to `MAX_WAIT_SECONDS`: the worker that frees a slot claims by itself."""
 
 
 class StopMode(Enum):
@@ -70,6 +71,7 @@ class Worker:
     _listening: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _wait_seconds: float = field(default=MAX_WAIT_SECONDS, init=False)
     _more_waiting: bool = field(default=False, init=False)
+    _no_slot_seconds: float = field(default=NO_SLOT_RETRY_SECONDS, init=False)
 
     def __post_init__(self) -> None:
         self.slots = Slots(self.settings.slots)
@@ -140,6 +142,8 @@ class Worker:
 
     def _start(self, claim: Claim) -> None:
         claimed_at = time.monotonic()
+        if claim.deliveries or not claim.more_waiting:
+            self._no_slot_seconds = NO_SLOT_RETRY_SECONDS
         for delivery in claim.deliveries:
             self.runner.start(delivery, claimed_at)
         for probe in claim.probes:
@@ -157,7 +161,8 @@ class Worker:
             await self.settler.flush()
             return True
         if claim.more_waiting and not len(self.runner):
-            self._wait_seconds = NO_SLOT_RETRY_SECONDS
+            self._wait_seconds = self._no_slot_seconds
+            self._no_slot_seconds = min(MAX_WAIT_SECONDS, 2 * self._no_slot_seconds)
         elif claim.next_due_at:
             self._wait_seconds = max(0.0, min(MAX_WAIT_SECONDS, claim.next_due_at - claim.now))
         else:

@@ -78,11 +78,12 @@ def _is_call(block: Any) -> bool:
 
 
 def _stop_reason(document: dict[str, Any], content: list[Any], *, ended: bool) -> str | Failure:
-    """The stop reason in Anthropic's words. Some servers name none: then an answer that has content ends in its end."""
+    """The stop reason in Anthropic's words. Some servers name none: then an answer that has content ends in its end.
+    Some say `end_turn` behind the calls of tools, at which the loop of an agent ends."""
     reason = document.get("stop_reason")
-    if not reason:
-        if not ended or not content:
-            return malformed("the answer has no stop reason: it was cut off")
+    if not reason and (not ended or not content):
+        return malformed("the answer has no stop reason: it was cut off")
+    if not reason or reason == "end_turn":
         calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in content)
         return "tool_use" if calls else "end_turn"
     if isinstance(reason, str) and reason in _REASONS:

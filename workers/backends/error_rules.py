@@ -78,6 +78,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # an Ollama without a login: its local models do not fail
     _rule(_E.NOT_INSTALLED, {403}, text=r"\bthis model requires a subscription"),
     _rule(_E.FORBIDDEN, {401, 403, 404, None}, text=words.NO_ACCESS_TEXT),
+    _rule(_E.FORBIDDEN, {400}, text=r"unavailable in your (region|country)"),
     _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition 1004"),
@@ -85,7 +86,7 @@ RULES: tuple[Rule, ...] = (
         _E.AUTH, {400, 403, None}, "organization_on_hold organization_restricted permission_error", words.WRONG_KEY_TEXT
     ),
     # the content
-    _rule(_E.CONTENT_FILTER, {400, 403, 422, 500, None}, codes=words.FILTER_CODES, text=words.FILTER_TEXT),
+    _rule(_E.CONTENT_FILTER, {400, 403, 412, 422, 500, None}, codes=words.FILTER_CODES, text=words.FILTER_TEXT),
     _rule(_E.CONTENT_FILTER, {451}),
     # what the request needs, and a model that is gone: both are written with "no endpoints found"
     _rule(_E.INVALID_OUTPUT, {400, 422, 500, None}, "tool_use_failed json_validate_failed", words.WRONG_OUTPUT_TEXT),
@@ -94,6 +95,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(_E.BAD_REQUEST, {404}, text=words.NOT_OF_A_MODEL),
     _rule(_E.BAD_REQUEST, {403}, text=r"cachedcontent not found"),
+    _rule(_E.NO_VRAM, {400, 404}, text=r"failed to load model.{0,120}resources"),
     _rule(_E.NOT_INSTALLED, {403, 404, 410, None}, codes=words.NO_MODEL_CODES, text=words.NO_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {400, 422}, codes=words.NO_MODEL_CODES, text=words.NAMED_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {404}, _NOT_FOUND_CODES, r"^resource not found$"),  # Azure: another deployment, or version
@@ -113,7 +115,6 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.CONTEXT_OVERFLOW, {413}),
     _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=words.TOO_LONG_OF_A_SERVER),
     _rule(_E.UNSUPPORTED, {500, 503}, text=words.CANNOT_TEXT_OF_A_SERVER),
-    _rule(_E.NO_VRAM, {400}, text=r"failed to load model.{0,120}resources"),
     _rule(_E.OVERLOADED, {400}, text=r"^model is not loaded$"),  # llama-server with `?autoload=false`
     _rule(_E.OVERLOADED, {400, 403, 404, 422}, codes="overloaded_error engine_overloaded_error", text=words.BUSY_TEXT),
     _rule(_E.UNSUPPORTED, {400, 404, 405, 412, 422, 501, None}, codes=words.CANNOT_CODES, text=words.CANNOT_TEXT),

@@ -45,8 +45,9 @@ TOO_LONG_CODES = (
     " request_too_large tokens_too_long 1261"
 )
 TOO_LONG_TEXT = (
-    r"context[ _-]?(length|size|window|limit)|maximum context|(prompt|input|request)s? (is|was|are) too (long|large)"
-    r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (prompt|input|sequence|model) length"
+    r"context[ _-]?(length|size|window|limit)|maximum context"
+    r"|(prompt|input|request|message)s? (is|was|are) too (long|large)"
+    r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (supported )?(prompt|input|sequence|model) length"
     r"|(prompt|input|messages?|request)s?\b.{0,80}(exceed\w*|longer than|greater than|more than|above|over)"
     r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed)"
     r"|too many (input |prompt |total )?(tokens|text bytes)|exceed\w* (the )?(model('s)? )?token limit"
@@ -114,7 +115,8 @@ NO_ACCESS_TEXT = (
     r"|(allowed|permitted|authori[sz]ed|entitled|permission)s? to (use|access|call) (the |this )?model"
     r"|model.{0,80}(not (available|enabled|allowed) (for|in|to|on) your)|data policy|guardrail"
     r"|ignored providers|allowed providers|use case details|marked by (its )?provider as legacy"
-    r"|\bplan (does )?not (yet )?(include|support)"
+    r"|\bplan (does )?not (yet )?(include|support)|unavailable in your (region|country)"
+    r"|endpoint is (temporarily )?disabled"
 )
 NOT_OF_A_MODEL = (
     r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant"

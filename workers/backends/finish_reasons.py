@@ -48,7 +48,7 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
         "the model wrote what cannot be used: a broken tool call, or one text again and again",
     ),
     ErrorClass.OVERLOADED: (
-        "insufficient_system_resource network_error model_error server_error internal_error overloaded",
+        "insufficient_system_resource network_error error model_error server_error internal_error overloaded",
         "the provider failed within the answer",
     ),
 }
@@ -73,3 +73,10 @@ def read_finish_reason(reason: Any) -> str | Failure:
             return Failure(error_class=error, detail=detail)
     name = f" ({reason})" if isinstance(reason, str) and _NAME.fullmatch(reason) else ""
     return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer ended for an unknown reason{name}")
+
+
+def failure_of_native(reason: Any) -> Failure | None:
+    """The failure that a provider's own word names, where its gateway says `stop`. OpenRouter does so when a provider
+    fails, and has the provider's word in `native_finish_reason`. A word outside the known ones says nothing."""
+    known = read_finish_reason(reason) if reason else None
+    return known if isinstance(known, Failure) and known.error_class is not ErrorClass.MALFORMED else None

@@ -19,7 +19,7 @@ from openfall.workers.backends.completion_shapes import (
 )
 from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
-from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
+from openfall.workers.backends.finish_reasons import CUT_OFF, failure_of_native, read_finish_reason
 from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
@@ -113,6 +113,8 @@ def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bo
     calls = message.get("tool_calls")
     if (reason := choice.get("finish_reason")) and str(reason).lower() not in ("null", "none"):
         known = read_finish_reason(reason)
+        if known == "stop" and (failure := failure_of_native(choice.get("native_finish_reason"))):
+            return failure
         return "tool_calls" if known == "stop" and calls else known
     has_content = any(message.get(key) for key in _OF_AN_ANSWER)
     if not ended or not (calls or has_content):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
-from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import CallSignal
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.anthropic_answer import parse_message
+from openfall.workers.backends.finish_reasons import failure_of_native, read_finish_reason
+from openfall.workers.backends.openai_answer import parse_completion
 
 
 @pytest.mark.parametrize(
@@ -73,3 +76,39 @@ def test_an_unknown_reason_is_no_success(reason: Any) -> None:
     failure = read_finish_reason(reason)
     assert isinstance(failure, Failure)
     assert failure.error_class is E.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("native", "meant"),
+    [
+        ("error", E.OVERLOADED),
+        ("network_error", E.OVERLOADED),
+        ("MALFORMED_FUNCTION_CALL", E.INVALID_OUTPUT),
+        ("SAFETY", E.CONTENT_FILTER),
+        ("refusal", E.CONTENT_FILTER),
+    ],
+)
+def test_the_own_word_of_a_provider_tells_its_failure_behind_a_stop(native: str, meant: E) -> None:
+    failure = failure_of_native(native)
+    assert failure is not None
+    assert failure.error_class == meant
+    choice = {"message": {"content": "half"}, "finish_reason": "stop", "native_finish_reason": native}
+    outcome = parse_completion(orjson.dumps({"choices": [choice]}), {})
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class == meant
+
+
+@pytest.mark.parametrize("native", [None, "", "completed", "STOP", "end_turn", "FINISH_REASON_UNSPECIFIED", 1, "eos!"])
+def test_another_word_of_a_provider_behind_a_stop_says_nothing(native: Any) -> None:
+    assert failure_of_native(native) is None
+
+
+def test_calls_of_tools_end_in_calls_of_tools() -> None:
+    call = {"id": "c", "function": {"name": "look", "arguments": "{}"}}
+    choice = {"message": {"content": None, "tool_calls": [call]}, "finish_reason": "stop"}
+    block = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
+    chat = parse_completion(orjson.dumps({"choices": [choice]}), {})
+    message = parse_message(orjson.dumps({"content": [block], "stop_reason": "end_turn"}), {})
+    assert isinstance(chat, Completion)
+    assert isinstance(message, Completion)
+    assert (chat.finish_reason, message.finish_reason) == ("tool_calls", "tool_use")
