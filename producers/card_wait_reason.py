@@ -95,7 +95,7 @@ def _start(job: WaitingForCard, state: CardState, now: float) -> str:
         return ""
     seconds = starts[list(Urgency).index(job.urgency)]
     if seconds == FOREVER:
-        return "; its manager expects no load of it"
+        return "; its manager names no time for its load"
     return f"; its manager expects a start in about {format_age(seconds)}"
 
 

@@ -65,7 +65,7 @@ class RankedModel:
         if self.state.limited:
             return self.state.limited.detail
         if self.start == FOREVER:
-            return "the manager of its card expects no load of it"
+            return "the manager of its card names no time for its load"
         if self.tier == 0:
             return ""
         waiting = self.state.waiting

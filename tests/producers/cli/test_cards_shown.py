@@ -162,7 +162,7 @@ def test_job_why_and_job_show_say_that_a_job_waits_for_a_model_that_is_not_loade
         ),
         (
             CardState(models={"small": SMALL}, starts={"large": (None, None, None)}),
-            "large is not loaded; card tower has small; its manager expects no load of it",
+            "large is not loaded; card tower has small; its manager names no time for its load",
         ),
         (
             CardState(models={"small": SMALL}, too_large={"large": (18.0, 11.5)}),

@@ -328,7 +328,7 @@ def test_a_model_that_its_card_cannot_load_is_last_also_as_written(urgency, orde
     never = ModelState(loaded=False, starts_in=FOREVER)
     moved = ranked({"near": local(quality={"default": 1.0}), "far": cloud()}, {"near": never}, context(urgency, order))
     assert list(moved) == ["far", "near"]
-    assert moved["near"] == "moved back: the manager of its card expects no load of it"
+    assert moved["near"] == "moved back: the manager of its card names no time for its load"
 
 
 def test_as_written_the_time_until_a_card_has_a_model_does_not_count():
