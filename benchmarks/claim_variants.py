@@ -70,8 +70,9 @@ class Pool:
 
     def targets_to_open(self, count: int) -> list[str]:
         """Targets to open: those of this worker's other models first, then those of unknown models."""
+        filled = self.filled_model
         ours = [f"{capacity.name}/{name}" for queue in self.subscriptions() for capacity in queue.backends
-                if (name := queue.queue.split(".")[1]) != self.filled_model]  # fmt: skip
+                if (name := queue.queue.split(".")[1]) != filled]  # fmt: skip
         return [*dict.fromkeys(ours), *(f"far/other-{n}" for n in range(count))][:count]
 
 
