@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,14 @@ MAX_CONNECTIONS = 10_000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_PIPELINED = 100
 """Requests of one connection that wait for the end of its first."""
+MAX_FRAMING_BYTES = 64 * 1024
+"""What a body may have beside its bytes: sizes and extensions of chunks, trailers."""
+FRAMING_PER_BYTE = 8
+"""And what it may have more for each of its bytes: a chunk of one byte has 5 beside it."""
+SLICE_SECONDS = 0.002
+READING_SHARE = 0.2
+"""The share of the event loop that all connections together get whose bytes take longer than a slice to parse.
+Meanwhile their bytes stay in the sockets, so their callers wait."""
 HEAD_SECONDS = 30.0
 """How long the head of a request may take to arrive: a connection that sends none is closed."""
 
@@ -34,6 +43,9 @@ _HANG_UP = getattr(select, "POLLRDHUP", 0)
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's connection with limits of its own: it has none for what sends no request, or no end of a head."""
 
+    _reading_until = 0.0
+    """Of all connections of this process: when the time ends that is booked for their parsing."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_bytes = 0
@@ -43,6 +55,13 @@ class HttpConnection(HttpToolsProtocol):
         self._poll: select.poll | None = None
         self._repeats_head = False
         """The parser reads the head of a request a second time."""
+        self._is_in_body = False
+        self._is_framing_counted = False
+        """Whether the bytes that are parsed now belong to one body."""
+        self._framing_bytes = self._body_bytes = 0
+        self._body_parts: list[bytes] = []
+        self._parsing_seconds = 0.0
+        self._is_held = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -64,13 +83,51 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        began, self._is_framing_counted, body_bytes = time.perf_counter(), self._is_in_body, self._body_bytes
         rest = data
         while rest and not self.transport.is_closing():
             rest = self._parse(rest)
+        self._give_body()
         if self._head_is_due is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
+        elif self._is_framing_counted:
+            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
+            if self._framing_bytes > MAX_FRAMING_BYTES + FRAMING_PER_BYTE * self._body_bytes:
+                self._refuse(b"431 Request Header Fields Too Large")
+        self._parsing_seconds += time.perf_counter() - began
+        if self._parsing_seconds > SLICE_SECONDS or self._is_held:
+            self._hold()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_body:  # else it is a trailer: nothing reads one
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._body_parts.append(body)
+
+    def _give_body(self) -> None:
+        """Give what has arrived of a body to its reader, at once: of tiny chunks each would copy all before it."""
+        if self._body_parts:
+            body, self._body_parts = b"".join(self._body_parts), []
+            super().on_body(body)
+
+    def _hold(self) -> None:
+        """Read nothing until the share of all such connections allows it."""
+        used, self._parsing_seconds = self._parsing_seconds, 0.0
+        now = self.loop.time()
+        HttpConnection._reading_until = max(now, HttpConnection._reading_until) + used / READING_SHARE
+        self.transport.pause_reading()  # also if the reader of a body has let it go on meanwhile
+        if not self._is_held:
+            self._is_held = True
+            self.loop.call_at(HttpConnection._reading_until, self._release)
+
+    def _release(self) -> None:
+        self._is_held = False
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _parse(self, data: bytes) -> bytes:
         """Read bytes. What is left of them is to be read again."""
@@ -101,11 +158,15 @@ class HttpConnection(HttpToolsProtocol):
         self._repeats_head = False
 
     def on_message_complete(self) -> None:
+        self._is_in_body = False
+        self._give_body()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._is_in_body = self._is_framing_counted = False
+        self._framing_bytes = self._body_bytes = 0
         self._on_unread = None  # the caller has read the response before
         if self._head_is_due is None:
             self._await_head()
@@ -114,6 +175,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
+        self._is_in_body = True
         if self._repeats_head or self.transport.is_closing():
             return
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -155,6 +217,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def _refuse(self, status: bytes, headers: bytes = b"") -> None:
         self._stop_waiting()
+        is_answered = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         with suppress(OSError, RuntimeError):
-            self.transport.write(b"HTTP/1.1 %b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status, headers))
+            if not is_answered:  # else it would stand in the middle of a response
+                head = b"HTTP/1.1 %b\r\n%bcontent-length: 0\r\nconnection: close\r\n\r\n"
+                self.transport.write(head % (status, headers))
         self.transport.close()

@@ -221,10 +221,48 @@ async def pipelining(port: int, seconds: float) -> None:
     await _many(port, 20, client)
 
 
+async def _bodies_without_end(port: int, seconds: float, begin: bytes, block: bytes) -> None:
+    """20 requests whose chunked bodies go on in this way as fast as the gateway reads."""
+    many = block * (65_536 // len(block))
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n" + begin)
+        while True:
+            writer.write(many)
+            await writer.drain()
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds * 4):
+            await _many(port, 20, client)
+
+
+async def chunk_sizes(port: int, seconds: float) -> None:
+    """The size of a chunk that does not end."""
+    await _bodies_without_end(port, seconds, b"", b"0")
+
+
+async def tiny_chunks(port: int, seconds: float) -> None:
+    """Chunks of one byte."""
+    await _bodies_without_end(port, seconds, b"", b"1\r\n{\r\n")
+
+
+async def trailers(port: int, seconds: float) -> None:
+    """Trailers that do not end, behind a whole body."""
+    await _bodies_without_end(port, seconds, b"2\r\n{}\r\n0\r\n", b"x: a\r\n")
+
+
+async def long_trailer(port: int, seconds: float) -> None:
+    """One trailer that does not end, behind a whole body."""
+    await _bodies_without_end(port, seconds, b"2\r\n{}\r\n0\r\nx: ", b"a")
+
+
 KINDS: dict[str, Attack] = {
     attack.__name__: attack
-    for attack in (half_open, slow_bodies, huge_heads, large_bodies, commas, slow_readers, pipelining)
-}
+    for attack in (
+        half_open, slow_bodies, huge_heads, large_bodies, commas, slow_readers, pipelining,
+        chunk_sizes, tiny_chunks, trailers, long_trailer,
+    )
+}  # fmt: skip
 
 
 def _peak_mb(pid: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 
 from openfall.producers.gateway.body_memory import BodyMemory
 from openfall.producers.gateway.error_table import Refusal
-from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
+from tests.faults import COMPLETION, answer
+from tests.producers.gateway.running_gateway import SAY, RunningGateway, open_gateway, run
 
+CHUNKED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 LINE = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 MIB = 2**20
 
@@ -23,6 +29,8 @@ async def _reply(gateway: RunningGateway, data: bytes) -> bytes:
     try:
         async with asyncio.timeout(60):
             return await reader.read()
+    except ConnectionResetError:  # a connection that is closed with unread bytes may lose what was sent on it
+        return b""
     finally:
         writer.close()
 
@@ -58,6 +66,41 @@ def test_a_body_that_does_not_arrive_is_a_408(redis_url: str, tmp_path: Path, mo
             reply = await _reply(gateway, head + b"content-length: 100\r\n\r\n{")
         assert reply.startswith(b"HTTP/1.1 408 ")
         assert b"body_timeout" in reply
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"0" * 300_000,
+        b"1;a=" + b"a" * 300_000,
+        b"1;a=bbbbbbbb\r\n{\r\n" * 30_000,
+        b"x: a\r\n" * 60_000,
+        b"x: " + b"a" * 300_000,
+    ],
+    ids=["a size", "an extension", "extensions", "trailers", "a trailer"],
+)
+def test_a_body_with_more_framing_than_bytes_is_refused(redis_url: str, tmp_path: Path, rest: bytes) -> None:
+    is_trailer = rest.startswith(b"x")
+
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            begun = CHUNKED + (b"2\r\n{}\r\n0\r\n" if is_trailer else b"")
+            assert (await _reply(gateway, begun + rest))[:13] in (b"HTTP/1.1 431 ", b"")
+            assert (await gateway.http.get("/health")).status_code == 200
+
+    run(main)
+
+
+def test_a_body_in_chunks_of_one_byte_is_read_and_a_trailer_is_no_header(redis_url: str, tmp_path: Path) -> None:
+    body = json.dumps({"model": "chat", **SAY, "user": "u" * 50_000}).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            reply = await _reply(gateway, CHUNKED + chunks + b"0\r\nContent-Encoding: gzip\r\n\r\n")
+            assert reply.startswith(b"HTTP/1.1 200 ")
 
     run(main)
 
