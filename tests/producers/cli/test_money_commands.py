@@ -153,10 +153,10 @@ def test_budgets_show_what_is_left_and_a_forecast_that_is_above_the_limit(openfa
 
 
 def test_a_second_raise_is_added_to_the_first_and_0_ends_both(openfall: Run) -> None:
-    assert openfall("budgets", "raise", "house", "20").stdout.endswith("now it is raised by $20.00\n")
+    assert openfall("budgets", "raise", "house", "20").stderr.endswith("now it is raised by $20.00\n")
     done = json.loads(openfall("budgets", "raise", "house", "1", "--for", "1h", "--json").stdout)
     assert (done["budget"], done["by_nusd"], done["raised_nusd"]) == ("house", 10**9, 21 * 10**9)
-    assert openfall("budgets", "raise", "house", "0").stdout == "budget house: its raises have ended\n"
+    assert openfall("budgets", "raise", "house", "0").stderr == "budget house: its raises have ended\n"
     house, _ = json.loads(openfall("budgets", "--json").stdout)
     assert house["limit_nusd"] < 20 * 10**9
 
