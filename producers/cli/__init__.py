@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NoReturn
 
 INTERRUPTED = 128 + signal.SIGINT
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -18,23 +19,29 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         from openfall.producers.cli import commands, crash_log, standard_streams
 
         sys.excepthook = crash_log.report_unexpected
-        _interrupt_on_sigterm()
+        _interrupt_on_other_signals()
         standard_streams.prepare()
         code = commands.run(argv)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # the end of the process has nothing left to clean up
+    for number in _ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup SIGHUP stays ignored
+            signal.signal(number, signal.SIG_DFL)  # the end of the process has nothing left to clean up
     sys.exit(code)
 
 
-def _interrupt_on_sigterm() -> None:
-    """SIGTERM (`timeout`, a service manager) ends a command as Ctrl-C does: it names the job or batch that continues.
+def _interrupt_on_other_signals() -> None:
+    """SIGTERM (`timeout`, a service manager) and SIGHUP (a closed terminal) end a command as Ctrl-C does: it names the
+    job or batch that continues.
 
-    In the background of a shell script SIGINT is ignored: there SIGTERM ends the process as it does any other.
+    In the background of a shell script SIGINT is ignored: there they end the process as they do any other. Under
+    `nohup` SIGHUP stays ignored.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
+    for number in _ENDING_SIGNALS[1:]:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _ignore_interrupt(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

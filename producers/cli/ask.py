@@ -31,11 +31,12 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 @dataclass(slots=True)
 class _Mode:
-    """How to request and print the answer. `job_id` is set when the job is accepted."""
+    """How to request and print the answer. `is_sent`: the job may be accepted. `job_id` is set when it is."""
 
     stream: bool
     wait: str | None
     strict: bool
+    is_sent: bool = False
     job_id: str = ""
     keys_named: bool = False
     written: list[str] = field(default_factory=list)
@@ -67,20 +68,25 @@ def ask(text: str, **options: Any) -> None:
     try:
         result = asyncio.run(_ask(read_text(text), submit, mode))
     except KeyboardInterrupt:
-        _interrupted(mode.job_id)
+        _interrupted(mode)
     code = show_answer(result, strict=mode.strict, streamed="".join(mode.written))
     raise click.exceptions.Exit(code)
 
 
-def _interrupted(job_id: str) -> None:
-    if job_id:
-        print_line(f"\njob {job_id} continues. Its answer: {shell_command('openfall job wait', job_id)}")
+def _interrupted(mode: _Mode) -> None:
+    if mode.job_id:
+        print_line(f"\njob {mode.job_id} continues. Its answer: {shell_command('openfall job wait', mode.job_id)}")
+    elif mode.is_sent:
+        print_line("\nRedis has not confirmed the job: if it was accepted, `openfall job list` shows it")
+    else:
+        print_line("\nnothing was submitted")
     raise click.exceptions.Exit(130)
 
 
 async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
     timeout = None if mode.wait is None else parse_duration(mode.wait, "--wait")
     async with open_client() as llm:
+        mode.is_sent = True
         job = await llm.submit(prompt, **options)
         mode.job_id = job.id
         try:

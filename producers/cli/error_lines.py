@@ -28,11 +28,15 @@ def show_error(error: Exception, as_json: bool) -> int:
 
 
 def show_usage_error(error: click.ClickException, as_json: bool) -> int:
-    """Print an error of the command line, which may repeat an argument, in one line, and return the exit code."""
+    """Print an error of the command line, which may repeat an argument, in one line, and return the exit code. A
+    group without a command shows its help."""
     from openfall.producers.cli.terminal import print_line
 
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "openfall"
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # its message is the whole help
+        print_line(error.format_message())
+        return 2
     message = " ".join(error.format_message().split())
     print_line(f"{command}: {message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
     if as_json:

@@ -71,9 +71,10 @@ def test_a_torn_last_line_is_repaired(openfall: Run, answering: Any, source: Pat
     [
         (signal.SIGINT, 130, "Run the same command again to continue"),
         (signal.SIGTERM, 130, "Run the same command again to continue"),
+        (signal.SIGHUP, 130, "Run the same command again to continue"),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
-    ids=["interrupted", "terminated", "killed"],
+    ids=["interrupted", "terminated", "terminal closed", "killed"],
 )
 def test_an_interrupted_or_killed_batch_continues_where_it_stopped(
     start: Start, openfall: Run, worker_for: Callable[..., Any], out: Path,

@@ -74,6 +74,16 @@ def test_a_usage_error_is_one_line_and_names_the_help(
     assert line.endswith(f"{words} See `{command} --help`.")
 
 
+@pytest.mark.parametrize(("args", "command"), [((), "init"), (("job",), "list")])
+def test_a_group_without_a_command_shows_its_help_line_by_line(
+    openfall: Run, args: tuple[str, ...], command: str
+) -> None:
+    ran = openfall(*args)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("Usage: openfall")
+    assert any(line.startswith(f"  {command} ") for line in ran.stderr.splitlines())
+
+
 KEYLESS = """
 redis: redis://127.0.0.1:1
 backends:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,20 @@ def test_ctrl_c_while_a_command_reads_or_waits_exits_with_130_and_no_word(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "")
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGHUP])
+def test_a_question_that_is_interrupted_before_it_is_sent_says_that_nothing_was_submitted(
+    start: Start, ended_by: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
+        silent.settimeout(60)
+        with start("ask", "x", url=f"redis://127.0.0.1:{silent.getsockname()[1]}") as process:
+            connection, _ = silent.accept()
+            process.send_signal(ended_by)
+            out, err = process.communicate(timeout=60)
+            connection.close()
+    assert (process.returncode, out, err.strip()) == (130, "", "nothing was submitted")
 
 
 @pytest.mark.parametrize("module", ["click", "tempfile", "yaml", "redis"])
