@@ -27,6 +27,7 @@ from openfall.producers.operations.batch_cancel import cancel_run, is_gateway_ba
 from openfall.producers.operations.batch_retry import describe_retried, retry_failed_lines
 
 NOT_SUBMITTED = "not submitted"
+READ = "lines read"
 NO_BATCH = (
     "no batch was run on this machine with this configuration, and none is at the HTTP gateway: "
     "openfall batch run IN -o OUT"
@@ -53,7 +54,8 @@ def _status(name: str) -> dict[str, Any]:
     saved = _find(name)
     if saved.plan is None:
         return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
-    values = with_client(lambda llm: fetch_run(llm, saved))
+    with Progress(READ, None) as progress:
+        values = with_client(lambda llm: fetch_run(llm, saved, progress.update))
     names = {None: NOT_SUBMITTED, "done": "uncollected"}
     states = values.pop("states")
     return {**values, **{names.get(state, state): count for state, count in states.items()}}
@@ -79,7 +81,9 @@ def list_batches() -> None:
 
 async def _list() -> list[dict[str, Any]]:
     async with open_client() as llm:
-        return await list_runs(llm) + await list_gateway_batches(llm)
+        with Progress(READ, None) as progress:
+            runs = await list_runs(llm, on_read=progress.update)
+        return runs + await list_gateway_batches(llm)
 
 
 @click.command("cancel", short_help="End the jobs of a batch that have no answer yet.")
@@ -99,7 +103,13 @@ def cancel_batch(name: str) -> None:
         raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
     is_active = is_written(saved.out)  # before: a run without any further job ends at once
     with Progress("jobs ended", None) as progress:
-        cancelled, ended = with_operator(lambda operator: asyncio.shield(cancel_run(operator, saved, progress.update)))
+
+        def show_read(count: int) -> None:
+            progress.update(0, f"{count:,} {READ}")
+
+        cancelled, ended = with_operator(
+            lambda operator: asyncio.shield(cancel_run(operator, saved, progress.update, show_read))
+        )
     values = {"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended}
     show_outcome(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended", values)
     if is_active:

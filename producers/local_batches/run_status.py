@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -23,13 +23,18 @@ COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitte
 COLUMNS = ("batch", *COUNTS, "output", "why")
 
 
-async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+OnRead = Callable[[int], None]
+"""Gets the number of lines of a batch that are read, from a thread."""
+
+
+async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch, on_read: OnRead = lambda _: None) -> dict[str, Any]:
     """The progress of a batch. Failed lines that were submitted again count by the states of their jobs. `why` is left
     out if nothing is known to keep its lines from an answer. Its files are read in a thread. Raises
     `BatchFileError`."""
     assert saved.plan is not None
     journal_state = await asyncio.to_thread(read_journal, saved.out)
     batch_run = BatchRun(llm, saved.plan, journal_state)
+    batch_run.on_read = on_read
     jobs, tally = await batch_run.job_states(), batch_run.tally
     retried = await FailedLines(llm, saved.plan, journal_state).states()
     waiting = [job for job, state in {**jobs, **retried}.items() if state not in (None, "done")]
@@ -45,11 +50,13 @@ async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
     return {**values, "states": Counter([*jobs.values(), *retried.values()]), **({"why": why} if why else {})}
 
 
-async def list_runs(llm: AsyncOpenfall, limit: int | None = None) -> list[dict[str, Any]]:
+async def list_runs(
+    llm: AsyncOpenfall, limit: int | None = None, on_read: OnRead = lambda _: None
+) -> list[dict[str, Any]]:
     """The batches that were run with this configuration, the last one first: a value for each column. `retryable`: the
     failed lines that may be submitted again as they are."""
     saved = await asyncio.to_thread(lambda: list(islice(list_batches(llm.config.settings.data_dir), limit)))
-    return [await _summarize(llm, batch) for batch in saved]
+    return [await _summarize(llm, batch, on_read) for batch in saved]
 
 
 def batch_table(batches: Iterable[Mapping[str, Any]], if_empty: str) -> Table:
@@ -59,11 +66,11 @@ def batch_table(batches: Iterable[Mapping[str, Any]], if_empty: str) -> Table:
     return Table(columns=columns, rows=rows, if_empty=if_empty, subjects=[str(row[0]) for row in rows])
 
 
-async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+async def _summarize(llm: AsyncOpenfall, saved: SavedBatch, on_read: OnRead) -> dict[str, Any]:
     assert saved.plan is not None
     head = {"batch": saved.plan.name, "input": str(saved.plan.source)}
     try:
-        values = await fetch_run(llm, saved)
+        values = await fetch_run(llm, saved, on_read)
     except BatchFileError as error:  # its input or its output was removed or damaged
         empty = dict.fromkeys(COUNTS, "?")
         return {**head, **empty, "retryable": 0, "output": str(saved.out), "why": str(error)}

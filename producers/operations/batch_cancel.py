@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from openfall.producers.local_batches.batch_run import BatchRun
 from openfall.producers.local_batches.output_journal import read_journal
+from openfall.producers.local_batches.run_status import OnRead
 from openfall.producers.local_batches.saved_plans import SavedBatch
 from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.batches import cancel_batch
@@ -31,13 +32,18 @@ async def cancel_gateway_batch(operator: Operator, batch_id: str) -> str:
 
 
 async def cancel_run(
-    operator: Operator, saved: SavedBatch, on_progress: Callable[[int], None] = lambda _: None
+    operator: Operator,
+    saved: SavedBatch,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_read: OnRead = lambda _: None,
 ) -> tuple[int, int]:
     """End the jobs of a batch that `openfall batch run` has submitted: how many were cancelled, and how many had ended
     before. `on_progress` gets the number that is done. Raises `BatchFileError`."""
     assert saved.plan is not None
     journal_state = await asyncio.to_thread(read_journal, saved.out)
-    states = await BatchRun(operator.llm, saved.plan, journal_state).job_states()
+    batch_run = BatchRun(operator.llm, saved.plan, journal_state)
+    batch_run.on_read = on_read
+    states = await batch_run.job_states()
     jobs = [job for job, state in states.items() if state not in (None, "done")]
     outcomes: list[bool | BaseException] = []
     for first in range(0, len(jobs), CANCEL_CHUNK):
