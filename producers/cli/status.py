@@ -22,6 +22,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import (
     FleetProblem,
+    ProblemSeverity,
     list_problems,
     problems_of_catalogs,
     problems_of_server,
@@ -68,7 +69,7 @@ def status(watch: bool, max_wait: str | None) -> int:
     if watch:
         _watch(limit)
     status = _status(limit)
-    code = HEALTH_CODES[worst(status.problems)]
+    code = HEALTH_CODES[status.severity]
     if wants_json():
         show_json(_json(status))
         return code
@@ -114,6 +115,16 @@ class _Status:
     refused: list[RefusedRequests]
     """What the gateway refused today."""
     notes: _Notes
+
+    @property
+    def severity(self) -> ProblemSeverity | None:
+        """None: all is well. If no model takes calls (each queue is paused, the budget is spent) that is a failure
+        while jobs wait or are held, though no single problem is one."""
+        severity = worst(self.problems)
+        if not self.notes.health["is_silent"]:
+            return severity
+        has_jobs = self.overview.waiting or self.overview.falling or self.held.by_reason
+        return ProblemSeverity.FAILURE if has_jobs else severity or ProblemSeverity.WARNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +239,7 @@ def _json(status: _Status) -> dict[str, Any]:
     fleet_status, by_urgency = status.overview, dict[str, int]()
     for queue in fleet_status.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
-    severity = worst(status.problems)
+    severity = status.severity
     return {
         "health": "ok" if severity is None else severity,
         "exit_code": HEALTH_CODES[severity],

@@ -37,9 +37,15 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     return {
         "health": health,
         "sentence": _sentence(health, causes, silent, snapshot),
+        "is_silent": _is_silent(silent, snapshot),
         "causes": causes[:MAX_CAUSES],
         "more": max(0, len(causes) - MAX_CAUSES),
     }
+
+
+def _is_silent(silent: Collection[str], snapshot: PageSnapshot) -> bool:
+    """Whether no role has a model that takes calls."""
+    return bool(snapshot.catalog.roles) and len(silent) == len(snapshot.catalog.roles)
 
 
 def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str], snapshot: PageSnapshot) -> str:
@@ -48,7 +54,7 @@ def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str],
     status = snapshot.status
     if status.memory_pressure is not None:
         return "No new job is accepted: Redis is nearly full."
-    if snapshot.catalog.roles and len(silent) == len(snapshot.catalog.roles):
+    if _is_silent(silent, snapshot):
         return "No caller gets an answer."
     if silent:
         return f"{_role_names(silent)} no answer; other roles have a model that takes calls."

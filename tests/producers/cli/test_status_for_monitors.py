@@ -60,3 +60,14 @@ def test_a_changed_pause_and_the_configuration_are_fields_of_json(openfall: Run)
     ran = openfall("config", "check", "--json", "--config", "no.yaml")
     assert ran.returncode == 2
     assert json.loads(ran.stdout)["problems"][0]["message"] == "there is no such file"
+
+
+@pytest.mark.usefixtures("answering")
+def test_status_exits_with_4_when_each_queue_is_paused_and_a_job_waits(openfall: Run) -> None:
+    openfall("queues", "pause", "*")
+    assert openfall("status").returncode == 8
+    openfall("enqueue", "-", stdin="one")
+    ran = openfall("status", "--json")
+    status = json.loads(ran.stdout)
+    assert status["summary"].startswith("No caller gets an answer.")
+    assert (ran.returncode, status["health"], status["exit_code"]) == (4, "failure", 4)
