@@ -69,8 +69,7 @@ class LoopShare:
         now = time.perf_counter()
         begin = max(now, cls._ordinary_until)
         cls._ordinary_until = begin + size * SECONDS_A_BYTE
-        if begin > now:
-            await asyncio.sleep(begin - now)
+        await asyncio.sleep(begin - now)
 
     def end_slice(self) -> float:
         """The seconds for which the loop belongs to others now."""

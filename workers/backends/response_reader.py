@@ -93,8 +93,10 @@ class AnswerReader:
             await LoopShare.await_step(len(body))
             body = in_utf8(body, self.content_type)
             outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
-            if _is_malformed(outcome) and (other := format_instead(self.wire.dialect, recognize(body))):
-                outcome = self.read_as(other).parse(body, response.headers)
+            if _is_malformed(outcome):
+                await LoopShare.await_step(len(body))
+                if other := format_instead(self.wire.dialect, recognize(body)):
+                    outcome = self.read_as(other).parse(body, response.headers)
             if break_off is not None and _is_malformed(outcome):
                 raise break_off
             if _is_several(outcome, body):

@@ -22,7 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from openfall.workers.backends.transport import explain_fault, trusted_roots
+from openfall.workers.backends.transport import BoundedHandler, explain_fault, trusted_roots
 from openfall.workers.outbox.delivery_result import Failed, WebhookResponse
 from openfall.workers.outbox.webhook_url_check import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
@@ -120,7 +120,7 @@ class _Connector(aiohttp.TCPConnector):
         self._factory = partial(handler, asyncio.get_running_loop(), received)
 
 
-class _RecordingHandler(ResponseHandler):
+class _RecordingHandler(BoundedHandler):
     """Records what arrives. aiohttp keeps nothing of a response whose head or body it cannot parse."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, received: bytearray) -> None:

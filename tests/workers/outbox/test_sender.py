@@ -146,6 +146,11 @@ def test_an_interim_response_alone_is_no_response():
     assert isinstance(response, Failed)
 
 
+def test_interim_responses_without_end_are_a_closed_connection():
+    response, _ = send(endless(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000))
+    assert response == Failed("the connection failed: the server closed the connection", unreachable=True)
+
+
 def test_a_body_that_never_ends_is_read_for_a_while_and_the_status_counts():
     response, _ = send(endless(HEAD + b"Content-Type: text/event-stream\r\n\r\n: hello\n\n"), body_timeout_seconds=0.2)
     assert (response.status, response.body) == (200, b": hello\n\n")
