@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from openfall.producers.job_request import JobRequest, SubmitOptions
     from openfall.producers.model_loading import ModelLoad
     from openfall.producers.runtime_model import RuntimeModel
+    from openfall.producers.stream_event import StreamEvent
     from openfall.producers.sync_client import Openfall
     from openfall.router_core.catalog.catalog_errors import AmbiguousName, UnknownName
     from openfall.router_core.errors import InvalidOperation, OpenfallError
@@ -70,6 +71,7 @@ _MODULES = {
     "producers.model_loading": ("ModelLoad",),
     "producers.job_request": ("JobRequest", "SubmitOptions"),
     "producers.runtime_model": ("RuntimeModel",),
+    "producers.stream_event": ("StreamEvent",),
     "producers.sync_client": ("Openfall",),
     "router_core.catalog.catalog_errors": ("AmbiguousName", "UnknownName"),
     "router_core.errors": ("InvalidOperation", "OpenfallError"),
@@ -128,6 +130,7 @@ __all__ = [
     "StoreFull",
     "StoreRefused",
     "StoreUnreachable",
+    "StreamEvent",
     "SubmitOptions",
     "UnknownJob",
     "UnknownName",

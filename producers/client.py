@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack, cast
 
 from openfall.config import LoadedConfig, load
 from openfall.producers.arguments import (
@@ -41,6 +41,7 @@ from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
+from openfall.producers.stream_event import StreamEvent
 from openfall.producers.submit_retries import (
     RETRY_FOR_SECONDS,
     RETRYABLE,
@@ -198,8 +199,14 @@ class AsyncOpenfall:
             raise StillQueued(job_id) from None
 
     async def stream(
-        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True, pieces: bool = False
-    ) -> AsyncGenerator[dict[str, Any], None]:
+        self,
+        job: Receipt | str,
+        *,
+        cursor: int = 0,
+        deltas: bool = True,
+        pieces: bool = False,
+        timeout: float | str | None = None,  # noqa: ASYNC109
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
         Each event has `event` (queued, scheduled, started, put_back, loading, writing, waiting, delta, reset, fallen,
@@ -211,16 +218,28 @@ class AsyncOpenfall:
         if no worker has begun it, and of a call in flight if its provider streams (that of an interactive job does).
         With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `jobs/stream_pieces.py`), and some
         have no text. After some seconds without an event `blocked` has `why` no worker may take the job, with the
-        remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`. Raises as `wait` does.
+        remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`.
+        A held job has no end in sight: `timeout` bounds the whole stream. Raises as `wait` does.
         """
-        _job_id(job)
+        job_id = _job_id(job)
         check("cursor", cursor, COUNT, required=True)
+        seconds = None if timeout is None else parse_duration(timeout, "timeout")
+        ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
         async with aclosing(follow(self.store, job, cursor, self.config.catalog, requests_pieces=deltas)) as events:
-            async for event in events:
+            while True:
+                try:
+                    async with asyncio.timeout_at(
+                        ends_at
+                    ):  # not around a yield: the caller's code is not ours to cancel
+                        event = await anext(events, None)
+                except TimeoutError:
+                    raise StillQueued(job_id) from None
+                if event is None:
+                    return
                 if event["event"] != "delta" or pieces:
-                    yield event
+                    yield cast("StreamEvent", event)
                 elif event["text"]:
-                    yield {key: value for key, value in event.items() if key != "pieces"}
+                    yield cast("StreamEvent", {key: value for key, value in event.items() if key != "pieces"})
 
     def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
         """Results of the jobs submitted with `inbox=name`. Each repeats until `await delivery.ack()`.

@@ -8,54 +8,54 @@ from typing import Any
 _NEWS = frozenset({"loading", "scheduled", "fallen"})
 
 
-def is_news(event: dict[str, Any]) -> bool:
+def is_news(event: Mapping[str, Any]) -> bool:
     """Whether the event is worth a line of its own: a model is being loaded, or a call has failed."""
     return event["event"] in _NEWS or (event["event"] == "queued" and "why" in event)
 
 
-def describe_event(event: dict[str, Any]) -> str:
+def describe_event(event: Mapping[str, Any]) -> str:
     """What happens to the job now."""
     describe = _TEXTS.get(event["event"])
     return describe(event) if describe is not None else "being answered"
 
 
-def _describe_wait(event: dict[str, Any]) -> str:
+def _describe_wait(event: Mapping[str, Any]) -> str:
     why = f"{event['why']}; " if "why" in event else ""
     place = f", number {event['position']} in the queue" if "position" in event else ""
     return f"{why}waiting for {_model(event)}{place}"
 
 
-def _model(event: dict[str, Any]) -> str:
+def _model(event: Mapping[str, Any]) -> str:
     """The model of the queue; in an update of the position alone: a worker."""
     parts = str(event.get("queue", "")).split(".")
     return parts[1] if len(parts) == 3 else "a worker"
 
 
-def _describe_load(event: dict[str, Any]) -> str:
+def _describe_load(event: Mapping[str, Any]) -> str:
     expected = event.get("expected_seconds")
     expectation = f", about {expected:g} s" if expected is not None else ""
     so_far = f" ({event['seconds']} s so far)" if event["seconds"] else ""
     return f"{event['backend']} loads {event['model']}{expectation}{so_far}"
 
 
-def _describe_growth(event: dict[str, Any]) -> str:
+def _describe_growth(event: Mapping[str, Any]) -> str:
     if text := event["text_characters"]:
         return f"{event['model']} is writing: {text:,} characters so far"
     return f"{event['model']} is thinking: {event['characters']:,} characters so far"
 
 
-def _describe_whole(event: dict[str, Any]) -> str:
+def _describe_whole(event: Mapping[str, Any]) -> str:
     limits = f"{event['seconds']} s so far, at most {event['limit_seconds']} s"
     return f"{event['backend']} sends the answer of {event['model']} in one piece: {limits}"
 
 
-def _describe_hold(event: dict[str, Any]) -> str:
+def _describe_hold(event: Mapping[str, Any]) -> str:
     if event.get("by") == "default_fallback":
         return f"fallback model: {event['detail']}"
     return f"held ({event['reason']}: {event['detail']}); openfall held list shows what it waits for"
 
 
-_TEXTS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+_TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "queued": _describe_wait,
     "waiting_for_model": lambda event: f"waits: {event['why']}",
     "model_switching": lambda event: f"waits: {event['why']}",

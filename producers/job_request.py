@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 from pydantic import ValidationError
 
@@ -28,7 +28,7 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import Requirements, requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route
 from openfall.router_core.state.jobs import SubmitTerms
-from openfall.router_core.vocabulary import Dialect, JobKind, Urgency
+from openfall.router_core.vocabulary import Dialect, JobKind, Urgency, UrgencyName
 
 MAX_DEADLINE = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds. A later deadline is a mistake, such as milliseconds."""
@@ -73,14 +73,14 @@ class SubmitOptions(TypedDict, total=False):
     The options of the last block go into the request body.
     """
 
-    kind: JobKind | str
+    kind: JobKind | Literal["completion", "embedding"]
     role: str | None
     task: str | None
     model: str | None
     group: str | None
     local_only: bool
-    dialect: str | None
-    urgency: Urgency | str | None
+    dialect: Dialect | None
+    urgency: Urgency | UrgencyName | None
     wire_headers: Mapping[str, str] | None
     expires_in: float | str | None
     deadline: float | datetime | None

@@ -31,7 +31,7 @@ from openfall.router_core.state.external_calls import (
     start_external_call,
 )
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import ErrorClass, Urgency
+from openfall.router_core.vocabulary import ErrorClass, Urgency, UrgencyName
 
 
 class ResolveOptions(TypedDict, total=False):
@@ -46,7 +46,7 @@ class ResolveOptions(TypedDict, total=False):
     task: str | None
     model: str | None
     group: str | None
-    urgency: Urgency | str | None
+    urgency: Urgency | UrgencyName | None
     local_only: bool
     exclude: Sequence[str]
     prompt_tokens: int

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
@@ -22,6 +22,7 @@ from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel
+from openfall.producers.stream_event import StreamEvent
 from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
@@ -94,11 +95,17 @@ class Openfall:
         return self._call(partial(self._client.wait, job, timeout, accept_interim=accept_interim))
 
     def stream(
-        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True, pieces: bool = False
-    ) -> Iterator[dict[str, Any]]:
-        """The events of a job. Leaving the loop early is safe: the job goes on."""
+        self,
+        job: Receipt | str,
+        *,
+        cursor: int = 0,
+        deltas: bool = True,
+        pieces: bool = False,
+        timeout: float | str | None = None,
+    ) -> Iterator[StreamEvent]:
+        """The events of a job; raises `StillQueued` after `timeout`. To leave the loop is safe: the job goes on."""
         thread = self._thread()
-        events = self._client.stream(job, cursor=cursor, deltas=deltas, pieces=pieces)
+        events = self._client.stream(job, cursor=cursor, deltas=deltas, pieces=pieces, timeout=timeout)
         try:
             while (event := thread.call(partial(anext, events, None))) is not None:
                 yield event

@@ -27,6 +27,10 @@ class Urgency(StrEnum):
     BATCH = "batch"
 
 
+UrgencyName = Literal["interactive", "background", "batch"]
+"""The values of `Urgency`, for a type checker that reads a caller's text."""
+
+
 class ErrorClass(StrEnum):
     """The one list of failures, grouped by whose fault they are."""
 

@@ -23,6 +23,7 @@ from openfall.producers.job_request import SubmitOptions, parse_duration
 from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
 from openfall.producers.shell_command import shell_command
+from openfall.producers.stream_event import StreamEvent
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import LostJob, StoreError
 from openfall.router_core.state.jobs import Receipt
@@ -97,7 +98,7 @@ async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
                     indicator.announce(f"Redis has lost job {job.id}: submitted again")
                     options["id"] = job.id
                     await llm.submit(prompt, **options)
-                    _write({"event": "reset"}, mode, indicator)
+                    _write({"event": "reset", "cursor": 0}, mode, indicator)
                     return await _follow(llm, job, mode, indicator)
         except TimeoutError:
             raise StillQueued(job.id) from None
@@ -135,18 +136,17 @@ async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
             print_line(line)
 
 
-async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
+async def _end(llm: AsyncOpenfall, mode: _Mode, event: StreamEvent) -> Result | None:
     """The result if the job has ended. The interim reply if it is held, and is interactive or waits for an operator."""
     if event["event"] == "done":
-        ended: Result = event["result"]
-        return ended
+        return event["result"]
     if event["event"] != "held":
         return None
     needs_operator = event["reason"] not in RELEASED_BY_ITSELF
     return await interim_reply(llm.store.jobs, mode.job_id, needs_operator)
 
 
-def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None:
+def _write(event: StreamEvent, mode: _Mode, indicator: WaitIndicator) -> None:
     """Print a delta. After a `reset` the printed text stays on the screen, marked as interrupted."""
     if event["event"] == "delta":
         indicator.stop()

@@ -22,7 +22,7 @@ from openfall.producers.page.question_form import MAX_QUESTION, MORE_OPTIONS, Qu
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.resolution_table import describe_route, resolution_table
 from openfall.producers.resolve import Resolution, resolve
-from openfall.router_core.jobs.result import Result
+from openfall.producers.stream_event import StreamEvent
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.recent_jobs import fetch_jobs
 from openfall.router_core.vocabulary import Urgency
@@ -170,7 +170,7 @@ async def _events(exchange: Exchange, visitor: Visitor, job_id: str) -> AsyncIte
             yield sse.named(*_shown(event))
 
 
-def _shown(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _shown(event: StreamEvent) -> tuple[str, dict[str, Any]]:
     """An event as the script of the page takes it."""
     match event["event"]:
         case "delta":
@@ -178,7 +178,7 @@ def _shown(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         case "reset":
             return "reset", {"line": "the text so far is discarded: the answer starts again"}
         case "done":
-            result: Result = event["result"]
+            result = event["result"]
             return "end", {"text": result.text, "line": ": ".join(filter(None, (result.status, result.detail)))}
         case _:
             return "line", {"line": describe_event(event), "news": is_news(event)}

@@ -77,7 +77,12 @@ def test_every_program_of_the_quickstart_runs(capsys: pytest.CaptureFixture[str]
     run_program(ask)
     assert "echo Haruka waves" in capsys.readouterr().out
     run_program(submit, llm=None)
-    assert run_program(stream, llm=None, job=None)["result"].text == "echo Haruka waves"
+    capsys.readouterr()
+    assert run_program(stream, llm=None)["result"].text == "echo Haruka waves"
+    assert capsys.readouterr().out.strip() == "echo Haruka waves"
+    late = stream.replace(", stream=True", "").replace("\nprinted", "\nawait llm.wait(job.id)\nprinted", 1)
+    assert run_program(late, llm=None)["result"].text == "echo Haruka waves"
+    assert capsys.readouterr().out.strip() == "echo Haruka waves"  # a job that has ended without a stream has no delta
     run_program(inbox, llm=None, text="Haruka waves", chat=7, message=9, send=send)
     assert sent == [([7, 9], "echo Haruka waves")]
     capsys.readouterr()

@@ -97,6 +97,14 @@ def test_the_sync_client_takes_accept_interim(loaded: LoadedConfig) -> None:
         assert llm.wait(job_id, accept_interim=True).text == SORRY
 
 
+def test_a_stream_of_a_held_job_ends_at_its_time_limit(loaded: LoadedConfig) -> None:
+    (job_id,) = submit_held(loaded, "hello", urgency="background")
+    names: list[str] = []
+    with Openfall(config=loaded) as llm, pytest.raises(StillQueued, match=job_id):
+        names.extend(event["event"] for event in llm.stream(job_id, timeout=0.3))
+    assert "held" in names
+
+
 def test_a_time_limit_that_redis_swallows_ends_the_wait_all_the_same() -> None:
     async def swallow() -> None:
         with suppress(asyncio.CancelledError):  # as redis-py does when the end of its write meets the cancel

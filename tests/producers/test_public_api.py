@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import get_args, get_type_hints
+
 import pytest
 
 import openfall
+from openfall.producers.stream_event import EventName
+from openfall.router_core.state import scripts
+from openfall.router_core.vocabulary import Urgency
 
 
 def public_methods(client: type) -> set[str]:
@@ -35,3 +42,13 @@ def test_every_public_method_has_a_docstring(client: type) -> None:
 def test_not_finished_is_a_timeout_error() -> None:
     with pytest.raises(TimeoutError, match=r"job 8f21 continues\. Its answer, later: openfall job wait 8f21"):
         raise openfall.StillQueued("8f21")
+
+
+def test_a_type_checker_knows_every_event_and_every_urgency() -> None:
+    lua = Path(scripts.__file__).with_name("lua")
+    events = {name for path in lua.rglob("*.lua") for name in re.findall(r"[{ ]event = '(\w+)'", path.read_text())}
+    assert {"queued", "fallen", "held", "put_back"} <= events <= set(get_args(EventName))
+    hint = get_type_hints(openfall.SubmitOptions)["urgency"]
+    values = {value for part in get_args(hint) for value in get_args(part)}
+    assert values == set(Urgency)
+    assert str not in get_args(hint)

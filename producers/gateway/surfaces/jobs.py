@@ -17,7 +17,7 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.paging import page_limit, read_number
 from openfall.producers.gateway.routes import COUNT, TEXT, Endpoint, Schema, json_response
 from openfall.router_core.catalog.catalog_errors import UnknownName
-from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import recent_jobs
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.held_jobs import replay_held
@@ -100,9 +100,9 @@ async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[
                 event = step.result()
                 if event is None:
                     return
-                if isinstance(result := event.get("result"), Result):
-                    event = {**event, "result": result.as_json()}
-                yield f"id: {event['cursor']}\n".encode() + sse.named(event["event"], event)
+                result = event.get("result")
+                row = {**event, "result": result.as_json()} if result is not None else {**event}
+                yield f"id: {event['cursor']}\n".encode() + sse.named(event["event"], row)
                 step = asyncio.ensure_future(anext(events, None))
         finally:
             await cancel_all(step)
