@@ -77,6 +77,18 @@ def _configured(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def incomplete(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """For each provider of which a variable is set, and another is missing: the missing one, and one that is set."""
+    for name in PROVIDERS:
+        model = _variable(name, "MODEL")
+        keys = [_variable(name, key) for key in (*_CREDENTIALS[name].values(), "BASE_URL")]
+        present = [key for key in keys if environ.get(key)]
+        if present and not environ.get(model):
+            yield model, present[0]
+        elif environ.get(model) and not present:
+            yield keys[0], model
+
+
 def _variable(name: str, key: str) -> str:
     return f"{name.upper()}_{key}"
 

@@ -16,6 +16,7 @@ from openfall.config.env_file import FILE_NAME, EnvFile, read_env_file
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.find_file import find_file
 from openfall.config.interpolation import variables_in
+from openfall.config.key_warnings import hint_at_variables, warn_of_keys
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, shorten
 from openfall.config.paths import FILE_NAME as CONFIG_NAME
 from openfall.config.section_reader import read_file
@@ -105,12 +106,15 @@ def load(
     text = _generate(document) if source == ENVIRONMENT else read_source(document, source)
     top = parse(document, text) if text is not None else None
     parts = read_file(top, source) if top is not None else None
-    if parts is None or document.problems:
+    if top is None or parts is None or document.problems:
         in_environment = source == ENVIRONMENT
         raise ConfigError(_at_variable(document, env_file) if in_environment else document.problems)
     origins = {name: env_file.origin(name, process) for name in document.used}
     origins |= {name: f"${CREDENTIALS}/{name}" for name in origins.keys() & (credentials.keys() - own.keys())}
-    return LoadedConfig(*parts, source, before, origins, tuple(_warn(env_file)))
+    warnings = [*_warn(env_file), *warn_of_keys(top, parts[0], source)]
+    if source == DEMO and path is None and not process.get(VARIABLE):
+        warnings += hint_at_variables(environ)
+    return LoadedConfig(*parts, source, before, origins, tuple(warnings))
 
 
 def _current_directory() -> Path:

@@ -24,6 +24,7 @@ from openfall.producers.amount_text import plural
 from openfall.producers.breaker_names import describe_breaker, display_name
 from openfall.producers.shell_command import shell_command
 from openfall.producers.table import MarkedText, Table
+from openfall.router_core.catalog.backend_keys import is_placeholder
 from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.redis_preconditions import Fault
 from openfall.router_core.state.breakers import list_breakers
@@ -145,6 +146,8 @@ def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
     keys = catalog.backends[name].secrets
     if not any(name in spec.backends for spec in catalog.models.values()):
         return
+    if any(map(is_placeholder, keys)) and catalog.is_metered(name):
+        return  # a warning of the configuration says so
     if keys:
         count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
         message = f"{name} has {count} ({', '.join(map(redact_key, keys))})"

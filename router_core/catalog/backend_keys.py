@@ -14,6 +14,22 @@ _VARIABLE = re.compile(
 )
 """How other programs name a variable, or what a page writes in the place of a key."""
 
+_PLACEHOLDERS = re.compile(
+    r"""
+    .*\byour\b.* | .*[-_]your[-_].* | your.*(key|token|secret).*   # sk-your-key-here, YOUR_API_KEY, yourkey
+    | .*(change|replace)[-_]?(me|this).* | .*placeholder.* | .*(insert|paste|put|enter)[-_].*key.*
+    | .*(key|token|secret)[-_]?(goes[-_]?)?here | (my[-_])?(api[-_]?)?(key|token|secret) | todo | tbd | none | null
+    | .*<.*>.* | .*\.\.\. | ([a-z0-9]{2,5}[-_])*(?P<filler>[x*0._-])(?P=filler){2,}     # sk-<key>, sk-ant-..., sk-xxxx
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What examples write in the place of a key."""
+
+
+def is_placeholder(key: str) -> bool:
+    """Whether a key is a text that stands for one."""
+    return _PLACEHOLDERS.fullmatch(key.strip()) is not None
+
 
 def validate_keys(name: str, backend: Backend) -> Iterator[CatalogProblem]:
     """Problems of the keys of one backend."""
