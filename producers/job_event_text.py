@@ -52,7 +52,7 @@ def _describe_whole(event: Mapping[str, Any]) -> str:
 def _describe_hold(event: Mapping[str, Any]) -> str:
     if event.get("by") == "default_fallback":
         return f"fallback model: {event['detail']}"
-    return f"held ({event['reason']}: {event['detail']}); openfall held list shows what it waits for"
+    return f"held ({event['reason']}): {event['detail']}; openfall held list shows what it waits for"
 
 
 _TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -66,7 +66,7 @@ _TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "loading": _describe_load,
     "waiting": _describe_whole,
     "writing": _describe_growth,
-    "fallen": lambda event: f"no model can serve it now ({event['reason']}: {event['detail']})",
+    "fallen": lambda event: f"no model can serve it now ({event['reason']}): {event['detail']}",
     "degraded": _describe_hold,
     "held": _describe_hold,
 }

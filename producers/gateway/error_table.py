@@ -12,9 +12,10 @@ from typing import Any
 
 from openfall.producers.errors import BadRequest, ProducerError, PromptTooLarge, StillQueued
 from openfall.producers.gateway.surface import Surface
+from openfall.producers.shell_command import shell_command
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.caller_leases import CALLER_LEFT
+from openfall.router_core.state.caller_leases import CALLER_LEFT, RETURN_SECONDS
 from openfall.router_core.state.errors import (
     Backpressure,
     DeadlinePassed,
@@ -23,7 +24,7 @@ from openfall.router_core.state.errors import (
     StoreError,
     UnknownJob,
 )
-from openfall.router_core.vocabulary import ErrorClass
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass
 
 MAX_RETRY_AFTER_SECONDS = 60
 """Above this some SDKs give up, and others wait however long it is."""
@@ -186,7 +187,8 @@ def refusal_of_error(error: Exception) -> Refusal | None:
 def refusal_of_result(result: Result) -> Refusal:
     """The refusal for a job that has no answer: it failed, expired, was cancelled, or is held."""
     if not result.final or result.degraded:
-        return Refusal("held", result.degraded_why or result.detail or "no model can answer now", job_id=result.id)
+        why = result.degraded_why or result.detail or "no model can answer now"
+        return Refusal("held", why if result.final else f"{why}. {_explain_hold(result)}", job_id=result.id)
     if result.status is Status.EXPIRED:
         return Refusal("expired", result.detail or "the job's deadline has passed", job_id=result.id)
     if result.status is Status.CANCELLED and result.detail == CALLER_LEFT:  # but here it is
@@ -196,3 +198,13 @@ def refusal_of_result(result: Result) -> Refusal:
     return Refusal(
         cause if cause in TABLE else "other", result.detail or f"no model answered ({cause})", job_id=result.id
     )
+
+
+def _explain_hold(result: Result) -> str:
+    """What becomes of a held job, and what its caller can do."""
+    if result.held_for in RELEASED_BY_ITSELF:
+        end = "is answered by itself when a model takes calls"
+    else:
+        end = f"waits for its operator: {shell_command('openfall held show', result.id)}"
+    again = f"Send the same request again within {RETURN_SECONDS:.0f} s: it joins this job."
+    return f"The job is held, and {end}. {again} `openfall preflight` names what to repair."

@@ -240,7 +240,7 @@ class EventStream(Response):
         client = self._exchange.client
         reply = await interim_reply(client.store.jobs, self._accepted.id, accept_interim=True)
         if reply is None:
-            raise Refusal("held", "no model can answer now", job_id=self._accepted.id)
+            raise Refusal("held", "no model can answer now: send the same request again", job_id=self._accepted.id)
         if not is_wanted(self._exchange, self._accepted, reply):
             self._visit.linger_seconds = RETURN_SECONDS
             raise refusal_of_result(reply)

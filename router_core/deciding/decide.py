@@ -138,7 +138,7 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
     errors, candidates = last_errors(chain.attempts), chain.candidates(now)
     blocks = "; ".join(f"{alias}: {reason}" for alias, reason in explain_blocked(chain, now).items())
     if errors and not candidates and all(error in REFUSALS for error in errors):
-        return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that passes ({blocks})")
+        return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that passes: {blocks}")
     reason = HoldReason.OUTAGE
     if chain.only_local_forbids(now):
         reason = HoldReason.LOCAL_ONLY
@@ -148,7 +148,7 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
         reason = HoldReason.PAUSED
     elif candidates and all(is_over_budget(candidate) for candidate in candidates):
         reason = HoldReason.BUDGET
-    return Fall(reason, f"no model of its chain can be called ({blocks})", chain.over)
+    return Fall(reason, f"no model of its chain can be called: {blocks}", chain.over)
 
 
 def fall_for_reply(chain: ChainState, now: float) -> Fall | None:

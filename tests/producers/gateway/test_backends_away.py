@@ -77,5 +77,9 @@ def test_a_person_reads_the_canned_reply_of_the_role_and_an_agent_gets_503(redis
         assert person.headers["x-openfall-degraded"] == "canned_reply"
         assert (agent.status_code, agent.json()["error"]["code"]) == (503, "held")
         assert 5 <= int(agent.headers["retry-after"]) <= 60
+        assert agent.json()["error"]["message"].endswith(
+            ". The job is held, and is answered by itself when a model takes calls. Send the same request again within "
+            "120 s: it joins this job. `openfall preflight` names what to repair."
+        )
 
     run(main)

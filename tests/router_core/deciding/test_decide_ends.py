@@ -15,7 +15,7 @@ from tests.router_core.decisions import NOW, PATIENT, blocked, case, conditions,
 INTERACTIVE = Urgency.INTERACTIVE
 
 
-BOTH_OPEN = "no model of its chain can be called (small: its breaker is open; large: its breaker is open)"
+BOTH_OPEN = "no model of its chain can be called: small: its breaker is open; large: its breaker is open"
 
 
 def expired(detail):
@@ -38,7 +38,7 @@ def expired(detail):
         ),
         case(
             "but an interactive job does not wait for that either",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: cooling down)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: cooling down"),
             of=job(("small",), urgency=Urgency.INTERACTIVE),
             when=conditions(small=blocked(NOW + 72, BlockReason.COOLDOWN, "cooling down")),
             at=NOW + 70,
@@ -47,7 +47,7 @@ def expired(detail):
             "an interactive job does not wait for a back-off that is longer than it may take to start",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: rate_limited, its next call is in 45 s at the earliest)",
+                "no model of its chain can be called: small: rate_limited, its next call is in 45 s at the earliest",
             ),
             of=job(("small",), urgency=INTERACTIVE),
             tried=[tried("small", E.RATE_LIMITED, retry_after=40)],
@@ -56,7 +56,7 @@ def expired(detail):
             "an interactive job falls when the retry budget is spent: its retry would be too late",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: timeout, its next call is in 1 s at the earliest)",
+                "no model of its chain can be called: small: timeout, its next call is in 1 s at the earliest",
             ),
             of=job(("small",), urgency=INTERACTIVE),
             tried=[tried("small")],
@@ -69,7 +69,7 @@ def expired(detail):
         ),
         case(
             "a request that one model refuses falls while another may come back",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: bad_request; large: no worker)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: bad_request; large: no worker"),
             tried=[tried("small", E.BAD_REQUEST)],
             when=conditions(large=blocked(detail="no worker")),
         ),
@@ -88,12 +88,12 @@ def expired(detail):
         ),
         case(
             "a job that met an outage beside its own fault falls",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: context_overflow; large: auth)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: context_overflow; large: auth"),
             tried=[tried("small", E.CONTEXT_OVERFLOW), tried("large", E.AUTH)],
         ),
         case(
             "a job with its own fault falls while another model may come back",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: context_overflow; large: no worker)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: context_overflow; large: no worker"),
             tried=[tried("small", E.CONTEXT_OVERFLOW)],
             when=conditions(large=blocked(detail="no worker")),
         ),
@@ -101,7 +101,7 @@ def expired(detail):
             "a job falls when every model has had its repetitions",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: timeout, after 4 tries; large: timeout, after 4 tries)",
+                "no model of its chain can be called: small: timeout, after 4 tries; large: timeout, after 4 tries",
             ),
             tried=[*[tried("small")] * 4, *[tried("large")] * 4],
         ),
@@ -109,21 +109,21 @@ def expired(detail):
             "a job falls when nothing comes back before its deadline",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called "
-                "(small: rate_limited, its next call is in 562 s at the earliest; large: no_vram)",
+                "no model of its chain can be called: "
+                "small: rate_limited, its next call is in 562 s at the earliest; large: no_vram",
             ),
             tried=[tried("small", E.RATE_LIMITED, retry_after=500), tried("large", E.NO_VRAM)],
             when=conditions("large"),
         ),
         case(
             "a job none of whose models is left falls",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (gone: not in the catalog any more)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: gone: not in the catalog any more"),
             of=job(("gone",)),
             when=conditions("gone"),
         ),
         case(
             "a job in whose way are only paused queues falls for that",
-            Fall(HoldReason.PAUSED, "no model of its chain can be called (small: paused; large: paused)"),
+            Fall(HoldReason.PAUSED, "no model of its chain can be called: small: paused; large: paused"),
             when=conditions(
                 small=blocked(FOREVER, BlockReason.PAUSED, "paused"),
                 large=blocked(FOREVER, BlockReason.PAUSED, "paused"),
@@ -131,15 +131,15 @@ def expired(detail):
         ),
         case(
             "but for an outage when something else is in the way of one of them",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: paused; large: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: paused; large: its breaker is open"),
             when=conditions(small=blocked(FOREVER, BlockReason.PAUSED, "paused"), large=blocked()),
         ),
         case(
             "a job none of whose models gives an answer that passes is at fault itself",
             Fall(
                 HoldReason.OWN_FAULT,
-                "no model of its chain gives an answer that passes "
-                "(small: invalid_output, after 2 tries; large: context_overflow)",
+                "no model of its chain gives an answer that passes: "
+                "small: invalid_output, after 2 tries; large: context_overflow",
             ),
             tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.CONTEXT_OVERFLOW)],
         ),
@@ -153,8 +153,8 @@ def expired(detail):
             "a job is not at fault while a model may come back",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called "
-                "(small: invalid_output, after 2 tries; large: its breaker is open)",
+                "no model of its chain can be called: "
+                "small: invalid_output, after 2 tries; large: its breaker is open",
             ),
             tried=[tried("small", E.INVALID_OUTPUT)] * 2,
             when=conditions(large=blocked()),
@@ -163,7 +163,7 @@ def expired(detail):
             "a job is not at fault when one of its models was away",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: invalid_output, after 2 tries; large: auth)",
+                "no model of its chain can be called: small: invalid_output, after 2 tries; large: auth",
             ),
             tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.AUTH)],
         ),
@@ -180,7 +180,7 @@ def expired(detail):
         ),
         case(
             "an answered job is never decided again; if it were, nothing would be called",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: answered)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: answered"),
             of=job(("small",)),
             tried=[tried("small", None)],
         ),

@@ -15,7 +15,7 @@ AWAY, RULE = Fallback.UNAVAILABLE, Fallback.POLICY
 BATCH = Urgency.BATCH
 MIXED = ("small", "opus")
 
-NOT_LOCAL = "no model of its chain can be called (opus: not local, and {why}; haiku: not local, and {why})"
+NOT_LOCAL = "no model of its chain can be called: opus: not local, and {why}; haiku: not local, and {why}"
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,14 @@ def test_nothing_leaves_the_local_pools_when_it_must_stay(of, when, by, why):
 def test_queues_that_the_switch_blocks_make_a_local_only_fall():
     off = blocked(reason=BlockReason.LOCAL_ONLY, detail="the local-only switch is on")
     step = decide(job(("opus",)), CATALOG, (), conditions("opus", opus=off), NOW)
-    assert step == Fall(
-        HoldReason.LOCAL_ONLY, "no model of its chain can be called (opus: the local-only switch is on)"
-    )
+    assert step == Fall(HoldReason.LOCAL_ONLY, "no model of its chain can be called: opus: the local-only switch is on")
 
 
 def test_a_local_outage_beside_a_forbidden_cloud_is_an_outage():
     step = decide(job(MIXED, local_only=True), CATALOG, (), conditions(small=blocked(detail="no worker")), NOW)
     assert step == Fall(
         HoldReason.OUTAGE,
-        "no model of its chain can be called (small: no worker; opus: not local, and the job must stay local)",
+        "no model of its chain can be called: small: no worker; opus: not local, and the job must stay local",
     )
 
 

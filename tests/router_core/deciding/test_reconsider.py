@@ -139,7 +139,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             "an early job falls at once when every model of its chain is away",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: its breaker is open; large: unhealthy)",
+                "no model of its chain can be called: small: its breaker is open; large: unhealthy",
             ),
             when=conditions(small=blocked(), large=blocked(FOREVER, BlockReason.UNHEALTHY, "unhealthy")),
         ),
@@ -170,7 +170,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             "a late job that nothing can serve falls",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called (small: its breaker is open; large: its breaker is open)",
+                "no model of its chain can be called: small: its breaker is open; large: its breaker is open",
             ),
             when=conditions(small=blocked(), large=blocked()),
             at=LATE,
@@ -195,7 +195,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
         ),
         case(
             "an interactive job that nothing can serve falls at once",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: its breaker is open"),
             of=job(("small",), urgency=INTERACTIVE),
             when=conditions(small=blocked()),
         ),
@@ -207,20 +207,20 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
         ),
         case(
             "a job that is late falls when its only model is blocked for longer than it may take to start",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: its breaker is open"),
             of=job(("small",)),
             when=conditions(small=blocked(LATE + 31)),
             at=LATE,
         ),
         case(
             "an interactive job falls before it is late when its only model is blocked for longer than it may wait",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: its breaker is open"),
             of=job(("small",), urgency=INTERACTIVE),
             when=conditions(small=blocked(EARLY + 31)),
         ),
         case(
             "a batch job in an outage falls when a background job would, not after an hour",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: small: its breaker is open"),
             of=job(("small",), urgency=Urgency.BATCH, deadline=NOW + 9999),
             when=conditions(small=blocked(LATE + 31)),
             at=LATE,
@@ -256,7 +256,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
         ),
         case(
             "a job none of whose models is left falls at once",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be called (gone: not in the catalog any more)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called: gone: not in the catalog any more"),
             of=job(("gone",)),
             when=conditions("gone"),
         ),
@@ -264,7 +264,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
             "a job in the cloud's queue falls at once when the local-only switch is turned on",
             Fall(
                 HoldReason.LOCAL_ONLY,
-                "no model of its chain can be called (opus: not local, and the fleet's local-only switch is on)",
+                "no model of its chain can be called: opus: not local, and the fleet's local-only switch is on",
             ),
             of=job(("opus",)),
             when=conditions("opus", local_only=True),

@@ -35,7 +35,7 @@ OUTAGE, SWITCH, BUDGET, OWN, POISONED = (
     HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.BUDGET, HoldReason.OWN_FAULT, HoldReason.POISONED
 )  # fmt: skip
 AWAY = {"small": blocked(), "large": blocked()}
-WHY = "no model of its chain can be called (small: its breaker is open; large: its breaker is open)"
+WHY = "no model of its chain can be called: small: its breaker is open; large: its breaker is open"
 REMEMBERED = completion("as before", body={"model": "small"})
 
 
@@ -207,7 +207,7 @@ class TestTheFallOfADefaultFallback:
     def test_the_reason_is_that_of_its_own_chain(self):
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], default_fallback="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
-        own = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
+        own = "no model of its chain can be called: haiku: not local, and the fleet's local-only switch is on"
         assert step == kept(reason=SWITCH, detail=f"{own}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
