@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, Unpack, cast
+from typing import TypeVar, Unpack
 
 from openfall.config import LoadedConfig, load
 from openfall.producers.arguments import (
@@ -41,7 +41,7 @@ from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
-from openfall.producers.stream_event import StreamEvent
+from openfall.producers.stream_event import StreamEvent, events_for_caller
 from openfall.producers.submit_retries import (
     RETRY_FOR_SECONDS,
     RETRYABLE,
@@ -209,37 +209,18 @@ class AsyncOpenfall:
     ) -> AsyncGenerator[StreamEvent, None]:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
-        Each event has `event` (queued, scheduled, started, put_back, loading, writing, waiting, delta, reset, fallen,
-        degraded, held, blocked, done) and `cursor`, with which a later stream resumes. Interactive jobs have `loading`
-        (of the model), `writing` (the number of characters so far) and `waiting` (for an answer in one piece).
-        A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with
-        the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
-        `done` has the `result`. `deltas` requests deltas even if the job was submitted without `stream`: from the start
-        if no worker has begun it, and of a call in flight if its provider streams (that of an interactive job does).
-        With `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `jobs/stream_pieces.py`), and some
-        have no text. After some seconds without an event `blocked` has `why` no worker may take the job, with the
-        remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`.
+        `StreamEvent` has the fields of each event. `deltas` requests deltas even if the job was submitted without
+        `stream`: from the start if no worker has begun it, and of a call in flight if its provider streams (that of an
+        interactive job does). With `pieces` a `delta` also has `pieces`, and some have no text.
         A held job has no end in sight: `timeout` bounds the whole stream. Raises as `wait` does.
         """
         job_id = _job_id(job)
         check("cursor", cursor, COUNT, required=True)
-        seconds = None if timeout is None else parse_duration(timeout, "timeout")
-        ends_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        async with aclosing(follow(self.store, job, cursor, self.config.catalog, requests_pieces=deltas)) as events:
-            while True:
-                try:
-                    async with asyncio.timeout_at(
-                        ends_at
-                    ):  # not around a yield: the caller's code is not ours to cancel
-                        event = await anext(events, None)
-                except TimeoutError:
-                    raise StillQueued(job_id) from None
-                if event is None:
-                    return
-                if event["event"] != "delta" or pieces:
-                    yield cast("StreamEvent", event)
-                elif event["text"]:
-                    yield cast("StreamEvent", {key: value for key, value in event.items() if key != "pieces"})
+        limit = None if timeout is None else parse_duration(timeout, "timeout")
+        events = follow(self.store, job, cursor, self.config.catalog, requests_pieces=deltas)
+        async with aclosing(events_for_caller(events, job_id, limit, pieces=pieces)) as shown:
+            async for event in shown:
+                yield event
 
     def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
         """Results of the jobs submitted with `inbox=name`. Each repeats until `await delivery.ack()`.

@@ -1,10 +1,13 @@
-"""The type of the events that `stream` yields."""
+"""The events that `stream` yields, and their type."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Required, TypedDict
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, Required, TypedDict, cast
 
+from openfall.producers.errors import StillQueued
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import Piece
 
@@ -15,8 +18,15 @@ EventName = Literal[
 
 
 class StreamEvent(TypedDict, total=False):
-    """An event of a job. `event` names it, and a later stream continues at `cursor`. Which other fields it has depends
-    on its name: see `AsyncOpenfall.stream`."""
+    """An event of a job: `event` is its name, and a later stream continues at its `cursor`.
+
+    Interactive jobs have `loading` (of the model), `writing` (the number of characters so far) and `waiting` (for an
+    answer in one piece). A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins;
+    `queued` repeats, with the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply,
+    if there is one; `done` has the `result`. After some seconds without an event `blocked` has `why` no worker may
+    take the job, with the remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`. `pieces` are
+    text, thinking and tool calls: see `jobs/stream_pieces.py`.
+    """
 
     event: Required[EventName]
     cursor: Required[int]
@@ -44,3 +54,24 @@ class StreamEvent(TypedDict, total=False):
     text_characters: int
     card: str
     eta_seconds: int | None
+
+
+async def events_for_caller(
+    events: AsyncGenerator[dict[str, Any], None], job_id: str, limit: float | None, *, pieces: bool
+) -> AsyncGenerator[StreamEvent, None]:
+    """The events of `follow` for at most `limit` seconds, without the `pieces` of a `delta` unless they are wanted, and
+    without one that has no text then. Raises `StillQueued` when the time is over."""
+    ends_at = None if limit is None else asyncio.get_running_loop().time() + limit
+    async with aclosing(events):
+        while True:
+            try:
+                async with asyncio.timeout_at(ends_at):  # not around a yield, where it would cancel code of the caller
+                    event = await anext(events, None)
+            except TimeoutError:
+                raise StillQueued(job_id) from None
+            if event is None:
+                return
+            if event["event"] != "delta" or pieces:
+                yield cast("StreamEvent", event)
+            elif event["text"]:
+                yield cast("StreamEvent", {key: value for key, value in event.items() if key != "pieces"})

@@ -46,7 +46,9 @@ class _Mode:
 @click.command()
 @click.argument("text")
 @job_options
-@click.option("--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues.")
+@click.option(
+    "--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues. Default: until the job ends."
+)
 @click.option(
     "--stream/--no-stream", default=None, help="Print the answer while it is generated. Default: in a terminal."
 )

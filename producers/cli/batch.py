@@ -40,7 +40,8 @@ for command in (list_batches, show_status, cancel_batch, retry_batch):
 @batch.command("run", short_help="Answer every request of a file.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
-@route_options("role", "task", "group", "local_only", "urgency")
+@route_options("role", "task", "group", "local_only")
+@click.option("-u", "--urgency", help="interactive, background or batch. Default: batch.")
 @click.option(
     "--name", help="Name of the batch. Default: OUT without its extension. The same name joins existing jobs."
 )

@@ -20,8 +20,12 @@ from openfall.producers.job_request import AskOptions
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @route_options("role", "task", "model", "group", "local_only", "urgency")
 @click.option("--dimensions", type=click.IntRange(min=1), help="The length of each vector, where the model allows it.")
-@click.option("--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h.")
-@click.option("--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues.")
+@click.option(
+    "--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h. Default: that of its urgency."
+)
+@click.option(
+    "--wait", type=DURATION, help="Maximum wait. Then exits with 7; the job continues. Default: until the job ends."
+)
 @common_options
 def embed(texts: tuple[str, ...], **options: Any) -> None:
     """Print the vector of each text: a line of JSON for each, in their order. - takes each line of standard input for a

@@ -108,7 +108,7 @@ async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[
 
 @job.command()
 @id_argument
-@click.option("--wait", type=DURATION, help="Maximum wait. Exits with 7 if it is over.")
+@click.option("--wait", type=DURATION, help="Maximum wait. Exits with 7 if it is over. Default: until the job ends.")
 @click.option("--accept-interim", is_flag=True, help="Return the interim reply of a held job.")
 @raw_option
 @common_options

@@ -90,11 +90,15 @@ _ROUTE_OPTIONS = {
         "-g", "--group", help="Caller, such as whatsapp:main. The chain and limits of its group apply."
     ),
     "local_only": click.option("--local-only", is_flag=True, help="Use local pools only."),
-    "urgency": click.option("-u", "--urgency", help="interactive, background or batch."),
+    "urgency": click.option(
+        "-u", "--urgency", help="interactive, background or batch. Default: that of the role or task, else background."
+    ),
 }
 
 _JOB_OPTIONS = (
-    click.option("--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h."),
+    click.option(
+        "--expires-in", type=DURATION, help="Expire the job after this time: 90s, 5m, 2h. Default: that of its urgency."
+    ),
     click.option(
         "--deadline", type=WHEN, help="Expire the job at this time: epoch seconds, or 2027-01-31T08:00:00+09:00."
     ),

@@ -153,8 +153,7 @@ def expired(detail):
             "a job is not at fault while a model may come back",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be called: "
-                "small: invalid_output, after 2 tries; large: its breaker is open",
+                "no model of its chain can be called: small: invalid_output, after 2 tries; large: its breaker is open",
             ),
             tried=[tried("small", E.INVALID_OUTPUT)] * 2,
             when=conditions(large=blocked()),
