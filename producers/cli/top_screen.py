@@ -80,7 +80,11 @@ def _cell(cell: Cell, now: float) -> str:
 def _breakers(snapshot: PageSnapshot) -> Iterator[RenderableType]:
     values = breaker_section.context(snapshot)
     cards = values["cards"][:MAX_BREAKERS]
-    yield _title(f"Breakers: {len(values['closed'])} closed")
+    yield _title(
+        f"Breakers: {len(cards)} of note, {len(values['closed'])} closed"
+        if cards
+        else f"Breakers: {len(values['closed'])} closed"
+    )
     for card in cards:
         breaker = card.breaker
         rest = format_age(max(0.0, breaker.until - snapshot.now)) if breaker.until else ""

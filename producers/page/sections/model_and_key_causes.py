@@ -16,6 +16,7 @@ from openfall.router_core.vocabulary import BreakerState
 
 MIN_FAILURES = 3
 """In a row: fewer are no reason to look."""
+FLAT_PLAN = " (a flat plan: its jobs go to other models, which may be metered)"
 
 
 def model_and_key_causes(silent: SilentRoles, snapshot: PageSnapshot) -> Iterator[Cause]:
@@ -35,7 +36,7 @@ def _failing(snapshot: PageSnapshot) -> Iterator[Cause]:
 
 
 def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
-    plan = " (a flat plan: its jobs go to other models, which may be metered)" if item.flat_plan else ""
+    plan = FLAT_PLAN if item.flat_plan else ""
     if item.wait is Wait.COOLDOWN:
         text, advice = f"{item.name} is rate limited{plan}", "Nothing to do: it is called again"
         return Cause(
@@ -48,14 +49,14 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         )
     if item.wait is Wait.OPERATOR:
         return _of_operator(item, silent, snapshot)
+    if item.model is None:
+        return _of_key(item, silent, snapshot)
     is_probed = ModelCalls(snapshot).blocks.is_probed(item.backends, snapshot.catalog)
     until = item.until if is_probed or item.wait is not Wait.PROBE else None
     advice = "Nothing to do: its breaker closes by itself when a probe is answered"
     if not is_probed:
         advice = "No worker probes it now, so its breaker stays open"
-    if item.model is None:
-        advice = "Renew the key or its credit, then Probe now"
-    elif item.wait is Wait.CHECK:
+    if item.wait is Wait.CHECK:
         advice = "Look at the backend: it is not called until a check succeeds"
     return Cause(
         text=f"{item.name} takes no calls: {item.cause}{plan}",
@@ -65,7 +66,27 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         until=until,
         until_text="next probe in at least" if item.wait is Wait.PROBE else "called again in at least",
         section="breakers",
-        runbook=RunbookSection.KEY_REFUSED if item.model is None else RunbookSection.BREAKER_OPEN,
+        runbook=RunbookSection.BREAKER_OPEN,
+    )
+
+
+def _of_key(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
+    """A key that its provider refuses, or whose credit is used up. A probe once it is renewed saves the wait for the
+    next one."""
+    backend = item.backends[0]
+    target = f"key:{backend}" if len(snapshot.catalog.credentials(backend)) == 1 else ""
+    return Cause(
+        text=f"{item.name} takes no calls: {item.cause}{FLAT_PLAN if item.flat_plan else ''}",
+        health=_health_of(item, silent, snapshot),
+        since=item.since,
+        advice="Renew the key or its credit. It is probed again by itself, or at once by Probe now",
+        until=item.until,
+        until_text="next probe in at least",
+        remedy=shell_command("openfall breakers reset", target or "NAME"),
+        action="reset-breaker" if target else "",
+        buttons=((target, f"Probe now {item.name}"),),
+        section="breakers",
+        runbook=RunbookSection.KEY_REFUSED,
     )
 
 

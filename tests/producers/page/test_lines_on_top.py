@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from openfall.producers.breaker_names import find_target, model_at_backend
 from openfall.producers.outage_text import Away, Wait
@@ -92,7 +93,16 @@ def test_every_line_about_a_model_says_what_to_do(calm: PageSnapshot) -> None:
     assert advice[Wait.PROBE, "tiny"].startswith("Nothing to do: its breaker closes by itself")
     assert advice[Wait.COOLDOWN, "tiny"].startswith("Nothing to do")
     assert advice[Wait.CHECK, "tiny"].startswith("Look at the backend")
-    assert advice[Wait.PROBE, None] == "Renew the key or its credit, then Probe now"
+    assert advice[Wait.PROBE, None].startswith("Renew the key or its credit.")
+
+
+def test_the_line_of_a_refused_key_has_the_command_and_the_button_that_probe_it(calm: PageSnapshot) -> None:
+    backends = {"rack": calm.catalog.backends["rack"].model_copy(update={"api_key": SecretStr("secret")})}
+    catalog = calm.catalog.model_copy(update={"backends": backends})
+    refused = replace(calm, catalog=catalog, away=(replace(AWAY, model=None, cause="auth (HTTP 401)"),))
+    (line,) = lines(refused)
+    assert line.remedy == "openfall breakers reset key:rack"
+    assert 'formaction="/page/act/reset-breaker" name="subject" value="key:rack"' in page_of(refused)
 
 
 def test_a_line_names_its_section_and_has_the_button_that_helps(calm: PageSnapshot) -> None:
