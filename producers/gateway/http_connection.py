@@ -23,6 +23,8 @@ MAX_FRAMING_BYTES = 64 * 1024
 """What a body may have beside its bytes: sizes and extensions of chunks, trailers."""
 FRAMING_PER_BYTE = 8
 """And what it may have more for each of its bytes: a chunk of one byte has 5 beside it."""
+PARSED_BYTES = 8 * 1024
+"""What is parsed at a time: a connection that is refused parses no more than the rest of this."""
 SLICE_SECONDS = 0.002
 READING_SHARE = 0.2
 """The share of the event loop that all connections together get whose bytes take longer than a slice to parse.
@@ -83,10 +85,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        began, self._is_framing_counted, body_bytes = time.perf_counter(), self._is_in_body, self._body_bytes
-        rest = data
-        while rest and not self.transport.is_closing():
-            rest = self._parse(rest)
+        began, self._is_framing_counted, body_bytes = time.thread_time(), self._is_in_body, self._body_bytes
+        for start in range(0, len(data), PARSED_BYTES):
+            rest = data[start : start + PARSED_BYTES]
+            while rest and not self.transport.is_closing():
+                rest = self._parse(rest)
         self._give_body()
         if self._head_is_due is not None:
             self._head_bytes += len(data)
@@ -96,7 +99,7 @@ class HttpConnection(HttpToolsProtocol):
             self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
             if self._framing_bytes > MAX_FRAMING_BYTES + FRAMING_PER_BYTE * self._body_bytes:
                 self._refuse(b"431 Request Header Fields Too Large")
-        self._parsing_seconds += time.perf_counter() - began
+        self._parsing_seconds += time.thread_time() - began
         if self._parsing_seconds > SLICE_SECONDS or self._is_held:
             self._hold()
 
@@ -166,7 +169,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_in_body = self._is_framing_counted = False
-        self._framing_bytes = self._body_bytes = 0
+        self._framing_bytes, self._body_bytes, self._parsing_seconds = 0, 0, 0.0
         self._on_unread = None  # the caller has read the response before
         if self._head_is_due is None:
             self._await_head()
