@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
-from _pytest.assertion import AssertionState
 from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write_pyc, assertstate_key, get_cache_dir
+from coverage import Coverage
 from hypothesis import settings
 
 from tests.fork_server import ForkServer
-from tests.forked_runners import ForkedRunners
 from tests.valkey_server import MAX_MEMORY_BYTES, Server
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -44,28 +42,15 @@ MEASURED = Path(__file__).parent / "router_core"
 third of their time, and the collection half of it."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--runners", type=int, default=1, help="the number of processes that run tests")
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """Programs of openfall fork from a process that imports them: each process that runs tests has one."""
+    """Programs of openfall fork from a process that imports them while a worker of xdist collects the tests."""
     server = ForkServer()
     server.install()
     config.add_cleanup(server.close)
-    config.pluginmanager.register(EarlyFailures(config))
-    if (count := config.option.runners) > 1:
-        config.pluginmanager.register(ForkedRunners(count, partial(serve_runner, config, server)))
-
-
-@contextmanager
-def serve_runner(config: pytest.Config, server: ForkServer) -> Iterator[None]:
-    """What a forked runner has of its own: programs fork from it, and its coverage is kept."""
-    server.launch()
-    with closing(server):
-        yield
-    if (coverage := config.pluginmanager.getplugin("_cov")) is not None:
-        coverage.cov_controller.cov.save()
+    if hasattr(config, "workerinput"):
+        server.launch()
+    else:
+        config.pluginmanager.register(EarlyFailures(config))
 
 
 class EarlyFailures:
@@ -85,8 +70,8 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     gc.disable()
     try:
         pause_coverage(session.config)
-        with rewriting_ahead(session.config):
-            return (yield)
+        rewrite_share(session.config)
+        return (yield)
     finally:
         gc.freeze()
         gc.enable()
@@ -106,6 +91,32 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         coverage.cov_controller.pause()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each worker of xdist starts with some of the slow files. They wait more than they work, so the other tests run
+    beside them, and none of them is left to the end. A file stays whole: its tests share what its fixtures start."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    slow: dict[Path, list[pytest.Item]] = {item.path: [] for item in items if item.get_closest_marker("slow")}
+    others: list[pytest.Item] = []
+    for item in items:
+        slow.get(item.path, others).append(item)
+    items[:] = deal(list(slow.values()), others, workers)
+
+
+def deal(files: list[list[pytest.Item]], others: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The order in which `--dist worksteal`, which cuts it into one equal part for each worker, gives each some files
+    to start with."""
+    order: list[pytest.Item] = []
+    total, rest = sum(map(len, files)) + len(others), iter(others)
+    for number in range(workers):
+        first = [item for file in files[number::workers] for item in file]
+        size = (total - len(order)) // (workers - number)
+        order += [*first, *itertools.islice(rest, max(0, size - len(first)))]
+    return order + list(rest)
+
+
 def pause_coverage(config: pytest.Config) -> None:
     """Measure what the import of each decision module runs, and after that only measured tests."""
     coverage = config.pluginmanager.getplugin("_cov")
@@ -117,30 +128,18 @@ def pause_coverage(config: pytest.Config) -> None:
         if not name.startswith("openfall.router_core.state"):
             importlib.import_module(name)
     coverage.cov_controller.pause()
+    while (below := Coverage.current()) is not None:  # in a worker of xdist pytest-cov starts a second tracer
+        below.stop()
 
 
-@contextmanager
-def rewriting_ahead(config: pytest.Config) -> Iterator[None]:
-    """In a fresh clone pytest rewrites the asserts of all test files, which takes longer than the collection. A second
-    process begins with the last file, while this one collects the first ones."""
-    state = config.stash.get(assertstate_key, None)
-    if config.option.runners == 1 or state is None or sys.dont_write_bytecode:
-        yield
+def rewrite_share(config: pytest.Config) -> None:
+    """Rewrite the asserts of this worker's share of the test files, if they have changed. Otherwise each worker would
+    rewrite all of them in a fresh clone, at the same time."""
+    worker, state = os.environ.get("PYTEST_XDIST_WORKER"), config.stash.get(assertstate_key, None)
+    if worker is None or state is None or sys.dont_write_bytecode:
         return
-    if (pid := os.fork()) == 0:
-        try:
-            rewrite_from_the_end(config, state)
-        finally:
-            os._exit(0)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def rewrite_from_the_end(config: pytest.Config, state: AssertionState) -> None:
-    for path in sorted(MEASURED.parent.rglob("test_*.py"), reverse=True):
+    number, workers = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    for path in sorted(MEASURED.parent.rglob("test_*.py"))[number::workers]:
         pyc = get_cache_dir(path) / (path.stem + PYC_TAIL)
         if _read_pyc(path, pyc) is None:
             pyc.parent.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ STARTS_WITHIN = 60.0
 
 
 def start_server(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A server that ends with this process, which is killed after Ctrl-C if its test does not end in time."""
+    """A server that ends with this process, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
     popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return LASTING_THREAD.submit(popen, die_with_parent(argv)).result()
 
