@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import SecretStr
@@ -131,6 +131,14 @@ def _read_name(node: Node) -> str | None:
     return None
 
 
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port of an address is one, or none is written."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _read_url(node: Node) -> str | None:
     value = _refuse_masked(node, read_text(node))
     if value is None:
@@ -143,7 +151,9 @@ def _read_url(node: Node) -> str | None:
         scheme = urlsplit(value).scheme
         value = scheme + value[len(scheme) :]
         parts = urlsplit(value)
-        _ = parts.port
+        if not _has_port(parts):
+            node.report("the port must be a number from 1 to 65535, such as 8080")
+            return None
         is_pasted = parts.hostname in ("http", "https") or any(sign in (parts.hostname or "") for sign in "{}<>$")
     except ValueError:
         is_pasted = True

@@ -22,6 +22,8 @@ def show_answer(result: Result, *, strict: bool = False, streamed: str = "") -> 
             print_line(line)
     elif not result.answered:
         print_line(describe_failure(result))
+        if result.status == "expired":
+            print_line("submit it again with a longer --expires-in, or a later --deadline")
     return result_code(result, strict)
 
 

@@ -73,7 +73,10 @@ def force_closed(name: str, **override: Any) -> None:
 def reset(name: str) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
     state = with_operator(lambda operator: reset_breaker(operator, name))
-    _show_state(name, state, ", and works automatically again")
+    effect = ", and works automatically again"
+    if state is not BreakerState.CLOSED:
+        effect = ", and reset: a worker probes it at once, and it closes if the probe succeeds"
+    _show_state(name, state, effect)
 
 
 def _force(name: str, **override: Any) -> None:

@@ -8,6 +8,9 @@ import click
 
 from openfall.producers.cli.exit_codes import explain
 
+_PLAIN = {"a valid integer range": "a whole number", "a valid float range": "a number"}
+"""The words of click for a type, and those of people."""
+
 
 def report_lost_output(error: OSError) -> None:
     """Print why standard output cannot be written."""
@@ -38,6 +41,8 @@ def show_usage_error(error: click.ClickException, as_json: bool) -> int:
         print_line(error.format_message())
         return 2
     message = " ".join(error.format_message().split())
+    for words, plain in _PLAIN.items():
+        message = message.replace(words, plain)
     print_line(f"{command}: {message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
     if as_json:
         _show_json_error(error, message, 2)

@@ -201,7 +201,7 @@ def export(output: str, **options: Any) -> None:
         if output == "-":
             raise
         raise click.UsageError(f"{output} cannot be written: {error.strerror}") from None
-    print_line(f"{plural(count, 'job')} written, with their prompts: the file is private")
+    print_line(f"{plural(count, 'job')} written, with their prompts{'' if output == '-' else ': the file is private'}")
     if foreign:
         print_line(f"{plural(foreign, 'job')} not in the OpenAI dialect: `openfall batch run` rejects those lines")
 

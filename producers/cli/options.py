@@ -149,7 +149,9 @@ def _json_or_text(text: str) -> Any:
         return from_json(text)
     except ValueError as error:
         if text.lstrip().startswith(("{", "[", '"')):
-            raise click.UsageError(f"--reply-to is not JSON: {error}") from None
+            from openfall.router_core.json_fault_text import describe_json_fault
+
+            raise click.UsageError(f"--reply-to is not JSON: {describe_json_fault(error)}") from None
         return text
 
 

@@ -17,6 +17,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
+from openfall.router_core.json_fault_text import describe_json_fault
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
 from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.state.client_keys import ClientKey
@@ -204,23 +205,23 @@ def _parse(packed: bytes) -> dict[str, Any]:
     except JsonTooLarge as error:
         raise Refusal("bad_request", f"the body {error}: send it in parts, or as text") from None
     except ValueError as error:
-        raise Refusal("bad_request", f"the body {_wrong_json(packed, str(error))}") from None
+        raise Refusal("bad_request", f"the body {_wrong_json(packed, error)}") from None
     if not isinstance(body, dict):
         raise Refusal("bad_request", f"the body must be {_EXAMPLE}: it is {_kind(body)}")
     return body
 
 
-def _wrong_json(packed: bytes, error: str) -> str:
+def _wrong_json(packed: bytes, error: ValueError) -> str:
     """What is wrong with a body that is no JSON."""
     if not packed.strip():
         return f"is empty: send {_EXAMPLE}"
-    if "recursion limit" in error:
+    if "recursion limit" in str(error):
         return f"is nested more than {MAX_DEPTH} levels deep: send it in parts, or as text"
     try:
         packed.decode()
     except UnicodeDecodeError:
         return "is not JSON, as it is not UTF-8: send JSON in UTF-8"
-    return f"is not JSON: {error}. Send {_EXAMPLE}"
+    return f"is not JSON: {describe_json_fault(error)}. Send {_EXAMPLE}"
 
 
 def _kind(body: object) -> str:

@@ -45,6 +45,9 @@ async def cancel_run(
     batch_run.on_read = on_read
     states = await batch_run.job_states()
     jobs = [job for job, state in states.items() if state not in (None, "done")]
+    had_ended = len(journal_state.answered) + sum(state == "done" for state in states.values())
+    if not saved.plan.retry_failed:  # otherwise they are among the states; refused lines have no job
+        had_ended += len(journal_state.failed) - len(journal_state.refused)
     outcomes: list[bool | BaseException] = []
     for first in range(0, len(jobs), CANCEL_CHUNK):
         part = jobs[first : first + CANCEL_CHUNK]
@@ -55,4 +58,4 @@ async def cancel_run(
             raise outcome
     cancelled = sum(outcome is True for outcome in outcomes)
     await operator.note("batch.cancel", saved.plan.name, f"{cancelled} jobs cancelled")
-    return cancelled, len(jobs) - cancelled
+    return cancelled, had_ended + len(jobs) - cancelled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from openfall.producers.client import AsyncOpenfall
@@ -140,7 +140,7 @@ async def replay_jobs(
     jobs = selected_jobs(operator.llm, selection, on_skipped)
     states = dict(await apply_to_each(jobs, lambda job: replay_held(operator.link, job.id), on_progress))
     queued = sum(state == "queued" for state in states.values())
-    await operator.note("held.replay", str(selection), describe_returned(queued))
+    await operator.note("held.replay", _subject(selection, states), describe_returned(queued))
     return states
 
 
@@ -154,8 +154,15 @@ async def drop_jobs(
     jobs = selected_jobs(operator.llm, selection, on_skipped)
     results = await apply_to_each(jobs, lambda job: drop_held(operator.link, job), on_progress)
     dropped = [id_ for id_, ok in results if ok]
-    await operator.note("held.drop", str(selection), f"{len(dropped)} dropped")
+    await operator.note("held.drop", _subject(selection, dict(results)), f"{len(dropped)} dropped")
     return dropped
+
+
+def _subject(selection: HeldSelection, ids: Collection[str]) -> str:
+    """What the audit log names: whole ids in place of the first letters that a person typed."""
+    if selection.label or not (selection.ids and ids):
+        return str(selection)
+    return str(replace(selection, ids=tuple(ids)))
 
 
 async def _chunks(items: AsyncIterator[T], size: int) -> AsyncIterator[list[T]]:

@@ -77,10 +77,11 @@ async def act_on_jobs(
     operator: Operator, verb: JobVerb, ids: Sequence[str], selection: JobSelection
 ) -> dict[str, bool]:
     """Cancel, replay or drop each job: its id, and whether it changed. Only held jobs are replayed or dropped.
-    One line in the audit log names the selection."""
+    One line in the audit log names the whole ids, or the filter."""
+    label = str(selection) if selection.matching is not None else name_ids(ids)  # whole ids
     if verb is JobVerb.CANCEL:
-        return await cancel_jobs(operator, ids, str(selection))
-    held = HeldSelection(ids=tuple(ids), label=str(selection))
+        return await cancel_jobs(operator, ids, label)
+    held = HeldSelection(ids=tuple(ids), label=label)
     if verb is JobVerb.DROP:
         return dict.fromkeys(ids, False) | dict.fromkeys(await drop_jobs(operator, held), True)
     states = await replay_jobs(operator, held)

@@ -72,5 +72,6 @@ async def order_outbox(operator: Operator, verb: OutboxVerb, selection: OutboxSe
     """Try entries again at once, or drop them. Raises `UnknownName`, `AmbiguousId`."""
     entries = await find_entries(operator, selection)
     change = OutboxChange(await order_entries(operator.link, verb, entries), len(entries))
-    await operator.note(f"outbox.{verb}", str(selection), str(change))
+    subject = name_ids(list(dict.fromkeys(map(id_of, entries)))) if selection.names else str(selection)
+    await operator.note(f"outbox.{verb}", subject, str(change))
     return change

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from openfall.router_core.jobs.request_json import loads_request
+from openfall.router_core.json_fault_text import describe_json_fault
 
 MAX_CUSTOM_ID_LENGTH = 512
 EXAMPLE = '{"custom_id": "1", "body": {"model": ..., "messages": [...]}}'
@@ -56,7 +57,7 @@ def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProb
     try:
         line = loads_request(row)
     except ValueError as error:
-        problem = str(error).replace(" at line 1 column ", " at column ")
+        problem = describe_json_fault(error)
         if kind := other_file(row):
             return LineProblem(INVALID_JSON, f"not JSON: {kind}")
         return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row) or _explain_text(row)}")

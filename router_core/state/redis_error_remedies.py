@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions as redis_errors
 
 from openfall.router_core.state.errors import SentinelTrouble, StoreError, StoreFull, StoreRefused, StoreUnreachable
@@ -90,7 +92,27 @@ _REMEDIES: _Remedies = (
 """What a message contains, its error, and the remedy. redis-py cuts off the first word of the messages that it
 knows."""
 
-_UNKNOWN_HOST = ("Name or service not known", "name resolution", "No address associated", "nodename nor servname")
+_NO_CONNECTION = (
+    (
+        ("Name or service not known", "name resolution", "No address associated", "nodename nor servname"),
+        "its host has no address: is the name correct?",
+    ),
+    (
+        ("Permission denied",),
+        "this user has no right to its socket: add the user to the group of the socket, with `unixsocketperm 770` of Redis",
+    ),
+    (
+        ("No such file or directory",),
+        "is it running? There is no such socket: start Redis with this `unixsocket`, or correct the address in `redis:`",
+    ),
+    (
+        ("Connect call failed", "Connection refused"),
+        "is it running? Nothing listens there: start Redis, or correct the address in `redis:` or $REDIS_URL",
+    ),
+)
+"""What a message contains, and the fault in plain words with its remedy."""
+_ERROR_NUMBER = re.compile(r"^Error -?\d+ connecting to \S+ ")
+"""How redis-py begins the words of the system."""
 
 
 def translate(error: Exception, address: str) -> StoreError:
@@ -102,14 +124,20 @@ def translate(error: Exception, address: str) -> StoreError:
         if any(word in text for word in words):
             return kind(f"{remedy} ({address})")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
-        return StoreUnreachable(f"Redis does not answer at {address}: {_guess(text, address)} ({_short(text)})")
+        return StoreUnreachable(f"Redis does not answer at {address}: {_guess(text, address)}")
     return StoreRefused(f"Redis at {address} refused: {_short(text)}")
 
 
 def _guess(text: str, address: str) -> str:
-    """What may be wrong. A server with TLS often closes the connection without a word."""
-    if any(words in text for words in _UNKNOWN_HOST):
-        return "its host has no address: is the name correct?"
+    """What may be wrong, and the remedy; the words of the system only where they say more."""
+    for words, remedy in _NO_CONNECTION:
+        if any(word in text for word in words):
+            return remedy
+    return f"{_guess_tls(text, address)} ({_short(_ERROR_NUMBER.sub('', text))})"
+
+
+def _guess_tls(text: str, address: str) -> str:
+    """A server with TLS often closes the connection without a word."""
     if not any(
         words in text for words in ("closed by server", "Connection lost", "Timeout connecting", "reset by peer")
     ):

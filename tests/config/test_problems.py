@@ -201,7 +201,15 @@ def test_a_mistake_in_a_model_is_reported(tmp_path: Path, fields: str, message: 
                 "1 backends.tower.url: must be an address such as http://127.0.0.1:8080.",
                 id=f"an address that cannot be: {url}",
             )
-            for url in ("http://a:99999", "http://a:port", "http://[::1", "http://a:-1/v1", "https://[a]/v1")
+            for url in ("http://[::1", "https://[a]/v1")
+        ),
+        *(
+            pytest.param(
+                f"pool: gpu, url: '{url}'",
+                "1 backends.tower.url: the port must be a number from 1 to 65535, such as 8080.",
+                id=f"a port that cannot be: {url}",
+            )
+            for url in ("http://a:99999", "http://a:port", "http://a:-1/v1", "http://a:0")
         ),
         pytest.param(
             "pool: gpu, url: http://a, slots: many",

@@ -165,7 +165,7 @@ def test_a_cancelled_batch_has_no_job_left_and_is_run_again_with_retry_failed(
     openfall: Run, waiting: str, worker_for: Callable[..., Any], out: Path
 ) -> None:
     assert openfall("batch", "cancel", "out").stdout == "40 jobs cancelled, 0 had ended\n"
-    assert openfall("batch", "cancel", "out.jsonl").stdout == "0 jobs cancelled, 0 had ended\n"
+    assert openfall("batch", "cancel", "out.jsonl").stdout == "0 jobs cancelled, 40 had ended\n"
     assert "No job waits" in openfall("status").stdout
     ran = openfall(*RUN)
     assert ran.returncode == 5

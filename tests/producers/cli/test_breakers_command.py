@@ -102,6 +102,14 @@ def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
     assert openfall("breakers", "reset", "rack/tiny").stdout == "rack/tiny is closed, and works automatically again\n"
 
 
+def test_the_reset_of_an_open_breaker_says_that_it_is_probed(openfall: Run, called: Callable[..., None]) -> None:
+    called("opus", "api", "auth")
+    ran = openfall("breakers", "reset", "key:api")
+    assert ran.stdout == (
+        "key:api is open, and reset: a worker probes it at once, and it closes if the probe succeeds\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -250,7 +250,10 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     assert line["body"] == {
         "model": "dialogue", "messages": [{"role": "user", "content": "take me elsewhere"}], "max_tokens": 7,
     }  # fmt: skip
-    assert openfall("held", "export").stdout == out.read_text()
+    assert ran.stderr.endswith("with their prompts: the file is private\n")
+    printed = openfall("held", "export")
+    assert printed.stdout == out.read_text()
+    assert printed.stderr.endswith("written, with their prompts\n")
     assert openfall("held", "drop", job_id, "--yes").returncode == 0
     with worker_for():
         assert openfall("batch", "run", str(out), "-o", str(tmp_path / "out.jsonl")).returncode == 0

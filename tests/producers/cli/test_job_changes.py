@@ -15,7 +15,7 @@ __all__ = ["config_text", "jobs"]
 
 
 def test_several_jobs_are_cancelled_by_their_ids(openfall: Run, jobs: None) -> None:
-    ran = openfall("job", "cancel", "tags-0001", "group-001", "done-0001")
+    ran = openfall("job", "cancel", "tags-000", "group-001", "done")
     assert ran.stdout.splitlines() == [
         "tags-0001 is cancelled",
         "group-001 is cancelled",
@@ -23,6 +23,7 @@ def test_several_jobs_are_cancelled_by_their_ids(openfall: Run, jobs: None) -> N
     ]
     (entry,) = json.loads(openfall("audit", "--json").stdout)[:1]
     assert (entry["action"], entry["effect"]) == ("job.cancel", "2 of 3 cancelled")
+    assert entry["subject"] == "tags-0001 group-001 done-0001"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,12 @@ def test_a_notification_that_failed_for_good_is_tried_again_by_the_first_letters
     ran = openfall("outbox", "retry", "job-00002")
     assert (ran.returncode, ran.stdout) == (0, "1 of 1 notifications due now\n")
     assert entries(openfall) == ({JOB, NOTICE, LOST}, set())
-    assert "outbox.retry" in openfall("audit").stdout
+    assert openfall("outbox", "retry", "outage").returncode == 0
+    audit = json.loads(openfall("audit", "--json").stdout)
+    assert [(each["action"], each["subject"]) for each in audit] == [
+        ("outbox.retry", "outage-17"),
+        ("outbox.retry", "job-00002"),
+    ]
 
 
 def test_all_that_failed_are_dropped_after_a_question(openfall: Run, redis_url: str) -> None:

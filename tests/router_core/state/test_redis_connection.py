@@ -217,6 +217,10 @@ def test_a_full_disk_is_reported():
             redis.ConnectionError("Error -3 connecting to a:1. Temporary failure in name resolution."),
             "is the name corr",
         ),
+        (redis.ConnectionError("Error 13 connecting to /run/r.sock. Permission denied."), "no right to its socket: add"),
+        (redis.ConnectionError("Error 2 connecting to /r.sock. No such file or directory."), "There is no such socket"),
+        (redis.ConnectionError("Error 111 connecting to a:1. Connect call failed ('a', 1)."), "Nothing listens there"),
+        (redis.ConnectionError("Error 113 connecting to a:1. No route to host."), "is it running? (No route to host.)"),
         (redis.ConnectionError("Error 104 while writing to socket. Connection reset by peer."), "use rediss://"),
     ],
 )
@@ -224,6 +228,7 @@ def test_an_error_of_redis_has_its_remedy(error: redis.RedisError, words: str) -
     text = str(translate(error, "redis://host"))
     assert words in text
     assert "with args" not in text
+    assert "connecting to" not in text
 
 
 def test_a_server_that_forgets_a_script_as_soon_as_it_is_loaded_is_worth_another_try(redis_url, store, monkeypatch):
