@@ -186,10 +186,10 @@ def parse_duration(value: float | str, name: str = "duration") -> float:
     for anything else and for zero."""
     check(name, value, DURATION)
     seconds = durations_and_sizes.parse_duration(value.strip()) if isinstance(value, str) else value
+    wrong = repr(value) if isinstance(value, str) else describe(value)
     if seconds is not None and seconds <= 0:
-        raise BadRequest(f"`{name}` must be more than 0: {value}")
+        raise BadRequest(f"`{name}` must be more than 0, not {wrong}")
     if seconds is None or not seconds < MAX_DURATION:
-        wrong = repr(value) if isinstance(value, str) else describe(value)
         raise BadRequest(f"`{name}` is not a duration: {wrong}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
     return float(seconds)
 

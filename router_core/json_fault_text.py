@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 _WORDS = (
-    (re.compile(r"expected (ident|value)"), "a value must be text in double quotes, a number, true, false, null, {} or []"),
+    (
+        re.compile(r"expected (ident|value)"),
+        "a value must be text in double quotes, a number, true, false, null, {} or []",
+    ),
     (re.compile(r"EOF while parsing (a|an) (\w+)"), r"the text ends within \1 \2"),
     (re.compile(r"trailing characters"), "there is more after its end"),
     (re.compile(r"key must be a string"), "a key must be in double quotes"),

@@ -111,7 +111,7 @@ def test_any_value_in_any_place_is_taken_or_refused_with_an_exported_error(loade
         ("x", {"group": "a\nb"}, "`group` must be text of at most 256 characters without control characters"),
         ("x", {"group": "\ud83d"}, "`group` must be text .* not text with half a character"),
         ("x", {"expires_in": timedelta(5)}, "`expires_in` must be seconds or text such as .* not timedelta"),
-        ("x", {"expires_in": -5}, "`expires_in` is not a duration: -5"),
+        ("x", {"expires_in": -5}, "`expires_in` must be more than 0, not -5"),
         ("x", {"expires_in": 10**400}, "`expires_in` is not a duration: int"),
         ("x", {"deadline": date(2027, 1, 1)}, "`deadline` must be epoch seconds, an aware datetime, .* not date"),
         ("x", {"stop": {"a"}}, "`stop` must be text or a list of text, not set"),

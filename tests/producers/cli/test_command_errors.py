@@ -22,7 +22,7 @@ from tests.producers.cli.conftest import Run
         (("ask", "x", "-u", "bach"), "unknown urgency 'bach'. Did you mean 'batch'?"),
         (("ask", "x", "--expires-in", "soon"), "`--expires-in` is not a duration: 'soon'"),
         (("ask", "x", "--wait", "soon"), "`--wait` is not a duration: 'soon'"),
-        (("ask", "x", "--wait", "0"), "`--wait` must be more than 0: 0"),
+        (("ask", "x", "--wait", "0"), "`--wait` must be more than 0, not '0'"),
         (("budgets", "raise", "daily", "two"), "Invalid value for 'USD': 'two' is not a number."),
         (("ask", "x", "--reply-to", "[nope"), "a value must be text in double quotes, a number, true"),
         (("ask", "x", "--deadline", "soon"), "`--deadline` is not a moment: 'soon'"),

@@ -217,7 +217,10 @@ def test_a_full_disk_is_reported():
             redis.ConnectionError("Error -3 connecting to a:1. Temporary failure in name resolution."),
             "is the name corr",
         ),
-        (redis.ConnectionError("Error 13 connecting to /run/r.sock. Permission denied."), "no right to its socket: add"),
+        (
+            redis.ConnectionError("Error 13 connecting to /run/r.sock. Permission denied."),
+            "no right to its socket: add",
+        ),
         (redis.ConnectionError("Error 2 connecting to /r.sock. No such file or directory."), "There is no such socket"),
         (redis.ConnectionError("Error 111 connecting to a:1. Connect call failed ('a', 1)."), "Nothing listens there"),
         (redis.ConnectionError("Error 113 connecting to a:1. No route to host."), "is it running? (No route to host.)"),
