@@ -103,7 +103,7 @@ _NO_CONNECTION = (
     ),
     (
         ("No such file or directory",),
-        "is it running? There is no such socket: start Redis with this `unixsocket`, or correct the address in `redis:`",
+        "is it running? There is no such socket: start Redis with this `unixsocket`, or correct `redis:`",
     ),
     (
         ("Connect call failed", "Connection refused"),
