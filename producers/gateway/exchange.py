@@ -17,9 +17,9 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
-from openfall.router_core.json_fault_text import describe_json_fault
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
 from openfall.router_core.jobs.request_json import loads_request
+from openfall.router_core.json_fault_text import describe_json_fault
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 

@@ -99,7 +99,7 @@ _NO_CONNECTION = (
     ),
     (
         ("Permission denied",),
-        "this user has no right to its socket: add the user to the group of the socket, with `unixsocketperm 770` of Redis",
+        "this user has no right to its socket: add the user to the group of the socket, with `unixsocketperm 770`",
     ),
     (
         ("No such file or directory",),
