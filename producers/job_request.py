@@ -182,8 +182,7 @@ def _route_fields(routed: Route) -> dict[str, Any]:
 
 
 def parse_duration(value: float | str, name: str = "duration") -> float:
-    """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest`, with the name of the argument,
-    for anything else and for zero."""
+    """Seconds, more than 0, of a number or of text such as `90s`, `5m`. Raises `BadRequest`, which has the name."""
     check(name, value, DURATION)
     seconds = durations_and_sizes.parse_duration(value.strip()) if isinstance(value, str) else value
     wrong = repr(value) if isinstance(value, str) else describe(value)
