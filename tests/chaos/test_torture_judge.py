@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,12 @@ def test_a_job_in_two_terminal_registries_is_found(witnesses: Witnesses) -> None
 def test_an_answer_without_a_call_is_found(witnesses: Witnesses) -> None:
     witnesses.called.remove(JOBS[2])
     assert witnesses.only_broken().name == "every answer was given by an upstream, by its own log"
+
+
+def test_an_upstream_that_was_killed_just_after_its_answer_has_given_it(witnesses: Witnesses) -> None:
+    evidence = witnesses.evidence()
+    cut = [replace(call, answered=False, ended=None) if call.job == JOBS[2] else call for call in evidence.calls]
+    assert [promise for promise in judge(replace(evidence, calls=cut)) if not promise.kept] == []
 
 
 def test_a_late_settle_of_a_frozen_worker_must_be_refused(witnesses: Witnesses) -> None:
