@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.paths import DEMO, ENVIRONMENT, FILE_NAME, SHIPPED, VARIABLE, home_of, resolve, shorten
+from openfall.config.toml_text import TOML_REMEDY, is_toml
 
 MISNAMED = ("openfall.yml", "Openfall.yaml", "openfall.yaml.txt", "openfall.json", "openfall.toml")
 """Names that people give the file by mistake. They are refused where no `openfall.yaml` is: the demo would run."""
@@ -37,6 +39,9 @@ def _refuse_misnamed(directory: Path, cwd: Path) -> None:
         if os.path.isfile(directory / name):
             file = shorten(directory / name, cwd)
             remedy = f"Rename it to {FILE_NAME}, or name it with --config or ${VARIABLE}."
+            with suppress(OSError):
+                if is_toml((directory / name).read_text(encoding="utf-8", errors="replace")):
+                    raise ConfigError([ConfigProblem(file, 0, "", "this is TOML; openfall reads YAML", TOML_REMEDY)])
             raise ConfigError([ConfigProblem(file, 0, "", "a file of this name is not read", remedy)])
 
 

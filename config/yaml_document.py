@@ -11,6 +11,7 @@ import yaml
 from openfall.config.errors import ConfigProblem, nearest, quoted
 from openfall.config.former_keys import meant_by, refuse_former_key
 from openfall.config.interpolation import variables_in
+from openfall.config.toml_text import TOML_REMEDY, is_toml
 
 try:
     from yaml import CSafeLoader as Loader
@@ -185,6 +186,8 @@ def parse(document: Document, text: str) -> Node | None:
             return None
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
+        if is_toml(text):
+            return _refuse_toml(document)
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         document.report(line, "", *_not_yaml(error.problem or "", "".join(text.splitlines()[line - 1 : line])))
@@ -192,7 +195,13 @@ def parse(document: Document, text: str) -> Node | None:
     except yaml.YAMLError:
         document.report(0, "", "not YAML: it has characters that YAML does not allow", "Save it as plain UTF-8 text.")
         return None
+    if isinstance(node, yaml.ScalarNode) and is_toml(text):  # keys without a section are a text to YAML
+        return _refuse_toml(document)
     return Node(document, "", 1, node or yaml.ScalarNode(NULL, ""))
+
+
+def _refuse_toml(document: Document) -> None:
+    document.report(0, "", "this is TOML; openfall reads YAML", TOML_REMEDY)
 
 
 def _too_deep(text: str) -> int:

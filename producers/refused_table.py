@@ -8,6 +8,7 @@ from openfall.producers.amount_text import plural
 from openfall.producers.duration_text import format_age
 from openfall.producers.gateway.error_table import TABLE
 from openfall.producers.table import Table
+from openfall.router_core.state.client_keys import OF_THE_GATEWAY, OF_THE_PAGE
 from openfall.router_core.state.refused_requests import NO_KEY, RefusedRequests
 
 COLUMNS = ("key", "cause", "HTTP", "today", "last", "what helps")
@@ -30,9 +31,14 @@ REMEDIES: Mapping[str, str] = {
 """What ends each cause. For any other the response names the field of the request that is wrong."""
 
 
+_SHOWN = {NO_KEY: "no known key", OF_THE_GATEWAY: "gateway without keys", OF_THE_PAGE: "page without a key"}
+"""The callers that have no key: at a gateway that demands none, and visitors of the page."""
+
+
 def refused_table(refused: Sequence[RefusedRequests], now: float) -> Table:
     rows = [
-        (row.key, row.cause, str(TABLE[row.cause].status) if row.cause in TABLE else "-", row.count,
+        (_SHOWN.get(row.key, row.key), row.cause,
+         str(TABLE[row.cause].status) if row.cause in TABLE else "-", row.count,
          f"{format_age(max(0.0, now - row.last_at))} ago" if row.last_at else "-",
          REMEDIES.get(row.cause, "its caller corrects the request: the response says how"))
         for row in refused
@@ -40,14 +46,14 @@ def refused_table(refused: Sequence[RefusedRequests], now: float) -> Table:
     return Table(columns=COLUMNS, rows=rows, if_empty="no request was refused today (UTC)")
 
 
+_OF = {NO_KEY: "without a known key", OF_THE_GATEWAY: "without a key", OF_THE_PAGE: "of the page"}
+
+
 def describe_refused(refused: Sequence[RefusedRequests]) -> str:
     """`142 requests were refused today: 130 of anna (rate_limit), 12 without a known key (no_key)`. Empty: none was."""
     if not refused:
         return ""
-    named = [
-        f"{row.count:,} {'without a known key' if row.key == NO_KEY else f'of {row.key}'} ({row.cause})"
-        for row in refused[:MAX_NAMED]
-    ]
+    named = [f"{row.count:,} {_OF.get(row.key, f'of {row.key}')} ({row.cause})" for row in refused[:MAX_NAMED]]
     if rest := sum(row.count for row in refused[MAX_NAMED:]):
         named.append(f"{rest:,} more")
     total = sum(row.count for row in refused)

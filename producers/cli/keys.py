@@ -61,8 +61,11 @@ def list_keys() -> None:
 @keys.command(short_help="List the requests that were refused today, by key.")
 @common_options
 def refused() -> None:
-    """List the requests that the gateway refused today (UTC), by key and cause, and what helps. `(none)`: they had no
-    known key."""
+    """List the requests that the gateway refused today (UTC), by key and cause, and what helps.
+
+    `no known key`: they had none, or an unknown one. `gateway without keys`: no key is demanded. `page without a key`:
+    they came from the page.
+    """
 
     async def fetch(llm: AsyncOpenfall) -> tuple[float, list[RefusedRequests]]:
         now = await llm.store.server_time()

@@ -74,7 +74,7 @@ def status(watch: bool, max_wait: str | None) -> int:
         show_json(_json(status))
         return code
     for line in _lines(status):
-        echo(line)
+        console().print(plain(line)) if sys.stdout.isatty() else echo(line)
     if status.overview.queues:
         show_table(COLUMNS, queue_rows(status.overview.queues))
     return code

@@ -74,6 +74,19 @@ def test_a_file_with_a_name_like_that_is_refused(project: Path, name: str) -> No
     assert source(project / "src", OPENFALL_CONFIG=name) == project / "src" / name
 
 
+TOML = ['data = "state"\n[pools.gpu]\nlocal = true\n', 'data = "state"\nredis = "embedded"\n']
+
+
+@pytest.mark.parametrize("text", TOML, ids=["sections", "keys alone"])
+def test_toml_is_named_as_what_it_is_also_where_the_variable_names_the_file(project: Path, text: str) -> None:
+    file = project / "src" / "openfall.toml"
+    file.write_text(text)
+    with pytest.raises(config.ConfigError, match=r"openfall\.toml: this is TOML; openfall reads YAML\. Write it as "):
+        source(project / "src" / "deep")
+    with pytest.raises(config.ConfigError, match=r"this is TOML; openfall reads YAML\. Write it as YAML"):
+        config.load(file, environ={})
+
+
 def test_a_file_with_a_name_like_that_is_ignored_beside_the_right_one_and_above_it(project: Path) -> None:
     (project / "openfall.yml").write_text("")
     (project.parent / "openfall.yml").write_text("")

@@ -21,6 +21,12 @@ def test_a_section_is_printed_by_its_heading_or_a_part_of_it(openfall: Run, type
     assert expected in " ".join(openfall("runbook", typed).stdout.split())
 
 
+def test_in_a_pipe_the_text_is_as_it_is_written_without_padding(openfall: Run) -> None:
+    lines = openfall("runbook", "No worker").stdout.splitlines()
+    assert lines[0].startswith("# ")
+    assert not any(line != line.rstrip() for line in lines)
+
+
 def test_without_a_heading_all_of_them_are_listed(openfall: Run) -> None:
     assert set(RunbookSection) <= set(openfall("runbook").stdout.splitlines())
 

@@ -109,7 +109,8 @@ def test_the_page_of_keys_and_the_front_page_have_them_too(gateway: PageGateway)
         assert browser.post("/page/sign-in", data={"key": SECRETS["boss"]}).status_code == 303
         listed, front = text_of(browser.get("/keys").text), text_of(browser.get("/").text)
     for (key, cause), count in EXPECTED.items():
-        row = re.compile(rf"{re.escape(key)}\W+{cause}\W+\d+\W+{count}\W")
+        shown = "no known key" if key == NO_KEY else key
+        row = re.compile(rf"{re.escape(shown)}\W+{cause}\W+\d+\W+{count}\W")
         assert row.search(listed), (key, cause)
     assert "Refused requests 11 today (UTC), with HTTP 4xx: for their key, a limit, or what they ask; by key" in front
     assert "what helps: fewer requests, or a key with a higher limit" in front
@@ -158,6 +159,12 @@ def test_while_redis_is_away_the_counts_are_kept() -> None:
                     await counts.write(away)
 
     asyncio.run(main())
+
+
+def test_callers_without_a_key_are_named_in_words() -> None:
+    rows = [RefusedRequests(key=key, cause="bad_request", count=1, last_at=0.0) for key in ("gateway", "page")]
+    assert [row[0] for row in refused_table(rows, 0.0).rows] == ["gateway without keys", "page without a key"]
+    assert "1 without a key (bad_request), 1 of the page (bad_request)" in describe_refused(rows)
 
 
 def test_no_row_says_so() -> None:
