@@ -187,7 +187,8 @@ def parse(document: Document, text: str) -> Node | None:
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         if is_toml(text):
-            return _refuse_toml(document)
+            _refuse_toml(document)
+            return None
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         document.report(line, "", *_not_yaml(error.problem or "", "".join(text.splitlines()[line - 1 : line])))
@@ -196,7 +197,8 @@ def parse(document: Document, text: str) -> Node | None:
         document.report(0, "", "not YAML: it has characters that YAML does not allow", "Save it as plain UTF-8 text.")
         return None
     if isinstance(node, yaml.ScalarNode) and is_toml(text):  # keys without a section are a text to YAML
-        return _refuse_toml(document)
+        _refuse_toml(document)
+        return None
     return Node(document, "", 1, node or yaml.ScalarNode(NULL, ""))
 
 

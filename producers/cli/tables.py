@@ -17,15 +17,19 @@ _GAP = 2
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narrow: int | None = None) -> None:
-    """Print a table. A terminal that is too narrow for it gets the first `narrow` columns, if they fit."""
+    """Print a table. A terminal that is too narrow for it gets as many of the first columns as fit, if those are
+    `narrow` or more, and a line that names the others."""
     out, names, cells = console(), list(columns), [list(row) for row in rows]
-    if (
-        narrow
-        and not fits(names, cells, out.width)
-        and fits(names[:narrow], cut := [row[:narrow] for row in cells], out.width)
-    ):
-        names, cells = names[:narrow], cut
-    out.print(table(names, cells, out.width))
+    shown = _first_columns(names, cells, out.width, narrow) if narrow else len(names)
+    out.print(table(names[:shown], [row[:shown] for row in cells], out.width))
+    if left_out := names[shown:]:
+        print_line(f"no room for {', '.join(left_out)}: a wider terminal or --json has them")
+
+
+def _first_columns(names: Sequence[str], rows: Sequence[Sequence[object]], width: int, least: int) -> int:
+    """How many of the first columns fit; all of them if not even `least` do, as blocks."""
+    counts = range(len(names), least - 1, -1)
+    return next((n for n in counts if fits(names[:n], [row[:n] for row in rows], width)), len(names))
 
 
 def show(shown: Table, values: Sequence[Any], *, narrow: int | None = None) -> None:

@@ -94,8 +94,10 @@ def test_a_terminal_of_60_columns_has_the_first_columns_of_the_list_in_a_table(
     openfall: Run, jobs: None, environment: dict[str, str]
 ) -> None:
     environment["COLUMNS"] = "60"
-    lines = openfall("job", "list").stdout.splitlines()
-    assert lines[0].split() == ["job", "state", "accepted", "role/urgency", "model"]
+    ran = openfall("job", "list")
+    lines = ran.stdout.splitlines()
+    assert lines[0].split() == ["job", "state", "accepted", "role/urgency", "model", "took"]
+    assert ran.stderr == "no room for cost, group, producer, why: a wider terminal or --json has them\n"
     assert max(map(len, lines)) <= 60
     assert len(lines) == 6
 

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from openfall.producers.cli.tables import table
+from openfall.producers.cli.tables import show_table, table
 from tests.producers.cli.conftest import Run
 
 COLUMNS = ("breaker", "state", "since", "opened", "cause", "why")
@@ -60,6 +60,17 @@ def test_a_terminal_that_is_too_narrow_for_a_table_shows_a_block_for_each_row() 
 def test_a_name_that_is_longer_than_the_terminal_is_shown_to_its_end() -> None:
     name = "gpu.a-model-with-a-very-long-name-indeed.interactive"
     assert "".join(shown(30, ("queue", "waiting"), [(name, 3)])[:2]) == name
+
+
+@pytest.mark.parametrize("width", [60, 40])
+def test_a_table_without_room_names_the_columns_that_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    show_table(COLUMNS, ROWS, narrow=2)
+    out, err = capsys.readouterr()
+    left_out = err.removeprefix("no room for ").partition(":")[0].split(", ")
+    assert (*out.splitlines()[0].split(), *left_out) == COLUMNS
 
 
 @pytest.mark.parametrize("width", ["80", "60", "40"])
