@@ -25,7 +25,7 @@ from openfall.producers.local_batches.saved_plans import save_plan
 from openfall.producers.shell_command import shell_command
 
 MAX_NOTICES = 20
-"""Invalid lines that are printed. The output file has all of them."""
+"""Invalid lines that are printed. The output file has those with a `custom_id`, `--json` all of them."""
 
 
 @click.group()
@@ -169,7 +169,10 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
         if count <= MAX_NOTICES:
             write(text)
         elif count == MAX_NOTICES + 1:
-            write("... and more: further notices are not printed, the output file has every error")
+            write(
+                "... and more: further notices are not printed. The output file has the errors of lines with a "
+                "custom_id, --json those of all"
+            )
 
     return on_notice
 

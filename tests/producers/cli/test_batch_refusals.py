@@ -49,6 +49,17 @@ def test_faulty_lines_are_reported_and_the_others_are_answered(
     assert rows["good"]["response"] is not None
 
 
+def test_further_notices_are_in_the_json_although_a_line_without_a_custom_id_has_no_row(
+    openfall: Run, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text("{broken\n" * 30)
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--json")
+    assert len(json.loads(ran.stdout)["bad_lines"]) == 30
+    assert ran.stderr.count("not JSON") == 20
+    assert "--json those of all" in ran.stderr
+    assert read_rows(out) == []
+
+
 def test_an_output_that_is_no_batch_result_is_not_changed(openfall: Run, source: Path, out: Path) -> None:
     out.write_text("my diary\n")
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
