@@ -9,6 +9,7 @@ from typing import Any
 from openfall.producers.amount_text import format_usd
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.held_release_text import describe_release, fetch_blocks
+from openfall.producers.job_event_text import describe_event
 from openfall.producers.resolve import explain_queue_block
 from openfall.producers.worker_log_text import describe_log
 from openfall.router_core.jobs.job import ConsideredModel
@@ -17,7 +18,7 @@ from openfall.router_core.routing.rank import ordinal
 from openfall.router_core.state.held_jobs import fetch_held
 from openfall.router_core.state.job_events import read_events
 from openfall.router_core.state.job_records import JobRecord
-from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """Tie-break order for events with the same timestamp."""
@@ -25,8 +26,12 @@ _AFTER_CLAIM_SECONDS = 0.0005
 """A call is placed this long after its claim, which may share its millisecond with the event before it."""
 _CLOCK_SKEW_SECONDS = 0.01
 """A worker's clock may be behind by this much: a call that starts less than this before a claim belongs to it."""
+WORKER_DIED = "its worker died"
+"""Why `reap.lua` queues a job again whose worker no longer beats."""
 _SKIPPED_EVENTS = frozenset({"delta", "done", "started"})
 """Events that an attempt or the result describes better."""
+_PROGRESS = frozenset({"loading", "writing", "waiting"})
+"""Events of a call in flight. The line of a call that has ended has more."""
 _FALLS = frozenset({"fallen", "degraded", "held"})
 _END_TONES = {"answered": "good", "degraded": "warn"}
 
@@ -69,7 +74,11 @@ def reasons(record: JobRecord) -> tuple[str, tuple[ConsideredModel, ...]]:
 def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
     """Everything that happened to a job, in order: its events, its attempts, its end."""
     started_at = record.accepted_at
-    moments_ = [*_events(record, events, started_at), *_attempts(record, events, started_at)]
+    moments_ = [
+        *_events(record, events, started_at),
+        *_attempts(record, events, started_at),
+        *_lost_calls(events, started_at),
+    ]
     if not events:  # a job without a listener keeps no events once it has ended
         moments_.append(Moment(0.0, _ACCEPTED, f"submitted by {record.producer}"))
     if record.result is not None:
@@ -89,7 +98,8 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         name = event["event"]
         if name == "started" and record.state == "started" and event is _last(events, "started"):
             yield Moment(at, _CALL, f"claimed for a call of {event['backend']}")
-        if name in _SKIPPED_EVENTS:
+        in_flight = record.state == "started" and event is events[-1]
+        if name in _SKIPPED_EVENTS or (name in _PROGRESS and not in_flight):
             continue
         tone = "warn" if name in _FALLS else ""
         yield Moment(at, _ACCEPTED if first else _MOVE, _describe(event, record, first, fall), _why(event), tone)
@@ -124,6 +134,8 @@ def _describe(event: Mapping[str, Any], record: JobRecord, first: bool, fall: st
             return _fallen(event, fall)
         case "reset":
             return "restarted: the streamed text is discarded"
+        case name if name in _PROGRESS:
+            return describe_event(event)
         case other:
             return str(other)
 
@@ -158,6 +170,20 @@ def _attempts(record: JobRecord, events: list[dict[str, Any]], started_at: float
             del claims[matching[-1] :]
         moments_.append(_attempt(attempt, max(0.0, at)))
     return reversed(moments_)
+
+
+def _lost_calls(events: list[dict[str, Any]], started_at: float) -> Iterator[Moment]:
+    """The calls whose worker died: it could report none of them."""
+    claim: dict[str, Any] | None = None
+    for event in events:
+        if _is_claim(event):
+            claim = event
+        elif claim is not None and (event.get("why") == WORKER_DIED or event.get("reason") == HoldReason.POISONED):
+            at = claim["at"] / 1000 - started_at
+            took = (event["at"] - claim["at"]) / 1000
+            text = f"a call of {claim['backend']}: no outcome, its worker died within {took:.1f}s"
+            yield Moment(at + _AFTER_CLAIM_SECONDS, _CALL, text, tone="bad")
+            claim = None
 
 
 def _is_claim(event: Mapping[str, Any]) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import Remedy
+
+_ESTIMATE = re.compile(r"; about \d+ s for [^;]+")
+"""When the model could start, as the reason of its rank has it (`RankedModel.trouble`). An answer is not to come."""
 
 
 def describe_reply(result: Result) -> str:
@@ -26,7 +31,7 @@ def why_this_model(result: Result) -> str:
     if not result.fallback_used:
         own_reason = next((each.reason for each in result.considered if each.model == result.model), result.reason)
         passed_over = any(each.reason.startswith(("moved back", "left out")) for each in result.considered)
-        return result.picked_why or (result.reason if passed_over else own_reason)
+        return result.picked_why or _ESTIMATE.sub("", result.reason if passed_over else own_reason)
     failed = [call for call in result.attempts if call.error is not None and call.model != result.model]
     if failed:
         return f"{failed[0].model} failed: {failed[0].cause}; the next in its chain answered"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openfall.config import LoadedConfig
 from openfall.producers.cli.render import receipt
-from openfall.producers.job_story import moments
+from openfall.producers.job_story import WORKER_DIED, moments
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.routing.fleet_state import ModelState
+from openfall.router_core.routing.rank import RankedModel
+from openfall.router_core.state import scripts
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import DeliveryOutcome
@@ -46,6 +50,17 @@ def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
         "[8f21aaaa used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
         " · coder failed: timeout; the next in its chain answered]"
     )
+
+
+def test_a_receipt_has_no_estimate_of_a_start_that_is_over() -> None:
+    model = RankedModel(
+        number=1, alias="coder", member=None, state=ModelState(waiting=2),  # type: ignore[arg-type]
+        start=11.0, quality=0.9, tier=1, until=0.0, after_local=False, scarce=False, load_wait=8.0,
+    )  # fmt: skip
+    considered = (ConsideredModel(model="coder", reason=f"1st in role worker; {model.trouble}; seed is left out"),)
+    answer = attempt("coder", cost_nusd=0)
+    shown = receipt(Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=13.2, considered=considered))
+    assert shown == "[8f21aaaa generated using coder@tower in 13.2s, $0 · 1st in role worker; seed is left out]"
 
 
 @pytest.mark.parametrize("passed_over", ["moved back: its breaker is open", "left out: the job is local-only"])
@@ -159,10 +174,33 @@ def test_a_move_follows_the_short_call_that_led_to_it() -> None:
     assert happened((call,), events) == ["submitted by me", "a@rack", "put into gpu.b.batch"]
 
 
-def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
+def test_a_call_whose_worker_died_has_a_line_and_a_call_that_has_ended_no_progress() -> None:
+    call = Attempt(model="a", backend="rack", started_at=113.0, ended_at=135.6)
+    events = [
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
+        {"event": "started", "backend": "rack", "at": 100_500},
+        {"event": "writing", "backend": "rack", "model": "a", "characters": 9, "text_characters": 9, "at": 103_000},
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "why": WORKER_DIED, "worker": "w", "at": 112_000},
+        {"event": "started", "backend": "rack", "at": 113_000},
+        {"event": "writing", "backend": "rack", "model": "a", "characters": 9, "text_characters": 9, "at": 116_000},
+    ]
+    assert happened((call,), events) == ["submitted by me", "a call of rack", "put into gpu.a.batch", "a@rack"]
+    assert f"'{WORKER_DIED}'" in (Path(scripts.__file__).parent / "lua" / "reap.lua").read_text()
+
+
+def test_a_call_in_flight_shows_its_last_progress() -> None:
+    events = [
+        {"event": "started", "backend": "rack", "at": 100_500},
+        {"event": "writing", "backend": "rack", "model": "a", "characters": 9, "text_characters": 9, "at": 103_000},
+        {"event": "writing", "backend": "rack", "model": "a", "characters": 90, "text_characters": 90, "at": 106_000},
+    ]
+    assert happened((), events, "started") == ["claimed for a call of rack", "a is writing"]
+
+
+def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]], state: str = "queued") -> list[str]:
     """The moments of a job with these calls and events, in order and in short."""
     record = JobRecord(
-        id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, ended_at=0.0,
+        id="x", state=state, queue="gpu.b.batch", producer="me", accepted_at=100.0, ended_at=0.0,
         deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
