@@ -35,6 +35,7 @@ from examples.model_switch import switch_models
 from examples.night import Display, Line, Night, read_jobs, run
 from examples.outage import fall_open
 from openfall import AsyncOpenfall, config
+from openfall.router_core.exit_text import describe_exit
 
 EPISODE = ROOT / "examples" / "episode-07.jsonl"
 OUT = ROOT / ".openfall" / "demo"
@@ -91,7 +92,7 @@ class Screen:
             case "ready":
                 self.show_line(f"{what} [green]ready[/] (pid {event['pid']}, {event['seconds']:.1f} s)")
             case "exited":
-                self.show_line(f"{what} [red]ended[/] with status {event['code']}; its supervisor starts it again")
+                self.show_line(f"{what} [red]ended[/] ({describe_exit(event['code'])}); its supervisor starts it again")
             case "notice" if event["text"] not in self._notices:  # both engines report the same model
                 self._notices.add(event["text"])
                 self.show_line(f"[yellow]{event['text']}[/]")

@@ -1,4 +1,4 @@
-"""Amounts for people: money, prices, counts."""
+"""Amounts for people: money, prices, times, counts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from openfall.router_core.catalog.pools import Billing
 
 
 def format_usd(usd: float | None) -> str:
-    """`$0`, `$0.0004`, `$12.50`; `$?` if it is unknown, which is not 0."""
+    """`$0`, `$0.000421`, `$0.105`, `$12.50`; `$?` if it is unknown, which is not 0. Three digits: a few
+    amounts add up to their sum."""
     if usd is None:
         return "$?"
     if usd == 0:
         return "$0"
     if usd < 1e-7:
         return "<$0.0000001"
-    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
+    if usd < 0.0001:
+        return f"${usd:.7f}".rstrip("0")
+    return f"${usd:.2f}" if usd >= 1 or usd == round(usd, 1) else f"${usd:.3g}"
+
+
+def format_seconds(seconds: float) -> str:
+    """`12.3s`, and below a tenth of a second `0.034s`."""
+    return f"{seconds:.3f}s" if 0 < seconds < 0.1 else f"{seconds:.1f}s"
 
 
 def format_cost(usd: float, unpriced: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from openfall.producers.amount_text import format_cost, format_price
+from openfall.producers.amount_text import format_cost, format_price, format_seconds
 from openfall.producers.duration_text import format_age
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
@@ -40,7 +40,7 @@ def _cells(catalog: Catalog, row: ModelStatus) -> Iterator[tuple[object, ...]]:
             waiting if number == 0 else "",
             at.calls,
             at.failed,
-            f"{at.seconds / at.calls:.1f}s" if at.calls else "-",
+            format_seconds(at.seconds / at.calls) if at.calls else "-",
             format_cost(at.usd, at.unpriced),
             "; ".join(filter(None, (at.why, _slowness(at, spec.slow_after)))),
         )
@@ -51,7 +51,7 @@ def _slowness(at: ModelAtBackend, slow_after: float | None) -> str:
     if not at.slow_calls or slow_after is None or at.latency is None:
         return ""
     calls = f"{at.slow_calls} of {at.recent_calls} recent calls took longer than {slow_after:g}s"
-    return f"slow: {calls}, {at.latency:.1f}s on average"
+    return f"slow: {calls}, {format_seconds(at.latency)} on average"
 
 
 def capabilities_of(spec: ModelSpec) -> dict[str, Any]:

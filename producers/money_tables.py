@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from openfall.producers.amount_text import format_cost, format_usd
+from openfall.producers.amount_text import format_cost, format_seconds, format_usd
 from openfall.producers.table import Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total
 from openfall.router_core.state.ledger_sums import UsageKey, UsageRow
@@ -39,7 +39,7 @@ def spend_table(entries: Sequence[LedgerEntry]) -> Table:
 
 def _spend_cells(entry: LedgerEntry, *, with_mean: bool = True) -> tuple[object, ...]:
     counts = (entry.calls, entry.failed, entry.as_fallback, entry.left_home, entry.input_tokens, entry.output_tokens)
-    mean = (f"{entry.seconds / entry.calls:.1f}s" if entry.calls else "-") if with_mean else ""
+    mean = (format_seconds(entry.seconds / entry.calls) if entry.calls else "-") if with_mean else ""
     return *counts, mean, format_cost(entry.usd, entry.unpriced)
 
 
@@ -68,7 +68,7 @@ def usage_table(rows: Iterable[UsageRow], by: UsageKey) -> Table:
 
 def _usage_cells(row: UsageRow) -> tuple[object, ...]:
     counts = (row.calls, row.answered, row.failed, row.as_fallback, row.left_home)
-    times = ("-" if t is None else f"{t:.1f}s" for t in (row.mean_seconds, row.p50_seconds, row.p95_seconds))
+    times = ("-" if t is None else format_seconds(t) for t in (row.mean_seconds, row.p50_seconds, row.p95_seconds))
     tokens = (row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
     saved = row.saved_nusd + row.cache_saved_nusd
     money = ("-" if nusd is None else _usd(nusd) for nusd in (row.p50_nusd, row.p95_nusd, row.unconfirmed_nusd, saved))

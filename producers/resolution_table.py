@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.producers.amount_text import format_price, plural
+from openfall.producers.amount_text import format_price, format_seconds, plural
 from openfall.producers.duration_text import format_age
 from openfall.producers.resolve import Resolution
 from openfall.producers.table import Table
@@ -40,7 +40,7 @@ def _rows(catalog: Catalog, resolution: Resolution) -> Iterator[tuple[object, ..
                 at["backend"],
                 "?" if snapshot is None or at["free"] is None else _state(at, values["loaded"], snapshot.now),
                 values["waiting"] if is_first and snapshot else "",
-                "" if at["latency_s"] is None else f"{at['latency_s']:.1f}s",
+                "" if at["latency_s"] is None else format_seconds(at["latency_s"]),
                 format_price(catalog, candidate.model, at["backend"]),
                 candidate.reason if is_first else "",
             )

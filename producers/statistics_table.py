@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openfall.producers.amount_text import format_cost
+from openfall.producers.amount_text import format_cost, format_seconds
 from openfall.producers.table import MarkedCount, Table
 from openfall.router_core.state.ledger import LedgerEntry, ledger_total, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -52,8 +52,8 @@ def statistics_table(rows: Iterable[StatisticsRow], by: StatisticsKey, period: s
 def _cells(row: StatisticsRow) -> tuple[object, ...]:
     jobs = row.jobs
     counts = (jobs.requests, jobs.answered, MarkedCount(jobs.fell_back, "warn"), MarkedCount(jobs.failed, "bad"))
-    mean = "-" if jobs.mean_seconds is None else f"{jobs.mean_seconds:.1f}s"
-    p95 = "-" if jobs.p95_bound_seconds is None else f"≤{jobs.p95_bound_seconds:.1f}s"
+    mean = "-" if jobs.mean_seconds is None else format_seconds(jobs.mean_seconds)
+    p95 = "-" if jobs.p95_bound_seconds is None else f"≤{format_seconds(jobs.p95_bound_seconds)}"
     cost = "-" if row.nusd is None else format_cost(row.nusd / 1e9, row.unpriced)
     return row.name or "-", *counts, mean, p95, jobs.input_tokens, jobs.output_tokens, cost
 

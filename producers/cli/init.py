@@ -157,24 +157,34 @@ def _next(target: Path, machine: Machine, pools: Iterable[str], *, systemd: bool
     if target != Path.cwd():
         yield f"cd {shlex.quote(str(target))}"
     if compose:
-        yield "docker compose run --rm gateway keys new me    # prints the key of the gateway, once"
-        yield "docker compose up -d"
-        if "local" in _profiles(machine):
-            yield "docker compose exec ollama ollama pull llama3.2:3b"
-        if machine.servers:
-            yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"
-        return
+        yield from _next_with_compose(machine)
+    if compose and systemd:
+        yield "# Or without containers, as units of this machine:"
     if systemd:
-        units = " ".join(["openfall-serve", "openfall-degrade", *(f"openfall-work@{pool}" for pool in pools)])
-        if machine.redis is None or machine.redis.problem:
-            yield "# install Valkey or Redis, and set REDIS_URL in .env (docs/install.md has its settings)"
-        yield "sudo cp systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload"
-        yield f"sudo systemctl enable --now {units}"
+        yield from _next_with_systemd(machine, pools)
+    elif not compose:
+        yield f"{program} up    # everything; Ctrl-C stops it. Then, in another terminal:"
+    if systemd or not compose:
         yield f"{program} preflight    # checks keys, endpoints and models"
-        return
-    yield f"{program} up    # everything; Ctrl-C stops it. Then, in another terminal:"
-    yield f"{program} preflight    # checks keys, endpoints and models"
-    yield f'{program} ask "Hello"'
+    if not (systemd or compose):
+        yield f'{program} ask "Hello"'
+
+
+def _next_with_compose(machine: Machine) -> Iterator[str]:
+    yield "docker compose run --rm gateway keys new me    # prints the key of the gateway, once"
+    yield "docker compose up -d"
+    if "local" in _profiles(machine):
+        yield "docker compose exec ollama ollama pull llama3.2:3b    # for openfall.yaml: Ollama comes without a model"
+    if machine.servers:
+        yield "# Model servers of this machine must listen for containers, too: OLLAMA_HOST=0.0.0.0"
+
+
+def _next_with_systemd(machine: Machine, pools: Iterable[str]) -> Iterator[str]:
+    units = " ".join(["openfall-serve", "openfall-degrade", *(f"openfall-work@{pool}" for pool in pools)])
+    if machine.redis is None or machine.redis.problem:
+        yield "# install Valkey or Redis, and set REDIS_URL in .env (docs/install.md has its settings)"
+    yield "sudo cp systemd/*.service /etc/systemd/system/ && sudo systemctl daemon-reload"
+    yield f"sudo systemctl enable --now {units}"
 
 
 def _shorten(path: Path) -> Path:

@@ -18,6 +18,7 @@ import click
 
 from openfall.producers.cli.options import common_options, log_format_option, process_arguments
 from openfall.producers.cli.terminal import console, plain, show_json_line, status_line, wants_json
+from openfall.router_core.exit_text import describe_exit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,7 +147,7 @@ def _program() -> str:
 
 
 def _describe_failure(event: Mapping[str, Any]) -> str:
-    cause = event.get("error") or f"exit status {event.get('code', '?')}"
+    cause = event.get("error") or describe_exit(event.get("code"))
     if "restarting_in" in event:
         return f"exited ({cause}), restarts in {event['restarting_in']:.1f} s"
     return f"failed and is not restarted ({cause})"

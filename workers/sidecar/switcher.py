@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.config import Manifest
+from openfall.router_core.exit_text import describe_exit
 from openfall.workers.local.errors import LocalError
 from openfall.workers.sidecar.engine_command import check_profile
 from openfall.workers.sidecar.make_room import leaving_for
@@ -255,7 +256,7 @@ class Switcher:
                 self.failures.pop(name, None)
                 log.info("%s: ready after %.1f s (pid %d)", name, event["seconds"], event["pid"])
             case "exited":
-                log.warning("%s: ended with status %s, and is started again", name, event["code"])
+                log.warning("%s: ended (%s), and is started again", name, describe_exit(event["code"]))
             case "restart_failed":
                 log.warning("%s", event["error"])
             case "gave_up":

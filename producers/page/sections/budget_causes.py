@@ -59,7 +59,7 @@ class _Demand:
         if not every:
             return "Raise it", ""
         if every == next_call:
-            text = f"Raise it by ${every} or more for the next call"
+            text = f"Raise it by ${every} or more (in whole cents) for the next call"
         else:
             text = f"Raise it by ${every} for one call of each of the {self.jobs}, or by ${next_call} for the next call"
         return f"{text}; calls of other jobs may use it up before", every
@@ -78,10 +78,15 @@ def _demand(state: BudgetState, snapshot: PageSnapshot) -> _Demand:
 
 def _of_budget(state: BudgetState, demand: _Demand, silent: SilentRoles) -> Cause:
     name, owner = state.budget.name, f" of {state.owner}" if state.owner else ""
-    left, limit = format_nanodollars(max(0, state.limit - state.used)), format_nanodollars(state.limit)
+    left, limit = state.limit - state.used, format_nanodollars(state.limit)
+    has = (
+        f"{format_nanodollars(left)} of {limit} left"
+        if left >= 0
+        else f"used {format_nanodollars(-left)} more than its {limit}"
+    )
     if demand.held:
         call = demand.held[0]
-        text = f"The budget {name}{owner} has {left} of {limit} left"
+        text = f"The budget {name}{owner} has {has}"
         text += f", and the next call of {call.model} may cost up to {format_nanodollars(call.bound)}"
     else:
         needed = f"; the next call may cost up to {format_nanodollars(state.needed)}" if state.needed else ""

@@ -187,6 +187,7 @@ def test_init_writes_every_file_once_says_what_comes_next_and_never_overwrites(i
         "systemd/openfall-degrade.service", "systemd/openfall-sidecar.service", "systemd/openfall-work@.service",
     }  # fmt: skip
     assert "docker compose up -d" in first.stdout
+    assert "sudo systemctl enable --now openfall-serve openfall-degrade openfall-work@" in first.stdout
     assert "add to .env, as a service does not see the variables of your shell: ANTHROPIC_API_KEY" in first.stdout
     written = "".join(file.read_text() for file in fleet.rglob("*") if file.is_file())
     assert KEY not in written + first.stdout

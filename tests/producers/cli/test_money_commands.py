@@ -117,8 +117,8 @@ def test_spend_saved_compares_with_live_prices_and_says_that_it_is_estimated(ope
     rows = [row.split() for row in ran.stdout.splitlines() if row.strip()]
     assert rows[2:] == [
         ["local", "tiny", "rack", "2", "$3.00", "$0", "$3.00", "$0"],
-        ["metered", "opus", "api", "1", "$1.50", "$1.00", "$0", "$0.5"],
-        ["all", "3", "$4.50", "$1.00", "$3.00", "$0.5"],
+        ["metered", "opus", "api", "1", "$1.50", "$1.00", "$0", "$0.50"],
+        ["all", "3", "$4.50", "$1.00", "$3.00", "$0.50"],
     ]
     assert "estimated" in ran.stderr
     assert [row["live_nusd"] for row in json.loads(openfall("spend", "--saved", "--json").stdout)] == [

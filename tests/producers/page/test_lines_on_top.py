@@ -187,8 +187,8 @@ def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_nam
     assert spent.text == f"The budget studio {words}"
     assert (spent.health, spent.action, spent.buttons[0][0]) == (FleetHealth.FAILING, "raise-budget", "studio")
     assert (spent.advice, spent.remedy) == (
-        "Raise it by $0.01 or more for the next call; calls of other jobs may use it up before. Or wait until it "
-        "resets",
+        "Raise it by $0.01 or more (in whole cents) for the next call; calls of other jobs may use it up before. "
+        "Or wait until it resets",
         "openfall budgets raise studio 0.01",
     )
     assert held.text == "1 job of chat held (budget)"
@@ -199,7 +199,7 @@ def test_a_role_that_a_budget_keeps_from_every_call_is_red_and_the_budget_is_nam
     [
         (19, 0, "$0.56 for one call of each of the 19 held jobs, or by $0.01 for the next call", "0.56"),
         (2, 3, "$0.13 for one call of each of the 2 held and 3 waiting jobs, or by $0.01 for the next call", "0.13"),
-        (0, 0, "$0.01 or more for the next call", "0.01"),
+        (0, 0, "$0.01 or more (in whole cents) for the next call", "0.01"),
         (0, 2, "$0.04 for one call of each of the 2 waiting jobs, or by $0.01 for the next call", "0.04"),
     ],
 )
@@ -213,6 +213,14 @@ def test_a_budget_names_an_amount_and_what_it_covers(
     (line,) = (line for line in shown if line.runbook is RunbookSection.BUDGET_SPENT)
     rest = "calls of other jobs may use it up before. Or wait until it resets"
     assert (line.advice, line.remedy) == (f"Raise it by {advice}; {rest}", f"openfall budgets raise studio {usd}")
+
+
+def test_a_budget_that_is_exceeded_names_by_how_much_so_that_its_raise_adds_up(calm: PageSnapshot) -> None:
+    snapshot = over_budget(calm, over("studio", OverCause.SPENT), 50_000_000, spent=62_000_000, needed=30_300_000)
+    (line,) = (line for line in lines(holding(snapshot, snapshot.held_jobs[0])) if line.subject == "studio")
+    assert "The budget studio has used $0.012 more than its $0.05, and the next call of" in line.text
+    assert line.text.endswith("may cost up to $0.0303")
+    assert line.remedy == "openfall budgets raise studio 0.05"  # 0.012 + 0.0303, in whole cents
     assert line.subject == "studio"
 
 
