@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.producers.cli.conftest import Run
+from tests.producers.cli.test_safe_terminal import run_on_a_terminal
 
 
 def test_status_exits_with_4_when_no_worker_lives_and_a_job_waits(openfall: Run) -> None:
@@ -71,3 +72,10 @@ def test_status_exits_with_4_when_each_queue_is_paused_and_a_job_waits(openfall:
     status = json.loads(ran.stdout)
     assert status["summary"].startswith("No caller gets an answer.")
     assert (ran.returncode, status["health"], status["exit_code"]) == (4, "failure", 4)
+
+
+def test_a_narrow_terminal_wraps_its_lines_between_words(environment: dict[str, str], redis_url: str) -> None:
+    _, shown = run_on_a_terminal({**environment, "REDIS_URL": redis_url, "COLUMNS": "40"}, "status")
+    lines = shown.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 40
