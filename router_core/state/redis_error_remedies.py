@@ -111,8 +111,8 @@ _NO_CONNECTION = (
     ),
 )
 """What a message contains, and the fault in plain words with its remedy."""
-_ERROR_NUMBER = re.compile(r"^Error -?\d+ connecting to \S+ ")
-"""How redis-py begins the words of the system."""
+_CONNECTING = re.compile(r"^Error -?\d+ connecting to (\S+?)\.? ")
+"""How redis-py begins the words of the system: with the server. Of a group of Sentinel it is the last primary."""
 
 
 def translate(error: Exception, address: str) -> StoreError:
@@ -124,7 +124,9 @@ def translate(error: Exception, address: str) -> StoreError:
         if any(word in text for word in words):
             return kind(f"{remedy} ({address})")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
-        return StoreUnreachable(f"Redis does not answer at {address}: {_guess(text, address)}")
+        server = _CONNECTING.match(text)
+        place = address if server is None or server[1] in address else f"{address} ({server[1]})"
+        return StoreUnreachable(f"Redis does not answer at {place}: {_guess(text, address)}")
     return StoreRefused(f"Redis at {address} refused: {_short(text)}")
 
 
@@ -133,7 +135,7 @@ def _guess(text: str, address: str) -> str:
     for words, remedy in _NO_CONNECTION:
         if any(word in text for word in words):
             return remedy
-    return f"{_guess_tls(text, address)} ({_short(_ERROR_NUMBER.sub('', text))})"
+    return f"{_guess_tls(text, address)} ({_short(_CONNECTING.sub('', text))})"
 
 
 def _guess_tls(text: str, address: str) -> str:

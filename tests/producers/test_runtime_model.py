@@ -21,6 +21,7 @@ from openfall.router_core.state.ledger import LedgerEntry, ledger_day, read_ledg
 from openfall.router_core.state.operator_switches import set_local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
+from tests.settled_file import write_settled
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
@@ -206,9 +207,9 @@ def test_a_changed_config_file_is_reloaded_and_a_broken_one_is_not(
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     assert resolve_runtime_model("ace", config=ace).model == "opus"
-    ace.write_text(CONFIG.replace("[opus, haiku, llama]", "[haiku, llama]"))
+    write_settled(ace, CONFIG.replace("[opus, haiku, llama]", "[haiku, llama]"))
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
-    ace.write_text(CONFIG.replace("[opus, haiku, llama]", "[haiku, glm-4.7-flash]"))
+    write_settled(ace, CONFIG.replace("[opus, haiku, llama]", "[haiku, glm-4.7-flash]"))
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
     assert len([record for record in caplog.records if "stays in force" in record.message]) == 1

@@ -234,6 +234,12 @@ def test_an_error_of_redis_has_its_remedy(error: redis.RedisError, words: str) -
     assert "connecting to" not in text
 
 
+def test_a_group_of_sentinel_has_the_server_in_its_errors_that_did_not_answer() -> None:
+    error = redis.ConnectionError("Error 111 connecting to 127.0.0.1:21998. Connect call failed ('127.0.0.1', 21998).")
+    assert "(127.0.0.1:21998)" in str(translate(error, "redis+sentinel://a:1,b:2/main"))
+    assert str(translate(error, "redis://127.0.0.1:21998/0")).count("21998") == 1
+
+
 def test_a_server_that_forgets_a_script_as_soon_as_it_is_loaded_is_worth_another_try(redis_url, store, monkeypatch):
     async def story():
         async with RedisConnection(redis_url) as link:
