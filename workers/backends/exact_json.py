@@ -121,7 +121,7 @@ def mend(value: Any) -> Any:
     """A copy of a JSON value: neighbouring halves are one character, and a half alone is U+FFFD."""
     try:
         return orjson.loads(orjson.dumps(value))
-    except TypeError:  # its whole text is mended at once: strings that are mended one by one take ten times as long
+    except TypeError:  # one pass over the whole text takes a tenth of the time of one for each string
         return json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
 
 
