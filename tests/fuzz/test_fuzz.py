@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from openfall.producers.gateway.encoders.chat_completion import text_completion
 from openfall.producers.gateway.encoders.response_object import ResponseHead, echo_of
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.jobs.stream_pieces import TextPiece, ToolArguments
+from openfall.router_core.jobs.stream_pieces import TextPiece, ThinkingPiece, ToolArguments
 from openfall.workers.backends.translate import responses_request
 from openfall.workers.backends.translate.json_values import safe_id
 from openfall.workers.backends.translate.refusals import Unreadable
@@ -184,6 +185,20 @@ async def test_a_block_of_anthropic_without_a_type_is_a_text() -> None:
         {"type": "message_stop"},
     )
     assert await _text("anthropic", body) == "sunny"
+
+
+@pytest.mark.parametrize("kind", [{}, {"type": None}, {"type": "text"}])
+async def test_a_part_of_a_response_without_its_type_has_that_of_its_item(kind: dict[str, Any]) -> None:
+    output = [
+        {"type": "reasoning", "summary": [{**kind, "text": "Dusk."}], "content": [{**kind, "text": "A lamp."}]},
+        {"type": "message", "role": "assistant", "content": [{**kind, "text": "It is sunny."}]},
+    ]
+    body = json.dumps({"object": "response", "status": "completed", "output": output}).encode()
+    outcome, pieces = await read("responses", [body], "application/json", streamed=True)
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "It is sunny."
+    assert [piece.text for piece in pieces if isinstance(piece, TextPiece)] == ["It is sunny."]
+    assert [piece.text for piece in pieces if isinstance(piece, ThinkingPiece)] == ["Dusk.", "A lamp."]
 
 
 @pytest.mark.parametrize("tools", [1, 1.5, True, "x", {"a": 1}])

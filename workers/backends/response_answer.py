@@ -57,11 +57,26 @@ def _outcome(document: Any) -> Outcome:
 
 
 def _with_parts(item: Any) -> Any:
-    """An item whose content is a list of parts. Some servers send the text itself."""
-    content = item.get("content") if isinstance(item, dict) else None
-    if not isinstance(content, str):
+    """An item whose texts are lists of parts, each with its type. Some servers send the text itself, or leave the type
+    out."""
+    if not isinstance(item, dict):
         return item
-    return item | {"content": [{"type": "output_text", "text": content, "annotations": []}]}
+    own = "reasoning_text" if item.get("type") == "reasoning" else "output_text"
+    texts = {"content": own, "summary": "summary_text"}
+    return item | {name: _parts(item[name], kind) for name, kind in texts.items() if name in item}
+
+
+def _parts(texts: Any, kind: str) -> Any:
+    parts = [{"text": texts}] if isinstance(texts, str) else texts
+    if not isinstance(parts, list):
+        return parts
+    more: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
+    return [{**more, **part, "type": kind} if _lacks_type(part) else part for part in parts]
+
+
+def _lacks_type(part: Any) -> bool:
+    """Whether a part is a text without the type that Responses have. `text` is that of other APIs."""
+    return isinstance(part, dict) and "text" in part and part.get("type") in (None, "text")
 
 
 def _refusal(output: list[Any]) -> bool:

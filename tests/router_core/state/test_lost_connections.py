@@ -39,3 +39,23 @@ def test_a_client_that_blocks_reports_a_closed_transport_as_a_lost_connection(re
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(story())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_command_whose_connection_another_task_ends_meanwhile_reports_a_lost_connection(redis_url, loop_factory):
+    """A subscription is read in one task, which ends the connection, while another one subscribes."""
+
+    async def story() -> object:
+        client = open_redis(redis_url, block=1)
+        connection = await client.connection_pool.get_connection()
+        sending = asyncio.create_task(connection.send_command("PING"))
+        await asyncio.sleep(0)
+        await connection.disconnect(nowait=True)
+        (outcome,) = await asyncio.gather(sending, return_exceptions=True)
+        await client.connection_pool.release(connection)
+        await client.aclose()
+        return outcome
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        outcome = runner.run(story())
+    assert outcome is None or type(outcome) is RedisConnectionError  # from Python 3.12 on, the command goes out first
