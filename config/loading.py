@@ -139,7 +139,8 @@ def _file_stamp(file: Path) -> FileStamp | None:
 
 
 def variables(source: Path, path: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The environment variables in the value at a dotted path (`backends.anthropic.api_key`) of a file."""
+    """The environment variables in the value, or in the list of values, at a dotted path (`backends.anthropic.api_key`)
+    of a file."""
     process = os.environ if environ is None else environ
     try:
         environ = env_file_of(Path.cwd(), process, Path.cwd()).over(process) if source == ENVIRONMENT else process
@@ -148,9 +149,10 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
         return ()
     top = parse(Document(source, {}), text)
     node = top.find(path) if top is not None else None
-    if node is None or node.path != path or not isinstance(node.raw, yaml.ScalarNode):
+    if node is None or node.path != path:
         return ()
-    return variables_in(node.raw.value)
+    raws = [item.raw for item in (node.items() if node.is_list else [node])]
+    return tuple(name for raw in raws if isinstance(raw, yaml.ScalarNode) for name in variables_in(raw.value))
 
 
 def missing_keys(loaded: LoadedConfig, pool: str | None = None) -> Iterator[tuple[str, ConfigProblem]]:

@@ -89,14 +89,17 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             threads=engine.threads,
             gpu_layers=engine.gpu_layers,
             notice=notice,
-            port_setting=_describe_port_setting(loaded, name),
+            port_setting=_describe_setting(
+                loaded, f"backends.{name}.url", f"`url` of `backends.{name}` in {loaded.source}"
+            ),
             embeds=any(m.kind is JobKind.EMBEDDING for m in loaded.catalog.models.values() if name in m.backends),
         )
 
 
-def _describe_port_setting(loaded: LoadedConfig, name: str) -> str:
-    names = variables(loaded.source, f"backends.{name}.url")
-    return f"set {' or '.join(names)}" if names else f"`url` of `backends.{name}` in {loaded.source}"
+def _describe_setting(loaded: LoadedConfig, key: str, place: str) -> str:
+    """The variables that a value of the configuration takes from the environment, or else its place."""
+    names = variables(loaded.source, key)
+    return f"set {' or '.join(names)}" if names else place
 
 
 def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
@@ -114,7 +117,13 @@ def _gateway(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
     if addresses:
         argv = (sys.executable, "-m", "openfall.producers.gateway", "--config", str(loaded.source), "--announce")
         yield WorkerSpec(
-            pool="", label="gateway", optional=True, argv=argv, fields={"url": f"http://{addresses[0]}/v1"}
+            pool="",
+            label="gateway",
+            optional=True,
+            argv=argv,
+            fields={"url": f"http://{addresses[0]}/v1"},
+            addresses=addresses,
+            address_setting=_describe_setting(loaded, "gateway.listen", f"`gateway: {{listen: [...]}}` in {loaded.source}"),
         )
 
 

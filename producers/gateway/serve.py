@@ -202,11 +202,19 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def listening_sockets(addresses: tuple[str, ...]) -> Iterator[list[socket.socket]]:
-    """A socket for each address. Raises `CannotListen`."""
+    """A socket for each address. Raises one `CannotListen` for all addresses that cannot be listened on."""
     if not addresses:
         raise CannotListen("the gateway has no address: name one under `gateway: {listen: [...]}`")
     with ExitStack() as stack:
-        yield [stack.enter_context(_listen(address)) for address in addresses]
+        sockets, faults = list[socket.socket](), list[str]()
+        for address in addresses:
+            try:
+                sockets.append(stack.enter_context(_listen(address)))
+            except CannotListen as fault:
+                faults.append(str(fault))
+        if faults:
+            raise CannotListen("\n".join(faults))
+        yield sockets
 
 
 def _url(own: socket.socket) -> str:

@@ -126,16 +126,26 @@ async def _has_our_aliases(spec: EngineSpec) -> bool:
     return served >= set(spec.names())
 
 
+async def describe_port_conflict(spec: EngineSpec, data: Path) -> str:
+    """Which process has the port of this engine, and the remedy. Empty if the port is free, or belongs to a recorded
+    engine of this directory: that one is adopted or replaced."""
+    record = read_record(data / f"{spec.label}.pid")
+    if record is not None and record.child.alive():
+        return ""
+    if await port_released(spec.port, 0 if record is None else PORT_RELEASE_S):
+        return ""
+    return (
+        f"engine {spec.name}: port {spec.port} is taken by {describe_port_holder(spec.port)}. Stop it (an "
+        f"`openfall up`: Ctrl-C there), or give the engine another port: {spec.port_setting}. To use an "
+        "`openfall up` of another folder from here, set the variable that it names when everything runs."
+    )
+
+
 async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child:
-    path = data / f"{spec.label}.pid"
-    if not await port_released(spec.port, PORT_RELEASE_S if path.exists() else 0):
-        raise LocalError(
-            f"engine {spec.name}: port {spec.port} is taken by {describe_port_holder(spec.port)}. Stop it (an "
-            f"`openfall up`: Ctrl-C there), or give the engine another port: {spec.port_setting}. To use an "
-            "`openfall up` of another folder from here, set the variable that it names when everything runs."
-        )
+    if conflict := await describe_port_conflict(spec, data):
+        raise LocalError(conflict)
     child = await spawn(spec.argv(), _log(spec, data))
-    write_record(path, child.identity, options)
+    write_record(data / f"{spec.label}.pid", child.identity, options)
     return child
 
 

@@ -15,12 +15,12 @@ _LISTENS = "0A"
 """The state of such a socket in /proc/net/tcp."""
 
 
-def port_taken(port: int) -> bool:
-    """Whether a process listens on that port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+def port_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a process listens on that port of an address of this machine; `""`: of any."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind((host, port))
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False
@@ -35,10 +35,11 @@ async def port_released(port: int, timeout_s: float) -> bool:
 
 
 def describe_port_holder(port: int) -> str:
-    """The process that listens on a port of IPv4, with its folder, where the system shows it to this user."""
+    """The process that listens on a port, with its folder, where the system shows it to this user."""
     rows: list[list[str]] = []
-    with suppress(OSError):
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            rows += [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
     sockets = {
         f"socket:[{row[9]}]" for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
     }

@@ -45,6 +45,10 @@ class Service(ABC):
     crash_window_s = 60.0
     optional = False
 
+    async def describe_port_conflict(self) -> str:
+        """Which other process has a port of this service, and the remedy. Empty: none has."""
+        return ""
+
     @abstractmethod
     async def start(self, report: Report) -> Started:
         """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from openfall.workers.local.child import OUTPUT_TIMEOUT_S, Child, spawn
-from openfall.workers.local.engine import EngineSpec, start_engine
+from openfall.workers.local.engine import EngineSpec, describe_port_conflict, start_engine
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import rewrite_files
+from openfall.workers.local.ports import describe_port_holder, port_taken
 from openfall.workers.local.private_files import write_private
 from openfall.workers.local.restarter import MAX_CRASHES, Report, Service, Started
 from openfall.workers.local.valkey import Valkey, start_valkey
@@ -34,6 +35,10 @@ class WorkerSpec:
     """Its name, if it is not that of its pool: the gateway."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """For its event `ready`."""
+    addresses: tuple[str, ...] = ()
+    """Where it listens, as HOST:PORT."""
+    address_setting: str = ""
+    """Where its addresses are set, in words."""
 
 
 FIRST_REWRITE_S, REWRITE_INTERVAL_S = 60.0, 6 * 3600.0
@@ -81,6 +86,9 @@ class EngineService(Service):
         self.what, self.notice = spec.label, spec.notice
         self._starts = 0
 
+    async def describe_port_conflict(self) -> str:
+        return await describe_port_conflict(self.spec, self.data)
+
     async def start(self, report: Report) -> Started:
         engine = await start_engine(self.spec, self.data)
         write_private(self.data / f"{self.spec.name}.restarts", f"{self._starts}\n")  # read by the HTTP gateway
@@ -99,6 +107,14 @@ class WorkerService(Service):
         self.what, self.optional = spec.label or f"worker-{spec.pool}-{number}", spec.optional
         self.log = data / "log" / f"{self.what}.log"
         self.listening: asyncio.Task[None] | None = None
+
+    async def describe_port_conflict(self) -> str:
+        return "\n".join(
+            f"{self.what}: {address} is taken by {describe_port_holder(port)}. Stop it, or choose another address: "
+            f"{self.spec.address_setting}."
+            for address in self.spec.addresses
+            if port_taken(port := int(address.rpartition(":")[2]), _host(address))
+        )
 
     async def start(self, report: Report) -> Started:
         child = await spawn(self.spec.argv, self.log, environment=self.environment, events=True)
@@ -145,6 +161,11 @@ class WorkerService(Service):
                 ready.set()
             else:
                 report({**event, "what": self.what})
+
+
+def _host(address: str) -> str:
+    host = address.rpartition(":")[0].strip("[]")
+    return "" if host == "*" else host
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

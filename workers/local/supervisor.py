@@ -92,6 +92,7 @@ def _tiers(plan: SupervisorPlan, data: Path, report: Report) -> list[list[Restar
 
 
 async def _run(tiers: list[list[Restarter]], report: Report, stop: asyncio.Event, stop_now: asyncio.Event) -> int:
+    await _require_ports([restarter.service for tier in tiers for restarter in tier])
     work = asyncio.create_task(_run_tiers(tiers, report))
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -108,6 +109,13 @@ async def _run(tiers: list[list[Restarter]], report: Report, stop: asyncio.Event
     code = max((restarter.code for tier in tiers for restarter in tier), default=0)
     report({"event": "fleet_stopped", "code": code})
     return code
+
+
+async def _require_ports(services: Sequence[Service]) -> None:
+    """Raise one `LocalError` that names every taken port, if a service that the fleet needs cannot have its own."""
+    conflicts = await asyncio.gather(*(service.describe_port_conflict() for service in services))
+    if any(conflict and not service.optional for service, conflict in zip(services, conflicts, strict=True)):
+        raise LocalError("\n".join(filter(None, conflicts)))
 
 
 async def _run_tiers(tiers: list[list[Restarter]], report: Report) -> None:
