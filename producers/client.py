@@ -25,11 +25,10 @@ from openfall.producers.arguments import (
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore, ClientStores, find_redis
 from openfall.producers.embeddings_result import Embeddings, to_embeddings
-from openfall.producers.errors import ProducerError, StillQueued
+from openfall.producers.errors import StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_request import (
     AskOptions,
-    FleetView,
     JobRequest,
     PreparedJob,
     SubmitOptions,
@@ -42,26 +41,16 @@ from openfall.producers.producer_name import producer_name
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
 from openfall.producers.stream_event import StreamEvent, events_for_caller
-from openfall.producers.submit_retries import (
-    RETRY_FOR_SECONDS,
-    RETRYABLE,
-    UNCERTAIN,
-    SubmitError,
-    about_job,
-    retry,
-    submit_with_retry,
-)
-from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.producers.submit_chunks import submit_chunks
+from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError, about_job, retry
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.state.errors import Backpressure, UnknownJob
+from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.state.redis_connection import RedisConnection
 
-SUBMIT_CHUNK = 500
-"""Jobs that `submit_many` sends at once."""
 EXPIRY_GRACE_SECONDS = 15.0
 """How long `ask` waits past a job's deadline: the sweeper needs time to expire the job."""
 
@@ -131,17 +120,8 @@ class AsyncOpenfall:
         While a queue is full, its jobs are retried for `retry_for` seconds, later ones once each.
         """
         check_many(requests)
-        answers: list[Receipt | SubmitError] = []
         await self._retry(self._connection)
-        retry_on = RETRYABLE
-        chunk: list[PreparedJob | SubmitError] = []
-        for request in requests:
-            chunk.append(self._prepare(request, await self.store.fleet()))
-            if len(chunk) == SUBMIT_CHUNK:
-                answers += await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
-                chunk = []
-                retry_on = UNCERTAIN if isinstance(answers[-1], Backpressure) else retry_on
-        return answers + await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
+        return [answer async for answers in submit_chunks(self, requests) for answer in answers]
 
     async def ask(
         self,
@@ -280,13 +260,6 @@ class AsyncOpenfall:
     async def _accept(self, prepared: PreparedJob) -> Receipt:
         with about_job(prepared[0].id):
             return await self._retry(lambda: self.store.jobs.accept(*prepared))
-
-    def _prepare(self, request: JobRequest | Prompt, fleet: FleetView) -> PreparedJob | SubmitError:
-        try:
-            whole = request if isinstance(request, JobRequest) else JobRequest(request)
-            return prepare(self.config, self.producer, whole, fleet)
-        except (ProducerError, UnknownName) as error:
-            return error
 
     async def _connection(self) -> RedisConnection:
         """Raises `NoRedis`."""

@@ -123,7 +123,9 @@ def _gateway(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
             argv=argv,
             fields={"url": f"http://{addresses[0]}/v1"},
             addresses=addresses,
-            address_setting=_describe_setting(loaded, "gateway.listen", f"`gateway: {{listen: [...]}}` in {loaded.source}"),
+            address_setting=_describe_setting(
+                loaded, "gateway.listen", f"`gateway: {{listen: [...]}}` in {loaded.source}"
+            ),
         )
 
 

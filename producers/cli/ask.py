@@ -13,6 +13,7 @@ import click
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
+from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, raw_option, wants_json
 from openfall.producers.cli.time_options import DURATION
 from openfall.producers.cli.wait_hint import HINT_DELAY_SECONDS, explain_wait
@@ -22,7 +23,6 @@ from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.job_request import SubmitOptions, parse_duration
 from openfall.producers.job_stream import interim_reply
 from openfall.producers.refused_keys import explain_refused_keys
-from openfall.producers.shell_command import shell_command
 from openfall.producers.stream_event import StreamEvent
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import LostJob, StoreError
@@ -32,13 +32,12 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
 @dataclass(slots=True)
 class _Mode:
-    """How to request and print the answer. `is_sent`: the job may be accepted. `job_id` is set when it is."""
+    """How to request and print the answer of one job."""
 
     stream: bool
     wait: str | None
     strict: bool
-    is_sent: bool = False
-    job_id: str = ""
+    submission: Submission = field(default_factory=Submission)
     keys_named: bool = False
     written: list[str] = field(default_factory=list)
 
@@ -68,38 +67,23 @@ def ask(text: str, **options: Any) -> None:
     )
     submit = submit_options(options)
     submit["stream"] = mode.stream
-    try:
+    with mode.submission.explain_interrupt():
         result = asyncio.run(_ask(read_text(text), submit, mode))
-    except KeyboardInterrupt:
-        _interrupted(mode)
     code = show_answer(result, strict=mode.strict, streamed="".join(mode.written))
     raise click.exceptions.Exit(code)
-
-
-def _interrupted(mode: _Mode) -> None:
-    if mode.job_id:
-        print_line(f"\njob {mode.job_id} continues. Its answer: {shell_command('openfall job wait', mode.job_id)}")
-    elif mode.is_sent:
-        print_line("\nRedis has not confirmed the job: if it was accepted, `openfall job list` shows it")
-    else:
-        print_line("\nnothing was submitted")
-    raise click.exceptions.Exit(130)
 
 
 async def _ask(prompt: str, options: SubmitOptions, mode: _Mode) -> Result:
     timeout = None if mode.wait is None else parse_duration(mode.wait, "--wait")
     async with open_client() as llm:
-        mode.is_sent = True
-        job = await llm.submit(prompt, **options)
-        mode.job_id = job.id
+        job = await mode.submission.submit(llm, prompt, **options)
         try:
             async with asyncio.timeout(timeout), WaitIndicator("submitted") as indicator:
                 try:
                     return await _follow(llm, job, mode, indicator)
                 except LostJob:
                     indicator.announce(f"Redis has lost job {job.id}: submitted again")
-                    options["id"] = job.id
-                    await llm.submit(prompt, **options)
+                    await mode.submission.submit(llm, prompt, **options)
                     _write({"event": "reset", "cursor": 0}, mode, indicator)
                     return await _follow(llm, job, mode, indicator)
         except TimeoutError:
@@ -133,7 +117,7 @@ async def _print_refused_keys(llm: AsyncOpenfall, mode: _Mode) -> None:
     if mode.keys_named:
         return
     with suppress(StoreError):
-        for line in await explain_refused_keys(llm, mode.job_id):
+        for line in await explain_refused_keys(llm, mode.submission.job_id):
             mode.keys_named = True
             print_line(line)
 
@@ -145,7 +129,7 @@ async def _end(llm: AsyncOpenfall, mode: _Mode, event: StreamEvent) -> Result | 
     if event["event"] != "held":
         return None
     needs_operator = event["reason"] not in RELEASED_BY_ITSELF
-    return await interim_reply(llm.store.jobs, mode.job_id, needs_operator)
+    return await interim_reply(llm.store.jobs, mode.submission.job_id, needs_operator)
 
 
 def _write(event: StreamEvent, mode: _Mode, indicator: WaitIndicator) -> None:
@@ -164,6 +148,6 @@ async def _hint(llm: AsyncOpenfall, mode: _Mode) -> None:
     """Print why the job waits."""
     await asyncio.sleep(HINT_DELAY_SECONDS)
     with suppress(StoreError):
-        if why := await explain_wait(llm, mode.job_id):
+        if why := await explain_wait(llm, mode.submission.job_id):
             print_line(why)
             await _print_refused_keys(llm, mode)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
 from pydantic_core import from_json
 
 from openfall.producers.amount_text import plural
+from openfall.producers.cli import INTERRUPTED
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
+from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import JobRequest, SubmitOptions
 from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine, read_lines
-from openfall.producers.submit_retries import SubmitError
+from openfall.producers.submit_chunks import submit_chunks
 from openfall.router_core.state.jobs import Receipt
 
 
@@ -28,16 +32,16 @@ def enqueue(source: str, jsonl: bool, **options: Any) -> None:
     """Submit jobs and print their ids.
 
     FILE holds one prompt, or with --jsonl one request per line in the format of OpenAI Batch. Without FILE the prompt
-    is read from standard input.
+    is read from standard input. Ctrl-C cancels no job that is submitted.
     """
-    submit = submit_options(options)
-    text = _read_source(source)
-    if jsonl or source.endswith(".jsonl"):
-        code = with_client(lambda llm: _enqueue_lines(llm, text, submit))
-        raise click.exceptions.Exit(code)
-    if _looks_like_jsonl(text):
-        raise click.UsageError("this looks like JSONL: add --jsonl")
-    _show_accepted(with_client(lambda llm: llm.submit(text, **submit)))
+    submit, submission = submit_options(options), Submission()
+    with submission.explain_interrupt():
+        text = _read_source(source)
+        if not jsonl and not source.endswith(".jsonl"):
+            if _looks_like_jsonl(text):
+                raise click.UsageError("this looks like JSONL: add --jsonl")
+            return _show_accepted(with_client(lambda llm: submission.submit(llm, text, **submit)))
+    return _enqueue_lines(text, submit)
 
 
 def _read_source(source: str) -> str:
@@ -57,31 +61,65 @@ def _looks_like_jsonl(text: str) -> bool:
     return isinstance(value, dict) and "custom_id" in value and "body" in value
 
 
-async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions) -> int:
+def _enqueue_lines(text: str, options: SubmitOptions) -> None:
     rows = list(read_lines(io.BytesIO(text.encode())))
-    lines = [line for line in rows if not isinstance(line, InvalidLine)]
+    for row in rows:
+        if isinstance(row, InvalidLine):
+            print_line(str(row))
+    counts = _Counts([row for row in rows if not isinstance(row, InvalidLine)])
+    try:
+        with_client(lambda llm: _submit(llm, counts, options))
+    except KeyboardInterrupt:
+        print_line("\n" + "\n".join(counts.describe_interrupt()))
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if failed := len(rows) - counts.accepted:
+        others = "; the others were" if counts.accepted else ""
+        print_line(f"{failed} of {plural(len(rows), 'line')} not submitted{others}")
+        raise click.exceptions.Exit(5)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """How many of the lines Redis may have (`sent`), has answered for, and has accepted."""
+
+    lines: list[BatchLine]
+    sent: int = 0
+    answered: int = 0
+    accepted: int = 0
+
+    def describe_interrupt(self) -> Iterator[str]:
+        """What became of the lines, and what to do about them."""
+        if not self.sent:
+            yield "nothing was submitted"
+            return
+        total = plural(len(self.lines), "line")
+        yield f"{self.accepted:,} of {total} submitted. Their ids are above, and their jobs continue"
+        if unconfirmed := self.lines[self.answered : self.sent]:
+            numbers = f"{unconfirmed[0].number:,} to {unconfirmed[-1].number:,}"
+            yield f"Redis has not confirmed lines {numbers}. `openfall job list` shows those that were accepted"
+        if rest := self.lines[self.sent :]:
+            yield f"not submitted: line {rest[0].number:,} and all after it"
+        yield "To cancel a job: openfall job cancel ID"
+
+
+async def _submit(llm: AsyncOpenfall, counts: _Counts, options: SubmitOptions) -> None:
+    """Submit the lines, and print the id of each once Redis has its job."""
     overrides = {name: value for name, value in options.items() if value is not None}
-    requests = [JobRequest(line.request.prompt, {**line.request.options, **overrides}) for line in lines]  # type: ignore[typeddict-item]
-    answers = await llm.submit_many(requests)
-    refused = [line for line in rows if isinstance(line, InvalidLine)]
-    return _show_lines(lines, answers, refused)
 
+    def requests() -> Iterator[JobRequest]:
+        for line in counts.lines:
+            counts.sent += 1
+            yield JobRequest(line.request.prompt, {**line.request.options, **overrides})  # type: ignore[typeddict-item]
 
-def _show_lines(lines: list[BatchLine], answers: list[Receipt | SubmitError], invalid: list[InvalidLine]) -> int:
-    for row in invalid:
-        print_line(str(row))
-    total, failed = len(lines) + len(invalid), len(invalid)
-    for line, answer in zip(lines, answers, strict=True):
-        if isinstance(answer, Receipt):
-            _show_accepted(answer, line.custom_id)
-        else:
-            failed += 1
-            print_line(f"line {line.number}: {answer}")
-    if failed:
-        print_line(
-            f"{failed} of {plural(total, 'line')} not submitted" + ("; the others were" if failed < total else "")
-        )
-    return 5 if failed else 0
+    async for answers in submit_chunks(llm, requests()):
+        for answer in answers:
+            line = counts.lines[counts.answered]
+            counts.answered += 1
+            if isinstance(answer, Receipt):
+                counts.accepted += 1
+                _show_accepted(answer, line.custom_id)
+            else:
+                print_line(f"line {line.number}: {answer}")
 
 
 def _show_accepted(job: Receipt, custom_id: str | None = None) -> None:

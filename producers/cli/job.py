@@ -13,6 +13,7 @@ from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator
+from openfall.producers.cli.submission import describe_continuing
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json, wants_json
 from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
@@ -123,6 +124,6 @@ def wait(job_id: str, wait: str | None, accept_interim: bool) -> None:
     try:
         result = with_client(action)
     except KeyboardInterrupt:
-        print_line(f"\njob {job_id} continues")
+        print_line(f"\n{describe_continuing(job_id)}")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(show_answer(result))

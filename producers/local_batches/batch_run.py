@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any
 
 from openfall.producers.batch_wait_reason import explain_waiting
-from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BadRequest, ProducerError
 from openfall.producers.job_request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.producers.local_batches.batch_file_lines import (
@@ -29,6 +29,7 @@ from openfall.producers.local_batches.batch_file_lines import (
 )
 from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited, read_plan
 from openfall.producers.local_batches.output_journal import Journal, JournalState
+from openfall.producers.submit_chunks import SUBMIT_CHUNK
 from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
+from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import PreparedJob
 from openfall.producers.local_batches.batch_file_lines import BatchLine
 from openfall.producers.local_batches.batch_plan import BatchPlan
 from openfall.producers.local_batches.batch_run import BatchRun
 from openfall.producers.local_batches.output_journal import JournalState
+from openfall.producers.submit_chunks import SUBMIT_CHUNK
 from openfall.router_core.state.job_records import fetch_states
 
 

@@ -143,14 +143,14 @@ def test_a_standard_output_that_another_program_made_non_blocking_gets_everythin
     assert process.returncode == 0
 
 
-def test_ctrl_c_while_a_command_reads_or_waits_exits_with_130_and_no_word(
+def test_ctrl_c_while_a_command_reads_its_input_says_that_nothing_was_submitted(
     environment: dict[str, str], start: Start, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "prompt")
     with start("enqueue", "prompt") as process, (tmp_path / "prompt").open("w"):  # opens when the command reads it
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err.strip()) == (130, "", "")
+    assert (process.returncode, out, err.strip()) == (130, "", "nothing was submitted")
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGHUP])
