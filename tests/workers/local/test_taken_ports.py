@@ -35,20 +35,20 @@ def start(tmp_path: Path, engines: list[int], addresses: tuple[str, ...], events
 
 def test_all_taken_ports_are_named_at_once_and_nothing_starts(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        one, two, three = (
+        first, second, third = (
             stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
         )
         events: list[dict[str, Any]] = []
         with pytest.raises(LocalError) as failure:
-            start(tmp_path, [one, two], (f"127.0.0.1:{three}", f"*:{three}"), events)
+            start(tmp_path, [first, second], (f"127.0.0.1:{third}", f"*:{third}"), events)
     lines = str(failure.value).splitlines()
     assert [line.split(" is taken by ")[0] for line in lines] == [
-        f"engine engine-{one}: port {one}",
-        f"engine engine-{two}: port {two}",
-        f"gateway: 127.0.0.1:{three}",
-        f"gateway: *:{three}",
+        f"engine engine-{first}: port {first}",
+        f"engine engine-{second}: port {second}",
+        f"gateway: 127.0.0.1:{third}",
+        f"gateway: *:{third}",
     ]
-    remedies = [f"set PORT_{one}", f"set PORT_{two}", "set OPENFALL_PORT", "set OPENFALL_PORT"]
+    remedies = [f"set PORT_{first}", f"set PORT_{second}", "set OPENFALL_PORT", "set OPENFALL_PORT"]
     assert all(remedy in line for line, remedy in zip(lines, remedies, strict=True))
     assert [event["event"] for event in events] == []
 
@@ -61,8 +61,8 @@ def test_a_fleet_runs_without_a_gateway_whose_address_alone_is_taken(tmp_path: P
 
 
 def test_a_gateway_names_all_addresses_that_it_cannot_have() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        addresses = tuple(f"127.0.0.1:{other.getsockname()[1]}" for other in (one, two))
+    with socket.create_server(("127.0.0.1", 0)) as holder, socket.create_server(("127.0.0.1", 0)) as other:
+        addresses = tuple(f"127.0.0.1:{other.getsockname()[1]}" for other in (holder, other))
         with pytest.raises(CannotListen) as failure, listening_sockets(("127.0.0.1:0", *addresses)):
             pass
     assert [line.split(": ")[0] for line in str(failure.value).splitlines()] == [
