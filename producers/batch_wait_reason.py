@@ -34,4 +34,4 @@ async def explain_waiting(client: AsyncOpenfall, job_ids: Sequence[str]) -> str:
 
 
 def _describe_hold(job: ListedJob) -> str:
-    return f"({job.held_for}: {job.why}), see `openfall held list`"
+    return f"({job.held_for}), see `openfall held list`: {job.why}"

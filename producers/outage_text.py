@@ -11,6 +11,7 @@ from typing import Any
 from openfall.producers.duration_text import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.jobs.outcome import cause_in_brackets
 from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, remembered_health
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -167,7 +168,7 @@ def _join(items: Sequence[Away], now: float) -> str:
 
 def _describe(item: Away, now: float) -> str:
     since = f" for {format_age(now - item.since)}" if item.since is not None else ""
-    return f"{item.name}{since} ({item.cause}; {_next(item, now)})"
+    return f"{item.name}{since} ({cause_in_brackets(item.cause)}; {_next(item, now)})"
 
 
 def _next(item: Away, now: float) -> str:

@@ -139,7 +139,7 @@ def resolve(
     considered = _considered(routed.considered, left_out)
     if not chain:
         reasons = "; ".join(f"{model.model}: {model.reason.removeprefix('left out: ')}" for model in considered)
-        raise NoModel(f"no model can be called now ({reasons})")
+        raise NoModel(f"no model can be called now: {reasons}")
     queue = catalog.queue(chain[0], routed.urgency)
     routed = replace(routed, chain=chain, queue=queue, considered=considered)
     return Resolution(route=routed, backend=view.backend(chain[0]), snapshot=snapshot, owner=owner)

@@ -164,7 +164,7 @@ async def _start_call(
         if start.wait_seconds > left:
             known = (state.trouble for state in resolution.backends(model) if state.name == backend)
             why = next(filter(None, known), f"a limit of {backend} is reached, free in {start.wait_seconds:.0f} s")
-            raise NoModel(f"no model can be called now ({model}: {why})")
+            raise NoModel(f"no model can be called now: {model}: {why}")
         left -= start.wait_seconds
         await asyncio.sleep(start.wait_seconds)
 

@@ -17,7 +17,8 @@ def interim_lines(result: Result) -> Iterator[str]:
 
     because = result.degraded_why or result.detail
     reply = f"this is an interim reply ({describe_reply(result)})" if result.answered else "there is no reply yet"
-    yield f"no model can answer now ({result.held_for}{': ' + because if because else ''}), so {reply}"
+    yield f"no model can answer now, so {reply}"
+    yield f"the reason is {result.held_for}" + (f": {because}" if because else "")
     if result.held_for in RELEASED_BY_ITSELF:
         until = "its deadline" if result.held_until is None else format_time(result.held_until)
         kept = f"the job is held until {until}, and will be answered by itself"

@@ -30,7 +30,8 @@ class Submission:
     async def submit(self, llm: AsyncOpenfall, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         """Submit it, or submit it again: Redis takes an id once. Raises as `AsyncOpenfall.submit` does."""
         self.is_sent = True
-        receipt = await llm.submit(prompt, **{**options, "id": self.job_id})
+        options["id"] = self.job_id
+        receipt = await llm.submit(prompt, **options)
         self.job_id, self.is_accepted = receipt.id, True  # another id: it joined a job by its idempotency key
         return receipt
 

@@ -156,7 +156,7 @@ def fall_for_reply(chain: ChainState, now: float) -> Fall | None:
     if not reply_is_due(chain, now) or not chain.candidates(now):
         return None
     outcome = "its default fallback began no answer either" if chain.default_fallback else "no answer has begun"
-    why = f"{outcome} {explain_reply_limit(chain, now)} ({explain_unanswered(chain, now)})"
+    why = f"{outcome} {explain_reply_limit(chain, now)}. {explain_unanswered(chain, now)}"
     return Fall(HoldReason.OUTAGE, why)
 
 
@@ -179,7 +179,7 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
         return Later(first.model, first.due - now, f"{first.model} is due first: {block}")
     if conditions.default_fallback:
         block = explain_blocked(chain, now)[conditions.current_model]
-        return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
+        return Fall(HoldReason.OUTAGE, f"nor does its default fallback {conditions.current_model} answer: {block}")
     errors = last_errors(chain.attempts)
     if errors and not candidates and all(error in OWN_FAULTS for error in errors):
         return Done(_failure(next(attempt for attempt in chain.attempts if attempt.error in OWN_FAULTS)))

@@ -67,7 +67,7 @@ def explain_unanswered(chain: ChainState, now: float) -> str:
     not counted."""
     reasons = explain_blocked(chain, now)
     for attempt in chain.attempts:
-        reasons[attempt.model] = f"{attempt.error} ({attempt.detail})" if attempt.detail else str(attempt.error)
+        reasons[attempt.model] = f"{attempt.error}, {attempt.detail}" if attempt.detail else str(attempt.error)
     return "; ".join(f"{alias}: {reasons.get(alias, 'no call ended meanwhile')}" for alias in chain.job.chain)
 
 

@@ -145,6 +145,12 @@ def describe_cause(error: ErrorClass, http_status: int | None, connection_fault:
     return f"{error} ({note})" if 0 < len(note) <= MAX_CAUSE_NOTE else str(error)
 
 
+def cause_in_brackets(cause: str) -> str:
+    """A cause that stands in brackets itself: `overloaded: HTTP 529`."""
+    text, bracket, note = cause.removesuffix(")").partition(" (")
+    return f"{text}: {note}" if bracket and cause.endswith(")") else cause
+
+
 def last_errors(attempts: Iterable[Attempt]) -> list[ErrorClass | None]:
     """The error of the last call of each model that had to answer: an earlier one was retried."""
     return list({attempt.model: attempt.error for attempt in attempts if not attempt.is_judging}.values())

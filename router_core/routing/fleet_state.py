@@ -32,7 +32,7 @@ _OUTAGES = OUTAGE_BLOCKS | {BlockReason.NO_WORKER}
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """A block on all calls to a model. `until` is a moment (epoch seconds, server clock), or `FOREVER`: unknown.
-    `detail` is for people: "its breaker is open (5 failures in a row) for 24 s more".
+    `detail` is for people: "its breaker is open after 5 failures in a row (timeout)".
 
     `failure` is the class of the failure that led to the block. `cause` names it as `describe_cause` does, or another
     cause in a few words (`slow`, `forced open`). Without them the reason alone is known."""

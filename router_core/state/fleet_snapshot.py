@@ -16,6 +16,7 @@ from openfall.router_core.state.backend_reports import HEALTH_TTL_SECONDS, LOADE
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.card_starts import read_starts
 from openfall.router_core.state.decoding import read_moment, read_number, read_reports, read_text
+from openfall.router_core.state.open_breaker_text import describe_open_breaker
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.snapshot_keys import (
@@ -237,7 +238,7 @@ class _View:
         usable = [key for key in keys if key.blocked is None]
         limited = first_free(key.limited[0] for key in usable), first_free(key.limited[1] for key in usable)
         blocked = (
-            self._by_breaker(block, "its breaker is STATE", BlockReason.BREAKER)
+            self._by_breaker(block, "its breaker is", BlockReason.BREAKER)
             or all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
@@ -253,15 +254,15 @@ class _View:
         return KeyState(read_text(credential), parked or cooling, key_limits(limits, spec, self.now))
 
     def _by_breaker(self, row: list[bytes], text: str, reason: BlockReason) -> Blocked | None:
-        """The block by an open breaker; `text` with STATE in place of its state."""
+        """The block by an open breaker. `text`: the begin of its words, see `describe_open_breaker`."""
         block, why, error, cause = map(read_text, row)
         kind, _, rest = block.partition(" ")
         if kind not in ("open", "half_open"):
             return None
-        until, state = read_number(rest.encode()) / 1000, "open"
-        if kind == "half_open" or until <= self.now:  # a probe is on its way
-            until, state = max(until, self.now + 1.0), "half open"
-        detail = f"{text.replace('STATE', state)} ({why})"
+        until = read_number(rest.encode()) / 1000
+        is_probed = kind == "half_open" or until <= self.now
+        until = max(until, self.now + 1.0) if is_probed else until
+        detail = describe_open_breaker(text, why, cause, is_probed=is_probed)
         return Blocked(reason, FOREVER if until > NEVER / 2 else until, detail, read_error_class(error), cause)
 
     def _cooling(self, cool: bytes, cause: str, subject: str) -> Blocked | None:

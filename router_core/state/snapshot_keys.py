@@ -40,7 +40,7 @@ def all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
         return None
     first = min(blocks, key=lambda blocked: blocked.until)
     details = "; ".join(f"key {number} {blocked.detail}" for number, blocked in enumerate(blocks, start=1))
-    return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used ({details})")
+    return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used: {details}")
 
 
 def key_limits(row: Sequence[Any], spec: Backend, now: float) -> LimitPair:

@@ -130,7 +130,7 @@ def test_no_model_lists_the_reason_for_each_model(llm: Openfall) -> None:
     with pytest.raises(NoModel) as caught:
         llm.resolve("ace", exclude=["haiku", "box"])
     words = str(caught.value)
-    assert "opus: its breaker is open (3 failures in a row: overloaded (HTTP 500))" in words
+    assert "opus: its breaker is open after 3 failures in a row (overloaded: HTTP 500)" in words
     assert "haiku: excluded by the request" in words
     assert "llama: excluded by the request" in words
 

@@ -79,7 +79,7 @@ def test_500_local_only_jobs_stay_local_though_every_local_backend_is_down(redis
                     (await fetch_fleet_snapshot(fleet.link, fleet.catalog)).fleet_state(urgency).model("small").blocked
                 )
                 assert blocked is not None
-                assert "failures in a row: connection" in blocked.detail or "its probe failed" in blocked.detail
+                assert "failures in a row (connection" in blocked.detail or "its probe failed" in blocked.detail
             assert cloud.calls == []
 
     asyncio.run(story())

@@ -37,6 +37,6 @@ else
     parked_until, policy = until_ms, plan_policy(policy, args.plan)
     if parked_until and parked_until <= now then parked_until = nil end
   end
-  breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now, parked_until)
+  breaker_change(target, 'open', with_cause('its probe failed', args.cause), policy, args.jitter, now, parked_until)
 end
 return {redis.call('HGET', key, 'state'), ''}

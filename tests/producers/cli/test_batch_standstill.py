@@ -121,7 +121,7 @@ def test_status_and_list_name_why_the_lines_wait(openfall: Run, waiting: str, st
 
 def test_the_reason_of_a_hold_is_named(openfall: Run, waiting: str, redis_url: str) -> None:
     hold_next_sync(redis_url, "gpu.other.batch")
-    assert "1 held (outage: no worker runs), see `openfall held list`" in why_of(openfall)
+    assert "1 held (outage), see `openfall held list`: no worker runs" in why_of(openfall)
 
 
 def test_lines_that_wait_their_turn_behind_busy_slots_have_no_reason(

@@ -49,7 +49,7 @@ def test_a_breaker_is_shown_with_its_cause_and_its_countdown(openfall: Run, call
     shown = openfall("breakers").stdout
     assert "rack/tiny" in shown
     assert "open, next probe in " in shown
-    assert "2 failures in a row: timeout" in shown
+    assert "2 failures in a row (timeout)" in shown
     assert "closed  open  2 failures in a row" in openfall("breakers", "--history").stdout
 
 
@@ -78,7 +78,7 @@ def test_each_of_several_keys_is_shown_by_its_number_and_its_secret_by_nothing(
     assert "none of its 2" in openfall("models").stdout
     (gpt,) = [row for row in json.loads(openfall("models", "--json").stdout) if row["model"] == "gpt"]
     assert gpt["at"][0]["keys"] == [
-        "is parked (it cannot recover before it is repaired: auth)",
+        "is parked after a failure that does not pass by itself (auth)",
         "cools down after rate_limited",
     ]
     assert openfall("breakers", "force-closed", "key:many/1").returncode == 0
@@ -96,7 +96,7 @@ def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
     shown = openfall("breakers").stdout
     assert "open by override for 10m more" in shown
     assert "{repaired} at noon" in shown
-    assert "its breaker is open ({repaired} at noon)" in openfall("resolve", "chat", "--explain").stdout
+    assert "its breaker is open by an operator ({repaired} at noon)" in openfall("resolve", "chat", "--explain").stdout
     assert openfall("breakers", "force-closed", "rack/tiny").stdout.startswith("rack/tiny is closed, until `openfall")
     assert "closed by override until reset" in openfall("breakers").stdout
     assert openfall("breakers", "reset", "rack/tiny").stdout == "rack/tiny is closed, and works automatically again\n"

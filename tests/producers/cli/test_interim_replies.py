@@ -37,7 +37,7 @@ def test_an_interactive_ask_returns_at_once_and_the_job_continues(
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reply=reply)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
-    assert f"no model can answer now (outage: {WHY})" in err
+    assert f"the reason is outage: {WHY}" in err
     assert ("an interim reply (canned reply)" if reply else "there is no reply yet") in err
     until = format_time(json.loads(openfall("job", "show", job_id, "--json").stdout)["deadline"])
     assert f"held until {until}, and will be answered by itself. Its answer: openfall job wait {job_id}" in err

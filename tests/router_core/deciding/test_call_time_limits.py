@@ -133,8 +133,8 @@ class TestTheReply:
         assert step == Fall(
             HoldReason.OUTAGE,
             "no answer has begun in 12 s since its acceptance, and its caller needs a reply within 14 s (reply_within)"
-            ": no time is left for a call (first: timeout (no first token within 5 s); "
-            "second: no call ended meanwhile)",
+            ": no time is left for a call. first: timeout, no first token within 5 s; "
+            "second: no call ended meanwhile",
         )
 
     @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ class TestTheReply:
         assert late == Fall(
             HoldReason.OUTAGE,
             "its default fallback began no answer either in 13 s since its acceptance, and its caller needs a reply "
-            "within 14 s (reply_within): no time is left for a call (fifth: no call ended meanwhile)",
+            "within 14 s (reply_within): no time is left for a call. fifth: no call ended meanwhile",
         )
 
     def test_the_best_answer_so_far_ends_an_ensemble_whose_caller_needs_a_reply(self):

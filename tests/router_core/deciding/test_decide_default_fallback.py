@@ -33,24 +33,24 @@ class TestDefaultFallbacks:
         assert self.decided(tried("opus")) == Later("opus", 1)
 
     def test_it_is_not_repeated_for_an_answer_that_failed_a_check(self):
-        detail = "nor does its default fallback answer (opus: invalid_output)"
+        detail = "nor does its default fallback opus answer: invalid_output"
         assert self.decided(tried("opus", E.INVALID_OUTPUT)) == Fall(HoldReason.OUTAGE, detail)
 
     def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_called(self):
-        detail = "nor does its default fallback answer (opus: timeout, after 4 tries)"
+        detail = "nor does its default fallback opus answer: timeout, after 4 tries"
         assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, detail)
 
     def test_what_only_it_cannot_do_does_not_end_the_job(self):
-        fall = Fall(HoldReason.OUTAGE, "nor does its default fallback answer (opus: unsupported)")
+        fall = Fall(HoldReason.OUTAGE, "nor does its default fallback opus answer: unsupported")
         assert self.decided(tried("opus", E.UNSUPPORTED)) == fall
         assert self.decided(tried("small", E.CONTEXT_OVERFLOW), tried("opus", E.UNSUPPORTED)) == fall
 
     def test_rules_on_staying_local_hold_for_it_too(self):
-        detail = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
+        detail = "nor does its default fallback opus answer: not local, and the fleet's local-only switch is on"
         assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, detail)
 
     def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
-        detail = "nor does its default fallback answer (opus: its breaker is open)"
+        detail = "nor does its default fallback opus answer: its breaker is open"
         when = replace(conditions("opus", opus=blocked(NOW + 31)), default_fallback=True)
         of = job(urgency=INTERACTIVE)
         assert reconsider(of, CATALOG, (), when, NOW + 1) is None

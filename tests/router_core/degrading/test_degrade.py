@@ -202,7 +202,7 @@ class TestDefaultFallbacks:
 class TestTheFallOfADefaultFallback:
     """The reason is that of the job's own chain, and not of the default fallback."""
 
-    NOR = "nor does its default fallback answer (opus: timeout)"
+    NOR = "nor does its default fallback opus answer: timeout"
 
     def test_the_reason_is_that_of_its_own_chain(self):
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], default_fallback="opus", falls=2, detail=self.NOR)
@@ -224,7 +224,7 @@ class TestTheFallOfADefaultFallback:
         when = Conditions("opus", EVEN, FleetState(AWAY), default_fallback=True)
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
-        assert step == Fall(OUTAGE, "nor does its default fallback answer (opus: context_overflow)")
+        assert step == Fall(OUTAGE, "nor does its default fallback opus answer: context_overflow")
 
 
 ALL = (*LOCAL, *CLOUD)

@@ -73,7 +73,7 @@ def test_a_breaker_that_a_probe_closed_without_a_call_opens_again_with_the_first
         (settled,) = await f.finish_calls(worker, FAILURE)
         assert settled.opened_breaker
         record = await breaker(f)
-        assert record.why == "its first call after the pause failed: timeout"
+        assert record.why == "its first call on trial failed (timeout)"
         assert record.until - f.clock.now > 1.2 * first
         await on_trial(f, worker)
         await f.enqueue(2)

@@ -34,10 +34,10 @@ from tests.router_core.state.breaker_steps import (
 @pytest.mark.parametrize(
     ("marks", "why"),
     [
-        ([OK, *[FAILURE] * 5], "5 failures in a row: timeout"),
-        ([*[OK, FAILURE] * 5], "5 of 10 calls failed: timeout"),
+        ([OK, *[FAILURE] * 5], "5 failures in a row (timeout)"),
+        ([*[OK, FAILURE] * 5], "5 of 10 calls failed (timeout)"),
         ([OK, OK, *[SLOW] * 8], "8 of 10 calls were slow"),
-        ([TRIP], "it cannot recover before it is repaired: timeout"),
+        ([TRIP], "a failure that does not pass by itself (timeout)"),
     ],
     ids=["5 failures in a row", "half of 10 calls failed", "most of 10 calls were slow", "it cannot work"],
 )

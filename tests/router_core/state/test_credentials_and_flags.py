@@ -43,7 +43,7 @@ def test_a_refused_key_parks_every_model_that_uses_it_and_no_other(fleet):
         assert await taken(f, worker) == [(FAR, "south")]
         (status,) = await list_breakers(f.link)
         assert (status.target, status.state) == ("key:one", BreakerState.OPEN)
-        assert status.why == "it cannot recover before it is repaired: timeout"
+        assert status.why == "a failure that does not pass by itself (timeout)"
 
     fleet(story)
 

@@ -75,14 +75,14 @@ def test_an_open_breaker_blocks_with_its_reason_until_its_probe(fleet):
         worker, _ = await serve_all(f)
         await f.enqueue(5, "gpu.large.background")
         await f.finish_calls(worker, *[FAILURE] * 5)
-        words = "its breaker is {} (5 failures in a row: timeout)"
-        assert await blocked(f, "large") == (BlockReason.BREAKER, 30, words.format("open"))
+        because, probed = "after 5 failures in a row (timeout)", "half open until a probe is answered (timeout)"
+        assert await blocked(f, "large") == (BlockReason.BREAKER, 30, f"its breaker is open {because}")
         f.clock.now += 30
         await worker.beat([])
         reason, seconds, detail = await blocked(f, "large")
-        assert (reason, seconds > 0, detail) == (BlockReason.BREAKER, True, words.format("half open"))
+        assert (reason, seconds > 0, detail) == (BlockReason.BREAKER, True, f"its breaker is {probed}")
         (probe,) = (await worker.claim(1, 0)).probes
-        assert (await blocked(f, "large"))[2] == "its breaker is half open (time to probe)"
+        assert (await blocked(f, "large"))[2] == f"its breaker is {probed}"
         await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         (probe,) = (await worker.claim(1, 0)).probes
         await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
@@ -95,7 +95,11 @@ def test_a_breaker_forced_open_without_an_end_blocks_for_ever(fleet):
     async def story(f):
         await serve_all(f)
         await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "sold"), POLICY)
-        assert await blocked(f, "large") == (BlockReason.BREAKER, FOREVER, "its breaker is open (sold)")
+        assert await blocked(f, "large") == (
+            BlockReason.BREAKER,
+            FOREVER,
+            "its breaker is open by an operator (sold)",
+        )
 
     fleet(story)
 
@@ -106,7 +110,7 @@ def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_op
         await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         assert ((await state(f)).blocked, (await state(f)).free) == (None, 2), "the slots of the other one"
         await force_breaker(f.link, "tower/smol", BreakerOverride(BreakerState.OPEN, "hotter", 20), POLICY)
-        assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is open (hotter)")
+        assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is open by an operator (hotter)")
         assert (await state(f)).free == 0
         assert await blocked(f, "large") is None, "another model there has a breaker of its own"
 
@@ -125,9 +129,13 @@ def test_a_parked_key_and_a_cooldown_block_for_their_own_reasons(fleet):
         await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
         reason, seconds, detail = await blocked(f, "far")
         assert (reason, seconds) == (BlockReason.CREDENTIAL, 30)
-        assert detail.startswith("the key of east is parked (it cannot recover before it is repaired")
+        assert detail.startswith("the key of east is parked after a failure that does not pass by itself")
         await force_breaker(f.link, "east/far", BreakerOverride(BreakerState.OPEN, "a test", 5), POLICY)
-        assert await blocked(f, "far") == (BlockReason.BREAKER, 5, "its breaker is open (a test)")
+        assert await blocked(f, "far") == (
+            BlockReason.BREAKER,
+            5,
+            "its breaker is open by an operator (a test)",
+        )
         assert "secret" not in str(f.dump())
 
     fleet(story)

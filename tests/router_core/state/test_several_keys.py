@@ -135,12 +135,12 @@ def test_the_snapshot_shows_each_key_and_blocks_the_model_only_when_every_key_is
         (east,) = (await fetch_fleet_snapshot(f.link, catalog)).backends["far"]
         assert east.blocked is None
         assert [(key.credential, key.blocked and key.blocked.detail) for key in east.keys] == [
-            (first, "is parked (auth)"), (second, None),
+            (first, "is parked by an operator (auth)"), (second, None),
         ]  # fmt: skip
         f.store.hset("of:blocked", f"east/far#{second} cool", int((f.clock.now + 20) * 1000))
         (east,) = (await fetch_fleet_snapshot(f.link, catalog)).backends["far"]
         assert east.blocked.detail == (
-            "none of its 2 keys may be used (key 1 is parked (auth); key 2 cools down after a 429)"
+            "none of its 2 keys may be used: key 1 is parked by an operator (auth); key 2 cools down after a 429"
         )
         assert east.blocked.until == f.clock.now + 20, "the end of the first block"
 

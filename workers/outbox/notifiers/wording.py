@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from openfall.router_core.jobs.outcome import cause_in_brackets
 from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
@@ -135,7 +136,7 @@ def _flat_plan_summary(notice: Notice) -> str:
     if notice.kind is NoticeKind.RECOVERED:
         lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
         return f"It lasted {lasted}. The models of the plan take calls again: {', '.join(incident.models)}."
-    causes = ", ".join(incident.causes)
+    causes = ", ".join(map(cause_in_brackets, incident.causes))
     return (
         f"{', '.join(incident.models)} take no calls ({causes}). Their jobs go to the next models of "
         "their chains, which may be metered."

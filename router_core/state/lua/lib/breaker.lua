@@ -14,6 +14,12 @@ local function note_cause(target, failure)
     failure.cause or '')
 end
 
+-- Why a breaker opens, with the cause in brackets that have none inside: '5 failures in a row (overloaded: HTTP 529)'.
+local function with_cause(why, cause)
+  if not cause or cause == '' then return why end
+  return why .. ' (' .. string.gsub(cause, ' %((.*)%)$', ': %1') .. ')'
+end
+
 -- `open_until` (ms): it opens until then, whatever the policy says.
 local function breaker_change(target, to, why, policy, jitter, now, open_until)
   local key = BREAKER .. target
@@ -68,10 +74,10 @@ local function window_sums(target, policy, now)
   return sums
 end
 
--- Why a breaker opens now (nil: it stays closed), and whether slow calls are the reason.
+-- After what a breaker opens now (nil: it stays closed), and whether slow calls are the reason.
 local function reason_to_open(signal, target, failures, trial, policy, now)
-  if signal == 'trip' then return 'it cannot recover before it is repaired' end
-  if signal == 'failure' and trial then return 'its first call after the pause failed' end
+  if signal == 'trip' then return 'a failure that does not pass by itself' end
+  if signal == 'failure' and trial then return 'its first call on trial failed' end
   if signal == 'failure' and failures >= policy.consecutive_failures then return failures .. ' failures in a row' end
   local sums = window_sums(target, policy, now)
   if sums.n < policy.minimum_calls then return nil end
@@ -112,7 +118,7 @@ local function breaker_report(target, call, policy, now, open_until)
   if not why then return false end
   if slow then note_cause(target, {cause = 'slow'}) elseif call.signal == 'trip' then note_cause(target, call) end
   local cause = redis.call('HGET', BREAKER .. target, 'cause')
-  if not slow and cause and cause ~= '' then why = why .. ': ' .. cause end
+  if not slow then why = with_cause(why, cause) end
   breaker_change(target, 'open', why, policy, call.jitter or 0, now, open_until)
   return true
 end
