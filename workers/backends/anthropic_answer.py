@@ -136,6 +136,10 @@ class MessageAssembler(StreamAssembler):
         self._inputs: dict[int, str] = {}
         self._pieces = BlockPieces()
 
+    @property
+    def finished_choices(self) -> int:
+        return int(bool(self._message.get("stop_reason")))
+
     def add(self, event: bytes) -> list[Piece]:
         return [] if event.strip() == b"[DONE]" else super().add(event)  # of a proxy that also speaks OpenAI's
 

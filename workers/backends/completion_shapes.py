@@ -67,7 +67,10 @@ def formed_message(message: Any) -> Any:
     if isinstance(call := message.get("function_call"), dict):
         formed["function_call"] = formed_function(call)
     if calls:
-        formed["tool_calls"] = [formed_call(call) for call in calls_of(calls) if isinstance(call, dict)]
+        whole = [formed_call(call) for call in calls_of(calls) if isinstance(call, dict)]
+        formed["tool_calls"] = [
+            call for call in whole if not _is_nameless(call) or call["function"]["arguments"] != "{}"
+        ]
     return formed
 
 
@@ -118,6 +121,13 @@ def formed_call(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(function, dict):
         return formed
     return {**formed, "type": formed.get("type") or "function", "function": formed_function(function)}
+
+
+def _is_nameless(call: dict[str, Any]) -> bool:
+    """Whether a call is one of a function without a name. Some servers send such a call without arguments beside, or in
+    place of, the others."""
+    function = call.get("function")
+    return isinstance(function, dict) and not function.get("name")
 
 
 def formed_function(function: dict[str, Any]) -> dict[str, Any]:

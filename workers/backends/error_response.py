@@ -52,7 +52,7 @@ STATUS_FIELDS = ("code", "status", "status_code", "statusCode", "http_status", "
 """Where a body has the HTTP status that a gateway or a stream could not send."""
 
 _LIMITS = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OUT_OF_CREDITS})
-_PASSING = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED})
+_PASSING = _LIMITS | {ErrorClass.OVERLOADED}
 """What passes after a wait that an error's own words may state."""
 
 _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")

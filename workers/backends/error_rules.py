@@ -63,7 +63,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.FORBIDDEN, codes=FIREWALL_PAGE),
     # money and limits: OpenRouter's in-flight budget is a limit, and an answer too long for the rest is the request's
     _rule(_E.RATE_LIMITED, {402, None}, codes="openrouter_in_flight_budget"),
-    _rule(_E.UNSUPPORTED, {402}, text=r"can only afford [1-9]"),
+    _rule(_E.UNSUPPORTED, {402}, text=r"can only afford [1-9]|^prompt tokens limit exceeded"),
     _rule(_E.RATE_LIMITED, {402, 403, 429, None}, codes=MODEL_CODES, text=MODEL_TEXT),  # its key serves other models
     _rule(_E.OUT_OF_CREDITS, codes=words.CREDIT_CODES, text=words.CREDIT_TEXT),
     _rule(_E.OUT_OF_CREDITS, {400}, text=r"spend limit|usage limits"),
@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # an Ollama without a login: its local models do not fail
     _rule(_E.NOT_INSTALLED, {403}, text=r"\bthis model requires a subscription"),
     _rule(_E.FORBIDDEN, {401, 403, 404, None}, text=words.NO_ACCESS_TEXT),
-    _rule(_E.FORBIDDEN, {400}, text=r"unavailable in your (region|country)"),
+    _rule(_E.FORBIDDEN, {400}, text=r"unavailable in your (region|country)|^access to this model is not available"),
     _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition 1004"),

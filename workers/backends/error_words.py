@@ -24,12 +24,13 @@ CREDIT_TEXT = (
     r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
     r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
     r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
+    r"|quota is not enough"
     r"|no credits? (left|remaining)|exceeded your .{0,30}\bcredits|spend(ing)? limit (reached|exceeded)"
     r"|requires? (a )?payment|add a payment method|exceeded your (daily|weekly|monthly) quota|from your extra usage"
 )
 RATE_CODES = (
     "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
-    " rate_limited request_limit_exceeded 1002 1039 1041"
+    " rate_limited request_limit_exceeded servicequotaexceededexception 1002 1039 1041"
 )
 RATE_TEXT = (
     r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
@@ -37,36 +38,37 @@ RATE_TEXT = (
 )
 BUSY_TEXT = (
     r"(model|server|engine|system|service) is (currently |temporarily |too )?(overloaded|busy)|at capacity|负载已?饱和"
-    r"|\bmodel (has )?(crashed|unloaded)|over capacity|model is loading|error occurred in model serving"
+    r"|\bmodel (has |was |is )?(crashed|unloaded)|over capacity|model is loading|error occurred in model serving"
     r"|degraded function"
 )
 TOO_LONG_CODES = (
-    "exceed_context_size_error context_length_exceeded model_max_prompt_tokens_exceeded string_above_max_length"
-    " request_too_large tokens_too_long 1261"
+    "exceed_context_size_error context_length_exceeded context_window_exceeded model_max_prompt_tokens_exceeded"
+    " string_above_max_length request_too_large tokens_too_long prompt_too_long input_too_long 1261"
 )
 TOO_LONG_TEXT = (
     r"context[ _-]?(length|size|window|limit)|maximum context"
     r"|(prompt|input|request|message)s? (is|was|are) too (long|large)"
     r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (supported )?(prompt|input|sequence|model) length"
-    r"|(prompt|input|messages?|request)s?\b.{0,80}(exceed\w*|longer than|greater than|more than|above|over)"
-    r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed)"
-    r"|too many (input |prompt |total )?(tokens|text bytes)|exceed\w* (the )?(model('s)? )?token limit"
+    r"|(prompt|input|messages?|request|sequence)s?\b.{0,80}(exceed\w*|longer than|greater than|more than|above|over)"
+    r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed|\bcontext\b)"
+    r"|too many (input |prompt |total )?(tokens|text bytes)"
+    r"|exceed\w* (the )?(model('s)? )?token limit|^token limit exceeded"
     r"|tokens? (count )?(in (the )?request )?(exceed\w*|more than|larger than|greater than)"
-    r"|too large for model|reduce (the |your )?(length|size|number of (input |prompt )?(tokens|messages|images))"
+    r"|too large for model|reduce (the |your )?(length|prompt|size|number of (input |prompt )?(tokens|messages|images))"
     r"|range of input length|max_new_tokens. must be <="
     r"|must have (less|fewer) than \d+ tokens|request too large|longer than the model"
     r"|(prompt|input) length \d+ is (greater|longer|larger) than|\b(max_seq|max_model|session)_len\b|\bmax_num_tokens\b"
     r"|cannot truncate to \d|context overflow|\b(prompt|input) too long"
     r"|tokens?\b.{0,60} exceed (the )?max|the max input (characters|tokens)"
-    r"|tokens? .{0,40}\bexceeds? the limit|\bexceeds? n_ctx\b|conversation (is|was) too long"
-    r"|(输入|请求|消息|上下文|提示|prompt|token).{0,20}(过长|超长|超过|超出)|(トークン|入力|コンテキスト).{0,30}(超え|超過|長すぎ)"
+    r"|tokens? .{0,40}\bexceeds? the limit|token count.{0,20} exceeds? \d|\bn_ctx\b|conversation (is|was) too long"
+    r"|(输入|请求|消息|上下文|提示|prompt|token).{0,20}(过长|超长|超过|超出)|压缩上下文|(トークン|入力|コンテキスト).{0,30}(超え|超過|長すぎ)"
     r"|(토큰|입력|컨텍스트).{0,30}초과|превыш.{0,40}(контекст|токен)|(контекст|токен|запрос).{0,40}превыш"
     r"|(dépass|trop long).{0,60}(contexte|jetons|tokens)|(eingabe|anfrage|kontext|prompt).{0,60}(zu lang|überschreit)"
     r"|(supera|exce[d]e|sobrepasa|demasiado |muito long|troppo lung).{0,60}(contexto|contesto|tokens)"
 )
 TOO_LONG_OF_A_SERVER = (
     r"\bmax_num_tokens\b|context (length|size|window|limit)|maximum context|too many tokens"
-    r"|(prompt|input) is too large to process"
+    r"|(prompt|input) is too large to process|\bn_ctx\b"
 )
 
 FILTER_CODES = (
@@ -81,6 +83,7 @@ FILTER_TEXT = (
     r"|safety (system|filter|check|reason|setting|polic)|safety_check|violat\w+ .{0,60}(polic|guideline|terms)"
     r"|不安全或敏感|敏感(内容|信息|词)|(内容|输入|输出|涉嫌)违规"
     r"|(blocked|stopped) by .{0,30}guardrail|guardrail (checks|intervened)"
+    r"|guardrail blocked|blocked entity|\bnew_sensitive\b"
     r"|内容安全|contentpolicyviolation|\bnsfw\b|data_inspection_failed|prohibited[ _]content"
 )
 NO_MODEL_CODES = (
@@ -148,9 +151,15 @@ CANNOT_TEXT_OF_A_SERVER = (
 )
 """The words of a server's own error (5xx) that name a part of the request."""
 
+LIMIT_NAMES = r"max(_completion|_output|_new)?_tokens|max(Completion|Output|New)?Tokens"
+"""The names of the limit of an answer, as servers write them."""
 LIMIT_TOO_LARGE_TEXT = (
-    r"\bmax(_completion|_output)?_tokens\b.{0,20}too large|range of max_tokens|\bmaxOutputTokens\b"
-    r"|max_tokens: \d+ > \d+|maximum tokens you requested"
+    rf"(?<!\+ )(?<!\+ [`'\"])\b({LIMIT_NAMES})\b"
+    r"(.{0,20}(too (large|high)|must be (in|at most|between|<=|(less|lower|smaller)( than)?)|\bsupported range\b)"
+    r"| (value )?(would )?exceeds?\b(?!.{0,20}context)|.{0,40}(above maximum|取值范围|范围|超过|超出))"
+    rf"|(range|maximum( value)?) (of|for) [`'\"]?({LIMIT_NAMES})\b"
+    r"|max_tokens: \d+ > \d+|\bmaxTokens <= \d|\bmaxOutputTokens\b|maximum tokens you requested"
+    r"|supports? (at most|up to|a maximum of) [\d,]+ (completion|output) tokens"
 )
 """The limit of the answer is above that of the model."""
 
@@ -165,6 +174,7 @@ MEDIA_TOO_LARGE_TEXT = (
 
 WRONG_OUTPUT_TEXT = (
     r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
+    r"|produced invalid content"
     r"|produced output that does not match|invalid tool call arguments|\bxml syntax error|element type <\w+> but have <"
     r"|element <\w+> closed by"
 )
@@ -173,7 +183,8 @@ UNREADABLE_TEXT = r"json\.exception|cannot unmarshal|illegal base64|failed to pa
 
 OUT_OF_MEMORY = (
     r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
-    r"|insufficient memory|insufficient system resources|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
+    r"|insufficient memory|unable to allocate"
+    r"|insufficient system resources|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
 )
 FIREWALL = (
     r"attention required|(sorry,|been) (you have been )?blocked|request (was |has been )?(blocked|rejected)"
@@ -187,6 +198,7 @@ KEY_TEXT = (
 WRONG_KEY_TEXT = (
     r"(incorrect|invalid|expired|missing|wrong) api[ _-]?key|api[ _-]?key.{0,40}(not valid|invalid|expired|incorrect)"
     r"|(organi[sz]ation|account|project|workspace) (has been|is|was) (restricted|disabled|deactivated|banned)"
+    r"|(your access|account) (was|has been|is) terminated|令牌.{0,6}(无效|过期|不可用|已禁用)"
     r"|credential is only authori[sz]ed|(missing|invalid) .{0,20}\bauthorization header|login fail"
     r"|access token (is )?(invalid|expired|no longer)"
 )

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from openfall.workers.backends.response_reader import AnswerReader
 
 
+QUIET_TIMES = 4
+"""After so many quiet times without an event, a stream whose answer is whole is over. The usage may follow the answer,
+and some servers never send an end."""
+
+
 class EventAdder:
     """Adds the events of one stream to its answer, with a fair share of the event loop."""
 
@@ -33,6 +38,8 @@ class EventAdder:
         self._is_recognized = False
         self._loop_share = LoopShare()
         self._characters = self._waiting = 0
+        self._quiet_times = 0
+        """Since the last event. A comment is none."""
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
@@ -45,6 +52,7 @@ class EventAdder:
                 loop_share.pause()
                 await loop_share.await_step(len(event))
                 loop_share.begin()
+            self._quiet_times = 0
             pieces = self._add(in_utf8(event, reader.content_type))
             answer = self.answer
             reader.watch.count(answer.characters, text_of(pieces))
@@ -57,6 +65,13 @@ class EventAdder:
         loop_share.pause()
         if loop_share.is_over():
             await loop_share.rest()
+
+    def is_over(self, chunk: bytes) -> bool:
+        """Whether nothing from this chunk on matters. An empty one stands for a quiet time."""
+        if self.answer.ended or chunk:
+            return self.answer.ended
+        self._quiet_times += 1
+        return self._quiet_times >= QUIET_TIMES and self.answer.finished_choices >= self._reader.choices
 
     def end(self) -> Outcome:
         """The outcome at the end of the stream."""

@@ -17,6 +17,7 @@ from openfall.workers.backends.base_url import Address
 from openfall.workers.backends.call_request import OnPieces, Request
 from openfall.workers.backends.decompression import decompressed
 from openfall.workers.backends.embedding_calls import EmbeddingCalls
+from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.model_lists import parse_names
@@ -28,6 +29,7 @@ from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.translate.piece_translation import translated_pieces
 from openfall.workers.backends.transport import Transport
+from openfall.workers.backends.unusable_answer import refuse_unusable
 
 UNSTREAMED_SECONDS = 600.0
 """How long a server that refused to stream a model gets requests without a stream. Then it may have been updated."""
@@ -106,10 +108,11 @@ class HttpBackend:
         headers = request.wire_headers if request.dialect == self.dialect else {}
         for _ in range(1 + MAX_REPEATS):
             body = self._learned.apply(body, request)
-            reader = AnswerReader(FORMATS[self.dialect], watch, on_pieces)
+            reader = AnswerReader(FORMATS[self.dialect], watch, on_pieces, whole_number(body.get("n")) or 1)
             outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
             if not isinstance(outcome, Failure) or not self._learned.learn(body, request, outcome):
                 break
+        outcome = refuse_unusable(outcome, reader.wire.dialect)
         if (dialect := reader.wire.dialect) != self.dialect:
             return translate_response(outcome, replace(request, body=body, dialect=self.dialect), dialect)
         return outcome

@@ -15,7 +15,8 @@ from openfall.router_core.vocabulary import LimitScope
 
 MODEL_CODES = "openrouter_free_tier_daily user_model_rate_limited"
 MODEL_TEXT = (
-    r"per[ _-]?(base[ _-]?)?model|free-models-per-|temporarily rate-limited upstream|\blimit: \d+, model: \S"
+    r"per[ _-]?(base[ _-]?)?model|free-models-per-|temporarily rate-limited upstream|for team \S+ and model \S"
+    r"|\blimit: \d+, model: \S"
     r"|premium (model |interaction|request)|\b(opus|sonnet|haiku|fable)( \d[\w.]*)? (weekly |usage )?limit"
     r"|limit (reached|exceeded) for (model )?\S+ (\([^)]{1,80}\) )?in organi[sz]ation"
     r"|((usage|rate|daily|weekly|monthly|request) limit|quota)s? (of|for|on) (this|the|that|your) (\S+ )?model"
@@ -23,10 +24,11 @@ MODEL_TEXT = (
 )
 _KEY_TEXT = (
     r"\b(accounts?|organi[sz]ation|workspace|project|subscription|plan|quota|membership|billing|credits?"
-    r"|(api|your|this) key)\b|usage[ _]limit"
+    r"|(api|your|this|trial) key)\b|usage[ _]limit"
 )
 _LASTING_TEXT = (
-    r"per[ _-]?(day|week|month)|daily|weekly|monthly|\ballowance|/ ?(day|week|month)\b|\b[TR]PD\b|five_hour|seven_day"
+    r"(per|this)[ _-]?(day|week|month)|daily|weekly|monthly|\ballowance|/ ?(day|week|month)\b|\b[TR]PD\b"
+    r"|five_hour|seven_day"
     r"|\b[57][ -]?(hour|day)|usage[ _]limit"
 )
 _UNIFIED = "anthropic-ratelimit-unified-"

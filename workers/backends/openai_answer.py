@@ -24,6 +24,7 @@ from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
+from openfall.workers.backends.unusable_answer import EMPTY
 from openfall.workers.backends.usage import completion_usage, merge_usage, read_completion_usage, usage_piece
 
 _DONE = b"[DONE]"
@@ -54,7 +55,7 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = _message(choice) if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return words_in_place_of(document, "the answer has no choices")
+        return _without_message(document, choice)
     if error := find_error(choice) or choice.get("finish_reason") == "error":
         body = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
         return classify(200, {}, dumps(body))
@@ -69,6 +70,13 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     choice |= {"message": message, "finish_reason": finish}
     _number(choices)
     return Completion(text=text, finish_reason=finish, body=document)
+
+
+def _without_message(document: Any, choice: Any) -> Failure:
+    """The failure of a document without a message. Gemini leaves it out where it has written nothing."""
+    if isinstance(choice, dict) and choice.get("finish_reason") == "stop":
+        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
+    return words_in_place_of(document, "the answer has no choices")
 
 
 def _refused(document: dict[str, Any], choice: dict[str, Any], message: dict[str, Any], finish: str) -> Failure:
@@ -131,6 +139,10 @@ class CompletionAssembler(StreamAssembler):
         self._choices: dict[int, dict[str, Any]] = {}
         self._calls: dict[int, ToolCallPieces] = {}
 
+    @property
+    def finished_choices(self) -> int:
+        return sum(bool(choice["finish_reason"]) for choice in self._choices.values())
+
     def add(self, event: bytes) -> list[Piece]:
         if event.strip(b' "\r\n').upper() == _DONE:
             self.done = True
@@ -162,7 +174,10 @@ class CompletionAssembler(StreamAssembler):
             index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
-        choice |= {key: value for key, value in piece.items() if key not in _MERGED and value is not None}
+        kept = (
+            _MERGED | {"finish_reason"} if choice["finish_reason"] and piece.get("finish_reason") == "stop" else _MERGED
+        )
+        choice |= {key: value for key, value in piece.items() if key not in kept and value is not None}
         _merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")
         if not isinstance(delta, dict):

@@ -15,6 +15,7 @@ from typing import Any
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
+from openfall.workers.backends.answer_limit import is_limit_too_large, stated_limit
 from openfall.workers.backends.call_id_forms import ANY_FORM, CallIdForm, form_demanded
 from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.history_demands import HistoryDemand, demanded, fulfil
@@ -34,17 +35,12 @@ _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max
 _BY_ITS_NAME = " by its other name"
 """Marks a limit that is renamed for every request, also a caller's own."""
 
-MIN_LIMIT = 256
-"""A smaller number in a refusal is no limit of a model."""
-
 _THINKING = ("thinking", "think", "reasoning_effort")
 _NO_THINKING = re.compile(
     r"(?i)\b(thinking|reasoning)( (effort|level|budget|mode))?\b.{0,40} not (supported|enabled|available)"
     r"|support (thinking|reasoning)\b|reasoningEffort"
 )
 """How a refusal names thinking, under whatever name it was asked for."""
-
-_TOO_LARGE = re.compile(r"(?i)too (large|high)|\brange\b|at most|maximum|exceed|less than or equal|<=|between")
 
 _STREAM_ONLY = re.compile(
     r"(?i)only supports? (the )?stream|non-stream|\bstream(ing)?\b.{0,12} (must|has to|needs? to) be|must have stream"
@@ -90,14 +86,11 @@ class RefusedOptions:
             is_new = demand not in demands
             demands.add(demand)
             return is_new
-        named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
+        renamed = self._renamed(detail, body, upstream)
+        if not renamed and is_limit_too_large(detail) and (limits := self._limits_of(body, request)):
+            return self._learn_limit(body, request, limits, detail)
         refused = self._refused.setdefault(upstream, set())
-        named = {name for name in named if _RENAMED.get(name) not in refused}  # it has its other name already
-        named |= self._renamed(detail, body, upstream)
-        if not _UNKNOWN.search(detail) or self._dialect != "openai":
-            limits, named = named & _RENAMED.keys(), named - _RENAMED.keys()
-            if limits and _TOO_LARGE.search(detail):
-                return self._learn_limit(body, request, limits, detail)
+        named = renamed | self._refused_in(body, request, detail)
         if "thinking" in named and "adaptive" in detail and upstream not in self._adaptive:
             self._adaptive.add(upstream)
             return True
@@ -106,6 +99,14 @@ class RefusedOptions:
         refused |= named
         return True
 
+    def _refused_in(self, body: Mapping[str, Any], request: Request, detail: str) -> set[str]:
+        """The options of a body that a refusal names. A limit is one only if its name is refused, and not its value."""
+        named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
+        if not _UNKNOWN.search(detail) or self._dialect != "openai":
+            return named - _RENAMED.keys()
+        refused = self._refused[request.upstream]
+        return {name for name in named if _RENAMED.get(name) not in refused}  # it has its other name already
+
     def _learn_limit(self, body: Mapping[str, Any], request: Request, limits: set[str], detail: str) -> bool:
         """A limit of openfall's own, or a translated one, is too large for the model: its own limit is smaller. Most
         refusals state it. Where they do not, the option is left out, which Anthropic's dialect does not allow."""
@@ -113,7 +114,7 @@ class RefusedOptions:
         values = [value for name in limits if isinstance(value := body[name], int)]
         if not values or min(values) >= self._too_large.get(upstream, min(values) + 1):
             return False
-        stated = _stated_limit(detail, min(values))
+        stated = stated_limit(detail, min(values))
         if stated is None and self._dialect != "openai":
             return False
         self._too_large[upstream], self._limits[upstream] = min(values), stated
@@ -125,7 +126,7 @@ class RefusedOptions:
         if upstream in self._adaptive and request.dialect != "anthropic":
             body = fit_thinking(body, Thinking.ADAPTIVE)
         if (bound := self._too_large.get(upstream)) is not None:
-            large = {n for n in _RENAMED if self._is_ours(n, body, request) and _is_at_least(body[n], bound)}
+            large = {name for name in self._limits_of(body, request) if _is_at_least(body[name], bound)}
             limit = self._limits.get(upstream)
             rest = {key: value for key, value in body.items() if key not in large}
             body = rest if limit is None else rest | dict.fromkeys(large, limit)
@@ -152,6 +153,10 @@ class RefusedOptions:
         }  # fmt: skip
         return names | {f"{name}{_BY_ITS_NAME}" for name in names}
 
+    def _limits_of(self, body: Mapping[str, Any], request: Request) -> set[str]:
+        """The limits of openfall's own in a body, or those that it translated."""
+        return {name for name in _RENAMED if self._is_ours(name, body, request)}
+
     def _is_ours(self, name: str, body: Mapping[str, Any], request: Request) -> bool:
         """Whether openfall added this option to the caller's body, or translated it."""
         if name not in _TUNING or name not in body:
@@ -166,19 +171,6 @@ def _named(detail: str) -> set[str]:
 
 def _is_at_least(value: Any, bound: int) -> bool:
     return isinstance(value, int) and value >= bound
-
-
-def _stated_limit(detail: str, value: int) -> int | None:
-    """The limit that a refusal of a larger one states: the largest number below that. Words about the context state
-    another."""
-    if "context" in detail.lower():
-        return None
-    numbers = [
-        number
-        for text in re.findall(r"\d+", detail[detail.find("max") :])
-        if MIN_LIMIT <= (number := int(text)) < value
-    ]
-    return max(numbers, default=None)
 
 
 def _in_answers(name: str, body: Mapping[str, Any]) -> bool:

@@ -75,6 +75,8 @@ class AnswerReader:
     wire: AnswerFormat
     watch: CallWatch
     on_pieces: OnPieces | None = None
+    choices: int = 1
+    """How many answers the request asks for."""
     content_type: str = field(default="", init=False)
     """Of the response that is read."""
 
@@ -135,7 +137,7 @@ class AnswerReader:
             await adder.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
-                if adder.answer.ended:
+                if adder.is_over(chunk):
                     return adder.end()
                 adder.note_waiting(framing.waiting_bytes)
                 await adder.add(framing.feed(chunk))

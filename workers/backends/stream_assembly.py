@@ -55,6 +55,11 @@ class StreamAssembler:
         """Whether later events no longer matter."""
         return self.done or self.failure is not None
 
+    @property
+    def finished_choices(self) -> int:
+        """How many choices have their finish reason. Only the usage may follow the last one."""
+        return 0
+
     def add(self, event: bytes) -> list[Piece]:
         """Add one event. Returns the pieces that it adds to the answer. Not called again once `ended`."""
         objects = parse_event(event)

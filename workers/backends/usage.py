@@ -162,8 +162,10 @@ def completion_tokens(usage: Any) -> int | None:
     """
     written = _first_count(tuple((usage, name) for name in _WRITTEN))
     prompt, total = prompt_tokens(usage), _first_count(tuple((usage, name) for name in _TOTAL))
-    if prompt is None or total is None or total <= prompt + (written or 0):
+    if prompt is None or total is None or total < prompt + (written or 0):
         return written
+    if total == prompt + (written or 0):
+        return written or 0  # Gemini leaves out a count of 0
     reasoning = token_count(_details(usage, "completion_tokens_details"), "reasoning_tokens")
     is_sum = reasoning is None or total == prompt + (written or 0) + reasoning
     return total - prompt if is_sum else written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import orjson
@@ -10,8 +11,8 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends import response_reader
-from tests.faults import COMPLETION, kept, raw
-from tests.workers.backends.openai_calls import ask
+from tests.faults import COMPLETION, LINGERING, kept, raw
+from tests.workers.backends.openai_calls import REQUEST_BODY, ask, served
 
 WHOLE = orjson.dumps(COMPLETION)
 TEXT = COMPLETION["choices"][0]["message"]["content"]
@@ -48,9 +49,54 @@ def test_an_answer_that_is_whole_does_not_wait_for_the_end_of_its_response(respo
     assert outcome.text == text
 
 
-@pytest.mark.parametrize("body", [WHOLE[:-1], b"{} {}", b'{"choices": ', EVENTS.replace(b"data: [DONE]\n\n", b"")])
+@pytest.mark.parametrize(
+    "body", [WHOLE[:-1], b"{} {}", b'{"choices": ', EVENTS[: EVENTS.index(b',"finish')] + b"}]}\n\n"]
+)
 def test_an_answer_that_is_not_whole_waits_for_its_rest(body: bytes) -> None:
     outcome = ask(kept(raw(JSON_HEAD + OPEN + body)), timeout=1.2)
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.TIMEOUT
+
+
+FINISHED = EVENTS.replace(b"data: [DONE]\n\n", b"")
+MESSAGE = (
+    b'data: {"type":"message_start","message":{"content":[]}}\n\n'
+    b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":"Hello"}}\n\n'
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}\n\n'
+)
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}\n\n'
+
+
+@pytest.fixture
+def short_quiet_times(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(response_reader, "QUIET_SECONDS", 0.05)
+    return 0.05
+
+
+@pytest.mark.parametrize("events", [FINISHED, FINISHED + USAGE, FINISHED + b": ping\n\n", FINISHED * 2, MESSAGE])
+def test_a_stream_whose_answer_is_whole_ends_without_its_last_event(events: bytes, short_quiet_times: float) -> None:
+    deltas: list[str] = []
+    outcome, _ = served(kept(raw(STREAM_HEAD + OPEN + events)), deltas=deltas)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.text == "".join(deltas) == ("Hello" if events != FINISHED * 2 else "HelloHello")
+
+
+def test_the_usage_may_follow_the_finish_reason_after_a_while(short_quiet_times: float) -> None:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        for part in (STREAM_HEAD + OPEN + FINISHED, b": ping\n\n", USAGE):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(1.5 * short_quiet_times)
+        await asyncio.Event().wait()
+
+    LINGERING.add(script)
+    outcome = ask(script)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.usage.output_tokens == 2
+
+
+def test_a_stream_of_several_answers_waits_for_each(short_quiet_times: float) -> None:
+    outcome = ask(kept(raw(STREAM_HEAD + OPEN + FINISHED)), body={**REQUEST_BODY, "n": 2}, timeout=1.2)
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.TIMEOUT
 

@@ -129,6 +129,15 @@ STATED = {
     "max_tokens is too large: 9000. This model supports at most 4096 completion tokens": 4096,
     "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than": 8192,
     "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]": 8192,
+    "`max_tokens` must be less than or equal to `8192`, and less than the `context_window` for this model": 8192,
+    "it has a maxOutputTokens value of 9000 but the supported range is from 1 (inclusive) to 8193 (exclusive)": 8192,
+    "The maximum tokens you requested exceeds the model limit of 4096. Try again with a lower value": 4096,
+    "Input validation error: `max_new_tokens` must be <= 4096. Given: 9000": 4096,
+    "Invalid 'max_tokens': integer above maximum value. Expected a value <= 4096, but got 9000 instead.": 4096,
+    "Invalid value for max_tokens: must be between 1 and 8,192": 8192,
+    "gpt-4-1106-preview: max_tokens exceeds maximum of 4096": 4096,
+    "参数 max_tokens 非法，请检查文档。max_tokens 参数取值范围 [1, 4096]": 4096,
+    "This model supports at most 4096 output tokens": 4096,
 }
 
 
