@@ -74,7 +74,7 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
 
 def _without_message(document: Any, choice: Any) -> Failure:
     """The failure of a document without a message. Gemini leaves it out where it has written nothing."""
-    if isinstance(choice, dict) and choice.get("finish_reason") == "stop":
+    if isinstance(choice, dict) and choice.get("finish_reason") and read_completion_usage(document).output_tokens == 0:
         return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
     return words_in_place_of(document, "the answer has no choices")
 
