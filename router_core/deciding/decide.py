@@ -148,7 +148,8 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
         reason = HoldReason.PAUSED
     elif candidates and all(is_over_budget(candidate) for candidate in candidates):
         reason = HoldReason.BUDGET
-    return Fall(reason, f"no model of its chain can be called: {blocks}", chain.over)
+    remedy = f". {chain.over.remedy}" if chain.over is not None and chain.over.remedy else ""
+    return Fall(reason, f"no model of its chain can be called: {blocks}{remedy}", chain.over)
 
 
 def fall_for_reply(chain: ChainState, now: float) -> Fall | None:

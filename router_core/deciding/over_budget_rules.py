@@ -41,4 +41,4 @@ def refused_for_budget(chain: ChainState, now: float) -> Failure | None:
     else:
         if can_wait:
             return None
-    return Failure(error_class=ErrorClass.BUDGET, detail=over.detail)
+    return Failure(error_class=ErrorClass.BUDGET, detail=over.message)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from openfall.router_core.catalog.budget_windows import NEVER_ENDS
 
 
 class OverCause(StrEnum):
@@ -36,23 +39,39 @@ class OverBudget:
 
     @property
     def detail(self) -> str:
-        """Why the call does not fit, for people."""
+        """Why the call does not fit, for people: the budget, its limit, what is used, when it renews."""
         bound, limit = format_nanodollars(self.bound), format_nanodollars(self.limit)
+        if self.cause is OverCause.UNPRICED:
+            return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
+        if self.cause is OverCause.ABOVE_LIMIT:
+            return f"budget {self.budget}: this call may cost {bound}, and the whole limit is {limit}"
+        used = f"{format_nanodollars(self.spent)} of its {limit} are spent"
+        used += f", {format_nanodollars(self.unconfirmed)} may have been billed" if self.unconfirmed else ""
+        used += f", {format_nanodollars(self.reserved)} are reserved by calls in flight" if self.reserved else ""
+        renews = f", it renews at {_utc(self.until)}" if self.until < NEVER_ENDS else ""
+        return f"budget {self.budget}: {used}{renews}, and this call may cost {bound}"
+
+    @property
+    def remedy(self) -> str:
+        """What people can do, as a sentence. Empty: `detail` has it."""
+        command = f"openfall budgets raise {self.name} USD"
         match self.cause:
             case OverCause.UNPRICED:
-                return f"budget {self.budget}: no price of this model is known; set its usd_per_mtok"
+                return ""
             case OverCause.ABOVE_LIMIT:
-                return (
-                    f"budget {self.budget}: one call may cost {bound}, and the whole budget is {limit}; "
-                    "set max_tokens, or raise the budget"
-                )
+                return f"Set a smaller max_tokens, or raise the budget: {command}"
             case _:
-                used = f"{format_nanodollars(self.spent)} of {limit} are spent"
-                used += f", {format_nanodollars(self.unconfirmed)} may have been billed" if self.unconfirmed else ""
-                used += (
-                    f", {format_nanodollars(self.reserved)} are reserved by calls in flight" if self.reserved else ""
-                )
-                return f"budget {self.budget}: {used}, and this call may cost {bound}"
+                wait = "Wait until it renews, or raise it" if self.until < NEVER_ENDS else "It does not renew. Raise it"
+                return f"{wait}: {command}"
+
+    @property
+    def message(self) -> str:
+        """`detail` and `remedy`."""
+        return f"{self.detail}. {self.remedy}" if self.remedy else self.detail
+
+
+def _utc(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def describe_sums(used: int, limit: int) -> str:

@@ -113,7 +113,7 @@ class JobExecutor:
         """What to do with a job that was claimed. No call is made for which the claim has reserved nothing."""
         step = decide(state.job, self._catalog, state.attempts, self._as_claimed(conditions), state.now)
         over = state.delivery.over
-        return Fall(HoldReason.BUDGET, over.detail, over) if isinstance(step, Call) and over is not None else step
+        return Fall(HoldReason.BUDGET, over.message, over) if isinstance(step, Call) and over is not None else step
 
     def _count_against_budget(self, attempts: Sequence[Attempt], next_step: Step, now: float) -> None:
         """Count the call that has just ended, if it was the first of its model, and the retry that follows it."""

@@ -93,7 +93,7 @@ async def _book(exchange: Exchange, backend: str, cost_nusd: int) -> None:
     owner = CallOwner(group=group.name if group else None, producer=caller.name)
     over = await book_passthrough_request(exchange.link, catalog, backend, cost_nusd, owner)
     if over is not None:
-        raise Refusal("budget", over.detail)
+        raise Refusal("budget", over.message)
 
 
 def _open(exchange: Exchange, name: str) -> tuple[HttpBackend, tuple[bytes, ...]]:

@@ -226,7 +226,7 @@ def test_a_request_whose_price_a_budget_cannot_pay_is_refused_with_402_before_it
             replies = [await gateway.http.post("/v1/rerank", json={}) for _ in range(3)]
             calls = len(gateway.upstream.calls_received)
         assert [reply.status_code for reply in replies] == [200, 200, 402]
-        assert "budget house: $0.8 of $1.00 are spent" in replies[2].text
+        assert "budget house: $0.8 of its $1.00 are spent, it renews at 2" in replies[2].text
         assert calls == 2
 
     run(main)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from openfall.router_core.catalog.budget_windows import NEVER_ENDS
 from openfall.router_core.catalog.budgets import Budget, OverKind
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later
@@ -44,7 +45,24 @@ def test_without_one_the_job_falls_and_no_other_model_that_the_budget_counts_is_
     fall = step(OVER)
     assert isinstance(fall, Fall)
     assert (fall.reason, fall.over) == (HoldReason.BUDGET, OVER)
-    assert "budget house: $3.00 of $5.00 are spent, and this call may cost $2.50" in fall.detail
+    assert fall.detail.endswith(
+        "haiku: budget house: $3.00 of its $5.00 are spent, it renews at 1970-01-01 01:40 UTC, and this call may cost "
+        "$2.50. Wait until it renews, or raise it: openfall budgets raise house USD"
+    )
+
+
+def test_a_budget_without_an_end_names_no_renewal():
+    over = replace(OVER, budget="house:anna", until=NEVER_ENDS, unconfirmed=500_000_000, reserved=1_000_000_000)
+    assert over.message == (
+        "budget house:anna: $3.00 of its $5.00 are spent, $0.5 may have been billed, $1.00 are reserved by calls in "
+        "flight, and this call may cost $2.50. It does not renew. Raise it: openfall budgets raise house USD"
+    )
+
+
+def test_a_refusal_for_a_budget_says_what_to_do():
+    done = step(OVER, REFUSE)
+    assert isinstance(done, Done)
+    assert done.outcome == Failure(error_class=ErrorClass.BUDGET, detail=OVER.message)
 
 
 def test_a_budget_of_one_model_leaves_the_others_free():
@@ -67,7 +85,7 @@ def test_a_call_above_a_limit_that_was_lowered_waits_as_the_budget_says_and_name
     outcome = step(over, *then)
     assert isinstance(outcome, kind)
     detail = outcome.detail if isinstance(outcome, Fall) else outcome.outcome.detail
-    assert "set max_tokens, or raise the budget" in detail
+    assert "Set a smaller max_tokens, or raise the budget: openfall budgets raise house USD" in detail
 
 
 def test_refuse_ends_the_job_and_local_before_it_does_not_while_a_local_model_may_answer():
