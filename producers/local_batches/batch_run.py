@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import AsyncOpenfall
@@ -25,10 +24,10 @@ from openfall.producers.local_batches.batch_file_lines import (
     BatchLine,
     InvalidLine,
     answer_row,
-    refusal_row,
 )
 from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited, read_plan
 from openfall.producers.local_batches.output_journal import Journal, JournalState
+from openfall.producers.local_batches.refused_lines import RefusedLines
 from openfall.producers.submit_chunks import SUBMIT_CHUNK
 from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
 from openfall.router_core.catalog.catalog_errors import UnknownName
@@ -69,11 +68,11 @@ class BatchRun:
 
     def __init__(self, client: AsyncOpenfall, plan: BatchPlan, earlier: JournalState) -> None:
         self._client, self._plan, self._earlier = client, plan, earlier.without((), earlier.refused)
-        self._refused_before = {} if plan.retry_failed else earlier.refused
+        self._refused = RefusedLines({} if plan.retry_failed else earlier.refused)
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
         self._submitted_again: set[str] = set()
-        self._refusals: list[dict[str, Any]] = []
+        self._last_number = 0
         self._backpressure_noticed = False
         self.tally = BatchTally()
         self.on_progress: Callable[[], None] = lambda: None
@@ -145,9 +144,9 @@ class BatchRun:
             for invalid in await self._not_submitted_before(refused):
                 self._refuse(invalid)
             accepted = [(line, item) for line, item in prepared if not isinstance(item, InvalidLine)]
-            self._write_refusals(journal, {line.custom_id for line, _ in accepted})
+            self._refused.write(journal, {line.custom_id for line, _ in accepted})
             await self._submit_chunk(accepted)
-        self._write_refusals(journal, set())
+        self._refused.write_last(journal, self._last_number)
 
     async def _submit_chunk(self, jobs: list[tuple[BatchLine, PreparedJob]]) -> None:
         """Submit lines. Lines that a full queue refuses are retried without limit."""
@@ -200,6 +199,7 @@ class BatchRun:
         """The lines without an answer. Counts all lines."""
         for line in read_plan(self._plan):
             self.tally.total += 1
+            self._last_number = line.number
             if isinstance(line, InvalidLine):
                 self._refuse(line)
             elif row := self._earlier.answered.get(line.custom_id):
@@ -235,19 +235,7 @@ class BatchRun:
         if line.custom_id in self._earlier.failed and not self._plan.retry_failed:
             return
         self.on_notice(str(line))
-        row = refusal_row(line)
-        if line.custom_id is not None and self._refused_before.get(line.custom_id) != row["id"]:
-            self._refusals.append(row)
-
-    def _write_refusals(self, journal: Journal, accepted: set[str]) -> None:
-        """Write the new refusals, and remove the earlier ones of lines that are accepted now or refused otherwise. A
-        refusal that is still true stays as it is."""
-        rows, self._refusals = self._refusals, []
-        outdated = self._refused_before.keys() & (accepted | {row["custom_id"] for row in rows})
-        journal.remove((), outdated)
-        for custom_id in outdated:
-            del self._refused_before[custom_id]
-        journal.add(rows)
+        self._refused.add(line)
 
     async def _collect(self, journal: Journal, find_lost: bool) -> bool:
         """Write the results of this round's jobs. True: there were some. `find_lost` also finds unknown jobs."""
