@@ -12,6 +12,10 @@ _WORDS = (
     (re.compile(r"EOF while parsing (a|an) (\w+)"), r"the text ends within \1 \2"),
     (re.compile(r"trailing characters"), "there is more after its end"),
     (re.compile(r"key must be a string"), "a key must be in double quotes"),
+    (
+        re.compile(r"control character \(.*?\) found while parsing a string"),
+        r"a text has a line break or another control character: write it as \\n or \\u0000",
+    ),
     (re.compile(r" at line 1 column "), " at column "),
 )
 

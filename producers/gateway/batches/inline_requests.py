@@ -12,30 +12,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.jobs.request_json import loads_request
+from openfall.router_core.json_fault_text import describe_json_fault
 
 _READ_BYTES = 1 << 20
 _BLANK = re.compile(r"[ \t\r\n]*")
 _PARAM = "requests"
+_MAX_NAME = 80
+"""Characters of a name of the body that a message shows."""
 
 
 def write_requests(body: Path, lines: BinaryIO, max_request: int) -> dict[str, Any]:
     """Write each request of a body as the line of a batch. Returns the other fields. Raises `Refusal`."""
     fields: dict[str, Any] = {}
+    place = ""
     with body.open("rb") as file:
         text = _Text(file, max_request)
         try:
             for key in _members(text):
+                place = key[:_MAX_NAME]
                 if key != _PARAM:
                     fields[key] = text.value()
                     continue
+                place = f"{_PARAM}.0"
                 for number, request in enumerate(_elements(text)):
+                    place = f"{_PARAM}.{number + 1}"
                     lines.write(_line(number, request))
-        except (ValueError, RecursionError) as error:
-            raise Refusal("bad_request", f"the body is not JSON: {error}"[:300]) from None
+        except RecursionError:
+            raise Refusal("bad_request", f"`{place}` is nested too deeply", place) from None
+        except ValueError as error:
+            where = f" at `{place}`" if place else ""
+            raise Refusal("bad_request", f"the body is not JSON{where}: {error}", place or None) from None
     return fields
 
 
@@ -60,7 +70,7 @@ class _Text:
         self._file, self._max_value = file, max_value
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
         self._buffer, self._place, self._is_whole = "", 0, False
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
     def next(self) -> str:
         """The next character that is not blank; empty at the end. Does not go on."""
@@ -74,7 +84,7 @@ class _Text:
     def skip(self, expected: str) -> None:
         """Go on behind this character. Raises `ValueError`."""
         if self.next() != expected:
-            raise ValueError(f"{expected!r} is missing")
+            raise ValueError(f"`{expected}` is missing")
         self._place += 1
 
     def value(self) -> Any:
@@ -86,12 +96,20 @@ class _Text:
                 if end < len(self._buffer) or self._is_whole:  # a number may go on
                     self._place = end
                     return value
-            except ValueError:
+            except json.JSONDecodeError:
                 if self._is_whole:
-                    raise
+                    raise ValueError(self._describe_fault()) from None
             if len(self._buffer) - self._place > self._max_value:
                 raise ValueError(f"a request has more than {self._max_value:,} bytes")
             self._read()
+
+    def _describe_fault(self) -> str:
+        """What is wrong with the value at this place. Its columns count from the begin of the value."""
+        try:
+            from_json(self._buffer[self._place :])
+        except ValueError as error:
+            return describe_json_fault(error)
+        return "a value cannot be read"
 
     def _read(self) -> bool:
         """Read on, as much again as is unread. False: the file is read."""
@@ -102,6 +120,10 @@ class _Text:
         self._is_whole = not data
         self._buffer, self._place = unread + self._decode.decode(data, self._is_whole), 0
         return not self._is_whole
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no value of JSON")
 
 
 def _members(text: _Text) -> Iterator[str]:

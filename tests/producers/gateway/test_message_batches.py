@@ -131,6 +131,32 @@ def test_a_body_that_is_no_object_of_requests_is_refused(tmp_path: Path, text: s
         write_requests(body, BytesIO(), 1000)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '{"requests": [{"params": {}}, {b: 2}]}',
+            "not JSON at `requests.1`: a key must be in double quotes at column 2",
+        ),
+        ('{"requests": [{"a": "x\ny"}]}', "at `requests.0`: a text has a line break or another control character"),
+        ('{"requests": [{"params": {}, "n": NaN}]}', "not JSON at `requests.0`: NaN is no value of JSON"),
+        ('{"requests": [{"params": {}}', "not JSON at `requests.1`: `,` is missing"),
+        ('{"first": tru}', "not JSON at `first`: "),
+        ("[]", "the body is not JSON: `{` is missing"),
+        ('{"requests": [' + "[" * 9000, "`requests.0` is nested too deeply"),
+    ],
+    ids=["a key", "a line break", "NaN", "no end", "a field", "a list", "nested"],
+)
+def test_a_fault_is_named_with_its_request_and_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+    body = tmp_path / "body"
+    body.write_text(text)
+    with pytest.raises(Refusal) as refused:
+        write_requests(body, BytesIO(), 100_000)
+    assert words in refused.value.message
+    assert "Expecting" not in refused.value.message
+    assert "line 1 " not in refused.value.message
+
+
 def test_half_a_character_in_a_request_is_replaced_and_no_other_character_changes(tmp_path: Path) -> None:
     body, lines = tmp_path / "body", BytesIO()
     text = r'{"q": "\ud83d \ud83d\ude00 \\ud83d", "n": 123456789012345678901}'
