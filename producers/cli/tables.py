@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.cli.terminal import console, plain, print_line, show_json, wants_json
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 _GAP = 2
 """Columns of the terminal between two columns of a table."""
+_MIN_LAST = 30
+"""Columns of the terminal that a last column of sentences needs. Its sentences are wrapped."""
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narrow: int | None = None) -> None:
-    """Print a table. A terminal that is too narrow for it gets as many of the first columns as fit, if those are
-    `narrow` or more, and a line that names the others."""
+    """Print a table. With `narrow` only its last column is wrapped: a terminal that is too narrow for all columns gets
+    as many of the first as fit, if those are `narrow` or more, and a line that names the others."""
     out, names, cells = console(), list(columns), [list(row) for row in rows]
     shown = _first_columns(names, cells, out.width, narrow) if narrow else len(names)
     out.print(table(names[:shown], [row[:shown] for row in cells], out.width))
@@ -27,9 +30,17 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narr
 
 
 def _first_columns(names: Sequence[str], rows: Sequence[Sequence[object]], width: int, least: int) -> int:
-    """How many of the first columns fit; all of them if not even `least` do, as blocks."""
-    counts = range(len(names), least - 1, -1)
-    return next((n for n in counts if fits(names[:n], [row[:n] for row in rows], width)), len(names))
+    """How many of the first columns fit without a wrapped line, but for the last of all. `least` if not even those do,
+    and all, as blocks, if `least` do not fit at all."""
+    from rich.cells import cell_len
+
+    columns = zip(*([names, *([str(plain(cell)) for cell in row] for row in rows)]), strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    widths[-1] = min(widths[-1], _MIN_LAST)
+    count = sum(end - _GAP <= width for end in accumulate(own + _GAP for own in widths))
+    if count >= least:
+        return count
+    return least if fits(names[:least], [row[:least] for row in rows], width) else len(names)
 
 
 def show(shown: Table, values: Sequence[Any], *, narrow: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def write_all(file: FileIO, data: bytes) -> None:
 
 _ROW, _LINE = "batch_req_", "line_"
 """The begin of each row's id, and what follows in that of a line that was not submitted."""
+_REFUSAL_ID = re.compile(rf"{_ROW}{_LINE}(?P<number>\d+)_", re.ASCII)
 INVALID_REQUEST = "invalid_request"
 """The error code of the row of a line that was not submitted. No job ends with it."""
 
@@ -184,9 +186,8 @@ def refusal_row(line: InvalidLine) -> dict[str, Any]:
 
 def refused_line_number(row_id: str) -> int | None:
     """The number of the line that the id of such a row names; None: it is the id of another row."""
-    number, found, _ = row_id.removeprefix(f"{_ROW}{_LINE}").partition("_")
-    is_refusal = row_id.startswith(f"{_ROW}{_LINE}") and found and number.isdecimal()
-    return int(number) if is_refusal else None
+    match = _REFUSAL_ID.match(row_id)
+    return int(match["number"]) if match else None
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

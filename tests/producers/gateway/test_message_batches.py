@@ -136,7 +136,7 @@ def test_a_body_that_is_no_object_of_requests_is_refused(tmp_path: Path, text: s
     [
         (
             '{"requests": [{"params": {}}, {b: 2}]}',
-            "not JSON at `requests.1`: a key must be in double quotes at column 2",
+            "at `requests.1`: a key must be in double quotes at column 2",
         ),
         ('{"requests": [{"a": "x\ny"}]}', "at `requests.0`: a text has a line break or another control character"),
         ('{"requests": [{"params": {}, "n": NaN}]}', "not JSON at `requests.0`: NaN is no value of JSON"),
