@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -57,6 +58,7 @@ _PASSING = _LIMITS | {ErrorClass.OVERLOADED}
 
 _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
+_DECODER = json.JSONDecoder()
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -182,8 +184,8 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
     several = details[:MAX_DETAILS] if isinstance(details, list) else [details]
     parts = [first, first.get("innererror"), first.get("metadata"), *several]
     parts += [quota for part in parts if isinstance(part, dict) for quota in _quotas(part.get("violations"))]
-    behind = _of_provider(error)
-    parts += [behind, behind.get("error") if isinstance(behind, dict) else None]
+    behind = [_of_provider(error), _within(error if isinstance(error, str) else first.get("message"))]
+    parts += [*behind, *(part.get("error") for part in behind if isinstance(part, dict))]
     for part in filter(lambda part: isinstance(part, dict), parts):
         for key in CODE_FIELDS:
             value = part.get(key)
@@ -204,6 +206,16 @@ def _of_provider(error: Any) -> Any:
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     document = _read(raw.encode("utf-8", "replace")) if isinstance(raw, str) else raw
     return find_error(document) or document or raw
+
+
+def _within(text: Any) -> Any:
+    """The JSON object in the words of an error. LiteLLM writes its own words around that of a provider."""
+    if not isinstance(text, str) or (start := text.find("{")) <= 0:
+        return None
+    try:
+        return _DECODER.raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _message(error: Any, document: Any) -> str:

@@ -95,7 +95,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(_E.BAD_REQUEST, {404}, text=words.NOT_OF_A_MODEL),
     _rule(_E.BAD_REQUEST, {403}, text=r"cachedcontent not found"),
-    _rule(_E.NO_VRAM, {400, 404}, text=r"failed to load model.{0,120}resources"),
+    _rule(_E.NO_VRAM, {400, 404}, text=r"(failed to load model|model loading).{0,120}resources"),
     _rule(_E.NOT_INSTALLED, {403, 404, 410, None}, codes=words.NO_MODEL_CODES, text=words.NO_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {400, 422}, codes=words.NO_MODEL_CODES, text=words.NAMED_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {404}, _NOT_FOUND_CODES, r"^resource not found$"),  # Azure: another deployment, or version

@@ -24,7 +24,7 @@ CREDIT_TEXT = (
     r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
     r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
     r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
-    r"|quota is not enough"
+    r"|quota is not enough|\bexceeded\w*budget"
     r"|no credits? (left|remaining)|exceeded your .{0,30}\bcredits|spend(ing)? limit (reached|exceeded)"
     r"|requires? (a )?payment|add a payment method|exceeded your (daily|weekly|monthly) quota|from your extra usage"
 )
@@ -107,7 +107,8 @@ NO_MODEL_TEXT = (
 )
 NAMED_MODEL_TEXT = (
     r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
-    r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )|model identifier is invalid"
+    r"|not a valid model|unknown model|real modelID for"
+    r"|invalid model( id\b| name| identifier|: )|model identifier is invalid"
     r"|模型.{0,10}(不存在|已下线|已下架|未找到)|\bno models? (is |are )?loaded"
     rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({ENDED})"
 )
@@ -133,12 +134,13 @@ CANNOT_CODES = (
 )
 CANNOT_TEXT = (
     r"(does|do|is|are|was|were)( not|n['’]t) (currently |yet )?(support|work with)"
-    r"|\bat most \d+ (image|audio|video|file)|\bnot supported|unsupported|supports? only"
+    r"|\bat most \d+ (image|audio|video|file)|\bnot supported|unsupported|supports? only|only supports?\b"
     r"|only (be )?supported|roles? are supported|requires? --|no endpoints found (that|with|matching)|only afford"
     r"|(can ?not|can't) be used with"
     r"|not (yet )?(available|enabled|allowed) (for|with|on|by) (this|the|that|your) (model|endpoint"
     r"|subscription|plan)"
     r"|(supports?|allows?) (at most|up to|a maximum)|is deprecated for this model|is too large: \d+"
+    r"|not (yet |currently )?implemented"
     r"|\bincompatible with\b|is not a (chat|supported) model|requires a newer version|not enabled for this"
     r"|roles must alternate|\bjinja\b|(chat|prompt) template|for this template|\bmmproj\b|multimodal"
 )

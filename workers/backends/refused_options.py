@@ -48,6 +48,18 @@ _STREAM_ONLY = re.compile(
 )
 """How a refusal demands a stream."""
 
+_EXPECTED = re.compile(
+    r"(?i)(?<!\bnot )(?<!\bnot a )(?<!\bnot an )\b(expected|allowed|supported|valid|permitted|known|available)"
+    r" (one of\b|(parameter|field|argument|key)s?\b)"
+)
+"""Behind these words a refusal lists what its server knows."""
+
+_NOT_BOTH = re.compile(r"(?i)temperature\b.{0,40}\btop_p\b.{0,40}\bboth\b|\bboth\b.{0,40}temperature\b.{0,40}\btop_p\b")
+"""A refusal of the two together. One of them stays."""
+
+_EFFORT = re.compile(r"(?i)\bsupport (the )?effort\b")
+"""How a refusal names the effort of thinking, under whatever name it was asked for."""
+
 _UNKNOWN = re.compile(r"(?i)unsupported|not supported|unknown|unrecognized|not permitted|forbidden|instead")
 """The refusal of a name, and not of a value."""
 
@@ -91,7 +103,7 @@ class RefusedOptions:
             return self._learn_limit(body, request, limits, detail)
         refused = self._refused.setdefault(upstream, set())
         named = renamed | self._refused_in(body, request, detail)
-        if "thinking" in named and "adaptive" in detail and upstream not in self._adaptive:
+        if "thinking" in named and "adaptive" in detail and not self._is_adaptive(body, upstream):
             self._adaptive.add(upstream)
             return True
         if named <= refused:
@@ -153,6 +165,12 @@ class RefusedOptions:
         }  # fmt: skip
         return names | {f"{name}{_BY_ITS_NAME}" for name in names}
 
+    def _is_adaptive(self, body: Mapping[str, Any], upstream: str) -> bool:
+        """Whether a model is already asked to think as much as it wants to."""
+        thinking = body.get("thinking")
+        is_sent = isinstance(thinking, Mapping) and thinking.get("type") == "adaptive"
+        return is_sent or upstream in self._adaptive
+
     def _limits_of(self, body: Mapping[str, Any], request: Request) -> set[str]:
         """The limits of openfall's own in a body, or those that it translated."""
         return {name for name in _RENAMED if self._is_ours(name, body, request)}
@@ -165,7 +183,12 @@ class RefusedOptions:
 
 
 def _named(detail: str) -> set[str]:
-    named = {name for name in (*_TUNING, *FIELDS_OF_ANSWERS) if re.search(rf"(?<!\w){name}(?!\w)", detail)}
+    refused = _EXPECTED.split(detail)[0]
+    named = {name for name in (*_TUNING, *FIELDS_OF_ANSWERS) if re.search(rf"(?<!\w){name}(?!\w)", refused)}
+    if _NOT_BOTH.search(detail):
+        named -= {"temperature"}
+    if _EFFORT.search(detail):
+        named |= {"output_config", "reasoning_effort"}
     return named | set(_THINKING) if _NO_THINKING.search(detail) else named
 
 

@@ -113,6 +113,45 @@ def test_a_callers_own_parameter_is_not_left_out() -> None:
     assert len(bodies) == 1
 
 
+ALL = {"temperature": 0.2, "top_p": 0.9, "metadata": {"user_id": "u"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "left_out"),
+    [
+        (
+            400,
+            "unknown field `user`, expected one of `messages`, `model`, `temperature`, `top_p`, `max_tokens`",
+            {"user"},
+        ),
+        (400, "user is not permitted. Supported parameters: temperature, top_p, max_tokens", {"user"}),
+        (400, "not a supported parameter: user", {"user"}),
+        (400, "`temperature` and `top_p` cannot both be specified for this model. Please use only one.", {"top_p"}),
+        (501, "top_p is not implemented", {"top_p"}),
+    ],
+)
+def test_only_what_a_refusal_refuses_is_left_out(status: int, words: str, left_out: set[str]) -> None:
+    body = {"messages": [HI], "max_tokens": 7, **ALL}
+    refused = answer({"error": {"message": words}}, status)
+    outcomes, bodies = called("openai", body, refused, answer(COMPLETION), dialect="anthropic")
+    assert isinstance(outcomes[0], Completion)
+    assert bodies[0].keys() - bodies[1].keys() == left_out
+
+
+@pytest.mark.parametrize(
+    ("upstream", "words"),
+    [
+        ("claude-haiku-4-5", "This model does not support the effort parameter."),
+        ("claude-opus-4-7", "adaptive thinking is not supported on this model"),
+    ],
+)
+def test_a_model_that_does_not_think_as_it_was_asked_to_gets_one_further_request(upstream: str, words: str) -> None:
+    more = {"upstream": upstream, "thinking": Thinking.ADAPTIVE}
+    outcomes, bodies = called("anthropic", HARD, refusal(words), answer(MESSAGE), **more)
+    assert isinstance(outcomes[0], Completion)
+    assert len(bodies) == 2
+
+
 def test_what_a_translation_wrote_is_left_out_one_after_the_other() -> None:
     body = {"messages": [HI], "max_tokens": 7, "temperature": 0.2}
     words = "Unsupported value: 'temperature' does not support 0.2 with this model."
