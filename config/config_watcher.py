@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from openfall.config.errors import ConfigError
-from openfall.config.loading import LoadedConfig, Stamp, load, stamp
+from openfall.config.loading import LoadedConfig, Stamp, files_of, load, stamp
+from openfall.config.open_writers import is_open_for_writing
 from openfall.config.settings import NoRedis
 from openfall.router_core.catalog.catalog_errors import UnknownName
 
@@ -57,7 +58,7 @@ class ConfigWatcher(Generic[T]):
 
     def _reload_if_changed(self) -> T | None:
         current = stamp(self.loaded.source)
-        if current == self._last_stamp or not self._is_settled(current):
+        if current == self._last_stamp or not self._is_settled(current) or self._is_written():
             return None
         try:
             loaded = load(self.loaded.source)
@@ -76,6 +77,17 @@ class ConfigWatcher(Generic[T]):
             return None
         self.loaded, self._last_stamp, self._last_trouble = loaded, current, ""
         return derived
+
+    def _is_written(self) -> bool:
+        """Whether a program still has a file open for writing, and only pauses: half a file may be valid. Reported
+        once, if it lasts."""
+        writing = [file for file in files_of(self.loaded.source) if is_open_for_writing(file)]
+        for file in writing:
+            trouble = f"{file} has changed, and a program has it open for writing: it is read once that has closed it"
+            if trouble != self._last_trouble:
+                self.log.warning("%s", trouble)
+            self._last_trouble = trouble
+        return bool(writing)
 
     def _is_settled(self, current: Stamp) -> bool:
         """Whether no file was written just now. One that is missing for the first time is perhaps being replaced. A

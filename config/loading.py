@@ -127,7 +127,13 @@ def _current_directory() -> Path:
 
 def stamp(source: Path, cwd: Path | None = None) -> Stamp:
     """The stamp of a configuration, from the directory entries of its files alone."""
-    return _file_stamp(source), _file_stamp(base_of(source, cwd or Path.cwd()) / FILE_NAME)
+    own, env = files_of(source, cwd)
+    return _file_stamp(own), _file_stamp(env)
+
+
+def files_of(source: Path, cwd: Path | None = None) -> tuple[Path, Path]:
+    """The file of a configuration, and its `.env`."""
+    return source, base_of(source, cwd or Path.cwd()) / FILE_NAME
 
 
 def _file_stamp(file: Path) -> FileStamp | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from openfall.config import LoadedConfig, load
 from openfall.config.config_watcher import SETTLED_SECONDS, ConfigWatcher
+from openfall.config.open_writers import is_open_for_writing
 
 VALID = """
 pools: {gpu: {local: yes}}
@@ -94,3 +96,29 @@ def test_a_file_that_stays_broken_is_reported_once(tmp_path: Path, caplog: Any) 
     watched.write("roles: [")
     assert [watched.look(SETTLED_SECONDS) for _ in range(3)] == [None] * 3
     assert sum("stays in force" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes a file")
+def test_a_file_is_not_read_while_a_program_that_pauses_has_it_open(tmp_path: Path, caplog: Any) -> None:
+    watched = Watched(tmp_path)
+    with watched.file.open("a") as writer:
+        watched.write(CHANGED)
+        assert [watched.look(60 * SETTLED_SECONDS) for _ in range(3)] == [None] * 3
+        assert not writer.closed
+    assert [record.getMessage().partition(" has changed")[0] for record in caplog.records] == [str(watched.file)]
+    changed = watched.look()
+    assert changed is not None
+    assert changed.settings.logs.format == "json"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes a file")
+def test_a_question_about_the_writers_of_a_file_disturbs_none(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert not is_open_for_writing(file)
+    assert not is_open_for_writing(tmp_path / "none")
+    with file.open("rb+") as writer:
+        assert is_open_for_writing(file)
+        writer.write(b"x")
+    assert not is_open_for_writing(file)
+    assert file.read_bytes() == b"x"
