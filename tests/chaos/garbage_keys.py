@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import redis
@@ -56,7 +57,11 @@ class KeyPattern:
     name: str
 
     def matches(self, key: str) -> bool:
-        return re.fullmatch(re.sub(r"\\{.*?\\}", ".*", re.escape(self.name)), key, re.DOTALL) is not None
+        return self._expression.fullmatch(key) is not None
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\\{.*?\\}", ".*", re.escape(self.name)), re.DOTALL)
 
     @property
     def literal_length(self) -> int:

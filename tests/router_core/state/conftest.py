@@ -145,8 +145,9 @@ class Fleet:
     async def enqueue(self, count: int, queue: str = QUEUE, **job: Any) -> list[str]:
         """Accept `count` more jobs in a queue; their ids."""
         ids = [f"{queue.replace('.', '-')}-{next(self.numbers):05}" for _ in range(count)]
-        for job_id in ids:
-            await self.accept(job_id, queue=queue, expires_after_seconds=86400, job=job)
+        await asyncio.gather(*(  # in this order, many in a batch of commands
+            self.accept(job_id, queue=queue, expires_after_seconds=86400, job=dict(job)) for job_id in ids
+        ))  # fmt: skip
         return ids
 
     async def finish_call(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
@@ -219,25 +220,24 @@ Story = Callable[[Fleet], Awaitable[None]]
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
+def store(redis_url: str, shared_client: redis.Redis) -> redis.Redis:
+    return shared_client
 
 
-async def _tell(story: Story, url: str) -> None:
+async def _tell(story: Story, url: str, store: redis.Redis) -> None:
     clock = Clock()
-    with redis.Redis.from_url(url) as store:
-        async with RedisConnection(url, clock=clock) as link:
-            await story(Fleet(url, link, clock, store))
+    async with RedisConnection(url, clock=clock) as link:
+        await story(Fleet(url, link, clock, store))
 
 
 @pytest.fixture
-def fleet(redis_url: str) -> Callable[[Story], None]:
+def fleet(redis_url: str, store: redis.Redis) -> Callable[[Story], None]:
     """Runs a story: `fleet(story)` awaits `story(Fleet)` with the clock in the test's hands."""
-    return lambda story: asyncio.run(_tell(story, redis_url))
+    return lambda story: asyncio.run(_tell(story, redis_url, store))
 
 
 @pytest.fixture
-def own_fleet(server: Any) -> Callable[[Story], None]:
+def own_fleet(server: Any) -> Iterator[Callable[[Story], None]]:
     """The same on a server of the test's own, which it may kill."""
-    return lambda story: asyncio.run(_tell(story, server.url))
+    with redis.Redis.from_url(server.url) as store:
+        yield lambda story: asyncio.run(_tell(story, server.url, store))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import chain
 
 import pytest
@@ -83,8 +84,9 @@ def test_a_queue_of_one_producer_is_one_list(fleet):
 def test_10000_producers_with_one_job_each_are_served_in_the_order_of_arrival(fleet):
     async def story(f):
         worker = await f.worker(slots=8)
-        for n in range(10_000):
-            await f.accept(f"job-{n:05}", job={"producer": f"producer-{n}"})
+        await asyncio.gather(*(
+            f.accept(f"job-{n:05}", job={"producer": f"producer-{n}"}) for n in range(10_000)
+        ))  # fmt: skip
         assert f.store.llen("rq:queue:" + QUEUE) == 10_000
         deliveries = (await worker.claim(8, 0)).deliveries
         assert [delivery.id for delivery in deliveries] == [f"job-{n:05}" for n in range(8)]
