@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TypeVar
@@ -43,6 +43,25 @@ class LoopThread:
             raise
         finally:
             future.cancel()
+
+    def iterate(self, items: AsyncGenerator[T]) -> Generator[T, None, None]:
+        """The items of a generator, none of which is None. A caller who leaves early, or is interrupted, closes it."""
+        one_step = asyncio.Lock()  # the step that an interrupt cancels may still run: a generator closes only after it
+
+        async def step() -> T | None:
+            async with one_step:
+                return await anext(items, None)
+
+        async def close() -> None:
+            async with one_step:
+                await items.aclose()
+
+        try:
+            while (item := self.call(step)) is not None:
+                yield item
+        finally:
+            with suppress(InvalidOperation):
+                self.call(close)
 
     def stop(self, last: Callable[[], Awaitable[None]]) -> None:
         """Run a last step, cancel all others, and end the thread."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
@@ -25,7 +25,6 @@ from openfall.producers.runtime_model import CallOutcome, ResolveOptions, Runtim
 from openfall.producers.stream_event import StreamEvent
 from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
@@ -104,25 +103,16 @@ class Openfall:
         timeout: float | str | None = None,
     ) -> Iterator[StreamEvent]:
         """The events of a job; raises `StillQueued` after `timeout`. To leave the loop is safe: the job goes on."""
-        thread = self._thread()
         events = self._client.stream(job, cursor=cursor, deltas=deltas, pieces=pieces, timeout=timeout)
-        try:
-            while (event := thread.call(partial(anext, events, None))) is not None:
-                yield event
-        finally:
-            with suppress(InvalidOperation):
-                thread.call(events.aclose)
+        yield from self._thread().iterate(events)
 
     def inbox(self, name: str, *, reader: str | None = None) -> Iterator[InboxDelivery[None]]:
         """Results of jobs. Each repeats until `delivery.ack()`. Leaving the loop early is safe."""
         thread = self._thread()
-        deliveries = self._client.inbox(name, reader=reader)
-        try:
-            while (delivery := thread.call(partial(anext, deliveries, None))) is not None:
+        deliveries: AsyncGenerator[InboxDelivery[Any], None] = self._client.inbox(name, reader=reader)
+        with closing(thread.iterate(deliveries)) as iterated:
+            for delivery in iterated:
                 yield replace(delivery, ack=partial(thread.call, delivery.ack))
-        finally:
-            with suppress(InvalidOperation):
-                thread.call(deliveries.aclose)
 
     def result(self, job_id: str) -> Result | None:
         """The final result of a job; None while there is none. Raises `UnknownJob`."""
