@@ -59,6 +59,8 @@ def _formed_part(part: Body) -> Body | None:
             return {**part, "type": "text"}
         case {"type": "input_image"}:
             return {**part, "type": "image_url"}
+        case {"type": "input_file"}:
+            return {"type": "file", "file": {key: value for key, value in part.items() if key != "type"}}
         case {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}:
             return {**part, "type": "image_url", "image_url": f"data:{kind};base64,{data}"}
         case {"type": "image", "source": {"type": "url", "url": url}}:

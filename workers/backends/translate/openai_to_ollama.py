@@ -70,8 +70,10 @@ def request(body: Body) -> dict[str, Any]:
     if isinstance(effort, str) and effort in _EFFORT:
         result["think"] = _EFFORT[effort]
     options = {theirs: _as_whole(theirs, body[ours]) for ours, theirs in _OPTIONS.items() if body.get(ours) is not None}
-    if stop := body.get("stop"):
-        options["stop"] = [stop] if isinstance(stop, str) else stop
+    stop = body.get("stop")
+    texts = stop if isinstance(stop, list) else [stop]
+    if stops := [text for text in texts if text]:  # Ollama would stop at an empty one before the first word
+        options["stop"] = stops
     return result | ({"options": options} if options else {})
 
 

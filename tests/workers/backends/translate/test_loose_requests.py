@@ -118,6 +118,27 @@ def test_an_image_in_any_form_is_an_image(part: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
+    ],
+)
+def test_a_file_in_any_form_is_a_document(part: Any) -> None:
+    (block,) = for_anthropic({"role": "user", "content": [part]})["messages"][0]["content"]
+    assert block["source"] == {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    assert block["title"] == "a.pdf"
+
+
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [("a", {"stop": ["a"]}), (["", "a"], {"stop": ["a"]}), ([""], None), ("", None), ([None], None)],
+)
+def test_an_empty_stop_does_not_reach_ollama(stop: Any, options: Any) -> None:
+    assert openai_to_ollama.request({"messages": [HI], "stop": stop}).get("options") == options
+
+
 def test_an_image_by_its_address_and_reasoning_in_parts() -> None:
     part = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
     (block,) = for_anthropic({"role": "user", "content": [part]})["messages"][0]["content"]
