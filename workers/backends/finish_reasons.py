@@ -57,6 +57,11 @@ _NAME = re.compile(r"[\w .:-]{1,40}")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
+def is_reason(reason: Any) -> bool:
+    """Whether a finish reason is one. Some servers write `null` as a text into each piece."""
+    return bool(reason) and str(reason).lower() not in ("null", "none")
+
+
 def read_finish_reason(reason: Any) -> str | Failure:
     """OpenAI's reason for a successful end; a `Failure` for any other. `MAX_TOKENS` and `content_filter: SAFETY` are
     known in any case (`maxTokens`, `content-filter`) and with any prefix."""

@@ -19,7 +19,7 @@ from openfall.workers.backends.completion_shapes import (
 )
 from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
-from openfall.workers.backends.finish_reasons import CUT_OFF, failure_of_native, read_finish_reason
+from openfall.workers.backends.finish_reasons import CUT_OFF, failure_of_native, is_reason, read_finish_reason
 from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
@@ -119,7 +119,7 @@ def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bo
     """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end.
     Some say `stop` behind the calls of tools, at which the loop of an agent ends."""
     calls = message.get("tool_calls")
-    if (reason := choice.get("finish_reason")) and str(reason).lower() not in ("null", "none"):
+    if is_reason(reason := choice.get("finish_reason")):
         known = read_finish_reason(reason)
         if known == "stop" and (failure := failure_of_native(choice.get("native_finish_reason"))):
             return failure
@@ -141,7 +141,7 @@ class CompletionAssembler(StreamAssembler):
 
     @property
     def finished_choices(self) -> int:
-        return sum(bool(choice["finish_reason"]) for choice in self._choices.values())
+        return sum(is_reason(choice["finish_reason"]) for choice in self._choices.values())
 
     def add(self, event: bytes) -> list[Piece]:
         if event.strip(b' "\r\n').upper() == _DONE:
@@ -174,9 +174,8 @@ class CompletionAssembler(StreamAssembler):
             index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
-        kept = (
-            _MERGED | {"finish_reason"} if choice["finish_reason"] and piece.get("finish_reason") == "stop" else _MERGED
-        )
+        is_known = is_reason(choice["finish_reason"]) and piece.get("finish_reason") == "stop"
+        kept = _MERGED | {"finish_reason"} if is_known else _MERGED
         choice |= {key: value for key, value in piece.items() if key not in kept and value is not None}
         _merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")

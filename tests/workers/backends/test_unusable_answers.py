@@ -115,6 +115,13 @@ def test_a_call_without_a_name_and_without_arguments_is_left_out(arguments: Any)
         assert names == ["f"]
 
 
+@pytest.mark.parametrize("none", ["null", "None", ""])
+def test_a_finish_reason_that_is_the_word_for_none_gives_way_to_the_next(none: str) -> None:
+    outcome = ask(events(piece(none, content="A"), piece("stop"), done=False))
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.finish_reason == "stop"
+
+
 def test_a_stop_behind_another_finish_reason_takes_nothing_back() -> None:
     cut, filtered = (ask(events(piece(content="A"), piece(finish), piece("stop"))) for finish in ("length", "safety"))
     assert isinstance(cut, Completion)
