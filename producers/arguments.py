@@ -21,6 +21,7 @@ from openfall.router_core.jobs.json_bounds import (
     MAX_DEPTH,
     JsonTooLarge,
     check_depth,
+    check_parts,
     check_values,
     deep_place,
     shorten_place,
@@ -200,6 +201,7 @@ def check_bounds(body: Mapping[str, Any], packed: bytes) -> None:
     """Raises `RequestTooComplex` if a body that is JSON has too many values, or is nested too deeply."""
     try:
         check_values(packed)
+        check_parts(packed)
     except JsonTooLarge as error:
         raise RequestTooComplex(str(error), wide_place(body)) from None
     try:

@@ -17,7 +17,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
-from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_values
+from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_parts, check_values
 from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.json_fault_text import describe_json_fault
 from openfall.router_core.state.client_keys import ClientKey
@@ -200,6 +200,7 @@ def _parse(packed: bytes) -> dict[str, Any]:
     packed = packed.removeprefix(BOM_UTF8)  # some editors of Windows write it into a file
     try:
         check_values(packed)
+        check_parts(packed)
         body = loads_request(packed, allow_inf_nan=False)
         check_depth(packed, body)
     except JsonTooLarge as error:

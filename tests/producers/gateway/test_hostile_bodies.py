@@ -20,13 +20,15 @@ PATHS = {
     "/v1/messages/count_tokens": CHAT,
 }
 DEEP, WIDE, NO_JSON = "is nested more than 100 levels deep", "has more than 300,000 values", "is not JSON"
+PARTS = "has more than 100,000 names, texts, lists and objects"
 HOSTILE = {
     "101 lists": (b"[" * 101 + b"]" * 101, DEEP),
     "250 lists": (b"[" * 250 + b"]" * 250, DEEP),
     "900 objects": (b'{"a":' * 900 + b"1" + b"}" * 900, DEEP),
     "1,020 lists": (b"[" * 1020 + b"]" * 1020, DEEP),
     "5,000 objects": (b'{"a":' * 5000 + b"1" + b"}" * 5000, DEEP),
-    "10^5 lists": (b"[" * 10**5 + b"]" * 10**5, DEEP),
+    "90,000 lists": (b"[" * 90_000 + b"]" * 90_000, DEEP),
+    "10^5 lists": (b"[" * 10**5 + b"]" * 10**5, PARTS),
     "10^6 lists": (b"[" * 10**6 + b"]" * 10**6, WIDE),
     "350,000 keys": (b"{" + b'"k":1,' * 350_000 + b'"k":1}', WIDE),
     "10^6 empty lists": (b"[" + b"[]," * 10**6 + b"[]]", WIDE),

@@ -9,9 +9,11 @@ import pytest
 
 from openfall.router_core.jobs.json_bounds import (
     MAX_DEPTH,
+    MAX_PARTS,
     MAX_VALUES,
     JsonTooLarge,
     check_depth,
+    check_parts,
     check_values,
     deep_place,
     wide_place,
@@ -39,6 +41,38 @@ def nested(levels: int, kind: str = "list") -> Any:
 def test_a_text_of_too_many_values_is_refused(raw: bytes) -> None:
     with pytest.raises(JsonTooLarge, match="has more than 300,000 values"):
         check_values(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b'"a",' * MAX_PARTS + b'"a"]',
+        b"{" + b",".join(b'"k%d":1' % number for number in range(MAX_PARTS + 1)) + b"}",
+        b"[" + b"[]," * MAX_PARTS + b"[]]",
+        b"[" + b"{}," * MAX_PARTS + b"{}]",
+    ],
+    ids=["texts", "names", "lists", "objects"],
+)
+def test_a_request_of_too_many_parts_is_refused(raw: bytes) -> None:
+    check_values(raw)
+    with pytest.raises(JsonTooLarge, match="has more than 100,000 names, texts, lists and objects"):
+        check_parts(raw)
+
+
+def test_numbers_and_signs_within_strings_are_no_parts() -> None:
+    check_parts(orjson.dumps([0] * MAX_VALUES))
+    check_parts(orjson.dumps({"prompt": 'a, "b": [{\\' * MAX_VALUES, "more": [1, 2]}))
+    check_parts(orjson.dumps(["a"] * (MAX_PARTS - 1)))
+
+
+@pytest.mark.parametrize("levels", [5, 50, MAX_DEPTH - 1])
+def test_many_values_may_be_nested_and_those_of_a_hundred_and_one_levels_are_refused(levels: int) -> None:
+    hidden = ["]" * 200, "[" * 200, '\\"]']
+    value = [nested(levels), {"a": hidden}] * 6000
+    check_depth(orjson.dumps(value), value)
+    value.append([nested(MAX_DEPTH), hidden])
+    with pytest.raises(JsonTooLarge, match="is nested more than 100 levels deep"):
+        check_depth(orjson.dumps(value), value)
 
 
 def test_signs_within_strings_are_no_values() -> None:
