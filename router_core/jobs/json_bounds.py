@@ -21,7 +21,7 @@ MAX_RESULT_VALUES = 2_000_000
 MAX_DEPTH = 100
 """Levels of lists and objects in one JSON text. Python code that visits it calls itself for each level, up to 1,000."""
 
-_CONTAINERS = (dict, list, tuple)  # a union would be made anew for each value
+_CONTAINERS = (dict, list, tuple)  # a union would be made again for each value
 _MANY_BRACKETS, _FLAT_LEVELS = 5_000, 8
 _OTHER_THAN_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _MAX_PLACE = 60
