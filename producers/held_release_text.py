@@ -131,15 +131,16 @@ def release_condition(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> st
 def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> list[Condition]:
     """What returns a held job, each by itself. Empty: only an operator returns it."""
     models = configured_models(job.release_models, catalog)
+    late = [Condition(model, "may be called for late jobs") for model in configured_models(job.late_models, catalog)]
     if job.reason not in RELEASED_BY_ITSELF or not models:
-        return []
+        return late
     if job.reason is HoldReason.BUDGET:
         return [Condition("its budget", "is raised enough or resets")]
     ends = {model: blocks.queue_block(model, job.urgency, catalog) for model in models}
     free = [model for model, end in ends.items() if end is None]
     if not free:
-        return [end for end in ends.values() if end is not None]
-    return [blocks.return_of(model) for model in free]
+        return [*(end for end in ends.values() if end is not None), *late]
+    return [*map(blocks.return_of, free), *late]
 
 
 def expected_return(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> float | None:

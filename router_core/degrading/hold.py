@@ -21,8 +21,9 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Park the job, and notify its caller at once. `reply` is the interim reply (None: no text), `by` its source.
-    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `keep_until` is its deadline from
-    now on (0: its own, because its caller set it).
+    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `late_models` can too from `late_at`
+    on, when the job is late (`allow_cloud: when_late`). `keep_until` is its deadline from now on (0: its own, because
+    its caller set it).
     """
 
     reason: HoldReason
@@ -31,6 +32,8 @@ class Hold:
     reply: Completion | None = None
     models: tuple[str, ...] = ()
     ready_at: float = 0.0
+    late_models: tuple[str, ...] = ()
+    late_at: float = 0.0
     strikes: int = 0
     keep_until: float = 0.0
 
@@ -43,6 +46,8 @@ def hold(judged: JudgedFall) -> Hold:
     keep_until = 0.0 if fall.has_deadline else max(judged.chain.job.deadline, now + hold_for)
     reason, detail, strikes = fall.reason, fall.detail, fall.strikes
     models = tuple(_releasing_models(judged.chain)) if reason in RELEASED_BY_ITSELF else ()
+    late_models = judged.chain.kept_for_late(models, now)
+    models = tuple(alias for alias in models if alias not in late_models)
     available = [alias for alias in models if not judged.is_away(alias)]
     fell_before = fall.falls - len(judged.called_fallbacks) > 1
     if reason is HoldReason.OUTAGE and fell_before and judged.answers_failed_checks:
@@ -60,7 +65,8 @@ def hold(judged: JudgedFall) -> Hold:
             ready_at = fall.over.until
         else:
             models = free or models
-    return Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
+    held = Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
+    return replace(held, late_models=late_models, late_at=judged.chain.start_by) if late_models else held
 
 
 def _releasing_models(chain: ChainState) -> Iterator[str]:

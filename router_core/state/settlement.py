@@ -254,6 +254,8 @@ def _hold(hold: Hold, reply: Result | None) -> dict[str, Any]:
         "text": "" if reply is None else reply.text,
         "models": ",".join(hold.models),
         "ready_at": int(hold.ready_at * 1000),
+        "late_models": ",".join(hold.late_models),
+        "late_at": int(hold.late_at * 1000),
         "strikes": hold.strikes,
         "keep_until": int(hold.keep_until * 1000),
     }

@@ -13,8 +13,15 @@ if has_budgets then budgeting.open(decode_once(ARGV[3]), now) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
   redis.call('ZREM', HELD_LATER, id)
-  local job = fields(RECORD .. id, 'state', 'held_by', 'fell_from', 'accepted')
+  local job = fields(RECORD .. id, 'state', 'held_by', 'fell_from', 'accepted', 'late_by', 'late_at')
   if job.state == 'held' then
+    if job.late_by and number(job.late_at, now) > now then
+      redis.call('ZADD', HELD_LATER, job.late_at, id)
+    elseif job.late_by then
+      job.held_by = (job.held_by or '') .. ',' .. job.late_by
+      redis.call('HSET', RECORD .. id, 'held_by', job.held_by)
+      redis.call('HDEL', RECORD .. id, 'late_by', 'late_at')
+    end
     for model in string.gmatch(job.held_by or '', '[^,]+') do
       redis.call('ZADD', HELD .. model, hold_order(job.fell_from or DEGRADE, job.accepted), id)
     end

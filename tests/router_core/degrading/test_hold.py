@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.vocabulary import ErrorClass as E
-from tests.router_core.decisions import CATALOG, NOW, blocked, job, tried
+from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, job, tried
 from tests.router_core.degrading.test_degrade import OUTAGE, OWN, POISONED, SWITCH, WHY, fell, kept, land
 
 
@@ -62,3 +63,17 @@ def test_a_released_job_whose_answers_fail_the_checks_again_is_held_for_its_own_
 def test_only_an_outage_strikes():
     held = land(CATALOG, fallen=fell(SWITCH, falls=5, strikes=2), small=blocked())
     assert (held.reason, held.strikes, held.ready_at) == (SWITCH, 2, NOW + 20)
+
+
+def test_a_model_that_is_kept_for_late_jobs_does_not_strike_and_releases_the_job_once_it_is_late():
+    of, by = job(("small", "opus")), catalog(cloud=Cloud.WHEN_LATE)
+    held = land(by, of, fell(falls=9, strikes=2), small=blocked())
+    assert (held.reason, held.models, held.ready_at, held.strikes) == (OUTAGE, ("small",), 0.0, 2)
+    assert (held.late_models, held.late_at) == (("opus",), NOW + 30)
+
+
+def test_the_models_of_a_late_job_and_of_one_without_a_local_model_release_it_at_once():
+    by = catalog(cloud=Cloud.WHEN_LATE)
+    for of, now in ((job(("small", "opus")), NOW + 30), (job(CLOUD), NOW)):
+        held = land(by, of, now=now, small=blocked(), opus=blocked(), haiku=blocked())
+        assert (held.models, held.late_models, held.late_at) == (of.chain, (), 0.0)

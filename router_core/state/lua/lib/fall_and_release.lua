@@ -68,7 +68,8 @@ local function unhold(id, now, counter)
   redis.call('ZREM', RQ_DEFERRED .. DEGRADE, id)
   redis.call('ZREM', HELD_LATER, id)
   for model in string.gmatch(job.held_by or '', '[^,]+') do redis.call('ZREM', HELD .. model, id) end
-  redis.call('HDEL', RECORD .. id, 'held_for', 'held_why', 'held_at', 'held_by', 'ready_at', 'reply')
+  redis.call('HDEL', RECORD .. id, 'held_for', 'held_why', 'held_at', 'held_by', 'ready_at', 'late_by', 'late_at',
+    'reply')
   if job.incident then
     incident_add(job.incident, 'held', -1, now)
     if counter then incident_add(job.incident, counter, 1, now) end

@@ -32,7 +32,7 @@ local RANK = {interactive = 0, background = 1, batch = 2}
 local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + (tonumber(accepted) or 0) end
 
 -- Hold a job. `args`: reason, detail, remedy (nil: none), text, models (comma list: their return releases it), ready_at
--- (ms), strikes, keep_until (ms). `reply` is the interim result, or ''.
+-- (ms), late_models and late_at (ms: from then on these release it too), strikes, keep_until (ms). `reply` is the interim result, or ''.
 local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
   local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
@@ -48,6 +48,10 @@ local function hold(id, args, reply, incident, now)
   redis.call('HSET', RQ_JOB .. id, 'status', 'deferred', 'origin', DEGRADE)
   redis.call('HSET', record, 'state', 'held', 'held_for', args.reason, 'held_why', args.detail, 'held_at', ms(now),
     'held_by', args.models, 'ready_at', ms(args.ready_at), 'strikes', args.strikes)
+  if args.late_models ~= '' then
+    redis.call('HSET', record, 'late_by', args.late_models, 'late_at', ms(args.late_at))
+    redis.call('ZADD', HELD_LATER, args.late_at, id)
+  end
   if reply ~= '' then redis.call('HSET', record, 'reply', reply) end
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. DEGRADE)
   redis.call('ZADD', RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)

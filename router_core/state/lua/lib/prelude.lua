@@ -122,7 +122,7 @@ local NUMBERS = {
   pieces = MAX_COUNT, tries = MAX_COUNT, version = MAX_COUNT,
   accepted = MAX_MOMENT, answered_at = MAX_MOMENT, away_since = MAX_MOMENT, began = MAX_MOMENT, deadline = MAX_MOMENT,
   fell_at = MAX_MOMENT, held_at = MAX_MOMENT, last = MAX_MOMENT, promised_until = MAX_MOMENT, ready_at = MAX_MOMENT,
-  since = MAX_MOMENT,
+  since = MAX_MOMENT, late_at = MAX_MOMENT,
 }
 
 -- What the text of a field must look like, beside those.
