@@ -17,6 +17,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
+from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_parts, check_values
 from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.json_fault_text import describe_json_fault
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from openfall.router_core.state.redis_connection import RedisConnection
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+_PREFIX, _PREFIX_BYTES = "x-openfall-", b"x-openfall-"
+_HEADERS = (
+    "role", "task", "group", "urgency", "local-only", "within", "wait", "degraded", "keepalive", "inbox", "webhook",
+    "reply-to",
+)  # fmt: skip
+"""What a request header `X-Openfall-NAME` may be called."""
 
 _WORDS: Mapping[str, tuple[str, ...]] = {"degraded": ("reply", "error"), "keepalive": ("comment", "chunk", "off")}
 """The headers that take a few words, and these."""
@@ -157,7 +165,7 @@ class Exchange:
 
     def header(self, name: str) -> str | None:
         """The value of `X-Openfall-NAME`; None: it is absent or empty."""
-        return self.request.headers.get(f"x-openfall-{name}", "").strip() or None
+        return self.request.headers.get(f"{_PREFIX}{name}", "").strip() or None
 
     def group(self) -> str | None:
         """The group of the request: that of its header, its path or its key. Raises `BadRequest`."""
@@ -174,8 +182,12 @@ class Exchange:
             raise Refusal("bad_request", f"X-Openfall-Local-Only must be yes or no, not {text[:40]!r}")
         return _FLAGS[text.lower()]
 
-    def check_words(self) -> None:
-        """Raises `Refusal` for a header with a word that it does not take."""
+    def check_headers(self) -> None:
+        """Raises `UnknownName` for a header `X-Openfall-...` of another name, since a misspelt `X-Openfall-Local-Only`
+        would let the request leave, and `Refusal` for one with a word that it does not take."""
+        for raw, _ in self.request.scope["headers"]:
+            if raw.startswith(_PREFIX_BYTES) and (name := raw.decode("latin-1")).removeprefix(_PREFIX) not in _HEADERS:
+                raise UnknownName("header", name.title(), [f"{_PREFIX}{known}".title() for known in _HEADERS])
         for name, words in _WORDS.items():
             text = self.header(name)
             if text is not None and text not in words:

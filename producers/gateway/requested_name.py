@@ -53,6 +53,9 @@ def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
     known = {*catalog.roles, *catalog.tasks}
     if len(name) <= MAX_NAME_CHARACTERS and (meant := _by_pattern(aliases, name)) is not None:
         return meant
+    base, _, urgency = name.rpartition("@")
+    if base in known or base in catalog.models:
+        raise UnknownName("urgency", urgency, map(str, Urgency))
     if (own := name.rpartition("/")[2]) in known:  # behind the name of a provider, as LiteLLM has it
         raise UnknownName(_KIND, name, known, repr(own))
     try:

@@ -13,7 +13,14 @@ from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
-from openfall.producers.job_request import JobRequest, PreparedJob, SubmitOptions, parse_urgency, prepare
+from openfall.producers.job_request import (
+    JobRequest,
+    PreparedJob,
+    SubmitOptions,
+    parse_duration,
+    parse_urgency,
+    prepare,
+)
 from openfall.producers.local_batches.batch_file_lines import tier_urgency
 from openfall.producers.submit_retries import retry
 from openfall.router_core.jobs.job import CompletionJob
@@ -183,11 +190,12 @@ def _caller_of(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
-    exchange.check_words()
+    exchange.check_headers()
     options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
     options["group"] = exchange.group()
     options["local_only"] = exchange.local_only()
-    options["expires_in"] = exchange.header("within")
+    within = exchange.header("within")
+    options["expires_in"] = None if within is None else parse_duration(within, "X-Openfall-Within")
     options["reply_to"] = exchange.header("reply-to")
     options["idempotency_key"] = exchange.request.headers.get("idempotency-key") or None
     options["stream"] = read_flag(body, "stream")

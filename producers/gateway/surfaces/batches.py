@@ -95,7 +95,8 @@ async def cancel(exchange: Exchange) -> Response:
 async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> dict[str, Any]:
     """The terms that all batches have. With an `Idempotency-Key` the id follows from it.
 
-    Raises `Refusal`, `BadRequest`."""
+    Raises `Refusal`, `BadRequest`, `UnknownName`."""
+    exchange.check_headers()
     caller, settings = exchange.caller, exchange.config.settings
     key = exchange.request.headers.get("idempotency-key")
     known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)

@@ -75,7 +75,8 @@ async def _pass(exchange: Exchange) -> Response:
 
 
 async def _check(exchange: Exchange, name: str) -> None:
-    """Whether the caller may, and the request may leave. Raises `Refusal`."""
+    """Whether the caller may, and the request may leave. Raises `Refusal`, `UnknownName`."""
+    exchange.check_headers()
     if exchange.caller.names:
         raise Refusal("not_allowed", "this key is for certain models only, and a passed path may reach any")
     catalog = exchange.catalog

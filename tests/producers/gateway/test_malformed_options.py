@@ -74,6 +74,40 @@ def test_a_header_with_a_word_that_it_does_not_take_is_a_400(redis_url: str, tmp
     run(main)
 
 
+def test_a_misspelt_header_is_a_400_that_names_the_nearest(redis_url: str, tmp_path: Path) -> None:
+    """Without the check a request whose caller wrote `Local-Olny` would leave the machine."""
+
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION)) as gateway:
+            mistakes = {
+                "Local-Olny": "Local-Only",
+                "local_only": "Local-Only",
+                "Urgancy": "Urgency",
+                "Webhok": "Webhook",
+            }
+            for name, meant in mistakes.items():
+                for path, body in (("/v1/chat/completions", SAY), ("/v1/responses", {"input": "x"})):
+                    response = await gateway.http.post(
+                        path, json={"model": "chat", **body}, headers={f"X-Openfall-{name}": "yes"}
+                    )
+                    assert response.status_code == 400
+                    assert f"Did you mean 'X-Openfall-{meant}'?" in response.json()["error"]["message"]
+            batch = await gateway.http.post("/v1/batches", json={}, headers={"X-Openfall-Groop": "x"})
+            late = await gateway.http.post(
+                "/v1/chat/completions", json={"model": "chat", **SAY}, headers={"X-Openfall-Within": "soon"}
+            )
+            assert "`X-Openfall-Within` is not a duration: 'soon'" in late.json()["error"]["message"]
+        assert (batch.status_code, gateway.upstream.calls_received) == (400, [])
+
+    run(main)
+
+
+def test_a_misspelt_urgency_behind_a_name_is_called_an_urgency(tmp_path: Path) -> None:
+    catalog = gateway_config("redis://127.0.0.1:1", tmp_path, "http://127.0.0.1:1").catalog
+    with pytest.raises(UnknownName, match=r"unknown urgency 'bath'. Did you mean 'batch'\?"):
+        resolve_name(catalog, {}, "chat@bath")
+
+
 @pytest.mark.parametrize("field", ["echo", "best_of", "suffix", "logprobs"])
 def test_a_legacy_field_that_changes_the_answer_is_refused(redis_url: str, tmp_path: Path, field: str) -> None:
     asks = {"echo": True, "best_of": 3, "suffix": "the end", "logprobs": 2}[field]
