@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, Unpack
+from typing import NoReturn, TypeVar, Unpack
 
 from openfall.config import LoadedConfig, load
 from openfall.producers.arguments import (
@@ -44,6 +44,7 @@ from openfall.producers.stream_event import StreamEvent, events_for_caller
 from openfall.producers.submit_chunks import submit_chunks
 from openfall.producers.submit_retries import RETRY_FOR_SECONDS, SubmitError, about_job, retry
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.inbox import InboxReader
@@ -99,6 +100,9 @@ class AsyncOpenfall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidOperation("a client cannot be copied, or sent to another process: make one there")
 
     async def close(self) -> None:
         """Close the connections. Submitted jobs go on."""

@@ -3,13 +3,17 @@ once, and never a hang. Each place is a real process of its own."""
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from openfall import AsyncOpenfall, InvalidOperation, Openfall
 
 TREE = Path(__file__).resolve().parents[2]
 CLOSED = "ClientClosed this client is closed: make a new one"
@@ -35,6 +39,13 @@ def use(config_file: Path, redis_url: str, worker_for: Any) -> Any:
 
 def test_a_client_that_was_used_works_in_a_forked_child_and_in_its_parent(use: Any) -> None:
     assert use("fork_after_use") == ["echo parent", "echo child", "child 0", "echo parent again"]
+
+
+@pytest.mark.parametrize("make", [Openfall, AsyncOpenfall])
+@pytest.mark.parametrize("send", [pickle.dumps, copy.deepcopy])
+def test_a_client_cannot_be_sent_to_another_process(config_file: Path, make: Any, send: Any) -> None:
+    with pytest.raises(InvalidOperation, match="make one there"):
+        send(make(config=config_file))
 
 
 def test_a_client_that_was_made_before_a_fork_works_in_both_processes(use: Any) -> None:
