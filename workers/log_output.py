@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import os
 import sys
 import threading
 import time
@@ -17,6 +15,7 @@ from typing import Any
 
 from openfall.config import LoadedConfig, LogFormat
 from openfall.router_core.printable import escape_controls
+from openfall.workers.line_writer import LineWriter, append_always
 from openfall.workers.log_format import LineFormatter, LogLine
 
 GATHER_SECONDS = 0.2
@@ -50,7 +49,8 @@ class BackgroundHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self.formatter = LineFormatter()
-        self._descriptor, self._lines, self._dropped = descriptor, deque[str | DeferredLine](), 0
+        append_always(descriptor)
+        self._descriptor, self._lines, self._writer = descriptor, deque[str | DeferredLine](), LineWriter(self._notice)
         self._waiting, self._urgent, self._writing = threading.Event(), threading.Event(), False
         self._thread: threading.Thread | None = None
 
@@ -68,7 +68,7 @@ class BackgroundHandler(logging.Handler):
 
     def _add(self, line: str | DeferredLine) -> None:
         if len(self._lines) >= MAX_LINES:
-            self._dropped += 1
+            self._writer.lost, self._writer.why = self._writer.lost + 1, "nothing reads standard error"
             return
         self._lines.append(line)
         if self._thread is None:
@@ -101,14 +101,11 @@ class BackgroundHandler(logging.Handler):
             lines.append(line if isinstance(line, str) else self._build(line))
             if number % LINES_IN_A_ROW == 0:
                 time.sleep(0)  # the event loop goes on
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            words = LogLine(f"{dropped} lines of the log were dropped: nothing reads standard error")
-            lines.append(self.formatter.format_line(time.time(), logging.WARNING, "openfall.log", words))
-        data = memoryview("".join(f"{line}\n" for line in lines).encode())
-        with contextlib.suppress(OSError):  # its reader is gone: the work goes on
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+        self._writer.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode())
+
+    def _notice(self, words: str) -> bytes:
+        line = self.formatter.format_line(time.time(), logging.WARNING, "openfall.log", LogLine(words))
+        return f"{line}\n".encode()
 
     def _build(self, line: DeferredLine) -> str:
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Callable
 from itertools import chain, repeat
+
+log = logging.getLogger("openfall.process")
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -30,3 +33,16 @@ def handle_stop_signals(drain: Callable[[], None], stop: Callable[[], None]) -> 
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, lambda: next(handlers)())
+    ignore_user_signals()
+
+
+def user_signals() -> tuple[signal.Signals, ...]:
+    """SIGUSR1 and SIGUSR2, where the system has them: programs that rotate logs send them to others."""
+    return tuple(number for number in signal.Signals if number.name in ("SIGUSR1", "SIGUSR2"))
+
+
+def ignore_user_signals() -> None:
+    """Log them. Without that they would end the process, and its calls with it."""
+    for number in user_signals():
+        words = f"{number.name} is ignored: SIGTERM stops this process, and its log needs no signal"
+        asyncio.get_running_loop().add_signal_handler(number, log.warning, words)

@@ -16,6 +16,7 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.delivery_runner import DeliveryRunner
 from openfall.workers.execution.executor import Executor
 from openfall.workers.maintenance.prober import Prober
+from openfall.workers.repeated_warning import RepeatedWarning
 from openfall.workers.settler import Settler
 from openfall.workers.slots_in_shortage import Slots
 
@@ -108,7 +109,7 @@ class Worker:
         self._woken.set()
 
     async def _claim_until_stopped(self) -> None:
-        drained_for = ""
+        drained_for, failure = "", RepeatedWarning(log, "cannot claim")
         while self._stop is StopMode.NO:
             self._turn()
             if self._quiet:
@@ -120,9 +121,10 @@ class Worker:
             try:
                 claim = await self.queue.claim(want, len(self.runner), drained_for, self._count_unreserved(want))
             except StoreError as error:
-                log.warning("cannot claim: %s", error)
+                failure.warn(error)
                 await self._pause(REDIS_RETRY_SECONDS if isinstance(error, StoreUnreachable) else MAX_WAIT_SECONDS)
                 continue
+            failure.end()
             self._start(claim)
             drained_for = claim.suspect
             if claim.suspect:

@@ -23,7 +23,7 @@ from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.http_connection import HttpConnection
 from openfall.producers.page.rendering import compile_templates
 from openfall.router_core.state.client_keys import fetch_keys
-from openfall.workers.stop_signals import stop_signals
+from openfall.workers.stop_signals import ignore_user_signals, stop_signals
 
 log = logging.getLogger("openfall.gateway")
 
@@ -83,6 +83,7 @@ async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], manage
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
+    ignore_user_signals()
     with listening_sockets(loaded.settings.gateway.listen) as sockets:
         numbers = [each.fileno() for each in sockets]
         alive, held = os.pipe()  # the read end of each process ends when this process does, however it does
@@ -193,6 +194,8 @@ class Server(uvicorn.Server):
         numbers = stop_signals() if self._handles_signals else ()
         for number in numbers:
             loop.add_signal_handler(number, self.stop)
+        if numbers:
+            ignore_user_signals()
         try:
             yield
         finally:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -13,6 +12,7 @@ from asyncio import StreamReader
 from collections import deque
 from pathlib import Path
 
+from openfall.workers.line_writer import LineWriter
 from openfall.workers.local.private_files import make_private
 from openfall.workers.timestamp import iso_time
 
@@ -28,12 +28,13 @@ _WITHOUT_TIME = re.compile(rb"^(?!.{0,40}\d{4}-\d\d-\d\dT\d\d:\d\d)(?=.)", re.MU
 
 
 class LogFile:
-    """Appends lines. A disk that is full loses lines, and delays nothing."""
+    """Appends lines. A disk that is full loses lines, and delays nothing: a line says how many, once there is room."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         self.path = path
         self.recent: deque[bytes] = deque(maxlen=RECENT_LINES)
         self._max_bytes = max_bytes
+        self._writer = LineWriter(lambda words: _stamp(f"{words}\n".encode()))
         make_private(path.parent)
 
     def write(self, lines: bytes) -> None:
@@ -41,11 +42,13 @@ class LogFile:
         if not lines:
             return
         self.recent.extend(lines.splitlines())
-        stamped = _WITHOUT_TIME.sub(iso_time(time.time()).encode() + b" ", lines)
-        with contextlib.suppress(OSError):
+        stamped = _stamp(lines if lines.endswith(b"\n") else lines + b"\n")
+        try:
             self._rotate()
             with open(self.path, "ab", opener=_open_private) as file:
-                file.write(stamped if stamped.endswith(b"\n") else stamped + b"\n")
+                self._writer.write(file.fileno(), stamped)
+        except OSError as error:
+            self._writer.lose(stamped, error)
 
     async def follow(self, output: StreamReader) -> None:
         """Write the output of a process until it ends."""
@@ -69,6 +72,10 @@ class LogFile:
 
     def _backup(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
+
+
+def _stamp(lines: bytes) -> bytes:
+    return _WITHOUT_TIME.sub(iso_time(time.time()).encode() + b" ", lines)
 
 
 def _open_private(path: str, flags: int) -> int:

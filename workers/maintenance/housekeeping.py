@@ -35,6 +35,7 @@ from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.loop_watch import WATCH_INTERVAL_SECONDS, LoopWatch
 from openfall.workers.maintenance.sweeper import Sweeper
+from openfall.workers.repeated_warning import RepeatedWarning
 from openfall.workers.spool import Spool, UnreadableSpool
 from openfall.workers.worker import StopMode, Worker
 
@@ -122,13 +123,15 @@ class Housekeeping:
         await cancel_all(*self._running.values())
 
     async def _repeat(self, task: PeriodicTask) -> None:
+        failure = RepeatedWarning(log, task.name)
         while True:
             try:
                 await task.run()
+                failure.end()
             except StoreUnreachable:
                 log.debug("%s: Redis is unreachable", task.name)
             except StoreError as error:
-                log.warning("%s: %s", task.name, error)
+                failure.warn(error)
             except Exception:  # a bug in openfall must not end a task that the whole fleet needs
                 log.exception("%s: internal error; the task continues", task.name)
             with contextlib.suppress(TimeoutError):

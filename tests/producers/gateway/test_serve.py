@@ -49,18 +49,22 @@ def _free_address() -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_gateway_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path, number: int) -> None:
+def test_a_gateway_says_when_it_is_ready_ignores_signals_to_reopen_a_log_and_stops_with_0(
+    redis_url: str, tmp_path: Path, number: int
+) -> None:
     address = _free_address()
     with _gateway(tmp_path, redis_url, address) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == READY
         health = httpx.get(f"http://{address}/health", timeout=60)
-        process.send_signal(number)
+        for each in (signal.SIGUSR1, signal.SIGUSR2, number):
+            process.send_signal(each)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert health.json()["status"] == "ok"
-    first, *_, last = log.splitlines()
+    first, *others, last = log.splitlines()
     assert first.endswith(f" I serves http://{address}")
+    assert sorted(line.split()[2] for line in others if " is ignored: " in line) == ["SIGUSR1", "SIGUSR2"]
     assert last.endswith(" I stopping")
 
 
