@@ -26,7 +26,8 @@ def find_file(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
         return ENVIRONMENT
     if name:
         file = resolve(name, cwd, environ)
-        return file.resolve() if file.resolve() in SHIPPED else file
+        real = Path(os.path.realpath(file))  # raises nothing for links in a circle
+        return real if real in SHIPPED else file
     for directory in _directories(environ, cwd):
         if os.path.lexists(directory / FILE_NAME):  # a link to a file that is gone is reported, not passed over
             return directory / FILE_NAME

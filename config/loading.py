@@ -25,6 +25,9 @@ from openfall.config.settings import Settings
 from openfall.config.yaml_document import Document, parse
 from openfall.router_core.catalog.catalog import Catalog
 
+MAX_FILE_BYTES = 10_000_000
+"""A larger file is none of this kind: a model or a log that is named by mistake, or a device without an end."""
+
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
 
@@ -226,7 +229,11 @@ def _generate(document: Document) -> str | None:
 def read_source(document: Document, source: Path, option: str = "--config", variable: str = VARIABLE) -> str | None:
     """The text of a file that an option or a variable names; None, and a problem, if it cannot be read."""
     try:
-        return source.read_text(encoding="utf-8-sig")
+        with source.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) <= MAX_FILE_BYTES:
+            return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        document.report(0, "", f"it has more than {MAX_FILE_BYTES:,} bytes", "Name a configuration file.")
     except FileNotFoundError:
         if source.is_symlink():
             document.report(0, "", f"it is a link to {source.readlink()}, which does not exist", "Correct the link.")

@@ -29,11 +29,15 @@ class Spool:
         path = self.directory / f"{settlement.id}.{settlement.token}.json"
         args = [base64.b64encode(arg).decode() for arg in settlement.args]
         draft = path.with_suffix(f".draft-{os.getpid()}")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps({"id": settlement.id, "token": settlement.token, "args": args}))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
+        try:
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(orjson.dumps({"id": settlement.id, "token": settlement.token, "args": args}))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+        except OSError:  # a full disk: half a file takes room, too
+            draft.unlink(missing_ok=True)
+            raise
         handle = os.open(self.directory, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,14 @@ def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> str:
     """Save a plan. Returns why it cannot be saved; then only the commands that need it fail."""
     saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options, "limit": plan.limit}
     path = _path(data_dir, plan.name)
+    draft = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(to_json(saved))
+        draft.write_bytes(to_json(saved))
+        draft.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
         return (
             f"{path.parent} cannot be written ({error.strerror}): openfall batch list, retry and cancel do not know it"
         )

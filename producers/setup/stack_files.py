@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = "docker-compose.yml"
 PASSWORD = "OPENFALL_VALKEY_PASSWORD"
 PRIVATE, PUBLIC = 0o600, 0o644
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class InitRefused(OpenfallError):
@@ -82,14 +85,20 @@ def write_files(files: list[NewFile], force: bool) -> None:
         try:
             _write(file)
         except OSError as error:
-            raise InitRefused(f"{file.path} cannot be written: {error.strerror}. Name another directory.") from error
+            remedy = "Make room, or name another directory." if error.errno in _NO_ROOM else "Name another directory."
+            raise InitRefused(f"{file.path} cannot be written: {error.strerror}. {remedy}") from error
 
 
 def _write(file: NewFile) -> None:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     draft = file.path.with_name(f".{file.path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        os.fchmod(out.fileno(), file.mode)
-        out.write(file.text)
-    draft.replace(file.path)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            os.fchmod(out.fileno(), file.mode)
+            out.write(file.text)
+        draft.replace(file.path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise

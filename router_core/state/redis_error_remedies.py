@@ -109,6 +109,10 @@ _NO_CONNECTION = (
         ("Connect call failed", "Connection refused"),
         "is it running? Nothing listens there: start Redis, or correct the address in `redis:` or $REDIS_URL",
     ),
+    (
+        ("max number of clients reached",),
+        "it has as many connections as it takes. Raise its `maxclients`, or end programs that hold connections to it",
+    ),
 )
 """What a message contains, and the fault in plain words with its remedy."""
 _CONNECTING = re.compile(r"^Error -?\d+ connecting to (\S+?)\.? ")
@@ -146,7 +150,7 @@ def _guess_tls(text: str, address: str) -> str:
         return "is it running?"
     if address.startswith("rediss:"):
         return "is it running, does it demand a certificate of this client (`tls_certificate`), has this port TLS?"
-    return "is it running? If this is its TLS port, use rediss://"
+    return "is it running, are all of its `maxclients` connections in use? If this is its TLS port, use rediss://"
 
 
 def _short(text: str) -> str:

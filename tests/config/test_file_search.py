@@ -140,3 +140,12 @@ def test_the_environment_and_directory_of_the_process_are_the_default(project: P
         [sys.executable, "-c", code], cwd=project, env=environ, capture_output=True, text=True, check=True
     )
     assert Path(done.stdout.strip()) == project / "openfall.yaml"
+
+
+def test_links_in_a_circle_and_a_file_without_an_end_are_reported(project: Path) -> None:
+    (project / "a.yaml").symlink_to("b.yaml")
+    (project / "b.yaml").symlink_to("a.yaml")
+    with pytest.raises(config.ConfigError, match=r"^a\.yaml: it cannot be read: Too many levels of symbolic links\."):
+        config.load(Path("a.yaml"), environ={}, cwd=project)
+    with pytest.raises(config.ConfigError, match=r"^/dev/zero: it has more than 10,000,000 bytes\. Name a conf"):
+        config.load(Path("/dev/zero"), environ={}, cwd=project)

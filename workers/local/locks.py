@@ -23,8 +23,7 @@ def only_one(path: Path, what: str) -> Iterator[None]:
             raise LocalError(
                 f"{what} already runs here (pid {_holder(file)}, {path}). Stop it first: kill {_holder(file)}"
             )
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        _write_holder(file, path)
         yield
     finally:
         os.close(file)
@@ -59,6 +58,14 @@ def _try_lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _write_holder(file: int, path: Path) -> None:
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise LocalError(f"{path} cannot be written: {error.strerror}. Make room on its disk.") from None
 
 
 def _holder(file: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 from openfall.producers.gateway.batches.batch_journal import BatchJournal
 from openfall.router_core.batch_rules.journal_row_format import JournalRow, LineEnd
 from openfall.router_core.batch_rules.line_tokens import LineTokens
-from tests.producers.gateway.full_disk import full_disk
+from tests.full_disk import full_disk
 
 LINES = 10
 

@@ -21,7 +21,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.batch_claims import BatchClaim, claim_batches
 from openfall.router_core.state.jobs import end_job
 from tests.faults import COMPLETION, answer, stall
-from tests.producers.gateway.full_disk import full_disk
+from tests.full_disk import full_disk
 from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import openai_client
 from tests.producers.gateway.test_batches import chats, create, ended, line, rows

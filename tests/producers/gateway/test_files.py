@@ -19,7 +19,7 @@ from openfall.producers.gateway.file_cleanup import remove_dead_data
 from openfall.router_core.state import keys
 from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
 from openfall.router_core.state.stored_files import fetch_file, store_file
-from tests.producers.gateway.full_disk import full_disk
+from tests.full_disk import full_disk
 from tests.producers.gateway.running_gateway import RunningGateway, open_gateway, run
 from tests.producers.gateway.sdk_streams import openai_client
 

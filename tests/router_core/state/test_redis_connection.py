@@ -224,6 +224,8 @@ def test_a_full_disk_is_reported():
         (redis.ConnectionError("Error 2 connecting to /r.sock. No such file or directory."), "There is no such socket"),
         (redis.ConnectionError("Error 111 connecting to a:1. Connect call failed ('a', 1)."), "Nothing listens there"),
         (redis.ConnectionError("Error 113 connecting to a:1. No route to host."), "is it running? (No route to host.)"),
+        (redis.ConnectionError("max number of clients reached"), "Raise its `maxclients`"),
+        (redis.ConnectionError("Error UNKNOWN while writing to socket. Connection lost."), "`maxclients` connections"),
         (redis.ConnectionError("Error 104 while writing to socket. Connection reset by peer."), "use rediss://"),
     ],
 )
