@@ -78,6 +78,9 @@ def read_env_file(file: Path, document: Document) -> EnvFile:
 
     What is no regular file (a directory called `.env` is often a virtual environment) counts as none.
     """
+    if os.path.islink(file) and not os.path.exists(file):
+        document.report(0, "", f"it is a link to {os.readlink(file)}, which does not exist", "Correct the link.")
+        return EnvFile(document.file)
     if not os.path.isfile(file):
         return EnvFile(document.file)
     try:

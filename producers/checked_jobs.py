@@ -18,7 +18,7 @@ log = logging.getLogger("openfall.client")
 
 
 class CheckedJobStore(JobStore):
-    """Checks the server before the first job, and again after each new connection.
+    """Checks the server before the first job, again after each new connection, and every 30 s while jobs come.
 
     Raises `UnsuitableRedis` for a server that would not keep jobs.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import secrets
@@ -12,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 
 from openfall.producers.gateway.error_table import Refusal
+
+log = logging.getLogger("openfall.gateway")
 
 _ID_FILE = "directory-id"
 _PART = ".part"
@@ -30,6 +33,7 @@ def disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
+        log.warning("a file of the gateway cannot be written: %s", error)
         if error.errno in _FULL:
             raise Refusal("disk_full", f"the gateway's disk takes no more data ({reason}): nothing was kept") from error
         raise Refusal("disk_full", f"the gateway cannot write its files ({reason}): nothing was kept") from error

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from openfall.router_core.redis_preconditions import Fault, Finding, ServerTerms, check_server
 from openfall.router_core.state.errors import StoreError, StoreFull, UnsuitableRedis
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_rights import producer_samples, worker_samples
 from openfall.router_core.state.redis_server_facts import fetch_server_facts
+
+CLIENT_CHECK_SECONDS = 30.0
+"""How long a client relies on a check: the settings of a server may change while it runs (`CONFIG SET`)."""
 
 
 async def fetch_findings(
@@ -45,23 +49,27 @@ def refusal(findings: Iterable[Finding], address: str) -> StoreError | None:
 
 
 class ClientServerCheck:
-    """Checks the server of a client once for each connection to it: a new one may lead to a server with other
-    settings."""
+    """Checks the server of a client before a job: once for each connection, as a new one may lead to a server with
+    other settings, and once in `CLIENT_CHECK_SECONDS`."""
 
-    def __init__(self, link: RedisConnection) -> None:
+    def __init__(self, link: RedisConnection, clock: Callable[[], float] = time.monotonic) -> None:
         self._link, self._terms = link, ServerTerms(accepted_risks=link.server.accept_risks)
-        self._checked_connections = 0
+        self._checked_connections, self._checked_at, self._clock = 0, 0.0, clock
         self._checking = asyncio.Lock()
 
     @property
     def is_due(self) -> bool:
-        return self._checked_connections == 0 or self._checked_connections != self._link.connections
+        if self._checked_connections == 0 or self._checked_connections != self._link.connections:
+            return True
+        return self._clock() - self._checked_at >= CLIENT_CHECK_SECONDS
 
     async def require(self) -> bool:
-        """True: a check was due, and the server may be used. Raises as `require_server`."""
+        """Check the server if that is due. True: this is the first check of a connection. Raises as
+        `require_server`."""
         async with self._checking:  # many first jobs at once need one check
             if not self.is_due:
                 return False
             await require_server(self._link, self._terms, only_producer=True)
-            self._checked_connections = self._link.connections
-            return True
+            is_first = self._checked_connections != self._link.connections
+            self._checked_connections, self._checked_at = self._link.connections, self._clock()
+            return is_first

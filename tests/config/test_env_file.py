@@ -177,6 +177,11 @@ class TestPlace:
         (home / ".env").mkdir()
         assert key_of(load(home)) == ""
 
+    def test_a_link_to_nowhere_of_that_name_is_an_error(self, home: Path) -> None:
+        (home / ".env").symlink_to("/mnt/studio/.env")
+        (problem,) = check(environ={}, cwd=home)
+        assert str(problem) == ".env: it is a link to /mnt/studio/.env, which does not exist. Correct the link."
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
     def test_one_that_may_not_be_read_is_an_error(self, home: Path) -> None:
         write(home, "API_KEY=x").chmod(0)

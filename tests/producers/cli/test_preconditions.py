@@ -17,6 +17,8 @@ import redis
 import openfall as api
 from benchmarks.server import find_free_port
 from openfall.config import LoadedConfig, load
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_server_check import CLIENT_CHECK_SECONDS, ClientServerCheck
 from openfall.workers import process, supervisor_plan
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker_options import WorkerOptions, watch_worker_config
@@ -254,6 +256,27 @@ def test_a_client_checks_once_for_each_connection_and_again_when_the_server_was_
             await llm.store.ping()  # any command notices that its connection broke
             with pytest.raises(api.UnsuitableRedis, match="append-only file"):
                 await llm.submit("hi", role="chat")
+
+    asyncio.run(story())
+
+
+def test_a_client_notices_within_30_s_that_a_running_server_keeps_its_jobs_no_more(serve):
+    server = serve()
+    now = 1000.0
+
+    async def story() -> None:
+        nonlocal now
+        async with RedisConnection(server.url) as link:
+            check = ClientServerCheck(link, lambda: now)
+            assert [await check.require(), await check.require()] == [True, False]
+            await link.command("CONFIG", "SET", "appendonly", "no")
+            now += CLIENT_CHECK_SECONDS - 1
+            assert not await check.require()
+            now += 1
+            with pytest.raises(api.UnsuitableRedis, match="append-only file"):
+                await check.require()
+            await link.command("CONFIG", "SET", "appendonly", "yes")
+            assert [check.is_due, await check.require(), check.is_due] == [True, False, False]
 
     asyncio.run(story())
 

@@ -147,7 +147,9 @@ def test_a_caller_who_leaves_in_the_middle_of_an_upload_leaves_nothing(redis_url
     run(main)
 
 
-def test_a_full_disk_is_a_507_that_no_sdk_repeats_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_507_that_no_sdk_repeats_leaves_nothing_and_is_in_the_log(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with (
             open_gateway(redis_url, tmp_path, pools=()) as gateway,
@@ -159,6 +161,7 @@ def test_a_full_disk_is_a_507_that_no_sdk_repeats_and_leaves_nothing(redis_url: 
             assert kept(tmp_path) == [first.json()["id"]]
         assert refused.value.status_code == 507
         assert refused.value.response.headers["x-should-retry"] == "false"
+        assert [text for text in caplog.messages if "gateway cannot be written: [Errno 27] File too large" in text]
 
     run(main)
 
