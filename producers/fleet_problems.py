@@ -39,6 +39,10 @@ class ProblemCode(StrEnum):
     BREAKER_OPEN = "breaker_open"
     UNHEALTHY = "unhealthy"
     HELD = "held"
+    BUDGET_SPENT = "budget_spent"
+    WORKER_QUIET = "worker_quiet"
+    CARD_SWAPS = "card_swaps"
+    LATE = "late"
     DEAD_LETTERS = "dead_letters"
 
 
@@ -74,6 +78,10 @@ _RUNBOOK: Mapping[ProblemCode, RunbookSection] = {
     ProblemCode.BREAKER_OPEN: RunbookSection.BREAKER_OPEN,
     ProblemCode.UNHEALTHY: RunbookSection.BREAKER_OPEN,
     ProblemCode.DEAD_LETTERS: RunbookSection.NOTIFIER_FAILS,
+    ProblemCode.BUDGET_SPENT: RunbookSection.BUDGET_SPENT,
+    ProblemCode.WORKER_QUIET: RunbookSection.WORKER_QUIET,
+    ProblemCode.CARD_SWAPS: RunbookSection.CARD_SWAPS,
+    ProblemCode.LATE: RunbookSection.LATE,
 }
 
 

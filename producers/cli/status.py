@@ -34,6 +34,7 @@ from openfall.producers.operator_note import READ_ENTRIES, describe_note, find_p
 from openfall.producers.outage_text import Away, fetch_away
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import describe_waiting
+from openfall.producers.page.sections.problem_causes import problems_of_causes
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.refused_table import describe_refused
 from openfall.producers.resolve import fetch_reached_limits
@@ -118,10 +119,10 @@ class _Status:
 
     @property
     def severity(self) -> ProblemSeverity | None:
-        """None: all is well. If no model takes calls (each queue is paused, the budget is spent) that is a failure
-        while jobs wait or are held, though no single problem is one."""
+        """None: all is well. If a role has no model that takes calls (each queue is paused, the budget is spent) that
+        is a failure while jobs wait or are held, though no single problem is one."""
         severity = worst(self.problems)
-        if not self.notes.health["is_silent"]:
+        if not self.notes.health["silent"]:
             return severity
         has_jobs = self.overview.waiting or self.overview.falling or self.held.by_reason
         return ProblemSeverity.FAILURE if has_jobs else severity or ProblemSeverity.WARNING
@@ -155,6 +156,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
         findings = await fetch_findings(llm.store.connection, llm.config.settings.server_terms)
         digest = catalog_digest(llm.config.catalog)
         problems = list_problems(status, held, dead_letters, away, max_wait_seconds)
+        notes = await _fetch_notes(llm, status)
         return _Status(
             status,
             held,
@@ -162,12 +164,17 @@ def _status(max_wait_seconds: float | None) -> _Status:
             await local_only(llm.store.connection) or configured,
             away,
             await fetch_reached_limits(llm.store.connection, llm.config.catalog, status),
-            [*problems_of_server(findings), *problems, *problems_of_catalogs(status.members, digest)],
+            [
+                *problems_of_server(findings),
+                *problems,
+                *problems_of_catalogs(status.members, digest),
+                *problems_of_causes(notes.health["causes"]),
+            ],
             findings,
             describe_catalogs(status.members, digest),
             await list_unreadable(llm.store.connection),
             await fetch_refused(llm.store.connection, status.now),
-            await _fetch_notes(llm, status),
+            notes,
         )
 
     return with_client(fetch)

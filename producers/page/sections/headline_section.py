@@ -37,7 +37,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     return {
         "health": health,
         "sentence": _sentence(health, causes, silent, snapshot),
-        "is_silent": _is_silent(silent, snapshot),
+        "silent": tuple(silent),
         "causes": causes[:MAX_CAUSES],
         "more": max(0, len(causes) - MAX_CAUSES),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
@@ -135,6 +135,27 @@ def _other_catalog(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     advice, runbook = "Use one file on every machine", RunbookSection.OTHER_CONFIGURATION
     return Cause(text=text, advice=advice, section="" if is_gateway else "workers", runbook=runbook)
 
+
+def problems_of_causes(causes: Iterable[Cause]) -> list[FleetProblem]:
+    """The lines of the page that an operator acts on and that only the page finds, as problems for a monitor."""
+    return [
+        FleetProblem(
+            code=FOUND_BY_PAGE[cause.runbook],
+            severity=ProblemSeverity.FAILURE if cause.health is FleetHealth.FAILING else ProblemSeverity.WARNING,
+            subject=cause.subject or None,
+            detail=cause.text,
+        )
+        for cause in causes
+        if cause.runbook in FOUND_BY_PAGE
+    ]
+
+
+FOUND_BY_PAGE: Mapping[RunbookSection, ProblemCode] = {
+    RunbookSection.BUDGET_SPENT: ProblemCode.BUDGET_SPENT,
+    RunbookSection.WORKER_QUIET: ProblemCode.WORKER_QUIET,
+    RunbookSection.CARD_SWAPS: ProblemCode.CARD_SWAPS,
+    RunbookSection.LATE: ProblemCode.LATE,
+}
 
 CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
     ProblemCode.NO_WORKER: _no_worker,

@@ -52,6 +52,17 @@ def test_a_job_that_waits_longer_than_max_wait_is_a_failure(openfall: Run, store
     assert openfall("status", "--max-wait", "soon").returncode == 2
 
 
+@pytest.mark.usefixtures("answering")
+def test_what_only_a_line_of_the_page_says_is_a_problem_with_a_code_too(openfall: Run, store: Any) -> None:
+    openfall("queues", "pause", "gpu.tiny.background")
+    job = json.loads(openfall("enqueue", "-", "-m", "tiny", "-u", "background", "--json", stdin="one").stdout)["id"]
+    store.zadd("of:jobs", {job: 1})
+    ran = openfall("status", "--json")
+    problems = [(each["code"], each["severity"], each["runbook"]) for each in json.loads(ran.stdout)["problems"]]
+    assert ran.returncode == 8
+    assert problems == [("paused", "warning", "A queue is paused"), ("late", "warning", "Jobs are late")]
+
+
 def test_a_changed_pause_and_the_configuration_are_fields_of_json(openfall: Run) -> None:
     paused = json.loads(openfall("queues", "pause", "gpu.tiny.*", "--json").stdout)
     assert {"queue": "gpu.tiny.batch", "changed": True} in paused
