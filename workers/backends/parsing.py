@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.json_bounds import JsonTooLarge
-from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_response import classify, find_error
@@ -62,5 +62,10 @@ def token_count(usage: Any, name: str) -> int | None:
 
 
 def with_usage(outcome: Outcome, usage: Usage) -> Outcome:
-    """The outcome with what its provider counted: a refusal and a filtered answer are paid for, too."""
-    return outcome if outcome.usage is not NO_USAGE or usage == NO_USAGE else replace(outcome, usage=usage)
+    """The outcome with what its provider counted: a refusal and a filtered answer are paid for, too. A text has tokens:
+    where a server counts none for it, their number is unknown."""
+    if outcome.usage is not NO_USAGE or usage == NO_USAGE:
+        return outcome
+    if isinstance(outcome, Completion) and outcome.text and usage.output_tokens == 0:
+        usage = replace(usage, output_tokens=None)
+    return replace(outcome, usage=usage)

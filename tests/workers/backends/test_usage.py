@@ -169,10 +169,13 @@ def test_other_providers_state_what_they_charge_in_their_own_fields(more: dict[s
     assert to_outcome({"choices": [choice], "usage": PLAIN | more}).usage.cost_nusd == expected
 
 
-def test_a_count_of_none_that_a_provider_leaves_out_is_known_by_the_total() -> None:
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 9, "total_tokens": 9}, {"completion_tokens": 0}])
+def test_no_token_is_a_count_for_an_answer_without_a_text_alone(usage: dict[str, int]) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}
-    for usage, output in (({"prompt_tokens": 9, "total_tokens": 9}, 0), ({"prompt_tokens": 9}, None)):
-        assert to_outcome({"choices": [choice], "usage": usage}).usage.output_tokens == output
+    assert to_outcome({"choices": [choice], "usage": usage}).usage.output_tokens is None
+    assert to_outcome({"choices": [choice], "usage": {"prompt_tokens": 9}}).usage.output_tokens is None
+    choice["message"] = {"role": "assistant", "content": ""}
+    assert to_outcome({"choices": [choice], "usage": usage}).usage.output_tokens == 0
 
 
 def test_a_refusal_and_a_filtered_answer_carry_what_they_used() -> None:
