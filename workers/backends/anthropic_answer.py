@@ -13,7 +13,7 @@ from openfall.workers.backends.block_pieces import DELTAS, BlockPieces
 from openfall.workers.backends.error_response import words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
-from openfall.workers.backends.parsing import TEXT_PARTS, append_text, malformed, parse_document, with_usage
+from openfall.workers.backends.parsing import TEXT_PARTS, append_text, grow_list, malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.finish_and_stop_reasons import STOP
 from openfall.workers.backends.translate.json_values import json_object
@@ -216,8 +216,7 @@ class MessageAssembler(StreamAssembler):
             case {"type": "signature_delta", "signature": str(signature)}:
                 block["signature"] = signature
             case {"type": "citations_delta", "citation": citation}:
-                earlier = block.get("citations")
-                block["citations"] = [*(earlier if isinstance(earlier, list) else []), citation]
+                block["citations"] = grow_list(block.get("citations"), [citation])
 
     def _conclude(self, event: dict[str, Any]) -> list[Piece]:
         """Add the stop reason and the final usage, whose counts replace those of the start."""

@@ -14,7 +14,14 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.ollama_generate import as_chat
-from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, token_count
+from openfall.workers.backends.parsing import (
+    append_text,
+    content_text,
+    grow_list,
+    malformed,
+    parse_document,
+    token_count,
+)
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import usage_piece
@@ -145,7 +152,6 @@ def _merge(message: dict[str, Any], piece: dict[str, Any]) -> None:
         if isinstance(value, str) and key != "role":
             message[key] = append_text(message.get(key), value)
         elif isinstance(value, list):
-            earlier = message.get(key)
-            message[key] = [*(earlier if isinstance(earlier, list) else ()), *value]
+            message[key] = grow_list(message.get(key), value)
         elif value is not None and (key == "role" or not isinstance(message.get(key), str)):
             message[key] = value

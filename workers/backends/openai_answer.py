@@ -21,7 +21,14 @@ from openfall.workers.backends.error_response import classify, find_error, words
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import CUT_OFF, failure_of_native, is_reason, read_finish_reason
 from openfall.workers.backends.google_answer import with_choices
-from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, with_usage
+from openfall.workers.backends.parsing import (
+    append_text,
+    content_text,
+    grow_list,
+    malformed,
+    parse_document,
+    with_usage,
+)
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
 from openfall.workers.backends.unusable_answer import EMPTY
@@ -259,9 +266,9 @@ def _merge_value(earlier: Any, value: Any) -> Any:
     """A field with its next piece: texts (reasoning, refusal) and lists grow, anything else is replaced."""
     if isinstance(value, str):
         return append_text(earlier, value)
-    if isinstance(value, list) and isinstance(earlier, list):
-        return [*earlier, *value]
-    return _merge_object(earlier, value) if isinstance(value, dict) and isinstance(earlier, dict) else value
+    if isinstance(value, dict):
+        return _merge_object(earlier, value) if isinstance(earlier, dict) else value
+    return grow_list(earlier, value) if isinstance(value, list) else value
 
 
 def _content_pieces(content: Any) -> Iterator[tuple[str, str]]:
@@ -290,8 +297,4 @@ def _merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
     if not isinstance(logprobs, dict):
         return
     merged = choice.setdefault("logprobs", {})
-    for key, value in logprobs.items():
-        if isinstance(value, list):
-            if not isinstance(merged.get(key), list):
-                merged[key] = []
-            merged[key] += value
+    merged |= {key: grow_list(merged.get(key), value) for key, value in logprobs.items() if isinstance(value, list)}
