@@ -95,7 +95,11 @@ class FleetBlocks:
         return any(catalog.backends[backend].pool in pools for backend in backends)
 
     def return_of(self, alias: str) -> Condition:
-        """When a model whose queue nothing blocks is called for a held job."""
+        """When a model whose queue nothing blocks is called for a held job.
+
+        The degrade worker releases a few jobs at once to a model that takes calls, and one more for each answer. So a
+        job that is still held waits for the answer of one before it, and that one waits for a slot, or for the card.
+        """
         if alias in self.away:
             return Condition(alias, ACCEPTS_CALLS)
         load = self.loads.get(alias)

@@ -47,6 +47,8 @@ class FailedLines(BatchRun):
         return RetriedLines(submitted, failed - submitted)
 
     def _jobs(self) -> list[tuple[BatchLine, PreparedJob]]:
+        if not self._earlier.failed:  # a file of 200,000 lines is not read for nothing
+            return []
         lines = [line for line in self._lines() if line.custom_id in self._earlier.failed]
         prepared = [(line, self._prepare(line)) for line in lines]
         return [(line, job) for line, job in prepared if isinstance(job, tuple)]

@@ -53,10 +53,9 @@ class _GrownList(list[Any]):
 def grow_list(earlier: Any, piece: list[Any]) -> list[Any]:
     """A list with its next piece. In place from the second piece on: a copy for each takes time that grows with the
     square of their number."""
-    if not isinstance(earlier, _GrownList):
-        earlier = _GrownList(earlier if isinstance(earlier, list) else ())
-    earlier += piece
-    return earlier
+    grown = earlier if isinstance(earlier, _GrownList) else _GrownList(earlier if isinstance(earlier, list) else ())
+    grown.extend(piece)
+    return grown
 
 
 def append_text(text: Any, piece: str) -> str:

@@ -35,7 +35,23 @@ local function restore_held(id, job)
   restore(HELD_LATER, ready_at, id, ready_at)
 end
 
+-- The backend at which a call has its lease: that of its record, unless the record was damaged. A second lease at another
+-- backend would end without a worker that renews it, and give the job a second call.
+local function backend_of_lease(id, job)
+  local lease = id .. ':' .. (job.lease or '')
+  if redis.call('ZSCORE', LEASES .. (job.backend or ''), lease) then return job.backend end
+  for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
+    if redis.call('ZSCORE', LEASES .. backend, lease) then
+      redis.call('HSET', RECORD .. id, 'backend', backend)
+      note_unreadable(RECORD .. id, 'names another backend than its lease: corrected')
+      return backend
+    end
+  end
+  return job.backend
+end
+
 local function restore_started(id, job, queue)
+  job.backend = backend_of_lease(id, job)
   if (job.lease or '') == '' or (job.backend or '') == '' then
     end_reserve(id, job.lease, now, job.reserve, nil)
     enqueue_with_event(id, queue, true, 'its lease cannot be read', now)

@@ -158,3 +158,32 @@ def test_a_named_share_comes_before_the_counted_one_until_its_window_resets(flee
         assert len(await shown()) == 2, "what cannot be read is left out"
 
     fleet(story)
+
+
+def test_a_window_that_begins_in_the_future_begins_again_with_the_next_call(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", SEATS, local=False)
+        await f.enqueue(2, QUEUE)
+        for ahead in (0, 30 * WEEK):
+            f.store.hset(f"of:plan:key:{KEY}", "opened:1", int((f.clock.now + ahead) * 1000))
+            (delivery,) = (await worker.claim(1, 0)).deliveries
+            await settle(f, worker, delivery, None, PlanReport(WINDOWS, answered=True), 9e5)
+        session, week = await list_plans(f.link, CATALOG, f.clock.now)
+        assert (session.calls, week.calls) == (1, 2), "the calls of a window that cannot be right are not counted on"
+        assert session.resets_at - f.clock.now == pytest.approx(18_000)
+
+    fleet(story)
+
+
+def test_a_pause_that_ends_later_than_any_is_not_kept(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", SEATS, local=False)
+        await f.enqueue(1, QUEUE)
+        f.store.hset(f"of:plan:key:{KEY}", "pauses:qwen", f"1 {int((f.clock.now + 30 * WEEK) * 1000)}")
+        (delivery,) = (await worker.claim(1, 0)).deliveries
+        await settle(f, worker, delivery, ErrorClass.RATE_LIMITED, PlanReport(is_out=True), 9e5)
+        pauses, until = f.store.hget(f"of:plan:key:{KEY}", "pauses:qwen").split()
+        assert int(pauses) == 2
+        assert 0 < int(until) / 1000 - f.clock.now < WEEK
+
+    fleet(story)
