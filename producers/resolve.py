@@ -64,9 +64,11 @@ async def explain_queue_block(
     """
     if queue == DEGRADE:
         return "no model could serve it, and no degrade worker has claimed it yet: openfall work degrade"
-    _, alias, urgency = queue.split(".")
+    pool, alias, urgency = queue.split(".")
     if alias not in catalog.models:
         return f"{alias} is not in the configuration"
+    if catalog.pool_of(alias) != pool:
+        return f"{alias} is in the pool {catalog.pool_of(alias)} of the configuration; once late the job moves there"
     if (snapshot := await fetch_fleet(connection, catalog)) is None:
         return ""
     state = snapshot.fleet_state(Urgency(urgency)).model(alias)

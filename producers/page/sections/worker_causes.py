@@ -16,7 +16,7 @@ from openfall.router_core.state.keys import pool_of
 
 
 def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> list[str]:
-    """The pools from which no worker claims although jobs wait there, or although a role has no other model."""
+    """The pools of the configuration from which no worker claims although jobs wait there, or although a role has no other model."""
     catalog, workers = snapshot.catalog, [worker for worker in snapshot.status.workers if worker.takes_jobs]
     if not workers or snapshot.status.suspended:
         return []
@@ -27,7 +27,7 @@ def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: Page
         for alias, obstacle in obstacles.items()
         if obstacle == NO_WORKER
     }
-    return sorted(needed - served)
+    return sorted((needed - served) & catalog.pools.keys())
 
 
 def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Cause]:
