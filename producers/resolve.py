@@ -65,10 +65,8 @@ async def explain_queue_block(
     if queue == DEGRADE:
         return "no model could serve it, and no degrade worker has claimed it yet: openfall work degrade"
     pool, alias, urgency = queue.split(".")
-    if alias not in catalog.models:
-        return f"{alias} is not in the configuration"
-    if catalog.pool_of(alias) != pool:
-        return f"{alias} is in the pool {catalog.pool_of(alias)} of the configuration; once late the job moves there"
+    if removed := _explain_removed(catalog, pool, alias):
+        return removed
     if (snapshot := await fetch_fleet(connection, catalog)) is None:
         return ""
     state = snapshot.fleet_state(Urgency(urgency)).model(alias)
@@ -86,6 +84,15 @@ async def explain_queue_block(
     if remedies:
         text += _remedy(state.blocked.reason, queue, catalog.pool_of(alias))
     return f"{text}; {outage}" if outage else text
+
+
+def _explain_removed(catalog: Catalog, pool: str, alias: str) -> str:
+    """Why no worker of this configuration reads the queue of a model. Empty: it is configured."""
+    if alias not in catalog.models:
+        return f"{alias} is not in the configuration; once it is late, the job goes to another model of its chain"
+    if (own := catalog.pool_of(alias)) != pool:
+        return f"the configuration has {alias} in the pool {own}; once it is late, the job moves there"
+    return ""
 
 
 def _remedy(reason: BlockReason, queue: str, pool: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from openfall.producers.breaker_names import display_name, model_at_backend
 from openfall.producers.outage_text import Away, Wait
@@ -12,8 +12,13 @@ from openfall.producers.page.sections.model_calls import ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles
 from openfall.producers.runbook import RunbookSection
 from openfall.producers.shell_command import shell_command
-from openfall.router_core.vocabulary import BreakerState
+from openfall.router_core.vocabulary import BreakerState, ErrorClass
 
+REPAIRS: Mapping[ErrorClass | None, str] = {
+    ErrorClass.NOT_INSTALLED: "The backend has no model of this name: correct `upstream` of the model, or install it",
+    ErrorClass.FORBIDDEN: "Allow the model to the key at the provider, or take it out of its chains",
+}
+"""Causes that no wait ends."""
 MIN_FAILURES = 3
 """In a row: fewer are no reason to look."""
 FLAT_PLAN = " (a flat plan: its jobs go to other models, which may be metered)"
@@ -56,6 +61,8 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
     advice = "Nothing to do: its breaker closes by itself when a probe is answered"
     if not is_probed:
         advice = "No worker probes it now, so its breaker stays open"
+    if item.error in REPAIRS:
+        advice = f"{REPAIRS[item.error]}. Its breaker closes by itself after that"
     if item.wait is Wait.CHECK:
         advice = "Look at the backend: it is not called until a check succeeds"
     return Cause(
@@ -65,6 +72,7 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
         advice=advice,
         until=until,
         until_text="next probe in at least" if item.wait is Wait.PROBE else "called again in at least",
+        remedy="openfall preflight" if item.error is ErrorClass.NOT_INSTALLED else "",
         section="breakers",
         runbook=RunbookSection.BREAKER_OPEN,
     )

@@ -69,9 +69,7 @@ def _of_removed_queue(queue: str, problem: FleetProblem, snapshot: PageSnapshot)
         text=f"The configuration has no {missing}, and no worker serves {queue}",
         health=_health_of(problem),
         effect=describe_waiting(problem.count or 0),
-        advice=(
-            f"Write it back, or wait: once the jobs are late{moment}, they go to another model of their chain or are held"
-        ),
+        advice=(f"Write it back, or wait: once late{moment}, the jobs go to another model of their chain or are held"),
         section="queues",
         runbook=RunbookSection.NO_WORKER,
     )

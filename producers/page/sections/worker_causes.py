@@ -16,7 +16,7 @@ from openfall.router_core.state.keys import pool_of
 
 
 def pools_without_worker(silent: Mapping[str, Mapping[str, str]], snapshot: PageSnapshot) -> list[str]:
-    """The pools of the configuration from which no worker claims although jobs wait there, or although a role has no other model."""
+    """The configured pools from which no worker claims although jobs wait there, or a role has no other model."""
     catalog, workers = snapshot.catalog, [worker for worker in snapshot.status.workers if worker.takes_jobs]
     if not workers or snapshot.status.suspended:
         return []

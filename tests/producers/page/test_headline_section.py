@@ -21,7 +21,7 @@ from openfall.router_core.state.audit_log import AuditEntry
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState
 from openfall.router_core.state.fleet_status import MemoryRefusals
-from openfall.router_core.vocabulary import HoldReason, Urgency
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
 
 
@@ -75,6 +75,16 @@ def test_a_model_that_takes_no_calls_is_named_with_its_cause(calm: PageSnapshot)
     level, sentence, causes = health(replace(calm, away=(away,)))
     assert (level, sentence) == (FleetHealth.FAILING, "No caller gets an answer.")
     assert "tiny@rack takes no calls: timeout [breakers]" in causes
+
+
+def test_a_model_that_its_backend_does_not_have_is_an_operators_task(calm: PageSnapshot) -> None:
+    away = Away(
+        model="tiny", backends=("rack",), since=NOW - 60, cause="not_installed (HTTP 404)", until=NOW + 30,
+        wait=Wait.PROBE, flat_plan=False, error=ErrorClass.NOT_INSTALLED,
+    )  # fmt: skip
+    (cause,) = headline_section.context(replace(calm, away=(away,)))["causes"]
+    assert "correct `upstream` of the model" in cause.advice
+    assert cause.remedy == "openfall preflight"
 
 
 def test_the_switch_is_named_before_the_held_jobs(calm: PageSnapshot) -> None:
