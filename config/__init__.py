@@ -5,7 +5,7 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, stamp, variables
 from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
 from openfall.config.manifest_sections import EMBEDDED_COMMAND
-from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
+from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT, describe_source
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import (
     LogFormat,
@@ -27,6 +27,7 @@ __all__ = [
     "NoRedis",
     "Settings",
     "Stamp",
+    "describe_source",
     "dump",
     "in_force",
     "key_place",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from openfall.config.errors import quoted
@@ -23,6 +23,7 @@ _PROVIDER_HOSTS = frozenset(
 """Hosts that are never the owner's own machine."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "*"})
 _NOT_EMBEDDED = "ollama"
 """The protocol that the embedded engine does not have."""
 
@@ -38,6 +39,22 @@ def refuse_provider(node: Node, backend: Backend, pools: Mapping[str, Pool]) -> 
     if host in _PROVIDER_HOSTS:
         remedy = "Put it into a pool that is not local, or write the address of a machine of yours."
         message = f"pool {quoted(backend.pool)} is local, but {host} is not a machine of yours"
+        node.entries().get("url", node).report(message, remedy)
+
+
+def refuse_own_gateway(node: Node, backend: Backend, listen: Iterable[str]) -> None:
+    """Report a backend whose address is that of the gateway of this configuration: its calls would ask themselves."""
+    if "url" not in backend.model_fields_set:
+        return
+    own = {(host.strip("[]"), port) for host, _, port in (address.rpartition(":") for address in listen)}
+    try:
+        parts = urlsplit(backend.url)
+        host, port = parts.hostname, str(parts.port)
+    except ValueError:
+        return
+    if host in _LOOPBACK and any(at == port and on in _LOOPBACK | _EVERY_ADDRESS for on, at in own):
+        remedy = "Write the address of the provider, or give the gateway another one (gateway: {listen: [...]})."
+        message = "the gateway of this configuration listens there, so each call would ask the gateway again"
         node.entries().get("url", node).report(message, remedy)
 
 

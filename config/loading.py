@@ -67,6 +67,20 @@ class LoadedConfig:
             *(part.query for part in parts),
         ]) - {""}  # fmt: skip
 
+    @property
+    def provider_variables(self) -> tuple[str, ...]:
+        """The variables of this process that make the configuration in place of a file. Another program needs them
+        too; those of a `.env` file it finds in the same folder."""
+        prefixes = tuple(f"{name.upper()}_" for name in from_environment.PROVIDERS)
+        return tuple(
+            name
+            for name, origin in sorted(self.origins.items())
+            if self.source == ENVIRONMENT
+            and name.startswith(prefixes)
+            and origin.startswith("the environment")
+            and not origin.endswith("empty")
+        )
+
     def require_models(self) -> None:
         """Raises `ConfigError` if no job can be answered."""
         if self.missing:

@@ -27,6 +27,13 @@ def is_shipped(source: Path) -> bool:
     return source in SHIPPED or source == ENVIRONMENT
 
 
+def describe_source(source: Path) -> str:
+    """What a message calls a configuration."""
+    if source == DEMO:
+        return "the shipped demo, which is in force here without an openfall.yaml and without OPENAI_MODEL"
+    return "that of the variables of this process" if source == ENVIRONMENT else str(source)
+
+
 def base_of(source: Path, cwd: Path) -> Path:
     """The directory in which relative paths of a configuration start, and in which its `.env` file is."""
     return cwd if is_shipped(source) else source.parent

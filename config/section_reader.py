@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from openfall.config.backend_urls import PUBLIC_URLS, check_embedded, refuse_provider
+from openfall.config.backend_urls import PUBLIC_URLS, check_embedded, refuse_own_gateway, refuse_provider
 from openfall.config.default_prices import add_prices, refuse_unpriced_requests
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
@@ -66,7 +66,7 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
         notify=open_fall.notify,
         **{name: section for name, section in single.items() if name in SettingsSections.model_fields},
     )
-    _refuse_unsigned(sections.get("open_fall"), settings)
+    _refuse_contradictions(sections, backends, settings)
     parts = {
         "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks,
         "groups": groups, "budgets": budgets,
@@ -238,6 +238,13 @@ def _written_path(path: str, section: Node | None) -> str:
     name, _, key = path.partition(".")
     written = section.entries() if section is not None else {}
     return "open_fall.default" if name == "open_fall" and key in set(Urgency) and key not in written else path
+
+
+def _refuse_contradictions(sections: Sections, backends: Mapping[str, Backend], settings: Settings) -> None:
+    """Report what a section says against another one, and the catalog does not see."""
+    _refuse_unsigned(sections.get("open_fall"), settings)
+    for name, backend in backends.items():
+        refuse_own_gateway(sections["backends"].entries()[name], backend, settings.gateway.listen)
 
 
 def _refuse_unsigned(section: Node | None, settings: Settings) -> None:

@@ -23,9 +23,9 @@ class CheckedJobStore(JobStore):
     Raises `UnsuitableRedis` for a server that would not keep jobs.
     """
 
-    def __init__(self, link: RedisConnection, catalog: Catalog) -> None:
+    def __init__(self, link: RedisConnection, catalog: Catalog, catalog_name: str) -> None:
         super().__init__(link)
-        self._catalog = catalog
+        self._catalog, self._catalog_name = catalog, catalog_name
         self._check = ClientServerCheck(link)
 
     async def accept(self, job: CompletionJob, terms: SubmitTerms) -> Receipt:
@@ -45,6 +45,7 @@ class CheckedJobStore(JobStore):
     async def _check_server(self) -> None:
         if not await self._check.require():
             return
-        difference = describe_catalogs(await fetch_workers(self._link), catalog_digest(self._catalog))
+        digest = catalog_digest(self._catalog)
+        difference = describe_catalogs(await fetch_workers(self._link), digest, self._catalog_name)
         if difference:
             log.warning("%s", difference)

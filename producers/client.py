@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TypeVar, Unpack
 
-from openfall.config import LoadedConfig, load
+from openfall.config import LoadedConfig, describe_source, load
 from openfall.producers.arguments import (
     CONFIG,
     COUNT,
@@ -86,7 +86,8 @@ class AsyncOpenfall:
         self.config = loaded
         self.producer = producer or producer_name()
         self.retry_for = retry_for
-        self._stores = ClientStores(partial(find_redis, redis_url, loaded.settings), loaded.catalog)
+        find = partial(find_redis, redis_url, loaded.settings)
+        self._stores = ClientStores(find, loaded.catalog, describe_source(loaded.source))
 
     @property
     def store(self) -> ClientStore:

@@ -72,13 +72,14 @@ async def _fetch_with_budgets(connection: RedisConnection, catalog: Catalog) -> 
 
 
 class ClientStore:
-    """Opens each connection when it is first used, in one event loop. `find_redis` returns the Redis.
+    """Opens each connection when it is first used, in one event loop. `find_redis` returns the Redis, `catalog_name` is
+    what messages call the configuration.
 
     After `close` every access raises `ClientClosed`.
     """
 
-    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog) -> None:
-        self._find_redis, self._catalog = find_redis, catalog
+    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog, catalog_name: str) -> None:
+        self._find_redis, self._catalog, self._catalog_name = find_redis, catalog, catalog_name
         self._closed = False
         self._connection: RedisConnection | None = None
         self._jobs: JobStore | None = None
@@ -116,7 +117,7 @@ class ClientStore:
     def jobs(self) -> JobStore:
         link = self.connection
         if self._jobs is None:
-            self._jobs = CheckedJobStore(link, self._catalog)
+            self._jobs = CheckedJobStore(link, self._catalog, self._catalog_name)
         return self._jobs
 
     async def fleet(self) -> FleetView:
@@ -180,8 +181,8 @@ class ClientStores:
     parent uses it.
     """
 
-    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog) -> None:
-        self._find_redis, self._catalog = find_redis, catalog
+    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog, catalog_name: str) -> None:
+        self._find_redis, self._catalog, self._catalog_name = find_redis, catalog, catalog_name
         self._stores: dict[tuple[int, asyncio.AbstractEventLoop], ClientStore] = {}
         self._closed = False
         keep_in_children(self)
@@ -200,7 +201,7 @@ class ClientStores:
         store = self._stores.get(key)
         if store is None:
             self._forget_ended_loops()
-            store = self._stores.setdefault(key, ClientStore(self._find_redis, self._catalog))
+            store = self._stores.setdefault(key, ClientStore(self._find_redis, self._catalog, self._catalog_name))
         return store
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from openfall.config import (
     ConfigProblem,
     LoadedConfig,
     NoRedis,
+    describe_source,
     load,
     missing_keys,
     redact_key,
@@ -196,7 +197,7 @@ async def _check_server(config: LoadedConfig, connection: RedisConnection) -> li
 
 async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
     status, catalog = await fetch_status(connection), config.catalog
-    difference = catalog_difference(status.members, catalog_digest(catalog))
+    difference = catalog_difference(status.members, catalog_digest(catalog), describe_source(config.source))
     served = [{name.partition(".")[0] for name in worker.queues} for worker in status.workers if worker.alive]
     results = []
     for pool in catalog.pools:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from openfall.config import LoadedConfig, Settings, redis_server, variable_for_other_folders, variables
+from openfall.config import LoadedConfig, redis_server, variable_for_other_folders, variables
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import require_server
@@ -41,7 +41,7 @@ async def run_all(loaded: LoadedConfig, log_format: str | None, manager: Service
         ),
         grace=settings.workers.shutdown_grace,
     )
-    return await _supervise(plan, partial(_report_of_all, settings), manager)
+    return await _supervise(plan, partial(_report_of_all, loaded), manager)
 
 
 async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int, manager: ServiceManager) -> int:
@@ -142,10 +142,14 @@ def _without_procs(argv: Sequence[str]) -> Iterator[str]:
             yield argument
 
 
-def _report_of_all(settings: Settings, event: dict[str, Any]) -> None:
-    """As `_report`. The event that everything runs has what a program in another folder needs to reach it."""
-    if event["event"] == "fleet_ready" and settings.redis.is_embedded:
-        event = {**event, "environment": variable_for_other_folders(settings)}
+def _report_of_all(loaded: LoadedConfig, event: dict[str, Any]) -> None:
+    """As `_report`. The event that everything runs has what a program elsewhere needs to reach it, and to read the same
+    configuration."""
+    if event["event"] == "fleet_ready":
+        if loaded.settings.redis.is_embedded:
+            event = {**event, "environment": variable_for_other_folders(loaded.settings)}
+        if names := loaded.provider_variables:
+            event = {**event, "variables": names}
     _report(event)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from openfall.config import describe_source
 from openfall.producers.amount_text import plural
 from openfall.producers.cli.exit_codes import HEALTH_CODES
 from openfall.producers.cli.options import common_options, with_client
@@ -171,7 +172,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
                 *problems_of_causes(notes.health["causes"]),
             ],
             findings,
-            describe_catalogs(status.members, digest),
+            describe_catalogs(status.members, digest, describe_source(llm.config.source)),
             await list_unreadable(llm.store.connection),
             await fetch_refused(llm.store.connection, status.now),
             notes,

@@ -127,6 +127,9 @@ class _Screen:
             self.print(f"{self.at}In a browser: {page}")
         if "environment" in event:
             self.print(f"{self.at}Programs in other folders: {event['environment']}")
+        if names := event.get("variables"):
+            need = f"Programs in other terminals need {', '.join(names)} too, as here"
+            self.print(f"{self.at}{need}: a file .env in this folder gives them to all that run in it")
 
     def print(self, text: str) -> None:
         self.console.print(plain(text), soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from openfall.config import describe_source
 from openfall.producers.cli.options import common_options, listing_group, with_client, with_operator
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import print_line, show_json, show_outcome, wants_json
@@ -32,7 +33,9 @@ def workers() -> None:
 
     async def fetch(llm: AsyncOpenfall) -> tuple[FleetStatus, str]:
         status = await fetch_status(llm.store.connection)
-        return status, describe_catalogs(status.members, catalog_digest(llm.config.catalog))
+        return status, describe_catalogs(
+            status.members, catalog_digest(llm.config.catalog), describe_source(llm.config.source)
+        )
 
     status, difference = with_client(fetch)
     if wants_json():

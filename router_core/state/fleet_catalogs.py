@@ -40,13 +40,14 @@ CATALOG_REMEDY = (
 )
 
 
-def describe_catalogs(members: Iterable[FleetMember], own_digest: str) -> str:
-    """Which live members read another configuration than this process, and the remedy, in words; empty: none."""
-    difference = catalog_difference(members, own_digest)
+def describe_catalogs(members: Iterable[FleetMember], own_digest: str, own: str) -> str:
+    """Which live members read another configuration than this process, and the remedy, in words; empty: none. `own` is
+    what the message calls that of this process."""
+    difference = catalog_difference(members, own_digest, own)
     return f"{difference}. {CATALOG_REMEDY}" if difference else ""
 
 
-def catalog_difference(members: Iterable[FleetMember], own_digest: str) -> str:
+def catalog_difference(members: Iterable[FleetMember], own_digest: str, own: str) -> str:
     """Which live members read another configuration than this process, in words; empty: none."""
     others: dict[str, list[str]] = {}
     for member in members:
@@ -55,7 +56,7 @@ def catalog_difference(members: Iterable[FleetMember], own_digest: str) -> str:
     if not others:
         return ""
     parts = "; ".join(f"{digest}: {_list_names(names)}" for digest, names in sorted(others.items()))
-    return f"workers or gateways read another configuration than this file ({own_digest}): {parts}"
+    return f"workers or gateways read another configuration than {own} ({own_digest}): {parts}"
 
 
 def _list_names(names: list[str]) -> str:

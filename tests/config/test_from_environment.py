@@ -160,6 +160,32 @@ def test_a_wrong_variable_is_reported_by_its_name(current_dir: Path) -> None:
     assert str(caught.value) == ("the environment OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080.")
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8309/v1", "http://localhost:8309", "http://[::1]:8309/v1/"])
+def test_the_address_of_the_own_gateway_is_refused(current_dir: Path, url: str) -> None:
+    """Programs at the gateway have it in OPENAI_BASE_URL. In the shell of `openfall up` each call would ask itself."""
+    own = {**OPENAI, "OPENAI_BASE_URL": url}
+    (problem,) = check(environ=own, cwd=current_dir)
+    start = "the environment OPENAI_BASE_URL: the gateway of this configuration listens there, so each call would ask"
+    assert str(problem).startswith(start)
+    assert loaded(current_dir, own, {"OPENFALL_PORT": "9000"}).catalog.backends["openai"].url.startswith(url[:16])
+
+
+def test_an_ollama_at_the_port_that_the_gateway_takes_from_it_is_refused(tmp_path: Path) -> None:
+    text = 'backends: {tower: {protocol: ollama, pool: gpu}}\ngateway: {listen: ["0.0.0.0:11434"]}'
+    (file := tmp_path / "openfall.yaml").write_text(text)
+    (problem,) = check(file, environ={}, cwd=tmp_path)
+    assert str(problem).startswith("openfall.yaml:1 backends.tower: the gateway of this configuration listens there")
+    file.write_text(text.replace("gpu}", "gpu, url: http://127.0.0.1:11435}"))
+    assert config.load(file, environ={}, cwd=tmp_path).catalog.backends["tower"].url == "http://127.0.0.1:11435"
+
+
+def test_the_variables_of_the_process_are_named_for_other_programs(current_dir: Path) -> None:
+    (current_dir / ".env").write_text("ANTHROPIC_API_KEY=sk-ant-1\nANTHROPIC_MODEL=claude-haiku-4-5\n")
+    configuration = loaded(current_dir, OPENAI, {"ANTHROPIC_BASE_URL": "", "OPENFALL_PORT": "9000"})
+    assert configuration.provider_variables == ("OPENAI_API_KEY", "OPENAI_MODEL")
+    assert config.load(DEMO, environ=OPENAI, cwd=current_dir).provider_variables == ()
+
+
 def test_notices_go_to_the_address_in_the_variable(current_dir: Path) -> None:
     url = "https://discord.com/api/webhooks/1/hunter2"
     configuration = loaded(current_dir, OPENAI, {"DISCORD_WEBHOOK": url})

@@ -53,7 +53,7 @@ def test_a_reader_takes_announced_events_only_if_they_follow_its_cursor(
 @asynccontextmanager
 async def started_job(loaded: LoadedConfig, url: str) -> AsyncIterator[tuple[ClientStore, WorkerQueue, Delivery]]:
     """A client, and a job that a worker has claimed."""
-    store = ClientStore(lambda: url, loaded.catalog)
+    store = ClientStore(lambda: url, loaded.catalog, "a file")
     try:
         job, terms = prepare(loaded, "tester", JobRequest("hello", {"stream": True}))
         await store.jobs.accept(job, terms)

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from openfall import AsyncOpenfall
-from openfall.config import LoadedConfig, load
+from openfall.config import LoadedConfig, describe_source, load
+from openfall.config.paths import DEMO
 from openfall.producers.fleet_problems import ProblemCode, problems_of_catalogs
 from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.fleet_catalogs import describe_catalogs, fetch_workers
@@ -46,7 +47,7 @@ def test_a_worker_registers_the_digest_of_its_catalog_and_a_client_with_the_same
         async with running_fleet(redis_url, tmp_path, loaded.catalog, "gpu") as fleet:
             (worker,) = await fetch_workers(fleet.link)
             assert worker.catalog == catalog_digest(loaded.catalog)
-            assert describe_catalogs([worker], worker.catalog) == ""
+            assert describe_catalogs([worker], worker.catalog, "a file") == ""
             async with AsyncOpenfall(config=loaded) as llm:
                 await llm.submit("hi", role="chat")
 
@@ -112,7 +113,10 @@ def test_a_long_list_of_workers_is_cut():
     workers = [WorkerStatus(name=f"w{n}", catalog="aaa", **fields) for n in range(5)]
     gone = WorkerStatus(name="gone", catalog="bbb", **{**fields, "alive": False})
     older = WorkerStatus(name="older", catalog="", **fields)
-    text = describe_catalogs([*workers, gone, older], "ccc")
+    text = describe_catalogs([*workers, gone, older], "ccc", describe_source(DEMO))
     assert "aaa: w0, w1, w2 and 2 more." in text
+    assert (
+        "than the shipped demo, which is in force here without an openfall.yaml and without OPENAI_MODEL (ccc)" in text
+    )
     assert "gone" not in text
     assert "older" not in text

@@ -297,7 +297,7 @@ def test_status_workers_and_preflight_name_a_worker_that_reads_another_configura
 ):
     with redis.Redis.from_url(redis_url) as store:
         store.hset("rq:worker:answering-worker", "of_catalog", "0123456789ab")
-    words = "workers or gateways read another configuration than this file"
+    words = "workers or gateways read another configuration than /"
     status = openfall("status")
     assert re.search("- The worker answering-worker on .* reads another configuration than this process", status.stdout)
     assert words in openfall("workers").stderr + openfall("workers").stdout

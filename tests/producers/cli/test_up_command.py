@@ -145,6 +145,14 @@ def test_up_names_the_address_of_the_page_once_the_gateway_runs(
     assert ("In a browser: http://127.0.0.1:8309/\n" in capsys.readouterr().err) == is_ready
 
 
+def test_up_names_the_variables_that_make_its_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without them a program in another terminal reads the demo's configuration, whose models no worker has."""
+    event = {"event": "fleet_ready", "seconds": 1.0, "variables": ["OPENAI_API_KEY", "OPENAI_MODEL"]}
+    render(StringIO(json.dumps(event) + "\n"), None)
+    need = "Programs in other terminals need OPENAI_API_KEY, OPENAI_MODEL too, as here: a file .env in this folder"
+    assert need in capsys.readouterr().err
+
+
 def test_up_says_that_it_stops_and_no_longer_that_ctrl_c_stops_everything(capsys: pytest.CaptureFixture[str]) -> None:
     names = ("fleet_stopping", "stopped", "fleet_stopped")
     events = [{"event": "ready", "what": "worker-gpu-1"}, *({"event": name, "what": "worker-gpu-1"} for name in names)]

@@ -132,12 +132,12 @@ def test_status_names_a_gateway_whose_file_differs_until_it_has_taken_the_change
             status = await fetch_status(gateway.link)
             (member,) = status.gateways
             assert member.name == gateway.instance.callers.gateway_id
-            assert member.name in describe_catalogs(status.members, digest)
+            assert member.name in describe_catalogs(status.members, digest, "a file")
             assert await own.reload.apply_change()
             await gateway.instance.callers.renew_presence()
             status = await fetch_status(gateway.link)
             assert [each.catalog for each in status.gateways] == [digest]
-            assert describe_catalogs(status.members, digest) == ""
+            assert describe_catalogs(status.members, digest, "a file") == ""
 
     run(main)
 
