@@ -99,7 +99,8 @@ class Sweeper:
             reason = step.detail if isinstance(step, Fall) else step.why
             then = describe_step(self.catalog, step)
             fields = {"job": waiting.id, "role": job.role, "queue": waiting.queue, "why": reason}
-            log.warning("%s in %s; %s", waiting.cause, waiting.queue, then, extra=fields)
+            level = logging.INFO if isinstance(step, Fall) else logging.WARNING  # `fell:` is the warning of a fall
+            log.log(level, "%s in %s; %s", waiting.cause, waiting.queue, then, extra=fields)
         return moved
 
     async def _handle_unreadable(self, waiting: WaitingJob, reason: str, now: float) -> bool:

@@ -172,7 +172,7 @@ def test_interactive_jobs_of_a_paused_queue_are_moved_at_once_but_fall_only_when
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_of_an_open_breaker_go_on_or_fall_at_once(redis_url, tmp_path):
+def test_jobs_of_an_open_breaker_go_on_or_fall_at_once(redis_url, tmp_path, caplog):
     async def story(fleet, upstream):
         await force_breaker(
             fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
@@ -182,6 +182,9 @@ def test_jobs_of_an_open_breaker_go_on_or_fall_at_once(redis_url, tmp_path):
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", background=8, batch=8)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert sum(warning.startswith("fell: ") for warning in warnings) == 3
+    assert not [warning for warning in warnings if "; falling" in warning], "the record is the one warning of a fall"
 
 
 @pytest.mark.parametrize("urgency", [Urgency.BACKGROUND, Urgency.BATCH])
