@@ -14,6 +14,9 @@ from openfall.router_core.state.client_keys import OF_THE_GATEWAY, PREFIX, Clien
 
 Headers = Mapping[str, str]
 
+_HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+"""Headers of a proxy."""
+
 _OPEN = ClientKey(name=OF_THE_GATEWAY, digest="", admin=True)
 """Stands for every caller of a gateway without keys."""
 
@@ -22,8 +25,9 @@ _OPEN = ClientKey(name=OF_THE_GATEWAY, digest="", admin=True)
 class Access:
     """The rules of one gateway.
 
-    Without keys every caller is let in, with any key or none, and a gateway on loopback refuses what only a web page
-    sends: a `Host` that is not this machine, and an `Origin` that is not in `cors`. With keys every caller needs one.
+    Without keys every caller of this machine is let in, with any key or none. A gateway that is not `open` refuses then
+    what a proxy hands on from elsewhere, and what only a web page sends: a `Host` that is not this machine, and an
+    `Origin` that is not in `cors`. With keys every caller needs one.
     """
 
     settings: GatewaySection
@@ -35,6 +39,7 @@ class Access:
         if not self.keys:
             if not self.settings.open:
                 self._check_host(headers)
+                _check_proxy(headers)
             return _OPEN
         secret = presented_key(headers)
         if not secret:
@@ -63,6 +68,21 @@ class Access:
                 "`openfall keys new NAME` lets it serve others with a key, "
                 "`gateway: {open: yes}` without one",
             )
+
+
+def is_handed_on(headers: Headers) -> bool:
+    """Whether a proxy hands a request on: its caller is somewhere else."""
+    return any(name in headers for name in _HANDED_ON)
+
+
+def _check_proxy(headers: Headers) -> None:
+    """Without this a gateway behind a proxy would be open to everybody once Redis has lost its keys."""
+    if is_handed_on(headers):
+        raise Refusal(
+            "not_allowed",
+            "the gateway has no keys and serves this machine only, and a proxy hands this request on: "
+            "`openfall keys new NAME` lets it serve others with a key, `gateway: {open: yes}` without one",
+        )
 
 
 def presented_key(headers: Headers) -> str:

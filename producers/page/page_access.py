@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from openfall.config import NoRedis
 from openfall.config.gateway_settings import PageKind
-from openfall.producers.gateway.access import is_loopback
+from openfall.producers.gateway.access import is_handed_on, is_loopback
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.router_core.state.client_keys import OF_THE_PAGE, ClientKey, PageRight, digest_of
@@ -24,8 +24,6 @@ LOCAL_NAME = "local"
 """In the audit log: a user of the machine on which a gateway without keys runs."""
 SESSION_CHECK_SECONDS = 1.0
 """After this an open page goes on without an answer of Redis: it is to say that Redis is away."""
-_HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-"""Headers of a proxy: the caller behind it is somewhere else."""
 
 
 class SignInNeeded(Exception):
@@ -104,7 +102,7 @@ def is_local(exchange: Exchange) -> bool:
     client = request.client.host if request.client is not None else ""
     return (
         request.scope.get("http_version") != "1.0"
-        and not any(name in request.headers for name in _HANDED_ON)
+        and not is_handed_on(request.headers)
         and is_loopback(f"[{client}]" if ":" in client else client)
         and is_loopback(request.headers.get("host", ""))
     )

@@ -129,3 +129,15 @@ def test_a_web_page_does_not_reach_a_gateway_on_loopback(redis_url: str, tmp_pat
         assert (rebound.status_code, foreign.status_code, own.status_code) == (403, 403, 200)
 
     run(main)
+
+
+def test_a_request_that_a_proxy_hands_on_needs_a_key(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, answer(COMPLETION), pools=()) as gateway:
+            for header in ("x-forwarded-for", "x-real-ip", "via", "forwarded"):
+                response = await gateway.http.get("/v1/models", headers={header: "192.0.2.7"})
+                assert response.status_code == 403
+                assert "`openfall keys new NAME` lets it serve others with a key" in response.text
+            assert (await gateway.http.get("/health", headers={"x-forwarded-for": "192.0.2.7"})).status_code == 200
+
+    run(main)
