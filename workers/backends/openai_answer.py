@@ -187,7 +187,7 @@ class CompletionAssembler(StreamAssembler):
         _merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")
         if not isinstance(delta, dict):
-            text, message = piece.get("text"), piece.get("message")
+            text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
             delta = {"content": text} if isinstance(text, str) else _rest_of_message(choice["message"], message)
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))

@@ -42,11 +42,11 @@ def test_the_content_of_a_message_is_read_in_any_form(content: Any) -> None:
     [
         {"content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}]}, {"content": [{"content": "Hi"}]},
         {"content": [{"type": "text", "content": "Hi"}]}, {"content": {"type": "text", "content": "Hi"}},
-        {"text": "Hi"},
+        {"text": "Hi"}, "Hi",
         {"role": "model", "parts": [{"text": "H"}, {"text": "i"}]}, {"content": None, "text": "Hi"},
     ],
 )  # fmt: skip
-def test_the_text_of_a_completion_is_found_under_the_names_of_servers(message: dict[str, Any]) -> None:
+def test_the_text_of_a_completion_is_found_under_the_names_of_servers(message: Any) -> None:
     choices: list[dict[str, Any]] = [
         {"message": message},
         {"message": [message]},
