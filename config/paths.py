@@ -48,8 +48,8 @@ def resolve(path: str, base: Path, environ: Mapping[str, str]) -> Path:
 
 
 def shorten(path: Path, cwd: Path) -> Path:
-    """A path as messages show it: relative to `cwd` if it is below."""
-    return path.relative_to(cwd) if path.is_relative_to(cwd) else path
+    """A path as messages show it: relative to `cwd` if it is below. In `/`, where services run, each stays absolute."""
+    return path.relative_to(cwd) if path.is_relative_to(cwd) and cwd != cwd.parent else path
 
 
 def home_of(environ: Mapping[str, str]) -> Path | None:

@@ -23,7 +23,7 @@ from openfall.producers.arguments import (
     check_many,
 )
 from openfall.producers.callbacks import check_inbox_name
-from openfall.producers.client_store import ClientStore, ClientStores, find_redis
+from openfall.producers.client_store import ClientStore, ClientStores, find_redis, try_redis
 from openfall.producers.embeddings_result import Embeddings, to_embeddings
 from openfall.producers.errors import StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
@@ -181,7 +181,8 @@ class AsyncOpenfall:
             async with asyncio.timeout(None if timeout is None else parse_duration(timeout, "timeout")):
                 return await wait_result(self.store, job, accept_interim)
         except TimeoutError:
-            raise StillQueued(job_id) from None
+            redis_answers = await try_redis(self.store.server_time()) is not None
+            raise StillQueued(job_id, redis_answers=redis_answers) from None
 
     async def stream(
         self,

@@ -84,10 +84,11 @@ class StillQueued(ProducerError, TimeoutError):
     remedy = "ask later with this id"
     job_id: str
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, *, redis_answers: bool = True) -> None:
         self.job_id = job_id
         command = shell_command("openfall job wait", job_id)
-        super().__init__(f"no answer yet: job {job_id} continues. Its answer, later: {command}")
+        state = "no answer yet: " if redis_answers else "no answer yet, and Redis does not answer. Once it does, "
+        super().__init__(f"{state}job {job_id} continues. Its answer, later: {command}")
 
 
 class ClientClosed(InvalidOperation):

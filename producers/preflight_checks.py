@@ -36,12 +36,15 @@ from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.state.server_clock import fetch_server_time
-from openfall.router_core.vocabulary import BreakerState
+from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.admin.backend_preflight import CheckResult, CheckState
 from openfall.workers.admin.backend_preflight import preflight as check_backends
 
 REDIS_TIMEOUT_SECONDS = 3.0
 """For all checks in Redis. The checks of backends have a timeout of their own."""
+_MORE_TIME = (
+    "If the model is slow and not broken, give it time: first_token_timeout of the model, reply_within of the urgency."
+)
 COLUMNS = ("state", "check", "of", "what", "remedy")
 _TONES = {"failure": "bad", "warning": "warn", "ok": "good"}
 """By state, in the order in which a table has them."""
@@ -227,6 +230,8 @@ async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> 
         message = f"the breaker of {name} is {describe_breaker(row, now)}: {row.why}"
         reset = shell_command("openfall breakers reset", name)
         remedy = f"It closes when a health prompt succeeds. To try it now: {reset}"
+        if row.error is ErrorClass.TIMEOUT:
+            remedy = f"{_MORE_TIME} {remedy}"
         if row.forced:
             remedy = f"{reset}, when it may get calls again."
         results.append(CheckResult("breakers", name, "warning", message, remedy))

@@ -36,6 +36,8 @@ def receipt(result: Result) -> str:
     parts = [f"{short_id(result.id)} {_who(result)}in {result.took:.1f}s"]
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
+    if result.finish_reason == "length":
+        parts.append("cut off at its limit of tokens")
     if result.attempts:
         parts.append(format_usd(result.cost_usd))
     if result.models_tried > 1:

@@ -97,6 +97,12 @@ def test_the_variable_wins_over_the_search(project: Path) -> None:
     assert source(project, OPENFALL_CONFIG="../openfall.yaml").samefile(project.parent / "openfall.yaml")
 
 
+def test_a_message_in_the_root_directory_keeps_the_slash_of_a_path(project: Path) -> None:
+    (project / "openfall.yaml").write_text("gateways: {}")
+    problems = check(environ={"OPENFALL_CONFIG": str(project / "openfall.yaml")}, cwd=Path("/"))
+    assert str(problems[0]).startswith(f"{project}/openfall.yaml:1: unknown key")
+
+
 def test_an_empty_variable_is_none(project: Path) -> None:
     assert source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
 

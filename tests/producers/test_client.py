@@ -170,6 +170,13 @@ def test_submit_many_returns_queue_full_for_each_job_after_its_retry_time(loaded
     assert [type(answer) for answer in answers] == [Receipt] * 30 + [QueueFull] * 1070
 
 
+def test_a_wait_that_ends_while_redis_is_away_says_so(loaded: LoadedConfig) -> None:
+    with Openfall("redis://127.0.0.1:1", config=loaded) as llm, pytest.raises(StillQueued) as caught:
+        llm.wait("job-000001", timeout=0.05)
+    start = "no answer yet, and Redis does not answer. Once it does, job job-000001 continues."
+    assert str(caught.value).startswith(start)
+
+
 def test_a_timeout_has_the_job_id_and_the_job_goes_on(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
     with pytest.raises(StillQueued) as caught:
         run(loaded, lambda llm: llm.ask("later", timeout=0.05))

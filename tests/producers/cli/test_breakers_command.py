@@ -110,6 +110,14 @@ def test_the_reset_of_an_open_breaker_says_that_it_is_probed(openfall: Run, call
     )
 
 
+def test_preflight_says_how_a_slow_model_gets_more_time(openfall: Run, called: Callable[..., None]) -> None:
+    for _ in range(5):
+        called("tiny", "rack", "timeout")
+    rows = json.loads(f"[{','.join(openfall('preflight', '--json').stdout.splitlines())}]")
+    (row,) = [row for row in rows if row["check"] == "breakers"]
+    assert "give it time: first_token_timeout of the model, reply_within of the urgency" in row["remedy"]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -43,6 +43,13 @@ def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() 
     )
 
 
+def test_a_receipt_says_that_the_answer_was_cut_off() -> None:
+    fields: dict[str, Any] = {"id": "8f21aaaa", "status": Status.ANSWERED, "took": 2.9}
+    cut = Result(**fields, attempts=(attempt("coder", output_tokens=96),), finish_reason="length")
+    assert receipt(cut).startswith("[8f21aaaa generated using coder@tower in 2.9s, ?+96 tok, cut off at its limit of")
+    assert "cut off" not in receipt(Result(**fields, attempts=cut.attempts, finish_reason="stop"))
+
+
 def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_nusd=10000000))
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
