@@ -28,8 +28,11 @@ from openfall.producers.local_batches.batch_file_lines import (
 from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally, derive_job_id, is_edited, read_plan
 from openfall.producers.local_batches.output_journal import Journal, JournalState
 from openfall.producers.local_batches.refused_lines import RefusedLines
+from openfall.producers.local_batches.saved_plans import jobs_path
+from openfall.producers.local_batches.submitted_jobs import SubmittedJobs
 from openfall.producers.submit_chunks import SUBMIT_CHUNK
 from openfall.producers.submit_retries import UNCERTAIN, refused_by_full_queue, submit_with_retry, wait_for_room
+from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
@@ -61,7 +64,8 @@ def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:
 
 class BatchRun:
     """One run. `on_progress` is called when rows are on disk, `on_notice` with a message for the user. `on_read` is
-    called from a thread with the number of lines whose jobs are known: a line takes about a third of a millisecond.
+    called from a thread with the number of lines whose jobs are known: a line that is not submitted takes about a third
+    of a millisecond.
 
     `earlier` has the rows of earlier runs. A run that retries failed lines needs the ids of their rows.
     """
@@ -72,6 +76,8 @@ class BatchRun:
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
         self._submitted_again: set[str] = set()
+        terms = f"{sorted(plan.options.items())} {catalog_digest(client.config.catalog)}"
+        self._submitted = SubmittedJobs(jobs_path(client.config.settings.data_dir, plan.name), terms)
         self._last_number = 0
         self._backpressure_noticed = False
         self.tally = BatchTally()
@@ -94,6 +100,7 @@ class BatchRun:
                 any_ended = await self._collect(journal, find_lost=pause >= MAX_POLL_SECONDS)
                 pause = MIN_POLL_SECONDS if any_ended else min(MAX_POLL_SECONDS, pause * POLL_BACKOFF)
             await submitting
+            self._submitted.remove()
         finally:
             submitting.cancel()  # once: it counts the lines that are on their way
             await asyncio.wait([submitting], timeout=2 * MAX_SENDING_SECONDS)
@@ -124,15 +131,18 @@ class BatchRun:
         return await fetch_states(self._client.store.connection, jobs)
 
     def _job_ids(self) -> list[str]:
-        jobs = []
+        jobs, submitted = list[str](), self._submitted.read()
         for line in self._lines():
-            prepared = self._prepare(line)
-            if isinstance(prepared, InvalidLine):
-                self._refuse(prepared)
-            else:
-                jobs.append(prepared[0].id)
-                if len(jobs) % SLICE == 0:
-                    self.on_read(len(jobs))
+            job_id = submitted.get(line.custom_id, "")
+            if not job_id or is_edited(line, job_id):
+                prepared = self._prepare(line)
+                if isinstance(prepared, InvalidLine):
+                    self._refuse(prepared)
+                    continue
+                job_id = prepared[0].id
+            jobs.append(job_id)
+            if len(jobs) % SLICE == 0:
+                self.on_read(len(jobs))
         return jobs
 
     async def _submit(self, journal: Journal) -> None:
@@ -169,9 +179,10 @@ class BatchRun:
         answers = await submit_with_retry(
             self._client.store.jobs, [job for _, job in jobs], UNCERTAIN, self._client.retry_for
         )
-        for (line, _), answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, Receipt):
-                self._waiting[answer.id] = line
+        pairs = zip(jobs, answers, strict=True)
+        accepted = {answer.id: line for (line, _), answer in pairs if isinstance(answer, Receipt)}
+        self._waiting.update(accepted)
+        self._submitted.add((line.custom_id, job_id) for job_id, line in accepted.items())
         for answer in answers:
             if not isinstance(answer, Receipt | Backpressure):
                 raise answer  # an error of Redis, which every other line would meet too

@@ -60,6 +60,11 @@ def list_batches(data_dir: Path) -> Iterator[SavedBatch]:
             yield saved
 
 
+def jobs_path(data_dir: Path, name: str) -> Path:
+    """The file of the ids of its jobs, see `submitted_jobs.py`."""
+    return data_dir / "batches" / f"{name}.jobs"
+
+
 def _path(data_dir: Path, name: str) -> Path:
     return data_dir / "batches" / f"{name}.json"
 
