@@ -83,7 +83,10 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition 1004"),
     _rule(
-        _E.AUTH, {400, 403, None}, "organization_on_hold organization_restricted permission_error", words.WRONG_KEY_TEXT
+        _E.AUTH,
+        {400, 403, 404, None},
+        "organization_on_hold organization_restricted permission_error",
+        words.WRONG_KEY_TEXT,
     ),
     # the content
     _rule(_E.CONTENT_FILTER, {400, 403, 412, 422, 500, None}, codes=words.FILTER_CODES, text=words.FILTER_TEXT),

@@ -16,11 +16,13 @@ CREDIT_CODES = (
     " 1317 1318 1319 1320 1321 exhausted_credits pre_consume_token_quota_failed customer_verification_required"
 )
 CREDIT_TEXT = (
-    r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough)"
+    r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough"
+    r"|negative)|(insufficient|no remaining) (\w+ )?balance|\bin debt\b|subscription (has |is )?expired"
+    r"|card was declined|have enough tokens left"
     r"|not enough (credits?|balance|funds)|out of credits?|(n[o']t|n't) have (any |enough |sufficient )?credits"
     r"|credit balance is too low|requires more credits|please recharge|top[ -]?up your|in arrears|overdue payment"
     r"|account .{0,40}(is|has been) (suspended|overdue|in arrears).{0,60}(billing|plan|payment|balance)?"
-    r"|(?<!not your )\busage limit|使用上限|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
+    r"|(?<!not your )\busage limit|使用上限|reached (its|your) spend(ing)? limit|free ((tier|allocated) )?quota"
     r"|negative (credit )?balance|余额不足|欠费|(used|spent) (up )?(all|your) .{0,30}\bcredits|budget has been exceeded"
     r"|(reach|exceed)\w* .{0,30}spend(ing)? (limit|cap)|\bcredits (are |were |have been )?(depleted|exhausted|used up)"
     r"|out of (extra usage|.{0,20}\bquota)|额度(已用尽|已耗尽|不足)"
@@ -47,7 +49,8 @@ TOO_LONG_CODES = (
 )
 TOO_LONG_TEXT = (
     r"context[ _-]?(length|size|window|limit)|maximum context"
-    r"|(prompt|input|request|message)s? (is|was|are) too (long|large)"
+    r"|(prompt|input|request|message|context|conversation)s? ((is|was|are) )?too (long|large)"
+    r"|tokens in context|max(imum)? token length|\btokens?\b.{0,20} (is|are) (larger|greater|more) than"
     r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (supported )?(prompt|input|sequence|model) length"
     r"|(prompt|input|messages?|request|sequence)s?\b.{0,80}(exceed\w*|longer than|greater than|more than|above|over)"
     r".{0,60}(\blimit|maximum|max(imum)? length|tokens?\b|allowed|\bcontext\b)"
@@ -83,6 +86,7 @@ FILTER_TEXT = (
     r"|safety (system|filter|check|reason|setting|polic)|safety_check|violat\w+ .{0,60}(polic|guideline|terms)"
     r"|不安全或敏感|敏感(内容|信息|词)|(内容|输入|输出|涉嫌)违规"
     r"|(blocked|stopped) by .{0,30}guardrail|guardrail (checks|intervened)"
+    r"|disallowed content|safety(:| classifier)|prompt injection|\bpii detected|内容审核"
     r"|guardrail blocked|blocked entity|\bnew_sensitive\b"
     r"|内容安全|contentpolicyviolation|\bnsfw\b|data_inspection_failed|prohibited[ _]content"
 )
@@ -157,7 +161,8 @@ LIMIT_NAMES = r"max(_completion|_output|_new)?_tokens|max(Completion|Output|New)
 """The names of the limit of an answer, as servers write them."""
 LIMIT_TOO_LARGE_TEXT = (
     rf"(?<!\+ )(?<!\+ [`'\"])\b({LIMIT_NAMES})\b"
-    r"(.{0,20}(too (large|high)|must be (in|at most|between|<=|(less|lower|smaller)( than)?)|\bsupported range\b)"
+    r"(.{0,20}(too (large|high)|(larger|greater|higher|more) than"
+    r"|must be (in|at most|between|<=|(less|lower|smaller)( than)?)|\bsupported range\b)"
     r"| (value )?(would )?exceeds?\b(?!.{0,20}context)|.{0,40}(above maximum|取值范围|范围|超过|超出))"
     rf"|(range|maximum( value)?) (of|for) [`'\"]?({LIMIT_NAMES})\b"
     r"|max_tokens: \d+ > \d+|\bmaxTokens <= \d|\bmaxOutputTokens\b|maximum tokens you requested"
@@ -194,10 +199,12 @@ FIREWALL = (
     r"|request could not be satisfied|enable javascript and cookies|captcha"
 )
 KEY_TEXT = (
+    r"^unauthori[sz]ed\b|invalid token|\b(token|jwt|signature) expired|\bkey not found|密钥|"
     r"(api|access|secret|subscription)[ _-]?key|your key|credential|authenticat|bearer"
     r"|\btoken\b.{0,30} (is|has|was)\b"
 )
 WRONG_KEY_TEXT = (
+    r"^unauthori[sz]ed\.?$|\bbad api[ _-]?key|api[ _-]?key is (required|missing)|"
     r"(incorrect|invalid|expired|missing|wrong) api[ _-]?key|api[ _-]?key.{0,40}(not valid|invalid|expired|incorrect)"
     r"|(organi[sz]ation|account|project|workspace) (has been|is|was) (restricted|disabled|deactivated|banned)"
     r"|(your access|account) (was|has been|is) terminated|令牌.{0,6}(无效|过期|不可用|已禁用)"
