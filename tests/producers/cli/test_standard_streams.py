@@ -15,9 +15,7 @@ import pytest
 from tests.producers.cli.conftest import Run, Start
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-shows = pytest.mark.parametrize(
-    "args", [("config", "show"), ("preflight", "--offline", "--json"), ("--help",)], ids=" ".join
-)
+shows = pytest.mark.parametrize("args", [("config", "show"), ("config", "check", "--json"), ("--help",)], ids=" ".join)
 
 
 def run_in_shell(
@@ -84,7 +82,7 @@ def test_a_closed_standard_output_is_reported_in_one_line(
 
 def check_result(ran: subprocess.CompletedProcess[str]) -> None:
     assert ran.returncode == 0
-    assert "gpu" in ran.stdout or "Usage:" in ran.stdout or '"state":"ok"' in ran.stdout
+    assert "gpu" in ran.stdout or "Usage:" in ran.stdout or '"valid":true' in ran.stdout
 
 
 @shows
@@ -119,11 +117,12 @@ def test_a_terminal_without_a_character_shows_it_escaped(
     environment: dict[str, str], tmp_path: Path, encoding: str, as_json: tuple[str, ...]
 ) -> None:
     missing = os.fsdecode("röle🦊".encode() + b"\xff.yaml")
-    args = ("preflight", "--offline", "--config", missing, *as_json)
+    args = ("config", "check", "--config", missing, *as_json)
     ran = run_in_shell(environment, tmp_path, '"$@" | cat -v', *args, PYTHONIOENCODING=encoding, LC_ALL="C")
     assert "there is no such file" in ran.stdout
     if as_json and encoding != "utf-8":
-        assert json.loads(ran.stdout.replace("M-v", "ö"))["message"].startswith("röle🦊\udcff.yaml")
+        (problem,) = json.loads(ran.stdout.replace("M-v", "ö"))["problems"]
+        assert problem["file"] == "röle🦊\udcff.yaml"
 
 
 def test_a_standard_output_that_another_program_made_non_blocking_gets_everything(

@@ -162,8 +162,13 @@ def test_up_says_that_it_stops_and_no_longer_that_ctrl_c_stops_everything(capsys
     assert shown.endswith(" Everything is stopped.\n")
 
 
-@pytest.mark.parametrize("command", [("up",), ("work", "gpu"), ("work", "degrade"), ("serve",)], ids=" ".join)
-@pytest.mark.parametrize("text", ["", "# only a comment", "redis: embedded"])
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("up",), ""), (("work", "gpu"), "# only a comment"), (("work", "degrade"), "redis: embedded"),
+        *((("serve",), text) for text in ("", "# only a comment", "redis: embedded")),
+    ],
+)  # fmt: skip
 def test_a_configuration_without_a_model_starts_nothing(
     openfall_process: Run, config_file: Path, command: tuple[str, ...], text: str
 ) -> None:
