@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 
 from openfall.router_core.state import keys
@@ -13,6 +14,8 @@ from openfall.router_core.state.beats_and_leases import RQ_WORKER_TTL_SECONDS
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.state.worker_subscription import WorkerIdentity
+
+_package_version = cache(version)  # it reads a file
 
 
 async def register(link: RedisConnection, identity: WorkerIdentity) -> None:
@@ -25,7 +28,7 @@ async def register(link: RedisConnection, identity: WorkerIdentity) -> None:
         "pid": os.getpid(),
         "hostname": socket.gethostname(),
         "ip_address": "",
-        "version": version("rq"),
+        "version": _package_version("rq"),
         "python_version": platform.python_version(),
         "state": "idle",
         keys.CATALOG_FIELD: identity.catalog,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.jobs.job import CompletionJob
@@ -232,12 +233,13 @@ async def _tell(story: Story, url: str, store: redis.Redis) -> None:
 
 @pytest.fixture
 def fleet(redis_url: str, store: redis.Redis) -> Callable[[Story], None]:
-    """Runs a story: `fleet(story)` awaits `story(Fleet)` with the clock in the test's hands."""
-    return lambda story: asyncio.run(_tell(story, redis_url, store))
+    """Runs a story: `fleet(story)` awaits `story(Fleet)` with the clock in the test's hands, in the event loop that
+    workers have."""
+    return lambda story: uvloop.run(_tell(story, redis_url, store))
 
 
 @pytest.fixture
 def own_fleet(server: Any) -> Iterator[Callable[[Story], None]]:
     """The same on a server of the test's own, which it may kill."""
     with redis.Redis.from_url(server.url) as store:
-        yield lambda story: asyncio.run(_tell(story, server.url, store))
+        yield lambda story: uvloop.run(_tell(story, server.url, store))
