@@ -150,6 +150,10 @@ def deliver(job_id: str) -> NoReturn:
     raise RuntimeError(f"job {job_id} needs `openfall work`, not `rq worker`: it was left unchanged")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # a notebook completes names that were not used yet
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version

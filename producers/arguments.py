@@ -124,6 +124,13 @@ RESOLVE_OPTIONS: Mapping[str, Kind] = {
     "exclude": LIST_OF_TEXT,
     "prompt_tokens": COUNT,
 }
+_BODY_FIELDS = frozenset({
+    "tools", "tool_choice", "parallel_tool_calls", "functions", "n", "top_k", "min_p", "presence_penalty",
+    "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "reasoning_effort",
+    "reasoning", "thinking", "max_completion_tokens", "max_output_tokens", "num_predict", "num_ctx", "stop_sequences",
+    "prediction", "service_tier", "metadata", "user", "verbosity", "modalities", "images", "format", "keep_alive",
+})  # fmt: skip
+"""Fields of a request that are no options of a job."""
 OUTCOMES: Mapping[str, Kind] = {
     "error": Kind(lambda value: isinstance(value, str | BaseException), "an error class, other text, or an exception"),
     "status": COUNT,
@@ -144,8 +151,18 @@ def check_options(options: object, kinds: Mapping[str, Kind], what: str = "optio
         raise BadRequest(f"the {what}s must be an object of names and values, not {describe(options)}")
     for name, value in options.items():
         if name not in kinds:
-            raise UnknownName(what, str(name), kinds)  # a misspelled `local_only` must not pass silently
+            meant = _meant(str(name)) if kinds is SUBMIT_OPTIONS else ""
+            raise UnknownName(what, str(name), kinds, meant)  # a misspelled `local_only` must not pass silently
         check(name, value, kinds[name])
+
+
+def _meant(name: str) -> str:
+    """Where a request says what callers of other clients write as an option of this name. Empty: nowhere."""
+    if name in ("messages", "prompt", "input", "contents"):
+        return "the first argument: text, or a list of messages"
+    if name in ("system", "system_prompt", "instructions"):
+        return 'a message, as in [{"role": "system", "content": ...}, {"role": "user", "content": ...}]'
+    return f'a field of the whole request, as in {{"messages": [...], "{name}": ...}}' if name in _BODY_FIELDS else ""
 
 
 def check_job_id(value: object) -> str:

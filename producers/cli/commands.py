@@ -80,9 +80,16 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[:1] == ["help"]:  # as many programs have it
+            if not args[1:]:
+                self.main(["--help"], prog_name="openfall", standalone_mode=False)
+                ctx.exit()
+            args = [*args[1:], "--help"]
         if args and not args[0].startswith("-") and args[0] not in COMMANDS | ALIASES:
-            closest = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"no command {args[0]!r}." + (f" Did you mean {closest[0]!r}?" if closest else ""))
+            closest = ["--version"] if args[0] == "version" else get_close_matches(args[0], COMMANDS, n=2)
+            ctx.fail(
+                f"no command {args[0]!r}." + (f" Did you mean {' or '.join(map(repr, closest))}?" if closest else "")
+            )
         return super().resolve_command(ctx, args)
 
 

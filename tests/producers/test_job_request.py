@@ -162,6 +162,18 @@ def test_the_state_of_the_fleet_decides_the_first_queue() -> None:
         ({"role": ""}, UnknownName, "unknown role ''. Known: ace, away, chat."),
         ({"dialect": "openia"}, UnknownName, "unknown dialect 'openia'. Did you mean 'openai'?"),
         ({"local_ony": True}, UnknownName, "unknown option 'local_ony'. Did you mean 'local_only'?"),
+        (
+            {"tools": []},
+            UnknownName,
+            "unknown option 'tools'. Did you mean a field of the whole request, as in "
+            '{"messages": [...], "tools": ...}?',
+        ),
+        (
+            {"system": "You are a cat."},
+            UnknownName,
+            "unknown option 'system'. Did you mean a message, as in "
+            '[{"role": "system", "content": ...}, {"role": "user", "content": ...}]?',
+        ),
         ({"role": "ace", "model": "haiku"}, BadRequest, "give a role or a model, not both"),
     ],
 )

@@ -23,6 +23,10 @@ def test_every_exported_name_exists(name: str) -> None:
     assert getattr(openfall, name)
 
 
+def test_a_notebook_completes_every_exported_name() -> None:
+    assert set(openfall.__all__) <= set(dir(openfall))
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'openfal'"):
         openfall.openfal  # noqa: B018

@@ -60,6 +60,9 @@ def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
     [
         (("ask",), "openfall ask", "Missing argument 'TEXT'."),
         (("asq", "x"), "openfall", "no command 'asq'. Did you mean 'ask'?"),
+        (("statsu",), "openfall", "no command 'statsu'. Did you mean 'stats' or 'status'?"),
+        (("version",), "openfall", "no command 'version'. Did you mean '--version'?"),
+        (("help", "asq"), "openfall", "no command 'asq'. Did you mean 'ask'?"),
         (("status", "--foo"), "openfall status", "No such option '--foo'."),
         (("job", "list", "--limit", "x"), "openfall job list", "'x' is not a whole number."),
         (("stats", "--day", "1", "--month", "2"), "openfall stats", "name a day or a month, not both."),
@@ -75,6 +78,12 @@ def test_a_usage_error_is_one_line_and_names_the_help(
     (line,) = ran.stderr.splitlines()
     assert line.startswith(f"{command}: ")
     assert line.endswith(f"{words} See `{command} --help`.")
+
+
+@pytest.mark.parametrize("args", [(), ("ask",), ("job", "why")])
+def test_help_is_a_command_too(openfall: Run, args: tuple[str, ...]) -> None:
+    command, option = openfall("help", *args), openfall(*args, "--help")
+    assert (command.returncode, command.stdout, command.stderr) == (0, option.stdout, "")
 
 
 @pytest.mark.parametrize(("args", "command"), [((), "init"), (("job",), "list")])
