@@ -150,7 +150,8 @@ def _guess_tls(text: str, address: str) -> str:
         return "is it running?"
     if address.startswith("rediss:"):
         return "is it running, does it demand a certificate of this client (`tls_certificate`), has this port TLS?"
-    return "is it running, are all of its `maxclients` connections in use? If this is its TLS port, use rediss://"
+    full = "" if "Timeout connecting" in text else ", are all of its `maxclients` connections in use"
+    return f"is it running{full}? If this is its TLS port, use rediss://"
 
 
 def _short(text: str) -> str:
