@@ -102,6 +102,12 @@ class AsyncOpenfall:
     ) -> None:
         await self.close()
 
+    def __copy__(self) -> AsyncOpenfall:
+        """A client with the same connections. The gateway gives it a changed configuration."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
     def __reduce__(self) -> NoReturn:
         raise InvalidOperation("a client cannot be copied, or sent to another process: make one there")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
+
+log = logging.getLogger("openfall.gateway")
 
 KEYS_TTL_SECONDS = 2.0
 """After this a new key is known, and a revoked one refused, by every process of every gateway."""
@@ -104,6 +107,8 @@ class Gateway:
             asyncio.create_task(self.batch_runner.run(), name="runner"),
             asyncio.create_task(ConfigReload(self).run(), name="config"),
         )
+        for task in self._tasks:
+            task.add_done_callback(_log_failure)
 
     async def stop(self) -> None:
         await cancel_all(*self._tasks)
@@ -121,3 +126,9 @@ class Gateway:
             with contextlib.suppress(StoreError):
                 self.keys = await fetch_keys(self.client.store.connection)
                 await self.refusals.write(self.client.store.connection)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Requests are served without the task, but its failure must not stay unknown."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the task %s of the gateway has ended: restart the gateway", task.get_name(), exc_info=error)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from openfall.config import LoadedConfig, load
@@ -222,5 +223,22 @@ def test_a_gateway_looks_by_itself_and_masks_the_secrets_of_the_changed_file(red
         async with served(gateway):
             loaded.source.write_text(loaded.source.read_text().replace("slots: 64", "slots: 64, api_key: hush-hush"))
             assert "hush-hush" in (await applied.get()).secrets
+
+    run(main)
+
+
+def test_a_task_that_ends_by_an_error_has_a_line_in_the_log_and_requests_go_on(redis_url, tmp_path, caplog):
+    def fail(_: LoadedConfig) -> None:
+        raise ZeroDivisionError
+
+    async def main():
+        loaded = gateway_config(redis_url, tmp_path, "http://127.0.0.1:9")
+        gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0), fail)
+        gateway.reload_interval_seconds = 0.01
+        async with served(gateway) as url, httpx.AsyncClient(base_url=url) as http:
+            write_settled(loaded.source, with_role(loaded.source.read_text()))
+            while not any("the task config of the gateway has ended" in line for line in messages(caplog)):
+                await asyncio.sleep(0.02)
+            assert (await http.get("/health")).status_code == 200
 
     run(main)

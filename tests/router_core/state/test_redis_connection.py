@@ -225,7 +225,6 @@ def test_a_full_disk_is_reported():
         (redis.ConnectionError("Error 111 connecting to a:1. Connect call failed ('a', 1)."), "Nothing listens there"),
         (redis.ConnectionError("Error 113 connecting to a:1. No route to host."), "is it running? (No route to host.)"),
         (redis.ConnectionError("max number of clients reached"), "Raise its `maxclients`"),
-        (redis.TimeoutError("Timeout connecting to server"), "is it running? If this is its TLS port, use rediss://"),
         (redis.ConnectionError("Error UNKNOWN while writing to socket. Connection lost."), "`maxclients` connections"),
         (redis.ConnectionError("Error 104 while writing to socket. Connection reset by peer."), "use rediss://"),
     ],
