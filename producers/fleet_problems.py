@@ -151,8 +151,9 @@ def _of_workers(status: FleetStatus) -> Iterator[FleetProblem]:
     if not alive:
         severity = ProblemSeverity.FAILURE if status.waiting or status.falling else ProblemSeverity.WARNING
         yield FleetProblem(code=ProblemCode.NO_WORKER, severity=severity, count=status.waiting + status.falling)
-    elif status.falling and not any(DEGRADE in worker.queues for worker in alive if worker.takes_jobs):
-        yield FleetProblem(code=ProblemCode.NO_DEGRADE_WORKER, severity=ProblemSeverity.FAILURE, count=status.falling)
+    elif not any(DEGRADE in worker.queues for worker in alive if worker.takes_jobs):
+        severity = ProblemSeverity.FAILURE if status.falling else ProblemSeverity.WARNING
+        yield FleetProblem(code=ProblemCode.NO_DEGRADE_WORKER, severity=severity, count=status.falling)
     if status.suspended:
         yield FleetProblem(code=ProblemCode.SUSPENDED, severity=ProblemSeverity.FAILURE, count=status.waiting)
     if status.memory_pressure:

@@ -32,6 +32,7 @@ from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
 from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
@@ -213,6 +214,9 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             remedy = f"{shell_command('openfall work', pool)}, or openfall up for everything on this machine."
             message = f"no worker of pool {pool}: its models get no calls"
             results.append(CheckResult("workers", pool, "failure", message, remedy))
+    if any(served) and not any(DEGRADE in pools for pools in served):
+        message = "no degrade worker: a job that no model can serve gets no reply, and no webhook or notice is sent"
+        results.append(CheckResult("workers", DEGRADE, "failure", message, "openfall work degrade, on any machine."))
     if difference:
         results.append(CheckResult("workers", "catalog", "warning", difference, f"{CATALOG_REMEDY}."))
     return results

@@ -22,9 +22,13 @@ class SavedBatch:
 
 
 def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> str:
-    """Save a plan. Returns why it cannot be saved; then only the commands that need it fail."""
-    saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options, "limit": plan.limit}
-    path = _path(data_dir, plan.name)
+    """Save a plan. A run of the first lines alone does not make the batch shorter. Returns why it cannot be saved; then
+    only the commands that need it fail."""
+    path, source = _path(data_dir, plan.name), plan.source.resolve()
+    limit, before = plan.limit, _load(path)
+    if limit is not None and before is not None and before.plan is not None and before.plan.source == source:
+        limit = None if before.plan.limit is None else max(limit, before.plan.limit)
+    saved = {"source": source, "out": out.resolve(), **plan.options, "limit": limit}
     draft = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

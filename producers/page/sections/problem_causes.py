@@ -76,6 +76,9 @@ def _of_removed_queue(queue: str, problem: FleetProblem, snapshot: PageSnapshot)
 
 
 def _no_degrade_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    if not problem.count:
+        line = _of_pool("No degrade worker takes jobs", problem, DEGRADE, snapshot)
+        return replace(line, effect="A job that no model can serve gets no reply, and no webhook or notice is sent")
     text = f"{_jobs(problem)} without a model {_waits(problem)} for the degrade worker"
     return replace(_of_pool(text, problem, DEGRADE, snapshot), since=None, effect="No caller hears anything")
 

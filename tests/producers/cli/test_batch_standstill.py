@@ -171,6 +171,10 @@ def test_a_cancelled_batch_has_no_job_left_and_is_run_again_with_retry_failed(
     assert ran.returncode == 5
     assert {row["error"]["code"] for row in read_rows(out)} == {"cancelled"}
     with worker_for():
+        assert openfall(*RUN, "--retry-failed", "--limit", "3").returncode == 0
+        assert every_line_has_one_row(out), "the failed lines beyond the limit keep their rows"
+        status = json.loads(openfall("batch", "status", "out", "--json").stdout)
+        assert (status["lines"], status["answered"], status["failed"]) == (40, 3, 37)
         assert openfall(*RUN, "--retry-failed").returncode == 0
     assert every_line_has_one_row(out)
 
