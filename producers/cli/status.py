@@ -121,12 +121,11 @@ class _Status:
     @property
     def severity(self) -> ProblemSeverity | None:
         """None: all is well. If a role has no model that takes calls (each queue is paused, the budget is spent) that
-        is a failure while jobs wait or are held, though no single problem is one."""
-        severity = worst(self.problems)
-        if not self.notes.health["silent"]:
-            return severity
-        has_jobs = self.overview.waiting or self.overview.falling or self.held.by_reason
-        return ProblemSeverity.FAILURE if has_jobs else severity or ProblemSeverity.WARNING
+        is a failure while jobs wait or are held for it, though no single problem is one."""
+        if self.notes.health["unanswered"]:
+            return ProblemSeverity.FAILURE
+        silent = ProblemSeverity.WARNING if self.notes.health["has_silent_roles"] else None
+        return worst(self.problems) or silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class FakeWorker:
         catalog = self.loaded.catalog
         queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in self.models or catalog.models]
         async with RedisConnection(self.url) as link:
-            await register(link, WorkerIdentity(self.name, "gpu", tuple(queues), ("rack",)))
+            await register(link, WorkerIdentity(self.name, "gpu", (*queues, "degrade"), ("rack",)))
             drained = [QueueSubscription(queue, (BackendCapacity("rack", 64),)) for queue in queues]
             deliveries = WorkerQueue(link, WorkerIdentity(self.name, "gpu", (), ()), drained)
             await deliveries.beat([])

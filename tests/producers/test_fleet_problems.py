@@ -11,12 +11,22 @@ from openfall.producers.fleet_problems import ProblemCode, ProblemSeverity, list
 from openfall.producers.outage_text import Away, Wait
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
+from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.vocabulary import HoldReason
 
 GPU = "gpu.tiny.batch"
 WORKER = WorkerStatus(
-    name="w", state="idle", alive=True, queues=(GPU,), host="h", pid=1, heartbeat_age_seconds=1.0, answered=0, failed=0
-)
+    name="w",
+    state="idle",
+    alive=True,
+    queues=(GPU, DEGRADE),
+    host="h",
+    pid=1,
+    heartbeat_age_seconds=1.0,
+    answered=0,
+    failed=0,
+)  # fmt: skip
+NO_DEGRADE = replace(WORKER, queues=(GPU,))
 IDLE = QueueStatus(name=GPU, waiting=0, oldest_seconds=None, started=0, scheduled=0, paused=False)
 BUSY = replace(IDLE, waiting=3, oldest_seconds=70.0)
 WELL = FleetStatus(
@@ -47,9 +57,13 @@ def test_a_fleet_with_a_worker_and_nothing_wrong_has_no_problem() -> None:
             replace(WELL, workers=(replace(WORKER, alive=False),), falling=1),
             (ProblemCode.NO_WORKER, ProblemSeverity.FAILURE, None, 1),
         ),
-        (replace(WELL, falling=2), (ProblemCode.NO_DEGRADE_WORKER, ProblemSeverity.FAILURE, None, 2)),
         (
-            replace(WELL, workers=(replace(WORKER, queues=("x",)),), queues=(BUSY,)),
+            replace(WELL, workers=(NO_DEGRADE,), falling=2),
+            (ProblemCode.NO_DEGRADE_WORKER, ProblemSeverity.FAILURE, None, 2),
+        ),
+        (replace(WELL, workers=(NO_DEGRADE,)), (ProblemCode.NO_DEGRADE_WORKER, ProblemSeverity.WARNING, None, 0)),
+        (
+            replace(WELL, workers=(replace(WORKER, queues=("x", DEGRADE)),), queues=(BUSY,)),
             (ProblemCode.NOT_SERVED, ProblemSeverity.FAILURE, GPU, 3),
         ),
         (replace(WELL, suspended=True), (ProblemCode.SUSPENDED, ProblemSeverity.FAILURE, None, 0)),

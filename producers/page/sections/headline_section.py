@@ -19,7 +19,7 @@ from openfall.producers.page.sections.worker_causes import pools_without_worker,
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import QueueStatus
-from openfall.router_core.state.keys import pool_of
+from openfall.router_core.state.keys import model_of, pool_of
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, Urgency
 
 SOURCES = (BUDGETS, CARD_STATES)
@@ -37,7 +37,8 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
     return {
         "health": health,
         "sentence": _sentence(health, causes, silent, snapshot),
-        "silent": tuple(silent),
+        "has_silent_roles": bool(silent),
+        "unanswered": _has_unanswered_jobs(silent, snapshot),
         "causes": causes[:MAX_CAUSES],
         "more": max(0, len(causes) - MAX_CAUSES),
     }
@@ -46,6 +47,17 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
 def _is_silent(silent: Collection[str], snapshot: PageSnapshot) -> bool:
     """Whether no role has a model that takes calls."""
     return bool(snapshot.catalog.roles) and len(silent) == len(snapshot.catalog.roles)
+
+
+def _has_unanswered_jobs(silent: SilentRoles, snapshot: PageSnapshot) -> bool:
+    """Whether jobs wait or are held because roles have no model that takes calls."""
+    status, held = snapshot.status, snapshot.held
+    if _is_silent(silent, snapshot):
+        return bool(status.waiting or status.falling or held.by_reason)
+    calls, models = ModelCalls(snapshot), {alias for obstacles in silent.values() for alias in obstacles}
+    waiting = {(model_of(queue.name), queue.urgency) for queue in status.queues if queue.waiting}
+    waits = any(alias in models and urgency and calls.obstacle(alias, urgency) for alias, urgency in waiting)
+    return waits or not models.isdisjoint(held.models)
 
 
 def _sentence(health: FleetHealth, causes: list[Cause], silent: Collection[str], snapshot: PageSnapshot) -> str:

@@ -74,9 +74,15 @@ def test_a_queue_of_which_only_quiet_workers_are_left_has_no_worker(
     assert ran.stdout.count("tower (ann)") == 1
     assert ran.returncode == 4
     problems = json.loads(openfall("status", "--json").stdout)["problems"]
-    assert [(problem["code"], problem["subject"]) for problem in problems] == [("not_served", BATCH)]
+    assert [(problem["code"], problem["subject"]) for problem in problems] == [
+        ("not_served", BATCH),
+        ("no_degrade_worker", None),
+        ("worker_quiet", None),
+    ]
     fleet.add("desk", BATCH)
-    assert openfall("status").returncode == 0
+    assert openfall("status").returncode == 8, (
+        "its jobs have a worker, other roles have none, and no job waits for them"
+    )
 
 
 def test_an_ask_names_the_quiet_worker_that_it_waits_for(openfall: Run, fleet: Fleet) -> None:

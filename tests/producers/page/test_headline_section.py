@@ -239,7 +239,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> PageSnapshot:
     )
     catalog = load(file).catalog
     queues = tuple(catalog.queue(model, urgency) for model in catalog.models for urgency in Urgency)
-    status = replace(STATUS, queues=(), workers=(replace(WORKER, queues=queues),))
+    status = replace(STATUS, queues=(), workers=(replace(WORKER, queues=(*queues, "degrade")),))
     return PageSnapshot(now=NOW, catalog=catalog, catalog_digest="", status=status)
 
 
