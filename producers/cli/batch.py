@@ -19,7 +19,8 @@ from openfall.producers.cli.terminal import print_line, show_json, wants_json
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.local_batches.batch_file_lines import check_regular, count_requests
 from openfall.producers.local_batches.batch_plan import BatchPlan, BatchTally
-from openfall.producers.local_batches.batch_run import BatchRun, reopen
+from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.local_batches.journal_reopening import reopen
 from openfall.producers.local_batches.output_journal import Journal, JournalState, read_journal
 from openfall.producers.local_batches.saved_plans import save_plan
 from openfall.producers.shell_command import shell_command

@@ -12,7 +12,7 @@ every round polls the head of the line, and a slice of the rest in turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -45,28 +45,6 @@ MAX_SENDING_SECONDS = 5.0
 """How long an interrupted run waits for the reply to the lines that it is submitting."""
 MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
 """Pause between rounds: short while answers come, longer by a factor after each round without any."""
-
-
-def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
-    """The rows of earlier runs, after the removal of those that the plan runs again. Failed ones stay in the returned
-    state: a retry needs the ids of their rows. Those beyond the limit of the plan stay in the file too."""
-    state = journal.state
-    edited = set(_edited_lines(plan, state)) if plan.retry_edited else set[str]()
-    journal.remove(edited, _failed_lines(plan, state) if plan.retry_failed else ())
-    return state.without(edited, ())
-
-
-def _failed_lines(plan: BatchPlan, state: JournalState) -> Collection[str]:
-    if plan.limit is None or not state.failed:
-        return state.failed
-    ids = (line.custom_id for line in read_plan(plan))
-    return {custom_id for custom_id in ids if custom_id is not None and custom_id in state.failed}
-
-
-def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:
-    for line in read_plan(plan):
-        if isinstance(line, BatchLine) and (row := state.answered.get(line.custom_id)) and is_edited(line, row):
-            yield line.custom_id
 
 
 class BatchRun:

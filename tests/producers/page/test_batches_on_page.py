@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from openfall.producers.local_batches.batch_plan import BatchPlan
-from openfall.producers.local_batches.batch_run import BatchRun, reopen
+from openfall.producers.local_batches.batch_run import BatchRun
+from openfall.producers.local_batches.journal_reopening import reopen
 from openfall.producers.local_batches.output_journal import Journal
 from openfall.producers.local_batches.saved_plans import save_plan
 from openfall.producers.page.sections import batch_section
