@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT
+from openfall.producers.cli.early_interrupt import INTERRUPTED, exit_at_once_on_interrupt
+
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line as a process: run a command and exit with its code. Ctrl-C ends it without a traceback."""
     sys.excepthook = _ignore_interrupt
+    exit_at_once_on_interrupt()
     try:
         from openfall.producers.cli import commands, crash_log, standard_streams
 

@@ -12,7 +12,8 @@ from importlib import import_module
 
 import click
 
-from openfall.producers.cli import INTERRUPTED, error_lines, exit_codes, standard_streams
+from openfall.producers.cli import error_lines, exit_codes, standard_streams
+from openfall.producers.cli.early_interrupt import INTERRUPTED, raise_on_interrupt
 from openfall.producers.cli.options import common_options
 
 COMMANDS = {
@@ -71,6 +72,7 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"openfall.producers.cli.{module}"), module)
         if isinstance(command, click.Group) and not any(option.name == "config_path" for option in command.params):
             common_options(command)
+        raise_on_interrupt()  # all of its modules are imported
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,7 +12,7 @@ import click
 from pydantic_core import from_json
 
 from openfall.producers.amount_text import plural
-from openfall.producers.cli import INTERRUPTED
+from openfall.producers.cli.early_interrupt import INTERRUPTED
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -39,6 +41,27 @@ def test_ctrl_c_says_whether_a_job_was_accepted(
     with pytest.raises(click.exceptions.Exit) as exit_, submission.explain_interrupt():
         raise KeyboardInterrupt
     assert (exit_.value.exit_code, capsys.readouterr().err.strip()) == (130, words)
+
+
+def test_ctrl_c_while_modules_are_imported_ends_the_process() -> None:
+    """An import has callbacks in which Python drops an exception: the command would go on and submit its job."""
+    program = """
+import signal, weakref
+from openfall.producers.cli.early_interrupt import exit_at_once_on_interrupt, raise_on_interrupt
+class Lock: pass
+exit_at_once_on_interrupt()
+raise_on_interrupt()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    exit_at_once_on_interrupt()
+lock = Lock()
+callback = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+del lock
+print("went on")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
 def test_the_id_of_a_job_is_that_which_ctrl_c_would_name(openfall: Run) -> None:
