@@ -15,6 +15,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
+from openfall.router_core.jobs.outcome import cause_in_brackets
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.incidents import open_incidents
@@ -81,7 +82,8 @@ def test_the_notice_names_the_cause_that_opened_the_breaker(
             (await fetch_fleet_snapshot(fleet.link, fleet.catalog)).fleet_state(Urgency.BATCH).model("opus").blocked
         )
         assert blocked is not None
-        assert (blocked.cause_text, cause in blocked.detail) == (cause, True)
+        assert blocked.cause_text == cause
+        assert cause in blocked.detail or f"({cause_in_brackets(cause)})" in blocked.detail
         assert cause.startswith(blocked.error_class)
 
     async def main() -> None:
