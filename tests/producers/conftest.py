@@ -177,10 +177,9 @@ def loaded(config_file: Path, redis_url: str) -> LoadedConfig:
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[redis.Redis]:
+def store(redis_url: str, shared_client: redis.Redis) -> redis.Redis:
     """A plain client of the test's Valkey."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
+    return shared_client
 
 
 @pytest.fixture

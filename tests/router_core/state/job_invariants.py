@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import chain
 
 from hypothesis.stateful import invariant
 
@@ -22,7 +21,7 @@ class JobInvariants(ScriptMachine):
 
     @invariant()
     def each_job_is_in_exactly_one_place(self) -> None:
-        places = self._places()
+        lists = self.queue_lists()
         expected: dict[str, list[tuple[str, str]]] = {}
         for job_id, job in self.model.jobs.items():
             expected[job_id] = {
@@ -32,41 +31,49 @@ class JobInvariants(ScriptMachine):
                 "held": [("deferred", job.queue)],
                 "done": [(RQ_END.get(job.status, ("", ""))[1], job.ended_in)],
             }[job.state]
-        assert places == expected
-        for queue, waiting in self.model.lists.items():
-            assert (self.listed(queue), self.backlogs(queue)) == (waiting.listed, waiting.backlogs)
-            counts = {name.decode(): n.decode() for name, n in self.store.hgetall("of:listed:" + queue).items()}
+        pipe = self.store.pipeline(transaction=False)
+        for queue in self.model.lists:
+            pipe.hgetall("of:listed:" + queue)
+        pipe.smembers("of:backlogs")
+        pipe.smembers("rq:queues")
+        *counted, registered, queues = pipe.execute()
+        assert self._places(lists) == expected
+        for (queue, waiting), row in zip(self.model.lists.items(), counted, strict=True):
+            assert self.waiting_in(queue, lists) == (waiting.listed, waiting.backlogs)
+            counts = {name.decode(): n.decode() for name, n in row.items()}
             if "*" in counts.values():
                 assert waiting.counts().keys() <= counts.keys()
                 assert len(counts) == 1
             else:
                 assert {name: int(n) for name, n in counts.items()} == waiting.listed_counts()
-        registered = self.store.smembers("of:backlogs")
-        assert set(self.store.keys("rq:queue:*~*")) <= registered <= self.store.smembers("rq:queues")
+        assert {f"rq:queue:{name}".encode() for name in lists if "~" in name} <= registered <= queues
 
-    def listed(self, queue: str) -> list[str]:
-        """The ids in the list of a queue."""
-        return [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
-
-    def backlogs(self, queue: str) -> dict[str, list[str]]:
-        """The ids in the backlogs of a queue, by producer."""
-        lists = (self.listed(key.decode().removeprefix("rq:queue:")) for key in self.store.keys(f"rq:queue:{queue}~*"))
-        return {self.model.producer_of[waiting[0]]: waiting for waiting in lists}
-
-    def _places(self) -> dict[str, list[tuple[str, str]]]:
+    def queue_lists(self) -> dict[str, list[str]]:
+        """The ids in the list of each queue and in each backlog, by its name."""
+        keys = self.store.keys("rq:queue:*")
         pipe = self.store.pipeline(transaction=False)
-        for queue in (SMOL, LARGE, DEGRADE):
-            pipe.lrange("rq:queue:" + queue, 0, -1)
-            for kind in KINDS:
-                pipe.zrange(f"rq:{kind}:{queue}", 0, -1)
-        names = [(kind, queue) for queue in (SMOL, LARGE, DEGRADE) for kind in ("queue", *KINDS)]
+        for key in keys:
+            pipe.lrange(key, 0, -1)
+        rows = zip(keys, pipe.execute(), strict=True)
+        return {key.decode().removeprefix("rq:queue:"): [job_id.decode() for job_id in ids] for key, ids in rows}
+
+    def waiting_in(self, queue: str, lists: dict[str, list[str]]) -> tuple[list[str], dict[str, list[str]]]:
+        """The ids in the list of a queue, and those in its backlogs by producer."""
+        backlogs = [ids for name, ids in lists.items() if name.startswith(queue + "~")]
+        return lists.get(queue, []), {self.model.producer_of[ids[0]]: ids for ids in backlogs}
+
+    def _places(self, lists: dict[str, list[str]]) -> dict[str, list[tuple[str, str]]]:
+        pipe = self.store.pipeline(transaction=False)
+        names = [(kind, queue) for queue in (SMOL, LARGE, DEGRADE) for kind in KINDS]
+        for kind, queue in names:
+            pipe.zrange(f"rq:{kind}:{queue}", 0, -1)
         places: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for name, members in zip(names, pipe.execute(), strict=True):
             for member in members:
                 places[member.decode().split(":")[0]].append(name)
-        for queue in (SMOL, LARGE, DEGRADE):
-            for job_id in chain.from_iterable(self.backlogs(queue).values()):
-                places[job_id].append(("queue", queue))
+        for name, ids in lists.items():
+            for job_id in ids:
+                places[job_id].append(("queue", name.partition("~")[0]))
         return places
 
     @invariant()

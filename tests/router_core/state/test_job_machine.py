@@ -206,9 +206,10 @@ class JobMachine(JobInvariants):
     def reap(self) -> None:
         moves = {job_id: place for job_id, _, place in self.do(reap(self.link))}
         assert moves == self.model.reap()
+        lists = self.queue_lists()
         for queue, waiting in self.model.lists.items():  # the model does not define which backend is reaped first
             counts = waiting.counts()
-            waiting.listed, waiting.backlogs = self.listed(queue), self.backlogs(queue)
+            waiting.listed, waiting.backlogs = self.waiting_in(queue, lists)
             assert waiting.counts() == counts
 
     @precondition(lambda self: self.model.jobs)
