@@ -33,7 +33,8 @@ class Wait(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Away:
-    """What takes no calls: a model at a backend, or (`model` None) the key of some backends. Moments in epoch seconds.
+    """What takes no calls: a model at a backend, or (`model` None) the key of some backends, or of none in this
+    configuration. Moments in epoch seconds.
 
     `cause` is in a few words; `error` is its class, None where no call failed. `until`: what `wait` says happens then;
     None: unknown.
@@ -52,7 +53,13 @@ class Away:
     @property
     def name(self) -> str:
         names = ", ".join(self.backends)
+        if self.is_unknown_key:
+            return "a key that this configuration does not have"
         return f"the key of {names}" if self.model is None else f"{self.model}@{names}"
+
+    @property
+    def is_unknown_key(self) -> bool:
+        return self.model is None and not self.backends
 
     def concerns(self, alias: str, catalog: Catalog) -> bool:
         """Whether it keeps calls from a model."""
@@ -63,7 +70,7 @@ async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
     """Everything in the catalog that takes no calls now: an open breaker, a parked key, a cooldown, a failed health
     check."""
     rows, checks, now = await asyncio.gather(list_breakers(link), remembered_health(link), fetch_server_time(link))
-    away = list(list_away(rows, catalog))
+    away = [*list_away(rows, catalog), *list_unknown_keys(rows, catalog, now)]
     named = {(item.model, item.backends) for item in away}
     unhealthy = list_unhealthy(checks, catalog, now)
     return away + [item for item in unhealthy if (item.model, item.backends) not in named]
@@ -88,6 +95,18 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
             wait=Wait.OPERATOR if row.forced == BreakerState.OPEN else Wait.PROBE if is_open else Wait.COOLDOWN,
             flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),
         )
+
+
+def list_unknown_keys(rows: Iterable[BreakerStatus], catalog: Catalog, now: float) -> Iterator[Away]:
+    """The refused keys of other members of the fleet. A key that no one probes any more was replaced everywhere."""
+    known = {key for backend in catalog.backends for key in catalog.credentials(backend)}
+    for row in rows:
+        is_probed = row.state is BreakerState.HALF_OPEN or (row.until is not None and row.until > now)
+        if row.target.startswith("key:") and _key_of(row.target) not in known and is_probed:
+            yield Away(
+                model=None, backends=(), since=row.away_since, cause=row.cause or row.why, error=row.error,
+                until=row.until, wait=Wait.PROBE, flat_plan=False,
+            )  # fmt: skip
 
 
 def _until(row: BreakerStatus) -> float | None:

@@ -59,6 +59,7 @@ class BatchRun:
         self._client, self._plan, self._earlier = client, plan, earlier.without((), earlier.refused)
         self._refused = RefusedLines({} if plan.retry_failed else earlier.refused)
         self._waiting: dict[str, BatchLine] = {}
+        self._is_cut_off = False
         self._turn: Iterator[str] = iter(())
         self._submitted_again: set[str] = set()
         terms = f"{sorted(plan.options.items())} {catalog_digest(client.config.catalog)}"
@@ -244,9 +245,12 @@ class BatchRun:
             await self._note_blockage(jobs if find_lost and not results else [])
             await self._submit_lost([job for job, state in states.items() if state is None])
         except StoreUnreachable as error:
-            self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
+            if not self._is_cut_off:  # one line for each outage, however long it lasts
+                self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
+            self._is_cut_off = True
             await asyncio.sleep(MAX_POLL_SECONDS)
             return False
+        self._is_cut_off = False
         rows = {job: answer_row(job, self._waiting[job].custom_id, result) for job, result in results.items()}
         journal.add(rows.values())
         for job, result in results.items():

@@ -230,7 +230,9 @@ class CardManager:
         if plan.evict and time.monotonic() < hung_up_at:
             return None
         alias = plan.load or plan.evict[0]
-        log.info("%s: loads %s, unloads %s: %s", record.name, plan.load, ", ".join(plan.evict) or None, plan.reason)
+        moves = [f"loads {plan.load}"] if plan.load else []
+        moves += [f"unloads {', '.join(plan.evict)}"] if plan.evict else []
+        log.info("%s: %s: %s", record.name, ", ".join(moves), plan.reason)
         return Switch(
             plan.load or "", self.context.backend_on(record.name, alias), plan.evict, round_.snapshot.now, plan.reason,
             round_.view.facts[alias].load_seconds, plan.protected_seconds,

@@ -81,6 +81,15 @@ def _of_target(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause
 def _of_key(item: Away, silent: SilentRoles, snapshot: PageSnapshot) -> Cause:
     """A key that its provider refuses, or whose credit is used up. A probe once it is renewed saves the wait for the
     next one."""
+    if item.is_unknown_key:
+        return Cause(
+            text=f"{item.name[0].upper()}{item.name[1:]} takes no calls: {item.cause}",
+            since=item.since,
+            advice="A worker or gateway has another key than this process: restart it after a change of its variables",
+            remedy="openfall breakers",
+            section="breakers",
+            runbook=RunbookSection.KEY_REFUSED,
+        )
     backend = item.backends[0]
     target = f"key:{backend}" if len(snapshot.catalog.credentials(backend)) == 1 else ""
     return Cause(

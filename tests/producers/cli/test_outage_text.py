@@ -14,7 +14,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import load
-from openfall.producers.outage_text import describe_away, list_away
+from openfall.producers.outage_text import describe_away, list_away, list_unknown_keys
 from openfall.router_core.state.backend_reports import remember_health
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.vocabulary import BreakerState
@@ -95,7 +95,9 @@ def breaker(target: str, **more: Any) -> BreakerStatus:
     return BreakerStatus(target=target, **fields)
 
 
-def test_a_blocked_key_is_no_outage_while_its_backend_has_another(config_file: Path) -> None:
+def test_a_blocked_key_is_no_outage_while_its_backend_has_another(
+    config_file: Path,
+) -> None:
     text = CONFIG.replace("api_key: sk-0123456789abcdefghij", "api_keys: [sk-one, sk-two]").replace("flat", "metered")
     config_file.write_text(text)
     catalog = load(config_file, environ={}).catalog
@@ -107,6 +109,14 @@ def test_a_blocked_key_is_no_outage_while_its_backend_has_another(config_file: P
     assert (shown(first), shown(second)) == ("", "")
     assert shown(first, second).startswith("no calls to the key of plan for 60s")
     assert shown(first, f"plan/plan-cloud#{second.removeprefix('key:')}").startswith("no calls to the key of plan")
+
+
+def test_a_refused_key_of_other_members_is_named_while_they_probe_it(config_file: Path) -> None:
+    catalog = load(config_file, environ={}).catalog
+    (own,) = catalog.credentials("plan")
+    rows = [breaker(f"key:{own}"), breaker("key:gone"), breaker("key:replaced", until=99.0), breaker("rack/tiny")]
+    (other,) = list_unknown_keys(rows, catalog, 100.0)
+    assert (other.name, other.backends) == ("a key that this configuration does not have", ())
 
 
 @pytest.mark.parametrize(

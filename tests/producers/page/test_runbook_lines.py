@@ -81,6 +81,7 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
     yield replace(calm, sources={BUDGETS.name: [budget]})
     yield over_budget(calm, over("house", OverCause.SPENT), 50_000_000)
     yield replace(calm, sources={CARD_STATES.name: {"rack": CardState(loads=[(NOW, 50.0)] * 5)}})
+    yield replace(calm, away=(replace(away(None, Wait.PROBE), backends=()),))
     yield replace(calm, breakers=(failing(),))
     yield replace(calm, catalog=calm.catalog.model_copy(update=kept_local(calm)))
 
