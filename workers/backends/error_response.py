@@ -58,6 +58,7 @@ _PASSING = _LIMITS | {ErrorClass.OVERLOADED}
 
 _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
+_WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
@@ -209,11 +210,12 @@ def _of_provider(error: Any) -> Any:
 
 
 def _within(text: Any) -> Any:
-    """The JSON object in the words of an error. LiteLLM writes its own words around that of a provider."""
-    if not isinstance(text, str) or (start := text.find("{")) <= 0:
+    """The error of a provider that LiteLLM wraps in words of its own. Any other JSON in the words of an error may be
+    the caller's."""
+    if not isinstance(text, str) or (wrapper := _WRAPPER.match(text)) is None:
         return None
     try:
-        return _DECODER.raw_decode(text, start)[0]
+        return _DECODER.raw_decode(text, wrapper.end())[0]
     except (ValueError, RecursionError):
         return None
 
