@@ -10,6 +10,7 @@ from openfall.producers.cli.exit_codes import explain
 
 _PLAIN = {"a valid integer range": "a whole number", "a valid float range": "a number"}
 """The words of click for a type, and those of people."""
+_ADDRESS = " The configuration has the address: `gateway: {listen: [...]}`, or OPENFALL_PORT without a file."
 
 
 def report_lost_output(error: OSError) -> None:
@@ -43,6 +44,7 @@ def show_usage_error(error: click.ClickException, as_json: bool) -> int:
     message = " ".join(error.format_message().split())
     for words, plain in _PLAIN.items():
         message = message.replace(words, plain)
+    message += _ADDRESS if getattr(error, "option_name", "") in ("--port", "--host", "--listen") else ""
     print_line(f"{command}: {message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
     if as_json:
         _show_json_error(error, message, 2)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from openfall.producers.gateway.error_table import Refusal
+from openfall.router_core.catalog.capabilities import is_known_to_embed
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_errors import MAX_NAME_CHARACTERS, AmbiguousName, UnknownName
 from openfall.router_core.routing.chain_selection import AUTO
-from openfall.router_core.vocabulary import Urgency
+from openfall.router_core.vocabulary import JobKind, Urgency
 
 _KIND = "role, task or model"
 _FAMILY = re.compile(r"[^-/:]{1,40}[-/:]")
@@ -41,9 +42,9 @@ def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None)
     except UnknownName as error:
         if "Did you mean" in str(error):
             raise
-        pattern = _pattern_for(name)
-        remedy = f'with a program that has its name built in, set `gateway: {{aliases: {{"{pattern}": auto}}}}`'
-        raise Refusal("unknown_model", f"{error} GET /v1/models lists them; {remedy}", "model") from None
+        raise Refusal(
+            "unknown_model", f"{error} GET /v1/models lists them; {_remedy_for(name, catalog)}", "model"
+        ) from None
 
 
 def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
@@ -66,6 +67,16 @@ def _resolve(catalog: Catalog, aliases: Mapping[str, str], name: str) -> str:
             raise
         return catalog.find_model(bare, kind=_KIND, known=known)
     return name
+
+
+def _remedy_for(name: str, catalog: Catalog) -> str:
+    meant = AUTO
+    if is_known_to_embed(name):  # `auto` completes
+        meant = next((alias for alias, model in catalog.models.items() if model.kind is JobKind.EMBEDDING), "")
+        if not meant:
+            return "no model of the configuration embeds texts: add one"
+    aliases = f'{{"{_pattern_for(name)}": {meant}}}'
+    return f"with a program that has its name built in, set `gateway: {{aliases: {aliases}}}`"
 
 
 def _pattern_for(name: str) -> str:

@@ -64,6 +64,7 @@ def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
         (("version",), "openfall", "no command 'version'. Did you mean '--version'?"),
         (("help", "asq"), "openfall", "no command 'asq'. Did you mean 'ask'?"),
         (("status", "--foo"), "openfall status", "No such option '--foo'."),
+        (("serve", "--port", "80"), "openfall serve", "`gateway: {listen: [...]}`, or OPENFALL_PORT without a file."),
         (("job", "list", "--limit", "x"), "openfall job list", "'x' is not a whole number."),
         (("stats", "--day", "1", "--month", "2"), "openfall stats", "name a day or a month, not both."),
         (("inbox", "--ack"), "openfall inbox", "--follow and --ack need the NAME of an inbox."),

@@ -9,7 +9,9 @@ import pytest
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.requested_name import resolve_name
+from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.vocabulary import JobKind
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import SAY, gateway_config, open_gateway, run
 
@@ -156,6 +158,20 @@ def test_the_pattern_that_a_remedy_proposes_takes_the_name(tmp_path: Path, name:
     pattern = raised.value.message.split('aliases: {"')[1].split('"')[0]
     assert fnmatchcase(name, pattern)
     assert resolve_name(catalog, {pattern: "chat"}, name) == "chat"
+
+
+def test_for_the_name_of_an_embedding_model_a_model_that_embeds_is_proposed(tmp_path: Path) -> None:
+    """`auto` completes, so an alias to it would refuse the request too."""
+    catalog = gateway_config("redis://127.0.0.1:1", tmp_path, "http://127.0.0.1:1").catalog
+    vectors = ModelSpec(upstream="nomic-embed-text", backends=tuple(catalog.backends)[:1])
+    completing = {name: model for name, model in catalog.models.items() if model.kind is JobKind.COMPLETION}
+    for models, remedy in (
+        (completing, "no model of the configuration embeds texts: add one"),
+        ({**completing, "nomic": vectors}, 'set `gateway: {aliases: {"text-*": nomic}}`'),
+    ):
+        with pytest.raises(Refusal) as raised:
+            resolve_name(catalog.model_copy(update={"models": models}), {}, "text-embedding-3-small")
+        assert raised.value.message.endswith(remedy)
 
 
 def test_a_name_behind_that_of_a_provider_is_proposed(tmp_path: Path) -> None:
