@@ -39,6 +39,7 @@ class ProblemCode(StrEnum):
     BREAKER_OPEN = "breaker_open"
     UNHEALTHY = "unhealthy"
     HELD = "held"
+    NO_GATEWAY = "no_gateway"
     BUDGET_SPENT = "budget_spent"
     WORKER_QUIET = "worker_quiet"
     CARD_SWAPS = "card_swaps"
@@ -78,6 +79,7 @@ _RUNBOOK: Mapping[ProblemCode, RunbookSection] = {
     ProblemCode.BREAKER_OPEN: RunbookSection.BREAKER_OPEN,
     ProblemCode.UNHEALTHY: RunbookSection.BREAKER_OPEN,
     ProblemCode.DEAD_LETTERS: RunbookSection.NOTIFIER_FAILS,
+    ProblemCode.NO_GATEWAY: RunbookSection.GATEWAY_AWAY,
     ProblemCode.BUDGET_SPENT: RunbookSection.BUDGET_SPENT,
     ProblemCode.WORKER_QUIET: RunbookSection.WORKER_QUIET,
     ProblemCode.CARD_SWAPS: RunbookSection.CARD_SWAPS,

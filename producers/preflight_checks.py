@@ -32,7 +32,7 @@ from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
 from openfall.router_core.state.fleet_status import fetch_status
-from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.keys import CLIENT_KEYS, DEGRADE
 from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
@@ -217,6 +217,9 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
     if any(served) and not any(DEGRADE in pools for pools in served):
         message = "no degrade worker: a job that no model can serve gets no reply, and no webhook or notice is sent"
         results.append(CheckResult("workers", DEGRADE, "failure", message, "openfall work degrade, on any machine."))
+    if await connection.command("HLEN", CLIENT_KEYS) and not status.gateways:
+        message, remedy = "no gateway is alive, and callers have keys of one", "openfall serve, on its host."
+        results.append(CheckResult("workers", "gateway", "warning", message, remedy))
     if difference:
         results.append(CheckResult("workers", "catalog", "warning", difference, f"{CATALOG_REMEDY}."))
     return results

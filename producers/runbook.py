@@ -23,6 +23,7 @@ class RunbookSection(StrEnum):
     SUSPENDED = "Every worker is suspended"
     WORKER_QUIET = "A worker is quiet"
     WORKER_SHORT = "A worker lacks something"
+    GATEWAY_AWAY = "The gateway is away"
     OTHER_CONFIGURATION = "Configurations differ"
     QUEUE_PAUSED = "A queue is paused"
     LOCAL_ONLY = "Local only is on"

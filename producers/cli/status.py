@@ -37,6 +37,7 @@ from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import describe_waiting
 from openfall.producers.page.sections.problem_causes import problems_of_causes
 from openfall.producers.page.snapshot_reader import SnapshotReader
+from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.refused_table import describe_refused
 from openfall.producers.resolve import fetch_reached_limits
 from openfall.router_core.catalog.catalog_digest import catalog_digest
@@ -183,7 +184,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
 async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
     link, catalog = llm.store.connection, llm.config.catalog
     audit = await read_entries(link, READ_ENTRIES)
-    snapshot = await SnapshotReader(link, catalog).read(headline_section.SOURCES)
+    snapshot = await SnapshotReader(link, catalog).read((*headline_section.SOURCES, CLIENT_KEYS))
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
         headline_section.context(snapshot),

@@ -53,6 +53,7 @@ def fetched_sources() -> tuple[Source, ...]:
     """What the screen shows beside the snapshot. The causes have the sources of the page."""
     return (
         *headline_section.SOURCES,
+        sources.CLIENT_KEYS,
         sources.RECENT_JOBS,
         sources.CARDS,
         sources.LEDGER_TODAY,

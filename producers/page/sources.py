@@ -9,6 +9,7 @@ from openfall.producers.outbox_tables import OutboxStatus, fetch_outbox
 from openfall.producers.page.page_snapshot import Source
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.state import keys
 from openfall.router_core.state.budget_book import BudgetState, list_budgets
 from openfall.router_core.state.card_memory import DAY_SECONDS, MemoryUse, fetch_card_memory
 from openfall.router_core.state.card_status import CardStatus, fetch_card_status, fetch_managed_cards
@@ -39,6 +40,10 @@ async def _recent_jobs(link: RedisConnection, _catalog: Catalog) -> JobPage:
 
 async def _budgets(link: RedisConnection, catalog: Catalog) -> list[BudgetState]:
     return await list_budgets(link, all_budgets(catalog), await fetch_server_time(link))
+
+
+async def _client_keys(link: RedisConnection, _catalog: Catalog) -> int:
+    return int(await link.command("HLEN", keys.CLIENT_KEYS))
 
 
 async def _plans(link: RedisConnection, catalog: Catalog) -> list[PlanState]:
@@ -73,6 +78,8 @@ async def _refused(link: RedisConnection, _catalog: Catalog) -> list[RefusedRequ
 
 RECENT_JOBS = Source("jobs", _recent_jobs, every_seconds=5.0)
 PLANS = Source("plans", _plans, every_seconds=10.0)
+CLIENT_KEYS = Source("client keys", _client_keys, every_seconds=5.0)
+"""How many there are: with one, people expect a gateway. The page itself has one, and need not read it."""
 BUDGETS = Source("budgets", _budgets, every_seconds=5.0)
 CARD_STATES = Source("states of cards", fetch_managed_cards, every_seconds=5.0)
 CARDS = Source("cards", _cards, every_seconds=5.0)

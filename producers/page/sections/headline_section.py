@@ -15,7 +15,7 @@ from openfall.producers.page.sections.model_and_key_causes import model_and_key_
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles, operator_switch_causes
 from openfall.producers.page.sections.problem_causes import CAUSES
-from openfall.producers.page.sections.worker_causes import pools_without_worker, worker_causes
+from openfall.producers.page.sections.worker_causes import gateway_causes, pools_without_worker, worker_causes
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import QueueStatus
@@ -133,6 +133,7 @@ def _causes(snapshot: PageSnapshot, silent: SilentRoles) -> Iterator[Cause]:
         return
     pools = pools_without_worker(silent, snapshot)
     yield from worker_causes(pools, snapshot)
+    yield from gateway_causes(snapshot)
     yield from _late(snapshot)
     problems = list(_problems(pools, snapshot))
     yield from (CAUSES[each.code](each, snapshot) for each in problems if each.code not in LAST)

@@ -182,6 +182,7 @@ def problems_of_causes(causes: Iterable[Cause]) -> list[FleetProblem]:
 
 
 FOUND_BY_PAGE: Mapping[RunbookSection, ProblemCode] = {
+    RunbookSection.GATEWAY_AWAY: ProblemCode.NO_GATEWAY,
     RunbookSection.BUDGET_SPENT: ProblemCode.BUDGET_SPENT,
     RunbookSection.WORKER_QUIET: ProblemCode.WORKER_QUIET,
     RunbookSection.CARD_SWAPS: ProblemCode.CARD_SWAPS,

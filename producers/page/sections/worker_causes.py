@@ -1,4 +1,4 @@
-"""Pools that no worker serves, and workers that an operator keeps from jobs."""
+"""Pools that no worker serves, workers that an operator keeps from jobs, and a gateway that is away."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from openfall.producers.operator_note import describe_author, find_quiet
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.model_calls import NO_WORKER
+from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.runbook import RunbookSection
 from openfall.producers.shell_command import shell_command
 from openfall.router_core.state.fleet_status import WorkerStatus
@@ -39,6 +40,19 @@ def worker_causes(pools: Collection[str], snapshot: PageSnapshot) -> Iterator[Ca
             yield _of_pool(pool, snapshot)
     if quiet:
         yield _of_quiet(quiet, kept_by_quiet, snapshot)
+
+
+def gateway_causes(snapshot: PageSnapshot) -> Iterator[Cause]:
+    """No gateway, although callers have keys of one. Without keys a fleet may have none."""
+    count = snapshot.sources.get(CLIENT_KEYS.name, 0)
+    if count and not snapshot.status.gateways:
+        yield Cause(
+            text="No gateway is alive",
+            effect="A caller has a key of one" if count == 1 else f"{count:,} callers have keys of one",
+            advice="Start it on its host",
+            remedy="openfall serve, or systemctl restart openfall-serve",
+            runbook=RunbookSection.GATEWAY_AWAY,
+        )
 
 
 def _of_quiet(quiet: Sequence[WorkerStatus], pools: Sequence[str], snapshot: PageSnapshot) -> Cause:

@@ -63,6 +63,15 @@ def test_what_only_a_line_of_the_page_says_is_a_problem_with_a_code_too(openfall
     assert problems == [("paused", "warning", "A queue is paused"), ("late", "warning", "Jobs are late")]
 
 
+@pytest.mark.usefixtures("answering")
+def test_status_and_preflight_name_a_gateway_that_is_away_once_callers_have_keys(openfall: Run) -> None:
+    assert openfall("keys", "new", "bots").returncode == 0
+    ran = openfall("status", "--json")
+    assert [problem["code"] for problem in json.loads(ran.stdout)["problems"]] == ["no_gateway"]
+    assert ran.returncode == 8
+    assert "no gateway is alive" in openfall("preflight").stdout
+
+
 def test_a_changed_pause_and_the_configuration_are_fields_of_json(openfall: Run) -> None:
     paused = json.loads(openfall("queues", "pause", "gpu.tiny.*", "--json").stdout)
     assert {"queue": "gpu.tiny.batch", "changed": True} in paused

@@ -15,7 +15,7 @@ from openfall.producers.fleet_problems import FleetProblem, ProblemCode, Problem
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
-from openfall.producers.page.sources import BUDGETS, CARD_STATES
+from openfall.producers.page.sources import BUDGETS, CARD_STATES, CLIENT_KEYS
 from openfall.producers.runbook import RunbookSection, read_sections
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.jobs.over_budget import OverCause
@@ -75,6 +75,7 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
     yield replace(calm, status=replace(STATUS, queues=queues), audit=(pause,))
     yield replace(calm, local_only="guests")
     yield replace(calm, dead_letters=2)
+    yield replace(calm, sources={CLIENT_KEYS.name: 2})
     for reason in HoldReason:
         yield holding(calm, held_job(reason, "tiny"))
     budget = BudgetState(budget=Budget.model_construct(name="house"), window="day", ends_at=NOW, limit=5, spent=5)
