@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -91,11 +92,19 @@ def new(name: str, **rights: Any) -> None:
     Gateways know it within 2 seconds.
     """
     secret, key = with_operator(lambda operator: create_key(operator, name, **rights))
-    if wants_json():
-        show_json({**_row_json(key), "key": secret})
-        return
-    echo(secret)
-    print_line(f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`")
+    try:
+        if wants_json():
+            show_json({**_row_json(key), "key": secret})
+        else:
+            echo(secret)
+        sys.stdout.flush()
+    except OSError:
+        print_line(f"the key {name!r} is created, and lost: run `openfall keys revoke {name}`, then create it again")
+        raise
+    if not wants_json():
+        print_line(
+            f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`"
+        )
 
 
 @keys.command(short_help="Revoke a key.")

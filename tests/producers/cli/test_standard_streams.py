@@ -61,6 +61,19 @@ def test_a_full_standard_output_is_reported_in_one_line(
     assert ran.returncode == 1
 
 
+@needs_dev_full
+def test_a_new_key_that_was_not_written_is_named_with_the_remedy(
+    environment: dict[str, str], redis_url: str, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = _with_output(full.fileno(), {**environment, "REDIS_URL": redis_url}, tmp_path, ("keys", "new", "bot"))
+    assert ran.stderr.splitlines() == [
+        "the key 'bot' is created, and lost: run `openfall keys revoke bot`, then create it again",
+        "openfall: cannot write standard output: No space left on device",
+    ]
+    assert ran.returncode == 1
+
+
 def _with_output(
     output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:
