@@ -46,6 +46,9 @@ MAX_WORDS = 5
 MAX_MESSAGE_LENGTH = 2048
 """How much of an error's message is read for its words, in characters."""
 
+MAX_ECHO_LENGTH = 32 * MAX_MESSAGE_LENGTH
+"""How much of it is searched for what it repeats of the request."""
+
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
 
@@ -58,6 +61,12 @@ _PASSING = _LIMITS | {ErrorClass.OVERLOADED}
 
 _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
+_ECHO = re.compile(
+    r"(,\s?['\"]input['\"]:|\binput_value=).*?"
+    r"(?=\},\s*\{['\"]type['\"]:\s*['\"]\w+['\"],\s*['\"]loc['\"]|, input_type=|\n|\Z)",
+    re.DOTALL,
+)
+"""What a validator repeats of the request (pydantic's `input`). The words of a caller say nothing of a provider."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -69,7 +78,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error = find_error(document)
     page = _page_text(body) if document is None else ""
     codes = frozenset(_codes(error, document)) | ({FIREWALL_PAGE} if is_firewall_page(page) else frozenset())
-    message = _message(error, document)[:MAX_MESSAGE_LENGTH] or page
+    message = _ECHO.sub("", _message(error, document)[:MAX_ECHO_LENGTH])[:MAX_MESSAGE_LENGTH] or page
     upstream = UpstreamError(_status(status, error or document), codes, message)
     error_class = find_class(upstream) or _by_range(upstream, document)
     wait = retry_after(headers)
