@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from openfall.config.errors import ConfigProblem
+from openfall.config.paths import ENVIRONMENT
 from openfall.config.scalars import is_name
 
 PROVIDERS = ("openai", "anthropic")
@@ -87,6 +88,17 @@ def incomplete(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield model, present[0]
         elif environ.get(model) and not present:
             yield keys[0], model
+
+
+def misnamed(environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
+    """The variables that other programs read as the address of a provider, where ours is not set: without a word the
+    prompts would go to the provider's own address."""
+    for name in _configured(environ):
+        own = _variable(name, "BASE_URL")
+        for other in (_variable(name, "API_BASE"), _variable(name, "API_BASE_URL")):
+            if environ.get(other) and not environ.get(own):
+                message = f"a variable of this name is not read, and calls would go to the address of {name} itself"
+                yield ConfigProblem(ENVIRONMENT, 0, other, message, f"Set {own} to the address that you mean.")
 
 
 def _variable(name: str, key: str) -> str:

@@ -118,6 +118,8 @@ def load(
     if source == DEMO and path is None and not process.get(VARIABLE) and from_environment.is_complete(environ):
         source = ENVIRONMENT
         before = stamp(source, cwd)
+    if source == ENVIRONMENT and (misnamed := tuple(from_environment.misnamed(environ))):
+        raise ConfigError(misnamed)
     file = source if source == ENVIRONMENT else shorten(source, cwd)
     document = Document(file, environ, base, env_file.positions(process))
     text = _generate(document) if source == ENVIRONMENT else read_source(document, source)

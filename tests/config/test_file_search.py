@@ -103,6 +103,16 @@ def test_a_message_in_the_root_directory_keeps_the_slash_of_a_path(project: Path
     assert str(problems[0]).startswith(f"{project}/openfall.yaml:1: unknown key")
 
 
+@pytest.mark.parametrize("name", ["OPENFALL_CONFG", "OPENFALL_CONFIGS", "OPENFAL_CONFIG", "OPENFALL_CONFIf"])
+def test_a_misspelt_variable_is_refused_and_not_passed_over(project: Path, name: str) -> None:
+    (problem,) = check(environ={name: "fleet.yaml"}, cwd=project)
+    assert str(problem) == (
+        f"the environment {name}: a variable of this name is not read. Rename it to OPENFALL_CONFIG, or unset it."
+    )
+    assert source(project, **{name: "x", "OPENFALL_CONFIG": str(project / "openfall.yaml")}).name == "openfall.yaml"
+    assert source(project, OPENFALL_PORT="1", OPENFALL_CONFIG_DIR="x", OPENFALL_CONTEXT="x").name == "openfall.yaml"
+
+
 def test_an_empty_variable_is_none(project: Path) -> None:
     assert source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
 

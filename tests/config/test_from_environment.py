@@ -170,6 +170,16 @@ def test_the_address_of_the_own_gateway_is_refused(current_dir: Path, url: str) 
     assert loaded(current_dir, own, {"OPENFALL_PORT": "9000"}).catalog.backends["openai"].url.startswith(url[:16])
 
 
+@pytest.mark.parametrize("name", ["OPENAI_API_BASE", "OPENAI_API_BASE_URL"])
+def test_the_address_in_a_variable_of_another_program_is_not_passed_over(current_dir: Path, name: str) -> None:
+    """The prompts that are meant for a server of the house would go to the provider."""
+    other = {**OPENAI, name: "http://192.168.1.20:8000/v1"}
+    (problem,) = check(environ=other, cwd=current_dir)
+    start = f"the environment {name}: a variable of this name is not read, and calls would go to the address of openai"
+    assert str(problem).startswith(start)
+    assert loaded(current_dir, other, {"OPENAI_BASE_URL": "http://192.168.1.20:8000/v1"}).source == config.ENVIRONMENT
+
+
 def test_an_ollama_at_the_port_that_the_gateway_takes_from_it_is_refused(tmp_path: Path) -> None:
     text = 'backends: {tower: {protocol: ollama, pool: gpu}}\ngateway: {listen: ["0.0.0.0:11434"]}'
     (file := tmp_path / "openfall.yaml").write_text(text)
