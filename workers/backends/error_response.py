@@ -63,10 +63,12 @@ _SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
 _ECHO = re.compile(
     r"(,\s?['\"]input['\"]:|\binput_value=).*?"
-    r"(?=\},\s*\{['\"]type['\"]:\s*['\"]\w+['\"],\s*['\"]loc['\"]|, input_type=|\n|\Z)",
+    r"(?=\},\s*\{['\"]type['\"]:\s*['\"]\w+['\"],\s*['\"]loc['\"]|, input_type=|\n|\Z)"
+    r"|\braw='.*?(?=', err=|\Z)|(?<=\binput at pos )\d+: .*|\blast read: .*",
     re.DOTALL,
 )
-"""What a validator repeats of the request (pydantic's `input`). The words of a caller say nothing of a provider."""
+"""What an error repeats of the request (pydantic's `input`) or of the answer (`raw` of Ollama's tool calls, the text
+that llama-server cannot parse). The words of a caller or of a model say nothing of a provider."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
