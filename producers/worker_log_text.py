@@ -12,7 +12,7 @@ _JOURNAL = re.compile(rf"journalctl --unit ({_UNIT}|'openfall-work@\*')( _PID=\d
 _DOCKER = re.compile(rf"docker logs ({_CONTAINER})")
 _KUBERNETES = re.compile(rf"kubectl logs --previous {_CONTAINER}")
 _OF_UP = re.compile(r"/log/worker-[^/]+\.log")
-"""A log that `openfall up` keeps."""
+"""A log that `openfall up` keeps, and `openfall work --procs` too."""
 
 
 def describe_log(log: str) -> str:
@@ -32,4 +32,5 @@ def start_command_of(log: str, pool: str) -> str:
         return shell_command("systemctl restart", unit[1])
     if container := _DOCKER.fullmatch(log):
         return shell_command("docker start", container[1])
-    return "openfall up" if _OF_UP.search(log) else shell_command("openfall work", pool)
+    work = shell_command("openfall work", pool)
+    return f"openfall up, or {work}" if _OF_UP.search(log) else work

@@ -42,7 +42,7 @@ def test_a_name_that_looks_like_an_option_stands_behind_two_dashes() -> None:
         (r"journalctl --unit of\x2dwork.service _PID=7", r"systemctl restart 'of\x2dwork.service'"),
         ("docker logs b0x.1", "docker start b0x.1"),
         ("kubectl logs --previous worker-0", "openfall work gpu"),
-        ("/data/log/worker-gpu-1.log", "openfall up"),
+        ("/data/log/worker-gpu-1.log", "openfall up, or openfall work gpu"),
         ("journalctl --unit 'openfall-work@*' _PID=7", "openfall work gpu"),
     ],
 )  # fmt: skip

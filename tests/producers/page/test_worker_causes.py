@@ -81,7 +81,7 @@ def test_a_pool_without_a_worker_is_named_with_the_command_that_starts_one(
             (replace(LAST, log="/data/log/worker-gpu-1.log"),),
             "Start one on rack-2. gone beat last there: why it ended is at the end of its log "
             "(/data/log/worker-gpu-1.log)",
-            "openfall up",
+            "openfall up, or openfall work gpu",
         ),
         (
             (replace(LAST, log="docker logs b0x"),),
