@@ -12,6 +12,10 @@ from openfall.router_core.printable import escape_controls
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
+
+_TIMES, _WIDE_BAR = 64, 100
+"""The widths of a terminal with room for times and a short bar, and for one of 40 characters. No number is cut."""
 
 
 class Progress:
@@ -24,15 +28,10 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (
-                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
-                TimeRemainingColumn(),
-            )  # fmt: skip
-            self._bar = Bar(*columns, console=console(err=True), transient=True)
+            shown_on = console(err=True)
+            self._bar = Bar(*columns(shown_on.width), console=shown_on, transient=True)
             self._bar.add_task(self._text, total=self._total, detail="")
             self._bar.start()
         return self
@@ -56,3 +55,14 @@ class Progress:
             self._bar.console.print(plain(text), soft_wrap=True)
         else:
             print_line(text)
+
+
+def columns(width: int) -> list[ProgressColumn]:
+    """What fits into a terminal of this width: the numbers always, then the times and a bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    action, detail = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[detail]"))
+    if width < _TIMES:
+        return [action, MofNCompleteColumn(), detail]
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return [action, BarColumn(40 if width >= _WIDE_BAR else 5), MofNCompleteColumn(), detail, *times]
