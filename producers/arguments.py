@@ -142,7 +142,14 @@ OUTCOMES: Mapping[str, Kind] = {
 def check(name: str, value: object, kind: Kind, *, required: bool = False) -> None:
     """Raises `BadRequest` unless the value is of its kind. None passes unless the value is required."""
     if (required or value is not None) and not kind.matches(value):
-        raise BadRequest(f"`{name}` must be {kind.expected}, not {describe(value)}")
+        wrong = _describe_address(value) if kind is REDIS_URL and isinstance(value, str) else describe(value)
+        raise BadRequest(f"`{name}` must be {kind.expected}, not {wrong}")
+
+
+def _describe_address(text: str) -> str:
+    """What is wrong with a text as the address of a Redis, without the text: it may have a password."""
+    is_gateway = text.startswith(("http://", "https://"))
+    return "that of a gateway, which the SDKs of OpenAI and Anthropic take" if is_gateway else "text of another form"
 
 
 def check_options(options: object, kinds: Mapping[str, Kind], what: str = "option") -> None:
@@ -172,7 +179,9 @@ def check_job_id(value: object) -> str:
     if not value:
         raise BadRequest("the job id is empty")
     if not _JOB_ID.fullmatch(value):
-        raise BadRequest("not a job id: it has up to 64 letters, digits, `-` or `_`")
+        raise BadRequest(
+            "not a job id: it has up to 64 letters, digits, `-` or `_`. `submit` takes a prompt, and returns one"
+        )
     return value
 
 

@@ -130,7 +130,11 @@ def test_a_wrong_argument_is_named_with_its_type_and_what_is_expected(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"redis_url": "localhost:6379"}, "`redis_url` must be an address such as redis://"),
+        ({"redis_url": "localhost:6379"}, "`redis_url` must be an address such as redis://.* not text of another form"),
+        (
+            {"redis_url": "http://127.0.0.1:8309/v1"},
+            "not that of a gateway, which the SDKs of OpenAI and Anthropic take",
+        ),
         ({"redis_url": b"redis://x"}, "`redis_url` must be an address such as .* not bytes"),
         ({"config": 7}, "`config` must be the path of a file, or a loaded configuration, not 7"),
         ({"producer": ""}, "`producer` must be text of 1 to 128 characters"),
