@@ -196,6 +196,8 @@ def _report(tally: BatchTally, source: Path, out: Path) -> int:
     if tally.invalid:
         lines = plural(len(tally.invalid), "line")
         print_line(f"{lines} invalid: correct them in {source}, then run the same command again")
+    if tally.errors:
+        print_line(f"failed now: {', '.join(f'{count:,} {code}' for code, count in tally.errors.most_common())}")
     if tally.failed > len(tally.invalid):
         print_line("to run the failed lines again, use the same command with --retry-failed")
     return 0 if tally.all_answered else 5

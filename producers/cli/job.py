@@ -67,6 +67,8 @@ def _describe(record: JobRecord, block_reason: str) -> list[str]:
         f"deadline    {format_time(record.deadline)}",
         f"deliveries  {record.deliveries}" + (f"; {describe_crashes(record.crashes)}" if record.crashes else ""),
     ]
+    if record.result and record.result.error:
+        lines.append(f"why         {record.result.error}: {record.result.detail}")
     if record.state == "started":
         lines.append(f"at          {record.backend}, by {record.worker}")
     if record.falls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -54,7 +55,7 @@ class BatchTally:
     `edited`: lines whose request has changed since it was answered.
 
     In this run: `fallbacks` were answered by another model than their first, `usd` is the known cost, and `unpriced`
-    counts lines whose cost is unknown.
+    counts lines whose cost is unknown. `errors` counts the failed lines by their error code.
     """
 
     total: int = 0
@@ -67,12 +68,15 @@ class BatchTally:
     unpriced: int = 0
     wait_reason: str = ""
     blockage: str = ""
+    errors: Counter[str] = field(default_factory=Counter)
     invalid: list[InvalidLine] = field(default_factory=list)
     edited: list[BatchLine] = field(default_factory=list)
 
-    def add(self, result: Result, answered: bool) -> None:
-        self.answered += answered
-        self.failed += not answered
+    def add(self, result: Result, error: str | None) -> None:
+        """Count the result of a line. `error` is the code in its row; None: it is answered."""
+        self.answered += error is None
+        self.failed += error is not None
+        self.errors.update([error] if error is not None else [])
         self.fallbacks += result.fallback_used
         self.usd += result.cost_usd or 0.0
         self.unpriced += result.cost_usd is None

@@ -255,7 +255,8 @@ class BatchRun:
         journal.add(rows.values())
         for job, result in results.items():
             del self._waiting[job]
-            self.tally.add(result, answered=rows[job]["error"] is None)
+            failure = rows[job]["error"]
+            self.tally.add(result, None if failure is None else str(failure["code"]))
         self.on_progress()
         return bool(results)
 

@@ -190,6 +190,7 @@ def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(
     assert "a run of this batch was active" in ran.stderr
     assert process.returncode == 5
     assert "0 of 40 answered, 40 failed" in err
+    assert "failed now: 40 cancelled" in err
 
 
 def test_a_batch_that_is_not_known_names_those_that_are(openfall: Run, waiting: str) -> None:

@@ -132,6 +132,7 @@ def test_a_job_is_cancelled_once(openfall: Run) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout
     assert "had ended already" in openfall("job", "cancel", job_id).stdout
+    assert "why         cancelled: cancelled by its caller" in openfall("job", "show", job_id).stdout
     ran = openfall("job", "wait", job_id)
     assert ran.returncode == 1
     assert "cancelled by its caller" in ran.stderr
