@@ -142,7 +142,10 @@ class Node:
         if isinstance(self.raw, yaml.SequenceNode):
             return [Node(self.document, self.path, item.start_mark.line + 1, item) for item in self.raw.value]
         kind = "nothing" if self.is_empty else _KINDS[type(self.raw)]
-        self.report(f"must be a list, not {kind}", "Write it as [one, two].")
+        is_value = isinstance(self.raw, yaml.ScalarNode) and not self.is_empty
+        self.report(
+            f"must be a list, not {kind}", f"{'Put it into brackets: [one]' if is_value else 'Write it as [one, two]'}."
+        )
         return []
 
     def find(self, path: str) -> Node:

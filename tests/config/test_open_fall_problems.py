@@ -33,7 +33,7 @@ NO_HOST = (
         ("replay: yes", ': unknown key "replay".'),
         ("default: [hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
         ("default: [canned_reply, hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
-        ("default: hold", ".default: must be a list, not a single value. Write it as [one, two]."),
+        ("default: hold", ".default: must be a list, not a single value. Put it into brackets: [one]."),
         ("default_fallbacks: [smal]", '.default_fallbacks: unknown model "smal". Did you mean "small"?'),
         ("default_fallbacks: []", ".default_fallbacks: the list is empty. Name at least one model."),
         ("canned_reply: ''", ".canned_reply: must not be empty."),
@@ -168,7 +168,7 @@ def test_a_wrong_host_is_reported(tmp_path: Path, host: str) -> None:
         ),
         (
             "webhooks: {allow: a.example}",
-            "1 webhooks.allow: must be a list, not a single value. Write it as [one, two].",
+            "1 webhooks.allow: must be a list, not a single value. Put it into brackets: [one].",
         ),
         ("webhooks: {private: perhaps}", '1 webhooks.private: must be yes or no, not "perhaps".'),
         ("retention: {unread: 0}", "1 retention.unread: must be more than 0."),

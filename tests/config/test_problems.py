@@ -34,7 +34,7 @@ from tests.config.config_texts import VALID, check, check_text, with_valid_secti
         ),
         pytest.param(
             "roles: {chat: {chain: coder}}",
-            "openfall.yaml:1 roles.chat.chain: must be a list, not a single value. Write it as [one, two].",
+            "openfall.yaml:1 roles.chat.chain: must be a list, not a single value. Put it into brackets: [one].",
             id="a word for a list",
         ),
         pytest.param(

@@ -36,7 +36,7 @@ from tests.config.config_texts import check_section
             ".chain: its jobs may only go to local models, and none of these is one.",
         ),
         ("{chain: [coder], checks: [jsn]}", '.checks: unknown check "jsn". Did you mean "json"?'),
-        ("{chain: [coder], checks: json}", ".checks: must be a list, not a single value. Write it as [one, two]."),
+        ("{chain: [coder], checks: json}", ".checks: must be a list, not a single value. Put it into brackets: [one]."),
         ("{chain: [coder], order: by_urgncy}", '.order: unknown order "by_urgncy". Did you mean "by_urgency"?'),
         ("{chain: [coder], local_only: maybe}", '.local_only: must be yes or no, not "maybe".'),
     ],
@@ -143,7 +143,7 @@ class TestGroups:
             ("name: main, match: []", "1 groups.main.match: must not be empty."),
             (
                 "name: main, match: a",
-                "1 groups.main.match: must be a list, not a single value. Write it as [one, two].",
+                "1 groups.main.match: must be a list, not a single value. Put it into brackets: [one].",
             ),
             (
                 "name: Main, match: [a]",
