@@ -33,6 +33,8 @@ _LABELS = re.compile(
 """Names and ids in a prompt, which are no words of a person. A refusal that names one is learned from."""
 
 _NO_SUCH_PATH = frozenset({404, 405})
+_MODEL = re.compile(r"(?i)model|deployment|endpoint")
+"""What the refusal of a model names, and that of a path does not."""
 
 T = TypeVar("T")
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
@@ -43,8 +45,8 @@ class HttpClient:
 
     def __init__(self, address: Address, headers: Mapping[str, str], transport: Transport) -> None:
         self._address = address
-        self._has_other_version = False
-        """The paths of the server have the other version of the address."""
+        self._version = address.version
+        """The version that the paths of the server have, as far as its responses show."""
         self._transport = transport
         # accept-encoding: a compressed stream would arrive late
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
@@ -100,10 +102,40 @@ class HttpClient:
     async def _send_and_read(
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None
     ) -> T | Failure:
+        """What the path gives. If the server does not know it, what the path with the other version gives: Open WebUI
+        and others have no version in their paths, Cloudflare has two. A refusal that names a model comes from a path
+        that the server knows."""
+        version, other, rest = self._versions_of(path)
+        status, first = await self._exchange(version + rest, payload, read, headers)
+        if other is None or status not in _NO_SUCH_PATH or _names_model(first):
+            return first
+        status, second = await self._exchange(other + rest, payload, read, headers)
+        if not status or status in _NO_SUCH_PATH:
+            return first
+        self._version = other
+        return second
+
+    def _versions_of(self, path: str) -> tuple[str, str | None, str]:
+        """The version in a path, the other one that it may have (None: the address leaves none open), and the rest."""
+        own, other = self._address.version, self._address.other_version
+        if other is None or not path.startswith(f"{own}/"):
+            return "", None, path
+        return self._version, other if self._version == own else own, path.removeprefix(own)
+
+    async def _exchange(
+        self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None
+    ) -> tuple[int, T | Failure]:
+        """The status of the response, and what it has. 0: there is no response."""
         try:
-            response = await self._send(path, payload, headers)
+            response = await self._send_to(path, payload, headers)
         except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
-            return _unsent(error)
+            return 0, _unsent(error)
+        try:
+            return response.status, await self._read(response, read)
+        finally:
+            response.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, read: Reader[T]) -> T | Failure:
         try:
             return await read(response)
         except Undecodable as error:
@@ -116,29 +148,6 @@ class HttpClient:
             return malformed(str(error))
         except MemoryError as error:
             return _unsent(error)
-        finally:
-            response.close()
-
-    async def _send(self, path: str, payload: bytes | None, more: Mapping[str, str] | None) -> aiohttp.ClientResponse:
-        """The response of the path. If the server does not know it, that of the path with the other version: Open WebUI
-        and others have no version in their paths, Cloudflare has two."""
-        other = self._other_path(path)
-        if other is None or self._has_other_version:
-            return await self._send_to(other or path, payload, more)
-        first = await self._send_to(path, payload, more)
-        if first.status not in _NO_SUCH_PATH:
-            return first
-        try:
-            second = await self._send_to(other, payload, more)
-        except BaseException:
-            first.close()
-            raise
-        if second.status in _NO_SUCH_PATH:
-            second.close()
-            return first
-        first.close()
-        self._has_other_version = True
-        return second
 
     async def _send_to(
         self, path: str, payload: bytes | None, more: Mapping[str, str] | None
@@ -149,10 +158,11 @@ class HttpClient:
             headers.update(more)
         return await self._transport.send(method, self._address.at(path), headers, payload)
 
-    def _other_path(self, path: str) -> str | None:
-        """The path with the other version; None: the address leaves no other open."""
-        version, other = self._address.version, self._address.other_version
-        return other + path.removeprefix(version) if other is not None and path.startswith(f"{version}/") else None
+
+def _names_model(outcome: object) -> bool:
+    if not isinstance(outcome, Failure) or outcome.error_class is not ErrorClass.NOT_INSTALLED:
+        return False
+    return _MODEL.search(outcome.detail) is not None
 
 
 def _unsent(error: Exception) -> Failure:

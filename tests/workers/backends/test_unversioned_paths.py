@@ -17,6 +17,22 @@ from tests.faults import COMPLETION, Script, answer, fault_server
 NOT_ALLOWED = answer({"detail": "Method Not Allowed"}, 405)
 NOT_FOUND = answer(b"<html>404</html>", 404)
 NO_MODEL = answer({"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, 404)
+NO_MODELS = (
+    {"error": "model 'm' not found, try pulling it first"},
+    {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError", "code": 404},
+    {"error": {"message": "No endpoints found for m.", "code": 404}},
+    {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}},
+)
+NO_PATHS = (
+    {"detail": "Not Found"},
+    {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}},
+    {"error": {"message": "Invalid URL (POST /v1/chat/completions)", "type": "invalid_request_error"}},
+    {"error": {"code": "404", "message": "Resource not found"}},
+)
+
+
+def refusal_of(body: object) -> Script:
+    return answer(body, 404)
 
 
 def asked(base: str, *scripts: Script, calls: int = 1, at_once: bool = False) -> tuple[list[Outcome], list[str]]:
@@ -84,10 +100,24 @@ def test_a_path_that_the_url_names_is_not_replaced(base: str) -> None:
     assert len(paths) == 1
 
 
-def test_a_model_that_does_not_exist_is_reported_by_the_first_answer() -> None:
-    outcomes, paths = asked("", NO_MODEL, NOT_FOUND, NO_MODEL, NOT_FOUND, calls=2)
+@pytest.mark.parametrize("refusal", [NO_MODEL, *map(refusal_of, NO_MODELS)])
+def test_a_refusal_that_names_a_model_shows_that_the_server_knows_the_path(refusal: Script) -> None:
+    outcomes, paths = asked("", refusal, refusal, calls=2)
     assert [getattr(outcome, "error_class", None) for outcome in outcomes] == [E.NOT_INSTALLED] * 2
-    assert paths == ["/v1/chat/completions", "/chat/completions"] * 2
+    assert paths == ["/v1/chat/completions"] * 2
+
+
+@pytest.mark.parametrize("refusal", [NOT_FOUND, NOT_ALLOWED, *map(refusal_of, NO_PATHS)])
+def test_a_server_that_knows_neither_path_is_reported_by_its_first_refusal(refusal: Script) -> None:
+    outcomes, paths = asked("", refusal, answer(b"other", 404))
+    assert "other" not in getattr(outcomes[0], "detail", "other")
+    assert paths == ["/v1/chat/completions", "/chat/completions"]
+
+
+def test_a_server_that_loses_the_path_that_it_had_is_reached_by_the_other() -> None:
+    outcomes, paths = asked("", NOT_FOUND, answer(COMPLETION), NOT_FOUND, answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert paths == ["/v1/chat/completions", "/chat/completions", "/chat/completions", "/v1/chat/completions"]
 
 
 def test_a_201_with_a_whole_answer_is_an_answer() -> None:
