@@ -158,9 +158,11 @@ UNEXPECTED_SPEND = "unexpected_spend"
 """Metered models answer in place of models that cost nothing. No job falls for it."""
 BUDGET_LOW = "budget_low"
 """A budget has reached its soft share, or will reach its limit early. No job falls for it."""
+BUDGET_SPENT = "budget_spent"
+"""A budget is spent, and refuses calls without holding their jobs. No job falls for it."""
 PLAN_LOW = "plan_low"
 """A subscription is nearly used up. No job falls for it."""
-MONEY_REASONS = frozenset({UNEXPECTED_SPEND, BUDGET_LOW, PLAN_LOW})
+MONEY_REASONS = frozenset({UNEXPECTED_SPEND, BUDGET_LOW, BUDGET_SPENT, PLAN_LOW})
 
 
 class Remedy(StrEnum):

@@ -68,7 +68,8 @@ class Budget(CatalogEntry):
     then: Annotated[tuple[OverKind, ...], Field(min_length=1)] = Field(
         (OverKind.LOCAL, OverKind.WAIT),
         description="What a job does whose call does not fit: `local` (a model of its chain that costs nothing), "
-        "`wait` (held until the budget resets), `refuse`. The first that is possible applies.",
+        "`wait` (held until the budget resets), `refuse`. The first that is possible applies. "
+        "Without `wait` the notifiers of `open_fall` get a notice once a spent budget refuses a call.",
     )
 
 

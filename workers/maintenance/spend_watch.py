@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.catalog.budgets import OverKind
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
 from openfall.router_core.deciding.subscription_limits import LOW_SHARE
@@ -13,7 +14,7 @@ from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.incidents import observe_incident
 from openfall.router_core.state.money_report import MoneyReport, read_money
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
+from openfall.router_core.vocabulary import BUDGET_LOW, BUDGET_SPENT, PLAN_LOW, UNEXPECTED_SPEND
 
 INTERVAL_SECONDS = 30.0
 EARLY_SHARE = 0.5
@@ -49,9 +50,9 @@ def incidents_of(report: MoneyReport, catalog: Catalog) -> Iterator[tuple[str, M
             for name in (f"m:{row.model} instead of {row.instead_of}", f"c:{row.cause}"):
                 values[name] = values.get(name, 0) + row.calls
         yield UNEXPECTED_SPEND, values
-    if low := {
-        f"m:{_name(state)}": _percent(state.used, state.limit) for state in report.budgets if _is_low(state, report.at)
-    }:
+    if refusing := _shares(filter(_refuses, report.budgets)):
+        yield BUDGET_SPENT, refusing
+    if low := _shares(state for state in report.budgets if _is_low(state, report.at) and not _refuses(state)):
         yield BUDGET_LOW, low
     plans = [plan for plan in report.plans if plan.share is not None and plan.share >= LOW_SHARE]
     if plans:
@@ -59,6 +60,17 @@ def incidents_of(report: MoneyReport, catalog: Catalog) -> Iterator[tuple[str, M
             PLAN_LOW,
             {f"m:{plan.backend} ({plan.window_seconds / 3600:g} h)": round(100 * (plan.share or 0)) for plan in plans},
         )
+
+
+def _shares(states: Iterable[BudgetState]) -> Mapping[str, int]:
+    """What is used of each budget, in percent."""
+    return {f"m:{_name(state)}": _percent(state.used, state.limit) for state in states}
+
+
+def _refuses(state: BudgetState) -> bool:
+    """Whether a budget is spent, and jobs may fail for it. Jobs that a budget holds have an incident of their own."""
+    may_fail = state.limit > 0 and OverKind.WAIT not in state.budget.then
+    return may_fail and state.is_spent and state.refused > 0
 
 
 def _is_low(state: BudgetState, now: float) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from openfall.router_core.catalog.backend_entry import Backend
-from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.catalog.budgets import Budget, OverKind
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.pools import Billing
@@ -18,7 +18,7 @@ from openfall.router_core.state.incidents import close_incident, open_incidents
 from openfall.router_core.state.ledger import ledger_day
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import BUDGET_LOW, PLAN_LOW, UNEXPECTED_SPEND
+from openfall.router_core.vocabulary import BUDGET_LOW, BUDGET_SPENT, PLAN_LOW, UNEXPECTED_SPEND
 from openfall.workers.maintenance.spend_watch import INTERVAL_SECONDS, SpendWatch
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
 from tests.budget_sums import pack_sums
@@ -32,7 +32,12 @@ CATALOG = Catalog(
         )
     },
     models={"qwen": ModelSpec(upstream="qwen", backends=("plan",))},
-    budgets=(Budget(name="house", usd=1, soft=0.8), Budget(name="other", usd=1)),
+    budgets=(
+        Budget(name="house", usd=1, soft=0.8),
+        Budget(name="other", usd=1),
+        Budget(name="strict", usd=1, soft=0.8, then=(OverKind.LOCAL, OverKind.REFUSE)),
+        Budget(name="nothing", usd=0, then=(OverKind.REFUSE,)),
+    ),
 )  # fmt: skip
 (KEY,) = CATALOG.credentials("plan")
 DAY = ledger_day(NOON)
@@ -103,6 +108,24 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
         (incident,) = (await desk.look()).values()
         assert incident.reason == BUDGET_LOW
         assert desk.words(incident)[:2] == ("A budget is nearly spent", f"Used: house: {used // 10**7} %.")
+
+    at_noon(story)
+
+
+def test_a_budget_that_is_spent_and_holds_no_job_is_reported_once_it_refuses_a_call(at_noon):
+    async def story(desk):
+        spent = pack_sums(10**9, 0, 0, 5, 2, 3 * 10**6)
+        sums = {f"{name}:{DAY}": spent for name in ("other", "strict")} | {
+            f"nothing:{DAY}": pack_sums(0, 0, 0, 0, 2, 1)
+        }
+        desk.store.hset("of:budget-sums", mapping=sums)
+        (incident,) = (await desk.look()).values()
+        assert incident.reason == BUDGET_SPENT
+        assert desk.words(incident) == (
+            "A budget is spent, and refuses calls",
+            "Used: strict: 100 %.",
+            "`openfall budgets raise` raises its limit for a while; `openfall budgets` shows when it resets.",
+        )
 
     at_noon(story)
 

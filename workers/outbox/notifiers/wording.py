@@ -12,6 +12,7 @@ from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.router_core.vocabulary import (
     BUDGET_LOW,
+    BUDGET_SPENT,
     FLAT_PLAN,
     MONEY_REASONS,
     PLAN_LOW,
@@ -34,6 +35,7 @@ TITLES: Mapping[str, str] = {
     FLAT_PLAN: "A flat plan is out",
     UNEXPECTED_SPEND: "Calls cost money that should cost nothing",
     BUDGET_LOW: "A budget is nearly spent",
+    BUDGET_SPENT: "A budget is spent, and refuses calls",
     PLAN_LOW: "A flat plan is nearly used up",
 }
 
@@ -48,6 +50,7 @@ ADVICE: Mapping[str, str] = {
     "`openfall breakers` shows the cause, `openfall spend` what the other models cost meanwhile.",
     UNEXPECTED_SPEND: "`openfall spend --unexpected` shows which model should have answered, and why it did not.",
     BUDGET_LOW: "`openfall budgets` shows the forecast. `openfall budgets raise` raises a limit for a while.",
+    BUDGET_SPENT: "`openfall budgets raise` raises its limit for a while; `openfall budgets` shows when it resets.",
     PLAN_LOW: "`openfall budgets` shows when it resets. The models behind it in a chain may be metered.",
     HoldReason.UNREADABLE: "Upgrade every worker, if a newer openfall wrote them, then run "
     "`openfall held replay --reason unreadable`. `openfall held list` shows the jobs.",
