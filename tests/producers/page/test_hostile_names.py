@@ -42,7 +42,7 @@ def words_of(command: str, folder: Path) -> list[str]:
     [
         ({"workers": (QUIET, WORKER)}, HOSTILE),
         ({"queues": QUEUES[:1]}, f"{HOSTILE}.a.batch"),
-        ({"queues": QUEUES[1:], "workers": (OTHER,)}, HOSTILE),
+        ({"queues": QUEUES[1:], "workers": (OTHER,)}, ""),  # no configuration has this pool, so no command starts it
         ({"queues": QUEUES[1:], "workers": ()}, ""),
         ({"workers": (OTHER,), "last_workers": (LAST,)}, ""),
         ({"workers": (), "last_workers": (LAST, replace(LAST, pool=HOSTILE, log="docker logs x\n;touch i"))}, ""),
