@@ -168,7 +168,8 @@ class BatchRun:
         pairs = zip(jobs, answers, strict=True)
         accepted = {answer.id: line for (line, _), answer in pairs if isinstance(answer, Receipt)}
         self._waiting.update(accepted)
-        self._submitted.add((line.custom_id, job_id) for job_id, line in accepted.items())
+        rows = [(line.custom_id, job_id) for job_id, line in accepted.items()]
+        await asyncio.to_thread(self._submitted.add, rows)  # the gateway retries batches: a disk must not stop it
         for answer in answers:
             if not isinstance(answer, Receipt | Backpressure):
                 raise answer  # an error of Redis, which every other line would meet too
