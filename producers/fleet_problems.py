@@ -62,10 +62,10 @@ class FleetProblem:
         """The section of the runbook that says what helps."""
         if self.code is ProblemCode.HELD:
             return HELD_SECTIONS.get(HoldReason(str(self.subject)), RunbookSection.HELD)
-        return _RUNBOOK[self.code]
+        return SECTIONS[self.code]
 
 
-_RUNBOOK: Mapping[ProblemCode, RunbookSection] = {
+SECTIONS: Mapping[ProblemCode, RunbookSection] = {
     ProblemCode.NO_WORKER: RunbookSection.NO_WORKER,
     ProblemCode.NOT_SERVED: RunbookSection.NO_WORKER,
     ProblemCode.NO_DEGRADE_WORKER: RunbookSection.NO_WORKER,
@@ -85,6 +85,7 @@ _RUNBOOK: Mapping[ProblemCode, RunbookSection] = {
     ProblemCode.CARD_SWAPS: RunbookSection.CARD_SWAPS,
     ProblemCode.LATE: RunbookSection.LATE,
 }
+"""The section of each code but `held`."""
 
 
 def list_problems(
@@ -94,7 +95,7 @@ def list_problems(
     away: Sequence[Away],
     max_wait_seconds: float | None = None,
 ) -> list[FleetProblem]:
-    """The problems, failures first. A job that waits longer than `max_wait_seconds` is one.
+    """The problems of jobs, workers and targets. A job that waits longer than `max_wait_seconds` is one.
 
     A cooldown after a 429, a reached limit and the local-only switch are no problems: they are as configured.
     """
@@ -112,6 +113,11 @@ def list_problems(
         problems.append(
             FleetProblem(code=ProblemCode.DEAD_LETTERS, severity=ProblemSeverity.WARNING, count=dead_letters)
         )
+    return failures_first(problems)
+
+
+def failures_first(problems: Iterable[FleetProblem]) -> list[FleetProblem]:
+    """Problems by their severity, otherwise in their order."""
     return sorted(problems, key=lambda problem: problem.severity is ProblemSeverity.WARNING)
 
 

@@ -24,6 +24,7 @@ from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import (
     FleetProblem,
     ProblemSeverity,
+    failures_first,
     list_problems,
     problems_of_catalogs,
     problems_of_server,
@@ -35,7 +36,6 @@ from openfall.producers.operator_note import READ_ENTRIES, describe_note, find_p
 from openfall.producers.outage_text import Away, fetch_away
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import describe_waiting
-from openfall.producers.page.sections.problem_causes import problems_of_causes
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.refused_table import describe_refused
@@ -156,8 +156,13 @@ def _status(max_wait_seconds: float | None) -> _Status:
         away = await fetch_away(llm.store.connection, llm.config.catalog)
         findings = await fetch_findings(llm.store.connection, llm.config.settings.server_terms)
         digest = catalog_digest(llm.config.catalog)
-        problems = list_problems(status, held, dead_letters, away, max_wait_seconds)
         notes = await _fetch_notes(llm, status)
+        problems = [
+            *problems_of_server(findings),
+            *list_problems(status, held, dead_letters, away, max_wait_seconds),
+            *problems_of_catalogs(status.members, digest),
+            *notes.health["problems"],
+        ]
         return _Status(
             status,
             held,
@@ -165,12 +170,7 @@ def _status(max_wait_seconds: float | None) -> _Status:
             await local_only(llm.store.connection) or configured,
             away,
             await fetch_reached_limits(llm.store.connection, llm.config.catalog, status),
-            [
-                *problems_of_server(findings),
-                *problems,
-                *problems_of_catalogs(status.members, digest),
-                *problems_of_causes(notes.health["causes"]),
-            ],
+            failures_first(problems),
             findings,
             describe_catalogs(status.members, digest, describe_source(llm.config.source)),
             await list_unreadable(llm.store.connection),

@@ -14,7 +14,7 @@ from openfall.producers.page.sections.cause import Cause, FleetHealth, health_of
 from openfall.producers.page.sections.model_and_key_causes import model_and_key_causes
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, ModelCalls
 from openfall.producers.page.sections.operator_switch_causes import SilentRoles, operator_switch_causes
-from openfall.producers.page.sections.problem_causes import CAUSES
+from openfall.producers.page.sections.problem_causes import CAUSES, problems_of_causes
 from openfall.producers.page.sections.worker_causes import gateway_causes, pools_without_worker, worker_causes
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.runbook import RunbookSection
@@ -39,6 +39,7 @@ def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
         "sentence": _sentence(health, causes, silent, snapshot),
         "has_silent_roles": bool(silent),
         "unanswered": _has_unanswered_jobs(silent, snapshot),
+        "problems": problems_of_causes(causes),
         "causes": causes[:MAX_CAUSES],
         "more": max(0, len(causes) - MAX_CAUSES),
     }

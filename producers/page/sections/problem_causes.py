@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from openfall.producers.duration_text import format_age
-from openfall.producers.fleet_problems import FleetProblem, ProblemCode, ProblemSeverity
+from openfall.producers.fleet_problems import SECTIONS, FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.last_worker_text import describe_start, start_command, start_commands
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
@@ -168,25 +168,28 @@ def _other_catalog(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
 
 
 def problems_of_causes(causes: Iterable[Cause]) -> list[FleetProblem]:
-    """The lines of the page that an operator acts on and that only the page finds, as problems for a monitor."""
+    """The causes that no problem of `list_problems` stands for, as problems for a monitor."""
     return [
         FleetProblem(
-            code=FOUND_BY_PAGE[cause.runbook],
+            code=_CODES[cause.runbook],
             severity=ProblemSeverity.FAILURE if cause.health is FleetHealth.FAILING else ProblemSeverity.WARNING,
             subject=cause.subject or None,
             detail=cause.text,
         )
         for cause in causes
-        if cause.runbook in FOUND_BY_PAGE
+        if cause.runbook in _CODES
     ]
 
 
-FOUND_BY_PAGE: Mapping[RunbookSection, ProblemCode] = {
-    RunbookSection.GATEWAY_AWAY: ProblemCode.NO_GATEWAY,
-    RunbookSection.BUDGET_SPENT: ProblemCode.BUDGET_SPENT,
-    RunbookSection.WORKER_QUIET: ProblemCode.WORKER_QUIET,
-    RunbookSection.CARD_SWAPS: ProblemCode.CARD_SWAPS,
-    RunbookSection.LATE: ProblemCode.LATE,
+_CODES: Mapping[RunbookSection, ProblemCode] = {
+    SECTIONS[code]: code
+    for code in (
+        ProblemCode.NO_GATEWAY,
+        ProblemCode.BUDGET_SPENT,
+        ProblemCode.WORKER_QUIET,
+        ProblemCode.CARD_SWAPS,
+        ProblemCode.LATE,
+    )
 }
 
 CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import pytest
 
 from openfall.producers.cli.commands import COMMANDS, Commands
 from openfall.producers.cli.commands import openfall as program
+from openfall.producers.cli.exit_codes import HEALTH_CODES
 from openfall.producers.fleet_problems import ProblemCode
 from tests.producers.cli.conftest import Run
 
@@ -35,6 +37,8 @@ def test_the_other_name_of_a_command_means_the_same() -> None:
 def test_every_exit_code_is_explained() -> None:
     for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 141):
         assert f"| {code} |" in PAGE
+    for code in HEALTH_CODES.values():
+        assert re.search(rf"`status` exits .*with {code}\b", PAGE)
 
 
 def test_every_problem_and_every_field_of_status_for_a_monitor_is_explained(openfall: Run) -> None:

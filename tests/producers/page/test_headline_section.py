@@ -13,7 +13,6 @@ from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import FleetHealth
-from openfall.producers.page.sections.problem_causes import problems_of_causes
 from openfall.producers.page.sources import BUDGETS, CARD_STATES
 from openfall.producers.redis_cli import redis_cli
 from openfall.router_core.catalog.budgets import Budget
@@ -183,7 +182,9 @@ def test_a_spent_budget_is_named_with_its_end_and_the_command_that_raises_it(cal
     )
     causes = health(replace(calm, sources={BUDGETS.name: [state]}))[2]
     assert causes == "The budget cloud-day is spent ($5.00 of $5.00) [openfall budgets raise cloud-day USD]"
-    (problem,) = problems_of_causes(headline_section.context(replace(calm, sources={BUDGETS.name: [state]}))["causes"])
+    twelve: Any = headline_section.context(replace(calm, sources={BUDGETS.name: [state] * 12}))
+    assert (len(twelve["causes"]), twelve["more"], len(twelve["problems"])) == (10, 2, 12), "a monitor gets them all"
+    problem = twelve["problems"][0]
     assert (problem.code, problem.severity, problem.subject) == ("budget_spent", "warning", "cloud-day")
     almost = replace(state, spent=4_990_000_000, needed=20_000_000)
     causes = health(replace(calm, sources={BUDGETS.name: [almost]}))[2]
