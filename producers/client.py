@@ -50,7 +50,6 @@ from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.job_records import JobRecord
 from openfall.router_core.state.jobs import Receipt
-from openfall.router_core.state.redis_connection import RedisConnection
 
 EXPIRY_GRACE_SECONDS = 15.0
 """How long `ask` waits past a job's deadline: the sweeper needs time to expire the job."""
@@ -131,8 +130,9 @@ class AsyncOpenfall:
         While a queue is full, its jobs are retried for `retry_for` seconds, later ones once each.
         """
         check_many(requests)
-        await self._retry(self._connection)
-        return [answer async for answers in submit_chunks(self, requests) for answer in answers]
+        prepare_one = partial(prepare, self.config, self.producer)
+        chunks = submit_chunks(self.store, requests, prepare_one, self.retry_for)
+        return [answer async for answers in chunks for answer in answers]
 
     async def ask(
         self,
@@ -261,7 +261,7 @@ class AsyncOpenfall:
         return await report_outcome(self.config, self.store.try_connection(), model, outcome)
 
     async def _read_inbox(self, name: str, reader: str) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
-        connection = await retry(self._connection, float("inf"))
+        connection = await retry(self.store.connect, float("inf"))
         async with aclosing(read_inbox(InboxReader(connection, name, reader), connection, name)) as deliveries:
             async for delivery in deliveries:
                 yield delivery
@@ -272,10 +272,6 @@ class AsyncOpenfall:
     async def _accept(self, prepared: PreparedJob) -> Receipt:
         with about_job(prepared[0].id):
             return await self._retry(lambda: self.store.jobs.accept(*prepared))
-
-    async def _connection(self) -> RedisConnection:
-        """Raises `NoRedis`."""
-        return self.store.connection
 
     async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
         return await retry(step, self.retry_for)

@@ -98,6 +98,10 @@ class ClientStore:
             self._connection = RedisConnection(self._find_redis())
         return self._connection
 
+    async def connect(self) -> RedisConnection:
+        """The connection, for `retry`. Raises `NoRedis`."""
+        return self.connection
+
     def try_connection(self) -> RedisConnection | None:
         """The connection; None: the address of Redis is not known."""
         try:

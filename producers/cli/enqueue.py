@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from openfall.producers.cli.options import common_options, job_options, read_fil
 from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.job_request import JobRequest, SubmitOptions
+from openfall.producers.job_request import JobRequest, SubmitOptions, prepare
 from openfall.producers.local_batches.batch_file_lines import BatchLine, InvalidLine, read_lines
 from openfall.producers.submit_chunks import submit_chunks
 from openfall.router_core.state.jobs import Receipt
@@ -111,7 +112,8 @@ async def _submit(llm: AsyncOpenfall, counts: _Counts, options: SubmitOptions) -
             counts.sent += 1
             yield JobRequest(line.request.prompt, {**line.request.options, **overrides})  # type: ignore[typeddict-item]
 
-    async for answers in submit_chunks(llm, requests()):
+    prepare_one = partial(prepare, llm.config, llm.producer)
+    async for answers in submit_chunks(llm.store, requests(), prepare_one, llm.retry_for):
         for answer in answers:
             line = counts.lines[counts.answered]
             counts.answered += 1
