@@ -21,9 +21,9 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Park the job, and notify its caller at once. `reply` is the interim reply (None: no text), `by` its source.
-    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `late_models` can too from `late_at`
-    on, when the job is late (`allow_cloud: when_late`). `keep_until` is its deadline from now on (0: its own, because
-    its caller set it).
+    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). From `late_at` on, which is no earlier
+    moment, `late_models` can release it too: `allow_cloud: when_late` keeps them for late jobs. `keep_until` is its
+    deadline from now on (0: its own, because its caller set it).
     """
 
     reason: HoldReason
@@ -45,9 +45,9 @@ def hold(judged: JudgedFall) -> Hold:
     hold_for = judged.chain.catalog.open_fall.hold_for
     keep_until = 0.0 if fall.has_deadline else max(judged.chain.job.deadline, now + hold_for)
     reason, detail, strikes = fall.reason, fall.detail, fall.strikes
-    models = tuple(_releasing_models(judged.chain)) if reason in RELEASED_BY_ITSELF else ()
-    late_models = judged.chain.kept_for_late(models, now)
-    models = tuple(alias for alias in models if alias not in late_models)
+    releasing = tuple(_releasing_models(judged.chain)) if reason in RELEASED_BY_ITSELF else ()
+    late_models = judged.chain.kept_for_late(releasing, now)
+    models = tuple(alias for alias in releasing if alias not in late_models)
     available = [alias for alias in models if not judged.is_away(alias)]
     fell_before = fall.falls - len(judged.called_fallbacks) > 1
     if reason is HoldReason.OUTAGE and fell_before and judged.answers_failed_checks:
@@ -60,13 +60,14 @@ def hold(judged: JudgedFall) -> Hold:
             return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)
     ready_at = now + min(MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS * 2**strikes) if available else 0.0
     if fall.over is not None:  # a model that the budget does not count releases the job as soon as it takes calls
-        free = tuple(alias for alias in models if not is_counted(judged.chain.catalog, fall.over.name, alias))
+        free = {alias for alias in releasing if not is_counted(judged.chain.catalog, fall.over.name, alias)}
         if reason is HoldReason.BUDGET:
             ready_at = fall.over.until
-        else:
-            models = free or models
+        elif free:
+            models, late_models = (tuple(alias for alias in part if alias in free) for part in (models, late_models))
     held = Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
-    return replace(held, late_models=late_models, late_at=judged.chain.start_by) if late_models else held
+    late_at = max(judged.chain.start_by, ready_at)
+    return replace(held, late_models=late_models, late_at=late_at) if late_models else held
 
 
 def _releasing_models(chain: ChainState) -> Iterator[str]:

@@ -11,6 +11,7 @@ local MAX_READY, MAX_CHECKED = 256, 64
 local reply, has_budgets = {}, ARGV[3] ~= ''
 if has_budgets then budgeting.open(decode_once(ARGV[3]), now) end
 
+-- A job is in HELD_LATER until its models may release it, and then until its late models may.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
   redis.call('ZREM', HELD_LATER, id)
   local job = fields(RECORD .. id, 'state', 'held_by', 'fell_from', 'accepted', 'late_by', 'late_at')
@@ -18,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT'
     if job.late_by and number(job.late_at, now) > now then
       redis.call('ZADD', HELD_LATER, job.late_at, id)
     elseif job.late_by then
-      job.held_by = (job.held_by or '') .. ',' .. job.late_by
+      job.held_by = (job.held_by or '') == '' and job.late_by or job.held_by .. ',' .. job.late_by
       redis.call('HSET', RECORD .. id, 'held_by', job.held_by)
       redis.call('HDEL', RECORD .. id, 'late_by', 'late_at')
     end

@@ -1,9 +1,10 @@
 """What follows a fall whose reason, or one of whose obstacles, is a budget."""
 
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.jobs.over_budget import OverBudget, OverCause
 from openfall.router_core.vocabulary import HoldReason
-from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, job
+from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, job
 from tests.router_core.degrading.test_degrade import fell, land
 
 OVER = OverBudget("house", NOW + 500, OverCause.SPENT, 5, 0, 0, 5, 1)
@@ -19,3 +20,19 @@ def test_a_local_model_that_was_away_releases_a_job_that_no_budget_keeps_from_it
     of = job(("small", "haiku"))
     held = land(BUDGETED, of=of, fallen=fell(HoldReason.OUTAGE, over=OVER, falls=4), small=blocked())
     assert (held.reason, held.models, held.strikes) == (HoldReason.OUTAGE, ("small",), 0)
+
+
+def test_a_model_that_is_kept_for_late_jobs_does_not_release_a_job_before_its_budget_resets():
+    held = land(catalog(cloud=Cloud.WHEN_LATE), of=job(("small", "opus")), fallen=fell(HoldReason.BUDGET, over=OVER))
+    assert (held.models, held.ready_at, held.late_models, held.late_at) == (
+        ("small",),
+        OVER.until,
+        ("opus",),
+        OVER.until,
+    )
+
+
+def test_a_model_that_the_budget_counts_does_not_release_a_late_job_if_another_one_can():
+    by = catalog(cloud=Cloud.WHEN_LATE).model_copy(update={"budgets": (Budget(name="house", usd=1, model="opus"),)})
+    held = land(by, of=job(("small", "opus", "haiku")), fallen=fell(HoldReason.OUTAGE, over=OVER), small=blocked())
+    assert (held.models, held.late_models, held.late_at) == (("small",), ("haiku",), NOW + 30)

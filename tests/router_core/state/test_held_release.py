@@ -13,7 +13,7 @@ from openfall.router_core.deciding.steps import Fall, Handoff
 from openfall.router_core.degrading.hold import Hold
 from openfall.router_core.degrading.incident_end import QUIET_SECONDS
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.held_jobs import ReleaseBudget, fetch_held, release_held
+from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.incidents import close_incident, fetch_incident, open_incidents
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.reap_and_sweep import move, sweep
@@ -61,32 +61,6 @@ async def ends(f, mark: str = "answer", *, queue: str = SMOL) -> str:
     }
     await uncalled(worker, delivery, steps[mark], LARGE)
     return delivery.id
-
-
-@pytest.mark.parametrize("ready_in", [0.0, 5.0])
-def test_a_model_that_is_kept_for_late_jobs_releases_a_job_once_it_is_late(fleet, ready_in):
-    async def story(f):
-        late_at = f.clock.now + 60
-        await held(f, "job-00001", ready_in=ready_in, late_models=("large",), late_at=late_at)
-        f.clock.now += 30
-        assert await let_go(f, "large") == [], "its own model may be back before it is late"
-        (job,) = await fetch_held(f.link, ["job-00001"])
-        assert (job.release_models, job.late_models) == (("smol",), ("large",))
-        f.clock.now = late_at
-        assert await let_go(f, "large") == ["job-00001"]
-        assert f.record_field("job-00001", "late_by") is None
-
-    fleet(story)
-
-
-def test_a_job_whose_own_model_is_back_before_it_is_late_returns_to_it(fleet):
-    async def story(f):
-        await held(f, "job-00001", late_models=("large",), late_at=f.clock.now + 60)
-        assert await let_go(f, "smol") == ["job-00001"]
-        assert f.store.zcard("of:held-later") == 0
-        assert f.record_field("job-00001", "late_at") is None
-
-    fleet(story)
 
 
 def test_the_most_urgent_are_released_first_and_among_those_the_oldest(fleet):

@@ -32,7 +32,8 @@ local RANK = {interactive = 0, background = 1, batch = 2}
 local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + (tonumber(accepted) or 0) end
 
 -- Hold a job. `args`: reason, detail, remedy (nil: none), text, models (comma list: their return releases it), ready_at
--- (ms), late_models and late_at (ms: from then on these release it too), strikes, keep_until (ms). `reply` is the interim result, or ''.
+-- (ms), late_models (comma list: their return releases it too, from late_at on), late_at (ms), strikes, keep_until (ms).
+-- `reply` is the interim result, or ''.
 local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
   local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
