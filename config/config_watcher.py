@@ -58,7 +58,7 @@ class ConfigWatcher(Generic[T]):
 
     def _reload_if_changed(self) -> T | None:
         current = stamp(self.loaded.source)
-        if current == self._last_stamp or not self._is_settled(current) or self._is_written():
+        if current == self._last_stamp or not self._is_settled(current) or self._is_open_for_writing():
             return None
         try:
             loaded = load(self.loaded.source)
@@ -78,16 +78,19 @@ class ConfigWatcher(Generic[T]):
         self.loaded, self._last_stamp, self._last_trouble = loaded, current, ""
         return derived
 
-    def _is_written(self) -> bool:
-        """Whether a program still has a file open for writing, and only pauses: half a file may be valid. Reported
-        once, if it lasts."""
-        writing = [file for file in files_of(self.loaded.source) if is_open_for_writing(file)]
-        for file in writing:
-            trouble = f"{file} has changed, and a program has it open for writing: it is read once that has closed it"
-            if trouble != self._last_trouble:
-                self.log.warning("%s", trouble)
-            self._last_trouble = trouble
-        return bool(writing)
+    def _is_open_for_writing(self) -> bool:
+        """Whether a program that pauses still has a file open for writing: half a file may be valid. Logged once."""
+        file = next(filter(is_open_for_writing, files_of(self.loaded.source)), None)
+        if file is None:
+            return False
+        trouble = (
+            f"the configuration has changed, and a program still has {file} open for writing. The change is read once "
+            "the program has closed the file"
+        )
+        if trouble != self._last_trouble:
+            self.log.warning("%s", trouble)
+        self._last_trouble = trouble
+        return True
 
     def _is_settled(self, current: Stamp) -> bool:
         """Whether no file was written just now. One that is missing for the first time is perhaps being replaced. A
