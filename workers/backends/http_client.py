@@ -46,7 +46,7 @@ class HttpClient:
     def __init__(self, address: Address, headers: Mapping[str, str], transport: Transport) -> None:
         self._address = address
         self._version = address.version
-        """The version that the paths of the server have, as far as its responses show."""
+        """The version in the paths of the server: that of the address until a response shows another one."""
         self._transport = transport
         # accept-encoding: a compressed stream would arrive late
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
@@ -102,15 +102,14 @@ class HttpClient:
     async def _send_and_read(
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None
     ) -> T | Failure:
-        """What the path gives. If the server does not know it, what the path with the other version gives: Open WebUI
-        and others have no version in their paths, Cloudflare has two. A refusal that names a model comes from a path
-        that the server knows."""
+        """What the server returns for a path. If it does not know the path, what it returns for the path with the other
+        version: Open WebUI and others have no version in their paths, Cloudflare has two."""
         version, other, rest = self._versions_of(path)
         status, first = await self._exchange(version + rest, payload, read, headers)
-        if other is None or status not in _NO_SUCH_PATH or _names_model(first):
+        if other is None or not _lacks_path(status, first):
             return first
         status, second = await self._exchange(other + rest, payload, read, headers)
-        if not status or status in _NO_SUCH_PATH:
+        if not status or _lacks_path(status, second):
             return first
         self._version = other
         return second
@@ -125,7 +124,7 @@ class HttpClient:
     async def _exchange(
         self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None
     ) -> tuple[int, T | Failure]:
-        """The status of the response, and what it has. 0: there is no response."""
+        """The status of the response, and what `read` makes of it. Status 0: there is no response."""
         try:
             response = await self._send_to(path, payload, headers)
         except (aiohttp.ClientError, MemoryError, RuntimeError) as error:
@@ -159,10 +158,11 @@ class HttpClient:
         return await self._transport.send(method, self._address.at(path), headers, payload)
 
 
-def _names_model(outcome: object) -> bool:
-    if not isinstance(outcome, Failure) or outcome.error_class is not ErrorClass.NOT_INSTALLED:
-        return False
-    return _MODEL.search(outcome.detail) is not None
+def _lacks_path(status: int, outcome: object) -> bool:
+    """Whether a server does not know the path of a request. A refusal that names a model comes from a known path."""
+    if isinstance(outcome, Failure) and outcome.error_class is ErrorClass.NOT_INSTALLED:
+        return status in _NO_SUCH_PATH and _MODEL.search(outcome.detail) is None
+    return status in _NO_SUCH_PATH
 
 
 def _unsent(error: Exception) -> Failure:

@@ -107,6 +107,12 @@ def test_a_refusal_that_names_a_model_shows_that_the_server_knows_the_path(refus
     assert paths == ["/v1/chat/completions"] * 2
 
 
+def test_the_other_path_is_remembered_also_if_its_refusal_names_a_model() -> None:
+    outcomes, paths = asked("", NOT_FOUND, NO_MODEL, NO_MODEL, calls=2)
+    assert [getattr(outcome, "error_class", None) for outcome in outcomes] == [E.NOT_INSTALLED] * 2
+    assert paths == ["/v1/chat/completions", *["/chat/completions"] * 2]
+
+
 @pytest.mark.parametrize("refusal", [NOT_FOUND, NOT_ALLOWED, *map(refusal_of, NO_PATHS)])
 def test_a_server_that_knows_neither_path_is_reported_by_its_first_refusal(refusal: Script) -> None:
     outcomes, paths = asked("", refusal, answer(b"other", 404))
