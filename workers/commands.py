@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error that a user can fix is one line on standard error."""
     options = _parser().parse_args(argv)
     os.umask(0o077)  # answers, logs and sockets are their owner's alone
-    descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
-    configure = configure_logging(options.quiet, descriptor, options.log_format)
+    configure = configure_logging(options.quiet, options.log_format)
     try:
         return (_work if options.command == "work" else _up)(options, configure)
     except (config.ConfigError, UnknownName, ValueError, UnsuitableRedis) as error:

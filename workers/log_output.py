@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import threading
 import time
@@ -50,7 +51,8 @@ class BackgroundHandler(logging.Handler):
         super().__init__()
         self.formatter = LineFormatter()
         append_always(descriptor)
-        self._descriptor, self._lines, self._writer = descriptor, deque[str | DeferredLine](), LineWriter(self._notice)
+        self._descriptor, self._writer = descriptor, LineWriter(self._notice)
+        self._lines = deque[str | DeferredLine]()
         self._waiting, self._urgent, self._writing = threading.Event(), threading.Event(), False
         self._thread: threading.Thread | None = None
 
@@ -68,7 +70,8 @@ class BackgroundHandler(logging.Handler):
 
     def _add(self, line: str | DeferredLine) -> None:
         if len(self._lines) >= MAX_LINES:
-            self._writer.lost, self._writer.why = self._writer.lost + 1, "nothing reads standard error"
+            self._writer.lost += 1
+            self._writer.why = "nothing reads standard error"
             return
         self._lines.append(line)
         if self._thread is None:
@@ -134,16 +137,16 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", type=LogFormat, choices=list(LogFormat), help="the form of a line of the log")
 
 
-def configure_logging(quiet: bool, descriptor: int, form: LogFormat | None = None) -> ApplyToLog:
-    """Log to a file descriptor in the background. What it returns applies a configuration to the log: its secrets are
-    masked, and its format is used, unless `form` is given.
+def configure_logging(quiet: bool, form: LogFormat | None = None) -> ApplyToLog:
+    """Log to standard error in the background, or nowhere if it is closed. What this returns applies a configuration to
+    the log: its secrets are masked, and its format is used, unless `form` is given.
 
     No line has the name of a source file, a thread or a process, so none is looked up (Python's "Logging HOWTO",
     Optimization). What would end as a traceback on standard error is a line too.
     """
     logging._srcfile = None  # noqa: SLF001
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = BackgroundHandler(descriptor)
+    handler = BackgroundHandler(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno())
     handler.formatter = LineFormatter(form or LogFormat.HUMAN)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])
     logging.captureWarnings(True)

@@ -72,7 +72,7 @@ class Settler:
             path = await asyncio.to_thread(self.spool.write, settlement)
         except OSError as error:
             # The job itself is safe in Redis: its lease ends, and it is delivered again.
-            place, words = self.spool.directory, error.strerror
-            log.error("neither Redis (%s) nor %s (%s) accepts the settlement", reason, place, words, extra=fields)
+            place, cause = self.spool.directory, error.strerror or error
+            log.error("neither Redis (%s) nor %s (%s) accepts the settlement", reason, place, cause, extra=fields)
         else:
             log.warning("settlement stored at %s until Redis accepts it (%s)", path, reason, extra=fields)

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from openfall.workers.service_manager import ServiceManager
 
     options = _parser().parse_args(argv)
-    configure = configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
+    configure = configure_logging(options.quiet, options.log_format)
     manager = ServiceManager.of(os.environ, announces=options.announce)
     try:
         loaded = config.load(options.config)

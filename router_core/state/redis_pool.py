@@ -103,7 +103,7 @@ class _Closable:
             await super().send_packed_command(*args, **options)  # type: ignore[misc]
         except RuntimeError as error:  # uvloop's, once the other end has reset the connection
             raise redis_errors.ConnectionError(str(error)) from error
-        except AttributeError as error:  # redis-py has no writer: another task, which reads, has met the end meanwhile
+        except AttributeError as error:  # redis-py has no writer any more: the task that reads closed the connection
             if self.is_connected:  # type: ignore[attr-defined]
                 raise
             raise redis_errors.ConnectionError("the connection was closed meanwhile") from error

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = _parser().parse_args(argv)
     os.umask(0o077)
-    configure_logging(options.quiet, sys.stderr.fileno(), options.log_format)
+    configure_logging(options.quiet, options.log_format)
     try:
         manifest = config.load_manifest(options.manifest)
         if options.check:

@@ -74,7 +74,7 @@ local function window_sums(target, policy, now)
   return sums
 end
 
--- After what a breaker opens now (nil: it stays closed), and whether slow calls are the reason.
+-- Why a breaker opens now (nil: it stays closed), to stand behind `open after`; and whether slow calls are the reason.
 local function reason_to_open(signal, target, failures, trial, policy, now)
   if signal == 'trip' then return 'a failure that does not pass by itself' end
   if signal == 'failure' and trial then return 'its first call on trial failed' end
