@@ -15,7 +15,7 @@ from openfall.config.toml_text import TOML_REMEDY, is_toml
 MISNAMED = ("openfall.yml", "Openfall.yaml", "openfall.yaml.txt", "openfall.json", "openfall.toml")
 """Names that people give the file by mistake. They are refused where no `openfall.yaml` is: the demo would run."""
 _MISSPELT = 0.9
-"""So similar is a misspelt $OPENFALL_CONFIG: one letter is missing, added or another."""
+"""A name at least this similar (0 to 1) is a misspelt $OPENFALL_CONFIG: one letter is missing, added or another."""
 
 
 def find_file(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:

@@ -91,8 +91,8 @@ def incomplete(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def misnamed(environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
-    """The variables that other programs read as the address of a provider, where ours is not set: without a word the
-    prompts would go to the provider's own address."""
+    """The variables that other programs read as the address of a provider, where openfall's own is not set. The user
+    means a server of the house, and the prompts would go to the provider."""
     for name in _configured(environ):
         own = _variable(name, "BASE_URL")
         for other in (_variable(name, "API_BASE"), _variable(name, "API_BASE_URL")):

@@ -254,7 +254,7 @@ class _View:
         return KeyState(read_text(credential), parked or cooling, key_limits(limits, spec, self.now))
 
     def _by_breaker(self, row: list[bytes], text: str, reason: BlockReason) -> Blocked | None:
-        """The block by an open breaker. `text`: the begin of its words, see `describe_open_breaker`."""
+        """The block by an open breaker. `text`: the `subject` of `describe_open_breaker`."""
         block, why, error, cause = map(read_text, row)
         kind, _, rest = block.partition(" ")
         if kind not in ("open", "half_open"):

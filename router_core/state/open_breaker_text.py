@@ -14,9 +14,11 @@ def describe_open_breaker(subject: str, why: str, cause: str, *, is_probed: bool
     `subject`: `its breaker is`, or `... is parked`. `why` and `cause` are those of the breaker. `is_probed`: it is half
     open, or will be within a second; then `why` is no reason.
     """
-    state = "" if subject.endswith("parked") else " half open" if is_probed else " open"
+    is_parked = subject.endswith("parked")
     if is_probed:
+        state = "" if is_parked else " half open"
         return f"{subject}{state} until a probe is answered" + (f" ({cause_in_brackets(cause)})" if cause else "")
     if cause == FORCED:
+        state = "" if is_parked else " kept open"
         return f"{subject}{state} by an operator" + (f" ({why})" if why else "")
-    return f"{subject}{state}" + (f" after {why}" if why else "")
+    return subject + ("" if is_parked else " open") + (f" after {why}" if why else "")

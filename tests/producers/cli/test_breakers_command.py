@@ -96,7 +96,10 @@ def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
     shown = openfall("breakers").stdout
     assert "open by override for 10m more" in shown
     assert "{repaired} at noon" in shown
-    assert "its breaker is open by an operator ({repaired} at noon)" in openfall("resolve", "chat", "--explain").stdout
+    assert (
+        "its breaker is kept open by an operator ({repaired} at noon)"
+        in openfall("resolve", "chat", "--explain").stdout
+    )
     assert openfall("breakers", "force-closed", "rack/tiny").stdout.startswith("rack/tiny is closed, until `openfall")
     assert "closed by override until reset" in openfall("breakers").stdout
     assert openfall("breakers", "reset", "rack/tiny").stdout == "rack/tiny is closed, and works automatically again\n"

@@ -51,7 +51,7 @@ def test_an_open_breaker_moves_a_model_back_and_explain_lists_every_candidate(op
     assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@rack")
     ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
     assert ran.stdout.startswith("other@rack would answer: role worker: other first of 3")
-    assert "its breaker is open by an operator (its fan is loud), 10m more" in ran.stdout
+    assert "its breaker is kept open by an operator (its fan is loud), 10m more" in ran.stdout
     assert "no live worker serves its queue" in ran.stdout
     assert "2+8" in ran.stdout
 

@@ -98,7 +98,7 @@ def test_a_breaker_forced_open_without_an_end_blocks_for_ever(fleet):
         assert await blocked(f, "large") == (
             BlockReason.BREAKER,
             FOREVER,
-            "its breaker is open by an operator (sold)",
+            "its breaker is kept open by an operator (sold)",
         )
 
     fleet(story)
@@ -110,7 +110,7 @@ def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_op
         await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         assert ((await state(f)).blocked, (await state(f)).free) == (None, 2), "the slots of the other one"
         await force_breaker(f.link, "tower/smol", BreakerOverride(BreakerState.OPEN, "hotter", 20), POLICY)
-        assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is open by an operator (hotter)")
+        assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is kept open by an operator (hotter)")
         assert (await state(f)).free == 0
         assert await blocked(f, "large") is None, "another model there has a breaker of its own"
 
@@ -134,7 +134,7 @@ def test_a_parked_key_and_a_cooldown_block_for_their_own_reasons(fleet):
         assert await blocked(f, "far") == (
             BlockReason.BREAKER,
             5,
-            "its breaker is open by an operator (a test)",
+            "its breaker is kept open by an operator (a test)",
         )
         assert "secret" not in str(f.dump())
 

@@ -12,8 +12,8 @@ REFUSED = "connection (connection refused)"
         ("5 failures in a row (timeout)", "timeout", False, "open after 5 failures in a row (timeout)"),
         ("time to probe", REFUSED, True, "half open until a probe is answered (connection: connection refused)"),
         ("time to probe", "", True, "half open until a probe is answered"),
-        ("the fan is loud", "forced open", False, "open by an operator (the fan is loud)"),
-        ("", "forced open", False, "open by an operator"),
+        ("the fan is loud", "forced open", False, "kept open by an operator (the fan is loud)"),
+        ("", "forced open", False, "kept open by an operator"),
         ("", "", False, "open"),
     ],
 )  # fmt: skip

@@ -177,7 +177,7 @@ def test_jobs_of_an_open_breaker_go_on_or_fall_at_once(redis_url, tmp_path, capl
         await force_breaker(
             fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
         )
-        delays = await check_moves(fleet, "first", "its breaker is open by an operator (the fan is off)")
+        delays = await check_moves(fleet, "first", "its breaker is kept open by an operator (the fan is off)")
         assert all(seconds < (5 if job.startswith("interactive") else 8) for job, seconds in delays.items()), delays
         assert len(upstream.calls) == len(Urgency)
 
