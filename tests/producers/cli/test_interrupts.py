@@ -77,9 +77,11 @@ def test_enqueue_that_is_interrupted_in_a_file_tells_which_lines_are_submitted(
     (tmp_path / "in.jsonl").write_text("".join(f"{line(f'line-{n}', 'x')}\n" for n in range(total)))
     with start("enqueue", "in.jsonl") as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.stdout.read(), process.stderr.read()  # `communicate` loses what `readline` read ahead
+        process.wait(60)
     ids = [first.strip(), *out.split()]
     assert process.returncode == 130, "the first 500 ids come before the other lines are sent"
     (accepted,) = re.findall(r"^([\d,]+) of 4,000 lines submitted\. Their ids are above", err, re.M)
