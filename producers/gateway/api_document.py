@@ -8,31 +8,12 @@ from importlib.metadata import version
 from typing import Any
 
 from openfall.producers.gateway.error_table import TABLE
+from openfall.producers.gateway.job_headers import JOB_HEADERS, WORD, Schema
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import Surface, surface_of
 
-Schema = Mapping[str, Any]
-
 _PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
 _PAGE = "/page/"
-_WORD: Schema = {"type": "string", "minLength": 1}
-
-JOB_HEADERS: Mapping[str, tuple[str, Schema]] = {
-    "Idempotency-Key": ("A repeat joins the job, or reads its result while it is kept.", {**_WORD, "maxLength": 256}),
-    "X-Openfall-Role": ("The role of the job.", _WORD),
-    "X-Openfall-Task": ("The task of the job.", _WORD),
-    "X-Openfall-Group": ("The tenant of the job.", _WORD),
-    "X-Openfall-Urgency": ("How soon it is called.", {"enum": ["interactive", "background", "batch"]}),
-    "X-Openfall-Local-Only": ("Whether the job stays in the local pools.", {"enum": ["yes", "no"]}),
-    "X-Openfall-Within": ("The job expires after this time, such as `5m`.", _WORD),
-    "X-Openfall-Wait": ("The longest wait for the answer, such as `30s`; the job goes on.", _WORD),
-    "X-Openfall-Degraded": ("Whether a canned reply may stand for the answer.", {"enum": ["reply", "error"]}),
-    "X-Openfall-Keepalive": ("How a silent stream stays open.", {"enum": ["comment", "chunk", "off"]}),
-    "X-Openfall-Inbox": ("The result is also delivered into this inbox.", _WORD),
-    "X-Openfall-Webhook": ("The result is also posted to this URL.", {"type": "string", "format": "uri"}),
-    "X-Openfall-Reply-To": ("Given back with a result that is delivered.", _WORD),
-}
-"""The request headers of every endpoint that submits a job: what each means, and its values."""
 
 _ANSWER_HEADERS = {
     "x-request-id": {"description": "The request, in the log of the gateway.", "schema": {"type": "string"}},
@@ -99,7 +80,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     for name, _ in _PARAMETER.findall(endpoint.path):
-        yield {"name": name, "in": "path", "required": True, "schema": _WORD}
+        yield {"name": name, "in": "path", "required": True, "schema": WORD}
     for name, schema in endpoint.query.items():
         yield {"name": name, "in": "query", "required": False, "schema": schema}
     if endpoint.submits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from openfall.producers.arguments import GROUP, check
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.http_connection import EXTENSION, HttpConnection
+from openfall.producers.gateway.job_headers import PREFIX
 from openfall.producers.gateway.request_path import RequestPath
 from openfall.producers.gateway.surface import Surface
-from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.json_bounds import MAX_DEPTH, JsonTooLarge, check_depth, check_parts, check_values
 from openfall.router_core.jobs.request_json import loads_request
 from openfall.router_core.json_fault_text import describe_json_fault
@@ -33,17 +33,6 @@ if TYPE_CHECKING:
     from openfall.router_core.state.redis_connection import RedisConnection
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-_PREFIX, _PREFIX_BYTES = "x-openfall-", b"x-openfall-"
-_HEADERS = (
-    "role", "task", "group", "urgency", "local-only", "within", "wait", "degraded", "keepalive", "inbox", "webhook",
-    "reply-to",
-)  # fmt: skip
-"""What a request header `X-Openfall-NAME` may be called."""
-
-_WORDS: Mapping[str, tuple[str, ...]] = {"degraded": ("reply", "error"), "keepalive": ("comment", "chunk", "off")}
-"""The headers that take a few words, and these."""
-
 _EXAMPLE = 'a JSON object, such as {"model": "auto", ...}'
 _PLAIN = ("", "identity", "utf-8", "utf8")
 """The values of Content-Encoding for a body that is not compressed. Some programs name the character set there."""
@@ -165,7 +154,7 @@ class Exchange:
 
     def header(self, name: str) -> str | None:
         """The value of `X-Openfall-NAME`; None: it is absent or empty."""
-        return self.request.headers.get(f"{_PREFIX}{name}", "").strip() or None
+        return self.request.headers.get(f"{PREFIX}{name}", "").strip() or None
 
     def group(self) -> str | None:
         """The group of the request: that of its header, its path or its key. Raises `BadRequest`."""
@@ -181,22 +170,6 @@ class Exchange:
         if text.lower() not in _FLAGS:
             raise Refusal("bad_request", f"X-Openfall-Local-Only must be yes or no, not {text[:40]!r}")
         return _FLAGS[text.lower()]
-
-    def check_headers(self) -> None:
-        """Raises `UnknownName` for a header `X-Openfall-...` of another name, since a misspelt `X-Openfall-Local-Only`
-        would let the request leave, and `Refusal` for one with a word that it does not take."""
-        for raw, _ in self.request.scope["headers"]:
-            if raw.startswith(_PREFIX_BYTES) and (name := raw.decode("latin-1")).removeprefix(_PREFIX) not in _HEADERS:
-                raise UnknownName("header", name.title(), [f"{_PREFIX}{known}".title() for known in _HEADERS])
-        for name, words in _WORDS.items():
-            text = self.header(name)
-            if text is not None and text not in words:
-                raise Refusal("bad_request", f"X-Openfall-{name.title()} must be {or_list(words)}, not {text[:40]!r}")
-
-
-def or_list(words: Sequence[str]) -> str:
-    """`a, b or c`."""
-    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def read_flag(body: Mapping[str, Any], name: str, *, default: bool = False) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack, cast
 from openfall.producers.gateway.access import check_allowed
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import CallerLeft, Exchange, read_flag
+from openfall.producers.gateway.job_headers import check_headers
 from openfall.producers.gateway.requested_name import resolve_name, split_urgency
 from openfall.producers.job_request import (
     JobRequest,
@@ -190,7 +191,7 @@ def _caller_of(gateway_id: str, job: CompletionJob, terms: SubmitTerms, *, stays
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
-    exchange.check_headers()
+    check_headers(exchange.request.headers)
     options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
     options["group"] = exchange.group()
     options["local_only"] = exchange.local_only()

@@ -20,6 +20,7 @@ from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.file_directory import disk_errors
 from openfall.producers.gateway.file_expiry import expiry_of_output
+from openfall.producers.gateway.job_headers import check_headers
 from openfall.producers.gateway.paging import page_body, page_limit
 from openfall.producers.gateway.routes import PAGE, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.surfaces.files import local_path, own_file
@@ -96,7 +97,7 @@ async def new_batch(exchange: Exchange, body: Mapping[str, Any], form: Form) -> 
     """The terms that all batches have. With an `Idempotency-Key` the id follows from it.
 
     Raises `Refusal`, `BadRequest`, `UnknownName`."""
-    exchange.check_headers()
+    check_headers(exchange.request.headers)
     caller, settings = exchange.caller, exchange.config.settings
     key = exchange.request.headers.get("idempotency-key")
     known = sha256(f"{form} {caller.name}\0{key}".encode()).hexdigest()[:16] if key else secrets.token_hex(8)

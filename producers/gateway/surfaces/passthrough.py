@@ -15,6 +15,7 @@ from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.caller_wait import unless_left
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.job_headers import check_headers
 from openfall.producers.gateway.request_path import normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.budget_scope import CallOwner
@@ -76,7 +77,7 @@ async def _pass(exchange: Exchange) -> Response:
 
 async def _check(exchange: Exchange, name: str) -> None:
     """Whether the caller may, and the request may leave. Raises `Refusal`, `UnknownName`."""
-    exchange.check_headers()
+    check_headers(exchange.request.headers)
     if exchange.caller.names:
         raise Refusal("not_allowed", "this key is for certain models only, and a passed path may reach any")
     catalog = exchange.catalog

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.gateway.api_document import JOB_HEADERS, api_document
+from openfall.producers.gateway.api_document import api_document
 from openfall.producers.gateway.api_page import api_page
 from openfall.producers.gateway.app import ENDPOINTS
+from openfall.producers.gateway.job_headers import JOB_HEADERS
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import open_gateway, run
 
