@@ -8,14 +8,16 @@ from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
+
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.gateway.error_table import Refusal
 from openfall.router_core.state.client_keys import OF_THE_GATEWAY, PREFIX, ClientKey, KeyRing
 
 Headers = Mapping[str, str]
 
-_HANDED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-"""Headers of a proxy."""
+_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+"""The headers that proxies add."""
 
 _OPEN = ClientKey(name=OF_THE_GATEWAY, digest="", admin=True)
 """Stands for every caller of a gateway without keys."""
@@ -25,21 +27,22 @@ _OPEN = ClientKey(name=OF_THE_GATEWAY, digest="", admin=True)
 class Access:
     """The rules of one gateway.
 
-    Without keys every caller of this machine is let in, with any key or none. A gateway that is not `open` refuses then
-    what a proxy hands on from elsewhere, and what only a web page sends: a `Host` that is not this machine, and an
-    `Origin` that is not in `cors`. With keys every caller needs one.
+    With keys every caller needs one. Without keys every caller of this machine is let in, with any key or none. Unless
+    the gateway is `open`, it then refuses a request that a proxy hands on, and one with a `Host` that is not this
+    machine, which only a web page sends. It always refuses an `Origin` that is not in `cors`.
     """
 
     settings: GatewaySection
     keys: KeyRing
 
-    def caller(self, headers: Headers) -> ClientKey:
+    def caller(self, request: Request) -> ClientKey:
         """The key of a request. Raises `Refusal`."""
+        headers = request.headers
         self.check_origin(headers)
         if not self.keys:
             if not self.settings.open:
                 self._check_host(headers)
-                _check_proxy(headers)
+                _check_proxy(request)
             return _OPEN
         secret = presented_key(headers)
         if not secret:
@@ -70,18 +73,19 @@ class Access:
             )
 
 
-def is_handed_on(headers: Headers) -> bool:
-    """Whether a proxy hands a request on: its caller is somewhere else."""
-    return any(name in headers for name in _HANDED_ON)
+def is_handed_on(request: Request) -> bool:
+    """Whether a proxy hands a request on: its caller is somewhere else. HTTP/1.0 is a sign of one too: nginx speaks it
+    without further settings, and names no client then."""
+    return request.scope.get("http_version") == "1.0" or any(name in request.headers for name in _PROXY_HEADERS)
 
 
-def _check_proxy(headers: Headers) -> None:
+def _check_proxy(request: Request) -> None:
     """Without this a gateway behind a proxy would be open to everybody once Redis has lost its keys."""
-    if is_handed_on(headers):
+    if is_handed_on(request):
         raise Refusal(
             "not_allowed",
-            "the gateway has no keys and serves this machine only, and a proxy hands this request on: "
-            "`openfall keys new NAME` lets it serve others with a key, `gateway: {open: yes}` without one",
+            "the gateway has no keys and serves this machine only. The headers of this request, or HTTP/1.0, are those "
+            "of a proxy: `openfall keys new NAME` lets it serve others with a key, `gateway: {open: yes}` without one",
         )
 
 

@@ -112,7 +112,7 @@ class App:
                 return self._preflight(exchange)
             endpoint = self._routes_of(exchange).find(exchange.request, exchange.path)
             if not endpoint.public:
-                exchange.caller = self.gateway.access.caller(exchange.request.headers)
+                exchange.caller = self.gateway.access.caller(exchange.request)
             if endpoint.limited:
                 admission.enter_context(self.gateway.limits.admitted(exchange.caller))
             return await endpoint.handler(exchange)

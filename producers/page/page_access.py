@@ -96,13 +96,11 @@ async def may_still_read(exchange: Exchange, visitor: Visitor) -> bool:
 
 
 def is_local(exchange: Exchange) -> bool:
-    """Whether a request is of this machine, and was not handed on by a proxy. A proxy that names no client speaks
-    HTTP/1.0, as nginx does without further settings; no browser does."""
+    """Whether a request is of this machine, and was not handed on by a proxy."""
     request = exchange.request
     client = request.client.host if request.client is not None else ""
     return (
-        request.scope.get("http_version") != "1.0"
-        and not is_handed_on(request.headers)
+        not is_handed_on(request)
         and is_loopback(f"[{client}]" if ":" in client else client)
         and is_loopback(request.headers.get("host", ""))
     )

@@ -43,7 +43,7 @@ def _check_reader(exchange: Exchange) -> None:
     Raises `Refusal`."""
     if is_local(exchange) and not has_foreign_origin(exchange):
         return
-    exchange.caller = exchange.gateway.access.caller(exchange.request.headers)
+    exchange.caller = exchange.gateway.access.caller(exchange.request)
     if exchange.caller.page_right is None:
         advice = "create one with `openfall keys new NAME --page read`"
         raise Refusal("not_allowed", f"this key may not read the metrics: {advice}")

@@ -171,6 +171,7 @@ def test_a_proxy_that_names_no_client_and_speaks_http_1_0_is_not_this_machine(
     gateway: PageGateway, closed_gateway: ClosedGateway
 ) -> None:
     assert [status_by_http_1_0(gateway, path) for path in ("/", "/job", "/batch")] == [303] * 3
+    assert status_by_http_1_0(gateway, "/v1/models") == 403
     assert status_by_http_1_0(closed_gateway.running, "/metrics") == 401
 
 
