@@ -10,17 +10,15 @@ MIN_LIMIT = 256
 """A smaller number in a refusal is no limit of a model."""
 
 _TOO_LARGE = re.compile(words.LIMIT_TOO_LARGE_TEXT, re.IGNORECASE)
-_NAMED_TOO_LARGE = re.compile(
-    rf"(?i)(?=.*\b({words.LIMIT_NAMES})\b).*(too (large|high)|\brange\b|at most|maximum|exceed|less than or equal|<="
-    r"|between)"
-)
+_NAME = re.compile(rf"(?i)\b({words.LIMIT_NAMES})\b")
+_ABOVE = re.compile(r"(?i)too (large|high)|\brange\b|at most|maximum|exceed|less than or equal|<=|between")
 _NUMBER = re.compile(r"(?<![\w.,-])(\d{1,3}(?:,\d{3})+|\d+)(?![\w-]|[.,]\d)( \(exclusive\))?")
 _OF_CONTEXT = re.compile(r"(?i)context[ _](length|size|window|limit)\W{0,3}(is|of)?\W{0,3}\d")
 
 
 def is_limit_too_large(detail: str) -> bool:
     """Whether a refusal says that the limit of the answer is too large, under whatever name."""
-    return _TOO_LARGE.search(detail) is not None or _NAMED_TOO_LARGE.search(detail) is not None
+    return bool(_TOO_LARGE.search(detail) or (_NAME.search(detail) and _ABOVE.search(detail)))
 
 
 def stated_limit(detail: str, refused: int) -> int | None:
