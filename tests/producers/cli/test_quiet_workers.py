@@ -76,8 +76,8 @@ def test_a_queue_of_which_only_quiet_workers_are_left_has_no_worker(
     problems = json.loads(openfall("status", "--json").stdout)["problems"]
     assert [(problem["code"], problem["subject"]) for problem in problems] == [
         ("not_served", BATCH),
-        ("no_degrade_worker", None),
         ("worker_quiet", None),
+        ("no_degrade_worker", None),
     ]
     fleet.add("desk", BATCH)
     assert openfall("status").returncode == 8, (
