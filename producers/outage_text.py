@@ -67,9 +67,14 @@ class Away:
 
 
 async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
-    """Everything in the catalog that takes no calls now: an open breaker, a parked key, a cooldown, a failed health
-    check."""
+    """Everything that takes no calls now, see `list_all_away`."""
     rows, checks, now = await asyncio.gather(list_breakers(link), remembered_health(link), fetch_server_time(link))
+    return list_all_away(rows, checks, catalog, now)
+
+
+def list_all_away(rows: Sequence[BreakerStatus], checks: Mapping[str, Any], catalog: Catalog, now: float) -> list[Away]:
+    """Everything that takes no calls: an open breaker, a parked key, a cooldown, a failed health check. A target stands
+    there once."""
     away = [*list_away(rows, catalog), *list_unknown_keys(rows, catalog, now)]
     named = {(item.model, item.backends) for item in away}
     unhealthy = list_unhealthy(checks, catalog, now)
@@ -98,7 +103,7 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
 
 
 def list_unknown_keys(rows: Iterable[BreakerStatus], catalog: Catalog, now: float) -> Iterator[Away]:
-    """The refused keys of other members of the fleet. A key that no one probes any more was replaced everywhere."""
+    """The refused keys that only other workers and gateways have. A key without a probe was replaced everywhere."""
     known = {key for backend in catalog.backends for key in catalog.credentials(backend)}
     for row in rows:
         is_probed = row.state is BreakerState.HALF_OPEN or (row.until is not None and row.until > now)

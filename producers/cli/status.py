@@ -32,22 +32,20 @@ from openfall.producers.fleet_problems import (
 )
 from openfall.producers.held_release_text import configured_models
 from openfall.producers.job_request import parse_duration
-from openfall.producers.operator_note import READ_ENTRIES, describe_note, find_pause
-from openfall.producers.outage_text import Away, fetch_away
+from openfall.producers.operator_note import describe_note, find_pause
+from openfall.producers.outage_text import Away
+from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
 from openfall.producers.page.sections.cause import describe_waiting
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.refused_table import describe_refused
 from openfall.producers.resolve import fetch_reached_limits
-from openfall.router_core.catalog.catalog_digest import catalog_digest
 from openfall.router_core.redis_preconditions import Finding
-from openfall.router_core.state.audit_log import read_entries
 from openfall.router_core.state.fleet_catalogs import describe_catalogs
-from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
+from openfall.router_core.state.fleet_status import FleetStatus
 from openfall.router_core.state.held_jobs import HeldSummary, fetch_held_summary
-from openfall.router_core.state.operator_switches import local_only
-from openfall.router_core.state.outbox import count_dead_letters
+from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_server_check import fetch_findings
 from openfall.router_core.state.refused_requests import RefusedRequests, fetch_refused
 from openfall.router_core.state.unreadable_values import UnreadableValue, list_unreadable
@@ -148,47 +146,43 @@ def _screen(status: _Status) -> RenderableType:
 
 def _status(max_wait_seconds: float | None) -> _Status:
     async def fetch(llm: AsyncOpenfall) -> _Status:
-        configured = "set in the configuration" if llm.config.catalog.local_only else None
-        held = await fetch_held_summary(llm.store.connection)
-        held = replace(held, models=configured_models(held.models, llm.config.catalog))
-        dead_letters = await count_dead_letters(llm.store.connection)
-        status = await fetch_status(llm.store.connection)
-        away = await fetch_away(llm.store.connection, llm.config.catalog)
-        findings = await fetch_findings(llm.store.connection, llm.config.settings.server_terms)
-        digest = catalog_digest(llm.config.catalog)
-        notes = await _fetch_notes(llm, status)
+        link, catalog = llm.store.connection, llm.config.catalog
+        snapshot = await SnapshotReader(link, catalog).read((*headline_section.SOURCES, CLIENT_KEYS))
+        status, digest, away = snapshot.status, snapshot.catalog_digest, list(snapshot.away)
+        held = await fetch_held_summary(link)  # of more jobs than the page reads each second
+        held = replace(held, models=configured_models(held.models, catalog))
+        findings = await fetch_findings(link, llm.config.settings.server_terms)
+        notes = await _fetch_notes(link, snapshot)
         problems = [
             *problems_of_server(findings),
-            *list_problems(status, held, dead_letters, away, max_wait_seconds),
+            *list_problems(status, held, snapshot.dead_letters, away, max_wait_seconds),
             *problems_of_catalogs(status.members, digest),
             *notes.health["problems"],
         ]
         return _Status(
             status,
             held,
-            dead_letters,
-            await local_only(llm.store.connection) or configured,
+            snapshot.dead_letters,
+            snapshot.local_only,
             away,
-            await fetch_reached_limits(llm.store.connection, llm.config.catalog, status),
+            await fetch_reached_limits(link, catalog, status),
             failures_first(problems),
             findings,
             describe_catalogs(status.members, digest, describe_source(llm.config.source)),
-            await list_unreadable(llm.store.connection),
-            await fetch_refused(llm.store.connection, status.now),
+            await list_unreadable(link),
+            await fetch_refused(link, status.now),
             notes,
         )
 
     return with_client(fetch)
 
 
-async def _fetch_notes(llm: AsyncOpenfall, status: FleetStatus) -> _Notes:
-    link, catalog = llm.store.connection, llm.config.catalog
-    audit = await read_entries(link, READ_ENTRIES)
-    snapshot = await SnapshotReader(link, catalog).read((*headline_section.SOURCES, CLIENT_KEYS))
+async def _fetch_notes(link: RedisConnection, snapshot: PageSnapshot) -> _Notes:
+    status = snapshot.status
     paused = [queue.name for queue in status.queues if queue.paused]
     return _Notes(
         headline_section.context(snapshot),
-        {name: describe_note(find_pause(audit, name), status.now) for name in paused},
+        {name: describe_note(find_pause(snapshot.audit, name), status.now) for name in paused},
         await fetch_quiet_by(link, status.workers),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openfall.producers.operator_note import READ_ENTRIES
-from openfall.producers.outage_text import list_away, list_unhealthy, list_unknown_keys
+from openfall.producers.outage_text import list_all_away
 from openfall.producers.page.page_snapshot import PageSnapshot, Source
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.catalog_digest import catalog_digest
@@ -75,9 +75,6 @@ class SnapshotReader:
             asyncio.gather(self._read_held(), recent_falls(link, MAX_FALLS), open_incidents(link)),
             asyncio.gather(count_dead_letters(link), read_entries(link, READ_ENTRIES)),
         )
-        away = [*list_away(breakers, self.catalog), *list_unknown_keys(breakers, self.catalog, status.now)]
-        named = {(item.model, item.backends) for item in away}
-        unhealthy = list_unhealthy(checks, self.catalog, status.now)
         snapshot = PageSnapshot(
             now=status.now,
             catalog=self.catalog,
@@ -86,7 +83,7 @@ class SnapshotReader:
             redis_url=link.safe_url,
             host=socket.gethostname(),
             breakers=tuple(breakers),
-            away=(*away, *(item for item in unhealthy if (item.model, item.backends) not in named)),
+            away=tuple(list_all_away(breakers, checks, self.catalog, status.now)),
             held=summarize_held(status.held, held),
             held_jobs=tuple(held),
             fallen=falls,
