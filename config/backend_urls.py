@@ -43,7 +43,7 @@ def refuse_provider(node: Node, backend: Backend, pools: Mapping[str, Pool]) -> 
 
 
 def refuse_own_gateway(node: Node, backend: Backend, listen: Iterable[str]) -> None:
-    """Report a backend whose address is that of the gateway of this configuration: its calls would ask themselves."""
+    """Report a backend at the address of this configuration's gateway: its calls would come back to the gateway."""
     if "url" not in backend.model_fields_set:
         return
     own = {(host.strip("[]"), port) for host, _, port in (address.rpartition(":") for address in listen)}

@@ -26,7 +26,7 @@ from openfall.config.yaml_document import Document, parse
 from openfall.router_core.catalog.catalog import Catalog
 
 MAX_FILE_BYTES = 10_000_000
-"""A larger file is none of this kind: a model or a log that is named by mistake, or a device without an end."""
+"""A larger file is no configuration: the user named a model or a log by mistake, or a device without an end."""
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
@@ -70,7 +70,7 @@ class LoadedConfig:
     @property
     def provider_variables(self) -> tuple[str, ...]:
         """The variables of this process that make the configuration in place of a file. Another program needs them
-        too; those of a `.env` file it finds in the same folder."""
+        too. Those of a `.env` file are left out: a program in the same folder reads it."""
         prefixes = tuple(f"{name.upper()}_" for name in from_environment.PROVIDERS)
         return tuple(
             name

@@ -241,7 +241,7 @@ def _written_path(path: str, section: Node | None) -> str:
 
 
 def _refuse_contradictions(sections: Sections, backends: Mapping[str, Backend], settings: Settings) -> None:
-    """Report what a section says against another one, and the catalog does not see."""
+    """Report a contradiction between two sections of which the catalog knows one or none."""
     _refuse_unsigned(sections.get("open_fall"), settings)
     for name, backend in backends.items():
         refuse_own_gateway(sections["backends"].entries()[name], backend, settings.gateway.listen)

@@ -50,9 +50,9 @@ class LineWriter:
 
 
 def append_always(descriptor: int) -> None:
-    """Let each write go to the end of a file: a program that rotates logs may truncate it meanwhile (`copytruncate`).
+    """Let each write go to the end of a file, also after a program that rotates logs has truncated it (`copytruncate`).
 
-    Without that a file from `> FILE` of a shell would begin with as many zero bytes as the log had before.
+    Otherwise a file that a shell opened with `> FILE` begins with a zero byte for each byte of the old log.
     """
     if sys.platform == "win32" or not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return

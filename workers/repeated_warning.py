@@ -1,4 +1,4 @@
-"""Logs a failure that is met again and again, without a line for each time."""
+"""Logs a failure that repeats, without a line for each time."""
 
 from __future__ import annotations
 

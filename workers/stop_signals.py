@@ -37,7 +37,7 @@ def handle_stop_signals(drain: Callable[[], None], stop: Callable[[], None]) -> 
 
 
 def user_signals() -> tuple[signal.Signals, ...]:
-    """SIGUSR1 and SIGUSR2, where the system has them: programs that rotate logs send them to others."""
+    """SIGUSR1 and SIGUSR2, where the system has them: programs that rotate logs send them to other programs."""
     return tuple(number for number in signal.Signals if number.name in ("SIGUSR1", "SIGUSR2"))
 
 

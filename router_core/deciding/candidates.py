@@ -135,7 +135,7 @@ class ChainState:
         )
 
     def kept_for_late(self, models: Sequence[str], now: float) -> tuple[str, ...]:
-        """Those of some models that the job may not call before it is late, because one of the others is local."""
+        """Which of these models the job may not call before it is late, because another of them is local."""
         if now >= self._cloud_from or not any(map(self.catalog.is_local, models)):
             return ()
         return tuple(alias for alias in models if not self.catalog.is_local(alias))

@@ -1,4 +1,4 @@
-"""A failure that is met four times a second makes a line a minute, and another reason or its end a line at once."""
+"""A failure that repeats four times a second has one line a minute. Another reason, or its end, has a line at once."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 QUIET_TIMES = 4
-"""After so many quiet times without an event, a stream whose answer is whole is over. The usage may follow the answer,
-and some servers never send an end."""
+"""After this number of quiet times without an event, a stream whose answer is whole is over. The usage may follow the
+answer, and some servers never send an end."""
 
 
 class EventAdder:
@@ -39,7 +39,7 @@ class EventAdder:
         self._loop_share = LoopShare()
         self._characters = self._waiting = 0
         self._quiet_times = 0
-        """Since the last event. A comment is none."""
+        """Since the last event. A comment is no event."""
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
@@ -67,7 +67,8 @@ class EventAdder:
             await loop_share.rest()
 
     def is_over(self, chunk: bytes) -> bool:
-        """Whether nothing from this chunk on matters. An empty one stands for a quiet time."""
+        """Whether the answer has ended, so that this chunk and later ones do not matter. An empty chunk stands for a
+        quiet time."""
         if self.answer.ended or chunk:
             return self.answer.ended
         self._quiet_times += 1

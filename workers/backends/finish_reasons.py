@@ -58,7 +58,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def is_reason(reason: Any) -> bool:
-    """Whether a finish reason is one. Some servers write `null` as a text into each piece."""
+    """Whether a value is a finish reason. Some servers write `null` as a text into each piece."""
     return bool(reason) and str(reason).lower() not in ("null", "none")
 
 

@@ -47,7 +47,7 @@ def content_text(content: Any) -> str:
 
 
 class _GrownList(list[Any]):
-    """A list that is made of pieces, and part of no event: the next piece is added in place."""
+    """A list that `grow_list` made. No event has it, so the next piece is added in place."""
 
 
 def grow_list(earlier: Any, piece: list[Any]) -> list[Any]:

@@ -112,7 +112,7 @@ class RefusedOptions:
         return True
 
     def _refused_in(self, body: Mapping[str, Any], request: Request, detail: str) -> set[str]:
-        """The options of a body that a refusal names. A limit is one only if its name is refused, and not its value."""
+        """The options of a body that a refusal names. A limit counts only if its name is refused, and not its value."""
         named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
         if not _UNKNOWN.search(detail) or self._dialect != "openai":
             return named - _RENAMED.keys()
