@@ -69,7 +69,8 @@ class Budget(CatalogEntry):
         (OverKind.LOCAL, OverKind.WAIT),
         description="What a job does whose call does not fit: `local` (a model of its chain that costs nothing), "
         "`wait` (held until the budget resets), `refuse`. The first that is possible applies. "
-        "Without `wait` the notifiers of `open_fall` get a notice once a spent budget refuses a call.",
+        "With `refuse`, and no `wait` before it, the notifiers of `open_fall` get a notice once a spent budget refuses "
+        "a call.",
     )
 
 

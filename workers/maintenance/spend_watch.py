@@ -68,8 +68,10 @@ def _shares(states: Iterable[BudgetState]) -> Mapping[str, int]:
 
 
 def _refuses(state: BudgetState) -> bool:
-    """Whether a budget is spent, and jobs may fail for it. Jobs that a budget holds have an incident of their own."""
-    may_fail = state.limit > 0 and OverKind.WAIT not in state.budget.then
+    """Whether a budget is spent, and jobs may fail for it: `refuse` comes before `wait`, which is the last remedy of
+    every budget. Jobs that a budget holds have an incident of their own."""
+    then = (*state.budget.then, OverKind.WAIT)
+    may_fail = state.limit > 0 and next(kind for kind in then if kind is not OverKind.LOCAL) is OverKind.REFUSE
     return may_fail and state.is_spent and state.refused > 0
 
 

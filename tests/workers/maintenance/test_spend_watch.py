@@ -37,6 +37,8 @@ CATALOG = Catalog(
         Budget(name="other", usd=1),
         Budget(name="strict", usd=1, soft=0.8, then=(OverKind.LOCAL, OverKind.REFUSE)),
         Budget(name="nothing", usd=0, then=(OverKind.REFUSE,)),
+        Budget(name="harsh", usd=1, then=(OverKind.REFUSE, OverKind.WAIT)),
+        Budget(name="free", usd=1, then=(OverKind.LOCAL,)),
     ),
 )  # fmt: skip
 (KEY,) = CATALOG.credentials("plan")
@@ -115,7 +117,7 @@ def test_a_budget_with_a_soft_share_is_reported_and_calls_go_on(at_noon, used):
 def test_a_budget_that_is_spent_and_holds_no_job_is_reported_once_it_refuses_a_call(at_noon):
     async def story(desk):
         spent = pack_sums(10**9, 0, 0, 5, 2, 3 * 10**6)
-        sums = {f"{name}:{DAY}": spent for name in ("other", "strict")} | {
+        sums = {f"{name}:{DAY}": spent for name in ("other", "strict", "harsh", "free")} | {
             f"nothing:{DAY}": pack_sums(0, 0, 0, 0, 2, 1)
         }
         desk.store.hset("of:budget-sums", mapping=sums)
@@ -123,7 +125,7 @@ def test_a_budget_that_is_spent_and_holds_no_job_is_reported_once_it_refuses_a_c
         assert incident.reason == BUDGET_SPENT
         assert desk.words(incident) == (
             "A budget is spent, and refuses calls",
-            "Used: strict: 100 %.",
+            "Used: harsh: 100 %, strict: 100 %.",
             "`openfall budgets raise` raises its limit for a while; `openfall budgets` shows when it resets.",
         )
 
