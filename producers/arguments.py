@@ -180,7 +180,7 @@ def check_job_id(value: object) -> str:
         raise BadRequest("the job id is empty")
     if not _JOB_ID.fullmatch(value):
         raise BadRequest(
-            "not a job id: it has up to 64 letters, digits, `-` or `_`. `submit` takes a prompt, and returns one"
+            "not a job id: it has up to 64 letters, digits, `-` or `_`. `submit` takes a prompt, its receipt has an id"
         )
     return value
 

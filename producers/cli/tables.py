@@ -30,8 +30,8 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, narr
 
 
 def _first_columns(names: Sequence[str], rows: Sequence[Sequence[object]], width: int, least: int) -> int:
-    """How many of the first columns fit without a wrapped line, but for the last of all. `least` if not even those do,
-    and all, as blocks, if `least` do not fit at all."""
+    """How many of the first columns fit without a wrapped cell. The last column of all may wrap. At least `least`, with
+    wrapped cells; if those do not fit either, all, which `table` shows as blocks."""
     from rich.cells import cell_len
 
     columns = zip(*([names, *([str(plain(cell)) for cell in row] for row in rows)]), strict=True)

@@ -95,9 +95,7 @@ def breaker(target: str, **more: Any) -> BreakerStatus:
     return BreakerStatus(target=target, **fields)
 
 
-def test_a_blocked_key_is_no_outage_while_its_backend_has_another(
-    config_file: Path,
-) -> None:
+def test_a_blocked_key_is_no_outage_while_its_backend_has_another(config_file: Path) -> None:
     text = CONFIG.replace("api_key: sk-0123456789abcdefghij", "api_keys: [sk-one, sk-two]").replace("flat", "metered")
     config_file.write_text(text)
     catalog = load(config_file, environ={}).catalog

@@ -94,12 +94,16 @@ def test_a_misspelt_header_is_a_400_that_names_the_nearest(redis_url: str, tmp_p
                     )
                     assert response.status_code == 400
                     assert f"Did you mean 'X-Openfall-{meant}'?" in response.json()["error"]["message"]
-            batch = await gateway.http.post("/v1/batches", json={}, headers={"X-Openfall-Groop": "x"})
+            requests = [{"custom_id": "a", "params": {"model": "chat", "max_tokens": 9, **SAY}}]
+            batch = await gateway.http.post(
+                "/v1/messages/batches", json={"requests": requests}, headers={"X-Openfall-Groop": "x"}
+            )
             late = await gateway.http.post(
                 "/v1/chat/completions", json={"model": "chat", **SAY}, headers={"X-Openfall-Within": "soon"}
             )
             assert "`X-Openfall-Within` is not a duration: 'soon'" in late.json()["error"]["message"]
-        assert (batch.status_code, gateway.upstream.calls_received) == (400, [])
+        assert "Did you mean 'X-Openfall-Group'?" in batch.json()["error"]["message"]
+        assert gateway.upstream.calls_received == []
 
     run(main)
 
