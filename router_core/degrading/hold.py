@@ -21,8 +21,8 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Park the job, and notify its caller at once. `reply` is the interim reply (None: no text), `by` its source.
-    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). From `late_at` on, which is no earlier
-    moment, `late_models` can release it too: `allow_cloud: when_late` keeps them for late jobs. `keep_until` is its
+    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). From `late_at` on, but not before
+    `ready_at`, `late_models` can release it too: `allow_cloud: when_late` keeps them for late jobs. `keep_until` is its
     deadline from now on (0: its own, because its caller set it).
     """
 
@@ -66,8 +66,7 @@ def hold(judged: JudgedFall) -> Hold:
         elif free:
             models, late_models = (tuple(alias for alias in part if alias in free) for part in (models, late_models))
     held = Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
-    late_at = max(judged.chain.start_by, ready_at)
-    return replace(held, late_models=late_models, late_at=late_at) if late_models else held
+    return replace(held, late_models=late_models, late_at=judged.chain.start_by) if late_models else held
 
 
 def _releasing_models(chain: ChainState) -> Iterator[str]:

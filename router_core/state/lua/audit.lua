@@ -26,7 +26,7 @@ end
 -- A model releases its held jobs in the order of their scores: one with another score would never have its turn.
 local function restore_held(id, job)
   restore(RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)
-  if job.late_by then restore(HELD_LATER, number(job.late_at, now), id) end
+  if job.late_by then restore(HELD_LATER, math.max(number(job.late_at, now), number(job.ready_at, 0)), id) end
   if not job.held_by or job.held_by == '' then return end
   local order, ready_at = hold_order(job.fell_from or DEGRADE, job.accepted), tonumber(job.ready_at) or now
   for model in string.gmatch(job.held_by, '[^,]+') do

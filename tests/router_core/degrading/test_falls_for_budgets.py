@@ -22,16 +22,6 @@ def test_a_local_model_that_was_away_releases_a_job_that_no_budget_keeps_from_it
     assert (held.reason, held.models, held.strikes) == (HoldReason.OUTAGE, ("small",), 0)
 
 
-def test_a_model_that_is_kept_for_late_jobs_does_not_release_a_job_before_its_budget_resets():
-    held = land(catalog(cloud=Cloud.WHEN_LATE), of=job(("small", "opus")), fallen=fell(HoldReason.BUDGET, over=OVER))
-    assert (held.models, held.ready_at, held.late_models, held.late_at) == (
-        ("small",),
-        OVER.until,
-        ("opus",),
-        OVER.until,
-    )
-
-
 def test_a_model_that_the_budget_counts_does_not_release_a_late_job_if_another_one_can():
     by = catalog(cloud=Cloud.WHEN_LATE).model_copy(update={"budgets": (Budget(name="house", usd=1, model="opus"),)})
     held = land(by, of=job(("small", "opus", "haiku")), fallen=fell(HoldReason.OUTAGE, over=OVER), small=blocked())

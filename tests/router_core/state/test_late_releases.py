@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from openfall.router_core.state.budget_book import examine_held_for_budgets
 from openfall.router_core.state.held_jobs import drop_held, fetch_held, replay_held
 from tests.router_core.state.test_audit_of_indexes import whole_audit
 from tests.router_core.state.test_held_release import held, let_go
@@ -63,6 +64,22 @@ def test_a_job_waits_until_it_is_late_although_its_own_model_was_removed_meanwhi
     fleet(story)
 
 
+@pytest.mark.parametrize("is_raised", [False, True])
+def test_a_late_job_whose_budget_is_spent_waits_until_that_resets_or_is_raised(fleet, is_raised):
+    async def story(f):
+        await held(f, JOB, ready_in=90, late_models=("large",), late_at=f.clock.now + 60)
+        f.store.hset(f"of:job:{JOB}", "held_for", "budget")
+        f.clock.now += 70
+        assert await let_go(f, "large") == []
+        if is_raised:
+            await examine_held_for_budgets(f.link)
+        else:
+            f.clock.now += 20
+        assert await let_go(f, "large") == [JOB]
+
+    fleet(story)
+
+
 @pytest.mark.parametrize("end", ["replay", "drop"])
 def test_an_operator_who_ends_a_hold_ends_what_waits_for_a_late_job(fleet, end):
     async def story(f):
@@ -77,18 +94,20 @@ def test_an_operator_who_ends_a_hold_ends_what_waits_for_a_late_job(fleet, end):
     fleet(story)
 
 
-@pytest.mark.parametrize("models", [(), ("smol",)])
-@pytest.mark.parametrize("ready_in", [0.0, 5.0])
+@pytest.mark.parametrize(
+    ("models", "ready_in"), [((), 0.0), ((), 90.0), (("smol",), 0.0), (("smol",), 5.0), (("smol",), 90.0)]
+)
 def test_the_audit_lets_a_job_wait_for_its_late_models_again(fleet, models, ready_in):
     async def story(f):
         late_at = f.clock.now + 60
         await held(f, JOB, models=models, ready_in=ready_in, late_models=("large",), late_at=late_at)
+        due = max(late_at, f.clock.now + ready_in)
         assert await whole_audit(f) == []
         f.store.delete("of:held-later")
         assert len(await whole_audit(f)) == 1
-        f.clock.now = late_at - 1
+        f.clock.now = due - 1
         assert await let_go(f, "large") == []
-        f.clock.now = late_at
+        f.clock.now = due
         assert await let_go(f, "large") == [JOB]
         assert await whole_audit(f) == []
 

@@ -32,8 +32,8 @@ local RANK = {interactive = 0, background = 1, batch = 2}
 local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + (tonumber(accepted) or 0) end
 
 -- Hold a job. `args`: reason, detail, remedy (nil: none), text, models (comma list: their return releases it), ready_at
--- (ms), late_models (comma list: their return releases it too, from late_at on), late_at (ms), strikes, keep_until (ms).
--- `reply` is the interim result, or ''.
+-- (ms), late_models (comma list: their return releases it too, from late_at and ready_at on), late_at (ms), strikes,
+-- keep_until (ms). `reply` is the interim result, or ''.
 local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
   local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
@@ -51,7 +51,7 @@ local function hold(id, args, reply, incident, now)
     'held_by', args.models, 'ready_at', ms(args.ready_at), 'strikes', args.strikes)
   if args.late_models ~= '' then
     redis.call('HSET', record, 'late_by', args.late_models, 'late_at', ms(args.late_at))
-    redis.call('ZADD', HELD_LATER, args.late_at, id)
+    redis.call('ZADD', HELD_LATER, math.max(args.late_at, args.ready_at), id)
   end
   if reply ~= '' then redis.call('HSET', record, 'reply', reply) end
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. DEGRADE)
