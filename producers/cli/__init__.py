@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
-from openfall.producers.cli.early_interrupt import INTERRUPTED, exit_at_once_on_interrupt
+from openfall.producers.cli.early_interrupt import exit_at_once_on_interrupt
+from openfall.producers.cli.exit_codes import INTERRUPTED
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 

@@ -13,6 +13,7 @@ import click
 
 from openfall.producers.amount_text import format_cost, plural
 from openfall.producers.cli.batch_status import cancel_batch, list_batches, retry_batch, show_status
+from openfall.producers.cli.exit_codes import INTERRUPTED, LINES_FAILED
 from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.terminal import print_line, show_json, wants_json
@@ -68,7 +69,7 @@ def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
         tally = asyncio.run(run.run())
     except KeyboardInterrupt:
         run.describe_rest()
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except Exception:
         if run.batch_run is not None:
             run.describe_rest()
@@ -108,7 +109,7 @@ async def _dry_run(plan: BatchPlan, out: Path) -> int:
         f"{plural(tally.total, 'line')}: {new:,} to run, {tally.answered_before:,} answered before, "
         f"{tally.failed:,} invalid or failed"
     )
-    return 0 if tally.all_answered else 5
+    return 0 if tally.all_answered else LINES_FAILED
 
 
 @dataclass(slots=True)
@@ -200,7 +201,7 @@ def _report(tally: BatchTally, source: Path, out: Path) -> int:
         print_line(f"failed now: {', '.join(f'{count:,} {code}' for code, count in tally.errors.most_common())}")
     if tally.failed > len(tally.invalid):
         print_line("to run the failed lines again, use the same command with --retry-failed")
-    return 0 if tally.all_answered else 5
+    return 0 if tally.all_answered else LINES_FAILED
 
 
 def _tally_json(tally: BatchTally) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from openfall.producers.cli import error_lines, exit_codes, standard_streams
-from openfall.producers.cli.early_interrupt import INTERRUPTED, raise_on_interrupt
+from openfall.producers.cli.early_interrupt import raise_on_interrupt
 from openfall.producers.cli.options import common_options
 
 COMMANDS = {
@@ -130,7 +130,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return error_lines.show_usage_error(error, as_json)
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     except exit_codes.known_errors() as error:
         return error_lines.show_error(error, as_json)
     return code if isinstance(code, int) else 0

@@ -6,8 +6,7 @@ import os
 import signal
 from typing import NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT
-"""The exit code of a command that a signal has ended."""
+from openfall.producers.cli.exit_codes import INTERRUPTED
 
 
 def exit_at_once_on_interrupt() -> None:

@@ -13,7 +13,7 @@ import click
 from pydantic_core import from_json
 
 from openfall.producers.amount_text import plural
-from openfall.producers.cli.early_interrupt import INTERRUPTED
+from openfall.producers.cli.exit_codes import INTERRUPTED, LINES_FAILED
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
@@ -76,7 +76,7 @@ def _enqueue_lines(text: str, options: SubmitOptions) -> None:
     if failed := len(rows) - counts.accepted:
         others = "; the others were" if counts.accepted else ""
         print_line(f"{failed} of {plural(len(rows), 'line')} not submitted{others}")
-        raise click.exceptions.Exit(5)
+        raise click.exceptions.Exit(LINES_FAILED)
 
 
 @dataclass(slots=True)

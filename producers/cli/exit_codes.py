@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
 
 HEALTH_CODES = {None: 0, "warning": 8, "failure": 4}
 """Of `openfall status`, by the severity of the worst problem: 4 if jobs get no answer."""
-DEGRADED, STILL_QUEUED = 6, 7
+LINES_FAILED, DEGRADED, STILL_QUEUED = 5, 6, 7
+INTERRUPTED = 128 + signal.SIGINT
+"""Of a command that a signal has ended."""
 
 
 def result_code(result: Result, strict: bool) -> int:

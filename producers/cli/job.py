@@ -9,6 +9,7 @@ import click
 
 from openfall.producers.cli import timeline
 from openfall.producers.cli.answer_text import show_answer
+from openfall.producers.cli.exit_codes import INTERRUPTED
 from openfall.producers.cli.job_changes import cancel, drop, replay
 from openfall.producers.cli.job_list import list_jobs
 from openfall.producers.cli.options import check_id, common_options, with_client
@@ -127,5 +128,5 @@ def wait(job_id: str, wait: str | None, accept_interim: bool) -> None:
         result = with_client(action)
     except KeyboardInterrupt:
         print_line(f"\n{describe_continuing(job_id)}")
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     raise click.exceptions.Exit(show_answer(result))

@@ -9,7 +9,7 @@ from typing import Unpack
 
 import click
 
-from openfall.producers.cli.early_interrupt import INTERRUPTED
+from openfall.producers.cli.exit_codes import INTERRUPTED
 from openfall.producers.cli.terminal import print_line
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import SubmitOptions, new_job_id
