@@ -26,6 +26,7 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Urge
 MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
 ACCEPTS_CALLS, HAS_ROOM = "accepts calls again", "has a free slot"
+IF_LATE = "may be called because the job is late"
 EXPECTED_BY_CARD = "which the manager of the card expects in about"
 """Stands before the time until a model is loaded: the estimate is that of a live worker."""
 
@@ -135,7 +136,7 @@ def release_condition(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> st
 def release_conditions(job: HeldJob, catalog: Catalog, blocks: FleetBlocks) -> list[Condition]:
     """What returns a held job, each by itself. Empty: only an operator returns it."""
     models = configured_models(job.release_models, catalog)
-    late = [Condition(model, "may be called for late jobs") for model in configured_models(job.late_models, catalog)]
+    late = [Condition(model, IF_LATE) for model in configured_models(job.late_models, catalog)]
     if job.reason not in RELEASED_BY_ITSELF or not models:
         return late
     if job.reason is HoldReason.BUDGET:
