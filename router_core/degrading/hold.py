@@ -14,8 +14,9 @@ from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason, Reme
 MAX_STRIKES = 3
 """A released job that falls this often while a model of its chain takes calls is held for its own fault."""
 
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
-"""The wait before the release of a job that fell while a model of its chain took calls. It doubles with each strike."""
+PAUSE_SECONDS = 5.0
+"""The wait before the release of a job that fell while a model of its chain took calls. It doubles with each strike, to
+20 s at most: the third one holds the job for its own fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def hold(judged: JudgedFall) -> Hold:
         if strikes >= MAX_STRIKES:
             detail = f"fell {strikes} times while {available[0]} took calls; last: {detail}"
             return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)
-    ready_at = now + min(MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS * 2**strikes) if available else 0.0
+    ready_at = now + PAUSE_SECONDS * 2 ** min(strikes, MAX_STRIKES - 1) if available else 0.0
     if fall.over is not None:  # a model that the budget does not count releases the job as soon as it takes calls
         free = {alias for alias in releasing if not is_counted(judged.chain.catalog, fall.over.name, alias)}
         if reason is HoldReason.BUDGET:
