@@ -62,6 +62,12 @@ def is_reason(reason: Any) -> bool:
     return bool(reason) and str(reason).lower() not in ("null", "none")
 
 
+def is_known_reason(reason: Any) -> bool:
+    """Whether it is known what a finish reason means."""
+    meaning = read_finish_reason(reason)
+    return not isinstance(meaning, Failure) or meaning.error_class is not ErrorClass.MALFORMED
+
+
 def read_finish_reason(reason: Any) -> str | Failure:
     """OpenAI's reason for a successful end; a `Failure` for any other. `MAX_TOKENS` and `content_filter: SAFETY` are
     known in any case (`maxTokens`, `content-filter`) and with any prefix."""

@@ -10,16 +10,16 @@ from openfall.router_core.jobs.pieces_from_response import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_shapes import (
-    calls_of,
-    choices_of,
-    content_of,
-    formed_message,
-    unwrapped,
-)
+from openfall.workers.backends.completion_shapes import calls_of, choices_of, content_of, formed_message, unwrapped
 from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
-from openfall.workers.backends.finish_reasons import CUT_OFF, failure_of_native, is_reason, read_finish_reason
+from openfall.workers.backends.finish_reasons import (
+    CUT_OFF,
+    failure_of_native,
+    is_known_reason,
+    is_reason,
+    read_finish_reason,
+)
 from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import (
     append_text,
@@ -181,7 +181,7 @@ class CompletionAssembler(StreamAssembler):
             index = 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
-        is_known = is_reason(choice["finish_reason"]) and piece.get("finish_reason") == "stop"
+        is_known = is_known_reason(choice["finish_reason"]) and piece.get("finish_reason") == "stop"
         kept = _MERGED | {"finish_reason"} if is_known else _MERGED
         choice |= {key: value for key, value in piece.items() if key not in kept and value is not None}
         _merge_logprobs(choice, piece.get("logprobs"))

@@ -128,3 +128,10 @@ def test_a_stop_behind_another_finish_reason_takes_nothing_back() -> None:
     assert cut.finish_reason == "length"
     assert isinstance(filtered, Failure)
     assert filtered.error_class is E.CONTENT_FILTER
+
+
+@pytest.mark.parametrize("unknown", [{"role": "assistant"}, "thinking", "null", 7, ["length"]])
+def test_a_stop_replaces_a_finish_reason_without_a_known_meaning(unknown: Any) -> None:
+    outcome = ask(events(piece(unknown, content="A"), piece("stop")))
+    assert isinstance(outcome, Completion), outcome
+    assert (outcome.text, outcome.finish_reason) == ("A", "stop")
