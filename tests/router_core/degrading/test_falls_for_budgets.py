@@ -26,3 +26,9 @@ def test_a_model_that_the_budget_counts_does_not_release_a_late_job_if_another_o
     by = catalog(cloud=Cloud.WHEN_LATE).model_copy(update={"budgets": (Budget(name="house", usd=1, model="opus"),)})
     held = land(by, of=job(("small", "opus", "haiku")), fallen=fell(HoldReason.OUTAGE, over=OVER), small=blocked())
     assert (held.models, held.late_models, held.late_at) == (("small",), ("haiku",), NOW + 30)
+
+
+def test_every_model_of_a_job_releases_it_if_the_budget_counts_them_all():
+    fallen = fell(HoldReason.OUTAGE, over=OVER, falls=1)
+    held = land(BUDGETED, of=job(CLOUD), fallen=fallen, **dict.fromkeys(CLOUD, blocked()))
+    assert (held.reason, held.models, held.ready_at) == (HoldReason.OUTAGE, CLOUD, 0.0)

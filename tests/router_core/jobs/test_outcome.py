@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openfall.router_core.jobs.failure_dispositions import DISPOSITIONS
-from openfall.router_core.jobs.outcome import Attempt, Failure
+from openfall.router_core.jobs.outcome import Attempt, Failure, cause_in_brackets
 from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
 from openfall.router_core.vocabulary import BlockReason, CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
 
@@ -141,6 +141,18 @@ def test_the_cause_of_a_failure_has_its_class_and_its_status_or_the_reason_for_t
 
 def test_an_answer_has_no_cause():
     assert Attempt(model="m", backend="b", started_at=0, ended_at=1).cause == ""
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        ("timeout", "timeout"),
+        ("overloaded (HTTP 529)", "overloaded: HTTP 529"),
+        ("5 of 10 (half) calls failed", "5 of 10 (half) calls failed"),
+    ],
+)
+def test_a_cause_in_brackets_has_no_brackets(cause: str, text: str) -> None:
+    assert cause_in_brackets(cause) == text
 
 
 @pytest.mark.parametrize(("nusd", "usd"), [(None, None), (0, 0.0), (1_500_000, 0.0015)])

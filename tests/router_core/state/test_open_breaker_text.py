@@ -1,6 +1,5 @@
 import pytest
 
-from openfall.router_core.jobs.outcome import cause_in_brackets
 from openfall.router_core.state.open_breaker_text import describe_open_breaker
 
 REFUSED = "connection (connection refused)"
@@ -29,15 +28,3 @@ def test_a_parked_key_has_no_state_of_a_breaker() -> None:
     assert describe_open_breaker(parked, why, "auth (HTTP 401)", is_probed=False) == f"{parked} after {why}"
     text = describe_open_breaker(parked, why, "auth (HTTP 401)", is_probed=True)
     assert text == f"{parked} until a probe is answered (auth: HTTP 401)"
-
-
-@pytest.mark.parametrize(
-    ("cause", "text"),
-    [
-        ("timeout", "timeout"),
-        ("overloaded (HTTP 529)", "overloaded: HTTP 529"),
-        ("5 of 10 (half) calls failed", "5 of 10 (half) calls failed"),
-    ],
-)
-def test_a_cause_in_brackets_has_no_brackets(cause: str, text: str) -> None:
-    assert cause_in_brackets(cause) == text
