@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,9 +76,6 @@ def write_all(file: FileIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-_ROW, _LINE = "batch_req_", "line_"
-"""The begin of each row's id, and what follows in that of a line that was not submitted."""
-_REFUSAL_ID = re.compile(rf"{_ROW}{_LINE}(?P<number>\d+)_", re.ASCII)
 INVALID_REQUEST = "invalid_request"
 """The error code of the row of a line that was not submitted. No job ends with it."""
 
@@ -109,7 +105,7 @@ class BatchLine:
 
 @dataclass(frozen=True, slots=True)
 class InvalidLine:
-    """A line that is not a valid request. Its error becomes its result. `custom_id` None: it has none of its own."""
+    """A line that is not a valid request. With a `custom_id` of its own its error becomes its result."""
 
     number: int
     reason: str
@@ -174,20 +170,14 @@ def output_row(
     row_id: str, custom_id: str | None, *, response: Mapping[str, Any] | None = None, error: Any = None
 ) -> dict[str, Any]:
     """A row of an output file in OpenAI's form."""
-    return {"id": f"{_ROW}{row_id}", "custom_id": custom_id, "response": response, "error": error}
+    return {"id": f"batch_req_{row_id}", "custom_id": custom_id, "response": response, "error": error}
 
 
 def refusal_row(line: InvalidLine) -> dict[str, Any]:
     """The row of a line that was not submitted. Its id is that of the reason: the same reason has the same row."""
     error = {"code": INVALID_REQUEST, "message": str(line)}
     reason = sha256(str(line).encode()).hexdigest()[:8]
-    return output_row(f"{_LINE}{line.number}_{reason}", line.custom_id, error=error)
-
-
-def refused_line_number(row_id: str) -> int | None:
-    """The number of the line that the id of such a row names; None: it is the id of another row."""
-    match = _REFUSAL_ID.match(row_id)
-    return int(match["number"]) if match else None
+    return output_row(f"line_{line.number}_{reason}", line.custom_id, error=error)
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

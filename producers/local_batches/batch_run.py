@@ -64,7 +64,6 @@ class BatchRun:
         self._submitted_again: set[str] = set()
         terms = f"{sorted(plan.options.items())} {catalog_digest(client.config.catalog)}"
         self._submitted = SubmittedJobs(jobs_path(client.config.settings.data_dir, plan.name), terms)
-        self._last_number = 0
         self._backpressure_noticed = False
         self.tally = BatchTally()
         self.on_progress: Callable[[], None] = lambda: None
@@ -142,7 +141,7 @@ class BatchRun:
             accepted = [(line, item) for line, item in prepared if not isinstance(item, InvalidLine)]
             self._refused.write(journal, {line.custom_id for line, _ in accepted})
             await self._submit_chunk(accepted)
-        self._refused.write_last(journal, self._last_number)
+        self._refused.write(journal, set())
 
     async def _submit_chunk(self, jobs: list[tuple[BatchLine, PreparedJob]]) -> None:
         """Submit lines. Lines that a full queue refuses are retried without limit."""
@@ -197,7 +196,6 @@ class BatchRun:
         """The lines without an answer. Counts all lines."""
         for line in read_plan(self._plan):
             self.tally.total += 1
-            self._last_number = line.number
             if isinstance(line, InvalidLine):
                 self._refuse(line)
             elif row := self._earlier.answered.get(line.custom_id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from openfall.producers.local_batches.batch_file_lines import BatchLine, refused_line_number
+from openfall.producers.local_batches.batch_file_lines import BatchLine
 from openfall.producers.local_batches.batch_plan import BatchPlan, is_edited, read_plan
 from openfall.producers.local_batches.output_journal import Journal, JournalState
 
@@ -19,14 +19,11 @@ def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
 
 
 def _failed_lines(plan: BatchPlan, state: JournalState) -> Collection[str]:
-    """Their keys, up to the limit of the plan. A line without a custom id of its own stands under its number."""
+    """Their custom ids, up to the limit of the plan."""
     if plan.limit is None or not state.failed:
         return state.failed
-    ids, numbers = set[str | None](), set[int | None]()
-    for line in read_plan(plan):
-        ids.add(line.custom_id)
-        numbers.add(line.number)
-    return {key for key in state.failed if key in ids or refused_line_number(key) in numbers}
+    ids = {line.custom_id for line in read_plan(plan)}
+    return {custom_id for custom_id in state.failed if custom_id in ids}
 
 
 def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:

@@ -23,21 +23,15 @@ from openfall.producers.local_batches.batch_file_lines import (
 )
 
 
-def line_key(row: Mapping[str, Any]) -> str:
-    """What a row stands under: the custom id of its line, or its own id, if the line has none of its own."""
-    custom_id = row["custom_id"]
-    return str(row["id"]) if custom_id is None else custom_id
-
-
 @dataclass(slots=True)
 class JournalState:
-    """The lines of an output file, by `line_key`: the row id of an answer, the row id and error code of a failure."""
+    """The lines of an output file, by custom id: the row id of an answer, the row id and error code of a failure."""
 
     answered: dict[str, str] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        key = line_key(row)
+        key = row["custom_id"]
         if row["error"] is None:
             self.answered[key] = str(row["id"])
             self.failed.pop(key, None)
@@ -46,7 +40,7 @@ class JournalState:
 
     @property
     def refused(self) -> dict[str, str]:
-        """The row ids of the lines that were not submitted. They cost nothing: each run reads the lines
+        """The row ids of the lines that were not submitted, by custom id. They cost nothing: each run reads the lines
         again."""
         return {id_: row for id_, (row, code) in self.failed.items() if code == INVALID_REQUEST}
 
@@ -158,7 +152,7 @@ class Journal:
 
 def _is_one_of(row: Mapping[str, Any], answered: Collection[str], failed: Collection[str]) -> bool:
     """Whether a row is one of the answers or of the failures."""
-    return line_key(row) in (answered if row["error"] is None else failed)
+    return row["custom_id"] in (answered if row["error"] is None else failed)
 
 
 def is_written(path: Path) -> bool:

@@ -11,13 +11,13 @@ from openfall.producers.local_batches.output_journal import Journal
 from tests.producers.cli.batch_files import line, read_rows
 
 
-def test_failed_lines_up_to_the_limit_lose_their_rows_with_a_custom_id_and_without(tmp_path: Path) -> None:
+def test_failed_lines_up_to_the_limit_lose_their_rows(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text("\n".join([line("a", "x"), "{broken", line("b", "x"), line("c", "x"), "{broken"]))
-    failed = [output_row(name, name, error={"code": "timeout", "message": ""}) for name in ("a", "b", "c")]
+    source.write_text("\n".join([line("a", "x"), "{broken", line("b", "x"), line("c", "x"), line("d", "x")]))
+    failed = [output_row(name, name, error={"code": "timeout", "message": ""}) for name in ("a", "c")]
     with Journal(out) as journal:
-        journal.add([*failed, *(refusal_row(InvalidLine(number, "not JSON", None)) for number in (2, 5))])
+        journal.add(
+            [*failed, *(refusal_row(InvalidLine(number, "unknown", name)) for number, name in ((3, "b"), (5, "d")))]
+        )
         reopen(journal, BatchPlan(name="n", source=source, limit=3, retry_failed=True))
-    kept = [row["id"] for row in read_rows(out)]
-    assert [name.rpartition("_")[0] for name in kept] == ["batch_req", "batch_req_line_5"]
-    assert kept[0] == "batch_req_c"
+    assert [row["custom_id"] for row in read_rows(out)] == ["c", "d"]

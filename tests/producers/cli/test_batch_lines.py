@@ -41,7 +41,7 @@ def test_a_custom_id_that_is_a_whole_number_is_refused_with_its_spelling(
     write(with_id("140", "a"), with_id(140, "b"), with_id(12345678901234567890123, "c"))
     ran = openfall(*RUN)
     assert ran.returncode == 5
-    assert [row["custom_id"] for row in read_rows(out) if row["error"] is None] == ["140"]
+    assert answers(out) == {"140": "echo a"}
     assert 'line 2: custom_id must be text: write "140", not 140' in ran.stderr
     assert 'line 3: custom_id must be text: write "12345678901234567890123", not' in ran.stderr
 
@@ -60,34 +60,6 @@ def test_another_custom_id_is_refused_with_its_reason(openfall: Run, write: Any,
     ran = openfall(*RUN)
     assert ran.returncode == 5
     assert f"line 1: {words}" in ran.stderr
-
-
-def test_each_line_without_a_custom_id_of_its_own_has_one_row_that_names_it(
-    openfall: Run, answering: Any, write: Any, out: Path
-) -> None:
-    write(line("a", "x"), "no JSON", with_id(140), line("a", "again"), json.dumps({"body": {}}), "no JSON")
-    for _ in range(2):
-        assert openfall(*RUN).returncode == 5
-        rows = read_rows(out)
-        assert [row["custom_id"] for row in rows].count("a") == 1
-        errors = sorted(row["error"]["message"].partition(":")[0] for row in rows if row["custom_id"] is None)
-        assert errors == ["line 2", "line 3", "line 4", "line 5", "line 6"], "a second run repeats none"
-    assert len({row["id"] for row in rows}) == 6
-    assert len(answering.jobs) == 1
-
-
-def test_the_row_of_a_line_without_a_custom_id_goes_when_the_line_is_corrected(
-    openfall: Run, answering: Any, write: Any, out: Path
-) -> None:
-    write(line("a", "x"), with_id(140, "y"), with_id(None), "no JSON")
-    openfall(*RUN)
-    write(line("a", "x"), with_id("140", "y"), with_id(""), "no JSON")
-    openfall(*RUN, "--limit", "3")
-    rows = read_rows(out)
-    assert sorted(row["custom_id"] for row in rows if row["error"] is None) == ["140", "a"]
-    messages = sorted(row["error"]["message"] for row in rows if row["error"] is not None)
-    assert [message.partition(":")[0] for message in messages] == ["line 3", "line 4"], "line 4 was not read again"
-    assert "custom_id has 0 characters" in messages[0]
 
 
 def test_an_edited_prompt_under_an_answered_custom_id_is_named_and_its_answer_is_kept(
