@@ -1,5 +1,5 @@
 """The lines of a run that cannot be submitted. One with a custom id of its own has an error row in the output file, as
-long as it is wrong. The others are only named, with their numbers: rows without a custom id could not be told apart."""
+long as it is wrong. The others are only named, with their numbers, since rows without an id look alike."""
 
 from __future__ import annotations
 
