@@ -32,11 +32,17 @@ SECRET = "the-private-prompt"
 ANSWER = "the-private-answer"
 
 
+def _begin() -> float:
+    """The time of this machine, and from 22:00 UTC on 22:00, so that a story of two hours has one day of budgets."""
+    now = int(time.time())
+    return float(min(now, now // 86_400 * 86_400 + 22 * 3600))
+
+
 @dataclass
 class Clock:
     """The time of scripts, in epoch seconds; tests move it."""
 
-    now: float = field(default_factory=lambda: float(int(time.time())))
+    now: float = field(default_factory=_begin)
 
     def __call__(self) -> float:
         return self.now
