@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state.budget_book import list_budgets, spent_budgets
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.errors import StoreError, StoreRefused, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
@@ -38,8 +39,13 @@ KEPT_TTL_SECONDS = 2 * (FLEET_TTL_SECONDS + REDIS_TIMEOUT_SECONDS)
 """How long a snapshot serves if another is read in the background: the next may take its time."""
 OUTAGE_POLL_SECONDS = 0.5
 """Pause between attempts of a reader while Redis does not answer."""
+PRIMARY_CHECK_SECONDS = 10.0
+"""How often a client that only reads, because it waits, asks whether its server still takes writes."""
 UNREACHABLE = (StoreUnreachable, NoRedis)
 """Redis does not answer, or `openfall up` has not started it yet."""
+
+_WRITES_NOTHING = "#!lua\nreturn 1"
+"""A server that takes no writes refuses it: it does not say that it only reads."""
 
 T = TypeVar("T")
 
@@ -87,6 +93,8 @@ class ClientStore:
         self._fleet = UNKNOWN_FLEET
         self._fetched_at = self._used_at = float("-inf")
         self._refresher: asyncio.Task[None] | None = None
+        self._wrote_at = time.monotonic()
+        """When the server was seen to take writes."""
         self.away_since: float | None = None
         """When a reading of the fleet failed first, in epoch seconds; None: the last one did not."""
 
@@ -158,6 +166,15 @@ class ClientStore:
     async def ping(self) -> None:
         """Return when Redis answers. Raises a `StoreError` at once when it does not."""
         await self.connection.command("PING")
+
+    async def check_primary(self) -> None:
+        """Raise `StoreUnreachable` if the server takes no writes any more, at most once in `PRIMARY_CHECK_SECONDS`. A
+        read would not tell, and what a former primary has is out of date. The next connection may lead to another."""
+        if time.monotonic() - self._wrote_at < PRIMARY_CHECK_SECONDS:
+            return
+        self._wrote_at = time.monotonic()
+        with suppress(StoreRefused):  # a user without the right
+            await self.connection.command("EVAL", _WRITES_NOTHING, 0)
 
     async def server_time(self) -> float:
         """Epoch seconds on the server's clock."""

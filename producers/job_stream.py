@@ -165,6 +165,7 @@ def _id_of(job: Receipt | str) -> tuple[str, bool]:
 
 
 async def _read_result(store: ClientStore, job_id: str, *, is_known: bool) -> Result | None:
+    await store.check_primary()
     try:
         return await store.jobs.result(job_id)
     except UnknownJob:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from openfall.config.config_watcher import RELOAD_INTERVAL_SECONDS
 from openfall.router_core.catalog.budget_scope import all_budgets
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.redis_rights import WORKER_SCRIPTS
@@ -98,7 +98,7 @@ class Generation:
             if self._stop_mode is not StopMode.NO:
                 worker.stop(self._stop_mode)
             await self._work(worker, housekeeping)
-            with contextlib.suppress(StoreUnreachable):
+            with contextlib.suppress(StoreError):
                 await unregister(link, identity)
 
     async def _work(self, worker: Worker, housekeeping: Housekeeping) -> None:

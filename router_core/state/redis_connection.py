@@ -190,9 +190,9 @@ class RedisConnection:
         try:
             error = await self._exchange(packed, pending)
             idle = reused and len(pending) == whole and isinstance(error, redis_errors.ConnectionError)
-            if idle or isinstance(error, Demoted):
+            if idle or (reused and isinstance(error, Demoted)):
                 # Servers and proxies close idle connections. Callers need not know: every script is idempotent.
-                # A server that is no primary any more carried out nothing.
+                # A server that is no primary any more carried out nothing, and its address may lead to the next one.
                 error = await self._exchange(packed, pending)
         except asyncio.CancelledError:
             for future in pending:

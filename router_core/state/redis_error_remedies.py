@@ -66,9 +66,20 @@ _REMEDIES: _Remedies = (
     (("DENIED", "protected mode"), StoreRefused, "Redis is in protected mode: set a password and `bind` on its server"),
     (("LOADING", "loading the dataset"), StoreUnreachable, "Redis still loads its data from disk: try again"),
     (
-        ("READONLY", "read only replica"),
-        StoreRefused,
+        ("READONLY", "read only replica", "readonly replica"),
+        StoreUnreachable,
         "this is a read-only replica: point the URL at the primary, or name the `sentinels`",
+    ),
+    (
+        ("NOREPLICAS",),
+        StoreUnreachable,
+        "Redis takes no writes, because too few replicas follow it (`min-replicas-to-write`): start them, or point the "
+        "URL at the primary",
+    ),
+    (
+        ("MASTERDOWN", "Link with MASTER is down"),
+        StoreUnreachable,
+        "this is a replica without its primary: point the URL at the primary, or name the `sentinels`",
     ),
     (
         ("OOM", "> 'maxmemory'"),

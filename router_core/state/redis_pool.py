@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import redis.asyncio as aioredis
 from redis import DriverInfo
@@ -20,6 +24,12 @@ from openfall.router_core.state.sentinel import Sentinels
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
 """Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
+
+LEAVE_INTERVAL_SECONDS = 5.0
+"""How often the connections of a process leave a server that takes no writes: its address may still lead to it."""
+
+_NO_WRITES = ("READONLY", "NOREPLICAS", "MASTERDOWN")
+"""The codes of an error of a server that is no primary any more, or is to count as none."""
 
 _DRIVER = DriverInfo()
 """The name and version that `CLIENT LIST` shows. redis-py would read them from a file for each connection."""
@@ -62,8 +72,9 @@ def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
     options |= _tls(server)
     if server.confirms:
         options["redis_connect_func"] = _check_confirmation
-    pool = aioredis.ConnectionPool.from_url(server.url or "", **options)
-    pool.connection_class = _CLASSES.get(pool.connection_class, pool.connection_class)
+    pool = AddressPool.from_url(server.url or "", **options)
+    pool.connection_class = _CLASSES.get(pool.connection_class, pool.connection_class)  # type: ignore[type-abstract]
+    pool.connection_kwargs["on_demoted"] = pool.leave_server
     return pool
 
 
@@ -96,7 +107,29 @@ async def _ask(connection: AbstractConnection, *command: Any) -> Any:
 
 
 class _Closable:
-    """A part of a connection class: a transport that is closed is a lost connection."""
+    """A part of a connection class: a transport that is closed is a lost connection, and so is one to a server that
+    takes no writes any more. `on_demoted` is called then."""
+
+    def __init__(self, *, on_demoted: Callable[[], None] | None = None, **options: Any) -> None:
+        self._on_demoted = on_demoted
+        super().__init__(**options)
+
+    def leave(self) -> None:
+        """End the connection at once, also to a frozen server. The task that uses it meets an error, and reconnects."""
+        writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
+        if writer is not None:
+            writer.transport.abort()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except redis_errors.ResponseError as error:
+            if error.status_code not in _NO_WRITES and not str(error).startswith(_NO_WRITES):
+                raise
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            if self._on_demoted is not None:
+                self._on_demoted()
+            raise Demoted(str(error)) from None
 
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         try:
@@ -167,20 +200,13 @@ class _ToPrimary(_Closable):
         if self._confirms:
             await _ask(self, "WAITAOF", 1, 0, 1)  # type: ignore[arg-type]
 
-    def leave(self) -> None:
-        """End the connection at once, also to a frozen server. The task that uses it meets an error, and reconnects."""
-        writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
-        if writer is not None:
-            writer.transport.abort()
-
     async def read_response(self, *args: Any, **options: Any) -> Any:
         if self._connecting.locked() and self._connector is not asyncio.current_task():
             async with self._connecting:
                 pass  # the first replies belong to the task that connects
         try:
-            return await super().read_response(*args, **options)  # type: ignore[misc]
-        except redis_errors.ReadOnlyError:
-            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            return await super().read_response(*args, **options)
+        except Demoted:
             raise Demoted(f"{self.host}:{self.port} is no primary any more") from None
 
 
@@ -194,6 +220,50 @@ class _PrimarySSLConnection(_ToPrimary, SSLConnection):
 
 class Demoted(redis_errors.ConnectionError):
     """This server was the primary. It did not carry out the command."""
+
+
+def _leave_all(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        if isinstance(connection, _Closable):
+            connection.leave()
+
+
+class AddressPool(aioredis.ConnectionPool):
+    """Connections to an address. A name, or an address that moves, may lead to another server than before, while
+    connections to the one before stay open: if that takes no writes any more, every connection of this process to the
+    address is made again."""
+
+    _pools: ClassVar[WeakSet[AddressPool]] = WeakSet()
+    _pools_lock = threading.Lock()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._left_at = float("-inf")
+        with self._pools_lock:
+            self._pools.add(self)
+
+    def leave_server(self) -> None:
+        """Close the connections of this event loop to the same address: a subscription would hear nothing, and a reader
+        would read what is out of date."""
+        if time.monotonic() - self._left_at < LEAVE_INTERVAL_SECONDS:
+            return
+        with self._pools_lock:
+            pools = [pool for pool in self._pools if pool.address == self.address]
+        for pool in pools:
+            pool._left_at = time.monotonic()  # noqa: SLF001 - of the same class
+            pool._leave()  # noqa: SLF001
+
+    @property
+    def address(self) -> tuple[Any, ...]:
+        return tuple(self.connection_kwargs.get(name) for name in ("host", "port", "path"))
+
+    def _leave(self) -> None:
+        loop = asyncio.get_running_loop()
+        _leave_all(
+            connection
+            for connection in (*self._available_connections, *self._in_use_connections)
+            if getattr(connection._writer, "_loop", None) is loop  # noqa: SLF001 - redis-py has no other way
+        )
 
 
 class PrimaryPool(aioredis.ConnectionPool):
@@ -211,9 +281,7 @@ class PrimaryPool(aioredis.ConnectionPool):
         )
 
     def _leave(self) -> None:
-        for connection in (*self._available_connections, *self._in_use_connections):
-            if isinstance(connection, _ToPrimary):
-                connection.leave()
+        _leave_all((*self._available_connections, *self._in_use_connections))
 
     async def aclose(self) -> None:
         await self._sentinels.close()

@@ -191,7 +191,7 @@ def test_a_replica_is_reported(server):
 
     async def story():
         async with RedisConnection(server.url) as link:
-            with pytest.raises(StoreRefused, match="point the URL at the primary"):
+            with pytest.raises(StoreUnreachable, match="point the URL at the primary"):
                 await link.command("SET", "a", "1")
 
     run(story)
