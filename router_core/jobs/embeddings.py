@@ -10,6 +10,7 @@ import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 MAX_INPUTS = 2048
@@ -32,8 +33,12 @@ def is_token(value: Any) -> bool:
 
 
 def pack_vector(numbers: Sequence[float]) -> str:
-    """A vector as base64. Raises `TypeError` and `OverflowError` for what is no vector of 32-bit floats."""
-    return b64encode(_in_order(array("f", numbers)).tobytes()).decode()
+    """A vector as base64. Raises `TypeError`, `OverflowError` and `ValueError` for what is no vector of 32-bit floats:
+    JSON has no form for a number that is not finite."""
+    vector = array("f", numbers)
+    if not isfinite(sum(vector)):  # faster than a look at each
+        raise ValueError("a number is not finite")
+    return b64encode(_in_order(vector).tobytes()).decode()
 
 
 def unpack_vector(packed: str) -> list[float]:

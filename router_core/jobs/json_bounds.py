@@ -18,6 +18,9 @@ MAX_PARTS = 100_000
 MAX_RESULT_VALUES = 2_000_000
 """Of a kept result: more than any streamed answer that a worker assembles."""
 
+MAX_DIGITS = 400
+"""Of one number. To read or write an integer takes time that grows with the square of its digits."""
+
 MAX_DEPTH = 100
 """Levels of lists and objects in one JSON text. Python code that visits it calls itself for each level, up to 1,000."""
 
@@ -25,11 +28,14 @@ _CONTAINERS = (dict, list, tuple)  # a union would be made again for each value
 _MANY_BRACKETS, _FLAT_LEVELS = 5_000, 8
 _OTHER_THAN_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _MAX_PLACE = 60
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 _BLOCK_BYTES = 2**18
 
 
 class JsonTooLarge(ValueError):
-    """A JSON text has too many values, or is nested too deeply. The message continues a sentence: `the answer` ..."""
+    """A JSON text has too many values or a number that is too long, or is nested too deeply. The message continues a
+    sentence: `the answer` ..."""
 
 
 def count_values(raw: bytes) -> int:
@@ -38,14 +44,27 @@ def count_values(raw: bytes) -> int:
 
 
 def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
-    """Raise `JsonTooLarge` if a JSON text has more values than the limit. Signs within its strings do not count."""
-    if len(raw) <= limit or count_values(raw) <= limit:
+    """Raise `JsonTooLarge` if a JSON text has more values than the limit, or a number that is too long. Signs within
+    its strings do not count, and a text whose length is within the limit is never too large."""
+    if len(raw) <= limit:
+        return
+    _check_numbers(raw)
+    if count_values(raw) <= limit:
         return
     values = 0
     for outside, quotes in _without_strings(raw):
         values += count_values(outside)
         if values > limit or quotes > 2 * limit + 1:
             raise JsonTooLarge(f"has more than {limit:,} values")
+
+
+def _check_numbers(raw: bytes) -> None:
+    """Raise `JsonTooLarge` for a number of more than `MAX_DIGITS`. A look at each string would take longer, so they are
+    left out only if some text has so many digits."""
+    if _LONG_NUMBER in raw.translate(_DIGITS):
+        for outside, _ in _without_strings(raw):
+            if _LONG_NUMBER in outside.translate(_DIGITS):
+                raise JsonTooLarge(f"has a number of more than {MAX_DIGITS} digits")
 
 
 def check_parts(raw: bytes, limit: int = MAX_PARTS) -> None:

@@ -22,6 +22,7 @@ _ARGUMENTS = ("arguments", "parameters", "input", "args")
 _OF_A_FUNCTION = ("name", *_ARGUMENTS)
 
 _FENCE = re.compile(r"\s*```\w*\s*(\{.*\})\s*```\s*", re.DOTALL)
+_EMPTY_OBJECTS = re.compile(r"\A(?:\{\}\s*)+")
 _MAX_LITERAL = 64 * 2**10
 """The longest text that is read as Python."""
 
@@ -159,8 +160,8 @@ def formed_arguments(value: Any) -> str:
         return "{}"
     if match := _FENCE.fullmatch(text):
         text = match[1]
-    if text.startswith("{}") and len(text) > len("{}"):
-        return formed_arguments(text.removeprefix("{}"))
+    if (rest := _EMPTY_OBJECTS.sub("", text)) != text:
+        return formed_arguments(rest) if rest else "{}"
     try:
         inner = loads(text)
     except ValueError:

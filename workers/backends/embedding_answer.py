@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
-from openfall.router_core.jobs.embeddings import embeddings_body, pack_vector
+from openfall.router_core.jobs.embeddings import embeddings_body, pack_vector, unpack_vector
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.workers.backends.exact_json import loads, whole_number
 from openfall.workers.backends.parsing import malformed, parse_document, token_count
@@ -113,10 +111,7 @@ def _numbers(vector: Any) -> Any:
     """The numbers of a vector, which some servers send as texts. Raises `TypeError` and `ValueError`."""
     if not isinstance(vector, list) or not any(isinstance(number, str) for number in vector):
         return vector
-    numbers = [float(number) for number in vector]
-    if not all(map(isfinite, numbers)):
-        raise ValueError("a number is not finite")
-    return numbers
+    return [float(number) for number in vector]
 
 
 def _packed_text(text: str) -> str:
@@ -126,7 +121,4 @@ def _packed_text(text: str) -> str:
     if _NUMBERS.fullmatch(text.strip()):
         return pack_vector(_numbers(text.replace(",", " ").split()))
     digits = _NOT_BASE64.sub("", text).translate(_TO_STANDARD)
-    raw = b64decode(digits + "=" * (-len(digits) % FLOAT_BYTES), validate=True)
-    if len(raw) % FLOAT_BYTES:
-        raise ValueError("the bytes are no 32-bit floats")
-    return b64encode(raw).decode()
+    return pack_vector(unpack_vector(digits + "=" * (-len(digits) % FLOAT_BYTES)))

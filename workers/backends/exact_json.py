@@ -20,6 +20,9 @@ MAX_TRAILER = 1024
 MAX_DIGITS = 12
 """The digits of a number that arrives as a text."""
 
+MAX_INTEGER = 2**63 - 1
+"""The largest integer that is a count. A division by a larger one may have no result."""
+
 MAX_HALVES = 20_000
 """The half characters of a text that are joined to whole ones. A million would take 3 s."""
 
@@ -35,9 +38,9 @@ _CHARSET = re.compile(
 """The character sets of texts that are not Unicode."""
 _HALF_IN_UTF_8 = b"\xed"
 """The first byte of half a character. Some characters of Korean begin with it, too."""
-_DIGITS = bytes(ord("0" if chr(byte).isascii() and chr(byte).isdigit() else " ") for byte in range(256))
-_MANY_DIGITS = b"0" * 19
-_LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
+_DIGITS = bytes(byte if byte in b"-." else ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_LONG_INTEGERS = (b" " + b"0" * 20, b"-" + b"0" * 19)
+"""How an integer that may need more than 64 bits begins, with every digit as a 0."""
 
 
 def loads(data: bytes | str, *, halves: bool = False) -> Any:
@@ -54,7 +57,7 @@ def loads(data: bytes | str, *, halves: bool = False) -> Any:
 
 def _parse(raw: bytes) -> tuple[Any, bool]:
     """The value, and whether it surely has no half characters."""
-    if _MANY_DIGITS not in raw.translate(_DIGITS) or not _LONG_INTEGER.search(raw):  # the first is fast
+    if not _has_long_integer(raw):
         try:
             return orjson.loads(raw), True
         except orjson.JSONDecodeError:
@@ -63,6 +66,12 @@ def _parse(raw: bytes) -> tuple[Any, bool]:
         return json.loads(_decode(raw), strict=False, parse_constant=lambda _: None), False
     except RecursionError:
         raise JsonTooLarge("is nested too deeply") from None
+
+
+def _has_long_integer(raw: bytes) -> bool:
+    """Whether a JSON text may have an integer above 64 bits. Digits behind a point are none of an integer."""
+    digits = b" " + raw.translate(_DIGITS)
+    return any(beginning in digits for beginning in _LONG_INTEGERS)
 
 
 def loads_answer(body: bytes) -> Any:
@@ -97,12 +106,13 @@ def in_utf8(raw: bytes, content_type: str) -> bytes:
 
 
 def whole_number(value: Any) -> int | None:
-    """A number of JSON that is an integer of 0 or more; None for any other. Some servers write `12.0`, or a text."""
+    """A number of JSON that is an integer of 0 or more and fits into 64 bits; None for any other: no count is larger.
+    Some servers write `12.0`, or a text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER else None
 
 
 def dumps(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
-from openfall.workers.backends.model_lists import parse_gigabytes
+from openfall.workers.backends.model_lists import MAX_NAME_LENGTH, MAX_NAMES, is_name, parse_gigabytes
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
@@ -46,7 +46,7 @@ class _OnOrder(OpenAIBackend):
         rows = document.get(key) if isinstance(document, dict) else None
         if not isinstance(rows, list):
             return malformed(f"the reply of {path} has no {key}")
-        return [row for row in rows if isinstance(row, dict)]
+        return [row for row in rows[:MAX_NAMES] if isinstance(row, dict)]
 
 
 class SidecarBackend(_OnOrder):
@@ -58,7 +58,9 @@ class SidecarBackend(_OnOrder):
             return rows
         return tuple(
             LoadedModel(
-                upstream=str(row.get("name")), other_names=_aliases(row), vram_gb=parse_gigabytes(row.get("vram_gb"))
+                upstream=str(row.get("name"))[:MAX_NAME_LENGTH],
+                other_names=_aliases(row),
+                vram_gb=parse_gigabytes(row.get("vram_gb")),
             )
             for row in rows
             if row.get("state") in ("ready", "in_use")
@@ -79,7 +81,7 @@ class LlamaRouterBackend(_OnOrder):
         if isinstance(rows, Failure):
             return rows
         return tuple(
-            LoadedModel(upstream=str(row.get("id")), other_names=_aliases(row))
+            LoadedModel(upstream=str(row.get("id"))[:MAX_NAME_LENGTH], other_names=_aliases(row))
             for row in rows
             if _value(row) in IN_MEMORY
         )
@@ -131,7 +133,7 @@ class LlamaSwapBackend(_OnOrder):
         rows = await self._rows("/running", "running", timeout_s)
         if isinstance(rows, Failure):
             return rows
-        ready = [str(row.get("model")) for row in rows if row.get("state") == "ready"]
+        ready = [str(row.get("model"))[:MAX_NAME_LENGTH] for row in rows if row.get("state") == "ready"]
         names = await self._other_names.of(ready, timeout_s)
         return tuple(LoadedModel(upstream=name, other_names=names.get(name, ())) for name in ready)
 
@@ -171,4 +173,4 @@ def _own_meta(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _aliases(row: Mapping[str, Any]) -> tuple[str, ...]:
     aliases = row.get("aliases")
-    return tuple(map(str, aliases)) if isinstance(aliases, list) else ()
+    return tuple(filter(is_name, aliases[:MAX_NAMES])) if isinstance(aliases, list) else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from itertools import islice
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure
@@ -11,11 +11,17 @@ from openfall.workers.backends.parsing import malformed
 _LISTS = {"data": ("id", "name", "model"), "models": ("name", "id", "model"), "result": ("name", "id")}
 """Where a list of models has its entries, and by that where an entry has its name."""
 
+MAX_NAMES, MAX_NAME_LENGTH = 10_000, 512
+"""How many names of a list are read, and their longest. The longest lists of aggregators have some thousand."""
+
+MAX_GIGABYTES = 1_000_000.0
+"""No machine has more memory."""
+
 
 def parse_gigabytes(value: Any) -> float | None:
     """The memory of a model. None: it is no amount of memory."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < inf else None
+    return float(value) if is_number and 0 <= value <= MAX_GIGABYTES else None
 
 
 def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
@@ -27,7 +33,13 @@ def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
     place = next((name for name in _LISTS if isinstance(fields.get(name), list | dict)), None)
     if place is None:
         return malformed("the list of models has no models")
-    return tuple(name for entry in fields[place] for name in _names_of(entry, _LISTS[place]))
+    names = (name for entry in fields[place] for name in _names_of(entry, _LISTS[place]) if is_name(name))
+    return tuple(islice(names, MAX_NAMES))
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value may be the name of a model."""
+    return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH
 
 
 def _names_of(entry: Any, keys: tuple[str, ...]) -> list[str]:

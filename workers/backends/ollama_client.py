@@ -24,9 +24,10 @@ from openfall.workers.backends.base_url import Address, bearer, parse_address
 from openfall.workers.backends.call_request import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.embedding_answer import parse_ollama
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
+from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
-from openfall.workers.backends.model_lists import parse_names
+from openfall.workers.backends.model_lists import MAX_NAMES, is_name, parse_names
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
@@ -133,11 +134,10 @@ class OllamaBackend(HttpBackend):
         """By digest all names of a model."""
         document = await self._http.fetch_json("/api/tags", timeout_s)
         models = document.get("models") if isinstance(document, dict) else None
-        names: dict[str, tuple[str, ...]] = {}
+        names: dict[str, list[str]] = {}
         for model in _named(models) if isinstance(models, list) else ():
-            digest = str(model.get("digest"))
-            names[digest] = (*names.get(digest, ()), model["name"])
-        return names
+            names.setdefault(str(model.get("digest")), []).append(model["name"])
+        return {digest: tuple(of_model) for digest, of_model in names.items()}
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float, epoch: int = 0) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
@@ -176,7 +176,7 @@ def _without_moves(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(models: list[Any]) -> Iterator[dict[str, Any]]:
-    return (model for model in models if isinstance(model, dict) and isinstance(model.get("name"), str))
+    return (model for model in models[:MAX_NAMES] if isinstance(model, dict) and is_name(model.get("name")))
 
 
 def _digests(models: list[Any]) -> Iterator[str]:
@@ -185,11 +185,14 @@ def _digests(models: list[Any]) -> Iterator[str]:
 
 def _in_memory(models: list[Any], names: NamesByModel) -> Iterator[LoadedModel]:
     for model in _named(models):
-        size, on_card = model.get("size"), model.get("size_vram", 0)
-        known = isinstance(size, int) and isinstance(on_card, int) and size > 0 <= on_card
+        size, on_card = _bytes(model.get("size")), _bytes(model.get("size_vram", 0))
         yield LoadedModel(
             upstream=model["name"],
             other_names=names.get(str(model.get("digest")), ()),
-            vram_gb=on_card / _GIB if known else None,
-            vram_share=min(on_card / size, 1.0) if known else None,
+            vram_gb=on_card / _GIB if size and on_card is not None else None,
+            vram_share=min(on_card / size, 1.0) if size and on_card is not None else None,
         )
+
+
+def _bytes(value: Any) -> int | None:
+    return None if isinstance(value, str) else whole_number(value)

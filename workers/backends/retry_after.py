@@ -191,5 +191,5 @@ def until(moment: str, date: str) -> float | None:
             then = datetime.fromisoformat(moment) if _ISO.fullmatch(moment) else parsedate_to_datetime(moment)
         then = then if then.tzinfo else then.replace(tzinfo=UTC)
         return max(0.0, (then - parsedate_to_datetime(date)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the parser of dates reads numbers of any length
         return None

@@ -58,7 +58,7 @@ def read_completion_usage(document: Mapping[str, Any]) -> Usage:
         cache_read_tokens=read,
         cache_write_tokens=stored,
         reasoning_tokens=token_count(_details(usage, "completion_tokens_details"), "reasoning_tokens"),
-        web_searches=token_count(_details(usage, "server_tool_use"), "web_search_requests"),
+        web_searches=_searches(_details(usage, "server_tool_use")),
         service_tier=_word(document.get("service_tier")),
         cost_nusd=_charged(usage),
     )
@@ -68,7 +68,7 @@ def read_response_usage(document: Mapping[str, Any]) -> Usage:
     """What a Response says that it used. Its provider bills each search of the web."""
     usage, output = document.get("usage"), document.get("output")
     items = output if isinstance(output, list) else []
-    searches = sum(isinstance(item, Mapping) and item.get("type") == "web_search_call" for item in items)
+    searches = sum(isinstance(item, Mapping) and item.get("type") == "web_search_call" for item in items[:MAX_SEARCHES])
     reasoning = token_count(_details(usage, "output_tokens_details"), "reasoning_tokens")
     return replace(read_completion_usage(document), reasoning_tokens=reasoning, web_searches=searches or None)
 
@@ -88,10 +88,19 @@ def read_message_usage(document: Mapping[str, Any]) -> Usage:
         cache_write_tokens=stored,
         cache_write_1h_tokens=token_count(_details(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
         reasoning_tokens=token_count(_details(usage, "output_tokens_details"), "thinking_tokens"),
-        web_searches=token_count(_details(usage, "server_tool_use"), "web_search_requests"),
+        web_searches=_searches(_details(usage, "server_tool_use")),
         service_tier="fast" if fast else _word(_details(usage, "service_tier")),
         cost_nusd=_charged(usage),
     )
+
+
+MAX_SEARCHES = 1000
+"""A call makes fewer searches of the web: a larger number, at its price, would fill every budget that counts it."""
+
+
+def _searches(use: Any) -> int | None:
+    count = token_count(use, "web_search_requests")
+    return count if count is None or count <= MAX_SEARCHES else None
 
 
 MAX_ITERATIONS = 1000

@@ -113,3 +113,13 @@ def test_the_place_of_the_depth_is_named_and_short(body: dict[str, Any], place: 
 
 def test_the_place_of_the_values_is_the_widest_field() -> None:
     assert wide_place({"a": "text", "b": [1, {"c": [1, 2, 3]}], "d": [1, 2]}) == "b"
+
+
+@pytest.mark.parametrize("number", [b"9" * 4000, b"-" + b"9" * 500, b"0." + b"1" * 500])
+def test_a_long_text_has_no_number_of_many_digits(number: bytes) -> None:
+    with pytest.raises(JsonTooLarge, match="has a number of more than 400 digits"):
+        check_values(b"[" + b",".join([number] * (400_000 // len(number))) + b"]")
+
+
+def test_many_digits_in_a_string_are_no_number() -> None:
+    check_values(b'["' + b"9" * 500_000 + b'",' + b"9" * 400 + b"]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -166,3 +167,9 @@ def test_inputs_are_texts_or_lists_of_tokens() -> None:
     assert inputs_of({"input": [1, 2]}) == [[1, 2]]
     assert inputs_of({"input": ["a", "b"]}) == ["a", "b"]
     assert inputs_of({"input": 5}) == []
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 1e39])
+def test_a_vector_has_finite_numbers_alone(number: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        pack_vector([1.0, number])

@@ -11,6 +11,7 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.completion_shapes import formed_arguments
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
 
 
@@ -154,3 +155,8 @@ def test_an_end_in_a_tool_call_without_one_is_no_answer(message: Any, finish: st
         ErrorClass.INVALID_OUTPUT, "the answer ended in a tool call, and has none",
     )  # fmt: skip
     assert isinstance(whole(message | {"content": "Hello."}, finish), Completion)
+
+
+def test_many_empty_objects_in_front_of_arguments_are_left_out() -> None:
+    assert formed_arguments("{}" * 100_000) == "{}"
+    assert formed_arguments("{} " * 100_000 + '{"a":1}') == '{"a":1}'
