@@ -45,7 +45,8 @@ def parse_address(url: str, *endings: str, prefixes: Mapping[str, str] = Mapping
     - It names a version and more (`/v4/accounts/x/ai`): then the server may have a further `/v1` behind that.
     - It is the whole address of an endpoint: it ends with one of the `endings`. Then nothing is added to what precedes
       the ending. The same holds for the address of an Azure deployment.
-    - It is the bare host of a provider whose API begins elsewhere. `prefixes` has that beginning by the host's ending.
+    - It is the bare host of a provider whose API begins elsewhere, or has a part of that beginning (`/v1` in place of
+      `/openai/v1`). `prefixes` has the whole by the host's ending.
     """
     base = _checked(url.strip())
     path = base.raw_path.rstrip("/")
@@ -56,7 +57,7 @@ def parse_address(url: str, *endings: str, prefixes: Mapping[str, str] = Mapping
         path = path.removesuffix(other)
     path = _CHAT.sub(r"\1", path)
     prefix = next((prefix for host, prefix in prefixes.items() if f".{base.host}".endswith(f".{host}")), None)
-    if prefix is not None and not ending and prefix.startswith(path):
+    if prefix is not None and not ending and (prefix.startswith(path) or prefix.endswith(path)):
         path, is_whole = prefix, True
     else:
         is_whole = bool(ending) or "/deployments/" in path or has_api_version

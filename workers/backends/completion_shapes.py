@@ -14,8 +14,8 @@ from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import TEXT_PARTS
 
-_WRAPPERS = ("data", "result", "output", "response")
-"""Where gateways (Cloudflare, DashScope's own API, one-api) have the completion."""
+_WRAPPERS = ("data", "result", "output", "response", "body")
+"""Where gateways (Cloudflare, DashScope's own API, one-api, AWS's) have the completion."""
 
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 """Where servers have the arguments of a call, which Llama and Cohere name `parameters`."""
@@ -73,6 +73,23 @@ def formed_message(message: Any) -> Any:
             call for call in whole if not _is_nameless(call) or call["function"]["arguments"] != "{}"
         ]
     return formed
+
+
+def rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
+    """What a message adds to the pieces before it. Some servers end a stream with the whole message, or send nothing
+    else; some send the message so far in each piece, and some each piece as a message."""
+    if not isinstance(message, dict):
+        return {}
+    return {key: rest for key, value in message.items() if (rest := _rest_of(known.get(key), value))}
+
+
+def _rest_of(known: Any, value: Any) -> Any:
+    """What a value adds to the one before it."""
+    if not known:
+        return value
+    if not isinstance(known, str) or not isinstance(value, str) or value.strip() in known:
+        return None
+    return value.removeprefix(known)
 
 
 def content_of(message: Mapping[str, Any]) -> Any:

@@ -112,11 +112,17 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
     return Failure(error_class=error_class, detail=shorten(detail), http_status=upstream.status)
 
 
+def has_words(document: Mapping[str, Any]) -> bool:
+    """Whether an event that is no piece of an answer has words, such as those of an error, and not those of success."""
+    words = _words(document)
+    return bool(words) and words.lower() not in _SUCCESS_WORDS
+
+
 def find_error(document: Any) -> Any:
     """The value of `error` in a body, or in the only element of a list; None if there is none.
 
     MiniMax writes its errors into `base_resp`, Cloudflare into `errors`, Groq the reason why a stream has stopped early
-    into `x_groq`, some gateways a code and a message alone.
+    into `x_groq`, some gateways a code and a message beside a mark of failure.
     """
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
@@ -125,10 +131,16 @@ def find_error(document: Any) -> Any:
     groq = document.get("x_groq")
     error = document.get("error") or _first(document.get("errors")) or _base_error(document.get("base_resp"))
     error = error or (groq.get("error") if isinstance(groq, dict) else None)
-    if error is None and document.get("object") == "error":
+    if error is None and _is_marked(document):
         return document
     error = _innermost(error[0] if isinstance(error, list) and error else error)
     return error if not isinstance(error, dict) or not _is_success(error) else None
+
+
+def _is_marked(document: dict[str, Any]) -> bool:
+    """Whether a body without an answer says by a mark of its own that it is an error."""
+    is_error = "error" in (document.get("object"), document.get("type"))
+    return is_error or (document.get("success") is False and "choices" not in document)
 
 
 def _innermost(error: Any) -> Any:

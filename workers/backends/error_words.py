@@ -48,7 +48,9 @@ TOO_LONG_CODES = (
     " string_above_max_length request_too_large tokens_too_long prompt_too_long input_too_long 1261"
 )
 TOO_LONG_TEXT = (
-    r"context[ _-]?(length|size|window|limit)|maximum context"
+    r"context[ _-]?(length|size|window|limit)|maximum context|not fit (in|into|within) the (model's )?context"
+    r"|(maximum|max) (allowed )?number of (input|prompt) tokens|max_total_tokens\b.{0,20}exceeded"
+    r"|tokens\b.{0,30}(must|should) be (less|fewer) than \d|(input|prompt) characters? limit|messages: text is too long"
     r"|(prompt|input|request|message|context|conversation)s? ((is|was|are) )?too (long|large)"
     r"|tokens in context|max(imum)? token length|\btokens?\b.{0,20} (is|are) (larger|greater|more) than"
     r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (supported )?(prompt|input|sequence|model) length"
@@ -71,7 +73,7 @@ TOO_LONG_TEXT = (
 )
 TOO_LONG_OF_A_SERVER = (
     r"\bmax_num_tokens\b|context (length|size|window|limit)|maximum context|too many tokens"
-    r"|(prompt|input) is too large to process|\bn_ctx\b"
+    r"|(prompt|input)( \(\d+ tokens\))? is too (large to process|long)|\bn_ctx\b|contextwindowexceeded"
 )
 
 FILTER_CODES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from openfall.workers.backends.response_reader import AnswerReader
 
 
-QUIET_TIMES = 4
-"""After this number of quiet times without an event, a stream whose answer is whole is over. The usage may follow the
-answer, and some servers never send an end."""
+WAIT_FOR_END_SECONDS = 2.0
+"""How long after its last event a stream whose answer is whole is over. The usage may follow the answer, and some
+servers never send an end."""
 
 
 class EventAdder:
@@ -38,8 +39,8 @@ class EventAdder:
         self._is_recognized = False
         self._loop_share = LoopShare()
         self._characters = self._waiting = 0
-        self._quiet_times = 0
-        """Since the last event. A comment is no event."""
+        self._last_event_at = asyncio.get_running_loop().time()
+        """A comment is no event: some proxies send one every few milliseconds."""
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
@@ -52,7 +53,7 @@ class EventAdder:
                 loop_share.pause()
                 await loop_share.await_step(len(event))
                 loop_share.begin()
-            self._quiet_times = 0
+            self._last_event_at = asyncio.get_running_loop().time()
             pieces = self._add(in_utf8(event, reader.content_type))
             answer = self.answer
             reader.watch.count(answer.characters, text_of(pieces))
@@ -66,13 +67,11 @@ class EventAdder:
         if loop_share.is_over():
             await loop_share.rest()
 
-    def is_over(self, chunk: bytes) -> bool:
-        """Whether the answer has ended, so that this chunk and later ones do not matter. An empty chunk stands for a
-        quiet time."""
-        if self.answer.ended or chunk:
-            return self.answer.ended
-        self._quiet_times += 1
-        return self._quiet_times >= QUIET_TIMES and self.answer.finished_choices >= self._reader.choices
+    def is_over(self) -> bool:
+        """Whether the answer is whole, and no event has followed it for `WAIT_FOR_END_SECONDS`."""
+        if self.answer.finished_choices < self._reader.choices:
+            return False
+        return asyncio.get_running_loop().time() - self._last_event_at >= WAIT_FOR_END_SECONDS
 
     def end(self) -> Outcome:
         """The outcome at the end of the stream."""

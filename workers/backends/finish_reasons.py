@@ -39,7 +39,7 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
     ),
     ErrorClass.CONTEXT_OVERFLOW: (
         "model_context_window_exceeded context_window_exceeded context_length_exceeded context_length_reached"
-        " error_limit",
+        " error_limit context context_limit",
         "the answer ran into the end of the context",
     ),
     ErrorClass.INVALID_OUTPUT: (
@@ -48,7 +48,8 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
         "the model wrote what cannot be used: a broken tool call, or one text again and again",
     ),
     ErrorClass.OVERLOADED: (
-        "insufficient_system_resource network_error error model_error server_error internal_error overloaded",
+        "insufficient_system_resource network_error error model_error server_error internal_error overloaded"
+        " abort aborted cancelled canceled timeout time_limit preempted not_finished",
         "the provider failed within the answer",
     ),
 }

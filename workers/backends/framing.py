@@ -106,7 +106,7 @@ class SseFraming:
         elif self._data and line.startswith(_CONTINUES) and self._data[0].startswith(b"{"):
             yield from self._add_data(line)  # and some write an object over several lines
         elif field == b"event":
-            self._is_error = value.strip() == b"error"
+            self._is_error = value.strip().lower() in (b"error", b"exception")
         elif field == b"error":  # older llama-servers write this in place of `data`
             yield from self._add_data(b'{"error":%b}' % value)
 
@@ -124,7 +124,8 @@ class SseFraming:
 
 
 def _as_error(data: bytes) -> bytes:
-    """The data of an event named `error` in a form that says so itself. Some servers send the words alone."""
+    """The data of an event named `error` or `exception` in a form that says so itself. Some servers send the words
+    alone."""
     try:
         document = loads(data)
     except ValueError:

@@ -26,11 +26,14 @@ def parse_gigabytes(value: Any) -> float | None:
 
 def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
     """The names in a list of models, in the forms that servers use: `{"data": [{"id": ...}]}` (OpenAI), `{"models":
-    [{"name": ...}]}` (Ollama, Gemini), a bare list (Together), `result` (Cloudflare), names alone or as keys."""
+    [{"name": ...}]}` (Ollama, Gemini), a bare list (Together), `result` (Cloudflare), names alone or as keys. Some
+    gateways wrap one of these once more (`{"data": {"models": [...]}}`)."""
     if isinstance(document, Failure):
         return document
     fields = document if isinstance(document, dict) else {"data": document}
-    place = next((name for name in _LISTS if isinstance(fields.get(name), list | dict)), None)
+    place = _place_in(fields)
+    if place is not None and isinstance(inner := fields[place], dict) and (inner_place := _place_in(inner)):
+        fields, place = inner, inner_place
     if place is None:
         return malformed("the list of models has no models")
     names = (name for entry in fields[place] for name in _names_of(entry, _LISTS[place]) if is_name(name))
@@ -40,6 +43,11 @@ def parse_names(document: Any | Failure) -> tuple[str, ...] | Failure:
 def is_name(value: Any) -> bool:
     """Whether a value may be the name of a model."""
     return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH
+
+
+def _place_in(fields: dict[str, Any]) -> str | None:
+    """Where an object has a list of models; None: it has none."""
+    return next((name for name in _LISTS if isinstance(fields.get(name), list | dict)), None)
 
 
 def _names_of(entry: Any, keys: tuple[str, ...]) -> list[str]:

@@ -46,7 +46,7 @@ _GIB = 2**30
 
 def parse_ollama_address(url: str) -> Address:
     """The address of an Ollama, by the url of any protocol that it serves."""
-    return parse_address(url, "/v1/chat/completions", "/v1", CHAT_PATH, "/api")
+    return parse_address(url, "/v1/chat/completions", "/v1", CHAT_PATH, GENERATE_PATH, "/api/tags", "/api")
 
 
 class OllamaEmbeddings:

@@ -10,8 +10,15 @@ from openfall.router_core.jobs.pieces_from_response import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.completion_shapes import calls_of, choices_of, content_of, formed_message, unwrapped
-from openfall.workers.backends.error_response import classify, find_error, words_in_place_of
+from openfall.workers.backends.completion_shapes import (
+    calls_of,
+    choices_of,
+    content_of,
+    formed_message,
+    rest_of_message,
+    unwrapped,
+)
+from openfall.workers.backends.error_response import classify, find_error, has_words, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import (
     CUT_OFF,
@@ -145,6 +152,9 @@ class CompletionAssembler(StreamAssembler):
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._calls: dict[int, ToolCallPieces] = {}
+        self._words_behind: dict[str, Any] | None = None
+        """The event behind the last piece of the answer that is no piece, and has words. If no finish reason has
+        arrived, it says why: some gateways write an error in a form of their own, and `[DONE]` behind it."""
 
     @property
     def finished_choices(self) -> int:
@@ -164,6 +174,10 @@ class CompletionAssembler(StreamAssembler):
         self._head |= {"usage": usage} if usage is not None else {}
         choices = choices_of(fields.get("choices"))
         added = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        if added:
+            self._words_behind = None
+        elif reported is None and has_words(fields):
+            self._words_behind = fields
         pieces = [piece for choice in added for piece in self._add_choice(choice)]
         if reported is not None and (not added or any(choice.get("finish_reason") for choice in added)):
             self.usage = read_completion_usage(self._head)
@@ -171,6 +185,8 @@ class CompletionAssembler(StreamAssembler):
         return pieces
 
     def _assemble(self) -> Outcome:
+        if self._words_behind is not None and not self.finished_choices:
+            return words_in_place_of(self._words_behind, CUT_OFF)
         choices = [self._choices[index] for index in sorted(self._choices)]
         document = {**self._head, "object": "chat.completion", "choices": choices}
         return to_outcome(self._mended(document), ended=self.done)
@@ -188,7 +204,7 @@ class CompletionAssembler(StreamAssembler):
         delta = piece.get("delta")
         if not isinstance(delta, dict):
             text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
-            delta = {"content": text} if isinstance(text, str) else _rest_of_message(choice["message"], message)
+            delta = {"content": text} if isinstance(text, str) else rest_of_message(choice["message"], message)
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
         pieces = [*_text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]
@@ -211,23 +227,6 @@ def _count_characters(delta: dict[str, Any]) -> int:
                 continue
             texts += sum(len(value) for name, value in parts.items() if isinstance(value, str) and name not in _LABELS)
     return texts
-
-
-def _rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
-    """What a message adds to the pieces before it. Some servers end a stream with the whole message, or send nothing
-    else; some send the message so far in each piece, and some each piece as a message."""
-    if not isinstance(message, dict):
-        return {}
-    return {key: rest for key, value in message.items() if (rest := _rest_of(known.get(key), value))}
-
-
-def _rest_of(known: Any, value: Any) -> Any:
-    """What a value adds to the one before it."""
-    if not known:
-        return value
-    if not isinstance(known, str) or not isinstance(value, str) or value.strip() in known:
-        return None
-    return value.removeprefix(known)
 
 
 def _text_pieces(index: int, delta: dict[str, Any]) -> Iterator[Piece]:

@@ -137,10 +137,12 @@ class AnswerReader:
             await adder.add(framing.feed(head[start : start + CHUNK_BYTES]))
         try:
             async for chunk in chunks:
-                if adder.is_over(chunk):
+                if adder.answer.ended:
                     return adder.end()
                 adder.note_waiting(framing.waiting_bytes)
                 await adder.add(framing.feed(chunk))
+                if adder.is_over():
+                    return adder.end()
         except aiohttp.ClientError as error:
             raise_shortage(error)
             return adder.end()

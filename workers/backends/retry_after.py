@@ -16,7 +16,7 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d*)?|\.\d+")
 _RESET = "x-ratelimit-reset-"
 _EPOCH = re.compile(r"\d{10}(\d{3})?(\.\d+)?")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ].+")
-_EXACT_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms")
+_EXACT_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
 _HEADERS = ("retry-after", "x-retry-after", "x-ratelimit-retry-after")
 _LIST = re.compile(r"[,;]\s*(?!\d\d?[ -][A-Z][a-z]{2}[ -])")
 """What separates the values of a header that two servers wrote. The comma within a date is none: a day follows it."""

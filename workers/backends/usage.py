@@ -185,6 +185,8 @@ def prompt_tokens(usage: Any) -> int | None:
     count = _first_count(tuple((usage, name) for name in _READ))
     if count is None and (count := token_count(usage, "prompt_n")) is not None:
         count += token_count(usage, "cache_n") or 0
+    if count is not None and (of_tools := token_count(usage, "toolUsePromptTokenCount")):
+        count += of_tools  # of Gemini: what its own tools have read
     return count
 
 
@@ -196,6 +198,7 @@ def cached_tokens(usage: Any) -> int | None:
         (usage, "cached_tokens"), (usage, "cache_read_input_tokens"),
         (_details(usage, "input_tokens_details"), "cached_tokens"),
         (_details(usage, "prompt_token_details"), "cached_tokens"), (usage, "num_cached_tokens"),
+        (usage, "cachedContentTokenCount"),
     )  # fmt: skip
     return _first_count(places)
 

@@ -117,7 +117,7 @@ FINISHES = {
     "RECITATION": E.CONTENT_FILTER, "model_context_window_exceeded": E.CONTEXT_OVERFLOW,
     "function_call_filter: MALFORMED_FUNCTION_CALL": E.INVALID_OUTPUT, "network_error": E.OVERLOADED,
     "insufficient_system_resource": E.OVERLOADED, "repetition": E.INVALID_OUTPUT, "null": "stop",
-    "abort": E.MALFORMED, "cosmic_ray": E.MALFORMED, "7": E.MALFORMED,
+    "abort": E.OVERLOADED, "cosmic_ray": E.MALFORMED, "7": E.MALFORMED,
 }  # fmt: skip
 
 

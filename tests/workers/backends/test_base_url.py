@@ -36,6 +36,7 @@ from openfall.workers.backends.registry import is_loopback
         ("https://openrouter.ai", "https://openrouter.ai/api/v1/chat/completions"),
         ("https://openrouter.ai/api", "https://openrouter.ai/api/v1/chat/completions"),
         ("https://api.groq.com/openai", "https://api.groq.com/openai/v1/chat/completions"),
+        ("https://api.groq.com/v1", "https://api.groq.com/openai/v1/chat/completions"),
         ("https://api.perplexity.ai/", "https://api.perplexity.ai/chat/completions"),
         ("https://models.github.ai", "https://models.github.ai/inference/chat/completions"),
         ("https://h/v1/chat", "https://h/v1/chat/completions"),

@@ -88,6 +88,7 @@ def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> Non
         {"data": None, "models": ["a", "b"]},
         {"data": [{"id": "a", "aliases": ["b", None]}, None, {"id": None}]},
         {"data": {"a": {}, "b": {}}},
+        {"code": 0, "data": {"models": [{"id": "a"}, {"id": "b"}]}},
         {"result": [{"id": "1", "name": "a"}, {"id": "b"}], "success": True},
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.workers.backends import response_reader
+from openfall.workers.backends import event_adder, response_reader
 from tests.faults import COMPLETION, LINGERING, kept, raw
 from tests.workers.backends.openai_calls import REQUEST_BODY, ask, served
 
@@ -63,6 +63,7 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}
 @pytest.fixture
 def short_quiet_times(monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(response_reader, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(event_adder, "WAIT_FOR_END_SECONDS", 0.2)
     return 0.05
 
 
@@ -81,9 +82,27 @@ def test_a_stream_whose_answer_is_whole_ends_without_its_last_event(events: byte
     assert outcome.text == "".join(deltas) == ("Hello" if events != FINISHED * 2 else "HelloHello")
 
 
-def test_the_usage_may_follow_the_finish_reason_after_a_while(short_quiet_times: float) -> None:
+def test_comments_keep_no_stream_open_whose_answer_is_whole(short_quiet_times: float) -> None:
     async def script(writer: asyncio.StreamWriter) -> None:
-        for part in (STREAM_HEAD + OPEN + FINISHED, b": ping\n\n", USAGE):
+        writer.write(STREAM_HEAD + OPEN + FINISHED)
+        while True:
+            writer.write(b": keep-alive\n\n")
+            await writer.drain()
+            await asyncio.sleep(short_quiet_times / 5)
+
+    LINGERING.add(script)
+    outcome = ask(script)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.text == "Hello"
+
+
+def test_the_usage_may_follow_the_finish_reason_after_a_while(
+    short_quiet_times: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_adder, "WAIT_FOR_END_SECONDS", 60.0)
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        for part in (STREAM_HEAD + OPEN + FINISHED, b": ping\n\n", USAGE, b"data: [DONE]\n\n"):
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(1.5 * short_quiet_times)

@@ -62,6 +62,7 @@ def test_a_success_is_known_in_any_spelling(reason: Any, meant: str) -> None:
         ("MISSING_THOUGHT_SIGNATURE", E.INVALID_OUTPUT),
         ("malformed_tool_use", E.INVALID_OUTPUT),
         ("NO_IMAGE", E.INVALID_OUTPUT),
+        ("context", E.CONTEXT_OVERFLOW),
     ],
 )
 def test_a_reason_that_depends_on_the_request_is_charged_to_no_model(reason: str, meant: E) -> None:
@@ -71,7 +72,14 @@ def test_a_reason_that_depends_on_the_request_is_charged_to_no_model(reason: str
     assert DISPOSITIONS[meant].breaker is CallSignal.NEUTRAL
 
 
-@pytest.mark.parametrize("reason", ["OTHER", "abort", "cancelled", "unload", "FINISH_REASON_UNSPECIFIED", 7, ["stop"]])
+@pytest.mark.parametrize("reason", ["abort", "cancelled", "timeout", "time_limit", "not_finished", "network_error"])
+def test_a_server_that_stops_for_a_cause_of_its_own_has_failed(reason: str) -> None:
+    failure = read_finish_reason(reason)
+    assert isinstance(failure, Failure)
+    assert failure.error_class is E.OVERLOADED
+
+
+@pytest.mark.parametrize("reason", ["OTHER", "unload", "FINISH_REASON_UNSPECIFIED", 7, ["stop"]])
 def test_an_unknown_reason_is_no_success(reason: Any) -> None:
     failure = read_finish_reason(reason)
     assert isinstance(failure, Failure)

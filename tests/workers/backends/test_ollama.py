@@ -78,7 +78,7 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
     assert (outcome.error_class, calls) == (E.BAD_REQUEST, 0)
 
 
-@pytest.mark.parametrize("base", ["", "/", "/api", "/api/", "/api/chat"])
+@pytest.mark.parametrize("base", ["", "/", "/api", "/api/", "/api/chat", "/api/generate", "/api/tags"])
 def test_every_spelling_of_an_address_means_the_same_server(base: str) -> None:
     async def work() -> str:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url + base) as backend:

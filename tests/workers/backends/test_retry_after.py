@@ -20,6 +20,7 @@ DATE = {"date": "Sat, 21 Nov 2026 10:00:00 GMT"}
         ({"Retry-After": "1.5"}, 1.5),
         ({"retry-after": "1", "retry-after-ms": "350"}, 0.35),
         ({"retry-after": "1", "retry-after-ms": "soon"}, 1.0),
+        ({"x-retry-after-ms": "350"}, 0.35),
         ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
         ({"retry-after": "Sat, 21 Nov 2026 09:00:00 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0.0),
         ({"retry-after": "5s"}, 5.0),

@@ -14,7 +14,7 @@ from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler, to_outcome
 from openfall.workers.backends.translate import translate_response
-from openfall.workers.backends.usage import merge_usage
+from openfall.workers.backends.usage import merge_usage, read_completion_usage
 from tests.workers.backends.assembled import assemble_events
 
 Counts = tuple[int | None, int | None, int | None]
@@ -228,3 +228,12 @@ def test_an_error_after_the_usage_of_a_stream_is_paid_for() -> None:
     outcome = assemble_events(stream(last, error), SseFraming(), CompletionAssembler())
     assert isinstance(outcome, Failure)
     assert outcome.usage.output_tokens == 5
+
+
+def test_what_the_own_tools_of_gemini_have_read_is_a_part_of_the_prompt() -> None:
+    counts = {
+        "promptTokenCount": 100, "toolUsePromptTokenCount": 20, "cachedContentTokenCount": 64,
+        "candidatesTokenCount": 10, "thoughtsTokenCount": 40, "totalTokenCount": 170,
+    }  # fmt: skip
+    usage = read_completion_usage({"usageMetadata": counts})
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (120, 50, 64)

@@ -106,6 +106,11 @@ def format_wanted(body: Body) -> dict[str, Any] | Literal["json"] | None:
     raise Untranslatable("a response_format of its kind")
 
 
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""Under this name stand the arguments of an earlier call that are no JSON object, as their model wrote them: the model
+that goes on reads them beside the error that the tool returned."""
+
+
 def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
     """The id (empty if it has none), the name and the arguments of a tool call in an earlier answer."""
     if (call_type := call.get("type", "function")) != "function":
@@ -115,7 +120,7 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
     text = given if isinstance(given, Mapping) else string(given, f"{path}.function.arguments")
     arguments = dict(text) if isinstance(text, Mapping) else json_object(text)
     if arguments is None:
-        raise Untranslatable("a tool call whose arguments are not a JSON object")
+        arguments = {INVALID_ARGUMENTS: text}
     return (
         optional_string(call.get("id"), f"{path}.id"),
         string(function.get("name"), f"{path}.function.name"),

@@ -52,7 +52,7 @@ _EFFORT: Mapping[str, bool | str] = {
 }  # fmt: skip
 """The effort of reasoning, as in Ollama's openai/openai.go. Older servers do not know its highest, `max`."""
 
-_DATA = re.compile(r"data:[^,]*;base64,(.+)", re.DOTALL)
+_DATA = re.compile(r"data:[^,]*;base64,(.+)", re.DOTALL | re.IGNORECASE)
 
 
 def request(body: Body) -> dict[str, Any]:

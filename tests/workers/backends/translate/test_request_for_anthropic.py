@@ -268,12 +268,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}},
         "any keys",
     ),
-    "arguments that are no JSON": (
-        {"messages": [{"role": "assistant", "tool_calls": [call("a", "{nope")]}]},
-        "arguments",
-    ),
     "a message of an old function": ({"messages": [{"role": "function", "content": "x"}]}, "the role function"),
 }
+
+
+def test_a_broken_tool_call_of_another_model_stays_as_it_was_written() -> None:
+    broken = {"role": "assistant", "tool_calls": [call("a", "{nope")]}
+    result = {"role": "tool", "tool_call_id": "a", "content": "the arguments are no JSON"}
+    translated = request({"messages": [*HI["messages"], broken, result]})
+    [use] = translated["messages"][1]["content"]
+    assert use["input"] == {"INVALID_JSON": "{nope"}
 
 
 @pytest.mark.parametrize(("body", "named"), REFUSED.values(), ids=REFUSED.keys())
