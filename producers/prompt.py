@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from openfall.producers.arguments import check_bounds, check_json, describe, refuse_foreign
 from openfall.producers.embedding_prompt import build_embeddings_body
 from openfall.producers.errors import BadRequest, PromptTooLarge
+from openfall.producers.image_paths import refuse_paths
 from openfall.producers.request_validation import check_prompt_field, check_role, check_shape
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.jobs.request_body import get_parameters
@@ -135,6 +136,7 @@ def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) 
         content = message.get("content")
         wrong = f"has a content of a wrong type ({describe(content)})" if content else "has no content"
         raise BadRequest(f"{location} {wrong}: write {kinds}")
+    refuse_paths(location, message)
 
 
 def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:

@@ -71,7 +71,7 @@ def _source(url: str, path: str) -> dict[str, Any]:
         return {"type": "base64", "media_type": match[1] or "", "data": "".join(match[2].split())}
     if url.startswith(("http://", "https://")):
         return {"type": "url", "url": url}
-    raise Unreadable(f"{path} has a url that is neither http nor data in base64")
+    raise Unreadable(f"{path} has a url that is neither http nor data in base64 (data:image/png;base64,...)")
 
 
 def _media_type(source: Mapping[str, Any], starts: Mapping[str, str]) -> str:

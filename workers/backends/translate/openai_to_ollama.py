@@ -155,7 +155,7 @@ def _image(part: Body, path: str) -> str:
         return match[1]
     if url.startswith(("http://", "https://")):
         raise Untranslatable("an image by its address")
-    raise Unreadable(f"{path} has a url that is neither http nor data in base64")
+    raise Unreadable(f"{path} has a url that is neither http nor data in base64 (data:image/png;base64,...)")
 
 
 def _earlier_call(call: Body, path: str, ids: CallIds) -> dict[str, Any]:
