@@ -107,6 +107,6 @@ class BatchFileError(ProducerError):
 
 
 class OutputWriteError(BatchFileError):
-    """The output file cannot be written. The jobs go on; the same command resumes the batch."""
+    """The output file cannot be written, or has left its path. The jobs go on; the same command resumes the batch."""
 
-    remedy = "free space, and run the same command again"
+    remedy = "see the message, then run the same command again"

@@ -98,10 +98,12 @@ class Journal:
         self._file.close()
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows; all are on disk when this returns. Raises `OutputWriteError`."""
+        """Write rows; all are on disk when this returns. Raises `OutputWriteError`, also if the file is no longer at
+        its path: rows in a deleted file are lost."""
         rows = list(rows)
         if not rows:
             return
+        self._check_place()
         try:
             write_all(self._file, b"".join(map(json_line, rows)))
             os.fsync(self._file.fileno())
@@ -112,6 +114,17 @@ class Journal:
             ) from error
         for row in rows:
             self.state.add(row)
+
+    def _check_place(self) -> None:
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+                return
+        except OSError:
+            pass
+        raise OutputWriteError(
+            f"{self.path} was moved, replaced or deleted while the batch ran. The jobs go on. To continue, move it back, "
+            "or run the same command without it: it writes the results again that Redis still keeps."
+        )
 
     def remove(self, answered: Collection[str], failed: Collection[str]) -> None:
         """Remove some answers and some failures, so that their lines are submitted again. Replaces the file in one
