@@ -26,6 +26,8 @@ from openfall.router_core.vocabulary import BlockReason, Urgency
 _EXCLUDED = "excluded by the request"
 ALL_SLOTS_BUSY = "all of its slots are in use"
 """Of a queue that workers take jobs from: its jobs wait their turn."""
+_BEFORE_WORKERS = (BlockReason.LOCAL_ONLY, BlockReason.PAUSED, BlockReason.NO_WORKER)
+"""What blocks a model whether or not a worker serves its queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ async def explain_queue_block(
     seconds = state.blocked.until - snapshot.now
     text = state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
     if remedies:
-        text += _remedy(state.blocked.reason, queue, catalog.pool_of(alias))
+        has_workers = _has_workers(snapshot, catalog, pool, Urgency(urgency))
+        text += _remedy(state.blocked.reason, queue, pool, has_workers=has_workers)
     return f"{text}; {outage}" if outage else text
 
 
@@ -95,8 +98,22 @@ def _explain_removed(catalog: Catalog, pool: str, alias: str) -> str:
     return ""
 
 
-def _remedy(reason: BlockReason, queue: str, pool: str) -> str:
+def _has_workers(snapshot: FleetSnapshot, catalog: Catalog, pool: str, urgency: Urgency) -> bool:
+    """Whether workers of a pool live: they serve queues of other models, or of models that the catalog does not have."""
+    if any(queue.startswith(f"{pool}.") for queue in snapshot.unknown_queues):
+        return True
+    fleet = snapshot.fleet_state(urgency)
+    blocks = [fleet.model(alias).blocked for alias in catalog.models if catalog.pool_of(alias) == pool]
+    return any(block is None or block.reason not in _BEFORE_WORKERS for block in blocks)
+
+
+def _remedy(reason: BlockReason, queue: str, pool: str, *, has_workers: bool) -> str:
     """The command that ends a block, to stand behind its reason. Empty: none does."""
+    if reason is BlockReason.NO_WORKER and has_workers:
+        return (
+            f": the live ones of the pool {pool} have another configuration than this command, or `--backend` "
+            "(see `openfall status` and `openfall workers`)"
+        )
     remedies = {
         BlockReason.PAUSED: f" (`{shell_command('openfall queues resume', queue)}`)",
         BlockReason.NO_WORKER: f" (start one: `openfall up`, or `{shell_command('openfall work', pool)}`)",

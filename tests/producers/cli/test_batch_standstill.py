@@ -119,6 +119,16 @@ def test_status_and_list_name_why_the_lines_wait(openfall: Run, waiting: str, st
     assert "no calls to other@rack" in listed["why"]
 
 
+@pytest.mark.parametrize("model", ["tiny", "renamed"])
+def test_a_queue_without_a_worker_beside_live_ones_of_its_pool_asks_for_no_further_worker(
+    openfall: Run, waiting: str, worker_for: Callable[..., Any], model: str
+) -> None:
+    with worker_for(models=(model,)):
+        why = why_of(openfall)
+    assert "the live ones of the pool gpu have another configuration than this command, or `--backend`" in why
+    assert "openfall up" not in why
+
+
 def test_the_reason_of_a_hold_is_named(openfall: Run, waiting: str, redis_url: str) -> None:
     hold_next_sync(redis_url, "gpu.other.batch")
     assert "1 held (outage), see `openfall held list`: no worker runs" in why_of(openfall)
