@@ -68,6 +68,21 @@ def _key_names(catalog: Catalog, backend: str) -> Iterator[tuple[str, str]]:
 
 def find_target(catalog: Catalog, name: str) -> str:
     """The target of a name. Raises `UnknownName` with the nearest name if there is none."""
+    known = _known_targets(catalog)
+    known_as_of_jobs = {model_at_backend(each): target for each, target in known.items()}
+    if name in known_as_of_jobs:
+        return known_as_of_jobs[name]
+    if name not in known:
+        raise UnknownName("breaker", name, known)
+    return known[name]
+
+
+def is_known(catalog: Catalog, name: str) -> bool:
+    """Whether a name that `display_name` gave is of this configuration: only such a one can be reset or forced."""
+    return name in _known_targets(catalog)
+
+
+def _known_targets(catalog: Catalog) -> dict[str, str]:
     known = {
         breaker_target(at, alias): breaker_target(at, alias)
         for alias, spec in catalog.models.items()
@@ -77,9 +92,4 @@ def find_target(catalog: Catalog, name: str) -> str:
         for key, credential in _key_names(catalog, backend):
             known[f"key:{key}"] = credential_target(credential)
             known[display_name(catalog, credential_target(credential))] = credential_target(credential)
-    known_as_of_jobs = {model_at_backend(each): target for each, target in known.items()}
-    if name in known_as_of_jobs:
-        return known_as_of_jobs[name]
-    if name not in known:
-        raise UnknownName("breaker", name, known)
-    return known[name]
+    return known

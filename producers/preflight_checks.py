@@ -22,7 +22,7 @@ from openfall.config import (
     stamp,
 )
 from openfall.producers.amount_text import plural
-from openfall.producers.breaker_names import describe_breaker, display_name
+from openfall.producers.breaker_names import describe_breaker, display_name, is_known
 from openfall.producers.shell_command import shell_command
 from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.backend_keys import is_placeholder
@@ -241,6 +241,11 @@ async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> 
             remedy = f"{_MORE_TIME} {remedy}"
         if row.forced:
             remedy = f"{reset}, when it may get calls again."
+        if not is_known(config.catalog, name):
+            remedy = (
+                "A worker or gateway has another configuration than this process: `openfall workers` shows it. "
+                "Restart it after a change of its variables."
+            )
         results.append(CheckResult("breakers", name, "warning", message, remedy))
     if not results:
         results.append(CheckResult("breakers", "breakers", "ok", "no breaker is open"))

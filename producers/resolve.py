@@ -99,7 +99,7 @@ def _explain_removed(catalog: Catalog, pool: str, alias: str) -> str:
 
 
 def _has_workers(snapshot: FleetSnapshot, catalog: Catalog, pool: str, urgency: Urgency) -> bool:
-    """Whether workers of a pool live: they serve queues of other models, or of models that the catalog does not have."""
+    """Whether workers of a pool live: they serve queues of other models, or of models outside the catalog."""
     if any(queue.startswith(f"{pool}.") for queue in snapshot.unknown_queues):
         return True
     fleet = snapshot.fleet_state(urgency)

@@ -140,8 +140,10 @@ class _Run:
             return
         waiting, tally = self.batch_run.in_queue, self.batch_run.tally
         rest = self.lines - waiting - tally.settled
-        text = f"\n{plural(waiting, 'line')} of {self.lines:,} submitted without a result so far: their jobs continue"
-        text += f"; {rest:,} not submitted" if rest > 0 else "; every line is submitted"
+        text = (
+            f"\n{waiting:,} of {plural(self.lines, 'line')} are submitted and have no result yet: their jobs continue"
+        )
+        text += f"; {rest:,} not submitted" if rest > 0 else "; no line is left to submit"
         print_line(f"{text}. {self.out} has {tally.answered_before + tally.answered:,} answers.")
         todo = "submits the rest and collects the answers" if rest > 0 else "collects the answers"
         print_line(f"Run the same command again to continue: it {todo}.")
@@ -171,10 +173,7 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
         if count <= MAX_NOTICES:
             write(text)
         elif count == MAX_NOTICES + 1:
-            write(
-                "... and more: further notices are not printed. The output file has the errors of lines with a "
-                "custom_id, --json those of all"
-            )
+            write("... and more: further notices are not printed. --json lists every such line (`bad_lines`, `edited`)")
 
     return on_notice
 

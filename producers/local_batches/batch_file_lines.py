@@ -81,17 +81,21 @@ INVALID_REQUEST = "invalid_request"
 
 
 def count_requests(path: Path) -> int:
-    """The number of lines that are not blank. Raises `BatchFileError` if one is not UTF-8 text or is too long."""
-    count = 0
+    """The number of lines that are not blank. Raises `BatchFileError` if one is too long, or if the file is of another
+    kind: no line of it is UTF-8 text, or one begins as a file of another kind does."""
+    count = foreign = first = 0
     with path.open("rb") as file:
         for number, row in enumerate(read_rows(file, path), 1):
             try:
                 count += bool(row.decode("utf-8-sig").strip())
             except UnicodeDecodeError:
-                kind = other_file(row)
-                hint = f": {kind}" if kind else ""
-                raise BatchFileError(f"{path} is not UTF-8 text (line {number}){hint}") from None
-    return count
+                if kind := other_file(row):
+                    raise BatchFileError(f"{path} is not UTF-8 text (line {number}): {kind}") from None
+                first = first or number
+                foreign += 1
+    if foreign and not count:
+        raise BatchFileError(f"{path} is not UTF-8 text (line {first}): save it as UTF-8")
+    return count + foreign
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,8 @@ class Journal:
         except OSError:
             pass
         raise OutputWriteError(
-            f"{self.path} was moved, replaced or deleted while the batch ran. The jobs go on. To continue, move it back, "
-            "or run the same command without it: it writes the results again that Redis still keeps."
+            f"{self.path} was moved, replaced or deleted while the batch ran. The jobs go on. To continue, move it "
+            "back, or run the same command without it: it writes the results again that Redis still keeps."
         )
 
     def remove(self, answered: Collection[str], failed: Collection[str]) -> None:

@@ -28,6 +28,7 @@ _OTHER_FILES: Mapping[bytes, str] = {
     b"%PDF": "it is a PDF: write each request as one line of JSON",
 }
 """What a file is, by its first bytes."""
+_CURLY_QUOTES = tuple(quote.encode() for quote in "\u201c\u201d\u201e\u2018\u2019\u00ab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def parse_batch_line(row: bytes, urls: Collection[str]) -> ParsedLine | LineProb
         problem = describe_json_fault(error)
         if kind := other_file(row):
             return LineProblem(INVALID_JSON, f"not JSON: {kind}")
+        if fault := _encoding_fault(row):
+            return LineProblem(INVALID_JSON, fault)
         return LineProblem(INVALID_JSON, f"not JSON: {problem}{_explain_layout(row) or _explain_text(row)}")
     if not isinstance(line, dict):
         layout = _explain_layout(row)
@@ -111,11 +114,22 @@ def other_file(row: bytes) -> str:
     return known or (_UTF_16 if row[1:2] == b"\0" or row[:1] == b"\0" else "")
 
 
+def _encoding_fault(row: bytes) -> str:
+    """The first byte that is not UTF-8, with the remedy; empty: the line is text."""
+    try:
+        row.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 text: byte {error.start + 1} is 0x{row[error.start]:02x}. Save the file as UTF-8"
+    return ""
+
+
 def _explain_layout(row: bytes) -> str:
     """What is wrong with a file that is JSON, but not JSON Lines."""
     row = row.strip()
     if row.startswith(b"{'"):
         return ". The line has single quotes: write it with json.dumps"
+    if row[1:].lstrip().startswith(_CURLY_QUOTES):
+        return ". Its quotes are typographic, as a word processor writes them: write straight ones"
     if b"}{" in row or b"}\r{" in row or b"} {" in row:
         return ". The line seems to have several requests: write each as one line"
     if row.startswith(b'"{'):

@@ -114,11 +114,13 @@ _NO_CONNECTION = (
     ),
     (
         ("No such file or directory",),
-        "is it running? There is no such socket: start Redis with this `unixsocket`, or correct `redis:`",
+        "is it running? There is no such socket: start `openfall up` if that is its Redis, else Redis with this "
+        "`unixsocket`, or correct `redis:`",
     ),
     (
         ("Connect call failed", "Connection refused"),
-        "is it running? Nothing listens there: start Redis, or correct the address in `redis:` or $REDIS_URL",
+        "is it running? Nothing listens there: start Redis (`openfall up`, if that started it), or correct the address "
+        "in `redis:` or $REDIS_URL",
     ),
     (
         ("max number of clients reached",),

@@ -162,6 +162,18 @@ def test_a_file_in_utf_16_is_refused_with_its_encoding(openfall: Run, tmp_path: 
     assert "is not UTF-8 text (line 1): it is UTF-16, save it as UTF-8" in ran.stderr
 
 
+def test_a_line_that_is_not_utf_8_is_named_and_the_others_run(
+    openfall: Run, answering: Any, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(
+        f"{line('a', 'x')}\n".encode() + f"{line('b', 'fête')}\n".replace("\\u00ea", "ê").encode("latin-1")
+    )
+    ran = openfall(*RUN)
+    assert ran.returncode == 5
+    assert "line 2: not UTF-8 text: byte " in ran.stderr
+    assert answers(out) == {"a": "echo x"}
+
+
 def test_an_output_in_a_missing_directory_names_the_directory(openfall: Run, write: Any) -> None:
     write(line("a", "x"))
     ran = openfall("batch", "run", "in.jsonl", "-o", "no/where.jsonl")

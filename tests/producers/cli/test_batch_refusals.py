@@ -56,7 +56,7 @@ def test_further_notices_are_in_the_json_although_a_line_without_a_custom_id_has
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--json")
     assert len(json.loads(ran.stdout)["bad_lines"]) == 30
     assert ran.stderr.count("not JSON") == 20
-    assert "--json those of all" in ran.stderr
+    assert "--json lists every such line" in ran.stderr
     assert read_rows(out) == []
 
 

@@ -57,7 +57,9 @@ def waiting(start: Start, openfall: Run, source: Path, store: Any) -> str:
 
 
 def test_an_interrupted_run_says_that_every_line_is_submitted_and_how_to_continue(waiting: str) -> None:
-    assert "40 lines of 40 submitted without a result so far: their jobs continue; every line is submitted" in waiting
+    assert (
+        "40 of 40 lines are submitted and have no result yet: their jobs continue; no line is left to submit" in waiting
+    )
     assert "Run the same command again to continue: it collects the answers." in waiting
     assert "openfall batch cancel out.jsonl" in waiting
 
@@ -71,7 +73,7 @@ def test_an_interrupted_run_says_exactly_what_was_submitted_and_what_was_not(
         until(lambda: store.llen("rq:queue:gpu.other.batch") == limit)
         until(lambda: process.poll() is not None or (config_file.parent / "out.jsonl").exists())
         err = interrupt(process)
-    assert f"{limit} lines of 40 submitted without a result so far" in err
+    assert f"{limit} of 40 lines are submitted and have no result yet" in err
     assert f"{LINES - limit} not submitted" in err
     assert "it submits the rest and collects the answers" in err
     assert store.hget("of:counters", "accepted") == str(limit).encode()
@@ -86,7 +88,7 @@ def test_a_run_that_is_interrupted_between_two_lines_counts_those_on_their_way(
         err = interrupt(process)
     accepted = int(store.hget("of:counters", "accepted"))
     assert accepted < 6000
-    assert f"{accepted:,} lines of 6,000 submitted without a result so far" in err
+    assert f"{accepted:,} of 6,000 lines are submitted and have no result yet" in err
     assert f"{6000 - accepted:,} not submitted" in err
 
 

@@ -200,6 +200,11 @@ def test_an_open_breaker_and_the_local_only_switch_are_warnings(openfall: Run, a
             await run("breakers", "--config", config, "force-open", "rack/tiny", "--reason", "being repaired")
             await run("local-only", "on", "--reason", "metered", "--config", config)
             ran = await run("preflight", "--config", config)
+            renamed = configured(tmp_path, TINY.replace("tiny: {", "small: {").replace("[tiny]", "[small]"), API=api)
+            other = await run("preflight", "--config", renamed)
+        assert "the breaker of rack/tiny is open" in other.stdout
+        assert "A worker or gateway has another configuration than this process" in other.stdout
+        assert "breakers reset" not in other.stdout  # it knows no such breaker
         assert ran.returncode == 0
         assert "! the breaker of rack/tiny is open by override until reset: being repaired" in ran.stdout
         assert "openfall breakers reset rack/tiny" in ran.stdout

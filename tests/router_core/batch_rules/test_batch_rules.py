@@ -74,6 +74,8 @@ ONE = '{"custom_id": "1", "body": {"x": "y"}}'
         (ONE.encode("utf-16-le"), "it is UTF-16, save it as UTF-8"),
         (ONE.encode("utf-16-be"), "it is UTF-16, save it as UTF-8"),
         (ONE.replace('"', "'").encode(), "The line has single quotes: write it with json.dumps"),
+        (ONE.replace('"', "\u201c").encode(), "Its quotes are typographic, as a word processor writes them"),
+        (ONE.replace('"y', '"\u00e9').encode("latin-1"), "not UTF-8 text: byte 35 is 0xe9. Save the file as UTF-8"),
         (f"{ONE}{ONE}".encode(), "The line seems to have several requests: write each as one line"),
         (f"{ONE}\r{ONE}\r".encode(), "The line seems to have several requests: write each as one line"),
         (f"{ONE} {ONE}".encode(), "The line seems to have several requests: write each as one line"),
