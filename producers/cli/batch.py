@@ -41,7 +41,15 @@ for command in (list_batches, show_status, cancel_batch, retry_batch):
 
 @batch.command("run", short_help="Answer every request of a file.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="OUT",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File of the answers. The same command continues from it.",
+)
 @route_options("role", "task", "group", "local_only")
 @click.option("-u", "--urgency", help="interactive, background or batch. Default: batch.")
 @click.option(
@@ -54,6 +62,12 @@ for command in (list_batches, show_status, cancel_batch, retry_batch):
 @common_options
 def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
     """Answer every request of IN. Each answer is one line in OUT.
+
+    \b
+    IN has one request in each line:
+      {"custom_id": "panel-140", "body": {"model": "tags", "messages": [{"role": "user", "content": "..."}]}}
+
+    `model` is a role, task or model of the configuration. Each custom_id is used once.
 
     Run the same command again to continue: it skips the answers in OUT and joins running jobs. The options for role,
     task, group and urgency hold for all lines. Without -u a line is batch, or has its own "urgency" beside "body". The

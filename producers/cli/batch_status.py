@@ -70,7 +70,7 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
     return {"answered": len(journal_state.answered), "failed": codes.total(), **dict(sorted(codes.items()))}
 
 
-@click.command("list", short_help="List the batches of this machine.")
+@click.command("list", short_help="List the batches of this machine and of the gateway.")
 @common_options
 def list_batches() -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each

@@ -57,6 +57,20 @@ ALIASES = {"doctor": "preflight", "degrade": "held"}
 READER_LEFT = 128 + 13
 """The exit status that a shell reports for SIGPIPE. It is not 1, because no job failed."""
 
+_OTHER_WORDS = {
+    "version": " Did you mean '--version'?",
+    "start": " Did you mean 'up'?",
+    "stop": " Ctrl-C ends 'up'. One worker: 'openfall workers stop NAME'.",
+    "down": " Ctrl-C ends 'up'. One worker: 'openfall workers stop NAME'.",
+    "logs": " The logs of 'up' are in log/ of its data directory, .openfall/.",
+}
+"""Commands of other programs, and what they are here."""
+
+
+def _closest(word: str) -> str:
+    names = get_close_matches(word, COMMANDS, n=2)
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
+
 
 class Commands(click.Group):
     """Imports a command when it is used. `openfall --help` imports none."""
@@ -88,10 +102,7 @@ class Commands(click.Group):
                 ctx.exit()
             args = [*args[1:], "--help"]
         if args and not args[0].startswith("-") and args[0] not in COMMANDS | ALIASES:
-            closest = ["--version"] if args[0] == "version" else get_close_matches(args[0], COMMANDS, n=2)
-            ctx.fail(
-                f"no command {args[0]!r}." + (f" Did you mean {' or '.join(map(repr, closest))}?" if closest else "")
-            )
+            ctx.fail(f"no command {args[0]!r}.{_OTHER_WORDS.get(args[0]) or _closest(args[0])}")
         return super().resolve_command(ctx, args)
 
 

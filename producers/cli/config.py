@@ -52,7 +52,7 @@ def _problems(problems: Sequence[ConfigProblem]) -> list[dict[str, Any]]:
     return [{**asdict(problem), "file": str(problem.file)} for problem in problems]
 
 
-@config.command()
+@config.command(short_help="Print the configuration in force.")
 @common_options
 def show() -> None:
     """Print the effective configuration, and where its variables come from. Secrets are masked."""
@@ -66,7 +66,7 @@ def show() -> None:
         echo(f"# {name}: {origin}")
 
 
-@config.command("env-example")
+@config.command("env-example", short_help="Print a template of the .env file.")
 def env_example() -> None:
     """Print a template of the .env file, to be kept beside the configuration.
 

@@ -12,6 +12,13 @@ _PLAIN = {"a valid integer range": "a whole number", "a valid float range": "a n
 """The words of click for a type, and those of people."""
 _ADDRESS = " The configuration has the address: `gateway: {listen: [...]}`, or OPENFALL_PORT without a file."
 
+_EXTRA_ARGUMENTS = {
+    "ask": 'A text of several words stands in quotes: openfall ask "Haruka waves".',
+    "enqueue": "A prompt as text: echo 'TEXT' | openfall enqueue.",
+}
+"""What people mean by more arguments than a command takes, by its name."""
+_FILE_AS_ARGUMENT = "A configuration is named by an option: --config FILE."
+
 
 def report_lost_output(error: OSError) -> None:
     """Print why standard output cannot be written."""
@@ -45,10 +52,19 @@ def show_usage_error(error: click.ClickException, as_json: bool) -> int:
     for words, plain in _PLAIN.items():
         message = message.replace(words, plain)
     message += _ADDRESS if getattr(error, "option_name", "") in ("--port", "--host", "--listen") else ""
+    if remedy := _explain_extra(message, context.info_name if context else ""):
+        message = f"{message.rstrip('.')}. {remedy}"
     print_line(f"{command}: {message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
     if as_json:
         _show_json_error(error, message, 2)
     return 2
+
+
+def _explain_extra(message: str, command: str | None) -> str:
+    """The remedy for more arguments than a command takes; empty: the message is about another mistake."""
+    if "unexpected extra argument" not in message:
+        return ""
+    return _FILE_AS_ARGUMENT if ".yaml" in message or ".yml" in message else _EXTRA_ARGUMENTS.get(command or "", "")
 
 
 def _show_json_error(error: Exception, message: str, code: int) -> None:

@@ -31,7 +31,7 @@ def any_selection(options: dict[str, Any]) -> HeldSelection:
 
 
 filter_options = add_options(
-    click.option("--role", help="Only jobs of this role."),
+    click.option("-r", "--role", help="Only jobs of this role."),
     click.option("--reason", help="Only jobs held for this reason: outage, local_only, budget, own_fault ..."),
     click.option("--since", type=DURATION, help="Only jobs held within this time: 30m, 2h, 1d."),
 )

@@ -24,7 +24,13 @@ COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at 
 _RIGHTS = add_options(
     click.option("-g", "--group", help="Group of its jobs, such as discord:main."),
     click.option("-u", "--urgency", type=click.Choice(["interactive", "background", "batch"]), help="Default urgency."),
-    click.option("--name", "names", multiple=True, metavar="NAME", help="A role, task or model that it may ask for."),
+    click.option(
+        "--name",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="A role, task or model that it may ask for. May be repeated. Default: all.",
+    ),
     click.option("--per-minute", type=click.IntRange(min=1), help="Maximum requests a minute."),
     click.option("--in-flight", type=click.IntRange(min=1), help="Maximum concurrent requests."),
     click.option(

@@ -29,7 +29,7 @@ from openfall.producers.runtime_model import ResolveOptions, route_request
     default=0,
     help="Assume a prompt of at least N tokens.",
 )
-@click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend.")
+@click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend. May be repeated.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its state and reason.")
 @common_options
 def resolve(explain: bool, **options: Any) -> None:
