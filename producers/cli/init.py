@@ -134,7 +134,7 @@ def _show_machine(machine: Machine) -> None:
             f"{server.name} at {configuration.redact_value(server.url)}, {plural(len(names), 'model')}{listed}",
         )
     if not machine.servers:
-        echo_marked("-", "yellow", f"no model server answers ({EXPECTED_SERVERS})")
+        echo_marked("-", "yellow", f"no model server answers ({EXPECTED_SERVERS}); of an Ollama elsewhere: OLLAMA_URL")
     for card in machine.cards:
         echo_marked("✓", "green", f"graphics card {card.name}, {card.memory_gb:g} GB")
     if machine.keys:

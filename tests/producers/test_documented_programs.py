@@ -73,7 +73,7 @@ def test_every_program_of_the_quickstart_runs(capsys: pytest.CaptureFixture[str]
         sent.append((place, text))
         raise Sent
 
-    ask, submit, stream, inbox, load = programs("docs/quickstart.md")
+    ask, submit, stream, inbox, load, test = programs("docs/quickstart.md")
     run_program(ask)
     assert "echo Haruka waves" in capsys.readouterr().out
     run_program(submit, llm=None)
@@ -88,6 +88,8 @@ def test_every_program_of_the_quickstart_runs(capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     run_program(load, llm=None)
     assert capsys.readouterr().out.startswith("rack ")
+    run_program(test)
+    assert capsys.readouterr().out == "Haruka waves back no first token within 5 s\n"
 
 
 @pytest.mark.usefixtures("answering")
