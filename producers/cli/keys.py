@@ -109,7 +109,8 @@ def new(name: str, **rights: Any) -> None:
         raise
     if not wants_json():
         print_line(
-            f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`"
+            f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`. "
+            "Gateways take it within 2 seconds."
         )
 
 
