@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from openfall.config.fields import keys_of, model_shape
+from openfall.config.open_fall_settings import OpenFallSection
 from openfall.config.paths import ENVIRONMENT
-from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
+from openfall.config.sections import BackendSection, ConfigFile
 
 if TYPE_CHECKING:
     from openfall.config.loading import LoadedConfig

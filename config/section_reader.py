@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from openfall.config.backend_urls import PUBLIC_URLS, check_embedded, refuse_own_gateway, refuse_provider
-from openfall.config.default_prices import add_prices, refuse_unpriced_requests
+from openfall.config.default_prices import add_prices
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
+from openfall.config.open_fall_settings import OpenFallSection
 from openfall.config.paths import resolve
 from openfall.config.redis_section import default_redis
-from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
+from openfall.config.sections import BackendSection, ConfigFile
 from openfall.config.service_environment import state_directory
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
+from openfall.config.unpriced_passthrough import refuse_unpriced_requests
 from openfall.config.yaml_document import Names, Node
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget

@@ -7,17 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from openfall.config.open_fall_settings import OpenFallSection
 from openfall.config.redis_formats import EMBEDDED
 from openfall.config.redis_section import redis_section
-from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
+from openfall.config.settings import EngineSettings, SettingsSections
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog_entries import UncheckedCatalog
-from openfall.router_core.catalog.field_types import CatalogEntry, Count, Name
-from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy, Remedies
+from openfall.router_core.catalog.field_types import Name
 from openfall.router_core.catalog.redis_server import RedisServer
-from openfall.router_core.vocabulary import Urgency
-
-_POLICY = OpenFallPolicy()
 
 
 class BackendSection(Backend):
@@ -29,65 +26,6 @@ class BackendSection(Backend):
         """The backend of the catalog. Fields that could not be read stay unset."""
         values = {name: value for name, value in self if name != "engine"}
         return Backend.model_construct(self.model_fields_set - {"engine"}, **values)
-
-
-class ReleaseSection(CatalogEntry):
-    """How held jobs come back."""
-
-    initial: Count = Field(
-        _POLICY.release_initial,
-        description="Jobs released at once to a recovered model. It grows by one for each answer ...",
-    )
-    max: Count | None = Field(_POLICY.release_max, description="... up to this. Without it: the slots of its backends.")
-
-
-class _UrgencyRemedies(CatalogEntry):
-    interactive: Remedies = Field(
-        _POLICY.remedies[Urgency.INTERACTIVE],
-        description="Remedies for a job whose caller waits. The first that is available is used.",
-    )
-    background: Remedies = Field(
-        _POLICY.remedies[Urgency.BACKGROUND], description="Remedies for a job whose answer is read soon."
-    )
-    batch: Remedies = Field(
-        _POLICY.remedies[Urgency.BATCH], description="Remedies for a job whose caller does not wait."
-    )
-    default: Remedies | None = Field(None, description="Remedies for each of these urgencies without its own.")
-
-
-class OpenFallSection(OpenFallPolicy, _UrgencyRemedies):
-    """The section as it is written: the policy of the catalog, and who is notified."""
-
-    release: ReleaseSection = Field(
-        ReleaseSection(), description="How held jobs come back to a recovered model: slowly at first."
-    )
-    notify: NotifySection = Field(NotifySection(), description="Who is notified.")
-
-    def policy(self) -> OpenFallPolicy:
-        """The part of the catalog."""
-        return OpenFallPolicy(
-            **{name: getattr(self, name) for name in _POLICY_KEYS},
-            remedies={urgency: self._remedies(urgency) for urgency in Urgency},
-            release_initial=self.release.initial,
-            release_max=self.release.max,
-        )
-
-    def _remedies(self, urgency: Urgency) -> Remedies:
-        own: Remedies = getattr(self, urgency)
-        return own if urgency in self.model_fields_set or self.default is None else self.default
-
-    @classmethod
-    def of(cls, policy: OpenFallPolicy, settings: Settings) -> OpenFallSection:
-        """The section that reads as this policy and these settings."""
-        return cls(
-            **{name: getattr(policy, name) for name in _POLICY_KEYS},
-            **{str(urgency): remedies for urgency, remedies in policy.remedies.items()},
-            release=ReleaseSection(initial=policy.release_initial, max=policy.release_max),
-            notify=settings.notify,
-        )
-
-
-_POLICY_KEYS = ("default_fallbacks", "canned_reply", "last_answer_ttl", "hold_for")
 
 
 class _TopLevel(BaseModel):

@@ -15,6 +15,8 @@ WAIT_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 180
 """The same for the time from acceptance to the start of the call that ends the job."""
 FIRST_TOKEN_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 """The same for the time from the start of a call to the first piece of its answer."""
+COST_BOUNDS = (0.0, *(float(digit * 10**power) for power in range(3, 10) for digit in (1, 2, 5)), 1e10)
+"""Upper bounds of the buckets for the cost of a call, in nanodollars: nothing, then from a millionth to 10 dollars."""
 
 
 def bucket(value: float, bounds: Sequence[float]) -> str:

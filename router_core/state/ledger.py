@@ -14,16 +14,13 @@ from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_number, read_text
 from openfall.router_core.state.delivery_counts import word
-from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, bucket, bucket_names
+from openfall.router_core.state.histogram_buckets import COST_BOUNDS, JOB_BOUNDS, bucket, bucket_names
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 
 MAX_ROWS = 1000
 """The rows of a day. The calls of further ones are in rows whose producer is `OTHERS`. It stands in ledger.lua too."""
 OTHERS = "*"
-
-COST_BOUNDS = (0.0, *(float(digit * 10**power) for power in range(3, 10) for digit in (1, 2, 5)), 1e10)
-"""Upper bounds of the buckets for the cost of a call, in nanodollars: nothing, then from a millionth to 10 dollars."""
 
 _NANO = 1e-9
 _HEAD = ("calls", "ms", "in", "out", "nusd", "unpriced", "longest", "dearest")

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openfall.router_core.state.histogram_buckets import JOB_BOUNDS, quantile
+from openfall.router_core.state.histogram_buckets import COST_BOUNDS, JOB_BOUNDS, quantile
 from openfall.router_core.state.ledger import (
-    COST_BOUNDS,
     SUMS,
     CallerEntry,
     CallerKind,

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from openfall.router_core.catalog.backend_entry import Loader
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.model_lists import MAX_NAME_LENGTH, MAX_NAMES, is_name, parse_gigabytes
 from openfall.workers.backends.openai_client import OpenAIBackend
+from openfall.workers.backends.other_model_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
 

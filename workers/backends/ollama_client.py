@@ -26,9 +26,10 @@ from openfall.workers.backends.embedding_answer import parse_ollama
 from openfall.workers.backends.embedding_calls import MAX_INPUTS, EmbeddingCalls
 from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.http_backend import HttpBackend
-from openfall.workers.backends.loaded_models import LoadedModel, NamesByModel, OtherNames
+from openfall.workers.backends.loaded_models import LoadedModel
 from openfall.workers.backends.model_lists import MAX_NAMES, is_name, parse_names
 from openfall.workers.backends.ollama_generate import GENERATE_PATH, as_generate
+from openfall.workers.backends.other_model_names import NamesByModel, OtherNames
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.transport import Transport
 

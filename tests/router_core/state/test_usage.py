@@ -13,8 +13,8 @@ from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.external_calls import ExternalCall, book_passthrough_request, report_external_call
-from openfall.router_core.state.histogram_buckets import INFINITE, JOB_BOUNDS, bucket, quantile
-from openfall.router_core.state.ledger import COST_BOUNDS, MAX_ROWS, OTHERS, ledger_day
+from openfall.router_core.state.histogram_buckets import COST_BOUNDS, INFINITE, JOB_BOUNDS, bucket, quantile
+from openfall.router_core.state.ledger import MAX_ROWS, OTHERS, ledger_day
 from openfall.router_core.state.ledger_sums import UsageKey, fetch_usage
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_subscription import BackendCapacity, QueueSubscription
