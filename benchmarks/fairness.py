@@ -34,7 +34,7 @@ from benchmarks.table import Row, Sheet, figure, show
 from benchmarks.turns import compare
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import JobRequest, SubmitOptions
-from openfall.router_core.catalog.catalog_entries import URGENCY_DEFAULTS
+from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS
 from openfall.router_core.state.operator_switches import pause_queue, resume_queue
 from openfall.router_core.vocabulary import Urgency
 

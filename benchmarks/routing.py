@@ -20,8 +20,9 @@ from benchmarks.http_clients import REQUEST, turn, upstream
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role, TaskType
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from openfall.config.fields import keys_of
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"

@@ -23,11 +23,13 @@ from openfall.config.unpriced_passthrough import refuse_unpriced_requests
 from openfall.config.yaml_document import Names, Node
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import CatalogError
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_names import models_meant
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Pool
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 from openfall.router_core.vocabulary import Urgency

@@ -12,9 +12,9 @@ from openfall.config.redis_formats import EMBEDDED
 from openfall.config.redis_section import redis_section
 from openfall.config.settings import EngineSettings, SettingsSections
 from openfall.router_core.catalog.backend_entry import Backend
-from openfall.router_core.catalog.catalog_entries import UncheckedCatalog
 from openfall.router_core.catalog.field_types import Name
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 
 
 class BackendSection(Backend):

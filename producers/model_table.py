@@ -10,7 +10,7 @@ from openfall.producers.amount_text import format_cost, format_price, format_sec
 from openfall.producers.duration_text import format_age
 from openfall.producers.table import Table
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus
 
 COLUMNS = (

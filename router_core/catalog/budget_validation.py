@@ -7,9 +7,9 @@ from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from openfall.router_core.catalog.budgets import Budget
-from openfall.router_core.catalog.catalog_entries import UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 from openfall.router_core.vocabulary import JobKind
 
 

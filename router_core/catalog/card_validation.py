@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from openfall.router_core.catalog.backend_entry import Backend, Loader
-from openfall.router_core.catalog.catalog_entries import UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import CatalogProblem
 from openfall.router_core.catalog.model_names import same_model
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 
 _Engine = tuple[str, int | None, str]
 """Host, port and path."""

@@ -8,10 +8,11 @@ from typing import Self
 
 from pydantic import model_validator
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec, UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import MAX_NAME_CHARACTERS, AmbiguousName, CatalogError, UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_names import models_meant, nearest_model
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 from openfall.router_core.catalog.validation import validate_catalog
 from openfall.router_core.vocabulary import Urgency
 

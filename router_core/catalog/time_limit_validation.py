@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec, UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import CatalogProblem
+from openfall.router_core.catalog.model_entry import ModelSpec
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 
 _PARTS = ("first_token_timeout", "stall_timeout")

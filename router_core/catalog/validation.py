@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 
 from openfall.router_core.catalog.backend_keys import validate_keys
 from openfall.router_core.catalog.budget_validation import validate_budgets, validate_flex
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.card_validation import validate_cards
-from openfall.router_core.catalog.catalog_entries import Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.catalog_errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.time_limit_validation import validate_time_limits
+from openfall.router_core.catalog.unchecked_catalog import UncheckedCatalog
 from openfall.router_core.vocabulary import JobKind, Remedy, Urgency
 
 DEFAULT_QUALITY = "default"

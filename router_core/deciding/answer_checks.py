@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome

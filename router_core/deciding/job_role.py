@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.jobs.job import CompletionJob
 
 

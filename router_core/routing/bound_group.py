@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, Role
 from openfall.router_core.catalog.model_index import MAX_CATALOGS, ByIdentity
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.routing.chain_selection import ChainSelection
 
 

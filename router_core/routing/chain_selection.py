@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.classify_by_words import classify

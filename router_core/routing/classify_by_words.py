@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from openfall.router_core.catalog.catalog_entries import TaskType
 from openfall.router_core.catalog.model_index import MAX_CATALOGS, ByIdentity
+from openfall.router_core.catalog.roles_and_tasks import TaskType
 from openfall.router_core.routing.pasted_material import instruction, read_ends
 from openfall.router_core.routing.task_lexicon import Lexicon, Word, build_lexicon
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role
 from openfall.router_core.catalog.model_index import model_index
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.vocabulary import JobKind
 
 DEFAULT_ROLE = "chat"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.embeddings import inputs_of
 from openfall.router_core.jobs.prompt_tokens import media_tokens, text_tokens
 from openfall.router_core.jobs.request_body import all_text, has_images, has_tools, sampling_parameters, wants_schema

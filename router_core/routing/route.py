@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.budget_scope import CallOwner
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group
 from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.jobs.job import ConsideredModel

@@ -14,7 +14,7 @@ import yaml
 
 from openfall import config
 from openfall.config.default_prices import PRICES, known_prices
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import Prices
 from tests.config.config_texts import load_text
 

@@ -12,9 +12,11 @@ from openfall.producers.errors import BadRequest
 from openfall.producers.job_request import FleetView, JobRequest, SubmitOptions, prepare
 from openfall.producers.prompt import Prompt
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.jobs.envelope import pack_job, unpack_job
 from openfall.router_core.jobs.job import CompletionJob, ConsideredModel
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState

@@ -7,8 +7,9 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role, TaskType
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.steps import Conditions
 from openfall.router_core.jobs.job import CompletionJob

@@ -15,7 +15,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all

@@ -8,7 +8,7 @@ from pathlib import Path
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget, OverKind
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.cost_bound import cost_bound

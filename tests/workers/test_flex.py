@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import Prices, TokenPrices
 from openfall.router_core.state.ledger import ledger_day, read_ledger
 from openfall.router_core.vocabulary import Urgency

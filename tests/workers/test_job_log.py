@@ -15,8 +15,10 @@ from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
 from openfall.workers.log_format import LineFormatter

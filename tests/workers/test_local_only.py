@@ -9,7 +9,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot

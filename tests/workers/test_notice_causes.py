@@ -12,8 +12,9 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.jobs.outcome import cause_in_brackets
 from openfall.router_core.state.breakers import list_breakers

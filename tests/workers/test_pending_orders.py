@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend, Loader
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.state.card_state import CardState, ModelOnCard
 from openfall.workers.admin.model_admin import describe_pending, pin_notice
 

@@ -22,7 +22,7 @@ from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.beats_and_leases import LEASE_SECONDS
 from openfall.workers.worker import WorkerSettings

@@ -10,7 +10,7 @@ from redis import Redis
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.vocabulary import Urgency
 from tests.faults import COMPLETION, FaultServer, answer
 from tests.worker_harness import running_fleet

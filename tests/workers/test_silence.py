@@ -11,7 +11,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS
 from openfall.router_core.jobs.result import Status

@@ -17,9 +17,10 @@ from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role, TaskType
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.catalog.urgency_policy import UrgencyPolicy
 from openfall.router_core.deciding.call_signals import credential_target
 from openfall.router_core.jobs.result import Result

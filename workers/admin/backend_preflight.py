@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from openfall.router_core.catalog.backend_entry import Backend, Loader, Protocol
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_names import same_model
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass, JobKind

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.backend_entry import Loader
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.loaded_models import LoadedModel

@@ -17,7 +17,7 @@ from openfall.producers.gateway.model_memory import first_model, requested_name
 from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of, json_response
 from openfall.producers.gateway.surfaces.models import entries
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.state.model_status import fetch_model_status
 from openfall.router_core.vocabulary import JobKind, LoadState
 

@@ -9,8 +9,8 @@ import pytest
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.requested_name import resolve_name
-from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.vocabulary import JobKind
 from tests.faults import COMPLETION, answer
 from tests.producers.gateway.running_gateway import SAY, gateway_config, open_gateway, run

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing, Pool
 
 POOLS = {"gpu": Pool(local=True), "cloud": Pool(local=False)}

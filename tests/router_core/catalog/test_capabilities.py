@@ -3,7 +3,7 @@
 import pytest
 
 from openfall.router_core.catalog.capabilities import Thinking, known_capabilities
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pydantic import BaseModel, ValidationError
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
 from openfall.router_core.catalog.catalog_errors import CatalogError, CatalogProblem, UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import POOL_DEFAULTS, Billing, Pool
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.vocabulary import Urgency
 

@@ -6,7 +6,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_index import MAX_CATALOGS, model_index
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices

@@ -6,8 +6,8 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
 from openfall.router_core.catalog.catalog_errors import AmbiguousName, UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 
 UPSTREAMS = {
     "opus": "claude-opus-4-6",

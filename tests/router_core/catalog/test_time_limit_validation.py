@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS
 from openfall.router_core.vocabulary import Urgency
 

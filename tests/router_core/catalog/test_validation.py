@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from openfall.router_core.catalog.answer_policy import Ensemble, Pick
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import CatalogError
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.catalog.retry_policy import RetryPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.vocabulary import Urgency
 
 BACKENDS = {

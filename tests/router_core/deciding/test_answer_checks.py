@@ -6,7 +6,7 @@ import pytest
 
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role, TaskType
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.deciding.answer_checks import check_answer, failed_check
 from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.outcome import Failure

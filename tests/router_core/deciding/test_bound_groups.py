@@ -8,9 +8,11 @@ import pytest
 
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.steps import Conditions, Fall

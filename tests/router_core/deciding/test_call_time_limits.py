@@ -7,8 +7,9 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS
 from openfall.router_core.deciding.call_time_limits import ASSUMED_LOAD_SECONDS
 from openfall.router_core.deciding.decide import conclude, decide

@@ -15,8 +15,10 @@ from openfall.router_core.catalog.budget_scope import (
     is_counted,
 )
 from openfall.router_core.catalog.budgets import Budget
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.caller_groups import Group
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import LongPromptPrices, Prices, TokenPrices
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.cost_bound import FILE_TOKENS, MAX_IMAGE_TOKENS, cost_bound
 from tests.router_core.decisions import CATALOG, job
 

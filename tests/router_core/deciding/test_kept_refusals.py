@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.steps import Done, Fall, Handoff
 from openfall.router_core.jobs.outcome import Answer, Failure

@@ -9,7 +9,7 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.deciding.reconsider import leaves_unmet, reconsider
 from openfall.router_core.deciding.steps import Done, Fall, Handoff, Later
 from openfall.router_core.jobs.outcome import Answer, Failure

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.deciding.decide import conclude, decide
 from openfall.router_core.deciding.service_tier import FLEX, FLEX_TIMEOUT_SECONDS, asked_tier, tier_signals
 from openfall.router_core.deciding.steps import Call, Conditions, Later

@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution, job_substitution
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, catalog, job

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.answer_policy import CheckKind
-from openfall.router_core.catalog.catalog_entries import Role
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.answer_checks import failed_check
 from openfall.router_core.jobs.request_body import calls_of, tool_schemas
 from openfall.router_core.vocabulary import Dialect

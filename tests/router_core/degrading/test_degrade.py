@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Role
 from openfall.router_core.catalog.open_fall_policy import (
     KEPT_REPLY,
     KEPT_TO_DEADLINE_REPLY,
@@ -15,6 +14,7 @@ from openfall.router_core.catalog.open_fall_policy import (
     OpenFallPolicy,
     validate_remedies,
 )
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import Cloud
 from openfall.router_core.deciding.decide import conclude
 from openfall.router_core.deciding.steps import Conditions, Fall

@@ -6,10 +6,12 @@ import pytest
 
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.catalog_entries import TaskType
+from openfall.router_core.catalog.roles_and_tasks import TaskType
 from openfall.router_core.routing.classify_by_words import Classification, classify
 from openfall.router_core.routing.pasted_material import MAX_END_CHARS
 

@@ -9,10 +9,12 @@ import pytest
 
 from openfall.router_core.catalog.answer_policy import Ensemble
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.capabilities import is_known_to_embed
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Pool
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.deciding.answer_checks import check_answer
 from openfall.router_core.deciding.decide import decide
 from openfall.router_core.deciding.ensemble import ensemble_for

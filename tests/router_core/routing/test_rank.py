@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, TaskType
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.model_index import model_index
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.roles_and_tasks import TaskType
 from openfall.router_core.catalog.urgency_policy import Cloud, Order, UrgencyPolicy
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.routing.rank import Entry, RankContext, considered_model, rank

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.prompt_tokens import IMAGE_TOKENS
 from openfall.router_core.routing.requirements import (
     Requirements,

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.catalog_errors import UnknownName
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Pool
+from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
 from openfall.router_core.catalog.urgency_policy import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest

@@ -6,8 +6,9 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.route import route

@@ -8,10 +8,12 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.budget_windows import Period
 from openfall.router_core.catalog.budgets import Budget, Each
+from openfall.router_core.catalog.caller_groups import Group
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import Group, ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState, SpentBudget
 from openfall.router_core.routing.route import route

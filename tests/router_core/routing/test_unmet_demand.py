@@ -2,7 +2,8 @@
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.catalog.urgency_policy import Order
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState

@@ -7,7 +7,7 @@ import json
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Pool
 from openfall.router_core.deciding.steps import Fall, Later
 from openfall.router_core.degrading.hold import Hold

@@ -8,9 +8,10 @@ from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budget_scope import CallOwner
 from openfall.router_core.catalog.budgets import Budget
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.pools import Billing
 from openfall.router_core.catalog.prices import Prices
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.over_budget import OverCause
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, report_probe, reset_breaker

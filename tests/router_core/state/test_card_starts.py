@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.deciding.steps import Handoff
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.card_state import CardState, pack_card_state, read_card_state

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.rate_limits import ChargedCall
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.route import route
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker

@@ -7,7 +7,7 @@ from dataclasses import replace
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.budgets import Budget, Each
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.prices import Prices
 from openfall.router_core.deciding.savings import Savings
 from openfall.router_core.deciding.unexpected_spend import UnexpectedCall

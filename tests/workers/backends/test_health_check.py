@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.backend_entry import Protocol
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import CallSignal
 from openfall.router_core.vocabulary import ErrorClass as E

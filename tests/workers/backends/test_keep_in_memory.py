@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.workers.backends import health_check
 from openfall.workers.backends.call_request import Request
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake

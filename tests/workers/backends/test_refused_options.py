@@ -10,7 +10,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend, Protocol
 from openfall.router_core.catalog.capabilities import Thinking
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.call_request import Request

@@ -9,7 +9,7 @@ import pytest
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.execution.retry_budget import MIN_RETRIES_PER_SECOND, WINDOW_SECONDS, RetryBudget

@@ -11,8 +11,9 @@ import pytest
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec, Role
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import SubmitTerms

@@ -6,7 +6,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.placement.cards_view import BACKGROUND, CardsView, Demand
 from openfall.router_core.placement.plan_cards import plan_cards
 from openfall.router_core.state.card_state import CardState, FailedLoad

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend, Loader
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.registry import open_backend

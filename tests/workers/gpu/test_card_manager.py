@@ -10,7 +10,7 @@ from typing import Any
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.placement.use_by_hour import HourOfUse, week_of
 from openfall.router_core.state.cards import fetch_cards, give_order, pending_order
 from openfall.router_core.state.job_events import read_events

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.state.model_status import fetch_model_status
 from openfall.router_core.vocabulary import LoadState, Urgency
 from tests.worker_harness import running_fleet

@@ -11,7 +11,7 @@ import redis
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.degrading.incident_end import QUIET_SECONDS
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot

@@ -8,7 +8,7 @@ import pytest
 
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.urgency_policy import Cloud, UrgencyPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.state.backend_reports import remember_load_error, remembered_load_errors
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models

@@ -12,7 +12,7 @@ from benchmarks.server import find_free_port
 from openfall.router_core.catalog.backend_entry import Backend
 from openfall.router_core.catalog.breaker_policy import BreakerPolicy
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.catalog_entries import ModelSpec
+from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers
