@@ -16,6 +16,28 @@ _NUMBER = re.compile(r"(?<![\w.,-])(\d{1,3}(?:,\d{3})+|\d+)(?![\w-]|[.,]\d)( \(e
 _OF_CONTEXT = re.compile(r"(?i)context[ _](length|size|window|limit)\W{0,3}(is|of)?\W{0,3}\d")
 
 
+_COUNT = r"(?P<{}>\d{{1,3}}(?:,\d{{3}})+|\d+)"
+_ROOM = tuple(
+    re.compile(form.format(context=_COUNT.format("context"), prompt=_COUNT.format("prompt")), re.IGNORECASE)
+    for form in (
+        r"context length (?:is|of) {context}\b.*?\b{prompt} (?:tokens )?(?:in|of|from) (?:the |your )?(?:text |input )?"
+        r"(?:messages|prompt|input)",
+        r"must be <= {context}\. Given: {prompt} `?inputs",
+    )
+)
+"""How OpenAI, vLLM, SGLang, OpenRouter and TGI count a prompt and the limit of its answer into the context."""
+
+
+def leaves_no_room(detail: str) -> bool:
+    """Whether a refusal counts a prompt that fits into the context by itself: only with the limit of its answer it is
+    too long."""
+    counted = next((match for form in _ROOM if (match := form.search(detail))), None)
+    if counted is None:
+        return False
+    prompt, context = (int(counted[name].replace(",", "")) for name in ("prompt", "context"))
+    return prompt < context
+
+
 def is_limit_too_large(detail: str) -> bool:
     """Whether a refusal says that the limit of the answer is too large, under whatever name."""
     return bool(_TOO_LARGE.search(detail) or (_NAME.search(detail) and _ABOVE.search(detail)))
@@ -26,7 +48,7 @@ def stated_limit(detail: str, refused: int) -> int | None:
     the context. A number within a word is a part of a model's name. `detail`: a status and codes, a colon, the words.
     """
     words_of_refusal = detail.partition(": ")[2]
-    if _OF_CONTEXT.search(words_of_refusal):
+    if _OF_CONTEXT.search(words_of_refusal) or leaves_no_room(detail):
         return None
     numbers = (int(text.replace(",", "")) - bool(exclusive) for text, exclusive in _NUMBER.findall(words_of_refusal))
     return max((number for number in numbers if MIN_LIMIT <= number < refused), default=None)

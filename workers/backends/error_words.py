@@ -159,7 +159,7 @@ CANNOT_TEXT_OF_A_SERVER = (
 )
 """The words of a server's own error (5xx) that name a part of the request."""
 
-LIMIT_NAMES = r"max(_completion|_output|_new)?_tokens|max(Completion|Output|New)?Tokens"
+LIMIT_NAMES = r"max(_completion|_output|_new)?[_ ]tokens|max(Completion|Output|New)?Tokens"
 """The names of the limit of an answer, as servers write them."""
 LIMIT_TOO_LARGE_TEXT = (
     rf"(?<!\+ )(?<!\+ [`'\"])\b({LIMIT_NAMES})\b"

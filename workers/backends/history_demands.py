@@ -1,7 +1,8 @@
-"""What a server demands of the earlier answers in a history, read from its refusal. Pure.
+"""What a server demands of the messages of a history, read from its refusal. Pure.
 
 DeepSeek, Kimi and MiMo demand the reasoning of each earlier answer, Gemini a signature for each earlier tool call. A
-history that another model wrote, or that passed through another dialect, has neither.
+history that another model wrote, or that passed through another dialect, has neither. Many servers know no `developer`,
+OpenAI's newer name of the role `system`.
 """
 
 from __future__ import annotations
@@ -22,30 +23,38 @@ NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validato
 
 
 class HistoryDemand(StrEnum):
-    """What each earlier answer must have."""
+    """What each earlier answer must have, or the role that gives the instructions."""
 
     REASONING = "reasoning"
     SIGNATURE = "signature"
+    SYSTEM_ROLE = "system_role"
 
 
 _WORDS = {
     HistoryDemand.REASONING: re.compile(r"(?i)reasoning_content\b.{0,80}(passed back|\bmissing\b|\brequired\b)"),
     HistoryDemand.SIGNATURE: re.compile(r"(?i)\bmissing\b.{0,20}thought_?signature"),
+    HistoryDemand.SYSTEM_ROLE: re.compile(
+        r"(?i)\bdeveloper\b.{0,60}\b(not|in)\b|\b(un\w+|in\w+|not)\b.{0,40}\bdeveloper\b"
+        r"|\brole\b.{0,20}input should be|\bunexpected (message )?role|\broles? .{0,40}\b(not|only)\b"
+    ),
 }
 
 
-def demanded(detail: str) -> HistoryDemand | None:
-    """What a refusal demands; None: nothing of a history."""
-    return next((demand for demand, words in _WORDS.items() if words.search(detail)), None)
+def demanded(detail: str, body: Mapping[str, Any]) -> HistoryDemand | None:
+    """What a refusal of a body demands; None: nothing of a history."""
+    demand = next((demand for demand, words in _WORDS.items() if words.search(detail)), None)
+    return None if demand is HistoryDemand.SYSTEM_ROLE and not _has_newer_role(body) else demand
 
 
 def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dict[str, Any]:
-    """A body of OpenAI's dialect whose earlier answers have what is demanded. What they have already stays."""
+    """A body of OpenAI's dialect whose messages have what is demanded. What they have already stays."""
     messages = body.get("messages")
     if not isinstance(messages, list):
         return body
     if demand is HistoryDemand.SIGNATURE:
         return {**body, "messages": [_signed(message) for message in messages]}
+    if demand is HistoryDemand.SYSTEM_ROLE:
+        return {**body, "messages": [_of_system(message) for message in messages]}
     places = [place for place, message in enumerate(messages) if _is_answer(message)]
     known = _reasonings(request)
     known = known if len(known) == len(places) else [NO_REASONING] * len(places)
@@ -54,6 +63,17 @@ def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dic
         for place, text in zip(places, known, strict=True)
     }
     return {**body, "messages": [filled.get(place, message) for place, message in enumerate(messages)]}
+
+
+def _has_newer_role(body: Mapping[str, Any]) -> bool:
+    messages = body.get("messages")
+    turns = messages if isinstance(messages, list) else []
+    return any(isinstance(message, Mapping) and message.get("role") == "developer" for message in turns)
+
+
+def _of_system(message: Any) -> Any:
+    is_newer = isinstance(message, Mapping) and message.get("role") == "developer"
+    return {**message, "role": "system"} if is_newer else message
 
 
 def _is_answer(message: Any) -> bool:

@@ -112,6 +112,7 @@ class HttpBackend:
             outcome = await self._http.complete(self._path_of(body), body, request, reader, headers)
             if not isinstance(outcome, Failure) or not self._learned.learn(body, request, outcome):
                 break
+            watch.stream_refused = False  # it refused an option of the stream
         outcome = refuse_unusable(outcome, reader.wire.dialect)
         if (dialect := reader.wire.dialect) != self.dialect:
             return translate_response(outcome, replace(request, body=body, dialect=self.dialect), dialect)

@@ -2,8 +2,9 @@
 
 Only what openfall adds or translates is left out, and only what tunes an answer. A caller's own parameter, in the
 dialect of the backend, is sent as it is: if this model refuses it, the next model of the chain may accept it. Only its
-limit gets the other name that a refusal asks for. The ids of tool calls are mere labels, so they take the form that a
-server demands. Earlier answers get the reasoning, or the signatures, that it demands.
+limit gets the other name that a refusal asks for, and its `stream_options` are left out. The ids of tool calls and the
+role `developer` are mere labels, so they take the form that a server demands. Earlier answers get the reasoning, or the
+signatures, that it demands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
-from openfall.workers.backends.answer_limit import is_limit_too_large, stated_limit
+from openfall.workers.backends.answer_limit import is_limit_too_large, leaves_no_room, stated_limit
 from openfall.workers.backends.call_id_forms import ANY_FORM, CallIdForm, form_demanded
 from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.history_demands import HistoryDemand, demanded, fulfil
@@ -26,6 +27,7 @@ _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
 _TUNING = (
     "thinking", "output_config", "reasoning_effort", "think", "metadata", "user", "parallel_tool_calls", "truncate",
     "keep_alive", "max_tokens", "max_completion_tokens", "verbosity", "temperature", "top_p", "top_k",
+    "stream_options",
 )  # fmt: skip
 """Options that openfall adds or translates, and without which the answer is one to the same request."""
 
@@ -91,15 +93,16 @@ class RefusedOptions:
         if failure.http_status is not None and (form := form_demanded(detail)) != ANY_FORM:
             is_new, self._id_forms[upstream] = self._id_forms.get(upstream) != form, form
             return is_new
-        if failure.error_class not in _REFUSALS:
+        if failure.error_class not in _REFUSALS and not self._leaves_no_room(failure):
             return False
-        if self._dialect == "openai" and (demand := demanded(detail)):
+        if self._dialect == "openai" and (demand := demanded(detail, body)):
             demands = self._demands.setdefault(upstream, set())
             is_new = demand not in demands
             demands.add(demand)
             return is_new
         renamed = self._renamed(detail, body, upstream)
-        if not renamed and is_limit_too_large(detail) and (limits := self._limits_of(body, request)):
+        is_too_large = is_limit_too_large(detail) or self._leaves_no_room(failure)
+        if not renamed and is_too_large and (limits := self._limits_of(body, request)):
             return self._learn_limit(body, request, limits, detail)
         refused = self._refused.setdefault(upstream, set())
         named = renamed | self._refused_in(body, request, detail)
@@ -110,6 +113,10 @@ class RefusedOptions:
             return False
         refused |= named
         return True
+
+    def _leaves_no_room(self, failure: Failure) -> bool:
+        """Whether a prompt is refused as too long only because the limit of the answer counts into its length."""
+        return failure.error_class is ErrorClass.CONTEXT_OVERFLOW and leaves_no_room(failure.detail)
 
     def _refused_in(self, body: Mapping[str, Any], request: Request, detail: str) -> set[str]:
         """The options of a body that a refusal names. A limit counts only if its name is refused, and not its value."""
@@ -161,7 +168,7 @@ class RefusedOptions:
             name
             for name, other in _RENAMED.items()
             if name in body and f"{other}{_BY_ITS_NAME}" not in refused
-            and re.search(rf"(?i){name}.{{0,80}}\buse\b.{{0,9}}{other}", detail)
+            and re.search(rf"(?i){name}.{{0,80}}\b(?:use|try)\b.{{0,9}}{other}", detail)
         }  # fmt: skip
         return names | {f"{name}{_BY_ITS_NAME}" for name in names}
 
@@ -179,7 +186,8 @@ class RefusedOptions:
         """Whether openfall added this option to the caller's body, or translated it."""
         if name not in _TUNING or name not in body:
             return False
-        return request.dialect != self._dialect or request.body.get(name) != body[name]
+        is_added = request.dialect != self._dialect or request.body.get(name) != body[name]
+        return is_added or name == "stream_options"  # a caller's own: openfall writes the stream that the caller reads
 
 
 def _named(detail: str) -> set[str]:

@@ -55,7 +55,7 @@ REFUSAL_SECONDS = 5.0
 QUIET_SECONDS = 0.5
 """An answer that is whole waits this long for the end of its response: some servers and proxies never send it."""
 
-_REQUEST_FAULTS = frozenset({400, 422})
+_REQUEST_FAULTS = frozenset({400, 405, 422, 501})
 _NAMES_STREAM = re.compile(rb"\bstream(?:ing|ed|_options)?\b")
 """How the refusal of a server that cannot stream a model names the parameter, in its text or in a path."""
 

@@ -119,15 +119,28 @@ def test_a_server_that_ignores_the_stream_is_understood():
 @pytest.mark.parametrize(
     "refusal",
     [
-        answer({"error": {"message": "Unrecognized request argument: stream_options"}}, 400),
         answer({"error": {"message": "streaming is not available", "param": "stream"}}, 400),
-        answer({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, 422),
+        answer({"detail": [{"loc": ["body", "stream"], "msg": "Extra inputs are not permitted"}]}, 422),
     ],
 )
 def test_a_server_that_refuses_to_stream_is_called_once_more_and_remembered(refusal):
     outcomes, bodies = call(refusal, answer(COMPLETION), answer(COMPLETION), times=2, first_token=9, stall=9)
     assert all(isinstance(outcome, Completion) for outcome in outcomes)
     assert [b'"stream":true' in body for body in bodies] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        answer({"error": {"message": "Unrecognized request argument: stream_options"}}, 400),
+        answer({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, 422),
+    ],
+)
+def test_a_server_that_refuses_the_options_of_a_stream_gets_streams_without_them(refusal):
+    outcomes, bodies = call(refusal, events(*WHOLE), events(*WHOLE), times=2, first_token=9, stall=9)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert all(b'"stream":true' in body for body in bodies)
+    assert [b"stream_options" in body for body in bodies] == [True, False, False]
 
 
 def test_a_refusal_that_names_something_else_is_not_repeated():

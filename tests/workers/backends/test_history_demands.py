@@ -1,4 +1,4 @@
-"""What a server demands of the earlier answers in a history is added once its refusal has named it."""
+"""What a server demands of the messages of a history is added once its refusal has named it."""
 
 from __future__ import annotations
 
@@ -75,3 +75,26 @@ def test_a_demand_that_is_fulfilled_and_refused_again_is_the_outcome() -> None:
     outcomes, bodies = called("openai", {"messages": [HI, ASKED, RESULT]}, *[refusal(NO_REASONING[0])] * 2)
     assert isinstance(outcomes[0], Failure)
     assert len(bodies) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "developer is not one of ['system', 'assistant', 'user', 'tool', 'function'] - 'messages.0.role'",
+        "unknown variant `developer`, expected one of `system`, `user`, `assistant`, `tool`",
+        "body.messages.0.role: Input should be 'user', 'assistant' or 'system'",
+        "Unexpected message role.",
+        "The role developer is not supported by this model",
+    ],
+)
+def test_a_server_without_the_role_developer_gets_the_instructions_of_the_system(words: str) -> None:
+    history = [{"role": "developer", "content": "Be brief."}, HI]
+    outcomes, bodies = called("openai", {"messages": history}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body["messages"][0]["role"] for body in bodies] == ["developer", "system", "system"]
+
+
+def test_the_refusal_of_another_role_is_not_repeated() -> None:
+    outcomes, bodies = called("openai", {"messages": [HI]}, refusal("Unexpected message role."))
+    assert isinstance(outcomes[0], Failure)
+    assert len(bodies) == 1

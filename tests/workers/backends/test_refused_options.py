@@ -163,6 +163,11 @@ def test_what_a_translation_wrote_is_left_out_one_after_the_other() -> None:
 TOO_LARGE = {
     "OpenAI": "max_tokens is too large: 9000. It is too high for this model",
     "vLLM": "'max_tokens' or 'max_completion_tokens' is too large: 9000. Its maximum context length is 8192 tokens",
+    "vLLM, older": "This model's maximum context length is 8192 tokens. However, you requested 9010 tokens (10 in the "
+    "messages, 9000 in the completion). Please reduce the length of the messages or completion.",
+    "SGLang": "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total "
+    "of 9010 tokens: 10 tokens from the input messages and 9000 tokens for the completion.",
+    "TGI": "`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 10 `inputs` tokens and 9000 `max_new_tokens`",
 }
 STATED = {
     "max_tokens is too large: 9000. This model supports at most 4096 completion tokens": 4096,
@@ -188,6 +193,14 @@ def test_a_limit_of_openfall_that_is_too_large_is_left_out(words: str) -> None:
     assert all(isinstance(outcome, Completion) for outcome in outcomes)
     assert [body.get("max_tokens") for body in bodies] == [9000, None, None]
     assert not any("max_completion_tokens" in body for body in bodies)
+
+
+def test_a_prompt_that_is_too_long_by_itself_is_not_asked_again() -> None:
+    words = TOO_LARGE["vLLM, older"].replace("(10 in", "(8200 in")
+    outcomes, bodies = called("openai", {"messages": [HI]}, refusal(words), max_tokens=9000)
+    assert isinstance(outcomes[0], Failure)
+    assert outcomes[0].error_class is E.CONTEXT_OVERFLOW
+    assert len(bodies) == 1
 
 
 @pytest.mark.parametrize("words", STATED)
