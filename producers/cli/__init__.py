@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
-from openfall.producers.cli.early_interrupt import exit_at_once_on_interrupt
+from openfall.producers.cli.early_interrupt import ENDING_SIGNALS, exit_at_once, exit_at_once_on_interrupt
 from openfall.producers.cli.exit_codes import INTERRUPTED
-
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -27,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = commands.run(argv)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    for number in _ENDING_SIGNALS:
+    for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup SIGHUP stays ignored
             signal.signal(number, signal.SIG_DFL)  # the end of the process has nothing left to clean up
     sys.exit(code)
@@ -37,14 +35,14 @@ def _interrupt_on_other_signals() -> None:
     """SIGTERM (`timeout`, a service manager) and SIGHUP (a closed terminal) end a command as Ctrl-C does: it names the
     job or batch that continues.
 
-    In the background of a shell script SIGINT is ignored: there they end the process as they do any other. Under
-    `nohup` SIGHUP stays ignored.
+    Under `nohup` SIGHUP stays ignored. In the background of a shell script SIGINT is ignored, and the event loop leaves
+    it so: there each of them does what SIGINT does elsewhere.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return
-    for number in _ENDING_SIGNALS[1:]:
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    handler = exit_at_once if is_ignored else lambda _number, _frame: signal.raise_signal(signal.SIGINT)
+    for number in ENDING_SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+            signal.signal(number, handler)
 
 
 def _ignore_interrupt(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -145,7 +145,7 @@ def _show_machine(machine: Machine) -> None:
         )
     redis = machine.redis
     if redis is None:
-        echo_marked("-", "yellow", "no Redis answers: `openfall up` starts one of its own")
+        echo_marked("-", "yellow", "no Redis answers: `openfall up` and containers have one of their own")
     elif redis.problem:
         echo_marked("!", "yellow", f"Redis at {configuration.redact_value(redis.url)} is not used: {redis.problem}")
     else:

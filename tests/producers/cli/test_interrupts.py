@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -62,6 +64,31 @@ print("went on")
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_in_the_background_of_a_script_a_signal_says_so_too(
+    environment: dict[str, str], tmp_path: Path, redis_url: str, store: Any, number: signal.Signals
+) -> None:
+    """A shell starts it with an ignored SIGINT."""
+    program = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from openfall.producers.cli import main
+main(["ask", "x", "-u", "background"])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env={**environment, "REDIS_URL": redis_url}, text=True, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        end = time.monotonic() + 60
+        while not store.exists("of:counters"):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "To cancel it: openfall job cancel" in err
 
 
 def test_the_id_of_a_job_is_that_which_ctrl_c_would_name(openfall: Run) -> None:
