@@ -196,6 +196,8 @@ def describe_release(job: HeldJob, now: float, catalog: Catalog, blocks: FleetBl
     until = f"; expires {format_time(job.deadline)}"
     if condition := release_condition(job, catalog, blocks):
         later = f", not before {format_age(job.ready_at - now)} from now" if job.ready_at > now else ""
+        if job.late_models and job.late_at > now:
+            later += f", which it is {format_age(job.late_at - now)} from now"
         start = expected_return(job, catalog, blocks)
         later += f", {EXPECTED_BY_CARD} {format_age(max(0.0, start - now))}" if start is not None else ""
         return f"by itself, when {condition}{later}{until}"

@@ -37,6 +37,7 @@ _FIELDS = (
     "held_by",
     "ready_at",
     "late_by",
+    "late_at",
     "deliveries",
     "crash_log",
     "crash_host",
@@ -52,9 +53,9 @@ class HeldJob:
     """A job that nothing could serve. Times are epoch seconds on the server's clock.
 
     The return of one of `release_models` releases it, but not before `ready_at` (0: at once), and once the job is late
-    that of one of `late_models`. Without such models it waits for a person. It fell from `queue`. `crashes`: the
-    workers that died while they ran it. `crash_log`: where the log of the last of them is, on `crash_host`; empty:
-    unknown. `over`: the budget into which its call did not fit. `packed_calls`: see `calls`."""
+    (from `late_at` on, 0: unknown) that of one of `late_models`. Without such models it waits for a person. It fell
+    from `queue`. `crashes`: the workers that died while they ran it. `crash_log`: where the log of the last of them is,
+    on `crash_host`; empty: unknown. `over`: the budget into which its call did not fit. `packed_calls`: see `calls`."""
 
     id: str
     role: str | None
@@ -67,6 +68,7 @@ class HeldJob:
     ready_at: float
     deliveries: int
     late_models: tuple[str, ...] = ()
+    late_at: float = 0.0
     crash_log: str = ""
     crash_host: str = ""
     crashes: int = 0
@@ -166,6 +168,7 @@ def _held(job_id: str, row: Sequence[bytes]) -> HeldJob | None:
         deadline=read_moment(fields["deadline"]),
         release_models=tuple(filter(None, read_text(fields["held_by"]).split(","))),
         late_models=tuple(filter(None, read_text(fields["late_by"]).split(","))),
+        late_at=read_moment(fields["late_at"]),
         ready_at=read_moment(fields["ready_at"]),
         deliveries=read_number(fields["deliveries"]),
         crash_log=read_text(fields["crash_log"]),

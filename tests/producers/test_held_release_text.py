@@ -26,3 +26,10 @@ def test_a_model_that_is_kept_for_late_jobs_is_named_beside_those_that_release_a
     job = held_job(HoldReason.OUTAGE, *models, late_models=late_models, queue="gpu.small.batch", deadline=NOW + 60)
     blocks = FleetBlocks(paused=frozenset(), served=SERVED, is_local_only=False, away=frozenset({"small"}), loads={})
     assert describe_release(job, NOW, CATALOG, blocks).startswith(f"by itself, when {words}; expires ")
+
+
+def test_a_held_job_that_is_not_late_yet_says_when_it_is() -> None:
+    job = held_job(HoldReason.OUTAGE, late_models=("opus",), late_at=NOW + 90, queue="gpu.small.batch", deadline=NOW)
+    blocks = FleetBlocks(paused=frozenset(), served=SERVED, is_local_only=False, away=frozenset(), loads={})
+    words = "by itself, when opus may be called because the job is late, which it is 90s from now; expires "
+    assert describe_release(job, NOW, CATALOG, blocks).startswith(words)
