@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
@@ -25,6 +26,10 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     DEGRADED = "degraded"  # there is a reply that is no answer of its chain; or, while it is held, none yet
+
+
+_MOVED_BACK = re.compile(r"; (\S+) moved back: (.+)$")
+"""The end of a reason, of a model that was passed over."""
 
 
 class Result(BaseModel):
@@ -155,7 +160,10 @@ class Result(BaseModel):
         if self.picked and not self.degraded_why:
             return self.picked_why
         why = self.degraded_why or (self.attempts[-1].why if self.fallback_used else "")
-        return "; ".join(filter(None, (why, self.reason)))
+        reason = self.reason
+        if (moved := _MOVED_BACK.search(reason)) and f"{moved[1]}: {moved[2]}" in why:  # it says so already
+            reason = reason[: moved.start()]
+        return "; ".join(filter(None, (why, reason)))
 
     def as_json(self) -> dict[str, Any]:
         """The form of `--json` and webhooks: the most used values, then the whole result. Unknown is null, never 0."""

@@ -48,6 +48,15 @@ def answered(*attempts: Attempt, **more: object) -> Result:
             id="the first was not called",
         ),
         pytest.param(
+            answered(
+                attempt("large", why="2nd in the chain; smol: its key is parked"),
+                first_choice="smol",
+                reason="role chat: large first of 2; smol moved back: its key is parked",
+            ),
+            "2nd in the chain; smol: its key is parked; role chat: large first of 2",
+            id="passed over twice for the same",
+        ),
+        pytest.param(
             Result(id="job-00001", status=Status.DEGRADED, degraded_by=Remedy.CANNED_REPLY),
             "degraded: canned reply",
             id="degraded",
