@@ -21,7 +21,7 @@ from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state.budget_book import list_budgets, spent_budgets
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import StoreError, StoreRefused, StoreUnreachable
+from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
@@ -57,6 +57,12 @@ async def try_redis(step: Awaitable[T]) -> T | None:
             return await step
     except (StoreError, TimeoutError):
         return None
+
+
+async def check_writes(connection: RedisConnection) -> None:
+    """Raise a `StoreError` if the server takes no writes: it is a replica, or its memory or its disk is full."""
+    with suppress(StoreRefused):  # a user without the right
+        await connection.command("EVAL", _WRITES_NOTHING, 0)
 
 
 async def fetch_fleet(connection: RedisConnection | None, catalog: Catalog) -> FleetSnapshot | None:
@@ -173,8 +179,8 @@ class ClientStore:
         if time.monotonic() - self._wrote_at < PRIMARY_CHECK_SECONDS:
             return
         self._wrote_at = time.monotonic()
-        with suppress(StoreRefused):  # a user without the right
-            await self.connection.command("EVAL", _WRITES_NOTHING, 0)
+        with suppress(StoreFull):  # answers come all the same
+            await check_writes(self.connection)
 
     async def server_time(self) -> float:
         """Epoch seconds on the server's clock."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.producers.card_wait_reason import card_wait_event, needs_card
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore, try_redis
+from openfall.producers.outage_log import OUTAGES
 from openfall.producers.resolve import explain_queue_block
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.result import Result
@@ -23,8 +25,27 @@ from openfall.router_core.vocabulary import Urgency
 
 _ENDS = frozenset({"done", "degraded", "held"})
 """The events with which a result or an interim reply comes."""
+REDIS_ERROR_SECONDS = 10.0
+"""An attempt fails within this time."""
 SILENT_POLLS = 2
 """Polls without an event after which a reader gets the reason, if there is one."""
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Redis does not answer a reader."""
+
+    since: float = 0.0
+    paused_at: float = float("-inf")
+
+    async def pause(self, error: Exception) -> None:
+        """Wait before the next attempt. The outage is another one if an attempt worked since the last pause."""
+        now = time.monotonic()
+        if now - self.paused_at > OUTAGE_POLL_SECONDS + REDIS_ERROR_SECONDS:
+            self.since = now
+        self.paused_at = now
+        OUTAGES.note(error, self.since)
+        await asyncio.sleep(OUTAGE_POLL_SECONDS)
 
 
 @dataclass(slots=True)
@@ -45,6 +66,7 @@ class _Progress:
     """Whether its model needs a card; None: unknown yet."""
     card_wait: dict[str, Any] | None = None
     """The last event about the card that it waits for."""
+    outage: _Outage = field(default_factory=_Outage)
 
     def needs_reason(self, announced: Sequence[Announcement]) -> bool:
         """Whether a silence is long and its reason is not known to the reader."""
@@ -100,8 +122,8 @@ async def follow(
                         await store.jobs.request_stream(job_id)
                     requests_pieces = False
                 events = progress.take(rows) if rows is not None else await _read_new(store, job_id, progress)
-            except UNREACHABLE:
-                await asyncio.sleep(OUTAGE_POLL_SECONDS)
+            except UNREACHABLE as error:
+                await progress.outage.pause(error)
                 continue
             for event in events:
                 yield event
@@ -144,14 +166,15 @@ async def wait_result(store: ClientStore, job: Receipt | str, accept_interim: bo
     """The result of a job, as soon as there is one; see `AsyncOpenfall.wait`. Raises `UnknownJob`, and `LostJob` of a
     job with a receipt, or that it has seen."""
     job_id, is_known = _id_of(job)
+    outage = _Outage()
     async with store.events.subscribe(job_id) as listener:
         while True:
             try:
                 result, is_known = await _read_result(store, job_id, is_known=is_known), True
                 if result is None and accept_interim is not False:
                     result = await interim_reply(store.jobs, job_id, accept_interim)
-            except UNREACHABLE:
-                await asyncio.sleep(OUTAGE_POLL_SECONDS)
+            except UNREACHABLE as error:
+                await outage.pause(error)
                 continue
             if result is not None:
                 return result

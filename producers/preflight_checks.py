@@ -216,7 +216,8 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
             results.append(CheckResult("workers", pool, "failure", message, remedy))
     if any(served) and not any(DEGRADE in pools for pools in served):
         message = "no degrade worker: a job that no model can serve gets no reply, and no webhook or notice is sent"
-        results.append(CheckResult("workers", DEGRADE, "failure", message, "openfall work degrade, on any machine."))
+        state: CheckState = "failure" if status.falling else "warning"  # as the problems of `openfall status`
+        results.append(CheckResult("workers", DEGRADE, state, message, "openfall work degrade, on any machine."))
     if await connection.command("HLEN", CLIENT_KEYS) and not status.gateways:
         message, remedy = "no gateway is alive, and callers have keys of one", "openfall serve, on its host."
         results.append(CheckResult("workers", "gateway", "warning", message, remedy))

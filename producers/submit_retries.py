@@ -12,6 +12,7 @@ from openfall.config import NoRedis
 from openfall.producers.client_store import UNREACHABLE
 from openfall.producers.errors import ProducerError
 from openfall.producers.job_request import PreparedJob
+from openfall.producers.outage_log import OUTAGES
 from openfall.router_core.catalog.catalog_errors import UnknownName
 from openfall.router_core.state.errors import Backpressure, NotConfirmed, StoreError, StoreUnreachable
 from openfall.router_core.state.jobs import JobStore, Receipt
@@ -88,11 +89,12 @@ def about_job(job_id: str) -> Iterator[None]:
 
 async def retry(step: Callable[[], Awaitable[T]], retry_for: float) -> T:
     """Run an idempotent step. While Redis does not answer or is not started yet, repeat it for `retry_for` seconds."""
-    end = time.monotonic() + retry_for
+    began = time.monotonic()
     while True:
         try:
             return await step()
-        except (*UNREACHABLE, NotConfirmed):
-            if time.monotonic() > end:
+        except (*UNREACHABLE, NotConfirmed) as error:
+            if time.monotonic() > began + retry_for:
                 raise
+            OUTAGES.note(error, began)
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)

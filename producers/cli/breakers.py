@@ -15,7 +15,8 @@ from openfall.producers.cli.time_options import DURATION
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.job_request import parse_duration
 from openfall.producers.log_tables import breaker_history_table, breaker_table
-from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
+from openfall.producers.operations.breaker_override import describe_unknown_keys, force_breaker, reset_breaker
+from openfall.producers.operations.operator import Operator
 from openfall.router_core.state.breakers import BreakerOverride, breaker_history, list_breakers
 from openfall.router_core.vocabulary import BreakerState
 
@@ -72,11 +73,15 @@ def force_closed(name: str, **override: Any) -> None:
 @common_options
 def reset(name: str) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
-    state = with_operator(lambda operator: reset_breaker(operator, name))
+    state, others = with_operator(lambda operator: _reset(operator, name))
     effect = ", and works automatically again"
     if state is not BreakerState.CLOSED:
         effect = ", and reset: a worker probes it at once, and it closes if the probe succeeds"
-    _show_state(name, state, effect)
+    _show_state(name, state, f"{effect}. {others}" if others else effect)
+
+
+async def _reset(operator: Operator, name: str) -> tuple[BreakerState, str]:
+    return await reset_breaker(operator, name), await describe_unknown_keys(operator, name)
 
 
 def _force(name: str, **override: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from openfall.producers.amount_text import format_usd
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.job_request import parse_duration
-from openfall.producers.operations.breaker_override import force_breaker, reset_breaker
+from openfall.producers.operations.breaker_override import describe_unknown_keys, force_breaker, reset_breaker
 from openfall.producers.operations.budget_raise import raise_budget
 from openfall.producers.operations.held_actions import HeldSelection, describe_returned, drop_jobs, replay_jobs
 from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
@@ -91,7 +91,8 @@ def _force(state: Literal[BreakerState.OPEN, BreakerState.CLOSED]) -> Callable[[
 async def _reset_breaker(operator: Operator, form: Form) -> str:
     name = _subject(form)
     state = await reset_breaker(operator, name)
-    return f"{name} works automatically: it is {state.replace('_', ' ')}"
+    others = await describe_unknown_keys(operator, name)
+    return ". ".join(filter(None, (f"{name} works automatically: it is {state.replace('_', ' ')}", others)))
 
 
 async def _turn_local_only_on(operator: Operator, form: Form) -> str:

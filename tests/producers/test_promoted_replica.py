@@ -68,7 +68,7 @@ def test_a_client_that_only_waits_hears_of_the_answer_that_the_next_primary_has(
                 with redis.Redis.from_url(server.url) as former:
                     while not former.pubsub_numsub(keys.JOB_CHANGED + job.id)[0][1]:
                         await asyncio.sleep(0.01)
-                    for key in former:
+                    for key in former.scan_iter():
                         store.restore(key, 0, former.dump(key))
                     former.execute_command("REPLICAOF", "127.0.0.1", "1")
                 address.socket = next_socket

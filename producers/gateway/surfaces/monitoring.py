@@ -9,20 +9,33 @@ import asyncio
 
 from starlette.responses import Response
 
-from openfall.producers.client_store import try_redis
+from openfall.producers.client_store import REDIS_TIMEOUT_SECONDS, ClientStore, check_writes, try_redis
 from openfall.producers.gateway.caller_wait import count_workers
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import Endpoint, json_response
 from openfall.producers.page.page_access import has_foreign_origin, is_local
+from openfall.router_core.state.errors import StoreError, StoreFull
 
 
 async def health(exchange: Exchange) -> Response:
-    """Report whether Redis answers, and how many workers live. 503: no request is accepted now."""
+    """Report whether Redis answers and takes writes, and how many workers live. 503: no request is accepted now."""
     workers = await count_workers(exchange.client.store)
-    answers = workers is not None
-    body = {"status": "ok" if answers else "redis unreachable", "redis": answers, "workers": workers or 0}
-    return json_response(body, 200 if answers else 503)
+    status = "redis unreachable" if workers is None else await _describe_refusal(exchange.client.store) or "ok"
+    body = {"status": status, "redis": workers is not None, "workers": workers or 0}
+    return json_response(body, 200 if status == "ok" else 503)
+
+
+async def _describe_refusal(store: ClientStore) -> str:
+    """Why Redis takes no writes; empty: it does. Anyone may read it, so it does not have the address."""
+    try:
+        async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+            await check_writes(store.connection)
+    except StoreFull:
+        return "redis takes no writes: its disk or its memory is full"
+    except (StoreError, TimeoutError):
+        return "redis takes no writes"
+    return ""
 
 
 async def metrics(exchange: Exchange) -> Response:

@@ -113,6 +113,16 @@ def test_the_reset_of_an_open_breaker_says_that_it_is_probed(openfall: Run, call
     )
 
 
+def test_the_reset_of_a_key_says_that_another_configuration_has_a_refused_one(
+    openfall: Run, called: Callable[..., None], config_file: Path
+) -> None:
+    called("opus", "api", "auth")
+    config_file.write_text(CONFIG.replace("sk-0123456789abcdefghij", "sk-renewed-0123456789ab"))
+    shown = openfall("breakers", "reset", "key:api").stdout
+    assert shown.startswith("key:api is closed, and works automatically again. A key that this configuration does not ")
+    assert "(auth)" in shown
+
+
 def test_preflight_says_how_a_slow_model_gets_more_time(openfall: Run, called: Callable[..., None]) -> None:
     for _ in range(5):
         called("tiny", "rack", "timeout")

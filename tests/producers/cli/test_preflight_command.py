@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.producers.cli.conftest import Run
@@ -189,6 +190,26 @@ def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering
             ran = await run("preflight", "--config", configured(tmp_path, TINY, API=api))
         assert ran.returncode == 0, ran.stdout
         assert ran.stdout.splitlines()[-1] == "7 checks passed."
+
+    beside(story, openfall)
+
+
+def test_a_missing_degrade_worker_is_a_warning_until_a_job_waits_for_it_as_in_status(
+    openfall: Run, answering: Any, redis_url: str, tmp_path: Path
+) -> None:
+    async def story(run: Any) -> None:
+        with redis.Redis.from_url(redis_url) as store:
+            store.hset("rq:worker:answering-worker", "queues", "gpu.tiny.interactive")
+            async with endpoint(["tiny-1"]) as api:
+                config = configured(tmp_path, TINY, API=api)
+                states = []
+                for falling in ([], ["job-00001"]):
+                    store.lpush("rq:queue:degrade", *falling) if falling else None
+                    result = by_check(await run("preflight", "--json", "--config", config))["workers", "degrade"]
+                    problems = json.loads((await run("status", "--json", "--config", config)).stdout)["problems"]
+                    (same,) = [each for each in problems if each["code"] == "no_degrade_worker"]
+                    states.append((result["state"], same["severity"]))
+        assert states == [("warning", "warning"), ("failure", "failure")]
 
     beside(story, openfall)
 

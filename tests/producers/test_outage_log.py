@@ -1,0 +1,53 @@
+"""A program that waits for Redis says so in its log, and its error shows where it called openfall."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+import openfall as api
+from openfall.producers import outage_log
+from openfall.producers.outage_log import REPEAT_SECONDS, SILENT_SECONDS, OutageLog
+from tests.worker_harness import unused_url
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage_log.OUTAGES, "_text", "")
+
+
+def test_an_outage_has_one_line_after_a_while_and_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    outages = OutageLog(lambda: now)
+    began, lines = now, []
+    for seconds in (0.0, SILENT_SECONDS, SILENT_SECONDS + 1, SILENT_SECONDS + REPEAT_SECONDS):
+        now = began + seconds
+        for _ in range(3):
+            outages.note(api.StoreUnreachable("Redis does not answer at redis://rack:6379/0"), began)
+        lines.append(len(caplog.records))
+    assert lines == [0, 1, 1, 2]
+    assert caplog.messages[0] == "waiting for Redis: Redis does not answer at redis://rack:6379/0"
+
+
+def test_another_error_has_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    outages = OutageLog(lambda: 100.0)
+    for words in ("it is away", "it is away", "it loads"):
+        outages.note(api.StoreUnreachable(words), 0.0)
+    assert caplog.messages == ["waiting for Redis: it is away", "waiting for Redis: it loads"]
+
+
+def test_a_client_logs_where_it_waits(
+    caplog: pytest.LogCaptureFixture, config_file, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage_log, "SILENT_SECONDS", 0.0)
+    url = unused_url().replace("http:", "redis:")
+
+    async def main() -> None:
+        async with api.AsyncOpenfall(url, config=config_file, retry_for=0.3) as llm:
+            await llm.ask("hi", role="chat")
+
+    with caplog.at_level(logging.WARNING, "openfall"), pytest.raises(api.StoreUnreachable):
+        asyncio.run(main())
+    assert [url in message for message in caplog.messages] == [True]
