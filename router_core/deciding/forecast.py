@@ -12,6 +12,8 @@ MIN_SHARE = 0.02
 """The share of a window before which its own pace says nothing: half an hour of a day."""
 EARLIER_WINDOWS = 4
 """Earlier windows that a forecast reads."""
+EARLY_SHARE = 0.5
+"""The share of a window in which people are notified of a forecast above the limit. Later `soft` is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,10 @@ def forecast(window: BudgetWindow, now: float, used: int, limit: int, earlier: S
         return Forecast(used + round(rest), now)
     exceeds_at = now + (limit - used) / rest * (window.ends_at - now) if used + rest > limit else None
     return Forecast(used + round(rest), exceeds_at)
+
+
+def warns_early(window: BudgetWindow, now: float, expected: Forecast | None) -> bool:
+    """Whether people are notified of a forecast: the limit is reached in this window, and it is young."""
+    if expected is None or expected.exceeds_at is None:
+        return False
+    return now - window.starts_at < EARLY_SHARE * (window.ends_at - window.starts_at)

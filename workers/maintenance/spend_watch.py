@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.catalog.budget_windows import BudgetWindow
 from openfall.router_core.catalog.budgets import OverKind
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.prices import nanodollars
+from openfall.router_core.deciding.forecast import warns_early
 from openfall.router_core.deciding.subscription_limits import LOW_SHARE
 from openfall.router_core.degrading.incident_end import MONEY_QUIET_SECONDS
 from openfall.router_core.state.budget_book import BudgetState
@@ -17,8 +19,6 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BUDGET_LOW, BUDGET_SPENT, PLAN_LOW, UNEXPECTED_SPEND
 
 INTERVAL_SECONDS = 30.0
-EARLY_SHARE = 0.5
-"""A forecast above the limit is news in this share of a window; later `soft` says enough."""
 
 
 @dataclass(slots=True)
@@ -77,15 +77,11 @@ def _refuses(state: BudgetState) -> bool:
 
 def _is_low(state: BudgetState, now: float) -> bool:
     """Whether the soft share of a budget is used, or its limit will be early."""
-    soft, forecast = state.budget.soft, state.forecast
+    soft = state.budget.soft
     if soft is None or state.limit == 0:
         return False
-    if state.used >= soft * state.limit:
-        return True
-    if forecast is None or forecast.exceeds_at is None:
-        return False
-    length = state.ends_at - state.starts_at
-    return now - state.starts_at < EARLY_SHARE * length and forecast.exceeds_at < state.ends_at
+    window = BudgetWindow(state.window, state.ends_at, state.starts_at)
+    return state.used >= soft * state.limit or warns_early(window, now, state.forecast)
 
 
 def _name(state: BudgetState) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.budget_windows import NEVER_ENDS, BudgetWindow
-from openfall.router_core.deciding.forecast import forecast
+from openfall.router_core.deciding.forecast import Forecast, forecast, warns_early
 
 DAY = BudgetWindow("2026-11-29", 186_400.0, 100_000.0)
 LIMIT = 1_000
@@ -53,3 +53,16 @@ def test_without_earlier_windows_nothing_is_known_at_the_start_and_nothing_outsi
 
 def test_a_window_without_an_end_has_no_forecast():
     assert forecast(BudgetWindow("ever", NEVER_ENDS), at(0.5), 5, LIMIT, [5]) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "expected", "warns"),
+    [
+        pytest.param(0.49, Forecast(1500, at(0.9)), True, id="in the first half of the window"),
+        pytest.param(0.5, Forecast(1500, at(0.9)), False, id="later the soft share is enough"),
+        pytest.param(0.1, Forecast(900), False, id="the limit will not be reached"),
+        pytest.param(0.1, None, False, id="nothing is known yet"),
+    ],
+)
+def test_people_are_warned_of_a_limit_that_will_be_reached_only_while_the_window_is_young(share, expected, warns):
+    assert warns_early(DAY, at(share), expected) is warns
