@@ -110,7 +110,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # the request
     _rule(_E.UNSUPPORTED, {400, 422}, text=words.LABEL_TOO_LONG_TEXT),
-    _rule(_E.CONTEXT_OVERFLOW, _REQUEST, codes=words.TOO_LONG_CODES),
+    _rule(_E.CONTEXT_OVERFLOW, _REQUEST | {502, 503}, codes=words.TOO_LONG_CODES),
     _rule(_E.NO_VRAM, _SERVER, codes="no_vram", text=words.OUT_OF_MEMORY),
     _rule(_E.UNSUPPORTED, {400, 422}, codes=words.CANNOT_CODES, text=words.LIMIT_TOO_LARGE_TEXT),
     _rule(_E.UNSUPPORTED, {400, 413, 422}, text=words.MEDIA_TOO_LARGE_TEXT),

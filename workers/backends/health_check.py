@@ -29,8 +29,12 @@ PROMPT_TIMEOUT_S = 60.0
 ENDPOINT_TIMEOUT_S = 3.0
 """For a request that needs no model."""
 
-_ERROR = re.compile(r"""(?i)\s*(<!doctype|<html|\{?\s*["']?error\b|internal server error|bad gateway|traceback \()""")
-_MIN_REPEATED = 4
+_ERROR = re.compile(
+    r"""(?i)\s*(<!doctype|<html|\{?\s*["']?error(["']?\s*:(?!\s*(null|none|false|""|\{\}))|\s\d|\W*\Z)"""
+    r"""|internal server error|bad gateway|traceback \()"""
+)
+"""The text of an error. A model that always writes JSON may write one that names no error."""
+_MIN_REPEATED = 5
 """An answer with at least this many characters must not repeat one character."""
 _MAX_GARBLED_SHARE = 0.25
 """The share of an answer that may be characters of no text. Above it, it was decoded wrongly, or never was text."""

@@ -47,6 +47,9 @@ def completion(text: str, finish: str = "stop", **message: Any) -> Completion:
         "1",
         "ok 👍🏽",
         "The error is gone: ready",
+        "Error-free and ready.",
+        '{"error": null, "answer": "ready"}',
+        "好好好好",
         "aaa b",
         "👍",
         "...",
@@ -65,7 +68,7 @@ def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: 
     [
         "!!!!!!!!", "GGGGGGGGGGGGGGGG", "G G G G G", "\ufffd\ufffd\ufffdok", "\x00\x01\x02abc",
         "<html><body>502</body></html>", "<!DOCTYPE html>", '{"error": {"message": "boom"}}', "Error: CUDA error",
-        "Internal Server Error", "Traceback (most recent call last):", "\ue000\ue001\ue002ab",
+        "Internal Server Error", "error", "Error 502", "Traceback (most recent call last):", "\ue000\ue001\ue002ab",
     ],
 )  # fmt: skip
 def test_an_answer_that_no_healthy_model_gives_makes_no_sense(text: str) -> None:
@@ -139,7 +142,7 @@ def probed(script: Script) -> Any:
 
 
 def test_nonsense_counts_against_the_model_and_is_not_repeated() -> None:
-    body = COMPLETION | {"choices": [{"index": 0, "message": {"content": "####"}, "finish_reason": "stop"}]}
+    body = COMPLETION | {"choices": [{"index": 0, "message": {"content": "#####"}, "finish_reason": "stop"}]}
     outcome = probed(answer(body))
     assert isinstance(outcome, Failure)
     assert outcome.disposition.breaker is CallSignal.FAILURE
