@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openfall.producers.duration_text import format_time
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.runbook import HELD_SECTIONS, RunbookSection
 from openfall.router_core.redis_preconditions import Finding
@@ -13,6 +14,7 @@ from openfall.router_core.state.fleet_catalogs import FleetMember, has_other_cat
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
 from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.lost_writes import LostWrites
 from openfall.router_core.vocabulary import HoldReason
 
 
@@ -45,6 +47,7 @@ class ProblemCode(StrEnum):
     CARD_SWAPS = "card_swaps"
     LATE = "late"
     DEAD_LETTERS = "dead_letters"
+    LOST_WRITES = "lost_writes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ SECTIONS: Mapping[ProblemCode, RunbookSection] = {
     ProblemCode.WORKER_QUIET: RunbookSection.WORKER_QUIET,
     ProblemCode.CARD_SWAPS: RunbookSection.CARD_SWAPS,
     ProblemCode.LATE: RunbookSection.LATE,
+    ProblemCode.LOST_WRITES: RunbookSection.LOST_WRITES,
 }
 """The section of each code but `held`."""
 
@@ -109,11 +113,22 @@ def list_problems(
             for reason, count in held.by_reason.items()
         ),
     ]
+    if (lost := status.lost_writes) is not None:
+        problems.append(
+            FleetProblem(code=ProblemCode.LOST_WRITES, severity=ProblemSeverity.WARNING, detail=describe_loss(lost))
+        )
     if dead_letters:
         problems.append(
             FleetProblem(code=ProblemCode.DEAD_LETTERS, severity=ProblemSeverity.WARNING, count=dead_letters)
         )
     return failures_first(problems)
+
+
+def describe_loss(lost: LostWrites) -> str:
+    """`Redis lost all that it had stored until 2026-11-21 08:00:00+01:00`."""
+    if lost.since is None:
+        return f"Redis lost all that it had stored until {format_time(lost.until)}"
+    return f"Redis lost what it had stored from {format_time(lost.since)} to {format_time(lost.until)}"
 
 
 def failures_first(problems: Iterable[FleetProblem]) -> list[FleetProblem]:

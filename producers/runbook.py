@@ -18,6 +18,7 @@ class RunbookSection(StrEnum):
 
     REDIS_AWAY = "Redis is away"
     REDIS_MEMORY = "Redis memory"
+    LOST_WRITES = "Redis lost writes"
     REDIS_UNSUITABLE = "Redis is unsuitable"
     NO_WORKER = "No worker"
     SUSPENDED = "Every worker is suspended"

@@ -11,6 +11,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import read_moment, read_number, read_text
 from openfall.router_core.state.keys import pool_of
 from openfall.router_core.state.last_workers import LastWorker, read_last_workers
+from openfall.router_core.state.lost_writes import LostWrites, read_lost_writes
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.unreadable_notes import note_unreadable
 from openfall.router_core.vocabulary import Urgency
@@ -112,6 +113,8 @@ class FleetStatus:
     last_workers: tuple[LastWorker, ...] = ()
     """The last workers of the pools that no live worker serves, the one that beat last first."""
     gateways: tuple[GatewayStatus, ...] = ()
+    lost_writes: LostWrites | None = None
+    """The last loss of the last day; None: none is known."""
 
     @property
     def members(self) -> tuple[WorkerStatus | GatewayStatus, ...]:
@@ -138,7 +141,8 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     """Fetch the status, in one round trip. `known`: an earlier one, whose queues are not read again, only whether they
     are paused."""
     reply = await link.script("fleet_status", {"max_producers": None if known else MAX_PRODUCERS})
-    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, refusals, last, gateways = reply
+    now, queues, paused_names, workers, falling, held, suspended, pressed, counters, *rest = reply
+    refusals, last, gateways, lost = rest
     at = read_moment(now)
     with link.notes.reading(keys.PAUSED):
         paused = frozenset(map(read_text, paused_names))
@@ -152,6 +156,8 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
     served = {pool_of(queue) for worker in listed if worker.alive for queue in worker.queues}
     with link.notes.reading(keys.LAST_WORKERS):
         last_workers = read_last_workers(pairs(last), served)
+    with link.notes.reading(keys.LOST_WRITES):
+        lost_writes = read_lost_writes(lost)
     return FleetStatus(
         now=at,
         queues=rows,
@@ -165,6 +171,7 @@ async def fetch_status(link: RedisConnection, known: FleetStatus | None = None) 
         memory_refusals=_refusals(link, refusals, totals),
         last_workers=last_workers,
         gateways=tuple(_gateways(link, gateways)),
+        lost_writes=lost_writes,
     )
 
 

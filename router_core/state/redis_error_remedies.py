@@ -133,8 +133,12 @@ _CONNECTING = re.compile(r"^Error -?\d+ connecting to (\S+?)\.? ")
 
 
 def translate(error: Exception, address: str) -> StoreError:
-    """The `StoreError` for an error of redis-py. `address` is shown to people: it has no password."""
+    """The `StoreError` for an error of redis-py. `address` is shown to people: it has no password.
+
+    The error keeps its words as a cause, and loses the frames of redis-py and of the system: a traceback shows where a
+    program called openfall."""
     text = str(error)
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     if isinstance(error, SentinelTrouble):
         return (StoreRefused if error.refused else StoreUnreachable)(f"no primary of Redis: {_short(text)}")
     for words, kind, remedy in _REMEDIES:

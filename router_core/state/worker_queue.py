@@ -26,6 +26,7 @@ from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.decoding import read_text
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
+from openfall.router_core.state.lost_writes import KEPT_SECONDS
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import (
     DeliveryOutcome,
@@ -65,6 +66,16 @@ class SettleReply:
     opened_breaker: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a beat found: whether rq still knows the worker, the ids of the jobs that it has lost, and whether Redis has
+    lost what it had stored before the last beat of this worker."""
+
+    registered: bool
+    lost: list[str]
+    went_back: bool
+
+
 class WorkerQueue:
     """Claims and settles for one worker. `queues` in drain order."""
 
@@ -91,6 +102,8 @@ class WorkerQueue:
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
+        self._last_beat: tuple[int, int] | None = None
+        """The count of beats, and the clock of Redis (ms), as its last beat replied."""
         is_counted = any(backend.budgets for queue in queues for backend in queue.backends)
         self._book, self._server_now = BudgetBook(budgets if is_counted else ()), time.time()
         self._sent = ""
@@ -170,8 +183,9 @@ class WorkerQueue:
         arguments = {"id": delivery.id, "token": delivery.token}
         return await self._link.script("append_events", arguments, *events) is not None
 
-    async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:
-        """Renew presence and leases. Returns whether rq still knows the worker, and the ids of the jobs it has lost."""
+    async def beat(self, in_flight: Iterable[Delivery]) -> Beat:
+        """Renew presence and leases."""
+        beats, beaten_at = self._last_beat or (None, None)
         answered, failed = self._answered, self._failed
         arguments = {
             "worker": self._identity.name,
@@ -183,12 +197,17 @@ class WorkerQueue:
             "answered": answered,
             "failed": failed,
             "silence": FLEET_SILENCE,
+            "beats": beats,
+            "beaten_at": beaten_at,
+            "lost_writes_ttl_s": KEPT_SECONDS,
             "deliveries": [(delivery.id, delivery.token, delivery.backend) for delivery in in_flight],
         }
         reply = await self._link.script("beat", arguments)
         self._answered -= answered
         self._failed -= failed
-        return bool(reply[0]), [read_text(job_id) for job_id in reply[2:]]
+        known, now, counted, went_back, *lost = reply
+        self._last_beat = counted, int(float(now))
+        return Beat(bool(known), [read_text(job_id) for job_id in lost], bool(went_back))
 
     async def adopt_rq_job(self, rq_job: RqJob, job_id: str, why_not: str, expires_after_seconds: float) -> str:
         """End a job of plain rq, after seeing that the accepted job it names runs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_another_error_has_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -
     assert caplog.messages == ["waiting for Redis: it is away", "waiting for Redis: it loads"]
 
 
-def test_a_client_logs_where_it_waits(
+def test_a_client_logs_where_it_waits_and_its_error_has_no_frames_of_redis_py(
     caplog: pytest.LogCaptureFixture, config_file, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outage_log, "SILENT_SECONDS", 0.0)
@@ -48,6 +49,10 @@ def test_a_client_logs_where_it_waits(
         async with api.AsyncOpenfall(url, config=config_file, retry_for=0.3) as llm:
             await llm.ask("hi", role="chat")
 
-    with caplog.at_level(logging.WARNING, "openfall"), pytest.raises(api.StoreUnreachable):
+    with caplog.at_level(logging.WARNING, "openfall"), pytest.raises(api.StoreUnreachable) as caught:
         asyncio.run(main())
     assert [url in message for message in caplog.messages] == [True]
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "site-packages" not in shown
+    assert shown.count("Traceback (most recent call last)") == 1
+    assert "redis.exceptions.ConnectionError: Error 111" in shown

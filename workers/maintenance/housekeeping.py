@@ -143,10 +143,14 @@ class Housekeeping:
     async def beat(self) -> None:
         """Renew this worker's presence and leases. The first beat precedes the first claim: other workers take a worker
         without presence for a dead one."""
-        registered, lost = await self.queue.beat(self.worker.runner.deliveries)
-        if not registered:
+        beat = await self.queue.beat(self.worker.runner.deliveries)
+        if beat.went_back:
+            log.error(
+                "Redis has lost what it had stored, see openfall status: an older backup, another server, FLUSHALL?"
+            )
+        if not beat.registered:
             await register(self.link, self.identity)
-        for job_id in lost:
+        for job_id in beat.lost:
             self.worker.runner.abandon(job_id)
         slots = self.worker.slots
         if (state := slots.state) != slots.reported:

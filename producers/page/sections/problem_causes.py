@@ -14,7 +14,7 @@ from openfall.producers.page.sections.held_causes import of_held
 from openfall.producers.redis_cli import is_of_one_machine, redis_cli
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import MemoryRefusals
-from openfall.router_core.state.keys import DEGRADE, model_of, pool_of
+from openfall.router_core.state.keys import DEGRADE, LOST_WRITES, model_of, pool_of
 from openfall.router_core.state.last_workers import LastWorker
 from openfall.router_core.unknown_words import carry_word
 from openfall.router_core.vocabulary import Urgency
@@ -131,6 +131,17 @@ def _not_accepting(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     )
 
 
+def _lost_writes(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
+    return Cause(
+        text=problem.detail or "",
+        effect="The jobs, answers and sums of budgets of that time are gone",
+        advice="Programs that wait submit their jobs again. This line stays for a day, or until this command",
+        runbook=RunbookSection.LOST_WRITES,
+        remedy=f"{redis_cli(snapshot.redis_url)} DEL {LOST_WRITES}",
+        host=snapshot.host if is_of_one_machine(snapshot.redis_url) else "",
+    )
+
+
 def _counted(refused: int) -> str:
     return f"{refused:,} {'job was' if refused == 1 else 'jobs were'}"
 
@@ -202,4 +213,5 @@ CAUSES: Mapping[ProblemCode, Callable[[FleetProblem, PageSnapshot], Cause]] = {
     ProblemCode.HELD: of_held,
     ProblemCode.DEAD_LETTERS: _dead_letters,
     ProblemCode.OTHER_CATALOG: _other_catalog,
+    ProblemCode.LOST_WRITES: _lost_writes,
 }

@@ -1,9 +1,12 @@
 -- @include fleet_silence
+-- @include lost_writes
 -- A worker is alive, and so are its calls: renew its presence and the leases that it still has. Never revives a lease.
 -- Arguments: worker, pool, queues (a comma list), presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last
---   beat), silence (see fleet_silence.lua), deliveries ({id, token, backend}...)
--- Reply: {known to rq (1/0), now, lost job id...}
+--   beat), silence (see fleet_silence.lua), deliveries ({id, token, backend}...), beats and beaten_at (the count of beats and
+--   now (ms), as its last beat replied; absent in its first), lost_writes_ttl_s
+-- Reply: {known to rq (1/0), now, count of beats, 1 if Redis has lost what it stored before its last beat, lost job id...}
 local worker = RQ_WORKER .. args.worker
+local beats, went_back = count_beat(args.worker, args.beats, args.beaten_at, args.lost_writes_ttl_s, now)
 end_silence(args.silence, now)
 redis.call('ZADD', PRESENCE, now + args.presence_ms, args.worker)
 local at, seconds = iso(now), string.format('%.3f', now / 1000)
@@ -21,7 +24,7 @@ if known == 1 then
   redis.call('HSET', LAST_WORKERS, args.worker,
     cjson.encode({pool = args.pool, host = row[1] or '', pid = number(row[2], 0), log = row[3] or '', at = math.floor(now)}))
 end
-local reply = {known, tostring(now)}
+local reply = {known, tostring(now), beats, went_back and 1 or 0}
 for _, delivery in ipairs(args.deliveries) do
   local id, token, backend = unpack(delivery)
   local key, member = LEASES .. backend, id .. ':' .. token

@@ -10,5 +10,5 @@ table.sort(paused)
 for _, part in ipairs({table.concat(paused, ','), redis.call('LINDEX', BREAKER_HISTORY, 0) or '',
   redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
   redis.call('ZCOUNT', PRESENCE, '(' .. now, '+inf'), refusal() or '',
-  redis.call('EXISTS', RQ_SUSPENDED)}) do parts[#parts + 1] = part end
+  redis.call('EXISTS', RQ_SUSPENDED), redis.call('EXISTS', LOST_WRITES)}) do parts[#parts + 1] = part end
 return table.concat(parts, '\n')

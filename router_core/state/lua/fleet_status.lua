@@ -5,7 +5,7 @@
 -- Reply: {now (ms), {{queue, waiting, oldest accepted (ms; '': none), started, scheduled}...}, {paused queue...},
 --   {{worker, alive (1 or 0), its hash...}...}, jobs that fall, held jobs, suspended (1 or 0), why no job is accepted
 --   ('': they are), counters, since when (ms), maxmemory (bytes) and the jobs refused before it ('': unknown), LAST_WORKERS,
---   {{process of a gateway that lives, the digest of its catalog ('': unknown)}...}}
+--   {{process of a gateway that lives, the digest of its catalog ('': unknown)}...}, LOST_WRITES ('': nothing)}
 local paused, queues = redis.call('SMEMBERS', PAUSED), {}
 
 local function queue_names()
@@ -49,4 +49,5 @@ end
 
 return {ms(now), queues, paused, workers, redis.call('LLEN', RQ_QUEUE .. DEGRADE), redis.call('ZCARD', RQ_DEFERRED .. DEGRADE),
   redis.call('EXISTS', RQ_SUSPENDED), refusal() or '', redis.call('HGETALL', COUNTERS),
-  refusal() and redis.call('GET', MEMORY_PRESSURE_SINCE) or '', redis.call('HGETALL', LAST_WORKERS), gateways}
+  refusal() and redis.call('GET', MEMORY_PRESSURE_SINCE) or '', redis.call('HGETALL', LAST_WORKERS), gateways,
+  redis.call('GET', LOST_WRITES) or ''}

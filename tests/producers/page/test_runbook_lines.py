@@ -24,6 +24,7 @@ from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.budget_book import BudgetState
 from openfall.router_core.state.card_state import CardState, FailedLoad, ModelOnCard, Switch
 from openfall.router_core.state.fleet_status import GatewayStatus
+from openfall.router_core.state.lost_writes import LostWrites
 from openfall.router_core.vocabulary import BreakerState, HoldReason
 from tests.producers.page.snapshots import NOW, QUEUE, STATUS, WORKER, calm_snapshot, held_job, holding
 from tests.producers.page.test_lines_on_top import over, over_budget
@@ -69,6 +70,8 @@ def snapshots(calm: PageSnapshot) -> Iterator[PageSnapshot]:
             {"gateways": (GatewayStatus("gateway-1", "abc"),)},
             {"workers": (replace(WORKER, shortage="has no file descriptors"),)},
             {"queues": (replace(QUEUE, waiting=1, oldest_seconds=26.0),)},
+            {"lost_writes": LostWrites(NOW, NOW, None, "w")},
+            {"lost_writes": LostWrites(NOW, NOW, NOW, "w")},
         )
     )
     pause = AuditEntry(actor="mika", via="cli", action="queue.pause", subject="gpu.*", at=NOW)

@@ -277,7 +277,7 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet, libra
         try:
             with pytest.raises(StoreFull, match="maxmemory"):
                 await f.accept("job-00002")
-            assert (await worker.beat([delivery]))[1] == []
+            assert (await worker.beat([delivery])).lost == []
             assert await f.settle(worker, delivery) == "settled"
             assert await reap(f.link) == []
             assert len(f.store.function_list()) == 0 or libraries == "loaded", "a full server takes no library"
@@ -291,6 +291,6 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet, libra
 
 def test_a_beat_registers_no_unknown_worker(fleet):
     async def story(f):
-        assert (await WorkerQueue(f.link, WorkerIdentity("absent", "gpu", (), ()), []).beat([]))[0] is False
+        assert (await WorkerQueue(f.link, WorkerIdentity("absent", "gpu", (), ()), []).beat([])).registered is False
 
     fleet(story)

@@ -154,7 +154,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         current = await f.claim(heir)
         assert await f.settle(slow, late) == "late"
         assert await slow.append_events(late, b"{}") is False
-        assert (await slow.beat([late]))[1] == [JOB]
+        assert (await slow.beat([late])).lost == [JOB]
         assert f.counter("late") == 1
         assert f.rq_places(JOB) == [("wip", f.queue)]
         assert await f.settle(heir, current) == "settled"
@@ -254,7 +254,7 @@ def test_a_claim_of_a_worker_that_rq_forgot_leaves_the_registering_to_the_beat(f
         worker = await f.worker("gone")
         f.store.delete("rq:worker:gone")
         await f.claim(worker)
-        assert (await worker.beat([]))[0] is False, "so that the worker registers again"
+        assert (await worker.beat([])).registered is False, "so that the worker registers again"
 
     fleet(story)
 

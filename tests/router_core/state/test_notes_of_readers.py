@@ -83,6 +83,7 @@ READERS = {
     "of:blocked": ("local-only", local_only),
     "of:counters": ("hash", fetch_status),
     "of:last-workers": ("hash", fetch_status),
+    "of:lost-writes": ("string", fetch_status),
     "of:audit-log": ("stream", lambda link: audit_log.read_entries(link, 5)),
     "of:falls": ("stream", read_falls),
     "of:inbox:bot": ("stream", read_inbox),
