@@ -29,7 +29,7 @@ def refuse_paths(location: str, message: Mapping[str, Any]) -> None:
 
 def _check_parts(location: str, content: Any) -> None:
     for number, part in enumerate(content if isinstance(content, list) else ()):
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict) or part.get("type") == "text":
             continue
         place = f"{location}[{number}]"
         match part:
