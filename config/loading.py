@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import yaml
@@ -27,6 +30,9 @@ from openfall.router_core.catalog.catalog import Catalog
 
 MAX_FILE_BYTES = 10_000_000
 """A larger file is no configuration: the user named a model or a log by mistake, or a device without an end."""
+
+PIPE_SECONDS = 10.0
+"""How long the writer of a pipe has for its first byte."""
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
@@ -242,10 +248,22 @@ def _generate(document: Document) -> str | None:
     return None
 
 
+def _open(source: Path) -> BinaryIO:
+    """Open a file. A pipe that has no writer within `PIPE_SECONDS` is an `OSError`: it might have none for ever."""
+    if not stat.S_ISFIFO(source.stat().st_mode):
+        return source.open("rb")
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
+        os.close(descriptor)
+        raise TimeoutError(errno.ETIMEDOUT, "no program writes into this pipe")
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "rb")
+
+
 def read_source(document: Document, source: Path, option: str = "--config", variable: str = VARIABLE) -> str | None:
     """The text of a file that an option or a variable names; None, and a problem, if it cannot be read."""
     try:
-        with source.open("rb") as file:
+        with _open(source) as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) <= MAX_FILE_BYTES:
             return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

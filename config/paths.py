@@ -35,8 +35,10 @@ def describe_source(source: Path) -> str:
 
 
 def base_of(source: Path, cwd: Path) -> Path:
-    """The directory in which relative paths of a configuration start, and in which its `.env` file is."""
-    return cwd if is_shipped(source) else source.parent
+    """The directory in which relative paths of a configuration start, and in which its `.env` file is. What a pipe
+    brings, such as /dev/stdin, has none of its own."""
+    is_pipe = Path("/dev") in source.parents or source.is_fifo()
+    return cwd if is_shipped(source) or is_pipe else source.parent
 
 
 def resolve(path: str, base: Path, environ: Mapping[str, str]) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +18,7 @@ from pydantic_core import from_json
 from openfall.producers.amount_text import plural
 from openfall.producers.cli.exit_codes import INTERRUPTED, LINES_FAILED
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
+from openfall.producers.cli.standard_streams import output_failure
 from openfall.producers.cli.submission import Submission
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
 from openfall.producers.client import AsyncOpenfall
@@ -41,7 +45,9 @@ def enqueue(source: str, jsonl: bool, **options: Any) -> None:
         if not jsonl and not source.endswith(".jsonl"):
             if _looks_like_jsonl(text):
                 raise click.UsageError("this looks like JSONL: add --jsonl")
-            return _show_accepted(with_client(lambda llm: submission.submit(llm, text, **submit)))
+            job = with_client(lambda llm: submission.submit(llm, text, **submit))
+            with _explain_lost_ids(lambda: 1):
+                return _show_accepted(job)
     return _enqueue_lines(text, submit)
 
 
@@ -69,7 +75,8 @@ def _enqueue_lines(text: str, options: SubmitOptions) -> None:
             print_line(str(row))
     counts = _Counts([row for row in rows if not isinstance(row, InvalidLine)])
     try:
-        with_client(lambda llm: _submit(llm, counts, options))
+        with _explain_lost_ids(lambda: counts.accepted):
+            with_client(lambda llm: _submit(llm, counts, options))
     except KeyboardInterrupt:
         print_line("\n" + "\n".join(counts.describe_interrupt()))
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -122,6 +129,20 @@ async def _submit(llm: AsyncOpenfall, counts: _Counts, options: SubmitOptions) -
                 _show_accepted(answer, line.custom_id)
             else:
                 print_line(f"line {line.number}: {answer}")
+
+
+@contextmanager
+def _explain_lost_ids(count_accepted: Callable[[], int]) -> Iterator[None]:
+    """Say what became of the jobs if their ids cannot be printed."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError:
+        failure, count = output_failure(), count_accepted()
+        if failure is not None and failure.errno != errno.EPIPE and count:  # `| head` wants no more ids
+            goes = "is accepted, and goes" if count == 1 else "are accepted, and go"
+            print_line(f"{plural(count, 'job')} {goes} on: `openfall job list` shows the ids")
+        raise
 
 
 def _show_accepted(job: Receipt, custom_id: str | None = None) -> None:

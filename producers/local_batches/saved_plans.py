@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ from pydantic_core import from_json, to_json
 
 from openfall.producers.errors import BatchFileError
 from openfall.producers.local_batches.batch_plan import BatchPlan
+from openfall.router_core.state.batches import LISTED_SECONDS
+
+KEPT_SECONDS = LISTED_SECONDS
+"""How long a plan stays after the last run of its batch and the last row of its output: as long as the gateway lists a
+batch. Its jobs and their results are gone before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.write_bytes(to_json(saved))
         draft.replace(path)
+        _remove_old(path.parent, time.time())
     except OSError as error:
         with suppress(OSError):
             draft.unlink()
@@ -41,6 +48,24 @@ def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> str:
             f"{path.parent} cannot be written ({error.strerror}): openfall batch list, retry and cancel do not know it"
         )
     return ""
+
+
+def _remove_old(directory: Path, now: float) -> None:
+    for path in directory.glob("*.json"):
+        jobs = path.with_suffix(".jobs")
+        saved = _load(path)
+        changed_at = max(map(_changed_at, (path, jobs, *((saved.out,) if saved else ()))))
+        if now - changed_at > KEPT_SECONDS:
+            path.unlink(missing_ok=True)
+            jobs.unlink(missing_ok=True)
+
+
+def _changed_at(path: Path) -> float:
+    """Epoch seconds. 0: it is gone, or cannot be reached."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def find_batch(data_dir: Path, name: Path) -> SavedBatch:

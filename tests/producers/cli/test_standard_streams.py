@@ -74,6 +74,19 @@ def test_a_new_key_that_was_not_written_is_named_with_the_remedy(
     assert ran.returncode == 1
 
 
+@needs_dev_full
+def test_jobs_whose_ids_were_not_written_are_counted_and_go_on(
+    environment: dict[str, str], redis_url: str, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = _with_output(full.fileno(), {**environment, "REDIS_URL": redis_url}, tmp_path, ("enqueue",))
+    assert ran.stderr.splitlines() == [
+        "1 job is accepted, and goes on: `openfall job list` shows the ids",
+        "openfall: cannot write standard output: No space left on device",
+    ]
+    assert ran.returncode == 1
+
+
 def _with_output(
     output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,39 @@
+"""A configuration that comes through a pipe: `--config <(...)`, /dev/stdin, a named pipe."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from openfall.config import ConfigError, load, loading
+
+TEXT = "redis: redis://rack:6379\n"
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "pipe"
+    path.parent.mkdir()
+    os.mkfifo(path)
+    return path
+
+
+def test_a_pipe_is_read_to_its_end_and_its_data_is_in_the_current_directory(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = threading.Thread(target=pipe.write_text, args=(TEXT,))
+    writer.start()
+    loaded = load(pipe, environ={})
+    writer.join()
+    assert loaded.settings.redis.url == "redis://rack:6379"
+    assert loaded.settings.data_dir == tmp_path / ".openfall"
+
+
+def test_a_pipe_into_which_no_program_writes_is_reported(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "PIPE_SECONDS", 0.01)
+    with pytest.raises(ConfigError, match="no program writes into this pipe"):
+        load(pipe, environ={})
