@@ -5,8 +5,12 @@ The reasons and the figures are in docs/decisions.md.
 
 from __future__ import annotations
 
+import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from sys import getsizeof
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from openfall.router_core.jobs.json_bounds import count_values
 
@@ -32,6 +36,16 @@ VALUE_BYTES = 64
 """The memory of a value of JSON beside its text: the least that an object of Python takes."""
 
 
+MEASURED_BYTES = 2**18
+"""After this many bytes of events the assembly of a stream is measured: until then 87,000 empty objects may arrive."""
+
+MEASURED_SHARE = 64
+"""The larger the assembly, the more bytes arrive until it is measured again: this share of what was measured."""
+
+_LONGEST_NAME_BYTES = 128
+_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, re.Pattern)
+
+
 class AnswerTooLarge(Exception):
     """An answer is larger than its bound."""
 
@@ -41,6 +55,20 @@ def event_memory(event: bytes) -> int:
     if len(event) <= ORDINARY_EVENT_BYTES:
         return 0
     return len(event) - ORDINARY_EVENT_BYTES + VALUE_BYTES * max(0, count_values(event) - VALUE_BYTES)
+
+
+def kept_memory(*parts: object) -> Iterator[int]:
+    """The memory of what some objects keep, part by part. Of a text only the beginning counts: its characters count as
+    they arrive."""
+    pending, visited = list(parts), set[int]()
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str | bytes):
+            yield min(getsizeof(item), _LONGEST_NAME_BYTES)
+        elif id(item) not in visited:
+            visited.add(id(item))
+            yield getsizeof(item)
+            pending += [each for each in gc.get_referents(item) if not isinstance(each, _SHARED)]
 
 
 class AnswerMemory:

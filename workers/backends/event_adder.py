@@ -11,9 +11,12 @@ from openfall.router_core.jobs.stream_pieces import Piece, text_of
 from openfall.workers.backends.answer_bounds import (
     MAX_ANSWER_BYTES,
     MAX_STREAM_MEMORY,
+    MEASURED_BYTES,
+    MEASURED_SHARE,
     AnswerTooLarge,
     KeptBytes,
     event_memory,
+    kept_memory,
 )
 from openfall.workers.backends.answer_formats import format_instead, recognize
 from openfall.workers.backends.call_order import CallOrder
@@ -38,7 +41,9 @@ class EventAdder:
         self._order = CallOrder()
         self._is_recognized = False
         self._loop_share = LoopShare()
-        self._characters = self._waiting = 0
+        self._characters = self._waiting = self._unmeasured = 0
+        self._by_events = self._by_measure = 0
+        """The memory of its structure: what the long events were charged for, and what was measured beyond that."""
         self._last_event_at = asyncio.get_running_loop().time()
         """A comment is no event: some proxies send one every few milliseconds."""
 
@@ -58,14 +63,31 @@ class EventAdder:
             answer = self.answer
             reader.watch.count(answer.characters, text_of(pieces))
             self._report(self._order.add(pieces))
-            if memory := event_memory(event) + answer.characters - self._characters:
+            of_event = event_memory(event)
+            if memory := of_event + answer.characters - self._characters:
                 self._kept.take(memory, MAX_STREAM_MEMORY)
                 self._characters = answer.characters
+            self._by_events += of_event
+            self._unmeasured += len(event)
+            if self._unmeasured >= max(MEASURED_BYTES, self._by_measure // MEASURED_SHARE):
+                await self._measure()
             if loop_share.is_over():
                 await loop_share.rest()
         loop_share.pause()
         if loop_share.is_over():
             await loop_share.rest()
+
+    async def _measure(self) -> None:
+        """Take the memory that the answer has beyond what its events were charged for. Each of many short events may
+        begin a tool call, or bring a new field. Raises `AnswerTooLarge`."""
+        self._unmeasured, size = 0, 0
+        for part in kept_memory(self.answer, self._order):
+            size += part
+            if self._loop_share.is_over():
+                await self._loop_share.rest()
+        if (more := size - self._by_events - self._by_measure) > 0:
+            self._kept.take(more, MAX_STREAM_MEMORY)
+            self._by_measure += more
 
     def is_over(self) -> bool:
         """Whether the answer is whole, and no event has followed it for `WAIT_FOR_END_SECONDS`."""

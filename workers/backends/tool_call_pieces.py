@@ -26,6 +26,10 @@ class ToolCallPieces:
         self._choice = choice
         self._open: dict[int, int] = {}
         """By index, the place of its open call."""
+        self._by_id: dict[str, int] = {}
+        """By id, the place of the first call that has it."""
+        self._last: int | None = None
+        """The place of the last call of a function."""
         self._started: set[int] = set()
         """The places of the calls whose start is known to the caller."""
         self._custom: dict[int, dict[str, Any]] = {}
@@ -44,13 +48,12 @@ class ToolCallPieces:
         piece = piece | ({} if (index := whole_number(piece.get("index"))) is None else {"index": index})
         function, place = piece.get("function"), self._find(piece)
         if place is None:
-            place = len(self.calls)
+            place = self._last = len(self.calls)
             self.calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call = self.calls[place]
         if index is not None:
             self._open[index] = place
-        known = {"index", "function"} | ({"id"} if call["id"] else set())
-        call |= {key: value for key, value in piece.items() if key not in known and value}
+        self._add_fields(place, piece)
         if isinstance(function, dict):
             known_text, text = call["function"]["arguments"], arguments_text(arguments_of(function))
             if text == known_text and is_complete(text):
@@ -64,6 +67,13 @@ class ToolCallPieces:
             if place not in self._started and call["function"]["name"]:
                 yield from self._whole(place)
             yield call_fields(self._choice, place, more_fields)
+
+    def _add_fields(self, place: int, piece: dict[str, Any]) -> None:
+        call = self.calls[place]
+        known = {"index", "function"} | ({"id"} if call["id"] else set())
+        call |= {key: value for key, value in piece.items() if key not in known and value}
+        if call["id"]:
+            self._by_id.setdefault(str(call["id"]), place)
 
     def _add_custom(self, piece: dict[str, Any], custom: dict[str, Any]) -> None:
         """Add a piece of the call of a custom tool. No typed piece says it: its caller gets the event as it is."""
@@ -114,20 +124,16 @@ class ToolCallPieces:
         if isinstance(index, int) and index >= 0:
             place = self._open.get(index)
             if place is None and not call_id and not _named(piece):
-                place = self._last()  # the rest of a call that began under another index
+                place = self._last  # the rest of a call that began under another index
         elif call_id:
-            place = next((place for place, call in self._functions() if call["id"] == call_id), None)
+            place = self._by_id.get(str(call_id))
         else:
-            place = self._last()
+            place = self._last
         return None if place is None or _begins_another(self.calls[place], piece) else place
 
     def _functions(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """The calls of functions, each with its place."""
         return ((place, call) for place, call in enumerate(self.calls) if "custom" not in call)
-
-    def _last(self) -> int | None:
-        """The place of the last call of a function."""
-        return max((place for place, _ in self._functions()), default=None)
 
 
 def _joined(known: dict[str, Any], piece: dict[str, Any]) -> str:

@@ -114,11 +114,15 @@ class BoundedHandler(ResponseHandler):
     It closes after too many interim responses (100 to 199). Bytes that bring its reader nothing, such as an endless
     extension of a chunk, get a share of the event loop: meanwhile it reads no more of them. A head counts, although no
     HTTP follows it. It remembers that this process had no memory to read a response: aiohttp then hangs up.
+
+    It closes if bytes arrive that no request asked for: aiohttp would take them for the answer to the next one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._interim = 0
+        self._is_answered = False
+        """Whether the last request has the head of its response."""
         self._shortage: MemoryError | None = None
         self._loop_share = LoopShare()
         self.parsing_seconds = 0.0
@@ -132,11 +136,20 @@ class BoundedHandler(ResponseHandler):
     def set_exception(self, exc: Any, *cause: BaseException) -> None:
         self._shortage = next((each for each in cause if isinstance(each, MemoryError)), self._shortage)
         super().set_exception(exc, *cause)
+        if self._payload is not None and self._is_in_body and self._shortage is None:
+            self._payload.set_exception(aiohttp.ClientPayloadError("the body is not valid HTTP"))  # aiohttp forgets it
+
+    def set_response_params(self, **options: Any) -> None:
+        self._is_answered = False  # a request follows
+        super().set_response_params(**options)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc or self._shortage)  # else it would count as closed by the server
 
     def data_received(self, data: bytes) -> None:
+        if data and self._is_answered and not self._is_in_body:
+            self.close()
+            return
         began = time.perf_counter()
         rest = self._read_heads(data)
         if rest or not data:
@@ -146,10 +159,14 @@ class BoundedHandler(ResponseHandler):
             self._hold()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if self._is_answered:  # a second response, which came together with the end of the first one
+            self.close()
+            return
         if data[0].code < 200:
             self._interim += 1
         else:  # else a connection that is reused would charge an answer for all before it, and the 1,000th would wait
             self._interim, self.parsing_seconds, self._loop_share = 0, 0.0, LoopShare()
+            self._is_answered = True
         if self._interim > MAX_INTERIM_RESPONSES:
             self.close()
         else:
@@ -159,8 +176,7 @@ class BoundedHandler(ResponseHandler):
         """Read each head by itself, and return the bytes behind them. aiohttp forgets a head if bytes that come
         together with it are no HTTP."""
         for _ in range(MAX_INTERIM_RESPONSES + 1):
-            is_in_body = self._payload is not None and not self._payload.is_eof()
-            end = -1 if is_in_body else data.find(_HEAD_END)
+            end = -1 if self._is_in_body or self._is_answered else data.find(_HEAD_END)
             if end < 0:
                 break
             head, data = data[: end + len(_HEAD_END)], data[end + len(_HEAD_END) :]
@@ -168,6 +184,10 @@ class BoundedHandler(ResponseHandler):
             if self.transport is None or self.exception() is not None:
                 return b""
         return data
+
+    @property
+    def _is_in_body(self) -> bool:
+        return self._payload is not None and not self._payload.is_eof()
 
     def _hold(self) -> None:
         """Read nothing until the share of this connection allows it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,16 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.stream_pieces import RawEvent
+from openfall.router_core.vocabulary import Dialect
+from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
+from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.anthropic_answer import MessageAssembler
+from openfall.workers.backends.event_adder import EventAdder
 from openfall.workers.backends.ollama_answer import ChatAssembler
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.parsing import grow_list
+from openfall.workers.backends.response_reader import AnswerReader
+from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.stream_assembly import StreamAssembler
 
 NUMBERS = [{"n": 1}, {"n": 2}, {"n": 3}]
@@ -77,3 +84,46 @@ def test_a_list_grows_in_place_and_leaves_its_first_piece_alone() -> None:
     assert (grown, first) == ([1, 2], [1])
     assert grow_list([0], [1]) == [0, 1]
     assert grow_list("text", [1]) == [1]
+
+
+SHORT_EVENTS: dict[str, tuple[Dialect, bytes]] = {
+    "calls by index": ("openai", b'{"tool_calls":[{"index":@,"id":"c@","function":{"name":"f"}}]}'),
+    "calls by id": ("openai", b'{"tool_calls":[{"id":"c@","function":{"name":"f"}}]}'),
+    "fields": ("openai", b'{"content":"a",%b}' % b",".join(b'"%d-@":{}' % n for n in range(20))),
+    "empty objects": ("openai", b'{"images":[{}%b]}' % (b",{}" * 60)),
+    "blocks": ("anthropic", b'"index":@,"content_block":{"type":"tool_use","name":"f","input":{}}'),
+}
+"""The delta of an event, or its block. `@` is the number of the event."""
+WRAPPINGS = {"openai": b'{"choices":[{"delta":%b}]}', "anthropic": b'{"type":"content_block_start",%b}'}
+
+
+@pytest.mark.parametrize("kind", SHORT_EVENTS)
+def test_many_short_events_with_structure_are_an_answer_that_is_too_large(kind: str) -> None:
+    dialect, template = SHORT_EVENTS[kind]
+
+    async def work() -> bool:
+        reader = AnswerReader(FORMATS[dialect], CallWatch(600.0))
+        async with reader.watch.running():
+            with AnswerMemory(0).reading() as kept:
+                adder = EventAdder(reader, kept)
+                for count in range(0, 20_000, 500):
+                    deltas = (template.replace(b"@", b"%d" % number) for number in range(count, count + 500))
+                    try:
+                        await adder.add([WRAPPINGS[dialect] % delta for delta in deltas])
+                    except AnswerTooLarge:
+                        return True
+        return False
+
+    assert asyncio.run(work())
+
+
+def test_a_long_ordinary_stream_is_charged_for_its_text_alone() -> None:
+    async def work() -> int:
+        reader = AnswerReader(FORMATS["openai"], CallWatch(600.0))
+        async with reader.watch.running():
+            with AnswerMemory().reading() as kept:
+                adder = EventAdder(reader, kept)
+                await adder.add([orjson.dumps({"id": "x" * 300, **of_openai([])})] * 2_000)
+                return kept.size
+
+    assert asyncio.run(work()) < 10_000
