@@ -92,8 +92,8 @@ budgets: $(STAMP) ## 20,000 jobs of 64 workers under three budgets, 5 % killed i
 lanes: $(STAMP) ## the manager of a card killed, frozen and cut off around a load; its engine crashed, evicting, out of memory
 	@$(BIN)/python -m tests.chaos lanes
 
-garbage: $(STAMP) ## every documented key in Redis overwritten in four ways, one after another, under load
-	@for damage in garbage "another type" truncated empty; do $(BIN)/python -m tests.chaos garbage --damage "$$damage" || exit 1; done
+garbage: $(STAMP) ## every documented key in Redis damaged in ten ways, one after another, under load
+	@for damage in garbage "another type" truncated empty "other kinds" "newer words" "absurd numbers" "foreign entries" huge gone; do $(BIN)/python -m tests.chaos garbage --damage "$$damage" || exit 1; done
 
 gatewaykills: $(STAMP) ## 10,000 requests at the HTTP gateway while clients, gateways and workers are killed
 	@$(BIN)/python -m tests.chaos gateway

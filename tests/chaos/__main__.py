@@ -39,7 +39,7 @@ from tests.chaos import (
     torture,
     torture_plan,
 )
-from tests.chaos.garbage_keys import DAMAGES
+from tests.chaos.garbage_damages import DAMAGES
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
 from tests.chaos.silent_upstream import FAULTS

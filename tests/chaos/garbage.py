@@ -26,13 +26,13 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.unreadable_values import list_unreadable
 from tests.chaos.environment import environment
 from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, Problem, chat_body, sign_in, submit_batch
+from tests.chaos.garbage_damages import damage_key
 from tests.chaos.garbage_fleet import PARKED, GarbageFleet, fill, garbage_fleet, park, upstreams
 from tests.chaos.garbage_keys import (
     NOT_DAMAGED,
     PAGE,
     TRANSIENT,
     KeyPattern,
-    damage_key,
     documented_keys,
     not_noted_keys,
     sort_keys,

@@ -1,16 +1,13 @@
-"""The keys that the scenario `garbage` damages, every row of the tables in docs/redis.md, and how it damages one."""
+"""The keys that the scenario `garbage` damages: every row of the tables in docs/redis.md."""
 
 from __future__ import annotations
 
-import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import redis
 
 PAGE = Path(__file__).parents[2] / "docs" / "redis.md"
 
@@ -99,78 +96,3 @@ def sort_keys(keys: Iterable[bytes], patterns: Iterable[KeyPattern]) -> dict[str
         name = next((pattern.name for pattern in by_length if pattern.matches(text)), "")
         sorted_keys.setdefault(name, []).append(key)
     return sorted_keys
-
-
-def damage_key(store: redis.Redis, key: bytes, damage: str, rng: random.Random) -> None:
-    """Replace a key in one of the ways of `DAMAGES`. Its time to live stays, unless its type changes."""
-    if damage == "another type" or not store.exists(key):
-        _write_other_type(store, key, rng)
-    else:
-        _rewrite(store, key, REWRITES[damage], rng)
-
-
-def _write_other_type(store: redis.Redis, key: bytes, rng: random.Random) -> None:
-    types: dict[bytes, Callable[[], object]] = {
-        b"string": lambda: store.set(key, rng.randbytes(20)),
-        b"list": lambda: store.rpush(key, rng.randbytes(20)),
-        b"hash": lambda: store.hset(key, rng.randbytes(8), rng.randbytes(20)),
-    }
-    types.pop(store.type(key), None)
-    store.delete(key)
-    rng.choice(list(types.values()))()
-
-
-Change = Callable[[bytes], bytes]
-
-
-def _rewrite(
-    store: redis.Redis, key: bytes, change: Callable[[bytes, random.Random], bytes], rng: random.Random
-) -> None:
-    """Change each value of a key, and keep its type, its fields, its scores, its order and its time to live."""
-    ttl = store.pttl(key)
-    BY_TYPE[store.type(key)](store, key, lambda value: change(value, rng))
-    if ttl > 0:
-        store.pexpire(key, ttl)
-
-
-def _rewrite_hash(store: redis.Redis, key: bytes, change: Change) -> None:
-    store.hset(key, mapping={field: change(value) for field, value in store.hgetall(key).items()})
-
-
-def _rewrite_list(store: redis.Redis, key: bytes, change: Change) -> None:
-    values = store.lrange(key, 0, -1)
-    store.delete(key)
-    store.rpush(key, *map(change, values))
-
-
-def _rewrite_set(store: redis.Redis, key: bytes, change: Change) -> None:
-    members = store.smembers(key)
-    store.delete(key)
-    store.sadd(key, *map(change, members))
-
-
-def _rewrite_zset(store: redis.Redis, key: bytes, change: Change) -> None:
-    members = store.zrange(key, 0, -1, withscores=True)
-    store.delete(key)
-    store.zadd(key, {change(member): score for member, score in members})
-
-
-def _rewrite_stream(store: redis.Redis, key: bytes, change: Change) -> None:
-    """The entries get new ids: those of a stream only grow."""
-    entries = store.xrange(key)
-    store.xtrim(key, maxlen=0, approximate=False)
-    for _, values in entries:
-        store.xadd(key, {field: change(value) for field, value in values.items()})
-
-
-BY_TYPE: Mapping[bytes, Callable[[redis.Redis, bytes, Change], object]] = {
-    b"string": lambda store, key, change: store.set(key, change(store.get(key) or b"")),
-    b"hash": _rewrite_hash, b"list": _rewrite_list, b"set": _rewrite_set, b"zset": _rewrite_zset,
-    b"stream": _rewrite_stream,
-}  # fmt: skip
-REWRITES: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
-    "garbage": lambda _, rng: rng.randbytes(20),
-    "truncated": lambda value, _: value[: len(value) // 2],
-    "empty": lambda _value, _: b"",
-}
-DAMAGES = ("garbage", "another type", "truncated", "empty")

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 
+from openfall.workers.backends.transport import read_available
+
 PART_BYTES = 32 * 2**10
 """The most bytes that one step decompresses."""
 
@@ -113,7 +115,7 @@ class Decompressor:
 async def decompressed(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body of a response as it arrives. Raises `aiohttp.ClientError`."""
     decompressor = Decompressor(response.headers.get("content-encoding", ""))
-    async for chunk in response.content.iter_any():
+    while chunk := await read_available(response.content):
         for part in filter(None, decompressor.feed(chunk)):
             yield part
     for part in decompressor.end():

@@ -34,7 +34,7 @@ from openfall.workers.backends.parsing import parse_document
 from openfall.workers.backends.plan_headers import read_plan_shares
 from openfall.workers.backends.shortage_errors import raise_shortage
 from openfall.workers.backends.stall_watch import CallWatch
-from openfall.workers.backends.transport import BoundedHandler
+from openfall.workers.backends.transport import BoundedHandler, read_available
 from openfall.workers.backends.usage import usage_piece
 
 EVENT_STREAM = "text/event-stream"
@@ -282,7 +282,7 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None
     while True:
         try:
             async with asyncio.timeout(QUIET_SECONDS):
-                data = await content.readany()
+                data = await read_available(content)
         except TimeoutError:
             yield b""
             continue

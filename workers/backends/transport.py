@@ -108,6 +108,14 @@ class Transport:
         )
 
 
+async def read_available(content: StreamReader) -> bytes:
+    """The bytes of a body that have arrived; none at its end. Raises `aiohttp.ClientError`."""
+    try:
+        return await content.readany()
+    except RuntimeError as error:  # aiohttp has closed the connection, because what followed is no HTTP
+        raise aiohttp.ClientPayloadError("the body is not valid HTTP") from error
+
+
 class BoundedHandler(ResponseHandler):
     """A connection that bounds what its server costs, where aiohttp has no bound.
 
@@ -136,8 +144,6 @@ class BoundedHandler(ResponseHandler):
     def set_exception(self, exc: Any, *cause: BaseException) -> None:
         self._shortage = next((each for each in cause if isinstance(each, MemoryError)), self._shortage)
         super().set_exception(exc, *cause)
-        if self._payload is not None and self._is_in_body and self._shortage is None:
-            self._payload.set_exception(aiohttp.ClientPayloadError("the body is not valid HTTP"))  # aiohttp forgets it
 
     def set_response_params(self, **options: Any) -> None:
         self._is_answered = False  # a request follows
