@@ -11,6 +11,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.jobs.request_body import (
@@ -102,6 +103,8 @@ def _json(text: str) -> tuple[Any, str | None]:
         text = blocks[0][1]
     try:
         return parse_json(text), None
+    except JsonTooLarge as error:
+        return None, f"the answer {error}"
     except ValueError:
         return None, _NOT_JSON
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openfall.router_core.jobs.json_bounds import JsonTooLarge, check_depth, check_values
 from openfall.router_core.jobs.reasoning import without_thinking
 from openfall.router_core.jobs.response_items import CALLS, FUNCTION_TOOLS, input_messages
 from openfall.router_core.jobs.unchecked_json import Body, as_count, as_list, as_object, as_objects
@@ -225,11 +226,16 @@ def _json_object(value: Any) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. `ValueError` for any other text, also for the constants that only Python reads."""
+    """The value of a JSON text. `ValueError` for any other text, also for the constants that only Python reads, and
+    `JsonTooLarge` past the bounds: to the document around it this text is one value, however many it has."""
+    raw = text.encode("utf-8", "surrogatepass")
+    check_values(raw)
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise JsonTooLarge("is nested too deeply") from None
+    check_depth(raw, value)
+    return value
 
 
 def _refuse(constant: str) -> None:

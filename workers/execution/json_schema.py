@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
+
+MAX_ERRORS = 100
+"""The violations among which the best one is looked for: a long list may have one for each of its items."""
 
 
 def schema_error(schema: Any, value: Any) -> str | None:
@@ -12,14 +18,15 @@ def schema_error(schema: Any, value: Any) -> str | None:
     no answer could satisfy it. A schema is never fetched: without a registry the library would call any address in it.
     """
     from jsonschema import Draft202012Validator, exceptions
-    from jsonschema.validators import validator_for
+    from jsonschema.validators import extend, validator_for
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY
 
     try:
-        validator = validator_for(schema, default=Draft202012Validator)
-        validator.check_schema(schema)
-        error = exceptions.best_match(validator(schema, registry=EMPTY_REGISTRY).iter_errors(value))
+        draft = validator_for(schema, default=Draft202012Validator)
+        draft.check_schema(schema)
+        validator = extend(draft, {"uniqueItems": _unique_items})(schema, registry=EMPTY_REGISTRY)
+        error = exceptions.best_match(islice(validator.iter_errors(value), MAX_ERRORS))
     except exceptions.SchemaError as schema_fault:
         return f"the schema itself is not valid at {_json_path(schema_fault.path)}"
     except Unresolvable:
@@ -29,3 +36,22 @@ def schema_error(schema: Any, value: Any) -> str | None:
 
 def _json_path(path: Any) -> str:
     return "/" + "/".join(map(str, path))
+
+
+def _unique_items(_validator: object, is_unique: Any, items: Any, _schema: object) -> Iterator[Any]:
+    """The keyword `uniqueItems`. That of the library compares each item with each other one: 3,000 objects take 8 s."""
+    from jsonschema.exceptions import ValidationError
+
+    if is_unique is True and isinstance(items, list):
+        texts = [json.dumps(_comparable(item), sort_keys=True) for item in items]
+        if len(set(texts)) < len(texts):
+            yield ValidationError("two items are equal")
+
+
+def _comparable(item: Any) -> Any:
+    """An item in which equal numbers have one form: 1.0 is 1."""
+    if isinstance(item, float) and item.is_integer():
+        return int(item)
+    if isinstance(item, dict):
+        return {name: _comparable(value) for name, value in item.items()}
+    return [_comparable(each) for each in item] if isinstance(item, list) else item

@@ -45,6 +45,7 @@ def check(text, *kinds, pattern=None, **more):
         pytest.param(K.JSON, '{"a": 1', NO_JSON, id="half an object is not JSON"),
         pytest.param(K.JSON, "NaN", NO_JSON, id="what only Python takes for JSON is not"),
         pytest.param(K.JSON, "[" * 100_000, NO_JSON, id="a tower of brackets is not JSON"),
+        pytest.param(K.JSON, "[" + "[]," * 200_000 + "[]]", NO_JSON, id="a text of very many values is not JSON"),
         pytest.param(K.CODE_BLOCK, f"So:\n{BLOCK}\nDone.", None, id="a block among words"),
         pytest.param(K.CODE_BLOCK, "~~~\na\n~~~", None, id="a block of tildes"),
         pytest.param(K.CODE_BLOCK, "````\n```\na\n```\n````", None, id="a block with a block in it"),
@@ -225,3 +226,18 @@ def test_the_role_that_applies_to_a_job(of, role):
 )  # fmt: skip
 def test_an_outcome_is_checked_by_its_role(of, outcome, checked):
     assert check_answer(outcome, job(**of), CHECKED, never) == checked
+
+
+@pytest.mark.parametrize(
+    ("text", "failed"),
+    [
+        ("[" + "[]," * 200_000 + "[]]", "the answer has more than 300,000 values"),
+        ("[" * 101 + "]" * 101, "the answer is nested more than 100 levels deep"),
+        ("[" * 100_000, "the answer is nested too deeply"),
+        ("[" + "1," * 200_000 + "9" * 401 + "]", "the answer has a number of more than 400 digits"),
+    ],
+)
+def test_a_text_past_the_bounds_of_json_matches_no_schema(text, failed):
+    of_schema = job(body={"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}}})
+    role = Role(chain=("small",), checks=(K.JSON_SCHEMA,))
+    assert failed_check(role, completion(text), of_schema, never) == failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +48,26 @@ def test_the_draft_that_a_schema_names_decides() -> None:
     assert schema_error(draft_7, ["a", 1]) is None
     assert schema_error(draft_7, ["a", "b"]) == "type fails at /1"
     assert schema_error(pair, ["a", 1]) == "the schema itself is not valid at /items"
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        ([{"a": 1}, {"a": 2}, [1], 1, True, "1", None], None),
+        ([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], "uniqueItems fails at /"),
+        ([1, 1.0], "uniqueItems fails at /"),
+        ([[10**30], [10**30]], "uniqueItems fails at /"),
+        ("aa", None),
+    ],
+)
+def test_items_of_a_list_are_unique_as_json_values(items: object, error: str | None) -> None:
+    assert schema_error({"uniqueItems": True}, items) == error
+    assert schema_error({"uniqueItems": False}, items) is None
+
+
+def test_a_long_list_is_validated_in_little_time() -> None:
+    unlike = [{"a": number} if number % 2 else [number] for number in range(5_000)]
+    began = time.thread_time()
+    assert schema_error({"uniqueItems": True}, unlike) is None
+    assert str(schema_error({"items": {"type": "string"}}, [1] * 100_000)).startswith("type fails at /")
+    assert time.thread_time() - began < 1.0  # it took 20 s
