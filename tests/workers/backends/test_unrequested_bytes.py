@@ -57,7 +57,7 @@ async def answer_twice(pieces: list[bytes], reader: asyncio.StreamReader, writer
     writer.close()
 
 
-OTHER = response(b"of somebody else")
+OTHER = response(b"of another request")
 UNREQUESTED = {
     "in the same packet": [OTHER],
     "in the next packet": [b"", OTHER],
@@ -68,7 +68,7 @@ UNREQUESTED = {
 
 
 @pytest.mark.parametrize("pieces", UNREQUESTED.values(), ids=UNREQUESTED.keys())
-def test_a_response_that_nobody_asked_for_answers_no_request(pieces: list[bytes]) -> None:
+def test_a_response_without_a_request_answers_no_other_request(pieces: list[bytes]) -> None:
     outcomes = run(ask(partial(answer_twice, pieces), ["first", "second", "second"]))
     assert [outcome.text for outcome in outcomes if isinstance(outcome, Completion)] == ["first", "second", "second"]
 
