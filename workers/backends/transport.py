@@ -42,7 +42,6 @@ MAX_INTERIM_RESPONSES = 64
 
 _HEAD_END = b"\r\n\r\n"
 
-
 LARGE_BODY_BYTES = 2**20
 """A larger body is written in parts, so that other calls of the event loop go on."""
 

@@ -25,7 +25,8 @@ def schema_error(schema: Any, value: Any) -> str | None:
     try:
         draft = validator_for(schema, default=Draft202012Validator)
         draft.check_schema(schema)
-        validator = extend(draft, {"uniqueItems": _unique_items})(schema, registry=EMPTY_REGISTRY)
+        bounded = extend(draft, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
+        validator = bounded(schema, registry=EMPTY_REGISTRY)
         error = exceptions.best_match(islice(validator.iter_errors(value), MAX_ERRORS))
     except exceptions.SchemaError as schema_fault:
         return f"the schema itself is not valid at {_json_path(schema_fault.path)}"

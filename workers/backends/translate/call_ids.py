@@ -7,7 +7,8 @@ a result the id of its own call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +25,34 @@ _MAX_BASE_LENGTH = 32
 @dataclass(frozen=True, slots=True)
 class _Call:
     turn: int
-    given: str
     id: str
-    name: str
+
+
+class _Waiting:
+    """Calls without a result, in their order. The next one is the first of the last turn."""
+
+    def __init__(self) -> None:
+        self._turns: list[tuple[int, deque[_Call]]] = []
+
+    def add(self, call: _Call) -> None:
+        if not self._turns or self._turns[-1][0] != call.turn:
+            self._turns.append((call.turn, deque()))
+        self._turns[-1][1].append(call)
+
+    def next(self, answered: Set[str]) -> _Call | None:
+        """The next call; None: there is none. Those that are `answered` by now leave, each once."""
+        while self._turns:
+            calls = self._turns[-1][1]
+            while calls and calls[0].id in answered:
+                calls.popleft()
+            if calls:
+                return calls[0]
+            self._turns.pop()
+        return None
+
+
+_Group = tuple[str, str]
+_ANY: _Group = ("any", "")
 
 
 @dataclass(slots=True)
@@ -34,8 +60,11 @@ class CallIds:
     """Gives each call of a conversation its id, in order, and each result the id of its call."""
 
     _used: set[str] = field(default_factory=set)
-    _waiting: list[_Call] = field(default_factory=list)
-    """The calls without a result."""
+    _waiting: defaultdict[_Group, _Waiting] = field(default_factory=lambda: defaultdict(_Waiting))
+    """The calls without a result, by id as it was given, by tool, and all of them. A history may have thousands."""
+    _answered: set[str] = field(default_factory=set)
+    _number: int = 0
+    """That of the last id that was made."""
     _last: dict[str, str] = field(default_factory=dict)
     """By id as it was given, that of the last such call."""
     _turn: int = 0
@@ -52,31 +81,34 @@ class CallIds:
 
     def add_call(self, given: str, name: str = "") -> str:
         """The id of a call: the given one, unless it is empty or occurred before."""
-        unique, number = given, len(self._used)
+        unique, self._number = given, max(self._number, len(self._used))
         while not unique or unique in self._used:
-            unique, number = f"{given[:_MAX_BASE_LENGTH] or 'call'}_{number}", number + 1
+            unique, self._number = f"{given[:_MAX_BASE_LENGTH] or 'call'}_{self._number}", self._number + 1
         self._used.add(unique)
         self._last[given] = unique
-        self._waiting.append(_Call(self._turn, given, unique, name))
+        for group in (("id", given), ("tool", name), _ANY):
+            self._waiting[group].add(_Call(self._turn, unique))
         return unique
 
     def is_waiting(self, given: str) -> bool:
         """Whether a call without a result has the given id, or may be meant by none."""
-        return bool(self._waiting) if not given else any(call.given == given for call in self._waiting)
+        return self._next(("id", given) if given else _ANY) is not None
 
     def add_result(self, given: str, name: str = "") -> str:
         """The id of the call that a result belongs to: the first one of the last turn that has the given id and no
         result. A result without an id belongs to a call of the same tool, else to one without an id, else to any.
         """
-        calls = [call for call in self._waiting if call.given == given]
+        call = self._next(("id", given)) if given else None
         if not given:
-            calls = [call for call in self._waiting if name and call.name == name] or calls or self._waiting
-        if not calls:
+            call = self._next(("tool", name)) if name else None
+            call = call or self._next(("id", "")) or self._next(_ANY)
+        if call is None:
             return self._last.get(given, given)
-        last_turn = max(call.turn for call in calls)
-        call = next(call for call in calls if call.turn == last_turn)
-        self._waiting.remove(call)
+        self._answered.add(call.id)
         return call.id
+
+    def _next(self, group: _Group) -> _Call | None:
+        return self._waiting[group].next(self._answered) if group in self._waiting else None
 
 
 def with_unique_calls(body: Body, request: Body, dialect: Dialect) -> Body:
