@@ -205,6 +205,7 @@ class CompletionAssembler(StreamAssembler):
         if not isinstance(delta, dict):
             text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
             delta = {"content": text} if isinstance(text, str) else rest_of_message(choice["message"], message)
+        delta = {**delta, "content": None} if delta.get("content") == {} else delta  # nothing, and no text
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
         pieces = [*_text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]

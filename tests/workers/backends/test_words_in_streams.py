@@ -1,4 +1,4 @@
-"""An event of a stream that is no piece of its answer and has words: why the stream ended, if nothing else ended it."""
+"""Events of a stream that are no piece of its answer: those with words say why it ended, if nothing else ended it."""
 
 from __future__ import annotations
 
@@ -68,5 +68,11 @@ def test_words_beside_a_whole_answer_take_nothing_back(events: tuple[Any, ...]) 
 def test_an_answer_in_a_body_of_a_gateway_is_read() -> None:
     answer = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
     outcome = parse_completion(orjson.dumps({"statusCode": 200, "body": answer}), {})
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "Hello"
+
+
+def test_an_empty_object_as_the_content_of_a_piece_adds_nothing() -> None:
+    outcome = _outcome({"choices": [{"index": 0, "delta": {"content": {}}}]}, HELLO, END)
     assert isinstance(outcome, Completion)
     assert outcome.text == "Hello"
