@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -59,7 +59,7 @@ async def fetch_server_facts(link: RedisConnection, samples: Iterable[RightSampl
         version=fields.get("valkey_version") or fields.get("redis_version") or (version.decode() if version else None),
         user=_user(link),
         cli_options=cli_options(link.server.url or ""),
-        has_functions=(probe is None or version is not None) and _FUNCTIONS not in unknown,
+        has_functions=_runs_functions(replies[3], version, unknown),
         missing_rights=("+eval",) if _lacks_right(replies[3]) else missing_rights(denied_samples, samples),
         unreadable=tuple(name for name, reply in (("info", info), ("config|get", appending)) if reply is None),
         clock_offset_seconds=_offset(clock, began, ended),
@@ -98,6 +98,14 @@ def _unless_refused(reply: Any) -> Any:
     if isinstance(reply, StoreError) and isinstance(reply.__cause__, redis_errors.ResponseError):
         return None
     raise reply
+
+
+def _runs_functions(probe: Any, version: bytes | None, unknown: Container[str]) -> bool:
+    """Whether the server has function libraries, as the reply to the probe shows. A user without the right to run it
+    learns nothing: it counts as so. `unknown`: the commands that the server does not have."""
+    if isinstance(probe, BaseException):  # Garnet has no EVAL
+        return "unknown command" not in str(probe.__cause__)
+    return version is not None and _FUNCTIONS not in unknown
 
 
 def _lacks_right(reply: Any) -> bool:

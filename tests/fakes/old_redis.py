@@ -30,7 +30,7 @@ def _array(texts: tuple[str, ...]) -> str:
     return f"*{len(texts)}\r\n" + "".join(map(_bulk, texts))
 
 
-_REPLIES = {
+REPLIES = {
     "INFO": _bulk(INFO),
     "EVAL": "*1\r\n$-1\r\n",  # of a script that finds no `redis.acl_check_cmd`: `{false}`
     "TIME": _array(("1800000000", "0")),
@@ -58,7 +58,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def _reply(self, command: str, arguments: list[str]) -> str:
         if command == "CONFIG":
             return _array(_CONFIG[arguments[1]])
-        return _REPLIES.get(command, "*0\r\n")
+        return REPLIES.get(command, "*0\r\n")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from openfall.router_core.state.redis_server_check import CLIENT_CHECK_SECONDS, 
 from openfall.workers import process, supervisor_plan
 from openfall.workers.service_manager import ServiceManager
 from openfall.workers.worker_options import WorkerOptions, watch_worker_config
-from tests.fakes.old_redis import old_redis
+from tests.fakes.old_redis import REPLIES, old_redis
 from tests.producers.cli.conftest import Run
 from tests.producers.cli.test_preflight_command import by_check
 from tests.valkey_server import Server
@@ -219,6 +219,15 @@ def test_each_program_refuses_redis_6_2_with_words_and_not_with_a_syntax_error(
     ran = openfall("preflight", url=old_server_url)
     assert ran.returncode == 4
     assert "✗ Redis 6.2.14 is too old" in ran.stdout
+
+
+def test_a_server_that_runs_no_scripts_is_refused(configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = "redis_version:7.2.5\r\ngarnet_version:1.0.50\r\nrole:master\r\n"
+    monkeypatch.setitem(REPLIES, "INFO", f"${len(info)}\r\n{info}\r\n")
+    monkeypatch.setitem(REPLIES, "EVAL", "-ERR unknown command 'EVAL'\r\n")
+    with tempfile.TemporaryDirectory(prefix="of-") as home, old_redis(Path(home) / "garnet.sock"):
+        answer = work(configured(f"unix://{home}/garnet.sock"))
+    assert "no function libraries (FUNCTION), in which openfall keeps its scripts" in answer
 
 
 @pytest.mark.slow
