@@ -47,9 +47,16 @@ Change = Callable[[bytes], bytes]
 def _rewrite(
     store: redis.Redis, key: bytes, change: Callable[[bytes, random.Random], bytes], rng: random.Random
 ) -> None:
-    """Change each value of a key, and keep its type, its fields, its scores, its order and its time to live."""
-    ttl = store.pttl(key)
-    BY_TYPE[store.type(key)](store, key, lambda value: change(value, rng))
+    """Change each value of a key, and keep its type, its fields, its scores, its order and its time to live. Only the
+    first one becomes huge."""
+    ttl, changed = store.pttl(key), 0
+
+    def change_one(value: bytes) -> bytes:
+        nonlocal changed
+        changed += 1
+        return value if change is make_huge and changed > 1 else change(value, rng)
+
+    BY_TYPE[store.type(key)](store, key, change_one)
     if ttl > 0:
         store.pexpire(key, ttl)
 
@@ -122,6 +129,10 @@ def _rewrite_json(value: bytes, change: Callable[[Any], Any]) -> bytes:
         return changed.encode() if isinstance(changed, str) else str(changed).encode()
 
 
+def make_huge(value: bytes, _: random.Random) -> bytes:
+    return value + b"a" * HUGE_BYTES
+
+
 def _as_other_kind(item: Any) -> Any:
     return 7 if isinstance(item, str) else "text" if isinstance(item, int | float) else {}
 
@@ -141,7 +152,7 @@ REWRITES: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
     "other kinds": lambda value, _: _rewrite_json(value, _as_other_kind),
     "newer words": lambda value, _: _rewrite_json(value, _as_newer_word),
     "absurd numbers": lambda value, rng: _rewrite_json(value, lambda item: _as_absurd_number(item, rng)),
-    "huge": lambda value, _: value + b"a" * HUGE_BYTES,
+    "huge": make_huge,
 }
 DAMAGES = (
     "garbage", "another type", "truncated", "empty", "other kinds", "newer words", "absurd numbers", "foreign entries",
