@@ -44,6 +44,8 @@ class LogFile:
         self.recent.extend(lines.splitlines())
         stamped = _stamp(lines if lines.endswith(b"\n") else lines + b"\n")
         try:
+            if not self.path.parent.exists():  # it was removed while the process runs
+                make_private(self.path.parent)
             self._rotate()
             with open(self.path, "ab", opener=_open_private) as file:
                 self._writer.write(file.fileno(), stamped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def test_the_output_of_a_process_is_in_its_log_whole_and_in_memory_at_its_end(tm
     text = (tmp_path / "a.log").read_text()
     assert text.count("x") == 200_000
     assert all(STAMPED.match(line) for line in text.splitlines())
+
+
+def test_a_log_goes_on_after_its_directory_was_removed(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log" / "engine.log")
+    log.write(b"before\n")
+    shutil.rmtree(log.path.parent)
+    log.write(b"after\n")
+    assert log.path.read_text().endswith(" after\n")
+    assert log.path.parent.stat().st_mode & 0o077 == 0
