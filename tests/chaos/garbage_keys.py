@@ -26,6 +26,7 @@ TRANSIENT: Mapping[str, str] = {
     "of:held-later": "of:held-later",
     "of:job-counts-at:{day or month}": f"of:job-counts-at:{time.strftime('%Y-%m-%d', time.gmtime())}",
     "of:load-errors": "of:load-errors",
+    "of:lost-writes": "of:lost-writes",
     "of:limits:{backend}": "of:limits:limited",
     "of:memory-pressure": "of:memory-pressure",
     "of:memory-pressure-since": "of:memory-pressure-since",
