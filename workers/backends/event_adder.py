@@ -31,6 +31,10 @@ WAIT_FOR_END_SECONDS = 2.0
 """How long after its last event a stream whose answer is whole is over. The usage may follow the answer, and some
 servers never send an end."""
 
+MAX_SILENCE_SECONDS = 1.0
+"""The most that counts between two looks at a stream. A longer time is a stall of this process, and what arrived
+meanwhile is read first."""
+
 
 class EventAdder:
     """Adds the events of one stream to its answer, with a fair share of the event loop."""
@@ -44,8 +48,10 @@ class EventAdder:
         self._characters = self._waiting = self._unmeasured = 0
         self._by_events = self._by_measure = 0
         """The memory of its structure: what the long events were charged for, and what was measured beyond that."""
-        self._last_event_at = asyncio.get_running_loop().time()
-        """A comment is no event: some proxies send one every few milliseconds."""
+        self._is_silent = False
+        self._looked_at = self._silence = 0.0
+        """When the silence was measured last, and the seconds of it. A comment is no event: some proxies send one every
+        few milliseconds."""
 
     async def add(self, events: Iterable[bytes]) -> None:
         """Add some events. Raises `AnswerTooLarge`."""
@@ -58,7 +64,7 @@ class EventAdder:
                 loop_share.pause()
                 await loop_share.await_step(len(event))
                 loop_share.begin()
-            self._last_event_at = asyncio.get_running_loop().time()
+            self._is_silent = False
             pieces = self._add(in_utf8(event, reader.content_type))
             answer = self.answer
             reader.watch.count(answer.characters, text_of(pieces))
@@ -93,7 +99,10 @@ class EventAdder:
         """Whether the answer is whole, and no event has followed it for `WAIT_FOR_END_SECONDS`."""
         if self.answer.finished_choices < self._reader.choices:
             return False
-        return asyncio.get_running_loop().time() - self._last_event_at >= WAIT_FOR_END_SECONDS
+        now = asyncio.get_running_loop().time()
+        self._silence = self._silence + min(now - self._looked_at, MAX_SILENCE_SECONDS) if self._is_silent else 0.0
+        self._is_silent, self._looked_at = True, now
+        return self._silence >= WAIT_FOR_END_SECONDS
 
     def end(self) -> Outcome:
         """The outcome at the end of the stream."""

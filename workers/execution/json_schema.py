@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -18,21 +19,28 @@ def schema_error(schema: Any, value: Any) -> str | None:
     no answer could satisfy it. A schema is never fetched: without a registry the library would call any address in it.
     """
     from jsonschema import Draft202012Validator, exceptions
-    from jsonschema.validators import extend, validator_for
+    from jsonschema.validators import validator_for
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY
 
     try:
         draft = validator_for(schema, default=Draft202012Validator)
         draft.check_schema(schema)
-        bounded = extend(draft, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
-        validator = bounded(schema, registry=EMPTY_REGISTRY)
+        validator = _bounded(draft)(schema, registry=EMPTY_REGISTRY)
         error = exceptions.best_match(islice(validator.iter_errors(value), MAX_ERRORS))
     except exceptions.SchemaError as schema_fault:
         return f"the schema itself is not valid at {_json_path(schema_fault.path)}"
     except Unresolvable:
         return "the schema refers to something that is not in it"
     return None if error is None else f"{error.validator} fails at {_json_path(error.path)}"
+
+
+@lru_cache
+def _bounded(draft: Any) -> Any:
+    """The validator of a draft with the keywords of this module. To make the class takes as long as to validate."""
+    from jsonschema.validators import extend
+
+    return extend(draft, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
 
 
 def _json_path(path: Any) -> str:

@@ -114,6 +114,23 @@ def test_the_usage_may_follow_the_finish_reason_after_a_while(
     assert outcome.usage.output_tokens == 2
 
 
+def test_a_stall_of_the_worker_is_no_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + OPEN + FINISHED)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(USAGE + b"data: [DONE]\n\n")
+        loop = asyncio.get_running_loop()
+        now, stall = loop.time, 1.5 * event_adder.WAIT_FOR_END_SECONDS
+        monkeypatch.setattr(loop, "time", lambda: now() + stall)
+        await asyncio.Event().wait()
+
+    LINGERING.add(script)
+    outcome = ask(script)
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.usage.output_tokens == 2
+
+
 def test_a_stream_of_several_answers_waits_for_each(short_quiet_times: float) -> None:
     outcome = ask(kept(raw(STREAM_HEAD + OPEN + FINISHED)), body={**REQUEST_BODY, "n": 2}, timeout=0.6)
     assert isinstance(outcome, Failure)
