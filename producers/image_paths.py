@@ -35,6 +35,8 @@ def _check_parts(location: str, content: Any) -> None:
         match part:
             case {"image_url": {"url": url}} | {"image_url": url}:
                 _refuse_path(f"{place}.image_url", url, _URL)
+            case {"type": "image", "image": url}:
+                _refuse_path(f"{place}.image", url, _URL)
             case {"type": "image", "source": {"type": "url", "url": url}}:
                 _refuse_path(f"{place}.source.url", url, _URL)
             case {"type": "image", "source": {"type": "base64", "data": data}}:

@@ -32,6 +32,7 @@ def source(**fields: str) -> dict[str, Any]:
         ("openai", user(chat("~/frames/0013.jpg")), "image_url"),
         ("openai", user(chat("/srv/frames/0014.webp")), "image_url"),
         ("openai", user({"type": "image_url", "image_url": "0015.png"}), "image_url"),
+        ("openai", user({"type": "image", "image": "0019.png"}), r"content\[0\]\.image"),
         ("openai", user(chat("www.example.com/a.png")), "image_url"),
         ("responses", user({"type": "input_image", "image_url": "0016.png"}), r"input\[0\]\.content\[0\]\.image_url"),
         ("anthropic", user(source(type="url", url="0017.png")), r"content\[0\]\.source\.url"),

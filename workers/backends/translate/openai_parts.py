@@ -21,6 +21,8 @@ from openfall.workers.backends.translate.refusals import Unreadable, Untranslata
 
 IMAGE_STARTS = {"/9j/": "image/jpeg", "iVBORw0KGgo": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 """The type of an image by the beginning of its base64."""
+_IMAGE_FIELDS = ("image_url", "image", "url", "data", "base64")
+"""Where clients other than OpenAI's and Anthropic's (AI SDK, LangChain, MCP) have an image: its url, or its base64."""
 
 
 def image_url(part: Body, path: str) -> str:
@@ -65,6 +67,8 @@ def _formed_part(part: Body) -> Body | None:
             return {**part, "type": "image_url", "image_url": f"data:{kind};base64,{data}"}
         case {"type": "image", "source": {"type": "url", "url": url}}:
             return {**part, "type": "image_url", "image_url": url}
+        case {"type": "image"} if image := next((part[name] for name in _IMAGE_FIELDS if part.get(name)), None):
+            return {**part, "type": "image_url", "image_url": image}
     return None if part.get("type") in ("thinking", "redacted_thinking", "reasoning") else part
 
 

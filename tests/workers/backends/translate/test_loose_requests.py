@@ -108,6 +108,14 @@ def test_a_text_in_any_form_is_a_text(part: Any) -> None:
         {"type": "image_url", "image_url": f"data:image/png;base64,{PNG.replace('=', '%3D')}"},
         {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+        {"type": "image", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+        {"type": "image", "image_url": PNG},
+        {"type": "image", "image": f"data:image/png;base64,{PNG}", "mediaType": "image/png"},
+        {"type": "image", "image": PNG},
+        {"type": "image", "data": PNG, "mimeType": "image/png"},
+        {"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"},
+        {"type": "image", "base64": PNG, "mime_type": "image/png"},
+        {"type": "image", "url": f"data:image/png;base64,{PNG}"},
     ],
 )
 def test_an_image_in_any_form_is_an_image(part: Any) -> None:
