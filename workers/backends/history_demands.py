@@ -2,13 +2,14 @@
 
 DeepSeek, Kimi and MiMo demand the reasoning of each earlier answer, Gemini a signature for each earlier tool call. A
 history that another model wrote, or that passed through another dialect, has neither. Many servers know no `developer`,
-OpenAI's newer name of the role `system`.
+OpenAI's newer name of the role `system`. Strict servers refuse two labels: the `index` of a tool call, which clients
+keep from a stream, and the `name` beside the result of a tool.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -23,12 +24,19 @@ NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validato
 
 
 class HistoryDemand(StrEnum):
-    """What each earlier answer must have, or the role that gives the instructions."""
+    """What each earlier answer must have, the role that gives the instructions, or a label that may not be there."""
 
     REASONING = "reasoning"
     SIGNATURE = "signature"
     SYSTEM_ROLE = "system_role"
+    NO_INDEX = "no_index"
+    NO_NAME = "no_name"
 
+
+_FIELD = r"\b(?:property|field|argument|parameter|key|unknown name|supplied)\b\W{0,4}"
+_REFUSED = re.compile(
+    r"(?i)unsupported|not supported|unknown|unrecognized|unexpected|not (permitted|allowed)|additional"
+)
 
 _WORDS = {
     HistoryDemand.REASONING: re.compile(r"(?i)reasoning_content\b.{0,80}(passed back|\bmissing\b|\brequired\b)"),
@@ -37,13 +45,25 @@ _WORDS = {
         r"(?i)\bdeveloper\b.{0,60}\b(not|in)\b|\b(un\w+|in\w+|not)\b.{0,40}\bdeveloper\b"
         r"|\brole\b.{0,20}input should be|\bunexpected (message )?role|\broles? .{0,40}\b(not|only)\b"
     ),
+    HistoryDemand.NO_INDEX: re.compile(rf"(?i)\btool_calls\W{{0,3}}\d+\W{{1,4}}index\b|{_FIELD}index\b"),
+    HistoryDemand.NO_NAME: re.compile(rf"(?i)\bmessages\W{{0,3}}\d+\W{{1,4}}(?:tool\W{{1,4}})?name\b|{_FIELD}name\b"),
 }
 
 
 def demanded(detail: str, body: Mapping[str, Any]) -> HistoryDemand | None:
     """What a refusal of a body demands; None: nothing of a history."""
-    demand = next((demand for demand, words in _WORDS.items() if words.search(detail)), None)
-    return None if demand is HistoryDemand.SYSTEM_ROLE and not _has_newer_role(body) else demand
+    demands = (demand for demand, words in _WORDS.items() if words.search(detail))
+    return next((demand for demand in demands if _concerns(demand, detail, body)), None)
+
+
+def _concerns(demand: HistoryDemand, detail: str, body: Mapping[str, Any]) -> bool:
+    """Whether a body has what the words of a refusal may mean."""
+    if demand in (HistoryDemand.REASONING, HistoryDemand.SIGNATURE):
+        return True
+    if demand is not HistoryDemand.SYSTEM_ROLE and not _REFUSED.search(detail):
+        return False
+    change, messages = _CHANGES[demand], body.get("messages")
+    return any(change(message) != message for message in messages) if isinstance(messages, list) else False
 
 
 def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -51,10 +71,8 @@ def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dic
     messages = body.get("messages")
     if not isinstance(messages, list):
         return body
-    if demand is HistoryDemand.SIGNATURE:
-        return {**body, "messages": [_signed(message) for message in messages]}
-    if demand is HistoryDemand.SYSTEM_ROLE:
-        return {**body, "messages": [_of_system(message) for message in messages]}
+    if (change := _CHANGES.get(demand)) is not None:
+        return {**body, "messages": [change(message) for message in messages]}
     places = [place for place, message in enumerate(messages) if _is_answer(message)]
     known = _reasonings(request)
     known = known if len(known) == len(places) else [NO_REASONING] * len(places)
@@ -63,12 +81,6 @@ def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dic
         for place, text in zip(places, known, strict=True)
     }
     return {**body, "messages": [filled.get(place, message) for place, message in enumerate(messages)]}
-
-
-def _has_newer_role(body: Mapping[str, Any]) -> bool:
-    messages = body.get("messages")
-    turns = messages if isinstance(messages, list) else []
-    return any(isinstance(message, Mapping) and message.get("role") == "developer" for message in turns)
 
 
 def _of_system(message: Any) -> Any:
@@ -95,11 +107,36 @@ def _reasoning(message: Mapping[str, Any]) -> str:
 
 
 def _signed(message: Any) -> Any:
+    def sign(call: Any) -> Any:
+        is_unsigned = isinstance(call, Mapping) and not call.get("extra_content")
+        return {**call, "extra_content": NO_SIGNATURE} if is_unsigned else call
+
+    return _with_calls(message, sign)
+
+
+def _without_index(message: Any) -> Any:
+    return _with_calls(message, lambda call: _without(call, "index"))
+
+
+def _without_name(message: Any) -> Any:
+    is_result = isinstance(message, Mapping) and message.get("role") == "tool"
+    return _without(message, "name") if is_result else message
+
+
+def _without(value: Any, name: str) -> Any:
+    return {key: field for key, field in value.items() if key != name} if isinstance(value, Mapping) else value
+
+
+def _with_calls(message: Any, change: Callable[[Any], Any]) -> Any:
+    """An answer whose tool calls are changed."""
     calls = message.get("tool_calls") if _is_answer(message) else None
-    if not isinstance(calls, list):
-        return message
-    signed = [
-        {**call, "extra_content": NO_SIGNATURE} if isinstance(call, Mapping) and not call.get("extra_content") else call
-        for call in calls
-    ]
-    return {**message, "tool_calls": signed}
+    return {**message, "tool_calls": [change(call) for call in calls]} if isinstance(calls, list) else message
+
+
+_CHANGES: Mapping[HistoryDemand, Callable[[Any], Any]] = {
+    HistoryDemand.SIGNATURE: _signed,
+    HistoryDemand.SYSTEM_ROLE: _of_system,
+    HistoryDemand.NO_INDEX: _without_index,
+    HistoryDemand.NO_NAME: _without_name,
+}
+"""What a demand makes of one message."""

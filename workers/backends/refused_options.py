@@ -2,9 +2,9 @@
 
 Only what openfall adds or translates is left out, and only what tunes an answer. A caller's own parameter, in the
 dialect of the backend, is sent as it is: if this model refuses it, the next model of the chain may accept it. Only its
-limit gets the other name that a refusal asks for, and its `stream_options` are left out. The ids of tool calls and the
-role `developer` are mere labels, so they take the form that a server demands. Earlier answers get the reasoning, or the
-signatures, that it demands.
+limit gets the other name that a refusal asks for, and its `stream_options` and `service_tier` are left out: they say
+how an answer arrives. The ids of tool calls and the role `developer` are mere labels, so they take the form that a
+server demands. Earlier answers get the reasoning, or the signatures, that it demands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REFUSALS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED})
 _TUNING = (
     "thinking", "output_config", "reasoning_effort", "think", "metadata", "user", "parallel_tool_calls", "truncate",
     "keep_alive", "max_tokens", "max_completion_tokens", "verbosity", "temperature", "top_p", "top_k",
-    "stream_options",
+    "stream_options", "service_tier",
 )  # fmt: skip
 """Options that openfall adds or translates, and without which the answer is one to the same request."""
 
@@ -44,6 +44,12 @@ _NO_THINKING = re.compile(
 )
 """How a refusal names thinking, under whatever name it was asked for."""
 
+_NO_TIER = re.compile(r"(?i)\bservice[ -]tier\b|\b(flex|priority)\b.{0,40}\bnot (supported|enabled|available)\b")
+"""How a refusal names the service tier, beside its parameter's name."""
+
+_OF_DELIVERY = ("stream_options", "service_tier")
+"""Options that are left out also where they are the caller's own: they change how an answer arrives, not what it is."""
+
 _STREAM_ONLY = re.compile(
     r"(?i)only supports? (the )?stream|non-stream|\bstream(ing)?\b.{0,12} (must|has to|needs? to) be|must have stream"
     r"|streaming is (required|mandatory)|stream ?= ?true"
@@ -58,6 +64,9 @@ _EXPECTED = re.compile(
 
 _NOT_BOTH = re.compile(r"(?i)temperature\b.{0,40}\btop_p\b.{0,40}\bboth\b|\bboth\b.{0,40}temperature\b.{0,40}\btop_p\b")
 """A refusal of the two together. One of them stays."""
+
+_STRICT = re.compile(r"(?<!\w)strict(?!\w)")
+"""How a refusal names the demand that a translated tool gets arguments of its schema only."""
 
 _EFFORT = re.compile(r"(?i)\bsupport (the )?effort\b")
 """How a refusal names the effort of thinking, under whatever name it was asked for."""
@@ -121,6 +130,8 @@ class RefusedOptions:
     def _refused_in(self, body: Mapping[str, Any], request: Request, detail: str) -> set[str]:
         """The options of a body that a refusal names. A limit counts only if its name is refused, and not its value."""
         named = {name for name in _named(detail) if self._is_ours(name, body, request) or _in_answers(name, body)}
+        if request.dialect != self._dialect and _STRICT.search(detail) and any(map(_demands_schema, _tools_of(body))):
+            named.add("strict")
         if not _UNKNOWN.search(detail) or self._dialect != "openai":
             return named - _RENAMED.keys()
         refused = self._refused[request.upstream]
@@ -159,6 +170,8 @@ class RefusedOptions:
         kept = {key: value for key, value in body.items() if key not in dropped}
         for name in dropped & _RENAMED.keys() & body.keys():
             kept.setdefault(_RENAMED[name], body[name])
+        if "strict" in refused and request.dialect != self._dialect:
+            kept = _with_loose_tools(kept)
         return _without_fields(kept, refused)
 
     def _renamed(self, detail: str, body: Mapping[str, Any], upstream: str) -> set[str]:
@@ -187,7 +200,7 @@ class RefusedOptions:
         if name not in _TUNING or name not in body:
             return False
         is_added = request.dialect != self._dialect or request.body.get(name) != body[name]
-        return is_added or name == "stream_options"  # a caller's own: openfall writes the stream that the caller reads
+        return is_added or name in _OF_DELIVERY
 
 
 def _named(detail: str) -> set[str]:
@@ -197,6 +210,8 @@ def _named(detail: str) -> set[str]:
         named -= {"temperature"}
     if _EFFORT.search(detail):
         named |= {"output_config", "reasoning_effort"}
+    if _NO_TIER.search(detail):
+        named |= {"service_tier"}
     return named | set(_THINKING) if _NO_THINKING.search(detail) else named
 
 
@@ -208,6 +223,27 @@ def _in_answers(name: str, body: Mapping[str, Any]) -> bool:
     messages = body.get("messages")
     turns = messages if isinstance(messages, list) else []
     return name in FIELDS_OF_ANSWERS and any(isinstance(turn, Mapping) and name in turn for turn in turns)
+
+
+def _tools_of(body: Mapping[str, Any]) -> list[Any]:
+    tools = body.get("tools")
+    return tools if isinstance(tools, list) else []
+
+
+def _demands_schema(tool: Any) -> bool:
+    """Whether a tool of OpenAI's or of Anthropic's dialect has the field `strict`."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return any(isinstance(place, Mapping) and "strict" in place for place in (tool, function))
+
+
+def _with_loose_tools(body: dict[str, Any]) -> dict[str, Any]:
+    """The body whose tools are not strict. openfall checks the arguments of a call itself."""
+    if not any(map(_demands_schema, tools := _tools_of(body))):
+        return body
+    loose = [_without(tool, {"strict"}) for tool in tools]
+    return {**body, "tools": [
+        {**tool, "function": _without(tool["function"], {"strict"})} if "function" in tool else tool for tool in loose
+    ]}  # fmt: skip
 
 
 def _without_fields(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:

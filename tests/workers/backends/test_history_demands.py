@@ -98,3 +98,30 @@ def test_the_refusal_of_another_role_is_not_repeated() -> None:
     outcomes, bodies = called("openai", {"messages": [HI]}, refusal("Unexpected message role."))
     assert isinstance(outcomes[0], Failure)
     assert len(bodies) == 1
+
+
+INDEXED = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "index": 0}]}
+NAMED = {**RESULT, "name": "list_recurring_transactions"}
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "kept"),
+    [
+        ("messages.1.tool_calls.0.index: Extra inputs are not permitted", 1, ASKED),
+        ("'messages.1.tool_calls.0' : property 'index' is unsupported", 1, ASKED),
+        ("Invalid JSON payload received. Unknown name \"index\" at 'messages[1].tool_calls[0]'", 1, ASKED),
+        ("body.messages.2.tool.name: Extra inputs are not permitted", 2, RESULT),
+        ("'messages.2' : property 'name' is unsupported", 2, RESULT),
+    ],
+)
+def test_a_label_that_a_strict_server_refuses_is_left_out(words: str, place: int, kept: dict[str, Any]) -> None:
+    history = [HI, INDEXED, NAMED]
+    outcomes, bodies = called("openai", {"messages": history}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body["messages"] for body in bodies] == [history, *[[*history[:place], kept, *history[place + 1 :]]] * 2]
+
+
+@pytest.mark.parametrize("words", ["tool_calls[0].index must be 0", "Unknown tool name", "unknown field `name`"])
+def test_other_words_of_a_name_or_an_index_change_no_history(words: str) -> None:
+    _, bodies = called("openai", {"messages": [{**HI, "name": "ann"}, INDEXED, RESULT]}, refusal(words))
+    assert len(bodies) == 1
