@@ -50,7 +50,8 @@ TOO_LONG_CODES = (
 TOO_LONG_TEXT = (
     r"context[ _-]?(length|size|window|limit)|maximum context|not fit (in|into|within) the (model's )?context"
     r"|(maximum|max) (allowed )?number of (input|prompt) tokens|max_total_tokens\b.{0,20}exceeded"
-    r"|tokens\b.{0,30}(must|should) be (less|fewer) than \d|(input|prompt) characters? limit|messages: text is too long"
+    r"|\b(total|prompt|input) tokens\b.{0,30}(must|should) be (less|fewer) than \d"
+    r"|(input|prompt) characters? limit|messages: text is too long"
     r"|(prompt|input|request|message|context|conversation)s? ((is|was|are) )?too (long|large)"
     r"|tokens in context|max(imum)? token length|\btokens?\b.{0,20} (is|are) (larger|greater|more) than"
     r"|exceeds? the (maximum|available) .*(context|tokens)|maximum (supported )?(prompt|input|sequence|model) length"
@@ -159,7 +160,7 @@ CANNOT_TEXT_OF_A_SERVER = (
 )
 """The words of a server's own error (5xx) that name a part of the request."""
 
-LIMIT_NAMES = r"max(_completion|_output|_new)?[_ ]tokens|max(Completion|Output|New)?Tokens"
+LIMIT_NAMES = r"max([_ ](completion|output|new))?[_ ]tokens|max(Completion|Output|New)?Tokens"
 """The names of the limit of an answer, as servers write them."""
 LIMIT_TOO_LARGE_TEXT = (
     rf"(?<!\+ )(?<!\+ [`'\"])\b({LIMIT_NAMES})\b"

@@ -42,7 +42,8 @@ _WORDS = {
     HistoryDemand.REASONING: re.compile(r"(?i)reasoning_content\b.{0,80}(passed back|\bmissing\b|\brequired\b)"),
     HistoryDemand.SIGNATURE: re.compile(r"(?i)\bmissing\b.{0,20}thought_?signature"),
     HistoryDemand.SYSTEM_ROLE: re.compile(
-        r"(?i)\bdeveloper\b.{0,60}\b(not|in)\b|\b(un\w+|in\w+|not)\b.{0,40}\bdeveloper\b"
+        r"(?is)(?=.*(\brole|[`'\"]developer\b))"  # a server may name its pages for developers
+        r"(\bdeveloper\b.{0,60}\b(not|in)\b|\b(un\w+|in\w+|not)\b.{0,40}\bdeveloper\b)"
         r"|\brole\b.{0,20}input should be|\bunexpected (message )?role|\broles? .{0,40}\b(not|only)\b"
     ),
     HistoryDemand.NO_INDEX: re.compile(rf"(?i)\btool_calls\W{{0,3}}\d+\W{{1,4}}index\b|{_FIELD}index\b"),

@@ -94,6 +94,12 @@ def test_a_server_without_the_role_developer_gets_the_instructions_of_the_system
     assert [body["messages"][0]["role"] for body in bodies] == ["developer", "system", "system"]
 
 
+def test_pages_for_developers_are_no_role() -> None:
+    history = [{"role": "developer", "content": "Be brief."}, HI]
+    _, bodies = called("openai", {"messages": history}, refusal("Invalid stop, see the developer documentation"))
+    assert len(bodies) == 1
+
+
 def test_the_refusal_of_another_role_is_not_repeated() -> None:
     outcomes, bodies = called("openai", {"messages": [HI]}, refusal("Unexpected message role."))
     assert isinstance(outcomes[0], Failure)
