@@ -192,7 +192,7 @@ class JobMachine(JobInvariants):
         for name in sorted(alive):
             held = [d for owner, d in self.delivered if owner == name and self.model.jobs[d.id].token == d.token]
             held = [d for d in held if self.model.jobs[d.id].state == "started"][:2]
-            _, lost = self.do(self.workers[name].beat(held))
+            lost = self.do(self.workers[name].beat(held)).lost
             assert lost == self.model.beat(name, [(d.id, d.token, d.backend) for d in held])
 
     @rule(rounds=st.integers(4, 5), alive=st.sampled_from(sorted(WORKERS)))
