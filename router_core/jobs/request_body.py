@@ -53,7 +53,7 @@ def all_text(body: Body) -> Iterator[str]:
         yield from map(without_thinking, texts) if message.get("role") == "assistant" else texts
         yield from _strings(_tool_calls(message))
     if body.get("tool_choice") not in ("none", {"type": "none"}):
-        yield from _strings(body.get("tools"))
+        yield from _strings(body.get("tools") or body.get("functions"))
 
 
 def has_tools(body: Body) -> bool:
@@ -61,6 +61,8 @@ def has_tools(body: Body) -> bool:
     runs do not count: another provider answers without them."""
     tools = body.get("tools")
     if tools and ("input" not in body or any(tool.get("type") in FUNCTION_TOOLS for tool in as_objects(tools))):
+        return True
+    if body.get("functions"):  # openai, of old
         return True
     return any(
         message.get("role") == "tool"

@@ -15,7 +15,7 @@ from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import TextPiece, ThinkingPiece, ToolArguments
 from openfall.workers.backends.openai_answer import CompletionAssembler
-from openfall.workers.backends.translate.openai_parts import with_newer_calls
+from openfall.workers.backends.translate.older_functions import with_newer_calls
 
 
 def _assembled(*deltas: dict[str, Any], finish: str) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_tools_that_may_not_be_used_are_not_counted(choice: Any) -> None:
     "body",
     [
         {**user("x"), "tools": [TOOL]},
+        {**user("x"), "functions": [TOOL]},
         {"messages": [{"role": "tool", "content": "x"}]},
         {"messages": [{"role": "assistant", "tool_calls": [{}]}]},
         user([{"type": "tool_result", "content": "x"}]),

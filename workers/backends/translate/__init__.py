@@ -28,7 +28,7 @@ from openfall.workers.backends.translate import (
 )
 from openfall.workers.backends.translate.call_ids import with_unique_calls
 from openfall.workers.backends.translate.json_values import Body
-from openfall.workers.backends.translate.openai_parts import with_newer_calls
+from openfall.workers.backends.translate.older_functions import with_newer_calls, with_older_calls
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 
@@ -53,6 +53,13 @@ def _through_openai(front: Translator, back: Translator) -> Translator:
     )
 
 
+def _for_functions(translator: Translator) -> Translator:
+    """A translator for callers of OpenAI's dialect, who may have its older `functions`."""
+    return replace(
+        translator, response=lambda body, request: with_older_calls(translator.response(body, request), request)
+    )
+
+
 _TO_ANTHROPIC = Translator(request_for_anthropic.request, response_from_anthropic.response)
 _TO_OLLAMA = Translator(openai_to_ollama.request, openai_to_ollama.response)
 _FROM_ANTHROPIC = Translator(request_for_openai.request, response_from_openai.response)
@@ -60,9 +67,9 @@ _FROM_OLLAMA = Translator(ollama_to_openai.request, ollama_to_openai.response)
 _FROM_RESPONSES = Translator(responses_request.request, responses_answer.response)
 
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
-    ("openai", "anthropic"): _TO_ANTHROPIC,
+    ("openai", "anthropic"): _for_functions(_TO_ANTHROPIC),
     ("anthropic", "openai"): _FROM_ANTHROPIC,
-    ("openai", "ollama"): _TO_OLLAMA,
+    ("openai", "ollama"): _for_functions(_TO_OLLAMA),
     ("ollama", "openai"): _FROM_OLLAMA,
     ("anthropic", "ollama"): replace(
         _through_openai(_FROM_ANTHROPIC, _TO_OLLAMA), request=ollama_and_anthropic.request_for_ollama

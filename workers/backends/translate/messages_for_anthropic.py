@@ -20,7 +20,8 @@ from openfall.workers.backends.translate.json_values import (
     unknown,
 )
 from openfall.workers.backends.translate.media import document_block, image_block
-from openfall.workers.backends.translate.openai_parts import content_parts, earlier_call, with_tool_calls
+from openfall.workers.backends.translate.older_functions import with_tool_calls
+from openfall.workers.backends.translate.openai_parts import content_parts, earlier_call
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.tool_names import tool_name
 

@@ -9,7 +9,6 @@ from openfall.workers.backends.translate.json_values import (
     Body,
     json_object,
     json_text,
-    listed,
     mapping,
     objects,
     optional_string,
@@ -130,43 +129,6 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
         string(function.get("name"), f"{path}.function.name"),
         arguments,
     )
-
-
-def with_newer_calls(body: Body, request: Body) -> Body:
-    """An answer whose `function_call` is a tool call: some servers have the older form only. A caller of `functions`
-    gets that."""
-    choices = body.get("choices")
-    if request.get("functions") or not isinstance(choices, list):
-        return body
-    newer = [_with_newer_call(choice) if isinstance(choice, Mapping) else choice for choice in choices]
-    return body if newer == choices else {**body, "choices": newer}
-
-
-def _with_newer_call(choice: Body) -> Body:
-    message = choice.get("message")
-    function = message.get("function_call") if isinstance(message, Mapping) else None
-    if not isinstance(message, Mapping) or not isinstance(function, Mapping) or message.get("tool_calls"):
-        return choice
-    rest = {key: value for key, value in message.items() if key != "function_call"}
-    reason = "tool_calls" if choice.get("finish_reason") == "function_call" else choice.get("finish_reason")
-    message = {**rest, "tool_calls": [{"type": "function", "function": dict(function)}]}
-    return {**choice, "message": message, "finish_reason": reason}
-
-
-def with_tool_calls(messages: Any) -> Iterator[tuple[Body, str]]:
-    """The messages, each with its path. An older `function_call` becomes a tool call, and the result of a function that
-    of a tool."""
-    last_id = ""
-    for message, path in listed(messages, "messages"):
-        function = message.get("function_call")
-        if message.get("role") == "assistant" and isinstance(function, Mapping) and function:
-            last_id = f"call_{path[9:-1]}"
-            call = {"id": last_id, "type": "function", "function": function}
-            yield {**message, "function_call": None, "tool_calls": [call]}, path
-        elif message.get("role") == "function" and last_id:
-            yield {**message, "role": "tool", "tool_call_id": last_id}, path
-        else:
-            yield message, path
 
 
 def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:

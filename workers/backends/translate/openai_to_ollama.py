@@ -24,6 +24,7 @@ from openfall.workers.backends.translate.json_values import (
     text_field,
     unknown,
 )
+from openfall.workers.backends.translate.older_functions import with_newer_tools, with_tool_calls
 from openfall.workers.backends.translate.openai_parts import (
     completion,
     content_parts,
@@ -34,7 +35,6 @@ from openfall.workers.backends.translate.openai_parts import (
     reasoning_in,
     tool_call,
     tool_choice,
-    with_tool_calls,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.request_for_anthropic import REFUSED
@@ -57,6 +57,7 @@ _DATA = re.compile(r"data:[^,]*;base64,(.+)", re.DOTALL | re.IGNORECASE)
 
 def request(body: Body) -> dict[str, Any]:
     """The body without the model, the stream and the context, which the client sets."""
+    body = with_newer_tools(body)
     for name, is_set in REFUSED.items():
         if name not in _AS_IS and is_set(body.get(name)):
             raise Untranslatable(name)

@@ -21,7 +21,12 @@ from openfall.workers.backends.translate.json_values import (
     whole,
 )
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
-from openfall.workers.backends.translate.openai_parts import format_wanted, function_tool, tool_choice
+from openfall.workers.backends.translate.older_functions import has_functions, with_newer_tools
+from openfall.workers.backends.translate.openai_parts import (
+    format_wanted,
+    function_tool,
+    tool_choice,
+)
 from openfall.workers.backends.translate.reasoning_effort import MIN_THINKING, THINKING
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.schemas import for_anthropic, is_strict, object_schema
@@ -55,6 +60,8 @@ REFUSED: Mapping[str, Callable[[Any], bool]] = {
 
 def request(body: Body) -> dict[str, Any]:
     """The body without the model and the stream, which the client sets."""
+    if has_functions(body):
+        body = {**with_newer_tools(body), "parallel_tool_calls": False}  # the older form has one call
     for name, is_set in REFUSED.items():
         if is_set(body.get(name)):
             raise Untranslatable(name)

@@ -34,7 +34,7 @@ def callers_names(request: Body, dialect: Dialect) -> Mapping[str, str]:
     """The caller's name of each tool of a request that has another name at a backend of that dialect."""
     if dialect not in MAX_LENGTHS:
         return {}
-    given = list(_names(request.get("tools")))
+    given = [*_names(request.get("tools")), *_names(request.get("functions"))]
     return {changed: name for name in given if (changed := tool_name(name, dialect)) != name}
 
 

@@ -106,7 +106,8 @@ def test_the_beginning_of_an_image_gives_its_type(start: str, kind: str) -> None
     [
         {"n": 2}, {"tools": [TOOL], "tool_choice": "required"}, {"tools": [TOOL], "parallel_tool_calls": False},
         {"tools": [{"type": "custom", "custom": {"name": "x"}}]}, {"modalities": ["text", "audio"]},
-        {"functions": [FUNCTION]}, {"web_search_options": {}}, {"response_format": {"type": "grammar"}},
+        {"functions": [FUNCTION], "tools": [TOOL]}, {"web_search_options": {}},
+            {"response_format": {"type": "grammar"}},
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://h/a.png"}}]}]},
     ],

@@ -257,7 +257,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "several answers": ({"n": 2}, "n"),
     "logprobs": ({"logprobs": True}, "logprobs"),
     "sound": ({"modalities": ["text", "audio"], "audio": {"voice": "x", "format": "mp3"}}, "audio"),
-    "old functions": ({"functions": [{"name": "f"}]}, "functions"),
+    "old functions beside tools": ({"functions": [{"name": "f"}], "tools": [{}]}, "functions"),
     "a search of the web": ({"web_search_options": {}}, "web_search_options"),
     "a grammar": ({"grammar": "root ::= x"}, "grammar"),
     "a custom tool": ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools of the type custom"),
