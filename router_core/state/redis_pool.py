@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
-from weakref import WeakSet
+from collections.abc import Callable
+from typing import Any
 
 import redis.asyncio as aioredis
 from redis import DriverInfo
@@ -18,15 +15,13 @@ from redis.backoff import NoBackoff
 
 from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.redis_url import find_fault, hide_credentials
+from openfall.router_core.state.address_pool import AddressPool
 from openfall.router_core.state.errors import SentinelTrouble, StoreRefused
 from openfall.router_core.state.sentinel import Sentinels
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
 """Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
-
-LEAVE_INTERVAL_SECONDS = 5.0
-"""How often the connections of a process leave a server that takes no writes: its address may still lead to it."""
 
 _NO_WRITES = ("READONLY", "NOREPLICAS", "MASTERDOWN")
 """The codes of an error of a server that is no primary any more, or is to count as none."""
@@ -74,7 +69,7 @@ def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
         options["redis_connect_func"] = _check_confirmation
     pool = AddressPool.from_url(server.url or "", **options)
     pool.connection_class = _CLASSES.get(pool.connection_class, pool.connection_class)  # type: ignore[type-abstract]
-    pool.connection_kwargs["on_demoted"] = pool.leave_server
+    pool.connection_kwargs["on_demoted"] = pool.note_refusal
     return pool
 
 
@@ -222,50 +217,6 @@ class Demoted(redis_errors.ConnectionError):
     """This server was the primary. It did not carry out the command."""
 
 
-def _leave_all(connections: Iterable[Any]) -> None:
-    for connection in connections:
-        if isinstance(connection, _Closable):
-            connection.leave()
-
-
-class AddressPool(aioredis.ConnectionPool):
-    """Connections to an address. A name, or an address that moves, may lead to another server than before, while
-    connections to the one before stay open: if that takes no writes any more, every connection of this process to the
-    address is made again."""
-
-    _pools: ClassVar[WeakSet[AddressPool]] = WeakSet()
-    _pools_lock = threading.Lock()
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._left_at = float("-inf")
-        with self._pools_lock:
-            self._pools.add(self)
-
-    def leave_server(self) -> None:
-        """Close the connections of this event loop to the same address: a subscription would hear nothing, and a reader
-        would read what is out of date."""
-        if time.monotonic() - self._left_at < LEAVE_INTERVAL_SECONDS:
-            return
-        with self._pools_lock:
-            pools = [pool for pool in self._pools if pool.address == self.address]
-        for pool in pools:
-            pool._left_at = time.monotonic()  # noqa: SLF001 - of the same class
-            pool._leave()  # noqa: SLF001
-
-    @property
-    def address(self) -> tuple[Any, ...]:
-        return tuple(self.connection_kwargs.get(name) for name in ("host", "port", "path"))
-
-    def _leave(self) -> None:
-        loop = asyncio.get_running_loop()
-        _leave_all(
-            connection
-            for connection in (*self._available_connections, *self._in_use_connections)
-            if getattr(connection._writer, "_loop", None) is loop  # noqa: SLF001 - redis-py has no other way
-        )
-
-
 class PrimaryPool(aioredis.ConnectionPool):
     """Connections to the primary. When it is another one, those to the old one are closed at once: it may be frozen,
     or answer as if nothing had happened."""
@@ -281,7 +232,9 @@ class PrimaryPool(aioredis.ConnectionPool):
         )
 
     def _leave(self) -> None:
-        _leave_all((*self._available_connections, *self._in_use_connections))
+        for connection in (*self._available_connections, *self._in_use_connections):
+            if isinstance(connection, _Closable):
+                connection.leave()
 
     async def aclose(self) -> None:
         await self._sentinels.close()

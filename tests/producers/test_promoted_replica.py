@@ -11,7 +11,7 @@ import redis
 import openfall as api
 from openfall.config import load
 from openfall.producers import client_store
-from openfall.router_core.state import keys
+from openfall.router_core.state import address_pool, keys
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -27,7 +27,10 @@ DEMOTIONS: dict[str, Demote] = {
 
 
 @pytest.mark.parametrize("demotion", DEMOTIONS)
-def test_each_connection_of_a_process_follows_the_address_to_the_next_primary(demotion, server: Server, store) -> None:
+def test_each_connection_of_a_process_follows_the_address_to_the_next_primary(
+    demotion, server: Server, store, monkeypatch
+) -> None:
+    monkeypatch.setattr(address_pool, "LEAVE_INTERVAL_SECONDS", 0.1)
     next_socket = store.connection_pool.connection_kwargs["path"]
 
     async def story() -> None:
@@ -41,6 +44,8 @@ def test_each_connection_of_a_process_follows_the_address_to_the_next_primary(de
                     DEMOTIONS[demotion](former)
                     with pytest.raises(StoreUnreachable, match="point the URL at the primary"):
                         await link.command("SET", "written", "while the address leads there")
+                    while not former.pubsub_numsub(keys.JOB_CHANGED + "job-1")[0][1]:
+                        await asyncio.sleep(0.01)  # the subscription is there again
                     address.socket = next_socket
                     await link.command("SET", "written", "after")
                     assert (store.get("written"), former.get("written")) == (b"after", b"before")
