@@ -151,7 +151,10 @@ def _current_directory() -> Path:
 
 
 def stamp(source: Path, cwd: Path | None = None) -> Stamp:
-    """The stamp of a configuration, from the directory entries of its files alone."""
+    """The stamp of a configuration, from the directory entries of its files alone. That of a pipe never changes: it
+    cannot be read again."""
+    if source.is_fifo():
+        return None, None
     own, env = files_of(source, cwd)
     return _file_stamp(own), _file_stamp(env)
 

@@ -35,8 +35,8 @@ def _interrupt_on_other_signals() -> None:
     """SIGTERM (`timeout`, a service manager) and SIGHUP (a closed terminal) end a command as Ctrl-C does: it names the
     job or batch that continues.
 
-    Under `nohup` SIGHUP stays ignored. In the background of a shell script SIGINT is ignored, and the event loop leaves
-    it so: there each of them does what SIGINT does elsewhere.
+    Under `nohup` SIGHUP stays ignored. In the background of a shell script SIGINT is ignored, and asyncio leaves it
+    so: there `event_loop.run_async` handles each of them as asyncio handles SIGINT elsewhere.
     """
     is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     handler = exit_at_once if is_ignored else lambda _number, _frame: signal.raise_signal(signal.SIGINT)

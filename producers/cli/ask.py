@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from openfall.producers.cli.answer_text import show_answer
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator
 from openfall.producers.cli.submission import Submission
@@ -68,7 +69,7 @@ def ask(text: str, **options: Any) -> None:
     submit = submit_options(options)
     submit["stream"] = mode.stream
     with mode.submission.explain_interrupt():
-        result = asyncio.run(_ask(read_text(text), submit, mode))
+        result = run_async(_ask(read_text(text), submit, mode))
     code = show_answer(result, strict=mode.strict, streamed="".join(mode.written))
     raise click.exceptions.Exit(code)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import click
 
 from openfall.producers.amount_text import format_cost, plural
 from openfall.producers.cli.batch_status import cancel_batch, list_batches, retry_batch, show_status
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.exit_codes import INTERRUPTED, LINES_FAILED
 from openfall.producers.cli.options import common_options, config_path, open_client, route_options
 from openfall.producers.cli.progress import Progress
@@ -76,11 +76,11 @@ def run_(source: Path, out: Path, dry_run: bool, **options: Any) -> None:
     plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
     lines = _check_files(source, out)
     if dry_run:
-        code = asyncio.run(_dry_run(plan, out))
+        code = run_async(_dry_run(plan, out))
         raise click.exceptions.Exit(code)
     run = _Run(plan, out, min(lines, plan.limit or lines))
     try:
-        tally = asyncio.run(run.run())
+        tally = run_async(run.run())
     except KeyboardInterrupt:
         run.describe_rest()
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -11,6 +11,7 @@ import click
 
 from openfall.config import load
 from openfall.producers.amount_text import plural
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.gateway_batches import (
     cancel_at_gateway,
     gateway_batch_values,
@@ -75,7 +76,7 @@ def _journal_values(journal_state: JournalState) -> dict[str, Any]:
 def list_batches() -> None:
     """List the batches that were run on this machine with this configuration, then those of the HTTP gateway, of each
     the last one first."""
-    batches = asyncio.run(_list())
+    batches = run_async(_list())
     show(batch_table(batches, NO_BATCH), batches)
 
 

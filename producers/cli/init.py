@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import grp
 import os
@@ -21,6 +20,7 @@ from openfall.config.env_file import EnvFile, read_env_file
 from openfall.config.paths import FILE_NAME
 from openfall.config.yaml_document import Document
 from openfall.producers.amount_text import plural
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.terminal import echo, echo_marked, show_json
 from openfall.producers.setup import stack_files
 from openfall.producers.setup.config_text import build_config
@@ -48,7 +48,7 @@ def init(directory: Path, only_detect: bool, force: bool, as_json: bool, **wante
     """
     target = directory.absolute()
     env_file = _env_file(target)
-    machine = asyncio.run(detect(env_file.over(os.environ)))
+    machine = run_async(detect(env_file.over(os.environ)))
     if only_detect:
         show_json(_shown(machine)) if as_json else _show_machine(machine)
         return

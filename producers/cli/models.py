@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from openfall.config import LoadedConfig
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.options import common_options, config_path, listing_group, with_client
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, show_json, wants_json
@@ -169,7 +169,7 @@ def _admin(verb: str, name: str, *, backend: str | None, force: bool = False) ->
         return all_ok
 
     try:
-        raise click.exceptions.Exit(0 if asyncio.run(main()) else 1)
+        raise click.exceptions.Exit(0 if run_async(main()) else 1)
     except ValueError as error:  # the url of a backend cannot be used
         raise click.UsageError(str(error)) from None
 

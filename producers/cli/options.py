@@ -187,13 +187,13 @@ async def open_optional_client() -> AsyncIterator[tuple[LoadedConfig, AsyncOpenf
 
 def with_client(action: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
     """Open a client, run an action with it, and return its result."""
-    import asyncio
+    from openfall.producers.cli.event_loop import run_async
 
     async def main() -> T:
         async with open_client() as llm:
             return await action(llm)
 
-    return asyncio.run(main())
+    return run_async(main())
 
 
 def with_operator(action: Callable[[Operator], Awaitable[T]]) -> T:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 
 import click
 
 from openfall.config import ConfigError, load
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.options import common_options, config_path
 from openfall.producers.cli.terminal import echo, echo_marked, show_json, wants_json
 from openfall.producers.preflight_checks import CheckReport, config_problems, run_checks
@@ -27,7 +27,7 @@ def preflight(offline: bool) -> None:
     Checks the configuration, its keys, Redis, workers, breakers, every endpoint and every model. It loads no model and
     makes no call that costs money. Exits with 4 if a check fails.
     """
-    results = asyncio.run(_run_checks(offline))
+    results = run_async(_run_checks(offline))
     if not wants_json():
         echo(CheckReport(results).summary)
     failed = any(result.state == "failure" for result in results)

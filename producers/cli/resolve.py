@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import click
 
 from openfall.config import LoadedConfig
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.options import common_options, open_optional_client, route_options
 from openfall.producers.cli.tables import show_table
 from openfall.producers.cli.terminal import echo, print_line, show_json, wants_json
@@ -37,7 +37,7 @@ def resolve(explain: bool, **options: Any) -> None:
 
     ROLE is a role, a task type or a model. If no model can answer, prints the reason for each and exits with 1.
     """
-    config, resolution = asyncio.run(_resolve(options))
+    config, resolution = run_async(_resolve(options))
     if resolution.snapshot is None:
         print_line("the state of the fleet is unknown (Redis does not answer): only the configuration decides")
     if wants_json():

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import click
 
+from openfall.producers.cli.event_loop import run_async
 from openfall.producers.cli.options import config_option, open_client
 from openfall.producers.cli.terminal import console
 from openfall.producers.cli.top_screen import screen
@@ -42,7 +43,7 @@ def top(once: bool) -> None:
             else:
                 await _watch(llm)
 
-    asyncio.run(main())
+    run_async(main())
 
 
 def _reader(llm: AsyncOpenfall) -> SnapshotReader:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.config import ConfigError, load, loading
+from openfall.config import ConfigError, load, loading, stamp
 
 TEXT = "redis: redis://rack:6379\n"
 
@@ -29,6 +29,7 @@ def test_a_pipe_is_read_to_its_end_and_its_data_is_in_the_current_directory(
     writer.start()
     loaded = load(pipe, environ={})
     writer.join()
+    assert loaded.stamp == stamp(pipe), "it is read once: a watcher sees no change"
     assert loaded.settings.redis.url == "redis://rack:6379"
     assert loaded.settings.data_dir == tmp_path / ".openfall"
 
