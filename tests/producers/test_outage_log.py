@@ -10,13 +10,14 @@ import pytest
 
 import openfall as api
 from openfall.producers import outage_log
-from openfall.producers.outage_log import REPEAT_SECONDS, SILENT_SECONDS, OutageLog
+from openfall.producers.outage_log import NOT_CONFIRMED, REPEAT_SECONDS, SILENT_SECONDS, OutageLog
+from openfall.router_core.state.errors import NotConfirmed
 from tests.worker_harness import unused_url
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage_log.OUTAGES, "_text", "")
+    monkeypatch.setattr(outage_log.OUTAGES, "_logged_at", {})
 
 
 def test_an_outage_has_one_line_after_a_while_and_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -34,9 +35,16 @@ def test_an_outage_has_one_line_after_a_while_and_one_a_minute(caplog: pytest.Lo
 
 def test_another_error_has_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     outages = OutageLog(lambda: 100.0)
-    for words in ("it is away", "it is away", "it loads"):
+    for words in ("it is away", "it loads", "it is away", "it loads"):
         outages.note(api.StoreUnreachable(words), 0.0)
     assert caplog.messages == ["waiting for Redis: it is away", "waiting for Redis: it loads"]
+
+
+def test_jobs_that_redis_does_not_confirm_have_one_line_together(caplog: pytest.LogCaptureFixture) -> None:
+    outages = OutageLog(lambda: 100.0)
+    for job_id in ("a", "b", "c"):
+        outages.note(NotConfirmed(job_id, (0, 0), 0, 2.0), 0.0)
+    assert caplog.messages == [f"waiting for Redis: {NOT_CONFIRMED}"]
 
 
 def test_a_client_logs_where_it_waits_and_its_error_has_no_frames_of_redis_py(
