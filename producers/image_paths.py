@@ -8,9 +8,10 @@ from typing import Any
 
 from openfall.producers.errors import BadRequest
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-"""How a URL begins. The drive of a path of Windows has one letter."""
-_NOT_BASE64 = re.compile(r"[.\\~ ]")
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:")
+"""How a URL begins; HTTP clients ignore blanks before it. The drive of a path of Windows has one letter."""
+_NOT_BASE64 = re.compile(r"[.\\~]")
+"""Blanks and line breaks are between the lines of base64 in a mail."""
 _LONGEST_PATH = 4096
 _URL = "https://..., or its data as data:image/png;base64,..."
 _DATA = "its data in base64"

@@ -58,6 +58,8 @@ def test_an_image_by_its_path_is_refused(dialect: Any, messages: list[Any], plac
         ("openai", user(chat(f"data:image/png;base64,{PNG}"))),
         ("openai", user(chat(PNG))),
         ("openai", user(chat("/9j/4AAQSkZJRg=="))),
+        ("openai", user(chat(" https://example.com/a.png"))),
+        ("openai", user(chat("iVBORw0KGgo\r\n AAAANSUhEUg=="))),
         ("openai", user(chat("file:///srv/frames/0011.png"))),
         ("openai", user(chat("gs://frames/0011.png"))),
         ("openai", user({"type": "text", "text": "C:\\frames\\0012.png"})),
