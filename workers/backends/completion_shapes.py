@@ -21,6 +21,9 @@ _ARGUMENTS = ("arguments", "parameters", "input", "args")
 """Where servers have the arguments of a call, which Llama and Cohere name `parameters`."""
 _OF_A_FUNCTION = ("name", *_ARGUMENTS)
 
+BESIDE = ("tool_calls", "function_call", "reasoning_content")
+"""What a few servers write beside the message, or the delta, of a choice."""
+
 _FENCE = re.compile(r"\s*```\w*\s*(\{.*\})\s*```\s*", re.DOTALL)
 _EMPTY_OBJECTS = re.compile(r"\A(?:\{\}\s*)+")
 _MAX_LITERAL = 64 * 2**10
@@ -75,6 +78,13 @@ def formed_message(message: Any) -> Any:
     return formed
 
 
+def with_fields_beside(choice: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+    """The message or the delta of a choice with what stands beside it. Its own usage is that of the answer."""
+    beside = {key: value for key in BESIDE if (value := choice.get(key)) and not inner.get(key)}
+    own = {key: value for key, value in inner.items() if key != "usage"} if "usage" in inner else inner
+    return {**own, **beside} if beside else own
+
+
 def rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
     """What a message adds to the pieces before it. Some servers end a stream with the whole message, or send nothing
     else; some send the message so far in each piece, and some each piece as a message."""
@@ -120,6 +130,11 @@ def _formed_part(part: Any) -> Any:
     text = part.get("text", part.get("content"))
     text = text.get("value") if isinstance(text, dict) else text
     return {**part, "text": text} if isinstance(text, str) else part
+
+
+def is_refused(content: Any) -> bool:
+    """Whether a content has a part that is a refusal."""
+    return isinstance(content, list) and any(isinstance(part, dict) and part.get("refusal") for part in content)
 
 
 def calls_of(calls: Any) -> list[Any]:

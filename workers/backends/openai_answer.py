@@ -11,12 +11,15 @@ from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.completion_shapes import (
+    BESIDE,
     calls_of,
     choices_of,
     content_of,
     formed_message,
+    is_refused,
     rest_of_message,
     unwrapped,
+    with_fields_beside,
 )
 from openfall.workers.backends.error_response import classify, find_error, has_words, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
@@ -47,7 +50,7 @@ MAX_CHOICES = 1000
 _CALLED = ("tool_calls", "function_call")
 _LABELS = frozenset({"type", "id", "role"})
 _OF_AN_ANSWER = ("content", "refusal", "function_call", "reasoning_content", "reasoning", "audio")
-_MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
+_MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage", *BESIDE})
 
 
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -77,7 +80,7 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     if isinstance(finish, Failure):
         return finish
     text, calls = content_text(message.get("content")), message.get("tool_calls") or message.get("function_call")
-    if (message.get("refusal") or _is_refused(message.get("content"))) and not text and not calls:
+    if (message.get("refusal") or is_refused(message.get("content"))) and not text and not calls:
         return _refused(document, choice, message, finish)
     if finish in _CALLED and not text and not calls:
         return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail="the answer ended in a tool call, and has none")
@@ -98,11 +101,6 @@ def _refused(document: dict[str, Any], choice: dict[str, Any], message: dict[str
     _number(document["choices"])
     refusal = Completion(text=answer_text(document), finish_reason=finish, body=document)
     return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer", refusal=refusal)
-
-
-def _is_refused(content: Any) -> bool:
-    """Whether a content has a part that is a refusal."""
-    return isinstance(content, list) and any(isinstance(part, dict) and part.get("refusal") for part in content)
 
 
 def _number(choices: Any) -> None:
@@ -126,7 +124,7 @@ def _message(choice: dict[str, Any]) -> Any:
         return {"role": "assistant", "content": None}  # Gemini, once thinking has used up the limit
     if message is None and isinstance(choice.get("text"), str):
         return {"role": "assistant", "content": choice["text"]}
-    return formed_message(message)
+    return formed_message(with_fields_beside(choice, message) if isinstance(message, dict) else message)
 
 
 def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
@@ -205,6 +203,7 @@ class CompletionAssembler(StreamAssembler):
         if not isinstance(delta, dict):
             text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
             delta = {"content": text} if isinstance(text, str) else rest_of_message(choice["message"], message)
+        delta = with_fields_beside(piece, delta)
         delta = {**delta, "content": None} if delta.get("content") == {} else delta  # nothing, and no text
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))

@@ -13,7 +13,7 @@ from typing import Any
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d*)?|\.\d+")
-_RESET = "x-ratelimit-reset-"
+_RESET = re.compile(r"(?:x-)?rate-?limit-reset(?:-|\Z)")
 _EPOCH = re.compile(r"\d{10}(\d{3})?(\.\d+)?")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ].+")
 _EXACT_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
@@ -133,7 +133,7 @@ def plan_reset(headers: Mapping[str, str], error: Any) -> float | None:
     moments = (
         headers.get("anthropic-ratelimit-unified-reset"), fields.get("resets_at"), fields.get("reset_at"),
         inner.get("X-RateLimit-Reset"),
-        headers.get("x-ratelimit-reset"),
+        headers.get("x-ratelimit-reset"), headers.get("x-rate-limit-reset"),
     )  # fmt: skip
     waits = (until(str(moment), headers.get("date", "")) for moment in moments)
     return next((wait for wait in waits if wait is not None), None)
@@ -170,7 +170,7 @@ def _resets(name: str, value: str, headers: Mapping[str, str]) -> Iterator[tuple
     """The waits of a header (none: it is no reset header), each with what remains of its limit."""
     if name == "ratelimit":
         yield from ((float(wait), remaining) for remaining, wait in _POLICY.findall(value[:MAX_VALUE_LENGTH]))
-    elif name.startswith((_RESET, "ratelimit-reset")) or name == "x-ratelimit-reset":
+    elif _RESET.match(name):
         if (wait := _longest(value, headers.get("date", ""))) is not None:
             yield wait, headers.get(name.replace("reset", "remaining", 1))
     elif name.startswith(_ANTHROPIC) and name.endswith("-reset"):

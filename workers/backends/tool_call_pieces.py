@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,11 @@ from openfall.router_core.jobs.stream_pieces import Piece, ToolArguments, ToolSt
 from openfall.workers.backends.completion_shapes import arguments_of, formed_function, with_function
 from openfall.workers.backends.exact_json import dumps, loads, whole_number
 
+_OBJECT_BEGINS = re.compile(r"\s*\{")
+_MISPLACED = ("Expecting ':'", "Expecting ','", "Expecting property")
+"""How `json` names a sign where another one must stand. Its other errors may be those of a text that is cut."""
+_MAX_COMPARED = 64 * 2**10
+"""The longest arguments of which is decided whether each piece repeats those before it: the first pieces show it."""
 _OBJECT = re.compile(r'\s*\{\s*"')
 """The beginning of a JSON object that is not empty."""
 
@@ -34,6 +40,8 @@ class ToolCallPieces:
         """The places of the calls whose start is known to the caller."""
         self._custom: dict[int, dict[str, Any]] = {}
         """By index, the open calls of custom tools, whose input is a text."""
+        self._cumulative: set[int] = set()
+        """The places of the calls of which each piece repeats the arguments before it."""
 
     def add(self, pieces: Any) -> list[Piece]:
         """Add the pieces of an event. Returns what they add to the calls of functions."""
@@ -55,7 +63,8 @@ class ToolCallPieces:
             self._open[index] = place
         self._add_fields(place, piece)
         if isinstance(function, dict):
-            known_text, text = call["function"]["arguments"], arguments_text(arguments_of(function))
+            known_text = call["function"]["arguments"]
+            text = self._next_arguments(place, known_text, arguments_text(arguments_of(function)))
             if text == known_text and is_complete(text):
                 text = ""  # some servers repeat the whole arguments
             is_first = known_text.strip() == "{}" and text.lstrip().startswith("{") and place not in self._started
@@ -67,6 +76,17 @@ class ToolCallPieces:
             if place not in self._started and call["function"]["name"]:
                 yield from self._whole(place)
             yield call_fields(self._choice, place, more_fields)
+
+    def _next_arguments(self, place: int, known: str, text: str) -> str:
+        """What a piece adds to the arguments. Some servers write the arguments so far in each piece. That is certain
+        only where the two texts together begin no JSON object: an object may have another one that begins alike."""
+        if not known or len(text) < len(known) or not text.startswith(known):
+            return text
+        if place not in self._cumulative:
+            if not _OBJECT_BEGINS.match(known) or _is_broken(known) or not _is_broken(known + text):
+                return text
+            self._cumulative.add(place)
+        return text[len(known) :]
 
     def _add_fields(self, place: int, piece: dict[str, Any]) -> None:
         call = self.calls[place]
@@ -181,6 +201,20 @@ def is_complete(arguments: str) -> bool:
         return isinstance(loads(arguments), dict)
     except ValueError:
         return False
+
+
+def _is_broken(text: str) -> bool:
+    """Whether no JSON text begins with this one. False: it may be the beginning of one, or is too long to be read."""
+    if len(text) > _MAX_COMPARED:
+        return False
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        sign = text[error.pos : error.pos + 1].strip()  # empty: the text ends where something is missing
+        return bool(sign) and error.msg.startswith(_MISPLACED) and sign not in ".eE"  # of a number that is cut
+    except RecursionError:
+        return False
+    return False
 
 
 def arguments_text(value: Any) -> str:

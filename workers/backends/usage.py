@@ -30,11 +30,13 @@ def merge_usage(before: Any, after: Any) -> Any:
 
 
 def completion_usage(document: Mapping[str, Any]) -> Any:
-    """The usage of a `chat.completion`. Moonshot writes that of a stream into a choice, Groq into `x_groq`, gateways to
-    Gemini into `usageMetadata`, and an older llama-server has its `timings` alone."""
+    """The usage of a `chat.completion`. Moonshot writes that of a stream into a choice, others into its delta or its
+    message, Groq into `x_groq`, gateways to Gemini into `usageMetadata`. An older llama-server has its `timings` alone.
+    """
     choices = document.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    places = (document, first, document.get("x_groq"))
+    inner = (first.get("delta"), first.get("message")) if isinstance(first, Mapping) else ()
+    places = (document, first, document.get("x_groq"), *inner)
     usages = [place.get("usage") for place in places if isinstance(place, Mapping)]
     usages += [document.get("usageMetadata"), document.get("timings")]
     return next((usage for usage in usages if isinstance(usage, dict)), None)

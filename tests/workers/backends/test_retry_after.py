@@ -73,6 +73,12 @@ def test_without_retry_after_the_exhausted_limit_gives_the_wait() -> None:
     assert classify(429, CIMultiDict({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
 
 
+@pytest.mark.parametrize("name", ["x-rate-limit-reset", "rate-limit-reset", "X-Rate-Limit-Reset-Tokens"])
+def test_the_name_of_a_reset_may_have_one_more_hyphen(name: str) -> None:
+    headers = {name: "30", name.lower().replace("reset", "remaining"): "0", "x-ratelimit-reset-requests": "1"}
+    assert limit_reset(CIMultiDict(headers)) == 30.0
+
+
 def test_a_header_too_long_for_a_wait_states_none() -> None:
     long = "1h" * 300
     headers = {"retry-after": long, "x-ratelimit-reset-tokens": long, "ratelimit": "x" * 300 + ";r=0;t=12"}

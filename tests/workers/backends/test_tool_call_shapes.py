@@ -160,3 +160,42 @@ def test_an_end_in_a_tool_call_without_one_is_no_answer(message: Any, finish: st
 def test_many_empty_objects_in_front_of_arguments_are_left_out() -> None:
     assert formed_arguments("{}" * 100_000) == "{}"
     assert formed_arguments("{} " * 100_000 + '{"a":1}') == '{"a":1}'
+
+
+def pieces_of(*arguments: str) -> list[dict[str, Any]]:
+    first, *rest = ({"index": 0, "function": {"arguments": text}} for text in arguments)
+    return [{**first, "id": "c", "function": {**first["function"], "name": "f"}}, *rest]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("{", '{"a"', '{"a":', '{"a":1', '{"a":1}', '{"a":1}'),
+        ('{"', '{"a":{"a', '{"a":{"a":1}}'),
+        ('{"a":"x', '{"a":"xy"}'),
+        ('{"a":1', '{"a":1', '{"a":12}'),
+        ('{"a":[1]', '{"a":[1],"b":2}'),
+    ],
+)
+def test_arguments_so_far_in_each_piece_are_not_repeated(arguments: tuple[str, ...]) -> None:
+    outcome, typed = streamed(*pieces_of(*arguments))
+    assert calls(outcome) == [("f", json.loads(arguments[-1]))]
+    assert "".join(piece.text for piece in typed if isinstance(piece, ToolArguments)) == arguments[-1]
+
+
+@pytest.mark.parametrize("arguments", [('{"a":', '{"a":1}}'), ('{"a":[', '{"a":[1]}]}'), ('{"a":1', ".5}")])
+def test_an_object_that_begins_like_the_one_around_it_stays(arguments: tuple[str, ...]) -> None:
+    outcome, _ = streamed(*pieces_of(*arguments))
+    assert isinstance(outcome, Completion)
+    (call,) = outcome.body["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == "".join(arguments)
+
+
+def test_calls_beside_the_message_or_the_delta_are_calls() -> None:
+    beside = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a":1}'}}]}
+    assembler = CompletionAssembler()
+    assembler.add(orjson.dumps({"choices": [{"index": 0, "delta": {"content": ""}, **beside}]}))
+    assembler.add(b'{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}')
+    assert calls(assembler.outcome()) == [("f", {"a": 1})]
+    choice = {"message": {"role": "assistant", "content": None}, "finish_reason": "tool_calls", **beside}
+    assert calls(parse_completion(orjson.dumps({"choices": [choice]}), {})) == [("f", {"a": 1})]

@@ -91,8 +91,9 @@ PLAIN = {"prompt_tokens": 9, "completion_tokens": 4}
         [PIECE | {"usage": {"prompt_tokens": 9, "completion_tokens": 1}}, {"choices": [], "usage": PLAIN}],
         [PIECE, {"choices": [{"index": 0, "delta": {}, "usage": PLAIN}]}],
         [PIECE, {"choices": [], "x_groq": {"usage": PLAIN}}],
+        [PIECE, {"choices": [{"index": 0, "delta": {"usage": PLAIN}}]}],
     ],
-    ids=["at the end", "at the start", "a 0 at the end", "more at the end", "in a choice", "beside it"],
+    ids=["at the end", "at the start", "a 0 at the end", "more at the end", "in a choice", "beside it", "in a delta"],
 )
 def test_the_usage_of_a_stream_is_found_at_either_end(events: list[dict[str, Any]]) -> None:
     body = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events)
