@@ -223,7 +223,8 @@ class ClientStores:
         except RuntimeError:
             raise InvalidOperation(
                 "AsyncOpenfall works in a coroutine of a running asyncio loop. In plain code, and in a process that "
-                "was forked within a coroutine, use Openfall, or start a loop with asyncio.run"
+                "was forked within a coroutine, use Openfall, or start a loop with asyncio.run. In trio, "
+                "call Openfall by trio.to_thread.run_sync"
             ) from None
         store = self._stores.get(key)
         if store is None:

@@ -10,6 +10,7 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import Piece
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.block_pieces import DELTAS, BlockPieces
+from openfall.workers.backends.completion_shapes import inner_objects
 from openfall.workers.backends.error_response import words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
@@ -28,7 +29,14 @@ _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
     document = parse_document(body, headers)
-    return document if isinstance(document, Failure) else to_outcome(document)
+    return document if isinstance(document, Failure) else to_outcome(_unwrapped(document))
+
+
+def _unwrapped(document: Any) -> Any:
+    """The message inside a wrapper of a gateway."""
+    if not isinstance(document, dict) or "content" in document:
+        return document
+    return next((inner for inner in inner_objects(document) if isinstance(inner.get("content"), list)), document)
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:

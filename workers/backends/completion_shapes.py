@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.workers.backends.exact_json import dumps, loads
@@ -32,19 +32,32 @@ _MAX_LITERAL = 64 * 2**10
 
 def unwrapped(document: Any) -> Any:
     """The completion inside a wrapper, or inside a text that is its JSON, with a list of choices."""
-    if isinstance(document, str) and document.lstrip().startswith("{"):
-        try:
-            document = loads(document)
-        except ValueError:
-            return document
+    document = _of_text(document)
     if not isinstance(document, dict):
         return document
     document = with_choices(document)
-    inner = next((inner for name in _WRAPPERS if _has_choices(inner := document.get(name))), None)
+    inner = next(filter(_has_choices, inner_objects(document)), None)
     if inner is not None and not _has_choices(document):
         outer = {key: value for key, value in document.items() if key in ("id", "model", "created", "usage")}
         document = {**outer, **inner}
     return {**document, "choices": choices_of(document["choices"])} if _has_choices(document) else document
+
+
+def inner_objects(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The objects inside the wrappers of a document. AWS's gateway has the text of the JSON as `body`; a text in any
+    other wrapper is that of a model."""
+    values = (document.get(name) for name in _WRAPPERS)
+    return (value for value in (*values, _of_text(document.get("body"))) if isinstance(value, dict))
+
+
+def _of_text(value: Any) -> Any:
+    """The value of a text that is the JSON of an object. Any other value stays."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return loads(value)
+    except ValueError:
+        return value
 
 
 def _has_choices(value: Any) -> bool:

@@ -14,8 +14,14 @@ escape it, and is escaped here."""
 _UNDECIDED = re.compile(rb"\r(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?|r(?:r(?:or?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?\Z")
 """A carriage return at the end of a chunk. The next chunk decides what it is."""
 
+_BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"error:", b"\x1e")
+"""How a stream begins."""
+
 _CONTINUES = (b" ", b"\t", b'"', b"}", b"]", b"{", b"[")
 """How a line begins that continues an object of JSON."""
+
+_BEFORE_A_LINE = b"\0\x1e"
+"""Null bytes keep a connection open. A record separator begins each text of a JSON sequence (RFC 7464)."""
 
 LINE_BYTES = 48
 """The memory of a line beside its bytes."""
@@ -95,7 +101,7 @@ class SseFraming:
     def _add(self, line: bytes) -> Iterator[bytes]:
         if not line and self._data:
             yield self._end_event()
-        line = line.lstrip(b"\0").removeprefix(BOM)  # null bytes keep a connection open
+        line = line.lstrip(_BEFORE_A_LINE).removeprefix(BOM)
         field, _, value = line.partition(b":")
         field = field.strip().lower()
         if field == b"data":
@@ -106,7 +112,7 @@ class SseFraming:
         elif self._data and line.startswith(_CONTINUES) and self._data[0].startswith(b"{"):
             yield from self._add_data(line)  # and some write an object over several lines
         elif field == b"event":
-            self._is_error = value.strip().lower() in (b"error", b"exception")
+            self._is_error = value.strip().lower() == b"error" or value.strip().lower().endswith(b"exception")
         elif field == b"error":  # older llama-servers write this in place of `data`
             yield from self._add_data(b'{"error":%b}' % value)
 
@@ -124,8 +130,8 @@ class SseFraming:
 
 
 def _as_error(data: bytes) -> bytes:
-    """The data of an event named `error` or `exception` in a form that says so itself. Some servers send the words
-    alone."""
+    """The data of an event named `error`, or for an exception (Bedrock's `throttlingException`), in a form that says so
+    itself. Some servers send the words alone."""
     try:
         document = loads(data)
     except ValueError:
@@ -136,8 +142,8 @@ def _as_error(data: bytes) -> bytes:
 
 
 def looks_like_events(body: bytes) -> bool:
-    """Whether a body of any content type consists of server-sent events."""
-    return body.removeprefix(BOM).lstrip().lower().startswith((b"data:", b"event:", b":", b"id:", b"retry:", b"error:"))
+    """Whether a body of any content type consists of server-sent events, or of a JSON sequence."""
+    return body.removeprefix(BOM).lstrip().lower().startswith(_BEGINNINGS)
 
 
 class NdjsonFraming:

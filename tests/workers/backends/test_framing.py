@@ -69,6 +69,11 @@ def test_an_event_that_is_named_an_error_is_one_whatever_its_data(data: str, err
     assert list(SseFraming().feed(named)) == [b'{"type":"error","error":{"type":"overloaded_error"}}']
 
 
+def test_an_event_that_is_named_after_an_exception_is_an_error() -> None:
+    stream = b'event: throttlingException\ndata: {"message":"too busy"}\n\nevent: exceptions\ndata: {}\n\n'
+    assert list(SseFraming().feed(stream)) == [b'{"error":{"message":"too busy"}}', b"{}"]
+
+
 @given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
 def test_lines_are_the_same_wherever_they_are_cut(
     texts: list[str], newline: bytes, cuts: list[int], ended: bool

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from openfall.router_core.jobs.outcome import Completion, Outcome
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.pieces_from_response import pieces_of_answer
 from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, ToolArguments, ToolStart
 from openfall.workers.backends.anthropic_answer import parse_message
@@ -55,6 +55,7 @@ def calls_of(outcome: Outcome) -> list[tuple[str, Any]]:
         {"choices": choice(content="plain")},
         {"choices": {"0": choice(content="plain")}},
         json.dumps(PLAIN),
+        {"statusCode": 200, "headers": {}, "body": json.dumps(PLAIN)},
         {"choices": [{"index": 0, "message": "plain", "finish_reason": "stop"}]},
         {"choices": [choice(content={"type": "text", "text": "plain"})]},
         {"choices": [choice(content=["pl", "ain"])]},
@@ -63,6 +64,23 @@ def calls_of(outcome: Outcome) -> list[tuple[str, Any]]:
 )
 def test_a_wrapped_or_loose_completion_is_the_answer(document: Any) -> None:
     assert whole(document).text == "plain"
+
+
+MESSAGE = {"type": "message", "content": [{"type": "text", "text": "plain"}], "stop_reason": "end_turn"}
+
+
+@pytest.mark.parametrize(
+    "document", [{"code": 0, "data": MESSAGE}, {"statusCode": 200, "body": json.dumps(MESSAGE)}, {"result": MESSAGE}]
+)
+def test_a_wrapped_message_of_anthropic_is_the_answer(document: Any) -> None:
+    outcome = parse_message(orjson.dumps(document), CIMultiDict())
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "plain"
+
+
+@pytest.mark.parametrize("document", [{"data": "{no JSON"}, {"data": [MESSAGE]}, {"body": "{}"}, [], None])
+def test_a_wrapper_without_a_message_is_no_answer(document: Any) -> None:
+    assert isinstance(parse_message(orjson.dumps(document), CIMultiDict()), Failure)
 
 
 def test_a_content_of_any_json_is_its_text_and_a_message_has_its_role() -> None:

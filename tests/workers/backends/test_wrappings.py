@@ -27,6 +27,9 @@ def sent(body: bytes, content_type: str | None, status: int = 200) -> Script:
 
 WRAPPINGS = {
     "a stream as plain text": sent(EVENTS + DONE, "text/plain"),
+    "a JSON sequence": sent(
+        b"".join(b"\x1e" + orjson.dumps(event) + b"\n" for event in PIECES), "application/json-seq"
+    ),
     "a stream as JSON": sent(EVENTS + DONE, "application/json"),
     "a stream without a type": sent(EVENTS + DONE, None),
     "a stream of another case": sent(EVENTS + DONE, "Text/Event-Stream; charset=utf-8"),
