@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from openfall.router_core.state.fleet_status import fetch_status
@@ -65,6 +67,10 @@ def shorten_the_count(f):
     f.store.hset("of:counters", "beats", "1")
 
 
+def enlarge_the_count(f):
+    f.store.set("of:beats", f"{2**52} 1")
+
+
 def set_the_clock_back(f):
     f.clock.now -= 600
 
@@ -74,7 +80,16 @@ def sleep(f):
 
 
 @pytest.mark.parametrize(
-    "event", [damage_counters, damage_the_count, delete_the_count, shorten_the_count, set_the_clock_back, sleep]
+    "event",
+    [
+        damage_counters,
+        damage_the_count,
+        delete_the_count,
+        shorten_the_count,
+        enlarge_the_count,
+        set_the_clock_back,
+        sleep,
+    ],
 )
 def test_damage_to_one_value_a_clock_that_is_set_back_and_a_long_silence_are_no_loss(fleet, event):
     async def story(f):
@@ -86,5 +101,6 @@ def test_damage_to_one_value_a_clock_that_is_set_back_and_a_long_silence_are_no_
         for _ in range(2):
             assert not (await own.beat([])).went_back
             f.clock.now += 2
+        assert re.fullmatch(rb"\d+ \d+", f.store.get("of:beats"))
 
     fleet(story)

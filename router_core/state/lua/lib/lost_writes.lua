@@ -7,7 +7,7 @@ local function count_beat(worker, seen, seen_at, ttl_s, now)
   local count, at = string.match(text or '', '^(%d+) (%d+)$')
   if text and not count then note_unreadable(BEATS, 'is no count and moment') end
   local beats = 1 + math.max(number(count, 0), number(redis.call('HGET', COUNTERS, 'beats'), 0))
-  redis.call('SET', BEATS, beats .. ' ' .. ms(now))
+  redis.call('SET', BEATS, string.format('%d %s', beats, ms(now)))
   redis.call('HSET', COUNTERS, 'beats', beats)
   if not seen or beats > seen then return beats, false end
   local since = number(at)
