@@ -2,7 +2,7 @@
 
 from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
-from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, stamp, variables
+from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, refuse_pipe, stamp, variables
 from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
 from openfall.config.manifest_sections import EMBEDDED_COMMAND
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT, describe_source
@@ -38,6 +38,7 @@ __all__ = [
     "redact_key",
     "redact_value",
     "redis_server",
+    "refuse_pipe",
     "schema",
     "stamp",
     "variable_for_other_folders",

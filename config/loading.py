@@ -150,6 +150,13 @@ def _current_directory() -> Path:
         raise ConfigError([ConfigProblem(Path(), 0, "", "the current directory does not exist", remedy)]) from None
 
 
+def refuse_pipe(source: Path | None) -> None:
+    """Raises `ConfigError` if a file is a pipe: several processes are to read it, and it can be read once."""
+    if source is not None and source.is_fifo():
+        message = "it is a pipe, which can be read once, and each of several processes reads the configuration"
+        raise ConfigError([ConfigProblem(source, 0, "", message, "Write it to a file, and name that.")])
+
+
 def stamp(source: Path, cwd: Path | None = None) -> Stamp:
     """The stamp of a configuration, from the directory entries of its files alone. That of a pipe never changes: it
     cannot be read again."""

@@ -75,6 +75,7 @@ def _work(options: argparse.Namespace, configure: ApplyToLog) -> int:
 
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
+        config.refuse_pipe(loaded.source)
         manager = ServiceManager.of(os.environ)
         return asyncio.run(supervisor_plan.run_pool(loaded, options.pool, sys.argv[1:], options.procs, manager))
     start_traces(loaded.settings.traces.endpoint)
@@ -97,8 +98,10 @@ def _up(options: argparse.Namespace, configure: ApplyToLog) -> int:
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
+    loaded = _load(options.config, configure)
+    config.refuse_pipe(loaded.source)
     manager = ServiceManager.of(os.environ)
-    return asyncio.run(supervisor_plan.run_all(_load(options.config, configure), options.log_format, manager))
+    return asyncio.run(supervisor_plan.run_all(loaded, options.log_format, manager))
 
 
 def _load(path: Path | None, configure: ApplyToLog, pool: str | None = None) -> config.LoadedConfig:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, log_format_option, process_arguments
+from openfall.producers.cli.options import common_options, config_path, log_format_option, process_arguments
 from openfall.producers.cli.terminal import console, plain, show_json_line, status_line, wants_json
 from openfall.router_core.exit_text import describe_exit
 
@@ -39,6 +39,9 @@ def up(log_format: str | None) -> None:
 
     Data is kept in .openfall/, or in the directory that the configuration names.
     """
+    from openfall.config import refuse_pipe
+
+    refuse_pipe(config_path())  # the supervisor would not even have its descriptor
     # --parent: the supervisor stops when this process is killed.
     command = [sys.executable, "-m", "openfall.workers", "up", "--quiet", "--parent", str(os.getpid())]
     supervisor = subprocess.Popen(

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sockets = [socket.socket(fileno=int(number)) for number in options.sockets.split(",")]
             _run(serve(loaded, manager, configure, sockets))
         elif loaded.settings.gateway.processes > 1:
+            config.refuse_pipe(loaded.source)
             _run(serve_processes(loaded, _shared_arguments(options), manager))
         else:
             _run(serve(loaded, manager, configure))

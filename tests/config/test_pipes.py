@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.config import ConfigError, load, loading, stamp
+from openfall.config import ConfigError, load, loading, refuse_pipe, stamp
 
 TEXT = "redis: redis://rack:6379\n"
 
@@ -38,3 +38,10 @@ def test_a_pipe_into_which_no_program_writes_is_reported(pipe: Path, monkeypatch
     monkeypatch.setattr(loading, "PIPE_SECONDS", 0.01)
     with pytest.raises(ConfigError, match="no program writes into this pipe"):
         load(pipe, environ={})
+
+
+def test_a_pipe_is_refused_where_several_processes_read_the_configuration(pipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="it is a pipe, which can be read once"):
+        refuse_pipe(pipe)
+    refuse_pipe(tmp_path / "openfall.yaml")
+    refuse_pipe(None)
