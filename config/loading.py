@@ -259,13 +259,13 @@ def _generate(document: Document) -> str | None:
 
 
 def _open(source: Path) -> BinaryIO:
-    """Open a file. A pipe that has no writer within `PIPE_SECONDS` is an `OSError`: it might have none for ever."""
+    """Open a file. Raises `OSError` for a pipe that brings nothing within `PIPE_SECONDS`: it might never bring any."""
     if not stat.S_ISFIFO(source.stat().st_mode):
         return source.open("rb")
     descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
         os.close(descriptor)
-        raise TimeoutError(errno.ETIMEDOUT, "no program writes into this pipe")
+        raise TimeoutError(errno.ETIMEDOUT, f"no program wrote into this pipe within {PIPE_SECONDS:g} s")
     os.set_blocking(descriptor, True)
     return open(descriptor, "rb")
 

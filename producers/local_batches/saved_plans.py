@@ -16,7 +16,8 @@ from openfall.router_core.state.batches import LISTED_SECONDS
 
 KEPT_SECONDS = LISTED_SECONDS
 """How long a plan stays after the last run of its batch and the last row of its output: as long as the gateway lists a
-batch. Its jobs and their results are gone before."""
+batch. Its jobs and their results are gone before, unless `hold_for` or `retention: results` is longer; a run of the
+same command saves the plan again."""
 
 
 @dataclass(frozen=True, slots=True)

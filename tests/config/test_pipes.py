@@ -36,7 +36,7 @@ def test_a_pipe_is_read_to_its_end_and_its_data_is_in_the_current_directory(
 
 def test_a_pipe_into_which_no_program_writes_is_reported(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "PIPE_SECONDS", 0.01)
-    with pytest.raises(ConfigError, match="no program writes into this pipe"):
+    with pytest.raises(ConfigError, match="no program wrote into this pipe within"):
         load(pipe, environ={})
 
 
