@@ -2,10 +2,11 @@
 
 from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
-from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, refuse_pipe, stamp, variables
+from openfall.config.loading import LoadedConfig, Stamp, key_place, load, missing_keys, stamp, variables
 from openfall.config.manifest_file import Manifest, load_manifest, manifest_schema
 from openfall.config.manifest_sections import EMBEDDED_COMMAND
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT, describe_source
+from openfall.config.pipes import refuse_pipe
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import (
     LogFormat,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import yaml
@@ -22,6 +19,7 @@ from openfall.config.interpolation import variables_in
 from openfall.config.key_warnings import hint_at_variables, warn_of_keys
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, shorten
 from openfall.config.paths import FILE_NAME as CONFIG_NAME
+from openfall.config.pipes import open_source
 from openfall.config.section_reader import read_file
 from openfall.config.service_environment import CREDENTIALS, read_credentials
 from openfall.config.settings import Settings
@@ -30,9 +28,6 @@ from openfall.router_core.catalog.catalog import Catalog
 
 MAX_FILE_BYTES = 10_000_000
 """A larger file is no configuration: the user named a model or a log by mistake, or a device without an end."""
-
-PIPE_SECONDS = 10.0
-"""How long the writer of a pipe has for its first byte."""
 
 FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
@@ -150,13 +145,6 @@ def _current_directory() -> Path:
         raise ConfigError([ConfigProblem(Path(), 0, "", "the current directory does not exist", remedy)]) from None
 
 
-def refuse_pipe(source: Path | None) -> None:
-    """Raises `ConfigError` if a file is a pipe: several processes are to read it, and it can be read once."""
-    if source is not None and source.is_fifo():
-        message = "it is a pipe, which can be read once, and each of several processes reads the configuration"
-        raise ConfigError([ConfigProblem(source, 0, "", message, "Write it to a file, and name that.")])
-
-
 def stamp(source: Path, cwd: Path | None = None) -> Stamp:
     """The stamp of a configuration, from the directory entries of its files alone. That of a pipe never changes: it
     cannot be read again."""
@@ -258,22 +246,10 @@ def _generate(document: Document) -> str | None:
     return None
 
 
-def _open(source: Path) -> BinaryIO:
-    """Open a file. Raises `OSError` for a pipe that brings nothing within `PIPE_SECONDS`: it might never bring any."""
-    if not stat.S_ISFIFO(source.stat().st_mode):
-        return source.open("rb")
-    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
-        os.close(descriptor)
-        raise TimeoutError(errno.ETIMEDOUT, f"no program wrote into this pipe within {PIPE_SECONDS:g} s")
-    os.set_blocking(descriptor, True)
-    return open(descriptor, "rb")
-
-
 def read_source(document: Document, source: Path, option: str = "--config", variable: str = VARIABLE) -> str | None:
     """The text of a file that an option or a variable names; None, and a problem, if it cannot be read."""
     try:
-        with _open(source) as file:
+        with open_source(source) as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) <= MAX_FILE_BYTES:
             return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

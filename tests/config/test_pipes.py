@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.config import ConfigError, load, loading, refuse_pipe, stamp
+from openfall.config import ConfigError, load, pipes, refuse_pipe, stamp
 
 TEXT = "redis: redis://rack:6379\n"
 
@@ -35,7 +35,7 @@ def test_a_pipe_is_read_to_its_end_and_its_data_is_in_the_current_directory(
 
 
 def test_a_pipe_into_which_no_program_writes_is_reported(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PIPE_SECONDS", 0.01)
+    monkeypatch.setattr(pipes, "PIPE_SECONDS", 0.01)
     with pytest.raises(ConfigError, match="no program wrote into this pipe within"):
         load(pipe, environ={})
 
