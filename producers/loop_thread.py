@@ -29,7 +29,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
-        self._stopped = False
+        self._stopped = self._at_exit = False
         keep_in_children(self)
 
     def call(self, step: Callable[[], Awaitable[T]]) -> T:
@@ -39,7 +39,7 @@ class LoopThread:
             return future.result()
         except CancelledError:
             if self._stopped:
-                raise ClientClosed from None
+                raise closed(at_exit=self._at_exit) from None
             raise
         finally:
             future.cancel()
@@ -63,9 +63,10 @@ class LoopThread:
             with suppress(InvalidOperation):
                 self.call(close)
 
-    def stop(self, last: Callable[[], Awaitable[None]]) -> None:
-        """Run a last step, cancel all others, and end the thread."""
+    def stop(self, last: Callable[[], Awaitable[None]], *, at_exit: bool = False) -> None:
+        """Run a last step, cancel all others, and end the thread. `at_exit`: the interpreter ends."""
         with self._lock:
+            self._at_exit = at_exit
             thread = None if self._stopped else self._thread
             future = self._schedule(last) if thread else None
             self._stopped = True
@@ -81,7 +82,7 @@ class LoopThread:
             raise InvalidOperation("this belongs to the process before the fork: open a new one with the client")
         with self._lock:
             if self._stopped:
-                raise ClientClosed
+                raise closed(at_exit=self._at_exit)
             if threading.current_thread() is self._thread:
                 raise InvalidOperation("Openfall would wait for itself in its own thread: use AsyncOpenfall there")
             return asyncio.run_coroutine_threadsafe(_run(step), self._loop or self._start())
@@ -100,6 +101,12 @@ class LoopThread:
     async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
         started.set_result(asyncio.get_running_loop())
         await self._stopping.wait()
+
+
+def closed(*, at_exit: bool) -> BaseException:
+    """What a call of a client that is closed raises. At the exit only daemon threads are left, which end in silence:
+    Python would print the traceback of any other error."""
+    return SystemExit() if at_exit and threading.current_thread().daemon else ClientClosed()
 
 
 async def _run(step: Callable[[], Awaitable[T]]) -> T:

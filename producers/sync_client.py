@@ -15,10 +15,9 @@ from typing import Any, TypeVar, Unpack
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.embeddings_result import Embeddings
-from openfall.producers.errors import ClientClosed
 from openfall.producers.inbox_delivery import InboxDelivery
 from openfall.producers.job_request import AskOptions, JobRequest, SubmitOptions
-from openfall.producers.loop_thread import LoopThread
+from openfall.producers.loop_thread import LoopThread, closed
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
 from openfall.producers.runtime_model import CallOutcome, ResolveOptions, RuntimeModel
@@ -50,8 +49,8 @@ class Openfall:
         self.config = self._client.config
         self._threads: dict[int, LoopThread] = {}
         """By process. Those of a parent process are kept, and left alone: it uses them."""
-        self._closed = False
-        atexit.register(self.close)
+        self._closed = self._at_exit = False
+        atexit.register(self._close_at_exit)
 
     def __enter__(self) -> Openfall:
         return self
@@ -64,9 +63,13 @@ class Openfall:
     def close(self) -> None:
         """Close the connections and end the thread. Submitted jobs go on."""
         self._closed = True
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         if thread := self._threads.get(os.getpid()):
-            thread.stop(self._client.close)
+            thread.stop(self._client.close, at_exit=self._at_exit)
+
+    def _close_at_exit(self) -> None:
+        self._at_exit = True
+        self.close()
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         """Submit one job. Returns once Redis has stored it. Raises as `AsyncOpenfall.submit` does."""
@@ -144,6 +147,6 @@ class Openfall:
 
     def _thread(self) -> LoopThread:
         if self._closed:
-            raise ClientClosed
+            raise closed(at_exit=self._at_exit)
         process = os.getpid()
         return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
