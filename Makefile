@@ -43,7 +43,7 @@ check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage
 	@$(BIN)/codespell
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/python -m compileall -q router_core config producers workers benchmarks # hundreds of tests start processes
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist worksteal --cov --cov-report=
 
 page: page-setup ## the operator's page in a real Chromium: by mouse, by keyboard, without a script; rules of accessibility
 	@$(BIN)/python -m pytest -m browser tests/producers/page/test_in_a_browser.py
