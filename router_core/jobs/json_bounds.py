@@ -59,8 +59,8 @@ def check_values(raw: bytes, limit: int = MAX_VALUES) -> None:
 
 
 def _check_numbers(raw: bytes) -> None:
-    """Raise `JsonTooLarge` for a number of more than `MAX_DIGITS`. A look at each string would take longer, so they are
-    left out only if some text has so many digits."""
+    """Raise `JsonTooLarge` for a number of more than `MAX_DIGITS`. A look at each string takes longer, so it is made
+    only if the text has as many digits in a row somewhere."""
     if _LONG_NUMBER in raw.translate(_DIGITS):
         for outside, _ in _without_strings(raw):
             if _LONG_NUMBER in outside.translate(_DIGITS):

@@ -12,7 +12,7 @@ from openfall.router_core.state.decoding import read_moment, read_object
 from openfall.router_core.state.unreadable_notes import note_unreadable
 
 KEPT_SECONDS = 86400
-"""How long people are told of it."""
+"""How long `openfall status` and the page show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from tests.chaos.garbage_checks import TIMEOUT_SECONDS, Checks, Problem, chat_bo
 from tests.chaos.garbage_damages import damage_key
 from tests.chaos.garbage_fleet import PARKED, GarbageFleet, fill, garbage_fleet, park, upstreams
 from tests.chaos.garbage_keys import (
+    KEPT,
     NOT_DAMAGED,
     PAGE,
     TRANSIENT,
@@ -121,7 +122,8 @@ class GarbageDrill:
                 await self._submit_earlier(damage)
                 for pattern in self.patterns:
                     turn += self.only in pattern.name
-                    if pattern.name not in NOT_DAMAGED and self.only in pattern.name and turn % self.every == 0:
+                    left = pattern.name in NOT_DAMAGED or (damage == "gone" and pattern.name in KEPT)
+                    if not left and self.only in pattern.name and turn % self.every == 0:
                         await self._damage(pattern, damage, store, rng)
         finally:
             for task in load:

@@ -20,6 +20,12 @@ NOT_DAMAGED: Mapping[str, str] = {
 }
 """Why the drill leaves these keys as they are."""
 
+KEPT: Mapping[str, str] = {
+    "of:client-keys": "a gateway without a key serves its own machine, as one that never had a key",
+    "of:presence": "until the next beats no worker is alive: an interactive job falls, and is answered later",
+}
+"""Why the drill overwrites these keys, and does not delete them."""
+
 TRANSIENT: Mapping[str, str] = {
     "of:caller-leases": "of:caller-leases",
     "of:credits:{pool}": "of:credits:gpu",
