@@ -136,6 +136,11 @@ def formed_content(content: Any) -> Any:
     return dumps(content).decode()
 
 
+def is_no_piece(content: Any) -> bool:
+    """Whether the content of a piece is none: an empty object or `false`, which stand for null at some servers."""
+    return content is False or content == {}
+
+
 def _formed_part(part: Any) -> Any:
     """A part of a content with its text, which some servers write as `content` or as an object with a `value`."""
     if not isinstance(part, dict) or part.get("type", "text") not in TEXT_PARTS:

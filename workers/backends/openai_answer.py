@@ -16,6 +16,7 @@ from openfall.workers.backends.completion_shapes import (
     choices_of,
     content_of,
     formed_message,
+    is_no_piece,
     is_refused,
     rest_of_message,
     unwrapped,
@@ -204,7 +205,7 @@ class CompletionAssembler(StreamAssembler):
             text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
             delta = {"content": text} if isinstance(text, str) else rest_of_message(choice["message"], message)
         delta = with_fields_beside(piece, delta)
-        delta = {**delta, "content": None} if delta.get("content") == {} else delta  # nothing, and no text
+        delta = {**delta, "content": None} if is_no_piece(delta.get("content")) else delta
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
         pieces = [*_text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]

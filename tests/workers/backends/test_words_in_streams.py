@@ -72,7 +72,8 @@ def test_an_answer_in_a_body_of_a_gateway_is_read() -> None:
     assert outcome.text == "Hello"
 
 
-def test_an_empty_object_as_the_content_of_a_piece_adds_nothing() -> None:
-    outcome = _outcome({"choices": [{"index": 0, "delta": {"content": {}}}]}, HELLO, END)
+@pytest.mark.parametrize("content", [{}, False, None])
+def test_an_empty_object_or_false_as_the_content_of_a_piece_adds_nothing(content: Any) -> None:
+    outcome = _outcome({"choices": [{"index": 0, "delta": {"content": content}}]}, HELLO, END)
     assert isinstance(outcome, Completion)
     assert outcome.text == "Hello"
