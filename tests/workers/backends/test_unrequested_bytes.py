@@ -25,7 +25,34 @@ def response(text: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-async def ask(serve: Serve, questions: list[str]) -> list[Completion | Failure]:
+class Turns:
+    """The order of a story: once the client has its answer, the server sends further pieces, and the client waits for
+    them."""
+
+    def __init__(self) -> None:
+        self._answered, self._sent = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_answer(self) -> None:
+        await self._answered.wait()
+        self._answered.clear()
+
+    def end(self) -> None:
+        self._sent.set()
+
+    async def wait_for_pieces(self) -> None:
+        self._answered.set()
+        await self._sent.wait()
+        self._sent.clear()
+        await turn_loop()
+
+
+async def turn_loop() -> None:
+    """Let the loop read what is in the sockets."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def ask(serve: Serve, questions: list[str], turns: Turns | None = None) -> list[Completion | Failure]:
     """The outcomes of calls one after another, over connections that are used again."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -35,14 +62,17 @@ async def ask(serve: Serve, questions: list[str]) -> list[Completion | Failure]:
         for question in questions:
             body = {"messages": [{"role": "user", "content": question}]}
             outcomes.append(await backend.complete(Request(body=body, upstream="m", timeout=20.0)))
-            await asyncio.sleep(0.02)  # what the server still sends may arrive
+            if turns is not None:
+                await turns.wait_for_pieces()
         return outcomes
     finally:
         await backend.close()
         server.close()
 
 
-async def answer_twice(pieces: list[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer_twice(
+    pieces: list[bytes], turns: Turns, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """Answer each request with its own question, and then send these pieces, each in a packet."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -50,10 +80,11 @@ async def answer_twice(pieces: list[bytes], reader: asyncio.StreamReader, writer
             question = b"first" if b"first" in body else b"second"
             first, *rest = pieces
             writer.write(response(question) + first)
+            await turns.wait_for_answer()
             for piece in rest:
-                await writer.drain()
-                await asyncio.sleep(0.005)
                 writer.write(piece)
+                await turn_loop()
+            turns.end()
     writer.close()
 
 
@@ -69,7 +100,8 @@ UNREQUESTED = {
 
 @pytest.mark.parametrize("pieces", UNREQUESTED.values(), ids=UNREQUESTED.keys())
 def test_a_response_without_a_request_answers_no_other_request(pieces: list[bytes]) -> None:
-    outcomes = run(ask(partial(answer_twice, pieces), ["first", "second", "second"]))
+    turns = Turns()
+    outcomes = run(ask(partial(answer_twice, pieces, turns), ["first", "second", "second"], turns))
     assert [outcome.text for outcome in outcomes if isinstance(outcome, Completion)] == ["first", "second", "second"]
 
 
