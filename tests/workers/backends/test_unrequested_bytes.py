@@ -41,7 +41,8 @@ class Turns:
 
     async def wait_for_pieces(self) -> None:
         self._answered.set()
-        await self._sent.wait()
+        async with asyncio.timeout(30):  # a server that was not asked sends nothing
+            await self._sent.wait()
         self._sent.clear()
         await turn_loop()
 
