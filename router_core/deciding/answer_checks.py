@@ -69,7 +69,7 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
             failed = None if passes(text) else message
         if failed:
             return failed
-    if role.pattern is not None and not re.search(role.pattern, text):
+    if role.pattern is not None and validates({"pattern": role.pattern}, text):
         return f"the pattern {role.pattern!r} is not found in the answer"
     return None
 

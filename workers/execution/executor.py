@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 from zlib import crc32
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import refusal_of
-from openfall.router_core.deciding.answer_checks import check_answer
+from openfall.router_core.deciding.answer_checks import Validates, check_answer
 from openfall.router_core.deciding.decide import conclude, decide, is_retry
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, pack_answer, unpack_attempts
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
 from openfall.router_core.jobs.request_fingerprint import request_key
 from openfall.router_core.jobs.result import Result, Status
@@ -23,11 +26,11 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.registry import Clients
+from openfall.workers.execution.bounded_check import SlowCheck, check_briefly, long_schema_error
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.delivery_state import DeliveryState, read_state
 from openfall.workers.execution.job_traces import trace_call, trace_end
-from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.model_call import ModelCaller
 from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
@@ -75,6 +78,7 @@ class JobExecutor:
         self._reporter, self._log = CallReporter(catalog, jitter), DeliveryLog(catalog)
         self._on_answer = on_answer
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
+        self._slow_checks = ThreadPoolExecutor(2, "check")  # threads that wait for a process
 
     async def execute(
         self,
@@ -98,8 +102,9 @@ class JobExecutor:
             raise WorkerShortage(called.answer.detail)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
-        outcome = called.answer if step.is_judging else check_answer(called.answer, job, self._catalog, schema_error)
-        finished = FinishedCall(step=step, called=called, outcome=outcome, started_at=state.now, ended_at=clock())
+        ended_at = clock()
+        outcome = called.answer if step.is_judging else await self._check(called.answer, job)
+        finished = FinishedCall(step=step, called=called, outcome=outcome, started_at=state.now, ended_at=ended_at)
         report = self._reporter.report(state, finished, conditions.fleet)
         state = replace(state, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):
@@ -108,6 +113,17 @@ class JobExecutor:
         next_step = conclude(job, self._catalog, state.attempts, outcome, conditions)
         self._count_against_budget(state.attempts, next_step, state.now)
         return self._conclude(next_step, state, report, outcome)
+
+    async def _check(self, answer: Outcome, job: CompletionJob) -> Outcome:
+        """The outcome after the checks of the job's role. Those that take long run outside of the event loop."""
+
+        def check(validates: Validates) -> Outcome:
+            return check_answer(answer, job, self._catalog, validates)
+
+        try:
+            return check_briefly(check)
+        except SlowCheck:
+            return await asyncio.get_running_loop().run_in_executor(self._slow_checks, check, long_schema_error)
 
     def _first_step(self, state: DeliveryState, conditions: Conditions) -> Step:
         """What to do with a job that was claimed. No call is made for which the claim has reserved nothing."""

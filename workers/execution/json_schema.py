@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -12,26 +14,40 @@ MAX_ERRORS = 100
 """The violations among which the best one is looked for: a long list may have one for each of its items."""
 
 
+def import_library() -> None:
+    """Import what `schema_error` needs: 0.15 s, which are no part of a check."""
+    import jsonschema  # noqa: F401
+
+
 def schema_error(schema: Any, value: Any) -> str | None:
     """How the value violates the schema, without quoting either; None: it is valid.
 
     The draft is the one that the schema names, else 2020-12. An invalid schema is an error too: it is the caller's, and
     no answer could satisfy it. A schema is never fetched: without a registry the library would call any address in it.
+    A `pattern` that Python cannot read (`\\p{L}`) is not checked.
     """
     from jsonschema import Draft202012Validator, exceptions
     from jsonschema.validators import validator_for
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY
 
+    if not isinstance(schema, dict | bool):
+        return "the schema itself is not valid at /"
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        return "the schema itself is not valid at /$schema"
     try:
-        draft = validator_for(schema, default=Draft202012Validator)
-        draft.check_schema(schema)
+        draft: Any = validator_for(schema, default=Draft202012Validator)
+        draft.check_schema(schema, format_checker=None)
         validator = _bounded(draft)(schema, registry=EMPTY_REGISTRY)
         error = exceptions.best_match(islice(validator.iter_errors(value), MAX_ERRORS))
     except exceptions.SchemaError as schema_fault:
         return f"the schema itself is not valid at {_json_path(schema_fault.path)}"
     except Unresolvable:
         return "the schema refers to something that is not in it"
+    except RecursionError:
+        return "the schema refers to itself without end, or is too deep"
+    except Exception as fault:  # noqa: BLE001 - a `$ref` may lead to what is no schema: then a keyword can raise anything
+        return f"the schema cannot be applied to the answer: {type(fault).__name__}"
     return None if error is None else f"{error.validator} fails at {_json_path(error.path)}"
 
 
@@ -40,11 +56,20 @@ def _bounded(draft: Any) -> Any:
     """The validator of a draft with the keywords of this module. To make the class takes as long as to validate."""
     from jsonschema.validators import extend
 
-    return extend(draft, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
+    return extend(draft, {"pattern": _pattern, "uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
 
 
 def _json_path(path: Any) -> str:
     return "/" + "/".join(map(str, path))
+
+
+def _pattern(_validator: object, pattern: str, text: object, _schema: object) -> Iterator[Any]:
+    """The keyword `pattern`. The library raises for the words of other languages, such as `\\p{L}`."""
+    from jsonschema.exceptions import ValidationError
+
+    with suppress(re.error, OverflowError, RecursionError):
+        if isinstance(text, str) and not re.search(pattern, text):
+            yield ValidationError("the pattern is not found")
 
 
 def _unique_items(_validator: object, is_unique: Any, items: Any, _schema: object) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.reasoning import without_reasoning
 from openfall.router_core.jobs.request_body import get_schema, has_tool_call
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.execution.json_schema import schema_error
 from tests.router_core.decisions import CATALOG, completion, job
 
 K = CheckKind
@@ -26,8 +27,9 @@ def never(schema, value):
     raise AssertionError("no schema was to be validated")
 
 
-def check(text, *kinds, pattern=None, **more):
-    return failed_check(Role(chain=("small",), checks=kinds, pattern=pattern), completion(text, **more), job(), never)
+def check(text, *kinds, pattern=None, validates=never, **more):
+    role = Role(chain=("small",), checks=kinds, pattern=pattern)
+    return failed_check(role, completion(text, **more), job(), validates)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,9 @@ def test_the_first_check_that_fails_is_reported():
 
 
 def test_a_pattern_is_searched_in_the_answer_and_not_in_its_reasoning():
-    assert check("the answer is 42", pattern=r"\d+") is None
+    assert check("the answer is 42", pattern=r"\d+", validates=schema_error) is None
     failed = "the pattern '\\\\d+' is not found in the answer"
-    assert check("<think>42?</think>no idea", pattern=r"\d+") == failed
+    assert check("<think>42?</think>no idea", pattern=r"\d+", validates=schema_error) == failed
 
 
 SCHEMA = {"type": "object"}

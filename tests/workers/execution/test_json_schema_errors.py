@@ -51,6 +51,31 @@ def test_the_draft_that_a_schema_names_decides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "error"),
+    [
+        ({"$ref": "#"}, "the schema refers to itself without end, or is too deep"),
+        ({"$schema": ["a"]}, "the schema itself is not valid at /$schema"),
+        ({"$id": "http://[bad", "$ref": "x#y"}, "the schema cannot be applied to the answer: ValueError"),
+        ({"const": {"type": "nonsense"}, "$ref": "#/const"}, "the schema cannot be applied to the answer: UnknownType"),
+        ({"a": 5, "$ref": "#/a"}, "the schema cannot be applied to the answer: TypeError"),
+        ({"multipleOf": 0.1}, "the schema cannot be applied to the answer: OverflowError"),
+        (None, "the schema itself is not valid at /"),
+        ([{}], "the schema itself is not valid at /"),
+    ],
+)  # fmt: skip
+def test_a_schema_that_the_library_cannot_apply_is_an_error_in_words(schema: object, error: str) -> None:
+    assert schema_error(schema, 10**399) == error
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^\p{L}+$", r"^(?<year>\d+)$", r"\u{1F600}", r"^[\w-.]+$", "a{99999999999}", "(" * 2000 + ")" * 2000]
+)
+def test_a_pattern_that_python_cannot_read_is_not_checked(pattern: str) -> None:
+    assert schema_error({"pattern": pattern, "type": "string"}, "abc") is None
+    assert schema_error({"pattern": pattern, "type": "string"}, 1) == "type fails at /"
+
+
+@pytest.mark.parametrize(
     ("items", "error"),
     [
         ([{"a": 1}, {"a": 2}, [1], 1, True, "1", None], None),

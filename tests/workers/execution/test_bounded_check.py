@@ -1,0 +1,91 @@
+"""Checks that take long: a signal interrupts them on the event loop, and the system ends their process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openfall.router_core.catalog.backend_entry import Backend
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.model_entry import ModelSpec
+from openfall.router_core.catalog.retry_policy import RetryPolicy
+from openfall.router_core.catalog.roles_and_tasks import Role
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.vocabulary import Urgency
+from openfall.workers.execution.bounded_check import SlowCheck, check_briefly, long_schema_error
+from tests.faults import Script, answer, fault_server
+from tests.worker_harness import running_fleet
+
+BRANCHING = {f"a{level}": {"anyOf": [{"$ref": f"#/$defs/a{level + 1}"}] * 2} for level in range(40)}
+ENDLESS: dict[str, tuple[Any, Any]] = {
+    "nested quantifiers": ({"pattern": "^(a+)+$"}, "a" * 40 + "!"),
+    "alternatives that overlap": ({"pattern": "(a|aa)+$"}, "a" * 80 + "!"),
+    "the names of fields": ({"patternProperties": {"^(a+)+$": True}}, {"a" * 40 + "!": 1}),
+    "no further names": ({"patternProperties": {"^(a+)+$": True}, "additionalProperties": False}, {"a" * 40 + "!": 1}),
+    "references that branch": ({"$defs": {**BRANCHING, "a40": {"type": "string"}}, "$ref": "#/$defs/a0"}, 1),
+    "a schema that is hard to check": (
+        {"$schema": "http://json-schema.org/draft-04/schema#", "enum": [{"a": number} for number in range(9_000)]}, 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "value"), ENDLESS.values(), ids=ENDLESS)
+def test_a_check_without_end_leaves_the_event_loop(schema: Any, value: Any) -> None:
+    began = time.thread_time()
+    with pytest.raises(SlowCheck):
+        check_briefly(lambda validates: validates(schema, value))
+    assert time.thread_time() - began < 0.25  # a bound of 0.05 s, in ticks of 4 ms; the first check imports a library
+
+
+def test_after_a_check_that_was_interrupted_no_signal_arrives() -> None:
+    with pytest.raises(SlowCheck):
+        check_briefly(lambda validates: validates(*ENDLESS["nested quantifiers"]))
+    began = time.process_time()
+    while time.process_time() - began < 0.15:
+        pass
+    assert check_briefly(lambda validates: validates({"pattern": r"^\d{4}-\d\d$"}, "2026-12")) is None
+
+
+def test_a_process_ends_a_check_without_end_and_completes_a_long_one() -> None:
+    error = long_schema_error(*ENDLESS["nested quantifiers"], seconds=1)
+    assert error is not None
+    assert error.startswith("the check takes more than 1 s")
+    people = {"items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}
+    assert long_schema_error(people, [{"name": "Haruka 🎀"}] * 5_000) is None
+    assert long_schema_error(people, [{"name": "Haruka"}] * 5_000 + [{}]) == "required fails at /5000"
+
+
+def test_an_answer_whose_check_takes_long_is_checked_to_the_end(redis_url: str, tmp_path: Path) -> None:
+    def say(text: str) -> Script:
+        return answer({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
+
+    async def main() -> Result | None:
+        async with fault_server(say("a" * 12_000), say("a" * 12_000 + "!")) as upstream:
+            names = ("first", "second")
+            catalog = Catalog(
+                backends={"box": Backend(url=upstream.url, pool="gpu")},
+                models={name: ModelSpec(upstream=name, backends=("box",), timeout=5) for name in names},
+                roles={"loud": Role(chain=names, pattern="a+b|!$")},  # quadratic: 0.3 s
+                retry=RetryPolicy(max_retries=0),
+            )
+            async with running_fleet(redis_url, tmp_path, catalog, "gpu") as fleet:
+                job_id = await fleet.accept("job-00000001", names, Urgency.INTERACTIVE, role="loud")
+                return (await fleet.until(job_id, "done")).result
+
+    result = asyncio.run(main())
+    assert result is not None
+    assert [(attempt.model, attempt.error) for attempt in result.attempts] == [
+        ("first", "invalid_output"), ("second", None),
+    ]  # fmt: skip
+
+
+def test_many_short_checks_of_one_answer_have_one_bound() -> None:
+    people = {"items": {"type": "object", "required": ["name"]}}
+    began = time.thread_time()
+    with pytest.raises(SlowCheck):
+        check_briefly(lambda validates: [validates(people, [{"name": 1}] * 300) for _ in range(200)])
+    assert time.thread_time() - began < 0.25
