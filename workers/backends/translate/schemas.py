@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from openfall.workers.backends.translate.json_values import json_text
 from openfall.workers.backends.translate.refusals import Untranslatable
@@ -78,14 +79,16 @@ def object_schema(schema: Any) -> dict[str, Any]:
 
 
 def _resolved(schema: Any, root: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """The schema with the definition to which its `$ref` points, such as `#/$defs/Item`."""
+    """The schema with the definition to which its `$ref` points, such as `#/$defs/Item`: a JSON pointer in
+    the fragment of a URI (RFC 6901, section 6)."""
     if not isinstance(schema, Mapping):
         return {}
     reference = schema.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#/") or depth > MAX_REFERENCES:
         return dict(schema)
     target: Any = root
-    for key in reference[2:].split("/"):
+    for part in reference[2:].split("/"):
+        key = unquote(part).replace("~1", "/").replace("~0", "~")
         target = target.get(key) if isinstance(target, Mapping) else None
     rest = {key: value for key, value in schema.items() if key != "$ref"}
     return {**_resolved(target, root, depth + 1), **rest}

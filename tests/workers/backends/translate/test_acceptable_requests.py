@@ -113,6 +113,10 @@ SCHEMAS: dict[str, tuple[Any, Json]] = {
         {"allOf": [{"$ref": "#/$defs/Named"}], "$defs": {"Named": NAMED}},
         NAMED,
     ),
+    "a reference with escaped characters": (
+        {"$ref": "#/$defs/a~1b~0c%20d", "$defs": {"a/b~c d": NAMED}},
+        NAMED,
+    ),
     "a circle of references": ({"$ref": "#"}, {"type": "object", "properties": {}}),
     "a reference in a circle": (
         {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}},
