@@ -4,7 +4,8 @@ An interpreter that imports a worker or a gateway costs half a second of a proce
 `ForkServer.install`, `Popen`, `run` and `create_subprocess_exec` fork the modules of `FORKED`. The new process is a
 child of the process that starts it. It has a pid, session, descriptors, directory, variables and exit status of its
 own, as an interpreter would. The server has one thread, no event loop and one connection: to its owner. The kernel
-ends what was forked when the owner ends.
+ends what was forked when the owner ends. A forked `openfall up` has a server too: its supervisor, and the workers and
+gateways of that, are forked.
 
 A test of the start itself uses `INTERPRETER`. So does each command with `-c`, with other options, or with other values
 of the variables that an interpreter reads at its start.
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.processes import die_with_parent
+from openfall.workers.local.die_with_parent import die_with_parent as end_with_parent
 from openfall.workers.module_imports import no_garbage_collection
 from tests.lasting_thread import LASTING_THREAD
 
@@ -43,6 +45,9 @@ INTERPRETER = (sys.executable, "-q", "-m")
 FORKED = ("openfall.producers.", "openfall.workers", "benchmarks.", "tests.", "rq.cli")
 NOT_FORKED = ("openfall.workers.local.", "tests.chaos.judge")
 """How the names of the modules begin. A model's engine needs nothing of `IMPORTED`, and the judge must not have it."""
+
+FLEET = "up"
+"""The argument of the programs that start workers and gateways."""
 
 IMPORTED = (
     "aiohttp.web", "rich.progress", "uvloop", "uvicorn", "rq.cli", "benchmarks.server", "openfall.producers.client",
@@ -81,6 +86,7 @@ class Start:
     process_group: int
     umask: int
     ignores_sighup: bool
+    signal_at_end_of_parent: int
 
 
 class ForkServer:
@@ -142,8 +148,11 @@ class ForkServer:
             if self._connection is None:
                 self.launch()
             assert self._connection is not None
-            socket.send_fds(self._connection, [message], streams)
-            return int(self._connection.recv(32))
+            try:
+                socket.send_fds(self._connection, [message], streams)
+                return int(self._connection.recv(32) or -1)
+            except OSError:
+                return -1  # a signal for the group of its owner has ended the server
 
 
 def _standard_streams(rest: Sequence[Any]) -> list[int]:
@@ -155,7 +164,9 @@ def _read_start(argv: Sequence[Any], close_fds: bool, kept: Sequence[int], rest:
     """The start, if the program is one that a fork can become."""
     directory, variables, errors = rest[0], rest[1], rest[9]
     new_session, group, *_, umask, before = rest[11:18]
-    words = tuple(map(os.fsdecode, argv))
+    words, prefix = tuple(map(os.fsdecode, argv)), tuple(end_with_parent(()))
+    by_supervisor = words[: len(prefix)] == prefix
+    words = words[len(prefix) :] if by_supervisor else words
     if words[:2] != INTERPRETER[::2] or not words[2].startswith(FORKED) or words[2].startswith(NOT_FORKED):
         return None
     environment = dict(os.environ)
@@ -171,7 +182,8 @@ def _read_start(argv: Sequence[Any], close_fds: bool, kept: Sequence[int], rest:
         return None  # modules of another directory come first, and some of those are imported here
     umask = umask if umask >= 0 else int(_read_status("Umask"), 8)
     ignores_sighup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # a program inherits it
-    return Start(words, directory, environment, bool(new_session), group, umask, ignores_sighup)
+    signal_at_end = signal.SIGTERM if by_supervisor else signal.SIGKILL
+    return Start(words, directory, environment, bool(new_session), group, umask, ignores_sighup, signal_at_end)
 
 
 def _startup_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -229,7 +241,7 @@ def _become(start: Start, streams: Sequence[int], owner: int) -> NoReturn:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, start.signal_at_end_of_parent, 0, 0, 0)
     if os.getppid() != owner:
         os._exit(128 + signal.SIGKILL)
     os.chdir(start.directory)
@@ -247,6 +259,10 @@ def _become(start: Start, streams: Sequence[int], owner: int) -> NoReturn:
     sys.dont_write_bytecode = bool(start.environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.orig_argv, sys.argv = list(start.argv), [module, *arguments]
     sys.modules.pop(module, None)  # as in an interpreter, it is imported as `__main__` only
+    if FLEET in arguments:
+        server = ForkServer()
+        server.fork()
+        server.install()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit(0)
 

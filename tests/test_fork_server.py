@@ -34,8 +34,8 @@ time.sleep(60)
 """
 
 
-def state(command: tuple[str, ...], **options: Any) -> dict[str, Any]:
-    ran = subprocess.run([*command, STATE, "0"], capture_output=True, text=True, check=True, timeout=60, **options)
+def state(command: tuple[str, ...], argument: str = "0", **options: Any) -> dict[str, Any]:
+    ran = subprocess.run([*command, STATE, argument], capture_output=True, text=True, check=True, timeout=60, **options)
     values: dict[str, Any] = json.loads(ran.stdout)
     return values
 
@@ -58,8 +58,17 @@ def test_a_forked_program_begins_in_the_state_of_an_interpreter(tmp_path: Path, 
         options = {**options, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
     forked, started = state(FORKED, cwd=tmp_path, **options), state(INTERPRETER, cwd=tmp_path, **options)
     assert (forked.pop("imported"), started.pop("imported")) == (True, False)
+    assert (forked.pop("signal_at_end"), started.pop("signal_at_end")) == (signal.SIGKILL, 0)
     assert forked == started
     assert forked["parent"] == os.getpid()
+
+
+def test_what_a_forked_fleet_starts_begins_in_the_state_of_what_an_interpreter_starts() -> None:
+    forked, started = (state(command, "up", cwd=ROOT, env=dict(os.environ)) for command in (FORKED, INTERPRETER))
+    assert (forked.pop("imported"), started.pop("imported")) == (True, False)
+    assert forked.pop("parent") != started.pop("parent")
+    assert forked == started
+    assert forked["signal_at_end"] == signal.SIGTERM
 
 
 @pytest.mark.parametrize(

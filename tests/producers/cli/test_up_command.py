@@ -74,7 +74,10 @@ def test_a_process_under_nohup_keeps_ignoring_sighup_and_so_do_all_that_it_start
         while events[-1]["event"] != "fleet_ready":
             events.append(json.loads(process.stdout.readline()))
         workers = [event["pid"] for event in events if event["event"] == "ready"]
-        supervisor = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (supervisor,) = [
+            int(pid) for pid in children if b"openfall.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
         ignored = {pid: ignores_sighup(pid) for pid in (process.pid, supervisor, *workers)}
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=40)
