@@ -80,7 +80,7 @@ sentinel: $(STAMP) ## 10,000 jobs while Sentinel fails over four times: once wit
 	@$(BIN)/python -m tests.chaos sentinel
 	@$(BIN)/python -m tests.chaos sentinel --fsync
 
-hostile: $(STAMP) ## one worker under each of 42 hostile upstreams, with a healthy one beside it
+hostile: $(STAMP) ## one worker under each of 56 hostile upstreams, with a healthy one beside it
 	@$(BIN)/python -m tests.chaos hostile
 
 batches: $(STAMP) ## 20,000 lines in three batches while gateways, runners and workers are killed

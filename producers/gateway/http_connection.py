@@ -157,7 +157,10 @@ class HttpConnection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._repeats_head = True
-        self.parser.feed_data(head)
+        try:
+            self.parser.feed_data(head)
+        except httptools.HttpParserError:  # an end that the first parser did not look for
+            self._refuse_bytes(head)
         self._repeats_head = False
 
     def on_message_complete(self) -> None:

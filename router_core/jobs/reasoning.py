@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 
 _OPEN, _CLOSE = "<think>", "</think>"
-_REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
+_REASONING = re.compile(r"\s*<(think|thinking)>")
 _END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
 
 
 def without_reasoning(text: str) -> str:
     """A text without its leading reasoning: `<think>...</think>`, or all up to a `</think>` on its own line."""
     start = 0
-    while (reasoning := _REASONING.match(text, start)) is not None:
-        start = reasoning.end()
+    while (opened := _REASONING.match(text, start)) is not None:
+        close = f"</{opened[1]}>"
+        closed = text.find(close, opened.end())
+        start = len(text) if closed < 0 else closed + len(close)
     text = text[start:]
     if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
         text = text[end.end() :]

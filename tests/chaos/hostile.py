@@ -18,7 +18,7 @@ from benchmarks.processes import started, wait_for
 from openfall import AsyncOpenfall, config
 from openfall.router_core.state.breakers import list_breakers
 from tests.chaos.environment import Environment, environment, mock_upstream
-from tests.chaos.hostile_upstream import KINDS, serving
+from tests.chaos.hostile_upstream import KINDS, UNREAD, serving
 from tests.chaos.judge.promise import PATIENCE
 from tests.chaos.progress import Progress
 
@@ -31,6 +31,10 @@ ATTACKS = 4
 SMALL_JOBS_A_SECOND = 10
 TIMEOUT_SECONDS = 4.0
 SLOTS = 16
+PROMPT_BYTES = 3 * 2**20
+"""Of a request that an upstream does not read to its end."""
+PATTERNS = {"a_text_for_an_endless_pattern": "^(a+)+$"}
+"""Of the role of these kinds: what an answer must match."""
 _BLOCKED = re.compile(r"stood still for ([\d.]+) s")
 
 
@@ -56,6 +60,8 @@ def _document(urls: dict[str, str], good: str) -> dict[str, Any]:
             document["backends"][name] = {"url": where, "pool": kind, "slots": SLOTS}
             document["models"][name] = {"upstream": name, "backends": [name], "timeout": TIMEOUT_SECONDS * patience}
             document["roles"][name] = {"chain": [name]}
+        if kind in PATTERNS:
+            document["roles"][f"bad_{kind}"]["pattern"] = PATTERNS[kind]
     return document
 
 
@@ -67,7 +73,8 @@ async def _run_kind(kind: str, seconds: float, world: Environment, client: Async
         for number in range(ATTACKS):
             streamed = number % 2 == 0
             urgency = "interactive" if streamed else "background"
-            await client.submit(f"attack {number}", role=f"bad_{kind}", urgency=urgency, stream=streamed)  # type: ignore[arg-type]
+            prompt = f"attack {number} {'a' * PROMPT_BYTES if kind in UNREAD else ''}"
+            await client.submit(prompt, role=f"bad_{kind}", urgency=urgency, stream=streamed)  # type: ignore[arg-type]
         calls = []
         for number in range(int(seconds * SMALL_JOBS_A_SECOND)):
             job = client.ask(f"small {number}", role=f"good_{kind}", timeout=60.0)

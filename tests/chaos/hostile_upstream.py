@@ -144,19 +144,46 @@ KINDS: Mapping[str, Sends] = {
     "length_lie": lambda: _once(JSON_HEAD + b"Content-Length: 1000000000000\r\n\r\n{"),
     "cut_in_the_head": lambda: _once(b"HTTP/1.1 200 OK\r\nConte"),
     "cut_in_an_event": lambda: _once(STREAM_HEAD + event(b'"content":"a"') + event(b'"content":"a"')[:30]),
+    "tls_silence": lambda: _once(b""),
+    "answer_before_the_request": document(lambda: choice(b'"content":"a"')),
+    "reset_in_the_upload": lambda: _once(b""),
+    "upgrade": endless(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", b"\x82\x7e\xff\xff"),
+    "no_head": endless(b"", b"<p>"),
+    "long_reason": endless(b"HTTP/1.1 200 ", b"a"),
+    "chunk_of_an_absurd_size": endless(CHUNKED + b"7fffffffffffffff\r\n", event(b'"content":"a"')),
+    "deflate_bomb": encoded(lambda: b"\x78\xda" + bomb()[10:-8], b"deflate"),
+    "gzip_bomb_of_events": encoded(
+        lambda: gzip.compress(event(b'"content":"a"') * 5_000_000, 1), b"gzip", STREAM_HEAD[:-2]
+    ),
+    "redirect_to_another_host": lambda: _once(
+        b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "endless_data_lines": endless(STREAM_HEAD, b"data: a\n"),
+    "endless_json_lines": endless(JSON_HEAD.replace(b"json", b"x-ndjson") + b"\r\n", b'{"choices":[]}\n'),
+    "endless_finish": endless(STREAM_HEAD, event(b'"content":"a"', b',"finish_reason":"stop"')),
+    "a_text_for_an_endless_pattern": document(lambda: choice(b'"content":"' + b"a" * 50 + b'!"')),
     "slow_head": partial(_drip, b"HTTP/1.1 200 OK\r\nX: ", b"a"),
     "slow_body": partial(_drip, JSON_HEAD + b"\r\n", b" "),
     "slow_events": partial(_drip, STREAM_HEAD, event(b'"content":"a"')),
 }  # fmt: skip
 
 
-async def serve_kind(sends: Sends, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+UNREAD = {"answer_before_the_request": 0, "reset_in_the_upload": 64 * 2**10}
+"""How many bytes of a request these read. They reset the connection in the upload of a large one."""
+
+
+async def serve_kind(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One response on a connection, then its end."""
     with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        if name in UNREAD:
+            await reader.readexactly(UNREAD[name])
+            writer.write(b"".join([data async for data in KINDS[name]()]))
+            writer.transport.abort()
+            return
         head = await reader.readuntil(b"\r\n\r\n")
         lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         await reader.readexactly(int(lengths[0]) if lengths else 0)
-        async for data in sends():
+        async for data in KINDS[name]():
             writer.write(data)
             await writer.drain()
     writer.close()
@@ -166,8 +193,9 @@ async def open_kinds(names: Sequence[str]) -> dict[str, str]:
     """Open a port for each of these kinds; returns the addresses."""
     urls = {}
     for name in names:
-        server = await asyncio.start_server(partial(serve_kind, KINDS[name]), "127.0.0.1", 0)
-        urls[name] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(partial(serve_kind, name), "127.0.0.1", 0)
+        scheme = "https" if name.startswith("tls") else "http"
+        urls[name] = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     return urls
 
 

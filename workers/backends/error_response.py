@@ -71,6 +71,9 @@ _ECHO = re.compile(
 that llama-server cannot parse). The words of a caller or of a model say nothing of a provider."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
+_REDIRECT = (
+    "the server redirects, which openfall does not follow: correct the `url` of the backend (http or https, host)"
+)
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -287,6 +290,8 @@ def _detail(status: int, error: UpstreamError, document: Any) -> str:
     codes = " ".join(sorted(code for code in error.codes if re.fullmatch(r"[a-z0-9_.]{1,60}", code)))
     head = " ".join(filter(None, (f"HTTP {status}", codes)))
     message = "a body that is not JSON" if document is None else " ".join(error.message.split())
+    if 300 <= status < 400:
+        message = _REDIRECT
     return shorten(f"{head}: {message}" if message else head)
 
 

@@ -49,8 +49,9 @@ async def _statuses(gateway: RunningGateway, *parts: bytes) -> list[bytes]:
         ((POST.replace(b"POST /v1/chat/completions", b"GET /health") + TO_HTTP_2 + b"\r\n" + LAST,), [b"200", b"200"]),
         ((POST + TO_SOCKET + SIZED + LAST,), [b"200", b"200"]),
         ((POST + TO_SOCKET + b"content-length: 0\r\n\r\n" + LAST,), [b"400", b"200"]),
+        ((POST + TO_SOCKET + b"transfer-encoding: xchunked\r\n\r\n" + LAST,), [b"400"]),
     ],
-    ids=["sized", "chunked", "in parts", "pipelined", "no body", "websocket", "an empty body"],
+    ids=["sized", "chunked", "in parts", "pipelined", "no body", "websocket", "an empty body", "a body without an end"],
 )  # fmt: skip
 def test_a_request_for_another_protocol_is_answered_in_this_one(
     redis_url: str, tmp_path: Path, parts: tuple[bytes, ...], statuses: list[bytes]

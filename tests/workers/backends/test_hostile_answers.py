@@ -25,13 +25,13 @@ from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.stall_watch import CallWatch
-from tests.chaos.hostile_upstream import KINDS, serve_kind
+from tests.chaos.hostile_upstream import serve_kind
 from tests.workers.backends.openai_calls import REQUEST_BODY, run
 
 
 @asynccontextmanager
 async def upstream(kind: str) -> AsyncIterator[str]:
-    server = await asyncio.start_server(partial(serve_kind, KINDS[kind]), "127.0.0.1", 0)
+    server = await asyncio.start_server(partial(serve_kind, kind), "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
@@ -51,6 +51,9 @@ def call(kind: str, timeout: float = 30.0) -> Outcome:
     return run(work())
 
 
+REDIRECTS = (
+    "the server redirects, and openfall follows none: correct the `url` of the backend (http or https, its host)"
+)
 WORDS = {
     "gzip_twice": "the answer is longer than 16 MiB",
     "unknown_encoding": "the answer is compressed in a way that openfall does not read; it asks for none",
@@ -65,7 +68,12 @@ WORDS = {
     "long_header": "the connection failed: the response is not valid HTTP (ClientResponseError)",
     "many_headers": "the connection failed: the response is not valid HTTP (ClientResponseError)",
     "length_lie": "the connection broke off within the answer",
-    "redirect_to_itself": "HTTP 302: a body that is not JSON",
+    "redirect_to_itself": f"HTTP 302: {REDIRECTS}",
+    "redirect_to_another_host": f"HTTP 307: {REDIRECTS}",
+    "upgrade": "HTTP 101: a body that is not JSON",
+    "no_head": "the connection failed: the response is not valid HTTP (ClientResponseError)",
+    "long_reason": "the connection failed: the response is not valid HTTP (ClientResponseError)",
+    "deflate_bomb": "the answer is longer than 16 MiB",
     "long_waits": "HTTP 429: a body that is not JSON",
     "endless_trailers": "the connection broke off within the answer",
 }
