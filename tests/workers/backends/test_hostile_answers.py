@@ -52,7 +52,7 @@ def call(kind: str, timeout: float = 30.0) -> Outcome:
 
 
 REDIRECTS = (
-    "the server redirects, and openfall follows none: correct the `url` of the backend (http or https, its host)"
+    "the server redirects, which openfall does not follow: correct the `url` of the backend (http or https, host)"
 )
 WORDS = {
     "gzip_twice": "the answer is longer than 16 MiB",
