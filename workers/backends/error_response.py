@@ -71,9 +71,7 @@ _ECHO = re.compile(
 that llama-server cannot parse). The words of a caller or of a model say nothing of a provider."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
-_REDIRECT = (
-    "the server redirects, which openfall does not follow: correct the `url` of the backend (http or https, host)"
-)
+_REDIRECT = "the server redirects, which openfall does not follow: correct the backend's `url` (http or https, host)"
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 

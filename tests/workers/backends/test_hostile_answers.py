@@ -51,9 +51,7 @@ def call(kind: str, timeout: float = 30.0) -> Outcome:
     return run(work())
 
 
-REDIRECTS = (
-    "the server redirects, which openfall does not follow: correct the `url` of the backend (http or https, host)"
-)
+REDIRECTS = "the server redirects, which openfall does not follow: correct the backend's `url` (http or https, host)"
 WORDS = {
     "gzip_twice": "the answer is longer than 16 MiB",
     "unknown_encoding": "the answer is compressed in a way that openfall does not read; it asks for none",
