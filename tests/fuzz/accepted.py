@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
-from openfall.workers.backends.error_response import find_error
+from openfall.workers.backends.error_body import find_error
 from openfall.workers.backends.exact_json import loads, mend_text, whole_number
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import MAX_CHOICES

@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import UNKNOWN_LIMIT, Failure
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.error_body import MAX_DEPTH, SUCCESS_WORDS, find_error, read_json
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
-from openfall.workers.backends.exact_json import loads, whole_number
+from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.limit_scope import find_limit
 from openfall.workers.backends.redaction import redact
 from openfall.workers.backends.retry_after import (
@@ -33,15 +35,14 @@ MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""
 
 WORD_FIELDS = ("message", "detail", "msg", "error_msg", "error_message", "error_description", "description", "details",
-               "error", "reason", "title")  # fmt: skip
+               "error", "reason", "title", "Message")  # fmt: skip
 """Where an error has its words, the first of them first."""
 
 CODE_FIELDS = ("code", "type", "status", "reason", "limit_source", "error_code", "error_type", "__type", "quotaId")
 """Where an error has its codes."""
 
-MAX_DEPTH = 5
 MAX_WORDS = 5
-"""How deep the words of an error are looked for, and how many of a list are read."""
+"""How many words of a list are read."""
 
 MAX_MESSAGE_LENGTH = 2048
 """How much of an error's message is read for its words, in characters."""
@@ -59,8 +60,6 @@ _LIMITS = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OUT_OF_CREDITS})
 _PASSING = _LIMITS | {ErrorClass.OVERLOADED}
 """What passes after a wait that an error's own words may state."""
 
-_SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
-
 _ECHO = re.compile(
     r"(,\s?['\"]input['\"]:|\binput_value=).*?"
     r"(?=\},\s*\{['\"]type['\"]:\s*['\"]\w+['\"],\s*['\"]loc['\"]|, input_type=|\n|\Z)"
@@ -69,6 +68,12 @@ _ECHO = re.compile(
 )
 """What an error repeats of the request (pydantic's `input`) or of the answer (`raw` of Ollama's tool calls, the text
 that llama-server cannot parse). The words of a caller or of a model say nothing of a provider."""
+_CHOSEN = re.compile(
+    r"(\b(?:tool|function)s?\b[^'\"`\n]{0,40}(?P<quote>['\"`]))[^'\"`\n]{1,200}(?=(?P=quote))"
+    r"|(\bproperties\b(?=[^\w\s])\W{1,6})\w+",
+    re.IGNORECASE,
+)
+"""A name that the caller chose: of a tool, or of a property in its schema. It says nothing of a provider either."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _REDIRECT = "the server redirects, which openfall does not follow: correct the backend's `url` (http or https, host)"
@@ -77,13 +82,13 @@ _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORE
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that a response without an answer means. `headers` ignore case."""
-    document = _read(body)
+    document = read_json(body)
     error = find_error(document)
     page = _page_text(body) if document is None else ""
     codes = frozenset(_codes(error, document)) | ({FIREWALL_PAGE} if is_firewall_page(page) else frozenset())
     message = _ECHO.sub("", _message(error, document)[:MAX_ECHO_LENGTH])[:MAX_MESSAGE_LENGTH] or page
     upstream = UpstreamError(_status(status, error or document), codes, message)
-    error_class = find_class(upstream) or _by_range(upstream, document)
+    error_class = _find_class(upstream) or _by_range(upstream, document)
     wait = retry_after(headers)
     if wait is None and error_class in _LIMITS:
         wait = plan_reset(headers, error)
@@ -109,77 +114,19 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
         return failure
     upstream = UpstreamError(_status(200, document), frozenset(_codes(None, document)), words[:MAX_MESSAGE_LENGTH])
     detail = f"{missing}: {_detail(200, upstream, document)}"
-    error_class = find_class(upstream) or (_by_range(upstream, document) if upstream.status else ErrorClass.MALFORMED)
+    error_class = _find_class(upstream) or (_by_range(upstream, document) if upstream.status else ErrorClass.MALFORMED)
     return Failure(error_class=error_class, detail=shorten(detail), http_status=upstream.status)
+
+
+def _find_class(error: UpstreamError) -> ErrorClass | None:
+    """The class by the provider's own words: names that the caller chose do not count."""
+    return find_class(replace(error, message=_CHOSEN.sub(r"\1\3x", error.message)))
 
 
 def has_words(document: Mapping[str, Any]) -> bool:
     """Whether an event that is no piece of an answer has words, such as those of an error, and not those of success."""
     words = _words(document)
-    return bool(words) and words.lower() not in _SUCCESS_WORDS
-
-
-def find_error(document: Any) -> Any:
-    """The value of `error` in a body, or in the only element of a list; None if there is none.
-
-    MiniMax writes its errors into `base_resp`, Cloudflare into `errors`, Groq the reason why a stream has stopped early
-    into `x_groq`, some gateways a code and a message beside a mark of failure.
-    """
-    if isinstance(document, list) and len(document) == 1:
-        document = document[0]
-    if not isinstance(document, dict):
-        return None
-    groq = document.get("x_groq")
-    error = document.get("error") or _first(document.get("errors")) or _base_error(document.get("base_resp"))
-    error = error or (groq.get("error") if isinstance(groq, dict) else None)
-    if error is None and _is_marked(document):
-        return document
-    error = _innermost(error[0] if isinstance(error, list) and error else error)
-    return error if not isinstance(error, dict) or not _is_success(error) else None
-
-
-def _is_marked(document: dict[str, Any]) -> bool:
-    """Whether a body without an answer says by a mark of its own that it is an error."""
-    is_error = "error" in (document.get("object"), document.get("type"))
-    return is_error or (document.get("success") is False and "choices" not in document)
-
-
-def _innermost(error: Any) -> Any:
-    """An error that a gateway wrapped into one of its own: as its `error`, or as the JSON of its words."""
-    for _ in range(MAX_DEPTH):
-        words = error.get("message") if isinstance(error, dict) else error
-        text = words.strip() if isinstance(words, str) else ""
-        inner = _read(text.encode("utf-8", "replace")) if text[:1] in ("{", "[") else error
-        inner = inner[0] if isinstance(inner, list) and inner else inner
-        wrapped = inner.get("error") if isinstance(inner, dict) else None
-        if not isinstance(wrapped, dict):
-            return error
-        error = wrapped
-    return error
-
-
-def _is_success(error: dict[str, Any]) -> bool:
-    """Whether an error says that there is none: with no values, or with a code and a word of success."""
-    if not any(error.values()):
-        return True
-    return str(error.get("code")) in ("0", "200") and str(error.get("message") or "ok").lower() in _SUCCESS_WORDS
-
-
-def _base_error(value: Any) -> dict[str, Any] | None:
-    """MiniMax's `{"status_code": 1008, "status_msg": "insufficient balance"}`. A status of 0 is success."""
-    code = value.get("status_code") if isinstance(value, dict) else None
-    return {"code": str(code), "message": value.get("status_msg")} if code else None
-
-
-def _first(values: Any) -> Any:
-    return values[0] if isinstance(values, list) and values else None
-
-
-def _read(body: bytes) -> Any:
-    try:
-        return loads(body)
-    except ValueError:
-        return None
+    return bool(words) and words.lower() not in SUCCESS_WORDS
 
 
 def _page_text(body: bytes) -> str:
@@ -229,7 +176,7 @@ def _of_provider(error: Any) -> Any:
     """The error of the provider behind OpenRouter and others like it, which they carry as a text."""
     metadata = error.get("metadata") if isinstance(error, dict) else None
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    document = _read(raw.encode("utf-8", "replace")) if isinstance(raw, str) else raw
+    document = read_json(raw.encode("utf-8", "replace")) if isinstance(raw, str) else raw
     return find_error(document) or document or raw
 
 

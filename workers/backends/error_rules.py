@@ -67,7 +67,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.RATE_LIMITED, {402, 403, 429, None}, codes=MODEL_CODES, text=MODEL_TEXT),  # its key serves other models
     _rule(_E.OUT_OF_CREDITS, codes=words.CREDIT_CODES, text=words.CREDIT_TEXT),
     _rule(_E.OUT_OF_CREDITS, {400}, text=r"spend limit|usage limits"),
-    _rule(_E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit|budget) limit|budget"),
+    _rule(_E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit) limit|(?<!thinking )(?<!reasoning )\bbudget"),
     _rule(_E.RATE_LIMITED, {402, None}, codes="rate_limit_exceeded rate_limit_error slow_down"),
     _rule(_E.RATE_LIMITED, {400, 403, 500, 503, None}, codes=words.RATE_CODES, text=words.RATE_TEXT),
     _rule(_E.OUT_OF_CREDITS, {402}),
@@ -81,7 +81,13 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.FORBIDDEN, {400}, text=r"unavailable in your (region|country)|^access to this model is not available"),
     _rule(_E.FORBIDDEN, {400}, codes="model_terms_required"),
     _rule(_E.AUTH, {401}),
-    _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition 1004"),
+    _rule(_E.FORBIDDEN, {500}, text=r"\bplan (does )?not support model"),
+    _rule(_E.FORBIDDEN, {None}, codes="accessdeniedexception"),
+    _rule(
+        _E.AUTH,
+        {400, None},
+        codes="expired_key api_key_invalid invalid_api_key authentication_error failed_precondition 1004",
+    ),
     _rule(
         _E.AUTH,
         {400, 403, 404, None},
@@ -89,10 +95,15 @@ RULES: tuple[Rule, ...] = (
         words.WRONG_KEY_TEXT,
     ),
     # the content
-    _rule(_E.CONTENT_FILTER, {400, 403, 412, 422, 500, None}, codes=words.FILTER_CODES, text=words.FILTER_TEXT),
+    _rule(_E.CONTENT_FILTER, {400, 403, 412, 422, 424, 500, None}, codes=words.FILTER_CODES, text=words.FILTER_TEXT),
     _rule(_E.CONTENT_FILTER, {451}),
     # what the request needs, and a model that is gone: both are written with "no endpoints found"
-    _rule(_E.INVALID_OUTPUT, {400, 422, 500, None}, "tool_use_failed json_validate_failed", words.WRONG_OUTPUT_TEXT),
+    _rule(
+        _E.INVALID_OUTPUT,
+        {400, 422, 500, None},
+        "tool_use_failed json_validate_failed output_parse_failed",
+        words.WRONG_OUTPUT_TEXT,
+    ),
     _rule(
         _E.UNSUPPORTED, {404}, text=r"no endpoints found (that|with|matching)|no (available )?endpoints? .{0,40}support"
     ),
@@ -114,6 +125,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NO_VRAM, _SERVER, codes="no_vram", text=words.OUT_OF_MEMORY),
     _rule(_E.UNSUPPORTED, {400, 422}, codes=words.CANNOT_CODES, text=words.LIMIT_TOO_LARGE_TEXT),
     _rule(_E.UNSUPPORTED, {400, 413, 422}, text=words.MEDIA_TOO_LARGE_TEXT),
+    _rule(_E.UNSUPPORTED, {400, 422}, text=words.OTHER_COUNT_TEXT),
     _rule(_E.CONTEXT_OVERFLOW, {400, 413, 422, None}, text=words.TOO_LONG_TEXT),
     _rule(_E.CONTEXT_OVERFLOW, {413}),
     _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=words.TOO_LONG_OF_A_SERVER),
@@ -137,9 +149,17 @@ RULES: tuple[Rule, ...] = (
         "overloaded_error server_is_overloaded unavailable unavailable_error server_error upstream_error",
     ),
     _rule(_E.OVERLOADED, {None}, codes="api_error internal internal_server_error internal_error timeout_error"),
+    _rule(_E.OVERLOADED, {None}, codes=words.BUSY_EXCEPTIONS),
+    _rule(_E.TIMEOUT, {None}, codes="modeltimeoutexception"),
     _rule(_E.OVERLOADED, {None}, text=r"overloaded|loading model|no slot available|server busy"),
-    _rule(_E.BAD_REQUEST, {None}, "invalid_request_error badrequesterror invalid_argument 2013", r"^invalid params\b"),
+    _rule(
+        _E.BAD_REQUEST,
+        {None},
+        "invalid_request_error badrequesterror invalid_argument validationexception 2013",
+        r"^invalid params\b",
+    ),
     # the status alone
+    _rule(_E.NOT_INSTALLED, {410}),
     _rule(_E.TIMEOUT, {408, 504}),
     _rule(_E.CONNECTION, {502, *range(520, 528)}),
     _rule(_E.OVERLOADED, {424, 425, 498, 529}),  # TGI's, Fireworks', Groq's and Anthropic's, whatever their bodies

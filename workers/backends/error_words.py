@@ -16,8 +16,9 @@ CREDIT_CODES = (
     " 1317 1318 1319 1320 1321 exhausted_credits pre_consume_token_quota_failed customer_verification_required"
 )
 CREDIT_TEXT = (
-    r"insufficient[ _](account )?(balance|credits?|funds|quota)|balance (is |was )?(insufficient|too low|not enough"
-    r"|negative)|(insufficient|no remaining) (\w+ )?balance|\bin debt\b|subscription (has |is )?expired"
+    r"insufficient[ _](account )?(balance|credits?|funds|quota)"
+    r"|balance (of this account )?(is |was )?(insufficient|too low|not enough|negative)"
+    r"|(insufficient|no remaining) (\w+ )?balance|\bin debt\b|subscription (has |is )?expired"
     r"|card was declined|have enough tokens left"
     r"|not enough (credits?|balance|funds)|out of credits?|(n[o']t|n't) have (any |enough |sufficient )?credits"
     r"|credit balance is too low|requires more credits|please recharge|top[ -]?up your|in arrears|overdue payment"
@@ -43,6 +44,11 @@ BUSY_TEXT = (
     r"|\bmodel (has |was |is )?(crashed|unloaded)|over capacity|model is loading|error occurred in model serving"
     r"|degraded function"
 )
+BUSY_EXCEPTIONS = (
+    "internalserverexception modelstreamerrorexception modelerrorexception serviceunavailableexception"
+    " modelnotreadyexception"
+)
+"""How AWS names the failures of a model."""
 TOO_LONG_CODES = (
     "exceed_context_size_error context_length_exceeded context_window_exceeded model_max_prompt_tokens_exceeded"
     " string_above_max_length request_too_large tokens_too_long prompt_too_long input_too_long 1261"
@@ -90,13 +96,13 @@ FILTER_TEXT = (
     r"|不安全或敏感|敏感(内容|信息|词)|(内容|输入|输出|涉嫌)违规"
     r"|(blocked|stopped) by .{0,30}guardrail|guardrail (checks|intervened)"
     r"|disallowed content|safety(:| classifier)|prompt injection|\bpii detected|内容审核"
-    r"|guardrail blocked|blocked entity|\bnew_sensitive\b"
+    r"|guardrail blocked|blocked (entity|due to security config)|\bnew_sensitive\b"
     r"|内容安全|contentpolicyviolation|\bnsfw\b|data_inspection_failed|prohibited[ _]content"
 )
 NO_MODEL_CODES = (
     "model_not_found model_not_found_error model_decommissioned model_deprecated model_retired deploymentnotfound"
     " modelnotfound modelnotopen model_not_exist unknown_model unavailable_model invalid_model model_not_available"
-    " 1211"
+    " modeldeprecated invalidendpoint.closedendpoint 1211"
 )
 ENDED = (
     r"decommissioned|retired|removed|shut ?down|discontinued|sunset(ted)?|deprecated|(the )?end[- ]of[- ](its[- ])?life"
@@ -114,7 +120,7 @@ NO_MODEL_TEXT = (
 )
 NAMED_MODEL_TEXT = (
     r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
-    r"|not a valid model|unknown model|real modelID for"
+    r"|not a valid model|unknown model|real modelID for|\bmodel id : \S+ , has no provider"
     r"|invalid model( id\b| name| identifier|: )|model identifier is invalid"
     r"|模型.{0,10}(不存在|已下线|已下架|未找到)|\bno models? (is |are )?loaded"
     rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({ENDED})"
@@ -136,14 +142,14 @@ NOT_OF_A_MODEL = (
 )
 CANNOT_CODES = (
     "unsupported_value unsupported_parameter unsupported_model unsupportedparamserror not_supported_error"
-    " unsupported_operation notimplementederror operationnotsupported unsupported_api_for_model"
+    " unsupported_operation no_providers_available notimplementederror operationnotsupported unsupported_api_for_model"
     " model_not_available_for_integrator"
 )
 CANNOT_TEXT = (
     r"(does|do|is|are|was|were)( not|n['’]t) (currently |yet )?(support|work with)"
     r"|\bat most \d+ (image|audio|video|file)|\bnot supported|unsupported|supports? only|only supports?\b"
     r"|only (be )?supported|roles? are supported|requires? --|no endpoints found (that|with|matching)|only afford"
-    r"|(can ?not|can't) be used with"
+    r"|(can ?not|can't) be (used with|disabled)|\bonly [\d.]+ is allowed for this|only works in (non-)?thinking"
     r"|not (yet )?(available|enabled|allowed) (for|with|on|by) (this|the|that|your) (model|endpoint"
     r"|subscription|plan)"
     r"|(supports?|allows?) (at most|up to|a maximum)|is deprecated for this model|is too large: \d+"
@@ -178,10 +184,19 @@ LABEL_TOO_LONG_TEXT = (
 )
 """A name, an id or a description is too long, and not the prompt."""
 
+OTHER_COUNT_TEXT = (
+    r"^(?!.*(token|context|(?<!array )too long|\bpages\b))"
+    r"(?=.*\b(tools?|functions?|images?|videos?|audio|documents?|schemas?|nesting|stop|batch|array|keys|entries|names?"
+    r"|parameters?|seed|temperature|top_\w+|logit_bias|cache(_control)?)\b)"
+    r".*\b(exceed\w*|(more|longer|greater|larger) than|above|too many|maximum|at most|the limit (is|of))\b"
+)
+"""More of something than the model takes, and not of the prompt's length."""
+
 MEDIA_TOO_LARGE_TEXT = (
     r"(?<!tokens of )\bimage\b.{0,80}(exceed|too large|dimension)|\bimage (dimensions|size)\b|\bpdf pages\b"
 )
 
+WRONG_OUTPUT_CODES = "tool_use_failed json_validate_failed output_parse_failed"
 WRONG_OUTPUT_TEXT = (
     r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
     r"|produced invalid content"
@@ -206,6 +221,7 @@ KEY_TEXT = (
     r"(api|access|secret|subscription)[ _-]?key|your key|credential|authenticat|bearer"
     r"|\btoken\b.{0,30} (is|has|was)\b"
 )
+WRONG_KEY_CODES = "expired_key api_key_invalid invalid_api_key authentication_error failed_precondition 1004"
 WRONG_KEY_TEXT = (
     r"^unauthori[sz]ed\.?$|\bbad api[ _-]?key|api[ _-]?key is (required|missing)|"
     r"(incorrect|invalid|expired|missing|wrong) api[ _-]?key|api[ _-]?key.{0,40}(not valid|invalid|expired|incorrect)"

@@ -44,6 +44,7 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
     ),
     ErrorClass.INVALID_OUTPUT: (
         "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error repetition"
+        " repetition_truncation"
         " malformed_response malformed_model_output malformed_tool_use missing_thought_signature no_image image_other",
         "the model wrote what cannot be used: a broken tool call, or one text again and again",
     ),

@@ -3,7 +3,8 @@
 DeepSeek, Kimi and MiMo demand the reasoning of each earlier answer, Gemini a signature for each earlier tool call. A
 history that another model wrote, or that passed through another dialect, has neither. Many servers know no `developer`,
 OpenAI's newer name of the role `system`. Strict servers refuse two labels: the `index` of a tool call, which clients
-keep from a stream, and the `name` beside the result of a tool.
+keep from a stream, and the `name` beside the result of a tool. Mistral demands an answer between the result of a tool
+and the user's next message, and the field `prefix` on the beginning of an answer that the model continues.
 """
 
 from __future__ import annotations
@@ -23,14 +24,21 @@ NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validato
 """What Gemini documents for a call that has no signature of its own."""
 
 
+BETWEEN: Mapping[str, Any] = {"role": "assistant", "content": "OK."}
+"""The shortest answer: Mistral refuses an empty one."""
+
+
 class HistoryDemand(StrEnum):
-    """What each earlier answer must have, the role that gives the instructions, or a label that may not be there."""
+    """What each earlier answer must have, where an answer must stand, the role that gives the instructions, or a label
+    that may not be there."""
 
     REASONING = "reasoning"
     SIGNATURE = "signature"
     SYSTEM_ROLE = "system_role"
     NO_INDEX = "no_index"
     NO_NAME = "no_name"
+    ANSWER_BETWEEN = "answer_between"
+    PREFIX = "prefix"
 
 
 _FIELD = r"\b(?:property|field|argument|parameter|key|unknown name|supplied)\b\W{0,4}"
@@ -39,6 +47,7 @@ _REFUSED = re.compile(
 )
 
 _WORDS = {
+    HistoryDemand.ANSWER_BETWEEN: re.compile(r"(?i)unexpected role .?user.? after role .?tool\b"),
     HistoryDemand.REASONING: re.compile(r"(?i)reasoning_content\b.{0,80}(passed back|\bmissing\b|\brequired\b)"),
     HistoryDemand.SIGNATURE: re.compile(r"(?i)\bmissing\b.{0,20}thought_?signature"),
     HistoryDemand.SYSTEM_ROLE: re.compile(
@@ -48,6 +57,7 @@ _WORDS = {
     ),
     HistoryDemand.NO_INDEX: re.compile(rf"(?i)\btool_calls\W{{0,3}}\d+\W{{1,4}}index\b|{_FIELD}index\b"),
     HistoryDemand.NO_NAME: re.compile(rf"(?i)\bmessages\W{{0,3}}\d+\W{{1,4}}(?:tool\W{{1,4}})?name\b|{_FIELD}name\b"),
+    HistoryDemand.PREFIX: re.compile(r"(?i)\bassistant with prefix true\b"),
 }
 
 
@@ -61,10 +71,10 @@ def _concerns(demand: HistoryDemand, detail: str, body: Mapping[str, Any]) -> bo
     """Whether a body has what the words of a refusal may mean."""
     if demand in (HistoryDemand.REASONING, HistoryDemand.SIGNATURE):
         return True
-    if demand is not HistoryDemand.SYSTEM_ROLE and not _REFUSED.search(detail):
+    if demand in (HistoryDemand.NO_INDEX, HistoryDemand.NO_NAME) and not _REFUSED.search(detail):
         return False
-    change, messages = _CHANGES[demand], body.get("messages")
-    return any(change(message) != message for message in messages) if isinstance(messages, list) else False
+    messages = body.get("messages")
+    return isinstance(messages, list) and _CHANGES[demand](messages) != messages
 
 
 def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def fulfil(demand: HistoryDemand, body: dict[str, Any], request: Request) -> dic
     if not isinstance(messages, list):
         return body
     if (change := _CHANGES.get(demand)) is not None:
-        return {**body, "messages": [change(message) for message in messages]}
+        return {**body, "messages": change(messages)}
     places = [place for place, message in enumerate(messages) if _is_answer(message)]
     known = _reasonings(request)
     known = known if len(known) == len(places) else [NO_REASONING] * len(places)
@@ -134,10 +144,31 @@ def _with_calls(message: Any, change: Callable[[Any], Any]) -> Any:
     return {**message, "tool_calls": [change(call) for call in calls]} if isinstance(calls, list) else message
 
 
-_CHANGES: Mapping[HistoryDemand, Callable[[Any], Any]] = {
-    HistoryDemand.SIGNATURE: _signed,
-    HistoryDemand.SYSTEM_ROLE: _of_system,
-    HistoryDemand.NO_INDEX: _without_index,
-    HistoryDemand.NO_NAME: _without_name,
+def _with_answers(messages: list[Any]) -> list[Any]:
+    """The messages with an answer between the result of a tool and the next message of the user."""
+    pairs = zip([None, *messages], messages, strict=False)
+    return [each for last, next_ in pairs for each in ([BETWEEN, next_] if _is_unanswered(last, next_) else [next_])]
+
+
+def _is_unanswered(last: Any, next_: Any) -> bool:
+    return [each.get("role") for each in (last, next_) if isinstance(each, Mapping)] == ["tool", "user"]
+
+
+def _with_prefix(messages: list[Any]) -> list[Any]:
+    """The messages whose last one is marked as the beginning of the answer."""
+    return [*messages[:-1], {**messages[-1], "prefix": True}] if messages and _is_answer(messages[-1]) else messages
+
+
+def _each(change: Callable[[Any], Any]) -> Callable[[list[Any]], list[Any]]:
+    return lambda messages: [change(message) for message in messages]
+
+
+_CHANGES: Mapping[HistoryDemand, Callable[[list[Any]], list[Any]]] = {
+    HistoryDemand.SIGNATURE: _each(_signed),
+    HistoryDemand.SYSTEM_ROLE: _each(_of_system),
+    HistoryDemand.NO_INDEX: _each(_without_index),
+    HistoryDemand.NO_NAME: _each(_without_name),
+    HistoryDemand.ANSWER_BETWEEN: _with_answers,
+    HistoryDemand.PREFIX: _with_prefix,
 }
-"""What a demand makes of one message."""
+"""What a demand makes of the messages."""

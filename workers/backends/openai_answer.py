@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.pieces_from_response import OPENAI_MESSAGE
 from openfall.router_core.jobs.request_body import answer_text
-from openfall.router_core.jobs.stream_pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece
+from openfall.router_core.jobs.stream_pieces import Piece, RawEvent
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.completion_deltas import (
+    count_characters,
+    merge_delta,
+    merge_logprobs,
+    says_more,
+    text_pieces,
+)
 from openfall.workers.backends.completion_shapes import (
     BESIDE,
     calls_of,
     choices_of,
-    content_of,
     formed_message,
     is_no_piece,
     is_refused,
@@ -22,7 +27,8 @@ from openfall.workers.backends.completion_shapes import (
     unwrapped,
     with_fields_beside,
 )
-from openfall.workers.backends.error_response import classify, find_error, has_words, words_in_place_of
+from openfall.workers.backends.error_body import find_error
+from openfall.workers.backends.error_response import classify, has_words, words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import (
     CUT_OFF,
@@ -33,15 +39,13 @@ from openfall.workers.backends.finish_reasons import (
 )
 from openfall.workers.backends.google_answer import with_choices
 from openfall.workers.backends.parsing import (
-    append_text,
     content_text,
-    grow_list,
     malformed,
     parse_document,
     with_usage,
 )
 from openfall.workers.backends.stream_assembly import StreamAssembler
-from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
+from openfall.workers.backends.tool_call_pieces import ToolCallPieces
 from openfall.workers.backends.unusable_answer import EMPTY
 from openfall.workers.backends.usage import completion_usage, merge_usage, read_completion_usage, usage_piece
 
@@ -49,7 +53,6 @@ _DONE = b"[DONE]"
 MAX_CHOICES = 1000
 """A number above this is no number of a choice."""
 _CALLED = ("tool_calls", "function_call")
-_LABELS = frozenset({"type", "id", "role"})
 _OF_AN_ANSWER = ("content", "refusal", "function_call", "reasoning_content", "reasoning", "audio")
 _MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage", *BESIDE})
 
@@ -199,102 +202,19 @@ class CompletionAssembler(StreamAssembler):
         is_known = is_known_reason(choice["finish_reason"]) and piece.get("finish_reason") == "stop"
         kept = _MERGED | {"finish_reason"} if is_known else _MERGED
         choice |= {key: value for key, value in piece.items() if key not in kept and value is not None}
-        _merge_logprobs(choice, piece.get("logprobs"))
+        merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")
         if not isinstance(delta, dict):
             text, message = delta or piece.get("text"), piece.get("message")  # some servers send the text alone
             delta = {"content": text} if isinstance(text, str) else rest_of_message(choice["message"], message)
         delta = with_fields_beside(piece, delta)
         delta = {**delta, "content": None} if is_no_piece(delta.get("content")) else delta
-        self.characters += _count_characters(delta)
+        self.characters += count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces(index))
-        pieces = [*_text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]
+        pieces = [*text_pieces(index, delta), *calls.add(calls_of(delta.get("tool_calls")))]
         if piece.get("finish_reason"):
             pieces += calls.end()
-        _merge(choice["message"], delta, calls)
-        if piece.get("logprobs") or _says_more(delta):
+        merge_delta(choice["message"], delta, calls)
+        if piece.get("logprobs") or says_more(delta):
             return [RawEvent({"choices": [piece | {"index": index}]}, len(pieces)), *pieces]
         return pieces
-
-
-def _count_characters(delta: dict[str, Any]) -> int:
-    """The generated characters of a piece: not its role. A tool call counts by its name and its arguments."""
-    texts = sum(len(value) for key, value in delta.items() if isinstance(value, str) and key != "role")
-    for key in ("content", "tool_calls"):
-        pieces = delta.get(key)
-        for piece in pieces if isinstance(pieces, list) else ():
-            parts = piece.get("function", piece) if isinstance(piece, dict) else None
-            if not isinstance(parts, dict):
-                continue
-            texts += sum(len(value) for name, value in parts.items() if isinstance(value, str) and name not in _LABELS)
-    return texts
-
-
-def _text_pieces(index: int, delta: dict[str, Any]) -> Iterator[Piece]:
-    """The reasoning, the text and the refusal in a piece of a choice."""
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(reasoning := delta.get(name), str) and reasoning:
-            yield ThinkingPiece(index, reasoning)
-            break
-    for field, text in _content_pieces(content_of(delta)):
-        if text:
-            yield TextPiece(index, text) if field == "content" else ThinkingPiece(index, text)
-    if isinstance(refusal := delta.get("refusal"), str) and refusal:
-        yield RefusalPiece(index, refusal)
-
-
-def _says_more(delta: dict[str, Any]) -> bool:
-    """Whether a piece of a choice has what no typed piece can say."""
-    if any(value and key not in OPENAI_MESSAGE for key, value in delta.items()):
-        return True
-    calls = delta.get("tool_calls")
-    return isinstance(calls, list) and any(isinstance(call, dict) and "custom" in call for call in calls)
-
-
-def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces) -> None:
-    """Add a piece to a message."""
-    if calls.calls:
-        message["tool_calls"] = calls.calls
-    for field, piece in _content_pieces(content_of(delta)):
-        message[field] = append_text(message.get(field), piece)
-    for key, value in delta.items():
-        if key not in ("tool_calls", "content", "text", "parts", "role") and value is not None:
-            message[key] = _merge_value(message.get(key), value)
-
-
-def _merge_value(earlier: Any, value: Any) -> Any:
-    """A field with its next piece: texts (reasoning, refusal) and lists grow, anything else is replaced."""
-    if isinstance(value, str):
-        return append_text(earlier, value)
-    if isinstance(value, dict):
-        return _merge_object(earlier, value) if isinstance(earlier, dict) else value
-    return grow_list(earlier, value) if isinstance(value, list) else value
-
-
-def _content_pieces(content: Any) -> Iterator[tuple[str, str]]:
-    """The text of a content, and the reasoning in it, each with its field. Mistral sends a list of parts."""
-    if isinstance(content, str):
-        yield "content", content
-        return
-    for part in content if isinstance(content, list) else ():
-        thinking = part.get("thinking") if isinstance(part, dict) else None
-        if thinking is not None:
-            yield "reasoning_content", content_text(thinking)
-        else:
-            yield "content", content_text([part])
-
-
-def _merge_object(earlier: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    """An older `function_call`, or a sound, with its next piece: the texts that arrive in pieces are appended."""
-    merged = earlier | {key: value for key, value in piece.items() if value is not None}
-    for key in ("arguments", "data", "transcript"):
-        if piece.get(key) is not None and earlier.get(key) is not None:
-            merged[key] = arguments_text(earlier[key]) + arguments_text(piece[key])
-    return merged
-
-
-def _merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
-    if not isinstance(logprobs, dict):
-        return
-    merged = choice.setdefault("logprobs", {})
-    merged |= {key: grow_list(merged.get(key), value) for key, value in logprobs.items() if isinstance(value, list)}

@@ -10,7 +10,8 @@ from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.token_usage import NO_USAGE, Usage
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_response import classify, find_error
+from openfall.workers.backends.error_body import find_error
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import loads_answer, whole_number
 
 TEXT_PARTS = ("text", "output_text", "input_text")

@@ -52,7 +52,7 @@ _OF_DELIVERY = ("stream_options", "service_tier")
 
 _STREAM_ONLY = re.compile(
     r"(?i)only supports? (the )?stream|non-stream|\bstream(ing)?\b.{0,12} (must|has to|needs? to) be|must have stream"
-    r"|streaming is (required|mandatory)|stream ?= ?true"
+    r"|streaming is (required|mandatory)|stream ?= ?true|not (be )?support\w* when `?stream ?= ?false|非流式"
 )
 """How a refusal demands a stream."""
 

@@ -13,7 +13,8 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_pieces import GrowingPiece, Piece, RawEvent, SignaturePiece, ToolStart, same_text
 from openfall.router_core.jobs.token_usage import NO_USAGE
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.error_response import classify, find_error
+from openfall.workers.backends.error_body import find_error
+from openfall.workers.backends.error_response import classify
 from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
 from openfall.workers.backends.parsing import malformed, with_usage
 

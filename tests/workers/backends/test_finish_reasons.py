@@ -51,6 +51,7 @@ def test_a_success_is_known_in_any_spelling(reason: Any, meant: str) -> None:
     [
         ("content-filter", E.CONTENT_FILTER),
         ("contentFilter", E.CONTENT_FILTER),
+        ("repetition_truncation", E.INVALID_OUTPUT),
         ("content_filter: SAFETY", E.CONTENT_FILTER),
         ("LANGUAGE", E.CONTENT_FILTER),
         ("IMAGE_PROHIBITED_CONTENT", E.CONTENT_FILTER),

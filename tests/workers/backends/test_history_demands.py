@@ -131,3 +131,40 @@ def test_a_label_that_a_strict_server_refuses_is_left_out(words: str, place: int
 def test_other_words_of_a_name_or_an_index_change_no_history(words: str) -> None:
     _, bodies = called("openai", {"messages": [{**HI, "name": "ann"}, INDEXED, RESULT]}, refusal(words))
     assert len(bodies) == 1
+
+
+NO_ANSWER_BETWEEN = "Unexpected role 'user' after role 'tool'"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "history"),
+    [
+        ("openai", [HI, ASKED, RESULT, HI]),
+        ("anthropic", [HI, {"role": "assistant", "content": THOUGHT[1:]}, FOUND, HI]),
+    ],
+)
+def test_an_answer_stands_between_the_result_of_a_tool_and_the_user(
+    dialect: Dialect, history: list[dict[str, Any]]
+) -> None:
+    body = {"messages": history, "max_tokens": 5}
+    outcomes, bodies = called("openai", body, refusal(NO_ANSWER_BETWEEN), answer(COMPLETION), calls=2, dialect=dialect)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    sent = [[message["role"] for message in body["messages"]] for body in bodies]
+    assert sent[0] == ["user", "assistant", "tool", "user"]
+    assert sent[1] == sent[2] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+def test_the_beginning_of_an_answer_gets_the_prefix_that_a_server_demands() -> None:
+    words = "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant"
+    begun = {"role": "assistant", "content": "Sure:"}
+    outcomes, bodies = called("openai", {"messages": [HI, begun]}, refusal(words), answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body["messages"][-1] for body in bodies] == [begun, *[begun | {"prefix": True}] * 2]
+
+
+@pytest.mark.parametrize("history", [[HI], [HI, ASKED, RESULT], [], [None, "x"]])
+def test_a_demand_that_a_history_fulfils_changes_nothing(history: list[Any]) -> None:
+    for words in (NO_ANSWER_BETWEEN, "Expected last role User (or Assistant with prefix True)"):
+        outcomes, bodies = called("openai", {"messages": history}, *[refusal(words)] * 2)
+        assert isinstance(outcomes[0], Failure)
+        assert len(bodies) == 1

@@ -223,6 +223,8 @@ def test_a_translated_limit_is_the_one_that_anthropic_states() -> None:
 STREAM_ONLY = (
     "This model only support stream mode, please enable the stream parameter to access the model. ",
     "parameter.enable_thinking must be set to false for non-streaming calls",
+    "parameter.enable_thinking必须设置为false才能进行非流式调用",
+    "enable thinking can not be support when `stream=False`.",
     "Requests with max_tokens > 4096 must have stream=true",
     "Stream must be set to true",
 )

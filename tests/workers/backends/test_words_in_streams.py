@@ -43,6 +43,32 @@ def test_words_in_place_of_the_rest_of_an_answer_are_its_failure(event: dict[str
     assert outcome.error_class is means
 
 
+@pytest.mark.parametrize("events", [(), (HELLO,)])
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("throttlingException", E.RATE_LIMITED),
+        ("internalServerException", E.OVERLOADED),
+        ("modelStreamErrorException", E.OVERLOADED),
+        ("serviceUnavailableException", E.OVERLOADED),
+        ("modelTimeoutException", E.TIMEOUT),
+        ("validationException", E.BAD_REQUEST),
+        ("accessDeniedException", E.FORBIDDEN),
+    ],
+)
+def test_an_error_of_bedrock_is_named_by_its_key(name: str, means: E, events: tuple[dict[str, Any], ...]) -> None:
+    for value in ({"message": "Something went wrong.", "originalStatusCode": 500}, "Something went wrong."):
+        outcome = _outcome(*events, {name: value})
+        assert isinstance(outcome, Failure)
+        assert outcome.error_class is means
+        assert "Something went wrong." in outcome.detail
+
+
+def test_an_empty_exception_beside_an_answer_is_no_error() -> None:
+    assert isinstance(_outcome(HELLO, {**END, "lastException": "retried once"}), Completion)
+    assert isinstance(_outcome({"throttlingException": None}, HELLO, END), Completion)
+
+
 def test_an_event_with_the_name_of_an_exception_is_an_error() -> None:
     outcome = _outcome(HELLO, {"message": "Too many requests"}, name="exception")
     assert isinstance(outcome, Failure)
