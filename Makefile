@@ -98,7 +98,7 @@ garbage: $(STAMP) ## every documented key in Redis damaged in ten ways, one afte
 gatewaykills: $(STAMP) ## 10,000 requests at the HTTP gateway while clients, gateways and workers are killed
 	@$(BIN)/python -m tests.chaos gateway
 
-hostilegateway: $(STAMP) ## the HTTP gateway under eleven kinds of hostile clients, with small requests beside them
+hostilegateway: $(STAMP) ## the HTTP gateway under fifteen kinds of hostile clients, with small requests beside them
 	@$(BIN)/python -m tests.chaos hostilegateway
 
 clients: $(STAMP) ## SDKs and programs that others wrote, at the HTTP gateway (installs them below .clients; wants Node.js too)

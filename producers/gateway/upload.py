@@ -91,7 +91,7 @@ class _Receiver:
     def __init__(self, upload: Upload, part: FileIO, boundary: bytes, max_bytes: int) -> None:
         self._upload, self._part, self._max_bytes = upload, part, max_bytes
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
-        self._name, self._is_file, self._ended = "", False, False
+        self._name, self._is_file, self._ended, self._fields = "", False, False, 0
         self._field = bytearray()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -144,8 +144,10 @@ class _Receiver:
                 raise Refusal("bad_request", "the form has two files: send one", "file")
             filename = options.get(b"filename", b"").decode(errors="replace")
             self._upload.filename = filename.replace("\\", "/").rpartition("/")[2][:MAX_FILENAME] or "upload"
-        elif len(self._upload.fields) >= MAX_FIELDS:
-            raise Refusal("bad_request", f"the form has more than {MAX_FIELDS} fields")
+        else:
+            self._fields += 1  # also those with the same name: a form of millions would hold the event loop
+            if self._fields > MAX_FIELDS:
+                raise Refusal("bad_request", f"the form has more than {MAX_FIELDS} fields")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:

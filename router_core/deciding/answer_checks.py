@@ -26,6 +26,8 @@ from openfall.router_core.vocabulary import ErrorClass, JobKind
 Validates = Callable[[Any, Any], str | None]
 """(schema, value) -> None if the value matches the schema, else the problem in a few words."""
 
+_BY_SCHEMA = frozenset({CheckKind.JSON_SCHEMA, CheckKind.TOOL_CALLS})
+
 _NOT_JSON = "the answer is not JSON"
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _HTML = re.compile(r"<(?:!doctype\s+html|[a-z][a-z0-9-]*(?:\s[^<>]*)?/?)>", re.IGNORECASE)
@@ -38,6 +40,11 @@ _DIAGRAMS = (
 )  # fmt: skip
 _DIAGRAM = re.compile(r"(?:" + "|".join(sorted(map(re.escape, _DIAGRAMS), key=len, reverse=True)) + r")(?=[\s:{;]|\Z)")
 _FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\s*", re.DOTALL)
+
+
+def uses_schemas(role: Role) -> bool:
+    """Whether the checks of a role call the schema validator."""
+    return role.pattern is not None or not _BY_SCHEMA.isdisjoint(role.checks)
 
 
 def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:

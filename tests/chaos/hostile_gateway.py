@@ -256,11 +256,72 @@ async def long_trailer(port: int, seconds: float) -> None:
     await _bodies_without_end(port, seconds, b"2\r\n{}\r\n0\r\nx: ", b"a")
 
 
+async def slow_heads(port: int, seconds: float) -> None:
+    """1,000 requests whose heads come byte by byte."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for byte in HEAD:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(1.0)
+
+    await _many(port, 1000, client)
+
+
+async def tiny_headers(port: int, seconds: float) -> None:
+    """20 clients that send heads of 100,000 short headers, one after another."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"a:\r\n" * 100_000 + b"\r\n")
+        await writer.drain()
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds * 4):
+            while True:
+                await _many(port, 20, client)
+
+
+async def unread_responses(port: int, seconds: float) -> None:
+    """100 connections with 100 requests each, for the longest response there is, whose callers do not read."""
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
+        await asyncio.sleep(seconds * 4)
+
+    await _many(port, 100, client)
+
+
+async def hard_uploads(port: int, seconds: float) -> None:
+    """21 uploads at once of forms that are slow to read: many fields, or a file of halves of boundaries."""
+    head = b"POST /v1/files HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+    field = b'--x\r\ncontent-disposition: form-data; name="%b"\r\n\r\n'
+    forms = (
+        (b"", (field % b"a" + b"\r\n") * 1000),
+        (field % b"file", b"\r\n--" * 2**14),
+        (field % b"file", b"\r" * 2**16),
+    )
+
+    async def client(begin: bytes, block: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"content-length: 200000000\r\n\r\n" + begin)
+        while True:
+            writer.write(block)
+            await writer.drain()
+
+    def clients(begin: bytes, block: bytes) -> Awaitable[None]:
+        return _many(port, 7, lambda _, writer: client(begin, block, writer))
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds * 4):
+            while True:
+                await asyncio.gather(*(clients(*form) for form in forms))
+
+
 KINDS: dict[str, Attack] = {
     attack.__name__: attack
     for attack in (
         half_open, slow_bodies, huge_heads, large_bodies, commas, slow_readers, pipelining,
-        chunk_sizes, tiny_chunks, trailers, long_trailer,
+        chunk_sizes, tiny_chunks, trailers, long_trailer, slow_heads, tiny_headers, unread_responses, hard_uploads,
     )
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from openfall.router_core.deciding.answer_checks import Validates
-from openfall.workers.execution.json_schema import import_library, schema_error
+from openfall.workers.execution.json_schema import schema_error
 
 Checked = TypeVar("Checked")
 
@@ -54,7 +54,7 @@ def check_briefly(check: Callable[[Validates], Checked]) -> Checked:
         try:
             _may_interrupt = True
             signal.setitimer(signal.ITIMER_VIRTUAL, SHORT_SECONDS, SHORT_SECONDS)  # again, if a finalizer swallows it
-            return check(_schema_error)
+            return check(schema_error)
         finally:
             _may_interrupt = False
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -67,14 +67,6 @@ def check_briefly(check: Callable[[Validates], Checked]) -> Checked:
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     if _may_interrupt:
         raise _Interrupted
-
-
-def _schema_error(schema: Any, value: Any) -> str | None:
-    global _may_interrupt
-    _may_interrupt = False
-    import_library()
-    _may_interrupt = True
-    return schema_error(schema, value)
 
 
 def long_schema_error(schema: Any, value: Any, seconds: int = LONG_SECONDS) -> str | None:

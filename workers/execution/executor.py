@@ -11,7 +11,7 @@ from zlib import crc32
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.accepted_refusals import refusal_of
-from openfall.router_core.deciding.answer_checks import Validates, check_answer
+from openfall.router_core.deciding.answer_checks import Validates, check_answer, uses_schemas
 from openfall.router_core.deciding.decide import conclude, decide, is_retry
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.deciding.steps import Call, Conditions, Done, Fall, Handoff, Later, Step
@@ -31,6 +31,7 @@ from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.delivery_state import DeliveryState, read_state
 from openfall.workers.execution.job_traces import trace_call, trace_end
+from openfall.workers.execution.json_schema import import_library
 from openfall.workers.execution.model_call import ModelCaller
 from openfall.workers.execution.progress_events import OnProgress
 from openfall.workers.execution.results import default_fallback_result, final_result, get_substitution
@@ -78,6 +79,8 @@ class JobExecutor:
         self._reporter, self._log = CallReporter(catalog, jitter), DeliveryLog(catalog)
         self._on_answer = on_answer
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
+        if any(map(uses_schemas, (*catalog.roles.values(), *catalog.tasks.values()))):
+            import_library()
         self._slow_checks = ThreadPoolExecutor(2, "check")  # threads that wait for a process
 
     async def execute(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
 
+from openfall.config.gateway_settings import PassthroughSection
 from openfall.producers.gateway.api_document import api_document
 from openfall.producers.gateway.api_page import CONTENT_SECURITY_POLICY, api_page
 from openfall.producers.gateway.exchange import Exchange
@@ -17,17 +19,26 @@ from openfall.producers.gateway.surfaces.passthrough import endpoints_of
 def endpoints_with(others: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     """Every endpoint, and the two that describe them and the paths that the configuration passes through."""
 
-    def document(exchange: Exchange) -> dict[str, Any]:
-        return api_document((*endpoints, *endpoints_of(exchange.settings.passthrough, endpoints)))
+    # Once for each configuration: they take 6 ms and need no key, so callers could hold the event loop with them.
+    @lru_cache(1)
+    def document(passed: PassthroughSection | None) -> bytes:
+        return bytes(json_response(described(passed)).body)
+
+    @lru_cache(1)
+    def page(passed: PassthroughSection | None) -> str:
+        return api_page(described(passed))
+
+    def described(passed: PassthroughSection | None) -> dict[str, Any]:
+        return api_document((*endpoints, *endpoints_of(passed, endpoints)))
 
     async def describe(exchange: Exchange) -> Response:
         """Describe every path in OpenAPI 3.1."""
-        return json_response(document(exchange))
+        return Response(document(exchange.settings.passthrough), media_type="application/json")
 
     async def show(exchange: Exchange) -> Response:
         """Show every path to a person."""
         headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "x-content-type-options": "nosniff"}
-        return Response(api_page(document(exchange)), headers=headers, media_type="text/html")
+        return Response(page(exchange.settings.passthrough), headers=headers, media_type="text/html")
 
     endpoints = (
         *others,

@@ -44,6 +44,19 @@ def test_a_head_above_64_kib_is_refused(redis_url: str, tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.parametrize(("count", "statuses"), [(900, (b"200",)), (3_000, (b"431",)), (50_000, (b"431", b""))])
+def test_a_head_of_many_short_headers_is_refused(
+    redis_url: str, tmp_path: Path, count: int, statuses: tuple[bytes, ...]
+) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            reply = await _reply(gateway, LINE + b"connection: close\r\n" + b"a:\r\n" * count + b"\r\n")
+            assert reply[9:12] in statuses
+            assert (await gateway.http.get("/health")).status_code == 200
+
+    run(main)
+
+
 @pytest.mark.parametrize("begun", [b"", LINE, LINE + b"\r\n" + LINE], ids=["nothing", "a half head", "a second half"])
 def test_a_connection_without_a_whole_head_is_closed(
     redis_url: str, tmp_path: Path, monkeypatch: Any, begun: bytes

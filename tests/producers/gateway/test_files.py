@@ -90,6 +90,17 @@ def test_lists_are_paged_in_both_orders_and_filtered_by_purpose(redis_url: str, 
     run(main)
 
 
+def test_a_field_that_is_repeated_without_end_is_refused(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_gateway(redis_url, tmp_path, pools=()) as gateway:
+            form = {"purpose": ["batch"] * 33}
+            refused = await gateway.http.post("/v1/files", files={"file": ("in.jsonl", LINES)}, data=form)
+            assert refused.status_code == 400
+            assert "more than 32 fields" in refused.text
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.catalog.answer_policy import CheckKind
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.roles_and_tasks import Role, TaskType
-from openfall.router_core.deciding.answer_checks import check_answer, failed_check
+from openfall.router_core.deciding.answer_checks import check_answer, failed_check, uses_schemas
 from openfall.router_core.deciding.job_role import get_role
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.reasoning import without_reasoning
@@ -243,3 +243,12 @@ def test_a_text_past_the_bounds_of_json_matches_no_schema(text, failed):
     of_schema = job(body={"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}}})
     role = Role(chain=("small",), checks=(K.JSON_SCHEMA,))
     assert failed_check(role, completion(text), of_schema, never) == failed
+
+
+@pytest.mark.parametrize(
+    ("kinds", "pattern", "uses"),
+    [((), None, False), ((K.NOT_EMPTY, K.JSON), None, False), ((), "a", True), ((K.JSON_SCHEMA,), None, True),
+     ((K.NOT_EMPTY, K.TOOL_CALLS), None, True)],
+)  # fmt: skip
+def test_a_role_uses_the_schema_validator_for_schemas_tools_and_patterns(kinds, pattern, uses):
+    assert uses_schemas(Role(chain=("small",), checks=kinds, pattern=pattern)) is uses
