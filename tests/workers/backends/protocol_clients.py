@@ -61,7 +61,7 @@ def request_body(dialect: Dialect, text: str, /, limit: int | None = None, **mor
     return {"messages": messages, "temperature": 0, **({"max_tokens": limit} if limit else {}), **more}
 
 
-def request(dialect: Dialect, text: str = "Name a colour.", /, limit: int = 12, **more: Any) -> Request:
+def request(dialect: Dialect, text: str = "Name a colour.", /, limit: int = 5, **more: Any) -> Request:
     timeout = more.pop("timeout", 60.0)
     body = request_body(dialect, text, limit, **more)
     return Request(body=body, upstream=MODEL, timeout=timeout, dialect=dialect, max_tokens=64, ctx=1024)

@@ -169,7 +169,7 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
 def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:
         async with adapter_to(protocol, engine) as backend:
-            call = request(protocol, LONG, limit=300, timeout=0.5)
+            call = request(protocol, LONG, limit=300, timeout=0.2)
             return await backend.complete(call, texts_into(deltas))
 
     outcome = run(work())
