@@ -17,6 +17,14 @@ from openfall.router_core.catalog.prices import Usd
 
 DEFAULT_ADDRESS = "127.0.0.1:8309"
 
+GATEWAY_WORDS = frozenset({
+    "api", "audit", "batch", "batches", "breaker", "cards", "chat", "completions", "config", "cost", "docs",
+    "embeddings", "files", "for", "health", "in", "inbox", "inboxes", "job", "jobs", "keys", "messages",
+    "metrics", "model", "models", "openapi.json", "outbox", "page", "preflight", "responses", "rq", "runbook",
+    "statistics", "try", "v1",
+})  # fmt: skip
+"""The first words of the paths of the gateway. A root path that begins with one could not be taken off a path."""
+
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.*-]+):(?P<port>\d{1,5})")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|\*")
@@ -35,6 +43,11 @@ def _parse_path(text: str) -> str | None:
     return text if _PATH.fullmatch(text) and not {".", ".."} & set(text.split("/")) else None
 
 
+def _parse_root_path(text: str) -> str | None:
+    path = text.rstrip("/")
+    return path if not path or (_parse_path(path) and path.split("/")[1] not in GATEWAY_WORDS) else None
+
+
 def _read_directory(node: Node) -> str | None:
     text = read_text(node)
     return str(resolve(text, node.document.base, node.document.environ)) if text else None
@@ -51,6 +64,14 @@ _origin: FieldType[str] = FieldType(
 _path: FieldType[str] = FieldType(
     text_reader(_parse_path, "a path", "Write it whole, without a query: /v1/rerank"),
     pattern_shape(rf"^({_PATH.pattern})$|\$\{{"),
+)
+_root_path: FieldType[str] = FieldType(
+    text_reader(
+        _parse_root_path,
+        "a path before that of the gateway",
+        "For example /openfall. Not /v1, /api or another of its own.",
+    ),
+    pattern_shape(rf"^({_PATH.pattern})?/?$|\$\{{"),
 )
 _directory: FieldType[str] = FieldType(_read_directory, {"type": "string"}, escape)
 _names: FieldType[dict[str, str]] = mapping_of(FieldType(read_text, {"type": "string", "minLength": 1}))
@@ -94,6 +115,11 @@ class GatewaySection(CatalogEntry):
         {},
         description="Names that programs have wired in, as shell patterns, and the role, task or model that each "
         'means: `"gpt-*": auto`.',
+    )
+    root_path: Annotated[str, _root_path] = Field(
+        "",
+        description="The path at which a reverse proxy serves it, such as `/openfall`: every link of the page begins "
+        "with it. The proxy may remove it from requests, or not. Without it: none.",
     )
     cors: Annotated[tuple[str, ...], list_of(_origin)] = Field(
         (), description="Origins whose web pages may call it. Without it: none."

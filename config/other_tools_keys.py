@@ -19,7 +19,7 @@ _WORDS: Mapping[str, str] = {
     "gateway": "listen: port host bind address addr url base_url; cors: origins cors_origins allow_origins"
     " allowed_origins; wait_at_most: timeout request_timeout; max_body: max_request_size client_max_body_size"
     " body_limit; processes: workers num_workers; aliases: model_group_alias model_alias served_model_name;"
-    " page: ui dashboard",
+    " page: ui dashboard; root_path: base_path url_prefix path_prefix prefix script_name server_root_path",
     "backends.*": "url: base_url api_base endpoint host address api_url uri server; protocol: type provider kind api"
     " api_type custom_llm_provider; slots: concurrency max_concurrency parallel num_parallel max_parallel_requests"
     " max_num_seqs max_connections worker_concurrency workers; requests_per_minute: rpm rate_limit;"

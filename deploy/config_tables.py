@@ -74,7 +74,7 @@ def _entry(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(key: str, shape: dict[str, Any], default: str | None = None) -> str:
-    shown = f"`{_shown(shape['default'])}`" if "default" in shape else ""
+    shown = f"`{_shown(shape['default'])}`" if shape.get("default", "") != "" else ""
     return f"| `{key}` | {shape['description']} | {default or shown} |"
 
 

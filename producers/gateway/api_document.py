@@ -28,8 +28,8 @@ _GUARDED = ("no_key", "not_allowed", "store")
 _BY_BODY = ("too_large", "rate_limit")
 
 
-def api_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI document of these endpoints."""
+def api_document(endpoints: Iterable[Endpoint], root_path: str = "") -> dict[str, Any]:
+    """The OpenAPI document of these endpoints. `root_path` stands before each path."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         if endpoint.path.startswith(_PAGE):
@@ -43,6 +43,7 @@ def api_document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "openfall", "version": version("openfall"), "description": _DESCRIPTION},
+        "servers": [{"url": root_path or "/"}],
         "paths": paths,
         "components": {
             "securitySchemes": {

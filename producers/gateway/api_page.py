@@ -52,7 +52,7 @@ def _operations(document: Document) -> dict[str, list[tuple[str, str, Document]]
 
 
 def _links(document: Document) -> Iterator[str]:
-    yield '<a href="/openapi.json">openapi.json</a>'
+    yield '<a href="openapi.json">openapi.json</a>'
     yield from (f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in _operations(document))
 
 

@@ -88,7 +88,7 @@ class App:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
-        path = normalize_path(scope["path"])
+        path = normalize_path(scope["path"], self.gateway.settings.root_path)
         request = IndexedRequest({**scope, "path": path.path}, receive)
         exchange = Exchange(self.gateway, request, path, surface_of(path.path), _UNKNOWN, new_request_id())
         status = CLIENT_CLOSED_REQUEST
@@ -110,7 +110,7 @@ class App:
         try:
             if exchange.request.method == "OPTIONS" and "origin" in exchange.request.headers:
                 return self._preflight(exchange)
-            endpoint = self._routes_of(exchange).find(exchange.request, exchange.path)
+            endpoint = self._routes_of(exchange).find(exchange.request, exchange.path, exchange.settings.root_path)
             if not endpoint.public:
                 exchange.caller = self.gateway.access.caller(exchange.request)
             if endpoint.limited:

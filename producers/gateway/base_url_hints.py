@@ -13,23 +13,23 @@ _OLLAMA = ("chat", "generate", "embed", "embeddings", "tags", "show", "ps", "pul
 """What clients of Ollama add to theirs, behind `/api/`."""
 
 
-def unknown_path(method: str, path: str, host: str) -> str:
+def unknown_path(method: str, path: str, address: str) -> str:
     """The message for a path that no endpoint has."""
-    return f"there is no {method} {path} here: {_base_url_hint(path, host) or 'GET /docs lists all paths'}"
+    return f"there is no {method} {path} here: {_base_url_hint(path, address) or 'GET /docs lists all paths'}"
 
 
-def wrong_method(method: str, path: str, host: str, allowed: Iterable[str]) -> str:
+def wrong_method(method: str, path: str, address: str, allowed: Iterable[str]) -> str:
     """The message for a path that takes other methods."""
     methods = " or ".join(sorted(allowed))
     text = f"{path} takes {methods}, not {method}"
-    if hint := _base_url_hint(path, host) if method == "POST" else "":
+    if hint := _base_url_hint(path, address) if method == "POST" else "":
         return f"{text}: {hint}"
     return f"{text}: send a POST with a JSON body" if methods == "POST" else text
 
 
-def _base_url_hint(path: str, host: str) -> str:
+def _base_url_hint(path: str, address: str) -> str:
     """The base URL that the caller's SDK should have, if it has added the path of an API to a wrong one."""
-    base = f"http://{host or '127.0.0.1:8309'}"
+    base = f"http://{address}"
     words = path.split("/")
     if len(words) > 3 and words[-2] == "api" and words[-1] in _OLLAMA:
         return f"set the base URL (OLLAMA_HOST) to {base}, so that the path is /api/{words[-1]}"

@@ -83,6 +83,11 @@ class Exchange:
         return self.config.settings.gateway
 
     @property
+    def base_url(self) -> str:
+        """The address at which the caller reaches this gateway, without a slash at its end."""
+        return f"{self.request.base_url}".rstrip("/") + self.settings.root_path
+
+    @property
     def catalog(self) -> Catalog:
         return self.config.catalog
 

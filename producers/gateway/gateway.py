@@ -91,7 +91,7 @@ class Gateway:
         self.callers.catalog = changed.digest
         self.shared_readings.forget()
         if self.live_page is not None:
-            self.live_page.use_catalog(changed.loaded.catalog)
+            self.live_page.use_config(changed.loaded.catalog, self.settings.root_path)
 
     async def start(self) -> None:
         """Read the keys, and keep them fresh. While Redis does not answer, the last known ones stay in force.

@@ -21,9 +21,13 @@ class RequestPath:
     urgency: str | None = None
 
 
-def normalize_path(path: str) -> RequestPath:
-    """`/for/GROUP` and `/in/URGENCY` in front are taken off. `/v1` is added where it is missing, and is never twice."""
+def normalize_path(path: str, root_path: str = "") -> RequestPath:
+    """The root path of the gateway is taken off where it stands: some reverse proxies take it off themselves.
+    `/for/GROUP` and `/in/URGENCY` in front are taken off. `/v1` is added where it is missing, and is never twice."""
     words = [word for word in path.split("/") if word]
+    root = root_path.split("/")[1:]
+    if root and words[: len(root)] == root:
+        words = words[len(root) :]
     options: dict[str, str] = {}
     while len(words) > 1 and words[0] in ("for", "in"):
         options[{"for": "group", "in": "urgency"}[words[0]]] = words[1]

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from openfall.config.gateway_settings import DEFAULT_ADDRESS
 from openfall.producers.gateway.base_url_hints import unknown_path, wrong_method
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.request_path import RequestPath
@@ -23,13 +24,13 @@ class RouteTable:
         """The endpoints whose path is one text."""
         self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in every]
 
-    def find(self, request: Request, path: RequestPath) -> Endpoint:
+    def find(self, request: Request, path: RequestPath, root_path: str = "") -> Endpoint:
         """The endpoint of a request, whose path parameters it gets. Raises `Refusal`."""
         if (plain := self._plain.get((request.method, path.path))) is not None:
             request.scope["path_params"] = {}
             return plain
         other_methods: set[str] = set()
-        host = request.headers.get("host", "")
+        address = (request.headers.get("host") or DEFAULT_ADDRESS) + root_path
         for route, endpoint in self._routes:
             match, matched = route.matches(request.scope)
             if match is Match.FULL or (
@@ -40,9 +41,9 @@ class RouteTable:
             if match is Match.PARTIAL:
                 other_methods.add(endpoint.method)
         if other_methods:
-            message = wrong_method(request.method, path.path, host, other_methods)
+            message = wrong_method(request.method, path.path, address, other_methods)
             raise Refusal("wrong_method", message, extra={"allow": ", ".join(sorted(other_methods))})
-        raise Refusal("unknown_url", unknown_path(request.method, path.path, host))
+        raise Refusal("unknown_url", unknown_path(request.method, path.path, address))
 
 
 async def _unused(request: Request) -> Response:

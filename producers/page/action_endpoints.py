@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from openfall.producers.gateway.access import unreadable_keys
 from openfall.producers.gateway.error_table import Refusal
@@ -18,17 +18,18 @@ from openfall.producers.page.page_access import (
     check_origin,
     check_page,
     check_right,
+    cookie_path,
     set_cookie,
 )
 from openfall.producers.page.page_actions import ACTIONS, PageAction
 from openfall.producers.page.page_handler import (
-    HEADERS,
     SIGN_IN,
     back_with_notice,
     for_people,
     html_page,
     own_path,
     read_form,
+    redirect,
     wants_json,
 )
 from openfall.router_core.state.client_keys import fetch_keys
@@ -112,7 +113,7 @@ async def sign_in(exchange: Exchange) -> Response:
     cookie = secrets.token_urlsafe(32)
     await open_session(link, cookie, key)
     await Operator(exchange.client, key.name, "page").note("page.sign_in", "page", f"may {key.page_right}")
-    response = RedirectResponse("/", 303, HEADERS)
+    response = redirect(exchange, "/")
     set_cookie(exchange, response, cookie)
     return response
 
@@ -121,8 +122,8 @@ async def _sign_out(exchange: Exchange, visitor: Visitor) -> Response:
     """End a session."""
     check_form(exchange, visitor, await read_form(exchange))
     await end_session(exchange.link, visitor.cookie)
-    response = RedirectResponse(SIGN_IN, 303, HEADERS)
-    response.delete_cookie(COOKIE)
+    response = redirect(exchange, SIGN_IN)
+    response.delete_cookie(COOKIE, cookie_path(exchange))
     return response
 
 

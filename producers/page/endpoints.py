@@ -42,7 +42,7 @@ def live_page(exchange: Exchange) -> LivePage:
     if gateway.live_page is None:
         store = exchange.client.store
         reader = SnapshotReader(store.connection, gateway.config.catalog, lambda: store.away_since)
-        gateway.live_page = LivePage(reader, ALL_SECTIONS, gateway.stopping)
+        gateway.live_page = LivePage(reader, ALL_SECTIONS, gateway.stopping, gateway.settings.root_path)
     return gateway.live_page
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from starlette.datastructures import QueryParams
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from openfall.producers.amount_text import format_usd
 from openfall.producers.crash_text import describe_crashes
@@ -20,7 +20,7 @@ from openfall.producers.job_story import fetch_story, moments, next_step, reason
 from openfall.producers.operations.job_selection import JobSelection, JobVerb, act_on_jobs, find_jobs
 from openfall.producers.operations.operator import Operator
 from openfall.producers.page.page_access import Visitor, check_form, check_right
-from openfall.producers.page.page_handler import HEADERS, back_with_notice, for_people, html_page, read_fields
+from openfall.producers.page.page_handler import back_with_notice, for_people, html_page, read_fields, redirect
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.refused_keys import explain_refused_keys
 from openfall.producers.shell_command import shell_command, shell_word
@@ -101,7 +101,7 @@ async def _show_job(exchange: Exchange, visitor: Visitor) -> Response:
         raise Refusal("bad_request", f"{typed!r} is too short: at least {MIN_ID_LETTERS} letters of the id are needed")
     job_id = await find_job(llm.store.connection, typed)
     if job_id != typed:
-        return RedirectResponse(f"/job/{quote(job_id, safe='')}", 303, HEADERS)
+        return redirect(exchange, f"/job/{quote(job_id, safe='')}")
     record, events, waits_for = await fetch_story(llm, job_id)
     why, considered = reasons(record)
     listed = await fetch_jobs(llm.store.connection, [job_id])

@@ -53,8 +53,10 @@ class Fragment:
 class LivePage:
     """The sections as they are now. `stopping`: the gateway stops, and open pages are to connect to another one."""
 
-    def __init__(self, reader: SnapshotReader, sections: Sequence[Section], stopping: asyncio.Event) -> None:
-        self._reader, self._stopping = reader, stopping
+    def __init__(
+        self, reader: SnapshotReader, sections: Sequence[Section], stopping: asyncio.Event, root_path: str = ""
+    ) -> None:
+        self._reader, self._stopping, self._root_path = reader, stopping, root_path
         self._sections = {section.name: section for section in sections}
         self._snapshot: PageSnapshot | None = None
         self._rendered_at: dict[str, float] = {}
@@ -66,9 +68,9 @@ class LivePage:
         self._read_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def use_catalog(self, catalog: Catalog) -> None:
+    def use_config(self, catalog: Catalog, root_path: str) -> None:
         """Read the fleet by a changed catalog from now on. Open pages show it with the next reading."""
-        self._reader, self._read_at = self._reader.with_catalog(catalog), 0.0
+        self._reader, self._read_at, self._root_path = self._reader.with_catalog(catalog), 0.0, root_path
         self._rendered_at.clear()
 
     async def fragments(self, names: Iterable[str]) -> list[Fragment]:
@@ -175,7 +177,7 @@ class LivePage:
         self._rendered_at |= dict.fromkeys(names, time.monotonic())
         for name in names:
             try:
-                html = render_section(self._sections[name], self._snapshot, ACTIONS)
+                html = render_section(self._sections[name], self._snapshot, ACTIONS, self._root_path)
             except Exception:
                 log.exception("the section %s of the page cannot be shown", name)
                 html = render("broken_section.html", name=name)

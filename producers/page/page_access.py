@@ -133,10 +133,17 @@ def key_of(exchange: Exchange, visitor: Visitor) -> ClientKey:
     return key or ClientKey(name=OF_THE_PAGE, digest="")
 
 
+def cookie_path(exchange: Exchange) -> str:
+    """A browser sends the cookies of the page to these paths only: other programs at its host do not get them."""
+    return exchange.settings.root_path or "/"
+
+
 def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:
     """Give a browser its session. Scripts cannot read it, and other sites cannot send it."""
     secure = exchange.request.url.scheme == "https"
-    response.set_cookie(COOKIE, cookie, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(
+        COOKIE, cookie, SESSION_SECONDS, path=cookie_path(exchange), httponly=True, samesite="strict", secure=secure
+    )
 
 
 def is_administrator(exchange: Exchange, visitor: Visitor) -> bool:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import json_response
-from openfall.producers.page.page_access import SignInNeeded, Visitor, key_of, set_cookie, visitor_of
+from openfall.producers.page.page_access import SignInNeeded, Visitor, cookie_path, key_of, set_cookie, visitor_of
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.rendering import render
 from openfall.producers.page.static_files import STATIC
@@ -70,7 +70,7 @@ def for_people(handler: PageHandler) -> Callable[[Exchange], Awaitable[Response]
         except SignInNeeded:
             if wants_json(exchange):
                 return json_response({"message": "sign in first"}, 401)
-            return RedirectResponse(SIGN_IN, 303, HEADERS)
+            return redirect(exchange, SIGN_IN)
         except Exception as error:
             refusal = refusal_of_error(error)
             if refusal is None:
@@ -96,6 +96,7 @@ def html_page(
     notice = unquote(exchange.request.cookies.get(NOTICE_COOKIE, ""))
     html = render(
         template,
+        root_path=exchange.settings.root_path,
         visitor=visitor,
         links=LINKS,
         path=exchange.path.path,
@@ -108,17 +109,23 @@ def html_page(
     if visitor is not None and visitor.is_new:
         set_cookie(exchange, response, visitor.cookie)
     if notice:
-        response.delete_cookie(NOTICE_COOKIE)
+        response.delete_cookie(NOTICE_COOKIE, cookie_path(exchange))
     return response
+
+
+def redirect(exchange: Exchange, path: str) -> Response:
+    """Send a browser to a path of this gateway."""
+    return RedirectResponse(exchange.settings.root_path + path, 303, HEADERS)
 
 
 def back_with_notice(exchange: Exchange, path: str, notice: str) -> Response:
     """Send a browser back to a page of ours, which says what happened."""
-    response = RedirectResponse(own_path(path), 303, HEADERS)
+    response = redirect(exchange, own_path(path))
     secure = exchange.request.url.scheme == "https"
     response.set_cookie(
-        NOTICE_COOKIE, quote(notice[:300]), NOTICE_SECONDS, httponly=True, samesite="strict", secure=secure
-    )
+        NOTICE_COOKIE, quote(notice[:300]), NOTICE_SECONDS, path=cookie_path(exchange),
+        secure=secure, httponly=True, samesite="strict",
+    )  # fmt: skip
     return response
 
 

@@ -96,13 +96,15 @@ def compile_templates() -> None:
         _ENVIRONMENT.get_template(name)
 
 
-def render(template: str, **values: Any) -> str:
-    return _ENVIRONMENT.get_template(template).render(values)
+def render(template: str, *, root_path: str = "", **values: Any) -> str:
+    """`root_path`: what stands before each path of a link (`gateway: {root_path: ...}`)."""
+    return _ENVIRONMENT.get_template(template).render(values, root_path=root_path)
 
 
-def render_section(section: Section, snapshot: PageSnapshot, actions: Mapping[str, Any]) -> str:
+def render_section(section: Section, snapshot: PageSnapshot, actions: Mapping[str, Any], root_path: str) -> str:
     """`actions`: what may be pressed, by name."""
-    html = render(section.template, now=snapshot.at, actions=actions, **section.context(snapshot))
+    values = {"now": snapshot.at, "actions": actions, **section.context(snapshot)}
+    html = render(section.template, root_path=root_path, **values)
     if snapshot.redis_away_since is None or section.name == HEALTH:
         return html
     return render(

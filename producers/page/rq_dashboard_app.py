@@ -18,7 +18,7 @@ PREFIX = "/rq"
 POLL_MILLISECONDS = 5000
 _BRAND = b'<a class="navbar-brand">RQ-dashboard</a>'
 _REQUEUE = "rq_dashboard.requeue_job_view"
-_BACK = b'<a class="navbar-brand" href="/">&larr; openfall</a>'
+_BACK = '<a class="navbar-brand" href="{}/">&larr; openfall</a>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,13 @@ def _refuse_address(error: Exception) -> Any:
 
 def _in_step(response: Response) -> Response:
     """A page leads back to ours. Texts from Redis are escaped: the scripts of the dashboard insert them as markup."""
+    from flask import request
+
     if response.direct_passthrough:
         return response
     if response.mimetype == "text/html":
-        response.set_data(response.get_data().replace(_BRAND, _BACK))
+        root_path = request.script_root.removesuffix(PREFIX)
+        response.set_data(response.get_data().replace(_BRAND, _BACK.format(root_path).encode()))
     elif response.mimetype == "application/json":
         response.set_data(json.dumps(_escaped(json.loads(response.get_data()))))
     return response
@@ -103,12 +106,14 @@ def _escaped(value: Any) -> Any:
     return [_escaped(each) for each in value] if isinstance(value, list) else value
 
 
-def answer_request(app: Flask, method: str, path: str, query: str) -> DashboardAnswer:
-    """Let the dashboard answer a request to a path below `/rq`."""
+def answer_request(app: Flask, method: str, path: str, query: str, root_path: str = "") -> DashboardAnswer:
+    """Let the dashboard answer a request to a path below `/rq`. `root_path` stands before that in its links."""
     from werkzeug.test import Client
 
     address = quote(path or "/")  # it is decoded once already: a second time would make another path of it
-    response = Client(app).open(address, base_url=f"http://localhost{PREFIX}", method=method, query_string=query)
-    headers, target = response.headers, urlsplit(response.headers.get("location", ""))
+    base_url = f"http://localhost{root_path}{PREFIX}"
+    with Client(app).open(address, base_url=base_url, method=method, query_string=query) as response:
+        headers, body = response.headers, response.get_data()
+    target = urlsplit(headers.get("location", ""))
     location = target.path + (f"?{target.query}" if target.query else "")
-    return DashboardAnswer(response.status_code, headers.get("content-type", ""), response.get_data(), location)
+    return DashboardAnswer(response.status_code, headers.get("content-type", ""), body, location)

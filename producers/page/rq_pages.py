@@ -116,7 +116,7 @@ def _tls(server: RedisServer) -> dict[str, Any]:
 async def _answer(exchange: Exchange, visitor: Visitor, method: str, path: str) -> Response:
     query = exchange.request.url.query if method == "GET" else ""
     app = _dashboard(exchange)
-    answer = await asyncio.to_thread(answer_request, app, method, path, query)
+    answer = await asyncio.to_thread(answer_request, app, method, path, query, exchange.settings.root_path)
     if answer.status >= BAD_REQUEST and answer.content_type.startswith("text/html"):
         text = answer.body.decode("utf-8", "replace")
         lines = ["rq-dashboard does not have this page." if "<" in text else text]

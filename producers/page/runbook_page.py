@@ -22,7 +22,8 @@ PATH = "/runbook"
 
 async def _show_runbook(exchange: Exchange, visitor: Visitor) -> Response:
     """Show the runbook."""
-    return html_page(exchange, visitor, "runbook.html", title="runbook", text=_rendered(RUNBOOK.stem))
+    text = _rendered(RUNBOOK.stem, exchange.settings.root_path)
+    return html_page(exchange, visitor, "runbook.html", title="runbook", text=text)
 
 
 async def _show_document(exchange: Exchange, visitor: Visitor) -> Response:
@@ -30,7 +31,7 @@ async def _show_document(exchange: Exchange, visitor: Visitor) -> Response:
     name = exchange.request.path_params["name"]
     if name not in _names():
         raise Refusal("unknown_url", f"there is no document {name[:40]!r} here: /runbook leads to those that there are")
-    return html_page(exchange, visitor, "runbook.html", title=name, text=_rendered(name))
+    return html_page(exchange, visitor, "runbook.html", title=name, text=_rendered(name, exchange.settings.root_path))
 
 
 @cache
@@ -39,7 +40,7 @@ def _names() -> frozenset[str]:
 
 
 @cache
-def _rendered(name: str) -> Markup:
+def _rendered(name: str, root_path: str) -> Markup:
     """A document as HTML. Each heading has its anchor. Of a link to what is not here only the text is shown, and of a
     picture its description."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
@@ -48,16 +49,16 @@ def _rendered(name: str) -> Markup:
         if heading.type == "heading_open":
             heading.attrSet("id", anchor_of(content.content))
         if content.children:
-            content.children = _own_links(content.children)
+            content.children = _own_links(content.children, root_path)
     return Markup(parser.renderer.render(tokens, parser.options, {}))
 
 
-def _own_links(tokens: list[Token]) -> list[Token]:
+def _own_links(tokens: list[Token], root_path: str) -> list[Token]:
     """The content of a paragraph, whose links lead to documents that are here."""
     kept, leads_out = [], False
     for token in tokens:
         if token.type == "link_open":
-            address = _own_address(str(token.attrs["href"]))
+            address = _own_address(str(token.attrs["href"]), root_path)
             leads_out = address is None
             token.attrSet("href", address or "")
         if not (leads_out and token.type in ("link_open", "link_close")):
@@ -65,13 +66,13 @@ def _own_links(tokens: list[Token]) -> list[Token]:
     return kept
 
 
-def _own_address(target: str) -> str | None:
+def _own_address(target: str, root_path: str) -> str | None:
     """Where a link of a document leads on this page. None: to something that is not here."""
     file, _, anchor = target.partition("#")
     name = file.removesuffix(".md")
     if file and (name == file or name not in _names()):
         return None
-    path = "" if not file else PATH if name == RUNBOOK.stem else f"{PATH}/{name}"
+    path = "" if not file else root_path + PATH if name == RUNBOOK.stem else f"{root_path}{PATH}/{name}"
     return f"{path}#{anchor}" if anchor else path
 
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.gateway.encoders import sse
@@ -17,7 +17,7 @@ from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import check_model, submit
 from openfall.producers.job_event_text import describe_event, is_news
 from openfall.producers.page.page_access import Visitor, check_form, check_right, may_still_read
-from openfall.producers.page.page_handler import HEADERS, for_people, html_page, read_form
+from openfall.producers.page.page_handler import for_people, html_page, read_form, redirect
 from openfall.producers.page.question_form import MAX_QUESTION, MORE_OPTIONS, QuestionForm
 from openfall.producers.page.sections.job_section import job_rows
 from openfall.producers.resolution_table import describe_route, resolution_table
@@ -112,7 +112,7 @@ async def _ask_question(exchange: Exchange, visitor: Visitor) -> Response:
         return _refused_form(exchange, visitor, form, refusal)
     exchange.gateway.callers.answer(accepted.id)
     page = "job" if form.get("then") == "enqueue" else "try"
-    return RedirectResponse(f"/{page}/{quote(accepted.id, safe='')}", 303, HEADERS)
+    return redirect(exchange, f"/{page}/{quote(accepted.id, safe='')}")
 
 
 def _refused_form(exchange: Exchange, visitor: Visitor, form: dict[str, str], refusal: Refusal) -> Response:

@@ -97,6 +97,7 @@ gateway:
   listen: ["127.0.0.1:8309"]
   open: no
   aliases: {"gpt-*": chat}
+  root_path: /openfall
   cors: ["https://app.example.com"]
   wait_at_most: 10m
   max_body: 32MiB

@@ -60,7 +60,7 @@ async def query(exchange: Exchange) -> Response:
             raise StillQueued(accepted.id)
         result = await exchange.client.wait(accepted.id, seconds)
     except StillQueued:
-        where = f"{PATH}/jobs/{accepted.id}"
+        where = f"{exchange.settings.root_path}{PATH}/jobs/{accepted.id}"
         waiting = {"job_id": accepted.id, "status": "queued", "poll": where, "urgency": str(job_urgency)}
         return json_response(waiting, 202, {"location": where})
     task = accepted.job.task if accepted.job is not None else None

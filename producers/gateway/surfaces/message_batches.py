@@ -129,7 +129,7 @@ def message_batch(exchange: Exchange, batch: Batch) -> dict[str, Any]:
         "ended_at": _moment(ended_at),
         "cancel_initiated_at": _moment(batch.moments.get(BatchStatus.CANCELLING)),
         "archived_at": None,
-        "results_url": f"{exchange.request.base_url}v1/messages/batches/{terms.id}/results" if is_ended else None,
+        "results_url": f"{exchange.base_url}/v1/messages/batches/{terms.id}/results" if is_ended else None,
         "openfall": {"submitted": batch.submitted, "runner": batch.runner or None, "why": batch.why or None},
     }
 

@@ -21,24 +21,27 @@ def endpoints_with(others: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
 
     # Once for each configuration: they take 6 ms and need no key, so callers could hold the event loop with them.
     @lru_cache(1)
-    def document(passed: PassthroughSection | None) -> bytes:
-        return bytes(json_response(described(passed)).body)
+    def document(passed: PassthroughSection | None, root_path: str) -> bytes:
+        return bytes(json_response(described(passed, root_path)).body)
 
     @lru_cache(1)
-    def page(passed: PassthroughSection | None) -> str:
-        return api_page(described(passed))
+    def page(passed: PassthroughSection | None, root_path: str) -> str:
+        return api_page(described(passed, root_path))
 
-    def described(passed: PassthroughSection | None) -> dict[str, Any]:
-        return api_document((*endpoints, *endpoints_of(passed, endpoints)))
+    def described(passed: PassthroughSection | None, root_path: str) -> dict[str, Any]:
+        return api_document((*endpoints, *endpoints_of(passed, endpoints)), root_path)
 
     async def describe(exchange: Exchange) -> Response:
         """Describe every path in OpenAPI 3.1."""
-        return Response(document(exchange.settings.passthrough), media_type="application/json")
+        return Response(
+            document(exchange.settings.passthrough, exchange.settings.root_path), media_type="application/json"
+        )
 
     async def show(exchange: Exchange) -> Response:
         """Show every path to a person."""
         headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "x-content-type-options": "nosniff"}
-        return Response(page(exchange.settings.passthrough), headers=headers, media_type="text/html")
+        text = page(exchange.settings.passthrough, exchange.settings.root_path)
+        return Response(text, headers=headers, media_type="text/html")
 
     endpoints = (
         *others,

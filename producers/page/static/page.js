@@ -78,7 +78,7 @@ function connect() {
   if (source || document.hidden || !live) return;
   const names = live.dataset.sections.split(',');
   const versions = names.map((name) => document.getElementById(name).dataset.version);
-  source = new EventSource('/page/live?sections=' + names.join(',') + '&versions=' + versions.join(','));
+  source = new EventSource(live.dataset.live + '?sections=' + names.join(',') + '&versions=' + versions.join(','));
   source.onopen = () => {
     retrySeconds = 1;
     showConnection();

@@ -17,9 +17,9 @@ ASKING = {"/page/ask/", "/page/jobs?", 'form="jobs"'}
 
 
 def press(name: str, label: str = "") -> str:
-    source = "{% from 'macros.html' import press %}{{ press(actions, name, 'subject', label) }}"
+    source = "{% from 'macros.html' import press with context %}{{ press(actions, name, 'subject', label) }}"
     template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).from_string(source)
-    return " ".join(template.render(actions=ACTIONS, name=name, label=label).split())
+    return " ".join(template.render(root_path="", actions=ACTIONS, name=name, label=label).split())
 
 
 @pytest.mark.parametrize("name", ACTIONS)

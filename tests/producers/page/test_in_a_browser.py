@@ -19,6 +19,7 @@ from openfall.router_core.state import keys
 from tests.faults import answer, events, piece
 from tests.producers.page.browser import chromium, sync_api
 from tests.producers.page.page_gateway import PageGateway, page_gateway
+from tests.producers.page.path_proxy import ROOT, path_proxy
 from tests.producers.page.staged_fleet import CONFIG, stage, stage_outbox
 from tests.valkey_server import Server
 
@@ -194,6 +195,24 @@ def test_a_notification_is_tried_at_once_by_keyboard_and_its_row_is_renewed(brow
         expect(page.locator("#notice")).to_contain_text("1 of 1 notifications are due now")
         expect(page.locator("#outbox-failed")).to_contain_text("No notification failed for good")
         expect(page.locator("#outbox-waiting tbody tr")).to_have_count(2)
+
+
+def test_under_a_path_of_a_proxy_the_page_renews_itself_and_acts(
+    browser: Any, server_of_module: Server, tmp_path: Path
+) -> None:
+    more = f"gateway: {{root_path: {ROOT}}}"
+    with (
+        page_gateway(server_of_module.url, tmp_path, answer("tiny"), config=CONFIG, more=more) as below,
+        path_proxy(below.url, removes_path=True, names_client=False) as url,
+    ):
+        stage(below.redis)
+        with open_page(browser, url + ROOT) as page:
+            expect(page.locator("#live")).to_have_text("live")
+            page.locator("#open-fall tbody tr").first.get_by_role("button", name=re.compile("Replay")).first.click()
+            expect(page.locator("#notice")).to_contain_text("is queued")
+            page.get_by_role("link", name="Jobs", exact=True).click()
+            expect(page.get_by_role("heading", level=1)).to_contain_text("Jobs")
+            assert page.url == f"{url}{ROOT}/job"
 
 
 def test_without_a_script_the_page_is_read_and_acts(browser: Any, staged: PageGateway) -> None:
