@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import stat
@@ -11,8 +12,12 @@ from typing import BinaryIO
 
 from openfall.config.errors import ConfigError, ConfigProblem
 
+log = logging.getLogger("openfall.config")
+
 PIPE_SECONDS = 10.0
 """How long the writer of a pipe has for its first byte."""
+NOTICE_SECONDS = 1.5
+"""After this a message says what the process waits for."""
 
 
 def open_source(source: Path) -> BinaryIO:
@@ -20,7 +25,10 @@ def open_source(source: Path) -> BinaryIO:
     if not stat.S_ISFIFO(source.stat().st_mode):
         return source.open("rb")
     descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
+    first = min(NOTICE_SECONDS, PIPE_SECONDS)
+    if not select.select([descriptor], [], [], first)[0]:
+        log.warning("waits for the configuration: %s is a pipe, and no program has written into it yet", source)
+    if not select.select([descriptor], [], [], PIPE_SECONDS - first)[0]:
         os.close(descriptor)
         raise TimeoutError(errno.ETIMEDOUT, f"no program wrote into this pipe within {PIPE_SECONDS:g} s")
     os.set_blocking(descriptor, True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from openfall.router_core.catalog.redis_server import RedisServer
@@ -82,9 +83,8 @@ class Machine:
 
 async def detect(environ: Mapping[str, str], ports: Mapping[str, int] = OPENAI_SERVERS) -> Machine:
     """Ask what usually answers on this machine, all at once. `environ`: the variables of the process and of `.env`."""
-    ollama_url = (environ.get("OLLAMA_URL") or OLLAMA_URL).rstrip("/")
     questions = [
-        asyncio.to_thread(ask_ollama, ollama_url),
+        asyncio.to_thread(ask_ollama, ollama_url(environ)),
         *(asyncio.to_thread(ask_openai, name, f"http://127.0.0.1:{port}/v1") for name, port in ports.items()),
     ]
     redis_url = environ.get("REDIS_URL") or REDIS_URL
@@ -95,10 +95,32 @@ async def detect(environ: Mapping[str, str], ports: Mapping[str, int] = OPENAI_S
     return Machine(servers=tuple(filter(None, answers)), cards=cards, keys=keys, redis=redis)
 
 
+def ollama_url(environ: Mapping[str, str]) -> str:
+    """Where this machine's Ollama answers: OLLAMA_URL, else OLLAMA_HOST as Ollama reads it, else its default address.
+
+    OLLAMA_HOST is a host, `HOST:PORT`, `:PORT` or a URL, for the server and for its clients. A host that stands for
+    every interface is reached at the loopback address."""
+    if url := environ.get("OLLAMA_URL"):
+        return url.rstrip("/")
+    text = environ.get("OLLAMA_HOST", "").strip().strip("\"'")
+    scheme, is_url, address = text.rpartition("://")
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # Ollama takes its default for it, too
+        return OLLAMA_URL
+    if not is_url:
+        scheme, port = "http", port or OLLAMA_PORT
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
 def ask_ollama(url: str) -> ModelServer | None:
-    """The Ollama at an address, with its models; None: no such server answers there."""
+    """The Ollama at an address, with its models; None: no such server answers there. A gateway of openfall, to which
+    OLLAMA_HOST may lead the clients of this machine, is none: it would be a backend of itself."""
     rows = _rows(_get_json(f"{url}/api/tags"), "models")
-    if rows is None:
+    if rows is None or _is_gateway(url):
         return None
     models = tuple(LocalModel(str(row["name"]), _gigabytes(row.get("size"))) for row in rows if row.get("name"))
     return ModelServer("ollama", "ollama", url, models)
@@ -149,6 +171,12 @@ def _get_json(url: str) -> Any:
             return json.loads(response.read(MAX_BYTES))
     except (URLError, OSError, ValueError):
         return None
+
+
+def _is_gateway(url: str) -> bool:
+    document = _get_json(f"{url}/openapi.json")
+    info = document.get("info") if isinstance(document, dict) else None
+    return isinstance(info, dict) and info.get("title") == "openfall"
 
 
 def _rows(document: Any, key: str) -> list[dict[str, Any]] | None:

@@ -34,10 +34,14 @@ def test_a_pipe_is_read_to_its_end_and_its_data_is_in_the_current_directory(
     assert loaded.settings.data_dir == tmp_path / ".openfall"
 
 
-def test_a_pipe_into_which_no_program_writes_is_reported(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "PIPE_SECONDS", 0.01)
+def test_a_pipe_into_which_no_program_writes_is_named_at_once_and_reported_later(
+    pipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipes, "NOTICE_SECONDS", 0.01)
+    monkeypatch.setattr(pipes, "PIPE_SECONDS", 0.02)
     with pytest.raises(ConfigError, match="no program wrote into this pipe within"):
         load(pipe, environ={})
+    assert caplog.messages == [f"waits for the configuration: {pipe} is a pipe, and no program has written into it yet"]
 
 
 def test_a_pipe_is_refused_where_several_processes_read_the_configuration(pipe: Path, tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ from openfall.producers.setup.machine_detection import (
     LocalRedis,
     Machine,
     ModelServer,
+    ask_ollama,
     ask_redis,
     detect,
+    ollama_url,
     parse_nvidia,
 )
 from tests.valkey_server import Server
@@ -151,6 +153,35 @@ def test_servers_cards_and_keys_of_a_machine_are_detected_and_a_web_page_is_no_s
     assert machine.keys == ("OPENAI_API_KEY",)
     assert machine.redis == LocalRedis(redis_url)
     assert KEY not in repr(machine)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:11500", "http://127.0.0.1:11500"),
+        (":11500", "http://127.0.0.1:11500"),
+        ("rack", "http://rack:11434"),
+        (" 'rack:80' ", "http://rack:80"),
+        ("http://rack", "http://rack"),
+        ("http://rack:8080/", "http://rack:8080"),
+        ("https://rack/ollama/", "https://rack/ollama"),
+        ("[::1]", "http://[::1]:11434"),
+        ("[::]:11500", "http://[::1]:11500"),
+        ("rack:none", "http://127.0.0.1:11434"),
+    ],
+)
+def test_the_variable_of_ollama_says_where_it_is(host: str, url: str) -> None:
+    assert ollama_url({"OLLAMA_HOST": host}) == url
+    assert ollama_url({"OLLAMA_HOST": host, "OLLAMA_URL": "http://attic:1/"}) == "http://attic:1"
+
+
+def test_a_gateway_to_which_the_variable_of_ollama_leads_its_clients_is_no_server_of_models() -> None:
+    tags = {"/api/tags": {"models": [{"name": "chat"}]}}
+    with answering(tags | {"/openapi.json": {"info": {"title": "openfall"}}}) as gateway, answering(tags) as ollama:
+        assert ask_ollama(f"http://127.0.0.1:{gateway}") is None
+        assert ask_ollama(f"http://127.0.0.1:{ollama}") is not None
 
 
 def test_no_redis_is_no_error_and_cards_are_read_from_nvidia_smi() -> None:
